@@ -1,0 +1,76 @@
+# make check     format, lints, all tests (with one real redis, if the corpus is there)
+# make demo      a patch for a running daemon, from spec to effect and back
+# make bench     cost of making and of applying a patch
+# make corpus    real fixes, as a table: make corpus CASES="redis-CVE-2025-32023 redis-CVE-2024-31227"
+# make soak      the tests of live processes, again and again: make soak SECONDS=600
+# make install   DESTDIR= PREFIX=/usr
+SHELL := /bin/bash
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+CASES ?=
+SECONDS ?= 600
+TARGET ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+BIN = $(TARGET)/release
+# The tests look here for the programs.
+export UPATCH_BIN = $(abspath $(BIN))
+# A failed test tells what it saw, not where in the test code it saw it.
+export RUST_BACKTRACE = 0
+
+.PHONY: all build setup setup-corpus fmt clippy check test demo bench corpus soak install clean
+
+all: build
+
+setup:
+	@scripts/setup
+
+setup-corpus:
+	@scripts/setup --corpus $(CASES)
+
+build:
+	$(CARGO) build --release --locked --workspace --bins
+
+fmt:
+	$(CARGO) fmt --all -- --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+test: build
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+check: setup setup-corpus fmt clippy test
+
+demo: setup build
+	scripts/demo $(BIN)
+
+bench: setup setup-corpus build
+	$(BIN)/upatch-bench $(BENCH)
+
+corpus: setup setup-corpus build
+	$(BIN)/upatch-corpus $(CASES)
+
+soak: setup build
+	scripts/soak $(SECONDS)
+
+install: setup build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch
+	install -m 755 $(BIN)/upatch $(BIN)/upatch-build $(BIN)/upatch-diff $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(BIN)/upatch-cc $(DESTDIR)$(PREFIX)/libexec/upatch/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	$(BIN)/upatch man > $(DESTDIR)$(PREFIX)/share/man/man8/upatch.8
+	$(BIN)/upatch-build man > $(DESTDIR)$(PREFIX)/share/man/man1/upatch-build.1
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	set -e; for program in upatch upatch-build; do \
+	  $(BIN)/$$program completions bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program; \
+	  $(BIN)/$$program completions zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$program; \
+	  $(BIN)/$$program completions fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$program.fish; \
+	done
+	install -D -m 644 rpm/macros.upatch $(DESTDIR)$(PREFIX)/lib/rpm/macros.d/macros.upatch
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/bin/,$(PREFIX)/bin/,' rpm/upatch.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/upatch.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/upatch.service
+
+clean:
+	$(CARGO) clean

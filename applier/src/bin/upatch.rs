@@ -1,0 +1,7 @@
+//! `upatch`: manages live patches of running processes.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    applier::cli::main().into()
+}

@@ -1,0 +1,107 @@
+//! One patch directory: its manifest, and its images once they are needed.
+
+use super::{Owner, PatchDir, ReadError};
+use crate::LoadedPatch;
+use patchfile::{Digest, Manifest, image::Image, paths};
+use std::path::{Path, PathBuf};
+
+/// How a patch came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Installed below [`paths::PATCHES`].
+    Installed,
+    /// Applied by path; its copy below [`paths::STATE`].
+    Kept,
+    /// A directory named on the command line.
+    Named,
+}
+
+/// A patch whose manifest has been read and checked.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// The directory.
+    pub directory: PathBuf,
+    /// How it came to be known.
+    pub origin: Origin,
+}
+
+/// A patch whose images have been read and checked too.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// What goes into processes: one image per entry of the manifest's list of ELF files, in order.
+    pub patch: LoadedPatch,
+    /// The files as read, for keeping a copy: name and contents.
+    pub files: Vec<(String, Vec<u8>)>,
+}
+
+/// Why a patch directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The contents are not acceptable.
+    #[error("{}: {why}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Entry {
+    /// Reads the manifest of the patch directory at `path`.
+    ///
+    /// # Errors
+    /// The directory or manifest cannot be read, is not trusted, or is not a valid manifest.
+    pub fn read(path: &Path, origin: Origin, owner: Owner) -> Result<Self, EntryError> {
+        let dir = PatchDir::open(path, owner)?;
+        let bytes = dir.read(paths::MANIFEST)?;
+        let content = |why: String| EntryError::Content { path: path.join(paths::MANIFEST), why };
+        let text = std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8 text".into()))?;
+        let manifest = Manifest::parse(text).map_err(|e| content(e.to_string()))?;
+        Ok(Self { manifest, directory: path.into(), origin })
+    }
+
+    /// Reads the images. The manifest's digests tie them to the manifest read before, so a directory that is replaced
+    /// between the two reads is noticed.
+    ///
+    /// # Errors
+    /// A file is missing, not trusted, has another digest than the manifest says, or is not a valid image for the ELF file
+    /// the manifest says.
+    pub fn load(&self, owner: Owner) -> Result<Loaded, EntryError> {
+        let dir = PatchDir::open(&self.directory, owner)?;
+        let text = self.manifest.text().map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;
+        let mut files = vec![(paths::MANIFEST.to_owned(), text.into_bytes())];
+        let mut images = Vec::new();
+        for elf in &self.manifest.elfs {
+            let bytes = dir.read(&elf.patch)?;
+            let found = Digest::of(&bytes);
+            if found != elf.sha256 {
+                let why = format!("its digest is {found}, the manifest says {}", elf.sha256);
+                return Err(self.content(&elf.patch, why));
+            }
+            let image = Image::parse(&bytes).map_err(|e| self.content(&elf.patch, e.to_string()))?;
+            if image.arch != self.manifest.arch {
+                let why = format!("is for {}, the manifest says {}", image.arch, self.manifest.arch);
+                return Err(self.content(&elf.patch, why));
+            }
+            if image.target.build_id != elf.build_id || image.target.code != elf.code {
+                return Err(self.content(&elf.patch, format!("is not for the {} of the manifest", elf.name)));
+            }
+            images.push(image);
+            files.push((elf.patch.clone(), bytes));
+        }
+        let patch = LoadedPatch::new(&self.manifest, images);
+        Ok(Loaded { manifest: self.manifest.clone(), patch, files })
+    }
+
+    fn content(&self, file: &str, why: String) -> EntryError {
+        EntryError::Content { path: self.directory.join(file), why }
+    }
+}

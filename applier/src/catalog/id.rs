@@ -1,0 +1,91 @@
+//! From what a user types to one patch.
+
+use super::{Catalog, Entry, Origin, Owner, entry::EntryError};
+use patchfile::{Uuid, paths};
+use std::{ffi::OsStr, path::Path};
+
+/// A patch that is known, be it from its files, from the state on disk, or from a process that carries it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// Identity.
+    pub uuid: Uuid,
+    /// `<package>/<PATCH>`; only the patch name where nothing but a process knows the patch.
+    pub id: String,
+    /// Its files, unless they are gone.
+    pub entry: Option<Entry>,
+}
+
+impl Known {
+    /// A patch whose files are there.
+    pub fn from_entry(entry: Entry) -> Self {
+        Self { uuid: entry.manifest.uuid, id: entry.manifest.id(), entry: Some(entry) }
+    }
+
+    fn answers_to(&self, text: &str) -> bool {
+        if self.id == text {
+            return true;
+        }
+        let Some((package, patch)) = text.split_once('/') else {
+            return self.id.rsplit('/').next() == Some(text);
+        };
+        self.entry.as_ref().is_some_and(|e| e.manifest.package.name == package && e.manifest.name == patch)
+    }
+}
+
+/// Why an ID does not stand for one patch.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// Nothing answers to it.
+    #[error("no patch of this name is known")]
+    Unknown,
+    /// Several do.
+    #[error("stands for {} patches", .0.len())]
+    Ambiguous(Vec<String>),
+    /// It is a path, and what is there cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] EntryError),
+}
+
+/// Finds the patch that `text` stands for among `others` (known without files) and the catalog, or at that path.
+///
+/// # Errors
+/// None or more than one patch answers to it, or it is the path of an unusable patch directory.
+pub fn resolve(
+    text: &OsStr,
+    catalog: &Catalog,
+    others: &[Known],
+    owner: Owner,
+) -> Result<Known, ResolveError> {
+    let path = Path::new(text);
+    let explicit = path.is_absolute() || path.starts_with(".") || path.starts_with("..");
+    if !explicit && let Some(text) = text.to_str() {
+        let known = catalog.entries.iter().cloned().map(Known::from_entry).chain(others.iter().cloned());
+        let known: Vec<_> = known.collect();
+        let by_uuid = text.parse::<Uuid>().ok();
+        let mut found: Vec<_> = known
+            .iter()
+            .filter(|k| by_uuid.map_or_else(|| k.answers_to(text), |uuid| k.uuid == uuid))
+            .collect();
+        // Of two versions of one patch, one installed and one known only from processes that still carry it, the name
+        // means the installed one; the other has its uuid.
+        if found.len() > 1 && found.iter().any(|k| k.entry.is_some()) {
+            found.retain(|k| k.entry.is_some());
+        }
+        match found.as_slice() {
+            [] => {}
+            [one] => return Ok((*one).clone()),
+            many => {
+                let describe = |k: &&Known| format!("{} ({})", k.id, k.uuid);
+                return Err(ResolveError::Ambiguous(many.iter().map(describe).collect()));
+            }
+        }
+    }
+    if path.is_file() && path.file_name() == Some(OsStr::new(paths::MANIFEST)) {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return Ok(Known::from_entry(Entry::read(parent, Origin::Named, owner)?));
+    }
+    if path.is_dir() {
+        return Ok(Known::from_entry(Entry::read(path, Origin::Named, owner)?));
+    }
+    Err(ResolveError::Unknown)
+}

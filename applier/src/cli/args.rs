@@ -1,0 +1,241 @@
+//! What can be typed.
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// Manages live patches of running processes.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "upatch",
+    version,
+    about = "Apply live patches to running processes, and take them out again",
+    after_help = "ID: <package>/<PATCH>, <PATCH> where that is unique, a uuid, or the path of a patch directory\n\n\
+        Exit codes:\n  \
+        0  done everywhere\n  \
+        1  failed, nothing changed\n  \
+        2  wrong usage\n  \
+        3  done, but some processes are pending or refused (each is named)\n  \
+        4  unknown patch\n  \
+        5  does not fit (build-id, architecture, format version, digest)\n  \
+        6  conflict with another patch\n  \
+        7  not permitted"
+)]
+pub struct Args {
+    /// Another file-system root for /usr/lib/upatch, /var/lib/upatch and /run/upatch
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// List the known patches with their states and processes
+    List(List),
+    /// Show the state of patches, and how each process stands to them
+    Status(Show),
+    /// Show the manifest of patches: identity, target, CVEs, description, sources
+    Info(Show),
+    /// Show the package and the ELF files that patches fit
+    Target(Show),
+    /// Would these patches apply here? Changes nothing
+    Check(Check),
+    /// Load and activate patches, in running processes and in every process started later
+    Apply(Change),
+    /// Activate patches again after `deactive`
+    #[command(alias = "activate")]
+    Active(Change),
+    /// Put the old code back in every process
+    #[command(alias = "deactivate")]
+    Deactive(Change),
+    /// Confirm patches: they come back by themselves after a reboot
+    Accept(Accept),
+    /// Deactivate and forget patches
+    Remove(Change),
+    /// Write down the states of all patches, for `restore`
+    Save(Save),
+    /// Bring back the states written by `save`
+    Restore(Restore),
+    /// Read the installed patches again
+    Rescan(Rescan),
+    /// Run the service: patch processes as they start, retry the pending ones, restore at boot
+    Daemon(Daemon),
+    /// Show what was done, when, to which process
+    Log(Log),
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+impl Verb {
+    /// Does it stop processes, be it for an instant?
+    pub fn touches_processes(&self) -> bool {
+        match self {
+            Self::Check(_)
+            | Self::Apply(_)
+            | Self::Active(_)
+            | Self::Deactive(_)
+            | Self::Remove(_)
+            | Self::Restore(_)
+            | Self::Daemon(_) => true,
+            Self::List(_)
+            | Self::Status(_)
+            | Self::Info(_)
+            | Self::Target(_)
+            | Self::Accept(_)
+            | Self::Save(_)
+            | Self::Rescan(_)
+            | Self::Log(_)
+            | Self::Completions { .. }
+            | Self::Man => false,
+        }
+    }
+}
+
+/// Which processes.
+#[derive(Clone, Debug, Default, ClapArgs)]
+pub struct Only {
+    /// Only this process; repeatable. Needs no daemon, and no root for one's own processes
+    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pids: Vec<i32>,
+}
+
+/// How to change processes.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct How {
+    /// Redirect at once although old code is on some stack
+    #[arg(long)]
+    pub lazy: bool,
+    /// Retry busy processes for this long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub timeout: Duration,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self { lazy: false, timeout: Duration::from_secs(10), dry_run: false }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(value).map_err(|e| e.to_string())
+}
+
+/// Options of verbs that change processes.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Change {
+    /// The patches
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<OsString>,
+    /// Which processes.
+    #[command(flatten)]
+    pub only: Only,
+    /// How.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// Options of `list`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct List {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which processes.
+    #[command(flatten)]
+    pub only: Only,
+}
+
+/// Options of verbs that show something about patches.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Show {
+    /// The patches
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<OsString>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which processes.
+    #[command(flatten)]
+    pub only: Only,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Check {
+    /// What to show.
+    #[command(flatten)]
+    pub show: Show,
+    /// Check for `apply --lazy`
+    #[arg(long)]
+    pub lazy: bool,
+}
+
+/// Options of `accept`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Accept {
+    /// The patches
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<OsString>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `save`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Save {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `restore`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Restore {
+    /// Only the accepted patches, as at boot
+    #[arg(long)]
+    pub accepted: bool,
+    /// How.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// Options of `rescan`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Rescan {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `daemon`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Daemon {
+    /// Look for new processes this often
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub interval: Duration,
+}
+
+/// Options of `log`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Log {
+    /// Only what is about these patches (names or uuids)
+    #[arg(value_name = "ID")]
+    pub ids: Vec<OsString>,
+    /// Print one JSON object per line
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,85 @@
+//! What the command line asks of the engine. A trait, so that every verb and every exit code is tested without processes.
+
+use crate::{CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId, state::ProcessKey};
+use patchfile::Uuid;
+
+/// A process that maps a wanted ELF file or carries a patch.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// The process.
+    pub key: ProcessKey,
+    /// Its name (`/proc/PID/comm`).
+    pub comm: String,
+    /// Which of the ELF files asked for it maps: indexes into the list, each once.
+    pub targets: Vec<usize>,
+    /// The patches it carries, or why they cannot be read.
+    pub blocks: Result<Vec<Located>, String>,
+}
+
+impl Process {
+    /// Indexes (in the manifest) of the ELF files in which `uuid` is in force.
+    pub fn in_force(&self, uuid: Uuid) -> Vec<u32> {
+        let blocks = self.blocks.as_deref().unwrap_or_default();
+        let mine = blocks.iter().filter(|b| b.control.uuid == uuid && b.in_force);
+        mine.map(|b| b.control.elf).collect()
+    }
+
+    /// Is `uuid` in force in any ELF file?
+    pub fn runs(&self, uuid: Uuid) -> bool {
+        !self.in_force(uuid).is_empty()
+    }
+}
+
+/// What was found in `/proc`.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// In order of process ids.
+    pub processes: Vec<Process>,
+    /// Processes that exist but may not be looked into.
+    pub unseen: Vec<i32>,
+}
+
+impl Survey {
+    /// The processes in which `uuid` is in force.
+    pub fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Process> {
+        self.processes.iter().filter(move |p| p.runs(uuid))
+    }
+}
+
+/// Everything that touches processes.
+pub trait Engine: Sync {
+    /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and for patches.
+    fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey;
+
+    /// Brings a patch into a process and puts it in force. See [`crate::apply`].
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    fn apply(&self, process: ProcessKey, patch: &LoadedPatch, lazy: bool) -> Result<Outcome, ProcessError>;
+
+    /// Puts the old code back. See [`crate::deactivate`].
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    fn deactivate(&self, process: ProcessKey, uuid: Uuid, lazy: bool) -> Result<Outcome, ProcessError>;
+
+    /// Would it work? See [`crate::check`].
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    fn check(
+        &self,
+        process: ProcessKey,
+        patch: &LoadedPatch,
+        lazy: bool,
+    ) -> Result<CheckReport, ProcessError>;
+
+    /// Is there a process of this id?
+    fn exists(&self, pid: i32) -> bool;
+
+    /// Does this process still live?
+    fn alive(&self, process: ProcessKey) -> bool;
+
+    /// Processes that map a file of this name, whatever build it is: for saying why a patch fits nothing.
+    fn namesakes(&self, name: &str) -> Vec<(i32, String)>;
+}

@@ -1,0 +1,86 @@
+//! Stopping when asked, but never in the middle of a process.
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+    },
+};
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+/// Somebody who may ask to stop.
+pub trait Stop: Sync {
+    /// Was a stop asked for?
+    fn asked(&self) -> bool;
+
+    /// Waits for `time`, less if a stop is asked for. Tells whether it was.
+    fn wait(&self, time: Duration) -> bool;
+}
+
+/// Nobody asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Never;
+
+impl Stop for Never {
+    fn asked(&self) -> bool {
+        false
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        thread::sleep(time);
+        false
+    }
+}
+
+/// SIGINT, SIGTERM and SIGHUP ask. They are blocked for this thread and those it starts, so that a process being changed
+/// is finished first, and read where stopping is safe.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    asked: AtomicBool,
+}
+
+impl Signals {
+    /// Blocks the signals from here on. To be called before any thread is started.
+    ///
+    /// # Errors
+    /// The kernel has no signalfd.
+    pub fn block() -> io::Result<Self> {
+        let mut set = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            set.add(signal);
+        }
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self { fd: SignalFd::with_flags(&set, flags)?, asked: AtomicBool::new(false) })
+    }
+
+    fn poll(&self, timeout: PollTimeout) -> bool {
+        if self.asked.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        let asked = poll(&mut fds, timeout).is_ok_and(|n| n > 0);
+        if asked {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+        asked
+    }
+}
+
+impl Stop for Signals {
+    fn asked(&self) -> bool {
+        self.poll(PollTimeout::ZERO)
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        self.poll(PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX))
+    }
+}

@@ -1,0 +1,97 @@
+//! From the command line to the exit code.
+
+use super::{
+    args::{Args, Verb},
+    context::Context,
+    error::Error,
+    generate,
+    guard::{Never, Signals, Stop},
+    real::RealEngine,
+    verbs,
+};
+use crate::catalog::Owner;
+use clap::Parser;
+use patchfile::exit::ManageExit;
+use std::{
+    fs,
+    io::{self, Write},
+};
+
+/// Runs `upatch` with the arguments of this process.
+pub fn main() -> ManageExit {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are not errors; where the stream is gone there is nothing left to say.
+            error.print().ok();
+            return if error.use_stderr() { ManageExit::Usage } else { ManageExit::Done };
+        }
+    };
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let (mut out, mut err) = (io::BufWriter::new(stdout.lock()), stderr.lock());
+    // What touches no process may be ended at any point, as any other program.
+    let stop: Box<dyn Stop> = if args.verb.touches_processes() {
+        match Signals::block() {
+            Ok(signals) => Box::new(signals),
+            Err(error) => {
+                writeln!(err, "error: signals: {error}").ok();
+                return ManageExit::Failed;
+            }
+        }
+    } else {
+        Box::new(Never)
+    };
+    // Only compared with what was written in this boot; unknown (no /proc) is a boot of its own.
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let mut ctx = Context {
+        root: args.root.clone(),
+        engine: &RealEngine,
+        stop: &*stop,
+        owner: Owner::current(),
+        boot,
+        out: &mut out,
+        err: &mut err,
+    };
+    let exit = run(&args, &mut ctx);
+    match out.flush() {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            writeln!(err, "error: standard output: {e}").ok();
+            ManageExit::Failed
+        }
+        _ => exit,
+    }
+}
+
+/// Runs one command line.
+pub fn run(args: &Args, ctx: &mut Context<'_>) -> ManageExit {
+    match verb(&args.verb, ctx) {
+        Ok(exit) => exit,
+        Err(error) => {
+            // There is nowhere to report that standard error is gone.
+            writeln!(ctx.err, "{error}").ok();
+            error.exit
+        }
+    }
+}
+
+fn verb(verb: &Verb, ctx: &mut Context<'_>) -> Result<ManageExit, Error> {
+    match verb {
+        Verb::List(args) => verbs::list(ctx, args),
+        Verb::Status(args) => verbs::status(ctx, args),
+        Verb::Info(args) => verbs::info(ctx, args),
+        Verb::Target(args) => verbs::target(ctx, args),
+        Verb::Check(args) => verbs::check(ctx, args),
+        Verb::Apply(args) => verbs::apply(ctx, "apply", args),
+        Verb::Active(args) => verbs::apply(ctx, "active", args),
+        Verb::Deactive(args) => verbs::deactivate(ctx, args),
+        Verb::Accept(args) => verbs::accept(ctx, args),
+        Verb::Remove(args) => verbs::remove(ctx, args),
+        Verb::Save(args) => verbs::save(ctx, args),
+        Verb::Restore(args) => verbs::restore(ctx, args),
+        Verb::Rescan(args) => verbs::rescan(ctx, args),
+        Verb::Daemon(args) => crate::daemon::serve(ctx, args.interval),
+        Verb::Log(args) => verbs::log(ctx, args),
+        Verb::Completions { shell } => generate::completions(ctx, *shell),
+        Verb::Man => generate::man(ctx),
+    }
+}

@@ -1,0 +1,137 @@
+//! Bringing processes to where a patch shall be. Verbs and the daemon both do it this way.
+
+use super::{
+    drive::{Ending, Tally, drive},
+    engine::{Engine, Process, Survey},
+    guard::Stop,
+    world::World,
+};
+use crate::{
+    TargetId,
+    catalog::{Loaded, unkeep},
+    state::{Event, ProcessKey, Record, append},
+};
+use patchfile::{Manifest, Uuid};
+use std::{collections::HashSet, io, path::Path, time::Duration};
+
+/// How often processes are looked up again for such as started meanwhile.
+const SWEEPS: usize = 3;
+
+/// Brings processes to where a patch shall be.
+pub struct Settler<'a> {
+    /// What touches processes.
+    pub engine: &'a dyn Engine,
+    /// Who may ask to stop.
+    pub stop: &'a dyn Stop,
+    /// File-system root.
+    pub root: &'a Path,
+    /// What the log calls it.
+    pub verb: &'a str,
+    /// See `--lazy`.
+    pub lazy: bool,
+    /// See `--timeout`.
+    pub timeout: Duration,
+}
+
+impl std::fmt::Debug for Settler<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settler").field("root", &self.root).field("verb", &self.verb).finish_non_exhaustive()
+    }
+}
+
+/// What the engine looks for, for `manifest`.
+pub(super) fn targets(manifest: &Manifest) -> Vec<TargetId> {
+    manifest.elfs.iter().map(TargetId::from).collect()
+}
+
+/// Is `uuid` in force in every one of the `wanted` ELF files that the process maps?
+pub fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
+    let there = process.in_force(uuid);
+    !there.is_empty()
+        && wanted.iter().all(|(target, elf)| !process.targets.contains(target) || there.contains(elf))
+}
+
+impl Settler<'_> {
+    /// Applies `patch` to every process in `survey` that maps one of its ELF files and that `wants` lets through, then to
+    /// those that have started meanwhile (if `again`).
+    pub fn activate(
+        &self,
+        patch: &Loaded,
+        survey: Survey,
+        again: bool,
+        wants: impl Fn(ProcessKey) -> bool,
+    ) -> Tally {
+        let wanted = targets(&patch.manifest);
+        let mut tally = Tally::default();
+        let mut seen = HashSet::new();
+        let mut survey = survey;
+        for _ in 0..SWEEPS {
+            let fresh: Vec<_> = survey
+                .processes
+                .into_iter()
+                .filter(|p| !p.targets.is_empty() && wants(p.key) && seen.insert(p.key))
+                .collect();
+            if fresh.is_empty() {
+                break;
+            }
+            let work = |p| self.engine.apply(p, &patch.patch, self.lazy);
+            tally.extend(drive(&fresh, self.timeout, self.stop, work));
+            if tally.interrupted || !again {
+                break;
+            }
+            survey = self.engine.survey(&wanted, &[]);
+        }
+        tally
+    }
+
+    /// Takes `uuid` out of every process in `survey` that runs it and that `wants` lets through.
+    pub fn deactivate(&self, uuid: Uuid, survey: &Survey, wants: impl Fn(ProcessKey) -> bool) -> Tally {
+        let carriers: Vec<_> = survey.carriers(uuid).filter(|p| wants(p.key)).cloned().collect();
+        drive(&carriers, self.timeout, self.stop, |p| self.engine.deactivate(p, uuid, self.lazy))
+    }
+
+    /// Other versions of the patch `id` than `uuid` give way, process by process, wherever the new one is in force. The
+    /// record of an old version is dropped once nothing runs it.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn take_over(&self, world: &mut World, id: &str, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
+        let old: Vec<Record> =
+            world.state.patches.iter().filter(|r| r.id == id && r.uuid != uuid).cloned().collect();
+        for record in old {
+            let survey = self.engine.survey(&[], pids);
+            let new: HashSet<_> = survey.carriers(uuid).map(|p| p.key).collect();
+            let tally = self.deactivate(record.uuid, &survey, |p| new.contains(&p));
+            self.note(world, id, record.uuid, &tally, "replaced by a newer version")?;
+            if pids.is_empty() && self.engine.survey(&[], &[]).carriers(record.uuid).next().is_none() {
+                world.state.forget(record.uuid);
+                if world.writable {
+                    unkeep(self.root, record.uuid)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the outcome for `status` and `log`.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note(&self, world: &mut World, id: &str, uuid: Uuid, tally: &Tally, done: &str) -> io::Result<()> {
+        let mut events = Vec::new();
+        for line in &tally.lines {
+            let state = line.ending.state();
+            let changed = world.attempts.get(uuid, line.key) != Some(&state);
+            let event =
+                |outcome: String| Event::new(self.verb, id, uuid, outcome).on(line.key.pid, &line.comm);
+            match &line.ending {
+                Ending::Done => events.push(event(done.into())),
+                Ending::Pending(why) if changed => events.push(event(format!("pending: {why}"))),
+                Ending::Refused(why, _) if changed => events.push(event(format!("refused: {why}"))),
+                _ => {}
+            }
+            world.attempts.set(uuid, line.key, state);
+        }
+        if world.writable { append(self.root, &events) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,7 @@
+//! Every verb and every exit code, on processes that are only said to exist.
+
+mod apply;
+mod daemon;
+mod files;
+mod lifecycle;
+mod show;

@@ -1,0 +1,47 @@
+//! `accept`.
+
+use super::common::each;
+use crate::{
+    catalog,
+    cli::{args::Accept, context::Context, error::Error, world::World},
+    state::{Event, append},
+};
+use patchfile::{exit::ManageExit, state::PatchState};
+
+/// Makes patches come back after a reboot.
+pub(in crate::cli) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit, Error> {
+    if !args.dry_run {
+        ctx.needs_root("accept", &[])?;
+    }
+    let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
+    let patches = world.resolve(ctx, &args.ids)?;
+    each(ctx, patches, |ctx, known| {
+        let (id, uuid) = (&known.id, known.uuid);
+        if known.entry.is_none() {
+            return Err(Error::failed(id, "its files are gone, so it could not come back after a reboot")
+                .hint("install its package again"));
+        }
+        match world.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state) {
+            PatchState::Actived | PatchState::Accepted => {}
+            other => {
+                return Err(Error::failed(
+                    id,
+                    format_args!("is {other}, and only an active patch can be accepted"),
+                )
+                .hint(format!("upatch apply {id}")));
+            }
+        }
+        if args.dry_run {
+            ctx.say(format_args!("{id}: would be accepted"))?;
+            return Ok(ManageExit::Done);
+        }
+        catalog::settle(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
+        world.state.entry(uuid, id).state = PatchState::Accepted;
+        world.save(&ctx.root)?;
+        if let Err(error) = append(&ctx.root, &[Event::new("accept", id, uuid, "ACCEPTED")]) {
+            ctx.warn(format_args!("the log cannot be written: {error}"));
+        }
+        ctx.say(format_args!("{id}: ACCEPTED: it comes back by itself after a reboot"))?;
+        Ok(ManageExit::Done)
+    })
+}

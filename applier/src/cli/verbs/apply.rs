@@ -1,0 +1,201 @@
+//! `apply` and `active`.
+
+use super::common::{all_refused, each, exist, fits, load, name_missed, probe_all, summary};
+use crate::{
+    catalog::{self, Known, Loaded, Origin},
+    cli::{
+        args::Change,
+        context::Context,
+        drive::{Ending, Tally},
+        engine::Survey,
+        error::Error,
+        settle::{Settler, targets},
+        world::World,
+    },
+    state::{Event, ProcessKey, Record, append},
+};
+use patchfile::{exit::ManageExit, state::PatchState};
+
+/// Brings patches into force.
+pub(in crate::cli) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<ManageExit, Error> {
+    if !args.how.dry_run {
+        ctx.needs_root(verb, &args.only.pids)?;
+    }
+    exist(ctx, &args.only.pids)?;
+    let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &args.only.pids)? };
+    let patches = world.resolve(ctx, &args.ids)?;
+    // All of them are read before the first is applied: a damaged one is noticed while nothing has been changed.
+    let patches: Vec<_> =
+        patches.into_iter().map(|k| load(ctx, &k).map(|l| (k, l))).collect::<Result<_, _>>()?;
+    each(ctx, patches, |ctx, (known, patch)| {
+        if args.how.dry_run {
+            would(ctx, &known, &patch, args)
+        } else {
+            one(ctx, &mut world, verb, &known, &patch, args, PatchState::Actived)
+        }
+    })
+}
+
+/// Brings one patch to `state`, at least.
+pub(super) fn one(
+    ctx: &mut Context<'_>,
+    world: &mut World,
+    verb: &str,
+    known: &Known,
+    patch: &Loaded,
+    args: &Change,
+    state: PatchState,
+) -> Result<ManageExit, Error> {
+    let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
+    let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
+    let misfits = fits(ctx, id, &patch.manifest, &survey, pids)?;
+    overlaps(ctx, world, patch);
+
+    // The intention is on disk before the first process is touched: killed from here on, the service completes it.
+    let before = world.state.clone();
+    let was_active = before.get(uuid).is_some_and(|r| r.state.is_active());
+    intend(world, known, &survey, pids, state);
+    let named = known.entry.as_ref().is_some_and(|e| e.origin == Origin::Named);
+    let kept = !catalog::kept_directory(&ctx.root, uuid).exists();
+    if named && world.writable {
+        catalog::keep(&ctx.root, patch, ctx.owner)
+            .map_err(|e| Error::failed(id, format_args!("its files cannot be kept: {e}")))?;
+    }
+    world.save(&ctx.root)?;
+
+    let root = ctx.root.clone();
+    let settler = Settler {
+        engine: ctx.engine,
+        stop: ctx.stop,
+        root: &root,
+        verb,
+        lazy: args.how.lazy,
+        timeout: args.how.timeout,
+    };
+    let record = world.state.get(uuid).cloned();
+    let covers = |p: ProcessKey| record.as_ref().is_some_and(|r| r.covers(p));
+    let mut tally = settler.activate(patch, survey, pids.is_empty(), covers);
+    tally.extend(misfits);
+    name_missed(ctx, id, &tally);
+    let nothing = tally.all_refused() || (tally.interrupted && tally.reached() == 0);
+    if nothing && !was_active {
+        world.state = before;
+        world.save(&root)?;
+        if named && kept && world.writable {
+            catalog::unkeep(&root, uuid).map_err(|e| Error::failed(id, e))?;
+        }
+        return Err(if tally.interrupted {
+            Error::failed(id, "interrupted; nothing was changed")
+        } else {
+            all_refused(id, &tally, "no process could be patched")
+        });
+    }
+    // What is done is done; a log that cannot be written is only worth a warning.
+    if let Err(error) = settler.note(world, id, uuid, &tally, "patched") {
+        ctx.warn(format_args!("the log cannot be written: {error}"));
+    }
+    settler.take_over(world, id, uuid, pids).map_err(|e| Error::failed(id, e))?;
+    world.save(&root)?;
+    world.save_attempts(&root, ctx.engine)?;
+    announce(ctx, world, verb, known, &tally, was_active)?;
+    Ok(tally.exit())
+}
+
+/// Changes the record.
+fn intend(world: &mut World, known: &Known, survey: &Survey, pids: &[i32], state: PatchState) {
+    let keys: Vec<_> = survey.processes.iter().filter(|p| !p.targets.is_empty()).map(|p| p.key).collect();
+    // A new version of an accepted patch is accepted too.
+    let accepted = |r: &Record| r.id == known.id && r.state == PatchState::Accepted;
+    let accepted = pids.is_empty() && world.state.patches.iter().any(accepted);
+    let state = if accepted { PatchState::Accepted } else { state };
+    let record = world.state.entry(known.uuid, &known.id);
+    if pids.is_empty() {
+        record.only = None;
+        record.except.clear();
+    } else if record.state.is_active() {
+        record.except.retain(|p| !keys.contains(p));
+        if let Some(only) = &mut record.only {
+            only.extend(keys);
+            only.sort_unstable();
+            only.dedup();
+        }
+    } else {
+        record.except.clear();
+        record.only = Some(keys);
+    }
+    record.state = record.state.max(state);
+}
+
+fn announce(
+    ctx: &mut Context<'_>,
+    world: &World,
+    verb: &str,
+    known: &Known,
+    tally: &Tally,
+    was_active: bool,
+) -> Result<(), Error> {
+    let id = &known.id;
+    let state = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
+    if !was_active && world.writable {
+        let event = Event::new(verb, id, known.uuid, state.to_string());
+        if let Err(error) = append(&ctx.root, &[event]) {
+            ctx.warn(format_args!("the log cannot be written: {error}"));
+        }
+    }
+    let alive = tally.count(|e| *e != Ending::Gone);
+    if alive == 0 {
+        return ctx
+            .say(format_args!("{id}: {state}: 0 processes run it now; those started later get the patch"));
+    }
+    ctx.say(format_args!("{id}: {state}: {}", summary(tally, "patched")))
+}
+
+/// Another active patch that replaces the same function is covered by this one: allowed, but to be known.
+fn overlaps(ctx: &mut Context<'_>, world: &World, patch: &Loaded) {
+    let mut found = Vec::new();
+    for record in world.state.patches.iter().filter(|r| r.state.is_active()) {
+        let Some(other) = world.catalog.get(record.uuid).map(|e| &e.manifest) else { continue };
+        if other.uuid == patch.manifest.uuid || other.id() == patch.manifest.id() {
+            continue;
+        }
+        for mine in &patch.manifest.elfs {
+            let same = |e: &&patchfile::manifest::Elf| e.build_id == mine.build_id && e.code == mine.code;
+            for theirs in other.elfs.iter().filter(same) {
+                let both: Vec<_> =
+                    mine.changed.iter().filter(|f| theirs.changed.contains(f)).cloned().collect();
+                if !both.is_empty() {
+                    found.push((other.id(), mine.name.clone(), both.join(", ")));
+                }
+            }
+        }
+    }
+    for (id, elf, functions) in found {
+        ctx.warn(format_args!(
+            "{id} is active and replaces {functions} of {elf} too: the patch applied last is in force"
+        ));
+    }
+}
+
+/// `--dry-run`.
+fn would(ctx: &mut Context<'_>, known: &Known, patch: &Loaded, args: &Change) -> Result<ManageExit, Error> {
+    let (id, pids) = (&known.id, args.only.pids.as_slice());
+    let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
+    let misfits = fits(ctx, id, &patch.manifest, &survey, pids)?;
+    let processes = survey.processes.iter().filter(|p| !p.targets.is_empty());
+    let mut tally = probe_all(ctx, patch, processes, args.how.lazy);
+    tally.extend(misfits);
+    name_missed(ctx, id, &tally);
+    for line in &tally.lines {
+        match line.ending {
+            Ending::Done => {
+                ctx.say(format_args!("{id}: would patch process {} ({})", line.key.pid, line.comm))?
+            }
+            Ending::Already => {
+                ctx.say(format_args!("{id}: process {} ({}) is patched already", line.key.pid, line.comm))?;
+            }
+            _ => {}
+        }
+    }
+    ctx.say(format_args!("{id}: dry run: {}", summary(&tally, "can be patched")))?;
+    Ok(tally.exit())
+}

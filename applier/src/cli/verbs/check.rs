@@ -1,0 +1,63 @@
+//! `check`.
+
+use super::common::{each, exist, fits, load, probe_all};
+use crate::cli::{
+    args::Check, context::Context, drive::Ending, error::Error, report, settle::targets, world::World,
+};
+use patchfile::exit::ManageExit;
+use serde_json::json;
+
+/// Would these patches apply here? Reads only.
+pub(in crate::cli) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, Error> {
+    let pids = &args.show.only.pids;
+    exist(ctx, pids)?;
+    let world = World::look(ctx)?;
+    let patches = world.resolve(ctx, &args.show.ids)?;
+    let mut printed = Vec::new();
+    let exit = each(ctx, patches, |ctx, known| {
+        let checked = load(ctx, &known).and_then(|patch| {
+            let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
+            let misfits = fits(ctx, &known.id, &patch.manifest, &survey, pids)?;
+            let processes = survey.processes.iter().filter(|p| !p.targets.is_empty());
+            let mut tally = probe_all(ctx, &patch, processes, args.lazy);
+            tally.extend(misfits);
+            Ok(tally)
+        });
+        let (id, uuid) = (&known.id, known.uuid);
+        let tally = match checked {
+            Ok(tally) => tally,
+            Err(error) => {
+                printed
+                    .push(json!({"id": id, "uuid": uuid, "fits": false, "why": error.why, "processes": []}));
+                return Err(error);
+            }
+        };
+        let mut lines = Vec::new();
+        for line in tally.lines.iter().filter(|l| l.ending != Ending::Gone) {
+            let (state, why) = match &line.ending {
+                Ending::Already => ("patched", None),
+                Ending::Pending(why) => ("busy", Some(why)),
+                Ending::Refused(why, _) => ("refused", Some(why)),
+                Ending::Done | Ending::Gone => ("ready", None),
+            };
+            let (pid, comm) = (line.key.pid, &line.comm);
+            lines.push(json!({"pid": pid, "comm": comm, "state": state, "why": why}));
+            if !args.show.json {
+                let why = why.map_or(String::new(), |w| format!(": {w}"));
+                ctx.say(format_args!("{id}: process {pid} ({comm}): {state}{why}"))?;
+            }
+        }
+        let fits = !tally.all_refused();
+        if !args.show.json {
+            let verdict = if fits { "fits" } else { "does not apply" };
+            let none = if lines.is_empty() { ": no process runs its target now" } else { "" };
+            ctx.say(format_args!("{id}: {verdict}{none}"))?;
+        }
+        printed.push(json!({"id": id, "uuid": uuid, "fits": fits, "why": null, "processes": lines}));
+        Ok(tally.exit())
+    })?;
+    if args.show.json {
+        report::json(ctx, &json!({ "patches": printed }))?;
+    }
+    Ok(exit)
+}

@@ -1,0 +1,229 @@
+//! What several verbs do.
+
+use crate::{
+    CheckReport, ProcessError,
+    catalog::{Known, Loaded, disk_elf},
+    cli::{
+        context::Context,
+        drive::{Ending, Line, Tally},
+        engine::{Process, Survey},
+        error::{Error, exit_of},
+    },
+};
+use patchfile::{Arch, Manifest, exit::ManageExit};
+use std::path::Path;
+
+/// Reads the images of `known`.
+pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<Loaded, Error> {
+    let Some(entry) = &known.entry else {
+        return Err(Error::new(ManageExit::Unknown, &known.id, "its files are gone").hint(
+            "install its package again; `upatch remove` takes it out of the processes without the files",
+        ));
+    };
+    let manifest = &entry.manifest;
+    if Arch::native() != Some(manifest.arch) {
+        let why = format!("is for {}, this machine is {}", manifest.arch, std::env::consts::ARCH);
+        return Err(Error::new(ManageExit::DoesNotFit, &known.id, why));
+    }
+    if manifest.kind != patchfile::manifest::Kind::User {
+        return Err(Error::new(
+            ManageExit::DoesNotFit,
+            &known.id,
+            "is a patch for the kernel, not for processes",
+        ));
+    }
+    entry.load(ctx.owner).map_err(|e| Error::entry(&known.id, &e))
+}
+
+/// The processes named with `--pid` must exist.
+pub(super) fn exist(ctx: &Context<'_>, pids: &[i32]) -> Result<(), Error> {
+    match pids.iter().find(|p| !ctx.engine.exists(**p)) {
+        Some(pid) => Err(Error::failed(format!("process {pid}"), "there is no such process")),
+        None => Ok(()),
+    }
+}
+
+/// Does the patch fit this machine, or the processes named? Gives a line for each process named that it does not fit.
+///
+/// A patch fits when a process runs its target, or when the file on disk is its target, or when neither is there.
+pub(super) fn fits(
+    ctx: &Context<'_>,
+    id: &str,
+    manifest: &Manifest,
+    survey: &Survey,
+    pids: &[i32],
+) -> Result<Tally, Error> {
+    let candidates = || survey.processes.iter().filter(|p| !p.targets.is_empty());
+    if !pids.is_empty() {
+        let mut tally = Tally::default();
+        for &pid in pids {
+            if candidates().any(|p| p.key.pid == pid) {
+                continue;
+            }
+            let (why, exit) = if survey.unseen.contains(&pid) {
+                ("not permitted to look into it", ManageExit::NotPermitted)
+            } else {
+                ("maps no ELF file of the build that the patch is for", ManageExit::DoesNotFit)
+            };
+            let key = crate::state::ProcessKey { pid, start: 0 };
+            tally.lines.push(Line {
+                key,
+                comm: comm(survey, pid),
+                ending: Ending::Refused(why.into(), exit),
+            });
+        }
+        if tally.all_refused() && candidates().next().is_none() {
+            let why = tally.missed().map(|l| format!("process {}: {}", l.key.pid, reason(&l.ending)));
+            let why = why.collect::<Vec<_>>().join("; ");
+            return Err(wanted_builds(Error::new(tally.exit(), id, why), manifest));
+        }
+        return Ok(tally);
+    }
+    if candidates().next().is_some() {
+        return Ok(Tally::default());
+    }
+    let mut misfits = Vec::new();
+    for elf in &manifest.elfs {
+        // Of a source tree the path is only information.
+        let path = Path::new(&elf.path);
+        let disk = path.strip_prefix("/").ok().map(|below| ctx.root.join(below));
+        match disk.as_ref().map(|p| (p, disk_elf(p))) {
+            Some((_, Ok(Some(found)))) if found.is(elf) => return Ok(Tally::default()),
+            Some((path, Ok(found))) => {
+                let build = found.and_then(|f| f.build_id).map_or("none".into(), |b| b.to_string());
+                misfits.push(format!("{} has build-id {build}", path.display()));
+            }
+            // Not installed, or not readable: nothing is known against the patch.
+            _ => {}
+        }
+        for (pid, path) in ctx.engine.namesakes(&elf.name) {
+            misfits.push(format!("process {pid} runs another build ({path})"));
+        }
+    }
+    if misfits.is_empty() {
+        return Ok(Tally::default());
+    }
+    Err(wanted_builds(Error::new(ManageExit::DoesNotFit, id, misfits.join("; ")), manifest))
+}
+
+fn wanted_builds(error: Error, manifest: &Manifest) -> Error {
+    let error = manifest.elfs.iter().fold(error, |e, elf| match &elf.build_id {
+        Some(build) => e.hint(format!("it is for {} with build-id {build}", elf.path)),
+        None => e.hint(format!("it is for {} with code digest {}", elf.path, elf.code)),
+    });
+    error.hint(format!(
+        "install the patch made for the package that is installed; this one is for {}",
+        manifest.package.nvr()
+    ))
+}
+
+fn comm(survey: &Survey, pid: i32) -> String {
+    survey.processes.iter().find(|p| p.key.pid == pid).map_or("?".into(), |p| p.comm.clone())
+}
+
+fn reason(ending: &Ending) -> &str {
+    match ending {
+        Ending::Pending(why) | Ending::Refused(why, _) => why,
+        Ending::Done | Ending::Already | Ending::Gone => "",
+    }
+}
+
+/// Names each process that is not as wanted, on standard error.
+pub(super) fn name_missed(ctx: &mut Context<'_>, id: &str, tally: &Tally) {
+    for line in tally.missed() {
+        let kind = if matches!(line.ending, Ending::Pending(_)) { "pending" } else { "refused" };
+        let why = reason(&line.ending);
+        ctx.warn(format_args!("{id}: process {} ({}) is {kind}: {why}", line.key.pid, line.comm));
+    }
+    if tally.interrupted {
+        ctx.warn(format_args!("{id}: interrupted; no process was left half done"));
+    }
+}
+
+/// `3 processes patched, 1 pending`.
+pub(super) fn summary(tally: &Tally, done: &str) -> String {
+    let reached = tally.reached();
+    let pending = tally.count(|e| matches!(e, Ending::Pending(_)));
+    let refused = tally.count(|e| matches!(e, Ending::Refused(..)));
+    let mut text = format!("{reached} process{} {done}", if reached == 1 { "" } else { "es" });
+    if pending > 0 {
+        text.push_str(&format!(", {pending} pending"));
+    }
+    if refused > 0 {
+        text.push_str(&format!(", {refused} refused"));
+    }
+    text
+}
+
+/// The error for a patch that every process refused.
+pub(super) fn all_refused(id: &str, tally: &Tally, what: &str) -> Error {
+    let error = Error::new(tally.exit(), id, format_args!("{what}; nothing was changed"));
+    match error.exit {
+        ManageExit::NotPermitted => error.hint("run it as root, or name only your own processes with --pid"),
+        ManageExit::Conflict => error
+            .hint("`upatch list` shows the patches in force; end debuggers and other patching tools first"),
+        _ => error,
+    }
+}
+
+/// One exit code for several patches: done only if all are, a failure's own code only if all failed.
+pub(super) fn combine(exits: &[ManageExit]) -> ManageExit {
+    let failed = |e: &&ManageExit| !matches!(e, ManageExit::Done | ManageExit::Partly);
+    match exits.iter().find(failed) {
+        Some(first) if exits.iter().all(|e| failed(&e)) => *first,
+        Some(_) => ManageExit::Partly,
+        None if exits.contains(&ManageExit::Partly) => ManageExit::Partly,
+        None => ManageExit::Done,
+    }
+}
+
+/// Does `work` for each patch; an error with one is reported and the others go on.
+pub(super) fn each<T>(
+    ctx: &mut Context<'_>,
+    patches: impl IntoIterator<Item = T>,
+    mut work: impl FnMut(&mut Context<'_>, T) -> Result<ManageExit, Error>,
+) -> Result<ManageExit, Error> {
+    let mut exits = Vec::new();
+    for patch in patches {
+        if ctx.stop.asked() {
+            exits.push(ManageExit::Failed);
+            ctx.warn("interrupted; the patches not mentioned are as they were");
+            break;
+        }
+        exits.push(match work(ctx, patch) {
+            Ok(exit) => exit,
+            Err(error) => {
+                // There is nowhere to report that standard error is gone.
+                writeln!(ctx.err, "{error}").ok();
+                error.exit
+            }
+        });
+    }
+    Ok(combine(&exits))
+}
+
+/// What [`crate::check`] says, as an ending.
+pub(super) fn probe(result: Result<CheckReport, ProcessError>) -> Ending {
+    match result {
+        Ok(report) if report.already => Ending::Already,
+        Ok(CheckReport { busy: Some(busy), .. }) => Ending::Pending(busy.to_string()),
+        Ok(_) => Ending::Done,
+        Err(ProcessError::Gone | ProcessError::Zombie) => Ending::Gone,
+        Err(error) => Ending::Refused(error.to_string(), exit_of(&error)),
+    }
+}
+
+/// [`probe`]s all `processes`.
+pub(super) fn probe_all<'a>(
+    ctx: &Context<'_>,
+    patch: &Loaded,
+    processes: impl Iterator<Item = &'a Process>,
+    lazy: bool,
+) -> Tally {
+    let line = |p: &Process| Line {
+        key: p.key,
+        comm: p.comm.clone(),
+        ending: probe(ctx.engine.check(p.key, &patch.patch, lazy)),
+    };
+    Tally { lines: processes.map(line).collect(), interrupted: false }
+}

@@ -1,0 +1,41 @@
+//! `rescan`.
+
+use crate::cli::{args::Rescan, context::Context, error::Error, world::World};
+use patchfile::{exit::ManageExit, state::PatchState};
+
+/// Reads the installed patches again.
+///
+/// Every command reads them anyway, and so does the service when it meets a patch that it does not know; what is left to do
+/// is to drop what the state says about patches that are neither there nor in any process, and to name what is wrong.
+pub(in crate::cli) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<ManageExit, Error> {
+    if !args.dry_run {
+        ctx.needs_root("rescan", &[])?;
+    }
+    let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
+    for problem in &world.catalog.problems {
+        ctx.warn(format_args!("{}: {}", problem.directory.display(), problem.error));
+    }
+    let survey = ctx.engine.survey(&[], &[]);
+    let mut gone = Vec::new();
+    for record in &world.state.patches {
+        if world.catalog.get(record.uuid).is_some() {
+            continue;
+        }
+        if survey.carriers(record.uuid).next().is_some() {
+            ctx.warn(format_args!("{}: its files are gone, but processes still run it", record.id));
+        } else {
+            gone.push((record.uuid, record.id.clone()));
+        }
+    }
+    for (uuid, id) in gone {
+        ctx.warn(format_args!("{id}: its files are gone and no process runs it: forgotten"));
+        world.state.forget(uuid);
+    }
+    world.state.patches.retain(|r| r.state != PatchState::NotApplied);
+    if !args.dry_run {
+        world.save(&ctx.root)?;
+    }
+    let count = world.catalog.entries.len();
+    ctx.say(format_args!("{count} patch{} known", if count == 1 { "" } else { "es" }))?;
+    Ok(ManageExit::Done)
+}

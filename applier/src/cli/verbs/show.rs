@@ -1,0 +1,118 @@
+//! `info` and `target`.
+
+use crate::{
+    catalog::{Entry, Known},
+    cli::{
+        args::Show,
+        context::Context,
+        error::Error,
+        report,
+        view::{Wanted, view},
+        world::World,
+    },
+};
+use patchfile::exit::ManageExit;
+use serde_json::json;
+
+fn entries(ctx: &Context<'_>, world: &World, args: &Show) -> Result<Vec<(Known, Entry)>, Error> {
+    let known = world.resolve(ctx, &args.ids)?;
+    let with_entry = known.into_iter().map(|known| match known.entry.clone() {
+        Some(entry) => Ok((known, entry)),
+        None => Err(Error::new(ManageExit::Unknown, known.id, "its files are gone")
+            .hint("`upatch status` shows which processes still have it")),
+    });
+    with_entry.collect()
+}
+
+/// The manifest.
+pub(in crate::cli) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
+    let world = World::look(ctx)?;
+    let entries = entries(ctx, &world, args)?;
+    let mut printed = Vec::new();
+    for (index, (known, entry)) in entries.into_iter().enumerate() {
+        let wanted = Wanted::new([&known]);
+        let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
+        let state = view(&world, known, &wanted.elfs[0], &survey).state;
+        let m = &entry.manifest;
+        if args.json {
+            let mut value = serde_json::to_value(m).map_err(|e| Error::failed(m.id(), e))?;
+            value["id"] = json!(m.id());
+            value["state"] = json!(state);
+            value["directory"] = json!(entry.directory.display().to_string());
+            printed.push(value);
+            continue;
+        }
+        if index > 0 {
+            ctx.say("")?;
+        }
+        let or_none = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        let kind = match m.kind {
+            patchfile::manifest::Kind::User => "user",
+            patchfile::manifest::Kind::Kernel => "kernel",
+        };
+        let fields = [
+            ("id", m.id()),
+            ("uuid", m.uuid.to_string()),
+            ("name", m.name.clone()),
+            ("version", m.version.to_string()),
+            ("release", m.release.to_string()),
+            ("arch", m.arch.to_string()),
+            ("type", kind.into()),
+            ("target", m.package.nvr()),
+            ("state", state.to_string()),
+            ("license", or_none(m.license.clone())),
+            ("cve", or_none(m.cve.join(" "))),
+            ("description", or_none(m.description.clone())),
+            ("digest", m.digest.map_or("-".into(), |d| d.to_string())),
+            ("directory", entry.directory.display().to_string()),
+        ];
+        for (name, value) in fields {
+            ctx.say(format_args!("{:<12} {value}", format!("{name}:")))?;
+        }
+        for elf in &m.elfs {
+            ctx.say(format_args!("{:<12} {} ({})", "elf:", elf.path, elf.patch))?;
+            ctx.say(format_args!("{:<12}   changed: {}", "", or_none(elf.changed.join(" "))))?;
+            ctx.say(format_args!("{:<12}   new: {}", "", or_none(elf.new.join(" "))))?;
+        }
+        for source in &m.sources {
+            ctx.say(format_args!("{:<12} {} (sha256 {})", "source:", source.file, source.sha256))?;
+        }
+    }
+    if args.json {
+        report::json(ctx, &json!({ "patches": printed }))?;
+    }
+    Ok(ManageExit::Done)
+}
+
+/// What patches fit.
+pub(in crate::cli) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
+    let world = World::look(ctx)?;
+    let entries = entries(ctx, &world, args)?;
+    let mut printed = Vec::new();
+    for (_, entry) in entries {
+        let m = &entry.manifest;
+        let p = &m.package;
+        if args.json {
+            let elf = |e: &patchfile::manifest::Elf| json!({ "name": e.name, "path": e.path, "build_id": e.build_id, "code": e.code });
+            printed.push(json!({
+                "id": m.id(),
+                "uuid": m.uuid,
+                "package": { "name": p.name, "epoch": p.epoch, "version": p.version, "release": p.release, "nvr": p.nvr() },
+                "arch": m.arch,
+                "elfs": m.elfs.iter().map(elf).collect::<Vec<_>>(),
+            }));
+            continue;
+        }
+        let epoch = p.epoch.map_or(String::new(), |e| format!(" (epoch {e})"));
+        ctx.say(format_args!("{}: {}{epoch} {}", m.id(), p.nvr(), m.arch))?;
+        for elf in &m.elfs {
+            let build =
+                elf.build_id.as_ref().map_or(format!("no build-id, code {}", elf.code), ToString::to_string);
+            ctx.say(format_args!("  {}  {build}", elf.path))?;
+        }
+    }
+    if args.json {
+        report::json(ctx, &json!({ "patches": printed }))?;
+    }
+    Ok(ManageExit::Done)
+}

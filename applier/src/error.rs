@@ -1,0 +1,104 @@
+//! What can keep a patch out of a process.
+
+use std::io;
+
+/// Why one process could not be dealt with. The process runs (or is stopped) as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// The process ended before or meanwhile, or never was.
+    #[error("process is gone")]
+    Gone,
+    /// The process has ended and waits for its parent.
+    #[error("process is a zombie")]
+    Zombie,
+    /// Not allowed to trace it.
+    #[error("not permitted to trace the process: {why}")]
+    NotPermitted {
+        /// What forbids it, and what would help.
+        why: String,
+    },
+    /// Another tracer (debugger) has it.
+    #[error("process is being traced by process {by}; end that debugger first")]
+    Traced {
+        /// Pid of the tracer.
+        by: i32,
+    },
+    /// The patch was not made for anything this process maps, or the process is of a kind that cannot be patched.
+    #[error("does not fit: {why}")]
+    Unfit {
+        /// What does not fit.
+        why: String,
+    },
+    /// No free address range within branch reach.
+    #[error("no free memory of {size} bytes within reach of {module}")]
+    NoMemoryNear {
+        /// Bytes needed.
+        size: u64,
+        /// The target module.
+        module: String,
+    },
+    /// A symbol that the patch imports is in no module of the process.
+    #[error("symbol {symbol} is in no library that the process has loaded")]
+    Unresolved {
+        /// `name` or `name@version`.
+        symbol: String,
+    },
+    /// The bytes at a function's entry are not what the patch expects.
+    #[error("the entry of {function} at {address:#x} was changed by something else (a debugger, another tool)")]
+    EntryChanged {
+        /// The function.
+        function: String,
+        /// Run-time address.
+        address: u64,
+    },
+    /// Another patch in this process is in the way.
+    #[error("conflicts with another patch: {why}")]
+    Conflict {
+        /// Which, and how.
+        why: String,
+    },
+    /// The patch is not in this process.
+    #[error("the patch is not loaded in this process")]
+    NotLoaded,
+    /// A hook of the patch refused.
+    #[error("a hook of the patch refused with {code}")]
+    HookRefused {
+        /// What it returned.
+        code: i64,
+    },
+    /// A system call failed in an unexpected way.
+    #[error("{what}: {source}")]
+    Os {
+        /// What was attempted.
+        what: String,
+        /// The error.
+        source: io::Error,
+    },
+}
+
+impl ProcessError {
+    pub(crate) fn os(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| match source.raw_os_error() {
+            Some(libc::ESRCH) => Self::Gone,
+            _ => Self::Os { what, source },
+        }
+    }
+
+    pub(crate) fn unfit(why: impl Into<String>) -> Self {
+        Self::Unfit { why: why.into() }
+    }
+}
+
+/// Which thread holds a change up; trying again later may work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("thread {tid} {why}")]
+pub struct Busy {
+    /// The thread.
+    pub tid: i32,
+    /// The function it is in, if that is what holds it up.
+    pub function: Option<String>,
+    /// For people: `is in foo (at 0x…)`, `has a frame without unwind information at 0x…`.
+    pub why: String,
+}

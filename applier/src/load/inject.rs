@@ -1,0 +1,321 @@
+//! Mapping images into the target.
+
+use super::{Layout, Resolved, find_gap, landing, relocate, resolve};
+use crate::{
+    Busy, ProcessError,
+    patch::Steps,
+    remote::{FUNCTION_ROOM, Gadgets, Session},
+    sys::ptrace,
+    target::{modules::Module, process::Process, status, threads::StoppedThreads},
+};
+use patchfile::{
+    Uuid,
+    control::{self, Control, Entry, Phase},
+    image::{Access, Image, Relocation},
+};
+use std::{fs::OpenOptions, os::unix::fs::FileExt};
+
+/// An image on its way into a process.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    /// Index of the ELF in the manifest.
+    pub elf: u32,
+    /// The image.
+    pub image: &'a Image,
+    /// The module it is for.
+    pub module: Module,
+}
+
+/// Contents for one place in the target.
+struct Prepared {
+    base: u64,
+    layout: Layout,
+    /// Fields whose value only a function of the target can tell.
+    late: Vec<(Relocation, u64)>,
+}
+
+const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
+const MAP_PRIVATE: u64 = 2;
+const MAP_FIXED: u64 = 0x10;
+const MAP_ANONYMOUS: u64 = 0x20;
+const MFD_CLOEXEC: u64 = 1;
+const NO_FILE: u64 = u64::MAX;
+/// `control::Phase` in a control block.
+const PHASE: u64 = 64;
+
+/// Maps images, not active yet. `stale` are mappings that a killed applier left unfinished: they go.
+///
+/// # Errors
+/// See [`ProcessError`]; nothing stays mapped.
+pub(crate) fn load(
+    process: &mut Process,
+    name: &str,
+    uuid: Uuid,
+    pending: &[Pending<'_>],
+    stale: &[(u64, u64)],
+    steps: &Steps,
+) -> Result<Result<(), Busy>, ProcessError> {
+    let gadgets = Gadgets::find(process)?;
+    let mut tries = 0;
+    loop {
+        let prepared = prepare_all(process, name, uuid, pending)?;
+        match inject(process, gadgets, name, &prepared, stale, steps) {
+            // Something else was mapped there in the meantime: look for another place.
+            Err(ProcessError::Os { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 => {
+                tries += 1;
+                process.refresh()?;
+            }
+            Ok(Ok(())) => {
+                for p in &prepared {
+                    steps.next("mark the image as complete")?;
+                    process.memory.write(p.base + PHASE, &1u32.to_le_bytes())?;
+                }
+                process.refresh()?;
+                return Ok(Ok(()));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Finds places and computes contents for all images.
+fn prepare_all(
+    process: &Process,
+    name: &str,
+    uuid: Uuid,
+    pending: &[Pending<'_>],
+) -> Result<Vec<Prepared>, ProcessError> {
+    let mut taken = Vec::new();
+    let mut prepared = Vec::new();
+    for p in pending {
+        let layout = Layout::of(p.image);
+        let base = find_gap(&process.maps, &taken, &p.module, layout.size).ok_or_else(|| {
+            ProcessError::NoMemoryNear { size: layout.size, module: p.module.name().to_owned() }
+        })?;
+        taken.push((base, base + layout.size));
+        prepared.push(prepare(process, name, uuid, p, layout, base)?);
+    }
+    Ok(prepared)
+}
+
+/// Are places found and all symbols there? For checking without changing anything.
+pub(crate) fn rehearse(process: &Process, pending: &[Pending<'_>]) -> Result<(), ProcessError> {
+    prepare_all(process, "", Uuid::from_bytes([0; 16]), pending)?;
+    Gadgets::find(process).map(|_| ())
+}
+
+fn prepare(
+    process: &Process,
+    name: &str,
+    uuid: Uuid,
+    pending: &Pending<'_>,
+    mut layout: Layout,
+    base: u64,
+) -> Result<Prepared, ProcessError> {
+    let Pending { elf, image, module } = pending;
+    let values = resolve(process, module, image, base)?;
+    let mut late = Vec::new();
+    for relocation in &image.relocations {
+        match values.get(relocation.reference as usize) {
+            Some(Resolved::Value(value)) => {
+                let bytes = relocate::field(relocation, *value, base)?;
+                put(&mut layout.bytes, relocation.address, &bytes)?;
+            }
+            Some(Resolved::ResultOf(function)) => late.push((*relocation, *function)),
+            None => return Err(ProcessError::unfit("a relocation refers to nothing")),
+        }
+    }
+    let entry = |r: &patchfile::image::Redirect| Entry {
+        site: module.bias.wrapping_add(r.old).wrapping_add(u64::from(r.skip)),
+        previous: r.resume.map_or(0, |resume| base + resume),
+        new: base + r.new,
+        stub: base + r.stub,
+        original: r.original,
+        resume: r.resume.map_or(0, |resume| base + resume),
+    };
+    let control = Control {
+        uuid,
+        active: false,
+        sequence: 0,
+        bias: module.bias,
+        size: layout.size,
+        phase: Phase::Loading,
+        elf: *elf,
+        registered: 0,
+        eh_frame: image.unwind.map_or(0, |u| u32::try_from(u.eh_frame).unwrap_or(0)),
+        name: name.to_owned(),
+        entries: image.redirects.iter().map(entry).collect(),
+    };
+    put(&mut layout.bytes, 0, &control.encode())?;
+    Ok(Prepared { base, layout, late })
+}
+
+fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
+    let at = usize::try_from(at).unwrap_or(usize::MAX);
+    let room = at.checked_add(data.len()).and_then(|end| bytes.get_mut(at..end));
+    room.ok_or_else(|| ProcessError::unfit("a field lies outside of the image"))?.copy_from_slice(data);
+    Ok(())
+}
+
+/// With one thread stopped: maps everything.
+fn inject(
+    process: &Process,
+    gadgets: Gadgets,
+    name: &str,
+    prepared: &[Prepared],
+    stale: &[(u64, u64)],
+    steps: &Steps,
+) -> Result<Result<(), Busy>, ProcessError> {
+    let room = if prepared.iter().any(|p| !p.late.is_empty()) { FUNCTION_ROOM } else { 0 };
+    let mut tids = status::threads(process.pid)?;
+    // The first thread has the largest stack.
+    tids.sort_by_key(|tid| *tid != process.pid);
+    for tid in tids {
+        let held = match StoppedThreads::one(process, tid, trace_options(process))? {
+            Ok(Some(held)) => held,
+            Ok(None) => continue,
+            Err(busy) => return Ok(Err(busy)),
+        };
+        let Some(thread) = held.threads().first() else { continue };
+        steps.next("take a thread over")?;
+        let Some(mut session) = Session::begin(process, thread, gadgets, room, steps)? else { continue };
+        let mut mapped = Vec::new();
+        let result = map_all(&mut session, process, name, prepared, stale, steps, &mut mapped);
+        if result.is_err() {
+            for (start, size) in mapped {
+                let _ = session.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
+            }
+        }
+        let ended = session.end();
+        return result.and(ended).map(Ok);
+    }
+    if status::threads(process.pid).is_err() {
+        return Err(process.ended());
+    }
+    Err(ProcessError::unfit("no thread has enough room on its stack to run a system call"))
+}
+
+/// Options to attach with: stops at system calls are recognisable; where a seccomp filter acts, it has to be held off.
+pub(crate) fn trace_options(process: &Process) -> i32 {
+    ptrace::SYSGOOD | if process.status.seccomp { ptrace::SUSPEND_SECCOMP } else { 0 }
+}
+
+fn map_all(
+    session: &mut Session<'_>,
+    process: &Process,
+    name: &str,
+    prepared: &[Prepared],
+    stale: &[(u64, u64)],
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    for (start, size) in stale {
+        steps.next("unmap what was left unfinished")?;
+        session.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
+    }
+    for p in prepared {
+        steps.next("create the named memory")?;
+        let label = format!("upatch:{name}\0");
+        let label = session.put(label.as_bytes())?;
+        let file = session.call("memfd_create", libc::SYS_memfd_create, [label, MFD_CLOEXEC, 0, 0, 0, 0]);
+        match file {
+            Ok(fd) => {
+                let result = map_file(session, process, fd, p, steps, mapped);
+                let closed = session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]);
+                result?;
+                closed?;
+            }
+            // No file descriptor left, or not allowed: memory without a name will do.
+            Err(ProcessError::Os { .. }) => map_anonymous(session, process, p, steps, mapped)?,
+            Err(error) => return Err(error),
+        }
+        for (relocation, function) in &p.late {
+            steps.next("ask the process which function to use")?;
+            let value = session.call_function(*function, [0; 3], p.base + landing(p.layout.size))?;
+            let bytes = relocate::field(relocation, value, p.base)?;
+            process.memory.write(p.base + relocation.address, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn protection(access: Access) -> u64 {
+    match access {
+        Access::Read => 1,
+        Access::Execute => 5,
+        Access::Write => 3,
+    }
+}
+
+fn map_file(
+    session: &mut Session<'_>,
+    process: &Process,
+    fd: u64,
+    p: &Prepared,
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    steps.next("fill the memory")?;
+    // Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
+    let path = format!("/proc/{}/fd/{fd}", process.pid);
+    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(ProcessError::os(path))?;
+    file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))?;
+    steps.next("map the image")?;
+    let flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
+    map(session, p.base, p.layout.size, protection(Access::Read), flags, fd, 0, mapped)?;
+    for (offset, size, access) in &p.layout.parts {
+        steps.next("map a segment")?;
+        let flags = MAP_PRIVATE | MAP_FIXED;
+        let args = [p.base + offset, *size, protection(*access), flags, fd, *offset];
+        session.call("mmap", libc::SYS_mmap, args)?;
+    }
+    Ok(())
+}
+
+fn map_anonymous(
+    session: &mut Session<'_>,
+    process: &Process,
+    p: &Prepared,
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    steps.next("map the image without a name")?;
+    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    map(session, p.base, p.layout.size, protection(Access::Read), flags, NO_FILE, 0, mapped)?;
+    for (offset, size, access) in &p.layout.parts {
+        steps.next("map a segment")?;
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+        let args = [p.base + offset, *size, protection(*access), flags, NO_FILE, 0];
+        session.call("mmap", libc::SYS_mmap, args)?;
+    }
+    steps.next("fill the memory")?;
+    process.memory.write(p.base, &p.layout.bytes)
+}
+
+#[expect(clippy::too_many_arguments, reason = "mirrors mmap(2)")]
+fn map(
+    session: &mut Session<'_>,
+    at: u64,
+    size: u64,
+    protection: u64,
+    flags: u64,
+    fd: u64,
+    offset: u64,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    let got = session.call("mmap", libc::SYS_mmap, [at, size, protection, flags, fd, offset])?;
+    mapped.push((got, size));
+    if got == at {
+        return Ok(());
+    }
+    // Kernels before 4.17 do not know MAP_FIXED_NOREPLACE and take the address for a hint.
+    Err(ProcessError::Os { what: "mmap".into(), source: std::io::Error::from_raw_os_error(libc::EEXIST) })
+}
+
+/// Size in bytes of a control block, as a check that images have room for it.
+pub(crate) fn has_control_room(image: &Image) -> bool {
+    let first = image.segments.first();
+    first.is_some_and(|s| {
+        s.address == 0 && s.access == Access::Read && s.size >= control::size(image.redirects.len())
+    })
+}

@@ -1,0 +1,12 @@
+//! Placing an image in the target and filling in its relocations.
+
+mod inject;
+mod layout;
+mod place;
+mod relocate;
+mod resolve;
+
+pub(crate) use inject::{Pending, has_control_room, load, rehearse, trace_options};
+pub(crate) use layout::{Layout, landing, object};
+pub(crate) use place::find_gap;
+pub(crate) use resolve::{Resolved, resolve};

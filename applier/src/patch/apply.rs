@@ -1,0 +1,264 @@
+//! Loading and activating a patch.
+
+use super::{
+    Steps, inspect,
+    quiesce::{self, Zone},
+    register::Registrar,
+    transaction::{self, Site, Transaction},
+};
+use crate::{
+    Busy, CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
+    load::{self, Pending},
+    target::{
+        frames::Tables,
+        identity, maps,
+        modules::Module,
+        process::{self, Process},
+        threads::StoppedThreads,
+    },
+};
+use patchfile::{Arch, control::Phase};
+
+/// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
+/// none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in the memory it has.
+///
+/// # Errors
+/// See [`ProcessError`]; the process is as before.
+pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
+    process::on_own_thread(|| apply_here(pid, patch, options))
+}
+
+/// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
+///
+/// # Errors
+/// What [`apply`] would fail with.
+pub fn check(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
+    process::on_own_thread(|| check_here(pid, patch, options))
+}
+
+/// One ELF of the patch and one module it is for.
+struct Instance<'a> {
+    elf: &'a LoadedElf,
+    module: Module,
+    /// Index among the images the process has.
+    loaded: Option<usize>,
+}
+
+fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
+    let steps = Steps::new(options);
+    let mut process = Process::open(pid, options)?;
+    let mut images = inspect::locate(&process.maps, &process.memory);
+    let mut instances = find_instances(&process, patch, &images)?;
+    let in_force = |i: &Instance<'_>, images: &[Located]| i.loaded.is_some_and(|l| images[l].in_force);
+    if instances.iter().all(|i| in_force(i, &images)) {
+        return Ok(Outcome::Already);
+    }
+    check_entries(&process, &instances, &images)?;
+    if instances.iter().any(|i| i.loaded.is_none()) {
+        let stale: Vec<_> = images
+            .iter()
+            .filter(|l| l.control.uuid == patch.uuid && l.control.phase == Phase::Loading)
+            .map(|l| (l.address, l.control.size))
+            .collect();
+        let pending = pending(&instances);
+        if let Err(busy) = load::load(&mut process, &patch.name, patch.uuid, &pending, &stale, &steps)? {
+            return Ok(Outcome::Busy(busy));
+        }
+        images = inspect::locate(&process.maps, &process.memory);
+        instances = find_instances(&process, patch, &images)?;
+    }
+    let change: Vec<usize> = instances.iter().filter_map(|i| i.loaded).collect();
+    if change.len() != instances.len() {
+        return Err(ProcessError::unfit("the image is not where it was mapped"));
+    }
+    let mut zones = zones(&process, &instances, &images, options.lazy);
+    let register = instances.iter().zip(&change).filter(|(i, l)| {
+        i.elf.image.unwind.is_some_and(|u| u.register) && images[**l].control.registered == 0
+    });
+    let register: Vec<usize> = register.map(|(_, l)| *l).collect();
+    let registrar = if register.is_empty() { None } else { Registrar::find(&process) };
+    if let Some((_, module)) = registrar {
+        zones.push(Zone {
+            start: module.start,
+            end: module.end,
+            bytes: false,
+            entries: Vec::new(),
+            name: format!("the unwinder ({})", module.name()),
+        });
+    }
+    let mut tables = tables(&process, &images);
+    // What is stopped is let go when `held` is dropped, after the last write.
+    let held = match StoppedThreads::all(&process, load::trace_options(&process))? {
+        Ok(held) => held,
+        Err(busy) => return Ok(Outcome::Busy(busy)),
+    };
+    if let Some(busy) = settle(&mut process, &held, &mut tables, &zones, options.lazy)? {
+        return Ok(Outcome::Busy(busy));
+    }
+    if let Some(registrar) = Registrar::find(&process).map(|(r, _)| r).filter(|_| !register.is_empty()) {
+        for l in register {
+            registrar.register(&process, &held, &mut images[l], &steps)?;
+        }
+    }
+    Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
+    Ok(Outcome::Done)
+}
+
+fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
+    let mut process = Process::open(pid, options)?;
+    let images = inspect::locate(&process.maps, &process.memory);
+    let instances = find_instances(&process, patch, &images)?;
+    let modules =
+        instances.iter().filter_map(|i| Some((usize::try_from(i.elf.index).ok()?, i.module.start))).collect();
+    let mut report = CheckReport { modules, ..CheckReport::default() };
+    if instances.iter().all(|i| i.loaded.is_some_and(|l| images[l].in_force)) {
+        report.already = true;
+        return Ok(report);
+    }
+    check_entries(&process, &instances, &images)?;
+    load::rehearse(&process, &pending(&instances))?;
+    let zones = zones(&process, &instances, &images, options.lazy);
+    let mut tables = tables(&process, &images);
+    report.busy = match StoppedThreads::all(&process, load::trace_options(&process))? {
+        Ok(held) => settle(&mut process, &held, &mut tables, &zones, options.lazy)?,
+        Err(busy) => Some(busy),
+    };
+    Ok(report)
+}
+
+fn pending<'a>(instances: &[Instance<'a>]) -> Vec<Pending<'a>> {
+    let missing = instances.iter().filter(|i| i.loaded.is_none());
+    missing.map(|i| Pending { elf: i.elf.index, image: &i.elf.image, module: i.module.clone() }).collect()
+}
+
+/// The modules of the process that the patch is for.
+fn find_instances<'a>(
+    process: &Process,
+    patch: &'a LoadedPatch,
+    images: &[Located],
+) -> Result<Vec<Instance<'a>>, ProcessError> {
+    if process.status.shadow_stack {
+        return Err(ProcessError::unfit("it runs with a shadow stack, which is not supported yet"));
+    }
+    let mut instances = Vec::new();
+    for elf in &patch.elfs {
+        let target = &elf.image.target;
+        let id = TargetId { build_id: target.build_id.clone(), code: target.code };
+        let fits = |m: &&Module| identity::matches(&id, m, &process.memory, process.pid, &process.maps);
+        for module in process.modules.iter().filter(|m| m.path != "[vdso]").filter(fits) {
+            if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != Arch::X86_64 {
+                return Err(ProcessError::unfit(format!("{} is of another architecture", module.name())));
+            }
+            if !load::has_control_room(&elf.image) || !elf.image.hooks.is_empty() {
+                return Err(ProcessError::unfit("the patch needs something that this program cannot do (hooks)"));
+            }
+            let is = |l: &Located| {
+                let c = &l.control;
+                c.uuid == patch.uuid && c.elf == elf.index && c.bias == module.bias && c.phase == Phase::Ready
+            };
+            instances.push(Instance { elf, module: module.clone(), loaded: images.iter().position(is) });
+        }
+    }
+    if instances.is_empty() {
+        return Err(ProcessError::unfit("it maps no ELF file that the patch is for"));
+    }
+    Ok(instances)
+}
+
+/// Are the functions' entries as linked, or redirected by another patch of ours?
+fn check_entries(process: &Process, instances: &[Instance<'_>], images: &[Located]) -> Result<(), ProcessError> {
+    for instance in instances {
+        for redirect in &instance.elf.image.redirects {
+            let address = instance.module.bias.wrapping_add(redirect.old).wrapping_add(u64::from(redirect.skip));
+            let mut bytes = [0; 5];
+            process.memory.read_into(address, &mut bytes)?;
+            if bytes == redirect.original[..5] {
+                continue;
+            }
+            let found = transaction::site(&process.memory, address)?;
+            let ours = images.iter().flat_map(|l| &l.control.entries).any(|e| {
+                e.site == address && matches!(found, Site::Jump(to) if to == e.new || to == e.stub)
+            });
+            if !ours {
+                return Err(ProcessError::EntryChanged { function: redirect.name.clone(), address });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Code that no thread may be in when the patch goes in.
+fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy: bool) -> Vec<Zone> {
+    let mut zones = Vec::new();
+    for instance in instances {
+        let at = |address: u64| instance.module.bias.wrapping_add(address);
+        for r in &instance.elf.image.redirects {
+            let site = at(r.old).wrapping_add(u64::from(r.skip));
+            let name = r.name.clone();
+            zones.push(Zone { start: site + 1, end: site + 5, bytes: true, entries: Vec::new(), name: name.clone() });
+            if lazy {
+                continue;
+            }
+            let (start, end) = (at(r.old), at(r.old).wrapping_add(r.old_size));
+            zones.push(Zone { start, end, bytes: false, entries: vec![start, site], name: name.clone() });
+            for (address, size) in &r.fragments {
+                let (start, end) = (at(*address), at(*address).wrapping_add(*size));
+                zones.push(Zone { start, end, bytes: false, entries: Vec::new(), name: name.clone() });
+            }
+            // A patch that is in force for the same function: its code is the old code now.
+            let shares = |l: &&Located| l.control.entries.iter().any(|e| e.site == site);
+            for image in images.iter().filter(shares) {
+                zones.extend(image_zones(process, image));
+            }
+        }
+    }
+    zones
+}
+
+/// The code of an image.
+pub(super) fn image_zones(process: &Process, image: &Located) -> Vec<Zone> {
+    let end = image.address.saturating_add(image.control.size);
+    let inside = process.maps.iter().filter(|m| m.execute && m.start < end && m.end > image.address);
+    inside
+        .map(|m| Zone {
+            start: m.start.max(image.address),
+            end: m.end.min(end),
+            bytes: false,
+            entries: Vec::new(),
+            name: format!("code of patch {}", image.control.name),
+        })
+        .collect()
+}
+
+/// Unwind tables of modules and images.
+pub(super) fn tables(process: &Process, images: &[Located]) -> Tables {
+    let mut tables = process.tables();
+    for image in images.iter().filter(|l| l.control.eh_frame != 0) {
+        let end = image.address.saturating_add(image.control.size);
+        tables.add_image(image.address, end, image.address + u64::from(image.control.eh_frame), &process.memory);
+    }
+    tables
+}
+
+/// With all threads stopped: is one of them in `zones`? Modules that were mapped meanwhile are read first.
+pub(super) fn settle(
+    process: &mut Process,
+    held: &StoppedThreads,
+    tables: &mut Tables,
+    zones: &[Zone],
+    lazy: bool,
+) -> Result<Option<Busy>, ProcessError> {
+    let unknown = |t: &crate::target::threads::Thread| {
+        !tables.covers(t.registers.rip) || maps::at(&process.maps, t.registers.rsp).is_none()
+    };
+    if held.threads().iter().any(unknown) {
+        process.refresh()?;
+        process.modules = crate::target::modules::list(&process.maps, &process.memory);
+        for module in &process.modules {
+            if !tables.covers(module.start) {
+                tables.add_module(module, &process.memory, process.pid, &process.maps);
+            }
+        }
+    }
+    quiesce::find_busy(process, held, tables, zones, lazy)
+}

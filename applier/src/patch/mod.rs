@@ -1,0 +1,14 @@
+//! Operations on one process.
+
+mod apply;
+mod inspect;
+mod quiesce;
+mod register;
+mod remove;
+mod steps;
+mod transaction;
+
+pub use apply::{apply, check};
+pub use inspect::inspect;
+pub use remove::deactivate;
+pub(crate) use steps::Steps;

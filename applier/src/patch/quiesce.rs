@@ -1,0 +1,114 @@
+//! Is any stopped thread in code that is about to change hands?
+
+use crate::{
+    Busy, ProcessError,
+    sys::readv,
+    target::{
+        frames::Tables,
+        maps,
+        process::Process,
+        threads::{StoppedThreads, Thread},
+        unwind::{self, Frame, Stack},
+    },
+};
+
+/// Code that no thread may be in.
+#[derive(Clone, Debug)]
+pub(crate) struct Zone {
+    /// First address.
+    pub start: u64,
+    /// Address after the last.
+    pub end: u64,
+    /// Is only the address itself meant, as where bytes are overwritten? Else the function that a return address belongs
+    /// to counts, which is that of the call before it.
+    pub bytes: bool,
+    /// Addresses at which a thread may be all the same, since it has not begun yet.
+    pub entries: Vec<u64>,
+    /// What it is, for messages.
+    pub name: String,
+}
+
+impl Zone {
+    fn holds(&self, frame: Frame) -> bool {
+        let pc = if frame.exact || self.bytes { frame.pc } else { frame.pc - 1 };
+        (self.start..self.end).contains(&pc) && !(frame.exact && self.entries.contains(&frame.pc))
+    }
+}
+
+/// Bytes of each stack read at first.
+const AHEAD: u64 = 2048;
+/// Bytes of a stack searched word by word where it cannot be unwound.
+const SCAN: u64 = 1 << 20;
+
+/// The first thread found in one of `zones`. `lazy`: where a stack cannot be unwound, it is enough that no word on it is an
+/// address in `zones`.
+pub(crate) fn find_busy(
+    process: &Process,
+    held: &StoppedThreads,
+    tables: &mut Tables,
+    zones: &[Zone],
+    lazy: bool,
+) -> Result<Option<Busy>, ProcessError> {
+    let mut stacks: Vec<(u64, Vec<u8>)> = held
+        .threads()
+        .iter()
+        .map(|t| {
+            let sp = t.registers.rsp;
+            let end = maps::at(&process.maps, sp).map_or(sp, |m| m.end);
+            (sp, vec![0; usize::try_from((end - sp).min(AHEAD)).unwrap_or(0)])
+        })
+        .collect();
+    let want: usize = stacks.iter().map(|(_, b)| b.len()).sum();
+    let mut pieces: Vec<_> = stacks.iter_mut().map(|(a, b)| (*a, b.as_mut_slice())).collect();
+    let complete = readv::read_pieces(process.pid, &mut pieces).is_ok_and(|got| got == want);
+    for (thread, (start, bytes)) in held.threads().iter().zip(&stacks) {
+        let bytes: &[u8] = if complete { bytes } else { &[] };
+        let stack = Stack { start: *start, bytes, memory: &process.memory };
+        let busy = match unwind::walk(tables, &thread.registers, &stack) {
+            Ok(frames) => in_zone(thread, &frames, zones),
+            Err(unsure) if lazy => scan(process, thread, zones).map(|_| Busy {
+                tid: thread.tid,
+                function: None,
+                why: format!("may return to code that is overwritten ({}: {})", describe(process, unsure.pc), unsure.why),
+            }),
+            Err(unsure) => Some(Busy {
+                tid: thread.tid,
+                function: None,
+                why: format!("is in {}: {}", describe(process, unsure.pc), unsure.why),
+            }),
+        };
+        if busy.is_some() {
+            return Ok(busy);
+        }
+    }
+    Ok(None)
+}
+
+fn in_zone(thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {
+    let hit = |frame: &Frame| Some((*frame, zones.iter().find(|z| z.holds(*frame))?));
+    let (frame, zone) = frames.iter().find_map(hit)?;
+    let verb = if frame.exact { "is in" } else { "returns to" };
+    Some(Busy {
+        tid: thread.tid,
+        function: Some(zone.name.clone()),
+        why: format!("{verb} {} at {:#x}", zone.name, frame.pc),
+    })
+}
+
+/// An address in `zones` among the words of a stack, or in a register, or `Some` when the stack cannot be read as a whole.
+fn scan(process: &Process, thread: &Thread, zones: &[Zone]) -> Option<u64> {
+    let regs = &thread.registers;
+    let sp = regs.rsp & !7;
+    let Some(mapping) = maps::at(&process.maps, sp).filter(|m| m.end - sp <= SCAN) else { return Some(sp) };
+    let Ok(bytes) = process.memory.read(sp, usize::try_from(mapping.end - sp).unwrap_or(0)) else { return Some(sp) };
+    let words = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
+    words.chain([regs.rip]).find(|w| zones.iter().any(|z| z.holds(Frame { pc: *w, exact: true })))
+}
+
+/// `libfoo.so+0x123` for an address.
+fn describe(process: &Process, pc: u64) -> String {
+    match process.modules.iter().find(|m| (m.start..m.end).contains(&pc)) {
+        Some(module) => format!("{}+{:#x}", module.name(), pc.wrapping_sub(module.bias)),
+        None => format!("code at {pc:#x} that belongs to no file"),
+    }
+}

@@ -1,0 +1,51 @@
+//! Deactivating a patch.
+
+use super::{Steps, apply, inspect, transaction::Transaction};
+use crate::{
+    Options, Outcome, ProcessError, load,
+    target::{
+        process::{self, Process},
+        threads::StoppedThreads,
+    },
+};
+use patchfile::{Uuid, control::Phase};
+
+/// Puts the old code back in force, in all ELF files of the patch. The image stays mapped: data, strings and function
+/// pointers of the patch may live on in the process; activating the patch again uses the same memory.
+///
+/// # Errors
+/// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have the patch.
+pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
+    process::on_own_thread(|| deactivate_here(pid, uuid, options))
+}
+
+fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
+    let steps = Steps::new(options);
+    let mut process = Process::open(pid, options)?;
+    let mut images = inspect::locate(&process.maps, &process.memory);
+    let ours = |l: &crate::Located| l.control.uuid == uuid && l.control.phase == Phase::Ready;
+    let change: Vec<usize> = (0..images.len()).filter(|i| ours(&images[*i])).collect();
+    if change.is_empty() {
+        return Err(ProcessError::NotLoaded);
+    }
+    if change.iter().all(|i| !images[*i].in_force && !images[*i].control.active) {
+        return Ok(Outcome::Already);
+    }
+    let zones = if options.lazy {
+        Vec::new()
+    } else {
+        change.iter().flat_map(|i| apply::image_zones(&process, &images[*i])).collect()
+    };
+    let mut tables = apply::tables(&process, &images);
+    let held = match StoppedThreads::all(&process, load::trace_options(&process))? {
+        Ok(held) => held,
+        Err(busy) => return Ok(Outcome::Busy(busy)),
+    };
+    if !zones.is_empty()
+        && let Some(busy) = apply::settle(&mut process, &held, &mut tables, &zones, options.lazy)?
+    {
+        return Ok(Outcome::Busy(busy));
+    }
+    Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,278 @@
+//! A stopped thread that runs things for us.
+//!
+//! Before its registers are changed, a complete signal frame with its present state is written below its stack. From then
+//! on, at every point where we could die, the next thing the thread would do by itself leads to `rt_sigreturn` on that
+//! frame, and it goes on where it was. While we live, the registers are put back directly, so that the kernel's own restart
+//! of interrupted system calls works.
+
+use super::{Gadgets, frame};
+use crate::{
+    ProcessError,
+    patch::Steps,
+    sys::{
+        ptrace::{self, Registers},
+        wait::{self, Report},
+    },
+    target::{maps, memory::Memory, process::Process, threads::Thread},
+};
+use std::{
+    io, thread,
+    time::{Duration, Instant},
+};
+
+/// A thread taken over. Dropping gives it its state back; it stays stopped.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pid: i32,
+    tid: i32,
+    memory: &'a Memory,
+    steps: &'a Steps,
+    gadgets: Gadgets,
+    original: Registers,
+    mask: u64,
+    extended: Vec<u8>,
+    /// Address of the frame's return address slot.
+    frame: u64,
+    /// SIGSTOP and the like that came meanwhile: cannot be blocked, are sent again at the end.
+    kept: Vec<i32>,
+    restored: bool,
+}
+
+/// Stack that functions called in the target may use, in bytes.
+pub(crate) const FUNCTION_ROOM: u64 = 8 * 1024;
+/// Room below the frame for data that system calls read.
+const DATA: u64 = 1024;
+/// What a function called in the target may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl<'a> Session<'a> {
+    /// Takes a stopped thread over. `None` when its stack has not `room` bytes more than it takes to come back.
+    ///
+    /// # Errors
+    /// When the thread ends meanwhile.
+    pub(crate) fn begin(
+        process: &'a Process,
+        thread: &Thread,
+        gadgets: Gadgets,
+        room: u64,
+        steps: &'a Steps,
+    ) -> Result<Option<Self>, ProcessError> {
+        let tid = thread.tid;
+        let original = thread.registers;
+        let mask = ptrace::signal_mask(tid).map_err(ProcessError::os("cannot read the signal mask"))?;
+        let extended = ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))?;
+        if original.rsp < 1 << 16 {
+            return Ok(None);
+        }
+        let frame = frame::build(&original, mask, &extended, gadgets.sigreturn);
+        let floor = frame.start - DATA - room;
+        if !maps::at(&process.maps, original.rsp - 1).is_some_and(|m| m.write && m.start <= floor) {
+            return Ok(None);
+        }
+        steps.next("write the way back")?;
+        process.memory.write(frame.start, &frame.bytes)?;
+        let session = Self {
+            pid: process.pid,
+            tid,
+            memory: &process.memory,
+            steps,
+            gadgets,
+            original,
+            mask,
+            extended,
+            frame: frame.start,
+            kept: Vec::new(),
+            restored: false,
+        };
+        steps.next("lead the thread to the way back")?;
+        session.park()?;
+        steps.next("block signals")?;
+        ptrace::set_signal_mask(tid, u64::MAX).map_err(ProcessError::os("cannot block signals"))?;
+        Ok(Some(session))
+    }
+
+    /// Registers from which the thread by itself returns to where it was.
+    fn parked(&self) -> Registers {
+        let mut regs = self.original;
+        regs.rip = self.gadgets.sigreturn;
+        regs.rsp = self.frame + 8;
+        regs.orig_rax = u64::MAX;
+        regs.rax = 0;
+        // The direction flag must be clear wherever a function begins (psABI §3.2.1); no single-stepping either.
+        regs.eflags &= !0x500;
+        regs
+    }
+
+    fn park(&self) -> Result<(), ProcessError> {
+        ptrace::set_registers(self.tid, &self.parked()).map_err(ProcessError::os("cannot set registers"))
+    }
+
+    /// Puts data where system calls can read it; valid until the next call of this function.
+    pub(crate) fn put(&self, data: &[u8]) -> Result<u64, ProcessError> {
+        let address = self.frame - DATA;
+        self.memory.write(address, data.get(..data.len().min(DATA as usize)).unwrap_or_default())?;
+        Ok(address)
+    }
+
+    /// Makes a system call.
+    ///
+    /// # Errors
+    /// What the call fails with as [`ProcessError::Os`]; [`ProcessError::Gone`].
+    pub(crate) fn call(&mut self, what: &str, number: i64, args: [u64; 6]) -> Result<u64, ProcessError> {
+        let mut regs = self.parked();
+        regs.rip = self.gadgets.syscall;
+        // After `ret` the stack is as the signal return expects it.
+        regs.rsp = self.frame;
+        regs.rax = number.cast_unsigned();
+        [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
+        self.steps.next("set the registers for a system call")?;
+        ptrace::set_registers(self.tid, &regs).map_err(ProcessError::os(what))?;
+        self.steps.next("begin a system call")?;
+        self.to_syscall_stop(what)?;
+        self.steps.next("make a system call")?;
+        self.to_syscall_stop(what)?;
+        let after = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
+        self.steps.next("leave a system call")?;
+        self.park()?;
+        match after.rax.cast_signed() {
+            error @ -4095..=-1 => Err(ProcessError::Os {
+                what: format!("{what} in the process"),
+                source: io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(0)),
+            }),
+            _ => Ok(after.rax),
+        }
+    }
+
+    /// Calls a function. It returns to `landing`, code that moves its result to `rdi` and makes the system call
+    /// `rt_sigreturn`, which is where it is caught.
+    ///
+    /// # Errors
+    /// When the function does not return properly. Its effects up to there stay.
+    pub(crate) fn call_function(&mut self, function: u64, args: [u64; 3], landing: u64) -> Result<u64, ProcessError> {
+        let what = "calling a function";
+        // The frame must be right above the stack pointer when the landing code runs: one word for the return address.
+        self.memory.write(self.frame, &landing.to_le_bytes())?;
+        let mut regs = self.parked();
+        regs.rip = function;
+        regs.rsp = self.frame;
+        regs.rax = 0;
+        [regs.rdi, regs.rsi, regs.rdx] = args;
+        self.steps.next("set the registers for a function")?;
+        ptrace::set_registers(self.tid, &regs).map_err(ProcessError::os(what))?;
+        self.steps.next("call a function")?;
+        // The function may make system calls of its own: each is let through.
+        let result = loop {
+            self.to_syscall_stop(what)?;
+            let at = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
+            if at.orig_rax.cast_signed() == libc::SYS_rt_sigreturn && at.rsp == self.frame + 8 {
+                break at.rdi;
+            }
+        };
+        self.steps.next("return from a function")?;
+        // Cancels the system call: it is skipped where its number is -1.
+        self.park()?;
+        self.to_syscall_stop(what)?;
+        self.park()?;
+        ptrace::set_extended_state(self.tid, &self.extended).map_err(ProcessError::os(what))?;
+        Ok(result)
+    }
+
+    fn to_syscall_stop(&mut self, what: &str) -> Result<(), ProcessError> {
+        ptrace::syscall(self.tid, 0).map_err(ProcessError::os(what))?;
+        self.await_report(what, Report::Syscall)
+    }
+
+    fn await_report(&mut self, what: &str, wanted: Report) -> Result<(), ProcessError> {
+        let started = Instant::now();
+        let mut rounds = 0u32;
+        loop {
+            let report = wait::wait(self.tid, false).map_err(ProcessError::os(what))?;
+            match report {
+                _ if report == wanted => return Ok(()),
+                Report::Ended => return Err(ProcessError::Gone),
+                Report::Nothing => {
+                    rounds += 1;
+                    if rounds < 1000 {
+                        thread::yield_now();
+                    } else if started.elapsed() > PATIENCE {
+                        return Err(ProcessError::unfit(format!("{what}: it does not come back")));
+                    } else {
+                        thread::sleep(Duration::from_micros(50));
+                    }
+                    continue;
+                }
+                Report::Signal(fault @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE)) => {
+                    // Of the code we run, not of the process: blocked, so it can only be synchronous.
+                    self.park()?;
+                    return Err(ProcessError::unfit(format!("{what}: signal {fault}")));
+                }
+                Report::Signal(signal) => self.kept.push(signal),
+                Report::Interrupted | Report::Syscall | Report::Event(_) => {}
+            }
+            ptrace::syscall(self.tid, 0).map_err(ProcessError::os(what))?;
+        }
+    }
+
+    /// Gives the thread its state back.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub(crate) fn end(mut self) -> Result<(), ProcessError> {
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<(), ProcessError> {
+        self.restored = true;
+        let what = "putting registers back";
+        self.memory.write(self.frame, &self.gadgets.sigreturn.to_le_bytes())?;
+        self.killing_point("stop on the way back");
+        // The kernel decides about restarting a system call only on the way out of a stop like the one we came from.
+        ptrace::interrupt(self.tid).map_err(ProcessError::os(what))?;
+        // Fails when it runs, since a function did not come back.
+        let _ = ptrace::cont(self.tid, 0);
+        self.await_interrupt(what)?;
+        self.killing_point("restore the signal mask");
+        ptrace::set_signal_mask(self.tid, self.mask).map_err(ProcessError::os(what))?;
+        self.killing_point("restore the registers");
+        ptrace::set_registers(self.tid, &self.original).map_err(ProcessError::os(what))?;
+        for signal in self.kept.drain(..) {
+            let _ = wait::send(self.pid, self.tid, signal);
+        }
+        Ok(())
+    }
+
+    /// A step of giving the thread back. A test can kill us here; it cannot make the step fail, as nothing would undo that.
+    fn killing_point(&self, what: &str) {
+        let _ = self.steps.next(what);
+    }
+
+    fn await_interrupt(&mut self, what: &str) -> Result<(), ProcessError> {
+        let started = Instant::now();
+        loop {
+            match wait::wait(self.tid, false).map_err(ProcessError::os(what))? {
+                Report::Interrupted => return Ok(()),
+                Report::Ended => return Err(ProcessError::Gone),
+                Report::Nothing if started.elapsed() > PATIENCE => {
+                    return Err(ProcessError::unfit(format!("{what}: it does not stop")));
+                }
+                Report::Nothing => thread::yield_now(),
+                Report::Signal(signal) => {
+                    self.kept.push(signal);
+                    ptrace::cont(self.tid, 0).map_err(ProcessError::os(what))?;
+                }
+                Report::Syscall | Report::Event(_) => {
+                    ptrace::cont(self.tid, 0).map_err(ProcessError::os(what))?;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        if !self.restored {
+            // The thread has the frame to return by, should this fail.
+            let _ = self.restore();
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What survives this program: which patch shall be in force (`/var/lib/upatch`), why processes are not there yet
+//! (`/run/upatch`), and what was done. The truth about a process is in the process; nothing here is believed against it.
+
+mod attempts;
+mod clock;
+mod file;
+mod lock;
+mod log;
+mod record;
+
+pub use attempts::{Attempt, Attempts};
+pub use clock::{now, timestamp};
+pub use file::{read_yaml, write_yaml};
+pub use lock::Lock;
+pub use log::{Event, append, has_log, read_log};
+pub use record::{ProcessKey, Record, State, StateFile};

@@ -1,0 +1,185 @@
+//! Which patches shall be in force.
+
+use super::file::{read_yaml, write_yaml};
+use patchfile::{Uuid, paths, state::PatchState};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// Version of the state file.
+const FORMAT: u32 = 1;
+
+/// A process, for as long as it lives: process ids come again, start times with them do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessKey {
+    /// Process id.
+    pub pid: i32,
+    /// Start time in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub start: u64,
+}
+
+/// What shall be with one patch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Identity.
+    pub uuid: Uuid,
+    /// `<package>/<PATCH>`, so that it can be named when its files are gone.
+    pub id: String,
+    /// Intended state.
+    pub state: PatchState,
+    /// Only these processes (`apply --pid`); all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<Vec<ProcessKey>>,
+    /// Not these (`deactive --pid`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<ProcessKey>,
+}
+
+impl Record {
+    /// Does the patch mean this process?
+    pub fn covers(&self, process: ProcessKey) -> bool {
+        !self.except.contains(&process) && self.only.as_ref().is_none_or(|only| only.contains(&process))
+    }
+}
+
+/// All records.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Version of this file.
+    pub format: u32,
+    /// Boot the records are about (`/proc/sys/kernel/random/boot_id`).
+    pub boot: String,
+    /// In order of application: a patch that lies over another comes after it.
+    pub patches: Vec<Record>,
+}
+
+impl State {
+    /// Nothing applied in this boot.
+    pub fn empty(boot: &str) -> Self {
+        Self { format: FORMAT, boot: boot.into(), patches: Vec::new() }
+    }
+
+    /// The record of `uuid`.
+    pub fn get(&self, uuid: Uuid) -> Option<&Record> {
+        self.patches.iter().find(|r| r.uuid == uuid)
+    }
+
+    /// The record of `uuid`, made if there is none.
+    pub fn entry(&mut self, uuid: Uuid, id: &str) -> &mut Record {
+        let at = self.patches.iter().position(|r| r.uuid == uuid).unwrap_or_else(|| {
+            let state = PatchState::NotApplied;
+            self.patches.push(Record { uuid, id: id.into(), state, only: None, except: Vec::new() });
+            self.patches.len() - 1
+        });
+        &mut self.patches[at]
+    }
+
+    /// Forgets `uuid`.
+    pub fn forget(&mut self, uuid: Uuid) {
+        self.patches.retain(|r| r.uuid != uuid);
+    }
+
+    /// What is left after a reboot: accepted patches, for every process.
+    fn rebooted(mut self, boot: &str) -> Self {
+        self.patches.retain(|r| r.state == PatchState::Accepted);
+        for record in &mut self.patches {
+            record.only = None;
+            record.except.clear();
+        }
+        self.boot = boot.into();
+        self
+    }
+}
+
+/// What the state file said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateFile {
+    /// This.
+    Read(State),
+    /// There is none.
+    Absent,
+    /// It is damaged, for this reason; the processes know better.
+    Damaged(String),
+}
+
+impl StateFile {
+    /// Where the state of `root` is.
+    pub fn path(root: &Path) -> PathBuf {
+        root.join(paths::STATE).join("state.yaml")
+    }
+
+    /// Reads the state of `root` as it holds in this boot.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read.
+    pub fn read(root: &Path, boot: &str) -> io::Result<Self> {
+        match read_yaml::<State>(&Self::path(root)) {
+            Ok(None) => Ok(Self::Absent),
+            Ok(Some(state)) if state.format != FORMAT => Ok(Self::Damaged(format!(
+                "it has format version {}, this program reads {FORMAT}",
+                state.format
+            ))),
+            Ok(Some(state)) if state.boot != boot => Ok(Self::Read(state.rebooted(boot))),
+            Ok(Some(state)) => Ok(Self::Read(state)),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Ok(Self::Damaged(e.to_string())),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes `state` for `root`; a damaged file is put aside as `state.yaml.damaged`.
+    ///
+    /// # Errors
+    /// It cannot be written; the old one then stays.
+    pub fn write(root: &Path, state: &State) -> io::Result<()> {
+        let path = Self::path(root);
+        // Only accepted patches outlive this boot, so only they have to outlive a loss of power; the old contents may
+        // hold some too.
+        let accepted = |s: &State| s.patches.iter().any(|r| r.state == PatchState::Accepted);
+        let old = read_yaml::<State>(&path);
+        let durable = accepted(state) || old.as_ref().is_ok_and(|old| old.as_ref().is_some_and(accepted));
+        if matches!(&old, Err(e) if e.kind() == io::ErrorKind::InvalidData) {
+            fs::rename(&path, path.with_extension("yaml.damaged"))?;
+        }
+        write_yaml(&path, state, durable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        let mut state = State::empty("one");
+        state.entry(Uuid::from_bytes([1; 16]), "p-1-1/A").state = PatchState::Accepted;
+        state.entry(Uuid::from_bytes([2; 16]), "p-1-1/B").state = PatchState::Actived;
+        state.entry(Uuid::from_bytes([3; 16]), "p-1-1/C").state = PatchState::Deactived;
+        state
+    }
+
+    #[test]
+    fn only_accepted_patches_survive_a_reboot() {
+        let root = tempfile::tempdir().unwrap();
+        StateFile::write(root.path(), &state()).unwrap();
+        assert_eq!(StateFile::read(root.path(), "one").unwrap(), StateFile::Read(state()));
+        let StateFile::Read(after) = StateFile::read(root.path(), "two").unwrap() else { panic!() };
+        assert_eq!(after.patches.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["p-1-1/A"]);
+    }
+
+    #[test]
+    fn every_truncation_is_damage_or_valid_but_never_a_panic() {
+        let root = tempfile::tempdir().unwrap();
+        StateFile::write(root.path(), &state()).unwrap();
+        let path = StateFile::path(root.path());
+        let whole = fs::read(&path).unwrap();
+        for len in 0..whole.len() {
+            fs::write(&path, &whole[..len]).unwrap();
+            StateFile::read(root.path(), "one").unwrap();
+        }
+        fs::write(&path, b"").unwrap();
+        assert!(matches!(StateFile::read(root.path(), "one").unwrap(), StateFile::Damaged(_)));
+        StateFile::write(root.path(), &state()).unwrap();
+        assert!(path.with_extension("yaml.damaged").exists());
+    }
+}

@@ -1,0 +1,7 @@
+//! Every system call and every `unsafe` of this crate.
+
+pub(crate) mod cpu;
+pub(crate) mod ptrace;
+pub(crate) mod readv;
+pub mod signals;
+pub(crate) mod wait;

@@ -1,0 +1,114 @@
+#![expect(unsafe_code, reason = "ptrace has no safe interface in std")]
+//! ptrace(2), one small function per request. All of them act on one thread (`tid`).
+
+use std::{io, mem, ptr};
+
+/// General registers of a stopped thread (`user_regs_struct`).
+pub(crate) type Registers = libc::user_regs_struct;
+
+const PTRACE_GETSIGMASK: libc::c_uint = 0x420a;
+const PTRACE_SETSIGMASK: libc::c_uint = 0x420b;
+const NT_X86_XSTATE: usize = 0x202;
+
+/// Stops at a system call are told from signals.
+pub(crate) const SYSGOOD: i32 = libc::PTRACE_O_TRACESYSGOOD;
+/// Seccomp filters do not act while we are attached (needs `CAP_SYS_ADMIN`).
+pub(crate) const SUSPEND_SECCOMP: i32 = libc::PTRACE_O_SUSPEND_SECCOMP;
+
+fn plain(request: libc::c_uint, tid: i32, addr: usize, data: usize) -> io::Result<()> {
+    // SAFETY: the requests passed here take integers in `addr` and `data`, not addresses of this process.
+    let rc = unsafe { libc::ptrace(request, tid, addr as *mut libc::c_void, data as *mut libc::c_void) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Attaches without stopping.
+pub(crate) fn seize(tid: i32, options: i32) -> io::Result<()> {
+    plain(libc::PTRACE_SEIZE, tid, 0, usize::try_from(options).unwrap_or(0))
+}
+
+/// Asks a seized thread to stop.
+pub(crate) fn interrupt(tid: i32) -> io::Result<()> {
+    plain(libc::PTRACE_INTERRUPT, tid, 0, 0)
+}
+
+/// Goes on, delivering `signal` if it is not 0 and the thread is about to receive it.
+pub(crate) fn cont(tid: i32, signal: i32) -> io::Result<()> {
+    plain(libc::PTRACE_CONT, tid, 0, usize::try_from(signal).unwrap_or(0))
+}
+
+/// Goes on to the next entry to or exit from a system call.
+pub(crate) fn syscall(tid: i32, signal: i32) -> io::Result<()> {
+    plain(libc::PTRACE_SYSCALL, tid, 0, usize::try_from(signal).unwrap_or(0))
+}
+
+/// Lets a stopped thread go.
+pub(crate) fn detach(tid: i32) -> io::Result<()> {
+    plain(libc::PTRACE_DETACH, tid, 0, 0)
+}
+
+/// Reads the general registers.
+pub(crate) fn registers(tid: i32) -> io::Result<Registers> {
+    // SAFETY: all-zero is a value of this plain C structure.
+    let mut regs: Registers = unsafe { mem::zeroed() };
+    // SAFETY: the kernel writes one `user_regs_struct`.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_GETREGS, tid, 0, &raw mut regs) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(regs) }
+}
+
+/// Sets the general registers, all in one.
+pub(crate) fn set_registers(tid: i32, regs: &Registers) -> io::Result<()> {
+    // SAFETY: the kernel reads one `user_regs_struct`.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGS, tid, 0, ptr::from_ref(regs)) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads the mask of blocked signals.
+pub(crate) fn signal_mask(tid: i32) -> io::Result<u64> {
+    let mut mask = 0u64;
+    // SAFETY: the kernel writes 8 bytes, as `addr` says.
+    let rc = unsafe { libc::ptrace(PTRACE_GETSIGMASK, tid, 8usize, &raw mut mask) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(mask) }
+}
+
+/// Sets the mask of blocked signals.
+pub(crate) fn set_signal_mask(tid: i32, mask: u64) -> io::Result<()> {
+    // SAFETY: the kernel reads 8 bytes, as `addr` says.
+    let rc = unsafe { libc::ptrace(PTRACE_SETSIGMASK, tid, 8usize, &raw const mask) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads the extended state (x87, SSE, AVX …) in the non-compacted XSAVE layout.
+pub(crate) fn extended_state(tid: i32) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0u8; 16 * 1024];
+    let mut io = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: the kernel writes at most `iov_len` bytes to the buffer and the length back to `io`.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_X86_XSTATE, &raw mut io) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    buffer.truncate(io.iov_len);
+    Ok(buffer)
+}
+
+/// Sets the extended state to what [`extended_state`] gave.
+pub(crate) fn set_extended_state(tid: i32, state: &[u8]) -> io::Result<()> {
+    let mut io = libc::iovec { iov_base: state.as_ptr().cast_mut().cast(), iov_len: state.len() };
+    // SAFETY: the kernel reads at most `iov_len` bytes from the buffer.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_X86_XSTATE, &raw mut io) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Signals waiting for the thread, or (`shared`) for any thread of its process; at most 32 are looked at.
+pub(crate) fn pending_signals(tid: i32, shared: bool) -> io::Result<Vec<i32>> {
+    // SAFETY: all-zero is a value of these plain C structures.
+    let mut infos: [libc::siginfo_t; 32] = unsafe { mem::zeroed() };
+    let args = libc::ptrace_peeksiginfo_args {
+        off: 0,
+        flags: if shared { libc::PTRACE_PEEKSIGINFO_SHARED } else { 0 },
+        nr: 32,
+    };
+    // SAFETY: the kernel reads `args` and writes at most `nr` elements to the array.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_PEEKSIGINFO, tid, &raw const args, infos.as_mut_ptr()) };
+    let count = usize::try_from(rc).map_err(|_| io::Error::last_os_error())?;
+    Ok(infos[..count].iter().map(|i| i.si_signo).collect())
+}

@@ -1,0 +1,231 @@
+//! Call frame information: how to get from a frame to its caller (LSB "Exception Frames", x86-64 psABI, DWARF 5 §6.4).
+
+use super::{elf, identity, maps::Mapping, memory::Memory, modules::Module};
+use gimli::{
+    BaseAddresses, CfaRule, CieOrFde, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice, LittleEndian, Pointer,
+    RegisterRule, UnwindSection,
+};
+use std::collections::HashMap;
+
+/// DWARF number of `rsp` on x86-64.
+pub(crate) const RSP: usize = 7;
+/// DWARF number of the return address column.
+pub(crate) const RETURN: usize = 16;
+/// Registers followed: the 16 general ones and the return address.
+pub(crate) const COUNT: usize = 17;
+
+type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// How one register of the caller is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// It cannot be.
+    Unknown,
+    /// Explicitly nowhere; of the return address: this frame has no caller.
+    Undefined,
+    /// As in this frame.
+    Same,
+    /// In memory at CFA + n.
+    At(i64),
+    /// CFA + n.
+    Value(i64),
+    /// In another register.
+    Register(usize),
+    /// In memory at the result of an expression.
+    AtExpression(Vec<u8>),
+    /// The result of an expression.
+    Expression(Vec<u8>),
+}
+
+/// How the canonical frame address is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cfa {
+    /// Register + n.
+    Register(usize, i64),
+    /// Result of an expression.
+    Expression(Vec<u8>),
+}
+
+/// The rules that hold at one address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub cfa: Cfa,
+    pub rules: [Rule; COUNT],
+    /// Frame of a signal handler's return: the caller was interrupted, it did not call.
+    pub signal: bool,
+}
+
+/// Unwind tables of one module or patch image.
+#[derive(Debug)]
+struct Table {
+    start: u64,
+    end: u64,
+    index: Index,
+    address: u64,
+    bytes: Vec<u8>,
+    /// First instruction of a program: nothing called it, even where no table says so.
+    entry: u64,
+}
+
+/// How an entry is found.
+#[derive(Debug)]
+enum Index {
+    /// Address and bytes of `.eh_frame_hdr`, which is made for binary search.
+    Header(u64, Vec<u8>),
+    /// Our own: first address, address after the last, offset in the section; in order.
+    Own(Vec<(u64, u64, usize)>),
+}
+
+/// Unwind tables of all modules, with what was looked up already.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    tables: Vec<Table>,
+    rows: HashMap<u64, Option<Row>>,
+}
+
+/// Longest `.eh_frame` read, in bytes. Chromium has 40 MB.
+const LIMIT: u64 = 256 << 20;
+
+impl Tables {
+    /// Knows this range already?
+    pub(crate) fn covers(&self, address: u64) -> bool {
+        self.tables.iter().any(|t| (t.start..t.end).contains(&address))
+    }
+
+    /// Reads the tables of a module. A module without usable tables is left out: its frames are then unknown.
+    pub(crate) fn add_module(&mut self, module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) {
+        let table = read_by_header(module, memory).or_else(|| read_by_section(module, memory, pid, maps));
+        self.tables.extend(table);
+        self.rows.clear();
+    }
+
+    /// Reads the tables of a patch image.
+    pub(crate) fn add_image(&mut self, start: u64, end: u64, eh_frame: u64, memory: &Memory) {
+        let len = usize::try_from(end.saturating_sub(eh_frame)).unwrap_or(0);
+        if let Ok(bytes) = memory.read(eh_frame, len) {
+            let index = Index::Own(index(eh_frame, &bytes));
+            self.tables.push(Table { start, end, index, address: eh_frame, bytes, entry: u64::MAX });
+            self.rows.clear();
+        }
+    }
+
+    /// The rules at `pc`, or `None` where there are none.
+    pub(crate) fn row(&mut self, pc: u64) -> Option<&Row> {
+        if !self.rows.contains_key(&pc) {
+            let row = self.tables.iter().find(|t| (t.start..t.end).contains(&pc)).and_then(|t| t.row(pc));
+            self.rows.insert(pc, row);
+        }
+        self.rows.get(&pc)?.as_ref()
+    }
+
+    /// Is `pc` in the first instructions of a program that has no unwind information there (musl's `_start`)?
+    pub(crate) fn is_start(&self, pc: u64) -> bool {
+        self.tables.iter().any(|t| pc > t.entry && pc - t.entry < 64)
+    }
+}
+
+fn read_by_header(module: &Module, memory: &Memory) -> Option<Table> {
+    let header = module.of_kind(elf::EH_FRAME).next()?;
+    let header_address = module.bias.wrapping_add(header.address);
+    let len = usize::try_from(header.size).ok().filter(|n| (*n as u64) < LIMIT)?;
+    let header_bytes = memory.read(header_address, len).ok()?;
+    let bases = BaseAddresses::default().set_eh_frame_hdr(header_address);
+    let parsed = EhFrameHdr::new(&header_bytes, LittleEndian).parse(&bases, 8).ok()?;
+    let Pointer::Direct(address) = parsed.eh_frame_ptr() else { return None };
+    let searchable = parsed.table().is_some();
+    let link = address.wrapping_sub(module.bias);
+    let segment = module.of_kind(elf::LOAD).find(|s| link >= s.address && link - s.address < s.file_size)?;
+    // The size of the section is in no program header; the segment's end bounds it.
+    let size = (segment.address + segment.file_size - link).min(LIMIT);
+    let bytes = memory.read(address, usize::try_from(size).ok()?).ok()?;
+    let index =
+        if searchable { Index::Header(header_address, header_bytes) } else { Index::Own(index(address, &bytes)) };
+    Some(Table { start: module.start, end: module.end, index, address, bytes, entry: module.entry })
+}
+
+/// For programs without `PT_GNU_EH_FRAME`, such as static ones: the section headers, which are only in the file, say where
+/// the section is.
+fn read_by_section(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> Option<Table> {
+    let file = identity::open_file(module, pid, maps)?;
+    let (link, size) = identity::section(&file, ".eh_frame")?;
+    let address = module.bias.wrapping_add(link);
+    let bytes = memory.read(address, usize::try_from(size).ok().filter(|n| (*n as u64) < LIMIT)?).ok()?;
+    let index = Index::Own(index(address, &bytes));
+    Some(Table { start: module.start, end: module.end, index, address, bytes, entry: module.entry })
+}
+
+/// Lists the entries of a section, up to its terminator or the first that does not parse.
+fn index(address: u64, bytes: &[u8]) -> Vec<(u64, u64, usize)> {
+    let mut section = EhFrame::new(bytes, LittleEndian);
+    section.set_address_size(8);
+    let bases = BaseAddresses::default().set_eh_frame(address);
+    let mut entries = section.entries(&bases);
+    let mut index = Vec::new();
+    while let Ok(Some(entry)) = entries.next() {
+        if let CieOrFde::Fde(partial) = entry
+            && let Ok(fde) = partial.parse(EhFrame::cie_from_offset)
+        {
+            let start = fde.initial_address();
+            index.push((start, start.saturating_add(fde.len()), fde.offset()));
+        }
+    }
+    index.sort_unstable();
+    index
+}
+
+impl Table {
+    fn row(&self, pc: u64) -> Option<Row> {
+        let mut section = EhFrame::new(&self.bytes, LittleEndian);
+        section.set_address_size(8);
+        let bases = BaseAddresses::default().set_eh_frame(self.address);
+        let fde = match &self.index {
+            Index::Header(address, bytes) => {
+                let bases = bases.clone().set_eh_frame_hdr(*address);
+                let header = EhFrameHdr::new(bytes, LittleEndian).parse(&bases, 8).ok()?;
+                header.table()?.fde_for_address(&section, &bases, pc, EhFrame::cie_from_offset).ok()?
+            }
+            Index::Own(index) => {
+                let next = index.partition_point(|e| e.0 <= pc);
+                let (_, _, offset) = *index.get(next.checked_sub(1)?).filter(|e| pc < e.1)?;
+                section.fde_from_offset(&bases, EhFrameOffset(offset), EhFrame::cie_from_offset).ok()?
+            }
+        };
+        let mut context = gimli::UnwindContext::new();
+        let row = fde.unwind_info_for_address(&section, &bases, &mut context, pc).ok()?;
+        if usize::from(fde.cie().return_address_register().0) != RETURN {
+            return None;
+        }
+        let expression = |e: &gimli::UnwindExpression<usize>| {
+            e.get::<Slice<'_>, _>(&section).ok().map(|e| e.0.slice().to_vec())
+        };
+        let cfa = match row.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } => Cfa::Register(usize::from(register.0), *offset),
+            CfaRule::Expression(e) => Cfa::Expression(expression(e)?),
+        };
+        let mut rules = default_rules();
+        for (register, rule) in row.registers() {
+            let Some(slot) = rules.get_mut(usize::from(register.0)) else { continue };
+            *slot = match rule {
+                RegisterRule::Undefined => Rule::Undefined,
+                RegisterRule::SameValue => Rule::Same,
+                RegisterRule::Offset(n) => Rule::At(*n),
+                RegisterRule::ValOffset(n) => Rule::Value(*n),
+                RegisterRule::Register(r) => Rule::Register(usize::from(r.0)),
+                RegisterRule::Expression(e) => Rule::AtExpression(expression(e)?),
+                RegisterRule::ValExpression(e) => Rule::Expression(expression(e)?),
+                _ => Rule::Unknown,
+            };
+        }
+        Some(Row { cfa, rules, signal: fde.is_signal_trampoline() })
+    }
+}
+
+/// What holds for registers no rule names (x86-64 psABI §3.2.1): a callee keeps `rbx`, `rbp`, `r12`–`r15`; the stack
+/// pointer of the caller is the CFA; nothing is known about the others.
+fn default_rules() -> [Rule; COUNT] {
+    std::array::from_fn(|register| match register {
+        3 | 6 | 12..=15 => Rule::Same,
+        RSP => Rule::Value(0),
+        _ => Rule::Unknown,
+    })
+}

@@ -1,0 +1,71 @@
+//! Is this module the ELF file that a patch was made for?
+
+use super::{elf, maps::Mapping, memory::Memory, modules::Module};
+use crate::TargetId;
+use patchfile::Digest;
+use std::{fs::File, io::Read, os::unix::fs::FileExt};
+
+/// Does `module` match? By build-id where the patch names one; else by the digest of the file's executable segments.
+pub(crate) fn matches(target: &TargetId, module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> bool {
+    match &target.build_id {
+        Some(id) => module.build_id(memory).as_ref() == Some(id),
+        None => code_digest(module, pid, maps) == Some(target.code),
+    }
+}
+
+/// Digest over the file contents of the executable `PT_LOAD` segments, in order. Read from the file behind the mapping
+/// (not by its path, which may mean another file by now).
+pub(crate) fn code_digest(module: &Module, pid: i32, maps: &[Mapping]) -> Option<Digest> {
+    let file = open_file(module, pid, maps)?;
+    let mut code = Vec::new();
+    for s in module.of_kind(elf::LOAD).filter(|s| s.flags & elf::EXECUTE != 0) {
+        let at = code.len();
+        let len = usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 30)?;
+        code.resize(at + len, 0);
+        file.read_exact_at(&mut code[at..], s.offset).ok()?;
+    }
+    Some(Digest::of(&code))
+}
+
+/// Opens the file behind a module's mapping: through `map_files` where we may, else through the process's root directory
+/// if the file there is still the same one.
+pub(crate) fn open_file(module: &Module, pid: i32, maps: &[Mapping]) -> Option<File> {
+    let first = maps.iter().find(|m| m.start == module.start)?;
+    let direct = File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", first.start, first.end));
+    if let Ok(mut file) = direct {
+        let mut magic = [0; 4];
+        return (file.read_exact(&mut magic).is_ok() && &magic == b"\x7fELF").then_some(file);
+    }
+    use std::os::unix::fs::MetadataExt;
+    let file = File::open(format!("/proc/{pid}/root{}", module.path)).ok()?;
+    (file.metadata().ok()?.ino() == module.file.1).then_some(file)
+}
+
+/// Does the file itself, not only the process's memory, have the build-id that the process shows?
+pub(crate) fn file_agrees(module: &Module, pid: i32, maps: &[Mapping], memory: &Memory) -> bool {
+    let Some(file) = open_file(module, pid, maps) else { return false };
+    let shown = module.build_id(memory);
+    let in_file = module.of_kind(elf::NOTE).find_map(|s| {
+        let mut notes = vec![0; usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 20)?];
+        file.read_exact_at(&mut notes, s.offset).ok()?;
+        elf::build_id(&notes)
+    });
+    shown == in_file
+}
+
+/// Link-time address and size of a section, by its name, from the section headers of the file (gABI, "Sections").
+pub(crate) fn section(file: &File, name: &str) -> Option<(u64, u64)> {
+    let mut header = [0; elf::HEADER];
+    file.read_exact_at(&mut header, 0).ok()?;
+    let (count, names) = (elf::u32_at(&header, 60)? & 0xffff, elf::u32_at(&header, 60)? >> 16);
+    let mut table = vec![0; 64 * count as usize];
+    file.read_exact_at(&mut table, elf::u64_at(&header, 40)?).ok()?;
+    let strings = table.get(64 * names as usize..)?;
+    let mut text = vec![0; usize::try_from(elf::u64_at(strings, 32)?).ok().filter(|n| *n < 1 << 24)?];
+    file.read_exact_at(&mut text, elf::u64_at(strings, 24)?).ok()?;
+    table.chunks_exact(64).find_map(|s| {
+        let rest = text.get(elf::u32_at(s, 0)? as usize..)?;
+        let matches = rest.strip_prefix(name.as_bytes()).is_some_and(|r| r.first() == Some(&0));
+        matches.then_some((elf::u64_at(s, 16)?, elf::u64_at(s, 32)?))
+    })
+}

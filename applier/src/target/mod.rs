@@ -1,0 +1,15 @@
+//! The target process: its memory map, modules, threads and stacks.
+
+pub(crate) mod elf;
+pub(crate) mod find;
+pub(crate) mod frames;
+pub(crate) mod identity;
+pub(crate) mod linkmap;
+pub(crate) mod maps;
+pub(crate) mod memory;
+pub(crate) mod modules;
+pub(crate) mod process;
+pub(crate) mod status;
+pub(crate) mod symbols;
+pub(crate) mod threads;
+pub(crate) mod unwind;

@@ -1,0 +1,103 @@
+//! The ELF files mapped into a process, as they are in its memory: works for removed files and other mount namespaces.
+
+use super::{
+    elf::{self, Segment},
+    maps::Mapping,
+    memory::Memory,
+};
+use patchfile::BuildId;
+
+/// An executable or shared object in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Module {
+    /// Path as the process sees it, or `[vdso]`.
+    pub path: String,
+    /// Device and inode of the file.
+    pub file: (String, u64),
+    /// Lowest address.
+    pub start: u64,
+    /// Address after the highest, `.bss` included.
+    pub end: u64,
+    /// Run-time address minus link-time address.
+    pub bias: u64,
+    /// Is it position dependent?
+    pub fixed: bool,
+    /// `e_machine`.
+    pub machine: u16,
+    /// Run-time address of the first instruction.
+    pub entry: u64,
+    /// Program headers.
+    pub segments: Vec<Segment>,
+}
+
+impl Module {
+    /// Its build-id.
+    pub(crate) fn build_id(&self, memory: &Memory) -> Option<BuildId> {
+        self.of_kind(elf::NOTE).find_map(|s| {
+            let len = usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 20)?;
+            elf::build_id(&memory.cached(self.bias.wrapping_add(s.address), len)?)
+        })
+    }
+
+    /// The program headers of one kind.
+    pub(crate) fn of_kind(&self, kind: u32) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(move |s| s.kind == kind)
+    }
+
+    /// Is `address` in one of its executable segments?
+    #[cfg(test)]
+    pub(crate) fn executes(&self, address: u64) -> bool {
+        let link = address.wrapping_sub(self.bias);
+        self.of_kind(elf::LOAD)
+            .any(|s| s.flags & elf::EXECUTE != 0 && link >= s.address && link - s.address < s.size)
+    }
+
+    /// File name for messages.
+    pub(crate) fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}
+
+/// Is this mapping where an ELF file that also has executable mappings begins?
+pub(crate) fn begins_module(maps: &[Mapping], index: usize) -> bool {
+    let first = &maps[index];
+    if !first.read || first.offset != 0 {
+        return false;
+    }
+    if first.name == "[vdso]" || (first.execute && first.inode != 0) {
+        return true;
+    }
+    let later = maps[index + 1..].iter().take(64);
+    let mut later = later.take_while(|m| m.inode == 0 || m.same_file(first));
+    first.inode != 0 && later.any(|m| m.execute && m.same_file(first))
+}
+
+/// All modules of a process, in address order.
+pub(crate) fn list(maps: &[Mapping], memory: &Memory) -> Vec<Module> {
+    let starts = (0..maps.len()).filter(|i| begins_module(maps, *i));
+    starts.filter_map(|i| module_at(&maps[i], memory)).collect()
+}
+
+/// The module whose file header is at the start of `first`.
+pub(crate) fn module_at(first: &Mapping, memory: &Memory) -> Option<Module> {
+    let header = elf::header(&memory.cached(first.start, elf::HEADER)?)?;
+    let table = memory.cached(first.start.checked_add(header.table)?, 56 * usize::from(header.count))?;
+    let segments = elf::segments(&table);
+    let loads = || segments.iter().filter(|s| s.kind == elf::LOAD);
+    let head = loads().find(|s| s.offset == 0)?;
+    let bias = first.start.wrapping_sub(head.address & !4095);
+    let low = loads().map(|s| s.address & !4095).min()?;
+    let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(4096)?;
+    let (path, _) = first.path();
+    Some(Module {
+        path: path.to_owned(),
+        file: (first.device.clone(), first.inode),
+        start: bias.wrapping_add(low),
+        end: bias.wrapping_add(high),
+        bias,
+        fixed: header.fixed,
+        machine: header.machine,
+        entry: bias.wrapping_add(header.entry),
+        segments,
+    })
+}

@@ -1,0 +1,108 @@
+//! What `/proc/PID/stat` and `/proc/PID/status` say (proc_pid_stat(5), proc_pid_status(5)).
+
+use crate::ProcessError;
+use std::{fs, io};
+
+/// The fields of `/proc/…/stat` that matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// `R`, `S`, `D`, `T`, `t`, `Z`, `X` …
+    pub state: u8,
+    /// Start time in clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// Reads `/proc/PID/stat`.
+pub(crate) fn process(pid: i32) -> Result<Stat, ProcessError> {
+    read_stat(&format!("/proc/{pid}/stat"))
+}
+
+/// Reads `/proc/PID/task/TID/stat`.
+pub(crate) fn thread(pid: i32, tid: i32) -> Result<Stat, ProcessError> {
+    read_stat(&format!("/proc/{pid}/task/{tid}/stat"))
+}
+
+fn read_stat(path: &str) -> Result<Stat, ProcessError> {
+    let bytes = fs::read(path).map_err(|e| gone_or(e, path))?;
+    parse_stat(&String::from_utf8_lossy(&bytes)).ok_or(ProcessError::Gone)
+}
+
+fn gone_or(error: io::Error, path: &str) -> ProcessError {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
+        _ => ProcessError::Os { what: format!("cannot read {path}"), source: error },
+    }
+}
+
+/// The command name, in parentheses, may hold anything, also spaces and parentheses: fields count from the last `)`.
+fn parse_stat(text: &str) -> Option<Stat> {
+    let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = *fields.next()?.as_bytes().first()?;
+    Some(Stat { state, start_time: fields.nth(18)?.parse().ok()? })
+}
+
+/// The fields of `/proc/PID/status` that matter here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// Pid of the tracer, 0 if none.
+    pub tracer: i32,
+    /// Does a seccomp filter (or strict mode) act?
+    pub seccomp: bool,
+    /// Is a user shadow stack on (Intel CET)?
+    pub shadow_stack: bool,
+    /// State letter.
+    pub state: u8,
+}
+
+/// Reads `/proc/PID/status`.
+pub(crate) fn status(pid: i32) -> Result<Status, ProcessError> {
+    let path = format!("/proc/{pid}/status");
+    let bytes = fs::read(&path).map_err(|e| gone_or(e, &path))?;
+    Ok(parse_status(&String::from_utf8_lossy(&bytes)))
+}
+
+fn parse_status(text: &str) -> Status {
+    let mut status = Status::default();
+    for (key, value) in text.lines().filter_map(|l| l.split_once(':')) {
+        let value = value.trim();
+        match key {
+            "TracerPid" => status.tracer = value.parse().unwrap_or(0),
+            "Seccomp" => status.seccomp = value != "0",
+            "x86_Thread_features" => status.shadow_stack = value.split(' ').any(|f| f == "shstk"),
+            "State" => status.state = value.bytes().next().unwrap_or(b'?'),
+            _ => {}
+        }
+    }
+    status
+}
+
+/// The threads of a process.
+pub(crate) fn threads(pid: i32) -> Result<Vec<i32>, ProcessError> {
+    let path = format!("/proc/{pid}/task");
+    let entries = fs::read_dir(&path).map_err(|e| gone_or(e, &path))?;
+    Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_command_name() {
+        let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        let stat = parse_stat(&format!("42 (a) R (b) {fields}")).unwrap();
+        assert_eq!(stat, Stat { state: b'S', start_time: 4711 });
+        assert_eq!(parse_stat("42 (a"), None);
+    }
+
+    #[test]
+    fn status_fields() {
+        let status = parse_status("State:\tT (stopped)\nTracerPid:\t7\nSeccomp:\t2\nx86_Thread_features:\tshstk wrss \n");
+        assert_eq!(status, Status { tracer: 7, seccomp: true, shadow_stack: true, state: b'T' });
+    }
+
+    #[test]
+    fn own_threads() {
+        assert!(threads(i32::try_from(std::process::id()).unwrap()).unwrap().len() >= 2);
+    }
+}

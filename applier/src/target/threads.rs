@@ -1,0 +1,222 @@
+//! Stopping the threads of a process, all together, and letting them go as they were.
+
+use super::{process::Process, status};
+use crate::{
+    Busy, ProcessError,
+    sys::{
+        ptrace::{self, Registers},
+        wait::{self, Report},
+    },
+};
+use std::{
+    collections::HashSet,
+    io, thread,
+    time::{Duration, Instant},
+};
+
+/// A thread that is stopped by us.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    /// Its id.
+    pub tid: i32,
+    /// Its registers when it stopped.
+    pub registers: Registers,
+}
+
+/// Threads that we hold. Dropping lets them go. A thread that was asked to stop but has not is let go by the kernel when the
+/// tracing OS thread ends, which is why every operation runs on an OS thread of its own.
+#[derive(Debug)]
+pub(crate) struct StoppedThreads {
+    threads: Vec<Thread>,
+}
+
+/// Longest wait for a thread to stop. A thread stops as soon as it is scheduled, unless it sleeps uninterruptibly.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Wait after which a thread's state is looked at.
+const SUSPICION: Duration = Duration::from_millis(2);
+
+/// Why a thread could not be stopped.
+enum NotStopped {
+    Ended,
+    Busy(Busy),
+    Error(ProcessError),
+}
+
+impl StoppedThreads {
+    /// Stops every thread of the process.
+    pub(crate) fn all(process: &Process, options: i32) -> Result<Result<Self, Busy>, ProcessError> {
+        let pid = process.pid;
+        let mut held = Self { threads: Vec::new() };
+        let mut seen = HashSet::new();
+        loop {
+            let fresh: Vec<i32> = status::threads(pid)?.into_iter().filter(|t| !seen.contains(t)).collect();
+            if fresh.is_empty() {
+                break;
+            }
+            // All are attached before the first is stopped, and all are asked before the first is waited for: the pause is
+            // then one scheduling round, not one for each thread.
+            let mut attached = Vec::with_capacity(fresh.len());
+            for tid in fresh {
+                seen.insert(tid);
+                if attach(process, tid, options)? {
+                    attached.push(tid);
+                }
+            }
+            for tid in &attached {
+                let _ = ptrace::interrupt(*tid);
+            }
+            for tid in attached {
+                match await_stop(pid, tid) {
+                    Ok(registers) => held.threads.push(Thread { tid, registers }),
+                    Err(NotStopped::Ended) => {}
+                    Err(NotStopped::Busy(busy)) => return Ok(Err(busy)),
+                    Err(NotStopped::Error(error)) => return Err(error),
+                }
+            }
+        }
+        if held.threads.is_empty() { Err(process.ended()) } else { Ok(Ok(held)) }
+    }
+
+    /// Stops one thread. `None` if it has ended.
+    pub(crate) fn one(process: &Process, tid: i32, options: i32) -> Result<Result<Option<Self>, Busy>, ProcessError> {
+        let pid = process.pid;
+        if !attach(process, tid, options)? {
+            return Ok(Ok(None));
+        }
+        let _ = ptrace::interrupt(tid);
+        match await_stop(pid, tid) {
+            Ok(registers) => Ok(Ok(Some(Self { threads: vec![Thread { tid, registers }] }))),
+            Err(NotStopped::Ended) => Ok(Ok(None)),
+            Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
+            Err(NotStopped::Error(error)) => Err(error),
+        }
+    }
+
+    /// The threads held.
+    pub(crate) fn threads(&self) -> &[Thread] {
+        &self.threads
+    }
+}
+
+impl Drop for StoppedThreads {
+    fn drop(&mut self) {
+        for thread in &self.threads {
+            restart_interrupted_call(thread);
+        }
+        // Errors mean that the thread was killed meanwhile: there is nothing left to let go.
+        for thread in &self.threads {
+            let _ = ptrace::detach(thread.tid);
+        }
+    }
+}
+
+/// Attaches to a thread without stopping it. `false` if it has ended.
+fn attach(process: &Process, tid: i32, options: i32) -> Result<bool, ProcessError> {
+    let Err(error) = ptrace::seize(tid, options) else { return Ok(true) };
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => Ok(false),
+        // Also what the kernel says about a thread that has ended but is not gone, such as the first thread of a process
+        // whose other threads go on.
+        Some(libc::EPERM) => match status::thread(process.pid, tid) {
+            Ok(stat) if matches!(stat.state, b'Z' | b'X') => Ok(false),
+            Err(ProcessError::Gone) => Ok(false),
+            _ => Err(refusal(process)),
+        },
+        _ => Err(ProcessError::Os { what: format!("cannot attach to thread {tid}"), source: error }),
+    }
+}
+
+fn refusal(process: &Process) -> ProcessError {
+    match status::status(process.pid) {
+        Ok(status) if status.tracer != 0 => ProcessError::Traced { by: status.tracer },
+        Ok(_) => ProcessError::NotPermitted {
+            why: "the kernel does not let this user trace it; run as root (or see kernel.yama.ptrace_scope)".into(),
+        },
+        Err(error) => error,
+    }
+}
+
+/// Waits until a thread that was asked to stop has done so. Signals that come first are delivered: the thread then stops at
+/// the first instruction of the handler.
+fn await_stop(pid: i32, tid: i32) -> Result<Registers, NotStopped> {
+    let started = Instant::now();
+    let mut rounds = 0u32;
+    loop {
+        let os = |e: io::Error| match e.raw_os_error() {
+            Some(libc::ESRCH) => NotStopped::Ended,
+            _ => NotStopped::Error(ProcessError::Os { what: format!("cannot stop thread {tid}"), source: e }),
+        };
+        match wait::wait(tid, false).map_err(os)? {
+            Report::Interrupted => return ptrace::registers(tid).map_err(os),
+            Report::Ended => return Err(NotStopped::Ended),
+            Report::Signal(signal) => ptrace::cont(tid, signal).map_err(os)?,
+            Report::Syscall | Report::Event(_) => ptrace::cont(tid, 0).map_err(os)?,
+            Report::Nothing => {
+                let waited = started.elapsed();
+                if waited > SUSPICION && status::thread(pid, tid).is_ok_and(|s| s.state == b'D') {
+                    let why = "sleeps uninterruptibly (in vfork, or waiting for a device)".into();
+                    return Err(NotStopped::Busy(Busy { tid, function: None, why }));
+                }
+                if waited > PATIENCE {
+                    let why = "does not stop".into();
+                    return Err(NotStopped::Busy(Busy { tid, function: None, why }));
+                }
+                rounds += 1;
+                if rounds < 100 {
+                    thread::yield_now();
+                } else {
+                    thread::sleep(Duration::from_micros(50));
+                }
+            }
+        }
+    }
+}
+
+/// `io_pgetevents`, which the libc crate does not name on x86-64.
+const IO_PGETEVENTS: i64 = 333;
+
+/// System calls that give EINTR on any wake-up (signal(7)), or on one while a timeout is set on the socket, and that can be
+/// made again since they have done nothing yet. `connect` and `close` cannot.
+const RESTARTABLE: [i64; 18] = [
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_io_getevents,
+    IO_PGETEVENTS,
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_io_uring_enter,
+];
+
+/// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it anyway. A timeout
+/// starts anew, since how much of it had passed cannot be known from outside.
+fn restart_interrupted_call(thread: &Thread) {
+    let mut regs = thread.registers;
+    let call = regs.orig_rax.cast_signed();
+    let interrupted = regs.rax.cast_signed() == -i64::from(libc::EINTR) && RESTARTABLE.contains(&call);
+    if !interrupted || signal_waits(thread.tid) {
+        return;
+    }
+    regs.rax = regs.orig_rax;
+    regs.orig_rax = u64::MAX;
+    regs.rip -= 2;
+    let _ = ptrace::set_registers(thread.tid, &regs);
+}
+
+fn signal_waits(tid: i32) -> bool {
+    let pending = |shared| ptrace::pending_signals(tid, shared);
+    let (Ok(own), Ok(shared), Ok(mask)) = (pending(false), pending(true), ptrace::signal_mask(tid)) else {
+        return true;
+    };
+    own.into_iter().chain(shared).any(|s| mask >> (s - 1) & 1 == 0)
+}

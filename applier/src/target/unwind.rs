@@ -1,0 +1,147 @@
+//! Strict stack unwinding: every frame is known, or the answer is "unsure". There is no guess by frame pointer.
+
+use super::{
+    frames::{COUNT, Cfa, RETURN, RSP, Row, Rule, Tables},
+    memory::Memory,
+};
+use crate::sys::ptrace::Registers;
+use gimli::{Encoding, EndianSlice, EvaluationResult, Expression, Format, LittleEndian, Location, Value};
+
+/// A place in code that a thread is at or will return to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// The address.
+    pub pc: u64,
+    /// Is it an interrupted instruction (the innermost frame, or one below a signal handler)? Else it is a return address.
+    pub exact: bool,
+}
+
+/// Unwinding did not reach the end of the stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unsure {
+    /// The frame it got stuck at.
+    pub pc: u64,
+    /// Why.
+    pub why: &'static str,
+}
+
+/// A part of a thread's stack that was read ahead, and the rest of the memory.
+#[derive(Debug)]
+pub(crate) struct Stack<'a> {
+    /// Address of the part.
+    pub start: u64,
+    /// Its content.
+    pub bytes: &'a [u8],
+    /// Everything else.
+    pub memory: &'a Memory,
+}
+
+impl Stack<'_> {
+    fn word(&self, address: u64) -> Option<u64> {
+        let offset = address.checked_sub(self.start).and_then(|o| usize::try_from(o).ok());
+        match offset.and_then(|o| self.bytes.get(o..o.checked_add(8)?)) {
+            Some(bytes) => bytes.try_into().ok().map(u64::from_le_bytes),
+            None => self.memory.word(address).ok(),
+        }
+    }
+}
+
+/// Deepest stack followed.
+const DEEPEST: usize = 1 << 16;
+
+/// The registers of one frame; `None` where a value is lost.
+type Values = [Option<u64>; COUNT];
+
+fn values(r: &Registers) -> Values {
+    // DWARF numbers of the x86-64 registers, psABI figure 3.36.
+    let order = [
+        r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
+        r.rip,
+    ];
+    order.map(Some)
+}
+
+/// All frames of a stopped thread, innermost first.
+pub(crate) fn walk(tables: &mut Tables, registers: &Registers, stack: &Stack<'_>) -> Result<Vec<Frame>, Unsure> {
+    let mut regs = values(registers);
+    let mut frames = Vec::new();
+    let mut exact = true;
+    let mut pc = registers.rip;
+    while frames.len() < DEEPEST {
+        frames.push(Frame { pc, exact });
+        // A return address may be the first of the next function, when the call was the last instruction of its own.
+        let lookup = if exact { pc } else { pc - 1 };
+        let start = tables.is_start(pc);
+        let Some(row) = tables.row(lookup) else {
+            return if start { Ok(frames) } else { Err(Unsure { pc, why: "no unwind information" }) };
+        };
+        if row.rules[RETURN] == Rule::Undefined {
+            return Ok(frames);
+        }
+        let signal = row.signal;
+        let Some(caller) = step(row, &regs, stack) else {
+            return Err(Unsure { pc, why: "unwind information that cannot be followed" });
+        };
+        let (Some(next), Some(sp), Some(old_sp)) = (caller[RETURN], caller[RSP], regs[RSP]) else {
+            return Err(Unsure { pc, why: "unwind information that leaves the caller unknown" });
+        };
+        if next == 0 {
+            return Ok(frames);
+        }
+        if sp <= old_sp && !signal {
+            return Err(Unsure { pc, why: "a stack that does not grow downwards" });
+        }
+        (regs, exact, pc) = (caller, signal, next);
+    }
+    Err(Unsure { pc, why: "a stack too deep to follow" })
+}
+
+fn step(row: &Row, regs: &Values, stack: &Stack<'_>) -> Option<Values> {
+    let cfa = match &row.cfa {
+        Cfa::Register(register, offset) => (*regs.get(*register)?)?.wrapping_add_signed(*offset),
+        Cfa::Expression(code) => evaluate(code, None, regs, stack)?,
+    };
+    let mut caller = [None; COUNT];
+    for (register, rule) in row.rules.iter().enumerate() {
+        caller[register] = match rule {
+            Rule::Unknown | Rule::Undefined => None,
+            Rule::Same => regs[register],
+            Rule::At(offset) => stack.word(cfa.wrapping_add_signed(*offset)),
+            Rule::Value(offset) => Some(cfa.wrapping_add_signed(*offset)),
+            Rule::Register(other) => *regs.get(*other)?,
+            Rule::AtExpression(code) => stack.word(evaluate(code, Some(cfa), regs, stack)?),
+            Rule::Expression(code) => evaluate(code, Some(cfa), regs, stack),
+        };
+    }
+    Some(caller)
+}
+
+/// Result of a DWARF expression (DWARF 5 §2.5) in a frame.
+fn evaluate(code: &[u8], cfa: Option<u64>, regs: &Values, stack: &Stack<'_>) -> Option<u64> {
+    let encoding = Encoding { format: Format::Dwarf32, version: 5, address_size: 8 };
+    let mut evaluation = Expression(EndianSlice::new(code, LittleEndian)).evaluation(encoding);
+    evaluation.set_max_iterations(1000);
+    if let Some(cfa) = cfa {
+        evaluation.set_initial_value(cfa);
+    }
+    let mut state = evaluation.evaluate().ok()?;
+    loop {
+        state = match state {
+            EvaluationResult::Complete => break,
+            EvaluationResult::RequiresMemory { address, size, space: None, .. } => {
+                let kept = 64u32.checked_sub(8 * u32::from(size))?;
+                let word = stack.word(address)?;
+                evaluation.resume_with_memory(Value::Generic(word << kept >> kept)).ok()?
+            }
+            EvaluationResult::RequiresRegister { register, .. } => {
+                let value = (*regs.get(usize::from(register.0))?)?;
+                evaluation.resume_with_register(Value::Generic(value)).ok()?
+            }
+            _ => return None,
+        };
+    }
+    match evaluation.as_result() {
+        [gimli::Piece { size_in_bits: None, location: Location::Address { address }, .. }] => Some(*address),
+        _ => None,
+    }
+}

@@ -1,0 +1,377 @@
+//! The command on real processes.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
+
+mod common;
+
+use common::{
+    PAIR, Target, compile,
+    image::{Elf, image, returns},
+};
+use patchfile::{
+    Arch, Digest, Manifest, Uuid,
+    manifest::{FORMAT, Kind, Package},
+    paths,
+};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        net::UnixDatagram,
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const UPATCH: &str = env!("CARGO_BIN_EXE_upatch");
+
+/// A program of its own build, a patch for it, and a root.
+struct Stage {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+}
+
+/// Each test's program is a build of its own, so that tests running side by side do not see each other's processes.
+fn stage(test: &str, source: &str) -> Stage {
+    let dir = tempfile::tempdir().unwrap();
+    let source = format!("{source}\nconst char test_name[] = \"{test}\";\n");
+    let program = compile(dir.path(), test, &source, &[]);
+    Stage { dir, program }
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl std::fmt::Debug for Ran {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {:?}\n{}{}", self.code, self.out, self.err)
+    }
+}
+
+impl From<Output> for Ran {
+    fn from(o: Output) -> Self {
+        let text = |b| String::from_utf8(b).unwrap();
+        Self { code: o.status.code(), out: text(o.stdout), err: text(o.stderr) }
+    }
+}
+
+impl Ran {
+    #[track_caller]
+    fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    fn says(self, text: &str) -> Self {
+        assert!(self.out.contains(text), "{text:?} is not in {self:?}");
+        self
+    }
+
+    #[track_caller]
+    fn warns(self, text: &str) -> Self {
+        assert!(self.err.contains(text), "{text:?} is not in {self:?}");
+        self
+    }
+}
+
+impl Stage {
+    fn root(&self) -> PathBuf {
+        self.dir.path().join("root")
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(UPATCH);
+        command.arg("--root").arg(self.root()).args(line.split_whitespace());
+        command
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        self.command(line).output().unwrap().into()
+    }
+
+    /// Writes the patch `name`, which makes `one` and `two` return these values.
+    fn patch(&self, at: &Path, name: &str, one: u32, two: u32) -> Uuid {
+        fs::create_dir_all(at).unwrap();
+        let image = image(&Elf::read(&self.program), vec![returns("one", one), returns("two", two)], false);
+        let bytes = image.write().unwrap();
+        fs::write(at.join("pair.upatch"), &bytes).unwrap();
+        let mut manifest = Manifest {
+            format: FORMAT,
+            uuid: Uuid::from_bytes([0; 16]),
+            name: name.into(),
+            version: 1,
+            release: 1,
+            arch: Arch::X86_64,
+            kind: Kind::User,
+            package: Package { name: "pair".into(), epoch: None, version: "1".into(), release: "1".into() },
+            cve: vec!["CVE-2025-1".into()],
+            license: String::new(),
+            description: String::new(),
+            sources: vec![],
+            elfs: vec![patchfile::manifest::Elf {
+                name: self.program.file_name().unwrap().to_str().unwrap().into(),
+                path: self.program.to_str().unwrap().into(),
+                build_id: image.target.build_id.clone(),
+                code: image.target.code,
+                patch: "pair.upatch".into(),
+                sha256: Digest::of(&bytes),
+                changed: vec!["one".into(), "two".into()],
+                new: vec![],
+            }],
+            digest: None,
+        };
+        manifest.seal().unwrap();
+        fs::write(at.join("manifest.yaml"), manifest.text().unwrap()).unwrap();
+        manifest.uuid
+    }
+
+    fn install(&self, name: &str, one: u32, two: u32) -> Uuid {
+        self.patch(&self.root().join(paths::PATCHES).join("pair-1-1").join(name), name, one, two)
+    }
+}
+
+#[test]
+fn a_life() {
+    let stage = stage("a_life", PAIR);
+    let out = stage.dir.path().join("out/HP1");
+    stage.patch(&out, "HP1", 11, 22);
+    let mut targets = [Target::start(&stage.program), Target::start(&stage.program)];
+    stage.run(&format!("check {}", out.display())).exits(0).says("ready").says("fits");
+    stage
+        .run(&format!("apply {}", out.display()))
+        .exits(0)
+        .says("pair-1-1/HP1: ACTIVED: 2 processes patched");
+    assert_eq!(targets.each_mut().map(Target::ask), ["11 22", "11 22"]);
+    stage.run("list").exits(0).says("pair-1-1/HP1  ACTIVED  2        0        0        CVE-2025-1");
+    stage.run("apply HP1").exits(0).says("2 processes");
+    stage.run("deactive HP1").exits(0).says("2 processes back");
+    assert_eq!(targets.each_mut().map(Target::ask), ["1 2", "1 2"]);
+    stage.run("active pair/HP1").exits(0);
+    assert_eq!(targets[0].ask(), "11 22");
+    // What `list` says is what /proc shows: with the state gone, too.
+    fs::remove_file(stage.root().join("var/lib/upatch/state.yaml")).unwrap();
+    stage.run("list").exits(0).says("ACTIVED  2 ");
+    stage.run("remove HP1").exits(0);
+    assert_eq!(targets.each_mut().map(Target::ask), ["1 2", "1 2"]);
+    stage.run("status HP1").exits(4);
+    stage.run("log").exits(0).says("old code back");
+}
+
+#[test]
+fn stacked_and_taken_out_in_any_order() {
+    let stage = stage("stacked", PAIR);
+    stage.install("HP1", 11, 12);
+    stage.install("HP2", 21, 22);
+    let mut target = Target::start(&stage.program);
+    stage.run("apply HP1").exits(0);
+    stage.run("apply HP2").exits(0).warns("HP1 is active and replaces one, two");
+    assert_eq!(target.ask(), "21 22");
+    stage.run("remove HP1").exits(0);
+    assert_eq!(target.ask(), "21 22");
+    stage.run("remove HP2").exits(0);
+    assert_eq!(target.ask(), "1 2");
+}
+
+#[test]
+fn another_build_does_not_fit() {
+    let stage = stage("another_build", PAIR);
+    stage.install("HP1", 11, 22);
+    let other = compile(
+        &{
+            let d = stage.dir.path().join("other");
+            fs::create_dir(&d).unwrap();
+            d
+        },
+        "another_build",
+        &format!("{PAIR}\nint other = 7;\n"),
+        &[],
+    );
+    let mut target = Target::start(&other);
+    let pid = target.pid();
+    stage
+        .run(&format!("apply HP1 --pid {pid}"))
+        .exits(5)
+        .warns("maps no ELF file of the build that the patch is for");
+    stage.run("apply HP1").exits(5).warns(&format!("process {pid} runs another build"));
+    stage.run("check HP1").exits(5);
+    assert_eq!(target.ask(), "1 2");
+    stage.run("list").says("NOT-APPLIED");
+}
+
+const SLEEPER: &str = r#"
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { if (getchar() == EOF) _exit(0); return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    for (;;) { int a = one(); printf("%d %d\n", a, two()); }
+}
+"#;
+
+#[test]
+fn a_busy_process_is_pending_and_an_interrupt_is_obeyed() {
+    let stage = stage("busy", SLEEPER);
+    stage.install("HP1", 11, 22);
+    let mut target = Target::start(&stage.program);
+    let named = format!("process {} (busy) is pending", target.pid());
+    stage.run("apply HP1 --timeout 0.1").exits(3).warns(&named).warns("one");
+    stage.run("status HP1").exits(0).says("0 patched, 1 pending").says("pending: thread");
+    stage.run("check HP1").exits(3);
+    stage.run("remove HP1").exits(0);
+
+    let begun = Instant::now();
+    let child = stage
+        .command("apply HP1 --timeout 60")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(300));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    ran.exits(1).warns("interrupted; nothing was changed");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(target.ask(), "1 2");
+    assert_eq!(target.tracer(), "0");
+    // It has just answered and may not be back in its read.
+    until("it waits as before", || target.state() == "S");
+    stage.run("apply HP1 --lazy").exits(0);
+    assert_eq!(target.ask(), "1 22");
+    target.send();
+    assert_eq!(target.read_line(), "11 22");
+}
+
+#[test]
+fn killed_at_any_moment_the_truth_is_told_and_the_next_one_goes_on() {
+    let stage = stage("killed", PAIR);
+    stage.install("HP1", 11, 22);
+    let mut target = Target::start(&stage.program);
+    for round in 0..40u64 {
+        let verb = if round % 2 == 0 { "apply HP1" } else { "remove HP1" };
+        let mut child = stage.command(verb).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(Duration::from_micros(round * 400));
+        child.kill().unwrap();
+        let status = child.wait().unwrap();
+        let answer = target.ask();
+        let new = answer == "11 22";
+        assert!(new || answer == "1 2", "{answer} after {status}");
+        let status = stage.run("status HP1").exits(0);
+        assert_eq!(status.out.contains("1 patched"), new, "{status:?}");
+    }
+    stage.run("apply HP1").exits(0);
+    assert_eq!(target.ask(), "11 22");
+    stage.run("remove HP1").exits(0);
+    assert_eq!(target.ask(), "1 2");
+}
+
+fn is_root() -> bool {
+    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0\t")
+}
+
+#[test]
+fn without_root_ones_own_processes() {
+    if !is_root() {
+        // Then every other test of this file is this one.
+        return;
+    }
+    let stage = stage("own", PAIR);
+    stage.install("HP1", 11, 22);
+    let nobody = 65534;
+    let bin = stage.dir.path().join("upatch");
+    fs::copy(UPATCH, &bin).unwrap();
+    fs::set_permissions(stage.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let as_nobody = |line: &str| -> Ran {
+        let mut command = Command::new(&bin);
+        command.arg("--root").arg(stage.root()).args(line.split_whitespace()).uid(nobody).gid(nobody);
+        command.output().unwrap().into()
+    };
+    let mut own = Target::start_with(Command::new(&stage.program).uid(nobody).gid(nobody));
+    let mut other = Target::start(&stage.program);
+    as_nobody("apply HP1").exits(7).warns("--pid");
+    as_nobody(&format!("apply HP1 --pid {}", other.pid())).exits(7);
+    as_nobody(&format!("apply HP1 --pid {}", own.pid())).exits(0);
+    assert_eq!((own.ask().as_str(), other.ask().as_str()), ("11 22", "1 2"));
+    // Root's list sees it, though nobody could write that down.
+    stage.run("list").exits(0).says("ACTIVED  1        0        0");
+    as_nobody("list").exits(0).says("ACTIVED  1").warns("may not be looked into");
+    as_nobody(&format!("deactive HP1 --pid {}", own.pid())).exits(0);
+    assert_eq!(own.ask(), "1 2");
+    // Code that somebody else could have written is not run as root.
+    let dir = stage.root().join(paths::PATCHES).join("pair-1-1/HP1");
+    chown(dir.join("pair.upatch"), Some(nobody), Some(nobody)).unwrap();
+    stage.run("apply HP1").exits(7).warns("it belongs to user 65534");
+    assert_eq!(other.ask(), "1 2");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let stage = stage("pipe", PAIR);
+    stage.install("HP1", 11, 22);
+    let mut child = stage.command("list").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ran = Ran::from(stage.command("list").stdout(full).output().unwrap());
+    ran.exits(1).warns("error: standard output");
+}
+
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_service_patches_what_starts_later_and_ends_cleanly() {
+    let stage = stage("service", PAIR);
+    stage.install("HP1", 11, 22);
+    stage.run("apply HP1").exits(0);
+    let socket = stage.dir.path().join("notify");
+    let listener = UnixDatagram::bind(&socket).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = stage.command("daemon --interval 0.1");
+    let child =
+        command.env("NOTIFY_SOCKET", &socket).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut daemon = Daemon(child);
+    let mut message = [0; 64];
+    let n = listener.recv(&mut message).unwrap();
+    assert_eq!(&message[..n], b"READY=1");
+
+    let mut target = Target::start(&stage.program);
+    until("a new process is patched", || target.ask() == "11 22");
+    stage.run("deactive HP1").exits(0);
+    assert_eq!(target.ask(), "1 2");
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(target.ask(), "1 2", "the service put back what was taken out");
+    stage.run("active HP1").exits(0);
+
+    Command::new("kill").args(["-TERM", &daemon.0.id().to_string()]).status().unwrap();
+    let status = daemon.0.wait().unwrap();
+    let mut err = String::new();
+    daemon.0.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((status.code(), err.as_str()), (Some(0), ""));
+    let out = BufReader::new(daemon.0.stdout.take().unwrap());
+    let said: Vec<_> = out.lines().map(Result::unwrap).collect();
+    assert!(said.iter().any(|l| l.contains("patched")), "{said:?}");
+    assert_eq!(target.ask(), "11 22");
+}

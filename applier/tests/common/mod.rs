@@ -1,0 +1,108 @@
+//! Small C programs to patch, and images for them made by hand.
+#![allow(dead_code, reason = "each test program uses its own part")]
+#![allow(unreachable_pub, reason = "test helpers")]
+#![allow(clippy::allow_attributes, reason = "an expectation would not hold in every test program")]
+
+pub mod image;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+/// Compiles `source` to `dir/name`.
+pub fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let extension = if flags.contains(&"c++") { "cc" } else { "c" };
+    let input = dir.join(format!("{name}.{extension}"));
+    let output = dir.join(name);
+    std::fs::write(&input, source).unwrap();
+    let flags: Vec<_> = flags.iter().filter(|f| **f != "c++").collect();
+    let compiler = if extension == "cc" { "g++" } else { "gcc" };
+    let status = Command::new(compiler)
+        .args(["-O2", "-g", "-Wall", "-Wl,--build-id", "-o"])
+        .arg(&output)
+        .arg(&input)
+        .args(flags)
+        .current_dir(dir)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{name} does not compile");
+    output
+}
+
+/// A running target that answers one line for each line it reads.
+pub struct Target {
+    pub child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Target {
+    pub fn start(program: &Path) -> Self {
+        Self::start_with(&mut Command::new(program))
+    }
+
+    pub fn start_with(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut target = Self { child, input, output };
+        // Once it answers, it is past its start-up code.
+        target.ask();
+        target
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub fn ask(&mut self) -> String {
+        self.input.write_all(b"x").unwrap();
+        self.read_line()
+    }
+
+    pub fn send(&mut self) {
+        self.input.write_all(b"x").unwrap();
+    }
+
+    pub fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "the target ended: {:?}", self.child.try_wait());
+        line.trim_end().to_owned()
+    }
+
+    pub fn maps(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap()
+    }
+
+    pub fn state(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        status.lines().find_map(|l| l.strip_prefix("State:")).unwrap().trim()[..1].to_owned()
+    }
+
+    pub fn tracer(&self) -> String {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        status.lines().find_map(|l| l.strip_prefix("TracerPid:")).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two functions, called for each byte read.
+pub const PAIR: &str = r#"
+#include <stdio.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+int counter = 100;
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    while (getchar() != EOF) printf("%d %d\n", one(), two());
+}
+"#;

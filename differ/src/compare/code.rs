@@ -1,0 +1,154 @@
+//! Code, instruction by instruction.
+
+use super::{Comparer, Reasons};
+use crate::arch::x86_64::decode::{Code, Insn, show};
+use crate::atoms::{Atoms, Ref};
+
+/// More differences than these are not listed.
+const LISTED: usize = 4;
+
+impl Comparer<'_> {
+    pub(crate) fn code(&mut self, old: usize, new: usize) -> Reasons {
+        let (old_atoms, new_atoms) = (self.old, self.new);
+        let (a, b) = (old_atoms.atom(old), new_atoms.atom(new));
+        let (Some(code_a), Some(code_b)) = (&a.code, &b.code) else { return self.objects(old, new) };
+        if !code_a.valid || !code_b.valid {
+            // Data among the code: nothing is known but the bytes.
+            return self.objects(old, new);
+        }
+        let mut reasons = Vec::new();
+        // Where instructions were added or removed, jumps across them go elsewhere: that says little.
+        let mut jumps = Vec::new();
+        let mut left = code_a.insns.iter().filter(|i| !i.nop);
+        let mut right = code_b.insns.iter().filter(|i| !i.nop);
+        loop {
+            let (x, y) = match (left.next(), right.next()) {
+                (None, None) => break,
+                (Some(x), Some(y)) => (x, y),
+                (x, y) => {
+                    if reasons.len() < LISTED {
+                        reasons.push(match (x, y) {
+                            (Some(x), _) => {
+                                format!("no longer at +{:#x}: `{}`", x.at, text(old_atoms, old, x))
+                            }
+                            (_, Some(y)) => format!("added at +{:#x}: `{}`", y.at, text(new_atoms, new, y)),
+                            _ => String::new(),
+                        });
+                    }
+                    break;
+                }
+            };
+            if let Some(reason) = self.instruction((old, code_a, x), (new, code_b, y)) {
+                let inside =
+                    x.branch.is_some() && x.mnemonic == y.mnemonic && refs_in(old_atoms, old, x).is_empty();
+                if inside && refs_in(new_atoms, new, y).is_empty() {
+                    jumps.truncate(LISTED - 1);
+                    jumps.push(reason);
+                    continue;
+                }
+                reasons.push(reason);
+                if reasons.len() >= LISTED {
+                    break;
+                }
+            }
+        }
+        if reasons.is_empty() { jumps } else { reasons }
+    }
+
+    fn instruction(
+        &mut self,
+        (old, code_a, x): (usize, &Code, &Insn),
+        (new, code_b, y): (usize, &Code, &Insn),
+    ) -> Option<String> {
+        let (old_atoms, new_atoms) = (self.old, self.new);
+        let refs_a = refs_in(old_atoms, old, x);
+        let refs_b = refs_in(new_atoms, new, y);
+        let shown = || {
+            format!(
+                "instruction at +{:#x}: `{}` -> `{}`",
+                x.at,
+                text(old_atoms, old, x),
+                text(new_atoms, new, y)
+            )
+        };
+        if refs_a.len() != refs_b.len() {
+            return Some(shown());
+        }
+        if x.branch.is_some() && y.branch.is_some() && refs_a.is_empty() {
+            // Inside of the function: the same instruction, however far it is.
+            let same = x.mnemonic == y.mnemonic
+                && match (x.target.map(|t| code_a.ordinal(t)), y.target.map(|t| code_b.ordinal(t))) {
+                    (Some(Some(t)), Some(Some(u))) => t == u,
+                    _ => x.target == y.target,
+                };
+            return (!same).then(shown);
+        }
+        let short_or_near = x.branch.is_some() && y.branch.is_some();
+        if (short_or_near && x.mnemonic != y.mnemonic)
+            || (!short_or_near && !same_bytes(self.old, old, x, self.new, new, y))
+        {
+            return Some(shown());
+        }
+        for (r, s) in refs_a.iter().zip(refs_b) {
+            let same_field = short_or_near || r.at - u64::from(x.at) == s.at - u64::from(y.at);
+            if !same_field || !self.same_ref(r, s) {
+                let (was, is) = (Self::describe(old_atoms, r.target), Self::describe(new_atoms, s.target));
+                if was == is {
+                    return Some(format!(
+                        "`{}` at +{:#x} refers to {was}, which differs",
+                        text(old_atoms, old, x),
+                        x.at
+                    ));
+                }
+                return Some(format!(
+                    "instruction at +{:#x} (`{}`): {was} -> {is}",
+                    x.at,
+                    text(new_atoms, new, y)
+                ));
+            }
+        }
+        None
+    }
+}
+
+fn refs_in<'a>(all: &'a Atoms, id: usize, insn: &Insn) -> &'a [Ref] {
+    let refs = &all.atom(id).refs;
+    let from = refs.partition_point(|r| r.at < u64::from(insn.at));
+    let to = refs.partition_point(|r| r.at < u64::from(insn.end()));
+    refs.get(from..to).unwrap_or(&[])
+}
+
+fn raw<'a>(all: &'a Atoms, id: usize, insn: &Insn) -> &'a [u8] {
+    all.bytes(id).get(insn.at as usize..insn.end() as usize).unwrap_or(&[])
+}
+
+fn same_bytes(old: &Atoms, o: usize, x: &Insn, new: &Atoms, n: usize, y: &Insn) -> bool {
+    let blank = |all: &Atoms, id: usize, insn: &Insn| {
+        let mut bytes = raw(all, id, insn).to_vec();
+        for r in refs_in(all, id, insn) {
+            let from = usize::try_from(r.at - u64::from(insn.at)).unwrap_or(usize::MAX);
+            if let Some(field) = bytes.get_mut(from..from.saturating_add(usize::from(r.width))) {
+                field.fill(0);
+            }
+        }
+        bytes
+    };
+    blank(old, o, x) == blank(new, n, y)
+}
+
+/// The instruction in words, with what it refers to by name.
+fn text(all: &Atoms, id: usize, insn: &Insn) -> String {
+    let mut text = show(raw(all, id, insn), insn.at);
+    if let Some(r) = refs_in(all, id, insn).first() {
+        let name = Comparer::describe(all, r.target);
+        if let (true, Some((mnemonic, _))) = (r.is_branch, text.split_once(' ')) {
+            text = format!("{mnemonic} {name}");
+        } else if let (Some(_), Some((before, rest))) = (insn.rip_field, text.split_once('[')) {
+            let after = rest.split_once(']').map_or("", |(_, after)| after);
+            text = format!("{before}[{name}]{after}");
+        } else {
+            text = format!("{text} # {name}");
+        }
+    }
+    text
+}

@@ -1,0 +1,107 @@
+//! Is an atom the same on both sides?
+
+mod code;
+mod data;
+mod unwind;
+
+use std::collections::HashMap;
+
+use crate::arch::x86_64::reloc;
+use crate::atoms::{AtomKind, Atoms, Ref, Target};
+use crate::correlate::Pairs;
+use crate::eh_frame::Frames;
+
+/// Compares atoms of two units whose named atoms are paired.
+pub(crate) struct Comparer<'a> {
+    pub(crate) old: &'a Atoms,
+    pub(crate) new: &'a Atoms,
+    pub(crate) old_frames: &'a Frames,
+    pub(crate) new_frames: &'a Frames,
+    pub(crate) pairs: &'a Pairs,
+    /// The old side holds many atoms in one section: what counts is the place referred to, since `table[i - 1]` lies in the neighbour.
+    pub(crate) by_place: bool,
+    /// Answers for anonymous pieces; `true` also while a comparison is under way, for cycles.
+    pieces: HashMap<(usize, i64, usize, i64), bool>,
+}
+
+/// The first few differences of an atom, in words.
+pub(crate) type Reasons = Vec<String>;
+
+impl<'a> Comparer<'a> {
+    pub(crate) fn new(
+        old: &'a Atoms,
+        new: &'a Atoms,
+        old_frames: &'a Frames,
+        new_frames: &'a Frames,
+        pairs: &'a Pairs,
+    ) -> Self {
+        Comparer { old, new, old_frames, new_frames, pairs, by_place: false, pieces: HashMap::new() }
+    }
+
+    /// Why the paired functions differ; empty when they do not.
+    pub(crate) fn functions(&mut self, old: usize, new: usize) -> Reasons {
+        let mut reasons = self.code(old, new);
+        if reasons.is_empty() {
+            reasons = self.unwind(old, new);
+        }
+        reasons
+    }
+
+    /// Whether two references mean the same thing.
+    pub(crate) fn same_ref(&mut self, a: &Ref, b: &Ref) -> bool {
+        reloc::same_type(a.r_type, b.r_type) && self.same_target(a.target, b.target)
+    }
+
+    fn same_target(&mut self, a: Target, b: Target) -> bool {
+        match (a, b) {
+            (Target::Symbol { symbol: s, offset: i }, Target::Symbol { symbol: t, offset: j }) => {
+                let (s, t) = (self.old.symbol(s), self.new.symbol(t));
+                i == j && s.name == t.name && s.home == t.home && s.value == t.value
+            }
+            (Target::Atom { atom: o, offset: i }, Target::Atom { atom: n, offset: j }) => {
+                if self.by_place
+                    && let Some(partner) = self.pairs.old_of[n].filter(|&p| p != o)
+                {
+                    let (meant, found) = (self.old.atom(partner), self.old.atom(o));
+                    return meant.section == found.section
+                        && meant.start.cast_signed() + j == found.start.cast_signed() + i;
+                }
+                match (self.old.atom(o).kind, self.new.atom(n).kind) {
+                    (AtomKind::Anonymous, AtomKind::Anonymous) => self.same_piece(o, i, n, j),
+                    (AtomKind::Anonymous, _) | (_, AtomKind::Anonymous) => false,
+                    _ => self.pairs.old_of[n] == Some(o) && self.same_place(o, i, n, j),
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// Two offsets in paired atoms: the same instruction, or the same byte.
+    fn same_place(&self, o: usize, i: i64, n: usize, j: i64) -> bool {
+        match (&self.old.atom(o).code, &self.new.atom(n).code) {
+            (Some(a), Some(b)) => match (a.ordinal(i), b.ordinal(j)) {
+                (Some(x), Some(y)) => x == y,
+                (None, None) => i == j,
+                _ => false,
+            },
+            _ => i == j,
+        }
+    }
+
+    /// The symbol or content that a reference means, for messages.
+    pub(crate) fn describe(all: &Atoms, target: Target) -> String {
+        match target {
+            Target::Symbol { symbol, .. } => all.symbol(symbol).name.clone(),
+            Target::Atom { atom, offset } => {
+                if all.atom(atom).kind == AtomKind::Anonymous {
+                    return data::describe(all, atom, offset);
+                }
+                if offset == 0 {
+                    all.name(atom).to_owned()
+                } else {
+                    format!("{}{offset:+#x}", all.name(atom))
+                }
+            }
+        }
+    }
+}

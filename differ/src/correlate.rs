@@ -1,0 +1,312 @@
+//! Which atom of the patched unit is which atom of the original.
+//!
+//! For functions a wrong pair costs precision only: references are compared by pair, so both ends would count as changed. For live data a
+//! wrong pair would make new code use another variable; therefore static locals are paired by the function they belong to, and what
+//! stays ambiguous is left for a refusal.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::atoms::{AtomKind, Atoms, Target};
+use crate::names::{self, Parsed};
+use crate::scopes::Scopes;
+
+/// The pairs.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    /// By patched atom.
+    pub(crate) old_of: Vec<Option<usize>>,
+    /// By original atom.
+    pub(crate) new_of: Vec<Option<usize>>,
+    /// Patched atoms that may or may not be one of several original ones, with these.
+    pub(crate) ambiguous: HashMap<usize, Vec<usize>>,
+}
+
+impl Pairs {
+    pub(crate) fn join(&mut self, old: usize, new: usize) {
+        self.old_of[new] = Some(old);
+        self.new_of[old] = Some(new);
+    }
+}
+
+/// A group of compiler-numbered symbols that differ in their numbers only.
+type Stem = (AtomKindKey, String, String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum AtomKindKey {
+    Function,
+    ReadOnly,
+    Writable,
+}
+
+/// Pairs the named atoms of both sides.
+pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scopes: &Scopes) -> Pairs {
+    let mut pairs = Pairs {
+        old_of: vec![None; new.atoms.len()],
+        new_of: vec![None; old.atoms.len()],
+        ambiguous: HashMap::new(),
+    };
+    // 1. Names that the source chose.
+    for id in 0..new.atoms.len() {
+        if pairs.old_of[id].is_some() || new.atom(id).kind == AtomKind::Anonymous {
+            continue;
+        }
+        for &symbol in &new.atom(id).names {
+            let name = &new.symbol(symbol).name;
+            if is_numbered(new, id, name) {
+                continue;
+            }
+            if let Some(&candidate) = old.by_name.get(name)
+                && pairs.new_of[candidate].is_none()
+                && (old.atom(candidate).kind == AtomKind::Function)
+                    == (new.atom(id).kind == AtomKind::Function)
+                && !is_numbered(old, candidate, name)
+            {
+                pairs.join(candidate, id);
+                break;
+            }
+        }
+    }
+    // 2. Names that the compiler numbered: functions first, since data is told apart by the functions that use it.
+    let old_stems = stems(old, &pairs.new_of);
+    let new_stems = stems(new, &pairs.old_of);
+    for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Function) {
+        pair_functions(old, new, old_stems.get(stem).map_or(&[], Vec::as_slice), ids, &mut pairs);
+    }
+    let old_owners = owners(old);
+    let new_owners = owners(new);
+    for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::ReadOnly) {
+        let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
+        pair_constants(old, new, olds, ids, &mut pairs);
+        // A changed table keeps its owner; a wrong pair of constants costs precision only.
+        by_owner(&old_owners, &new_owners, olds, ids, &mut pairs);
+    }
+    for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Writable) {
+        let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
+        by_scope(old, new, old_scopes, new_scopes, olds, ids, &mut pairs);
+        by_owner(&old_owners, &new_owners, olds, ids, &mut pairs);
+        by_order(old, new, &old_owners, &new_owners, olds, ids, &mut pairs);
+        let left: Vec<usize> = olds.iter().copied().filter(|&o| pairs.new_of[o].is_none()).collect();
+        for &id in ids {
+            if pairs.old_of[id].is_some() {
+                continue;
+            }
+            // Where the debug information names the scopes of both, different scopes are different variables.
+            let rivals: Vec<usize> = left
+                .iter()
+                .copied()
+                .filter(|&o| match (old_scopes.of(o), new_scopes.of(id)) {
+                    (Some(a), Some(b)) => a == b,
+                    _ => true,
+                })
+                .collect();
+            if !rivals.is_empty() {
+                pairs.ambiguous.insert(id, rivals);
+            }
+        }
+    }
+    pairs
+}
+
+fn is_numbered(all: &Atoms, id: usize, name: &str) -> bool {
+    !all.is_global(id) && names::parse(name).numbered
+}
+
+fn stems(all: &Atoms, done: &[Option<usize>]) -> BTreeMap<Stem, Vec<usize>> {
+    let mut stems: BTreeMap<Stem, Vec<usize>> = BTreeMap::new();
+    for (id, done) in done.iter().enumerate() {
+        if done.is_some() || all.atom(id).kind == AtomKind::Anonymous || !is_numbered(all, id, all.name(id)) {
+            continue;
+        }
+        let kind = if all.atom(id).kind == AtomKind::Function {
+            AtomKindKey::Function
+        } else if all.section(id).is_read_only() {
+            AtomKindKey::ReadOnly
+        } else {
+            AtomKindKey::Writable
+        };
+        let Parsed { base, suffixes, .. } = names::parse(all.name(id));
+        stems.entry((kind, base, suffixes)).or_default().push(id);
+    }
+    for ids in stems.values_mut() {
+        ids.sort_by_key(|&id| (names::parse(all.name(id)).numbers, all.name(id).to_owned()));
+    }
+    stems
+}
+
+/// Content, and per reference its offset, type, and the source name and offset of what it refers to.
+type Fingerprint = (Vec<u8>, Vec<(u64, u32, String, i64)>);
+
+/// Content with relocated fields blanked, and the source names of what it refers to.
+fn fingerprint(all: &Atoms, id: usize) -> Fingerprint {
+    let mut bytes = all.bytes(id).to_vec();
+    let mut refs = Vec::new();
+    for r in &all.atom(id).refs {
+        let from = usize::try_from(r.at).unwrap_or(usize::MAX);
+        if let Some(field) = bytes.get_mut(from..from.saturating_add(usize::from(r.width))) {
+            field.fill(0);
+        }
+        refs.push(match r.target {
+            Target::Atom { atom, offset } => match all.atom(atom).kind {
+                AtomKind::Anonymous => (r.at, r.r_type, String::new(), 0),
+                _ => (r.at, r.r_type, names::parse(all.name(atom)).base, offset),
+            },
+            Target::Symbol { symbol, offset } => (r.at, r.r_type, all.symbol(symbol).name.clone(), offset),
+        });
+    }
+    if bytes.is_empty() {
+        bytes = all.atom(id).size().to_le_bytes().to_vec();
+    }
+    (bytes, refs)
+}
+
+fn pair_functions(old: &Atoms, new: &Atoms, olds: &[usize], news: &[usize], pairs: &mut Pairs) {
+    pair_constants(old, new, olds, news, pairs);
+    // What is left by number: `foo.constprop.0` is the first clone on both sides.
+    for &id in news {
+        if pairs.old_of[id].is_none()
+            && let Some(&o) = olds.iter().find(|&&o| pairs.new_of[o].is_none() && old.name(o) == new.name(id))
+        {
+            pairs.join(o, id);
+        }
+    }
+    let left_old: Vec<usize> = olds.iter().copied().filter(|&o| pairs.new_of[o].is_none()).collect();
+    let left_new: Vec<usize> = news.iter().copied().filter(|&n| pairs.old_of[n].is_none()).collect();
+    if let ([o], [n]) = (left_old.as_slice(), left_new.as_slice()) {
+        pairs.join(*o, *n);
+    }
+}
+
+/// Equal content first with equal name, then with any.
+fn pair_constants(old: &Atoms, new: &Atoms, olds: &[usize], news: &[usize], pairs: &mut Pairs) {
+    let prints: HashMap<usize, _> = olds.iter().map(|&o| (o, fingerprint(old, o))).collect();
+    for same_name in [true, false] {
+        for &id in news {
+            if pairs.old_of[id].is_some() {
+                continue;
+            }
+            let print = fingerprint(new, id);
+            if let Some(&o) = olds.iter().find(|&&o| {
+                pairs.new_of[o].is_none()
+                    && (!same_name || old.name(o) == new.name(id))
+                    && prints.get(&o) == Some(&print)
+            }) {
+                pairs.join(o, id);
+            }
+        }
+    }
+}
+
+/// The functions (source names) that refer to each atom, also through constants and tables.
+fn owners(all: &Atoms) -> Vec<BTreeSet<String>> {
+    let mut owners = vec![BTreeSet::new(); all.atoms.len()];
+    for (id, atom) in all.atoms.iter().enumerate() {
+        if atom.kind != AtomKind::Function {
+            continue;
+        }
+        let owner = names::parse(all.name(id)).base;
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![id];
+        while let Some(next) = todo.pop() {
+            for r in &all.atom(next).refs {
+                let Target::Atom { atom, .. } = r.target else { continue };
+                if all.atom(atom).kind != AtomKind::Function && seen.insert(atom) {
+                    owners[atom].insert(owner.clone());
+                    if all.atom(atom).kind == AtomKind::Anonymous {
+                        todo.push(atom);
+                    }
+                }
+            }
+        }
+    }
+    owners
+}
+
+/// Pairs by the scope that the debug information gives. Several of one name in one scope are paired only when their number is equal.
+fn by_scope(
+    old: &Atoms,
+    new: &Atoms,
+    old_scopes: &Scopes,
+    new_scopes: &Scopes,
+    olds: &[usize],
+    news: &[usize],
+    pairs: &mut Pairs,
+) {
+    let mut groups: BTreeMap<&str, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for &o in olds {
+        if let Some(scope) = old_scopes.of(o) {
+            groups.entry(scope).or_default().0.push(o);
+        }
+    }
+    for &n in news {
+        if let Some(scope) = new_scopes.of(n) {
+            groups.entry(scope).or_default().1.push(n);
+        }
+    }
+    for (mut o, mut n) in groups.into_values() {
+        // Declaration order in the scope, not the compiler's numbers, which follow the order of use.
+        o.sort_by_key(|&id| old_scopes.order(id));
+        n.sort_by_key(|&id| new_scopes.order(id));
+        if o.len() == n.len()
+            && (o.len() == 1 || o.iter().zip(&n).all(|(&o, &n)| old.atom(o).size() == new.atom(n).size()))
+        {
+            for (o, n) in o.into_iter().zip(n) {
+                pairs.join(o, n);
+            }
+        }
+    }
+}
+
+/// Pairs by equal sets of owners, then by overlapping ones, only where the answer is unique both ways.
+fn by_owner(
+    old_owners: &[BTreeSet<String>],
+    new_owners: &[BTreeSet<String>],
+    olds: &[usize],
+    news: &[usize],
+    pairs: &mut Pairs,
+) {
+    let equal = |o: usize, n: usize| !new_owners[n].is_empty() && old_owners[o] == new_owners[n];
+    let overlap = |o: usize, n: usize| !old_owners[o].is_disjoint(&new_owners[n]);
+    let rules: [&dyn Fn(usize, usize) -> bool; 2] = [&equal, &overlap];
+    for fits in rules {
+        for &n in news {
+            if pairs.old_of[n].is_some() {
+                continue;
+            }
+            let mut candidates = olds.iter().copied().filter(|&o| pairs.new_of[o].is_none() && fits(o, n));
+            let (Some(o), None) = (candidates.next(), candidates.next()) else { continue };
+            let rivals = news.iter().filter(|&&m| pairs.old_of[m].is_none() && fits(o, m)).count();
+            if rivals == 1 {
+                pairs.join(o, n);
+            }
+        }
+    }
+}
+
+/// The same number of variables of one name in one function, equal in size and content one by one: by their order.
+fn by_order(
+    old: &Atoms,
+    new: &Atoms,
+    old_owners: &[BTreeSet<String>],
+    new_owners: &[BTreeSet<String>],
+    olds: &[usize],
+    news: &[usize],
+    pairs: &mut Pairs,
+) {
+    let mut groups: BTreeMap<&BTreeSet<String>, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+    for &o in olds.iter().filter(|&&o| pairs.new_of[o].is_none()) {
+        groups.entry(&old_owners[o]).or_default().0.push(o);
+    }
+    for &n in news.iter().filter(|&&n| pairs.old_of[n].is_none()) {
+        groups.entry(&new_owners[n]).or_default().1.push(n);
+    }
+    for (owner, (o, n)) in groups {
+        if !owner.is_empty()
+            && o.len() == n.len()
+            && o.iter().zip(&n).all(|(&o, &n)| fingerprint(old, o) == fingerprint(new, n))
+        {
+            for (o, n) in o.into_iter().zip(n) {
+                pairs.join(o, n);
+            }
+        }
+    }
+}

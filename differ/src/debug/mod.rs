@@ -1,0 +1,8 @@
+//! Debug information (DWARF 4 and 5) as far as a comparison needs it: scopes of static locals, layouts of types.
+
+mod sections;
+mod types;
+mod walk;
+
+pub(crate) use types::{Layout, Member, TypeId};
+pub(crate) use walk::{Info, read};

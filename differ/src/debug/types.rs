@@ -1,0 +1,119 @@
+//! Types of a unit, as a graph.
+
+use std::collections::HashMap;
+
+/// Offset of a DIE in `.debug_info`.
+pub(crate) type TypeId = usize;
+
+/// All types that matter for layouts.
+#[derive(Debug, Default)]
+pub(crate) struct Types {
+    pub(crate) all: HashMap<TypeId, Type>,
+    /// Structures, classes, unions and enumerations by qualified name.
+    pub(crate) named: HashMap<String, TypeId>,
+}
+
+/// One type.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Type {
+    pub(crate) size: Option<u64>,
+    /// What it is made of, or points to.
+    pub(crate) inner: Option<TypeId>,
+    /// Element counts of an array.
+    pub(crate) counts: Vec<u64>,
+    /// Only announced: the definition is elsewhere.
+    pub(crate) is_declaration: bool,
+    pub(crate) members: Vec<Field>,
+    /// Names and values of an enumeration.
+    pub(crate) enumerators: Vec<(String, i64)>,
+}
+
+/// A member as declared. A base class has the name of its type.
+#[derive(Debug, Clone)]
+pub(crate) struct Field {
+    pub(crate) name: Option<String>,
+    /// In bits from the beginning.
+    pub(crate) bit_offset: u64,
+    /// Of a bit field.
+    pub(crate) bit_size: Option<u64>,
+    pub(crate) type_id: Option<TypeId>,
+}
+
+/// A structure, flattened to what a program sees of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// In bytes.
+    pub(crate) size: Option<u64>,
+    pub(crate) members: Vec<Member>,
+}
+
+/// One member; those of an anonymous structure inside count as the outer one's.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    /// In bits from the beginning.
+    pub(crate) offset: u64,
+    /// In bits, when known.
+    pub(crate) size: Option<u64>,
+}
+
+/// Deeper nesting than this is not followed.
+const DEPTH: usize = 32;
+
+impl Types {
+    /// Size in bytes.
+    pub(crate) fn size_of(&self, id: TypeId) -> Option<u64> {
+        self.size_within(id, DEPTH)
+    }
+
+    fn size_within(&self, id: TypeId, depth: usize) -> Option<u64> {
+        let depth = depth.checked_sub(1)?;
+        let t = self.all.get(&id)?;
+        if t.counts.is_empty() {
+            return t.size.or_else(|| self.size_within(t.inner?, depth));
+        }
+        t.counts.iter().try_fold(self.size_within(t.inner?, depth)?, |size, &n| size.checked_mul(n))
+    }
+
+    /// The layout of a structure.
+    pub(crate) fn layout(&self, id: TypeId) -> Option<Layout> {
+        let t = self.all.get(&id).filter(|t| !t.is_declaration)?;
+        let mut members = Vec::new();
+        self.flatten(t, 0, DEPTH, &mut members);
+        Some(Layout { size: t.size, members })
+    }
+
+    fn flatten(&self, t: &Type, base: u64, depth: usize, out: &mut Vec<Member>) {
+        let Some(depth) = depth.checked_sub(1) else { return };
+        for field in &t.members {
+            let offset = base + field.bit_offset;
+            let inner = field.type_id.and_then(|id| self.all.get(&id));
+            match (&field.name, inner) {
+                (None, Some(inner)) => self.flatten(inner, offset, depth, out),
+                (None, None) => {}
+                (Some(name), _) => out.push(Member {
+                    name: name.clone(),
+                    offset,
+                    size: field
+                        .bit_size
+                        .or_else(|| field.type_id.and_then(|id| self.size_of(id)).map(|bytes| bytes * 8)),
+                }),
+            }
+        }
+    }
+
+    /// All types that can be reached from `roots`, by containment and by pointer.
+    pub(crate) fn reach(&self, roots: impl Iterator<Item = TypeId>) -> std::collections::HashSet<TypeId> {
+        let mut seen = std::collections::HashSet::new();
+        let mut todo: Vec<TypeId> = roots.collect();
+        while let Some(id) = todo.pop() {
+            if seen.insert(id)
+                && let Some(t) = self.all.get(&id)
+            {
+                todo.extend(t.inner);
+                todo.extend(t.members.iter().filter_map(|m| m.type_id));
+            }
+        }
+        seen
+    }
+}

@@ -1,0 +1,87 @@
+//! The whole comparison, phase by phase.
+
+use crate::Error;
+use crate::arch::x86_64::reloc;
+use crate::atoms::{self, Atoms};
+use crate::compare::Comparer;
+use crate::correlate;
+use crate::debug;
+use crate::eh_frame;
+use crate::elf;
+use crate::extract;
+use crate::model::{Options, UnitDiff};
+use crate::refs;
+use crate::scopes::{self, Scopes};
+use crate::verdict;
+
+/// Compares two relocatable objects of one unit, both compiled with `-ffunction-sections -fdata-sections`.
+///
+/// # Errors
+/// When an object cannot be read, or holds something that this version does not know (the message names it). A difference that cannot be
+/// live-patched is no error: it is in [`UnitDiff::refused`].
+pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Error> {
+    let old = load(orig, "original")?;
+    let new = load(patched, "patched")?;
+    if old.unit.machine != new.unit.machine {
+        return Err(Error::Different(format!("ELF machine {} and {}", old.unit.machine, new.unit.machine)));
+    }
+    let source_file = if opts.unit.is_empty() { new.unit.source_file.clone() } else { opts.unit.clone() };
+    let (old_frames, new_frames) = (eh_frame::read(&old)?, eh_frame::read(&new)?);
+    // Debug information is large: it is read only where something depends on it.
+    let mut debug = None;
+    if scopes::needed(&old) && scopes::needed(&new) {
+        debug = Some((debug::read(&old.unit), debug::read(&new.unit)));
+    }
+    let (old_info, new_info) = debug.as_ref().map_or((None, None), |(o, n)| (o.as_ref(), n.as_ref()));
+    let (old_scopes, new_scopes) = (Scopes::new(&old, old_info), Scopes::new(&new, new_info));
+    let pairs = correlate::correlate(&old, &new, &old_scopes, &new_scopes);
+    let mut cmp = Comparer::new(&old, &new, &old_frames, &new_frames, &pairs);
+    let mut verdict = verdict::judge(&mut cmp, opts, &source_file);
+
+    let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
+    if !nothing && !opts.skip_layout {
+        let debug = debug.unwrap_or_else(|| (debug::read(&old.unit), debug::read(&new.unit)));
+        match debug {
+            (Some(was), Some(is)) => verdict::layout::judge(&was, &is, &mut verdict, &source_file),
+            _ => verdict.warn(
+                "no debug information",
+                source_file.clone(),
+                "layouts of structures were not compared: build with -g",
+            ),
+        }
+    }
+    let patch = if nothing || !verdict.refused.is_empty() {
+        None
+    } else {
+        extract::extract(&old, &new, &new_frames, &pairs, &mut verdict, &source_file)
+    };
+    Ok(UnitDiff {
+        functions: verdict.functions,
+        objects: verdict.objects,
+        patch: patch.filter(|_| verdict.refused.is_empty()),
+        refused: verdict.refused,
+        warnings: verdict.warnings,
+        global_rodata_changed: verdict.global_rodata,
+        source_file,
+    })
+}
+
+/// Reads, splits and resolves one object.
+pub(crate) fn load(data: &[u8], side: &'static str) -> Result<Atoms, Error> {
+    let unit = elf::read_unit(data, side)?;
+    if unit.machine != reloc::MACHINE {
+        return Err(Error::Unsupported {
+            what: format!("ELF machine {} (this version knows x86-64)", unit.machine),
+            place: format!("the {side} object"),
+        });
+    }
+    if unit.sections.iter().any(|s| s.name.starts_with(".gnu.lto_")) {
+        return Err(Error::Unsupported {
+            what: "link-time optimisation: the object holds no machine code".into(),
+            place: format!("the {side} object"),
+        });
+    }
+    let mut all = atoms::split(unit);
+    refs::resolve(&mut all)?;
+    Ok(all)
+}

@@ -1,0 +1,130 @@
+//! `.eh_frame` of an object, entry by entry (LSB, "Exception Frames"; the instructions inside are DWARF's call frame instructions).
+
+use std::collections::HashMap;
+
+use crate::Error;
+use crate::arch::x86_64::reloc;
+use crate::atoms::{Atoms, Ref, Target};
+use crate::model::SymbolType;
+use crate::unit::{Home, Reloc};
+
+/// The entries of a unit.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    /// CIEs and FDEs in the order of the file.
+    pub(crate) entries: Vec<Entry>,
+    /// Per atom the FDEs that begin in it.
+    pub(crate) of_atom: Vec<Vec<usize>>,
+}
+
+/// One CIE or FDE.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) section: usize,
+    /// Offsets in the section, the length field included.
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Index of the CIE of an FDE.
+    pub(crate) cie: Option<usize>,
+    /// Relocated fields; offsets count from `start`.
+    pub(crate) refs: Vec<Ref>,
+}
+
+/// Reads all `.eh_frame` sections.
+pub(crate) fn read(all: &Atoms) -> Result<Frames, Error> {
+    let mut frames = Frames { entries: Vec::new(), of_atom: vec![Vec::new(); all.atoms.len()] };
+    for (index, section) in all.unit.sections.iter().enumerate() {
+        if section.is_eh_frame() {
+            read_section(all, index, &mut frames)?;
+        }
+    }
+    Ok(frames)
+}
+
+fn read_section(all: &Atoms, index: usize, frames: &mut Frames) -> Result<(), Error> {
+    let section = &all.unit.sections[index];
+    let data = &section.data;
+    let bad = |at: usize, what: &str| Error::Malformed {
+        side: all.unit.side,
+        detail: format!("{what} at {}+{at:#x}", section.name),
+    };
+    let word = |at: usize| -> Option<u32> {
+        data.get(at..at.checked_add(4)?).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes)
+    };
+    let mut cies = HashMap::new();
+    let mut at = 0;
+    while at < data.len() {
+        let length = word(at).ok_or_else(|| bad(at, "truncated entry"))?;
+        if length == 0 {
+            at += 4;
+            continue;
+        }
+        if length == u32::MAX {
+            return Err(Error::Unsupported {
+                what: "64-bit call frame entry".into(),
+                place: format!("{}+{at:#x}", section.name),
+            });
+        }
+        let end = at + 4 + length as usize;
+        if end > data.len() || length < 4 {
+            return Err(bad(at, "truncated entry"));
+        }
+        let back = word(at + 4).ok_or_else(|| bad(at, "truncated entry"))? as usize;
+        let cie = if back == 0 {
+            None
+        } else {
+            let start = (at + 4).checked_sub(back).ok_or_else(|| bad(at, "FDE without CIE"))?;
+            Some(*cies.get(&start).ok_or_else(|| bad(at, "FDE without CIE"))?)
+        };
+        let from = section.relocs.partition_point(|r| r.offset < at as u64);
+        let to = section.relocs.partition_point(|r| r.offset < end as u64);
+        let mut refs = Vec::new();
+        for r in section.relocs.get(from..to).unwrap_or(&[]) {
+            refs.push(reference(all, index, r, at as u64)?);
+        }
+        if cie.is_some() {
+            // `pc_begin` is the first field after the pointer to the CIE.
+            let begin = refs.iter().find(|r| r.at == 8).map(|r| r.target);
+            if let Some(Target::Atom { atom, .. }) = begin {
+                frames.of_atom[atom].push(frames.entries.len());
+            }
+        }
+        if cie.is_none() {
+            cies.insert(at, frames.entries.len());
+        }
+        frames.entries.push(Entry { section: index, start: at, end, cie, refs });
+        at = end;
+    }
+    Ok(())
+}
+
+fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> Result<Ref, Error> {
+    let place =
+        || format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side);
+    let kind = reloc::kind(r.r_type).ok_or_else(|| Error::Unsupported {
+        what: format!("relocation type {}", r.r_type),
+        place: place(),
+    })?;
+    let symbol = all.symbol(r.symbol);
+    let target = match symbol.home {
+        Home::Section(home) => {
+            let offset = symbol.value.cast_signed() + r.addend;
+            let probe = if symbol.stype == SymbolType::Section { offset } else { symbol.value.cast_signed() };
+            let atom = all.find(home, probe).ok_or_else(|| Error::Unsupported {
+                what: format!("reference to {}{offset:+#x}, outside of every symbol", symbol.name),
+                place: place(),
+            })?;
+            Target::Atom { atom, offset: offset - all.atom(atom).start.cast_signed() }
+        }
+        Home::Undefined | Home::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend },
+    };
+    Ok(Ref {
+        at: r.offset - start,
+        r_type: r.r_type,
+        width: kind.width,
+        target,
+        is_branch: false,
+        bias: 0,
+        resolved: false,
+    })
+}

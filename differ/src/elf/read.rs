@@ -1,0 +1,184 @@
+//! Reads a relocatable ELF64 object into a [`Unit`].
+
+use object::LittleEndian;
+use object::elf;
+use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
+
+use crate::Error;
+use crate::model::{Binding, SymbolType, Visibility};
+use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
+
+const ENDIAN: LittleEndian = LittleEndian;
+
+/// Reads `data`; `side` names it in errors.
+pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> {
+    let bad = |detail: String| Error::Malformed { side, detail };
+    let broken = |e: object::read::Error| Error::Malformed { side, detail: e.to_string() };
+
+    let header = elf::FileHeader64::<LittleEndian>::parse(data)
+        .map_err(|_| bad("not a little-endian ELF64 file".into()))?;
+    if header.endian().is_err() {
+        return Err(bad("not little-endian".into()));
+    }
+    if header.e_type.get(ENDIAN) != elf::ET_REL {
+        return Err(bad("not a relocatable object (ET_REL)".into()));
+    }
+    let table = header.sections(ENDIAN, data).map_err(broken)?;
+    let symtab = table.symbols(ENDIAN, data, elf::SHT_SYMTAB).map_err(broken)?;
+
+    let mut sections = Vec::with_capacity(table.len());
+    for (index, header) in table.enumerate() {
+        let name = table.section_name(ENDIAN, header).map_err(broken)?;
+        let sh_type = header.sh_type(ENDIAN).0;
+        let bytes = if sh_type == SHT_NOBITS || index.0 == 0 {
+            Vec::new()
+        } else {
+            header.data(ENDIAN, data).map_err(broken)?.to_vec()
+        };
+        sections.push(Section {
+            name: text(name, side)?,
+            sh_type,
+            flags: header.sh_flags(ENDIAN).0,
+            align: header.sh_addralign(ENDIAN).max(1),
+            entsize: header.sh_entsize(ENDIAN),
+            size: header.sh_size(ENDIAN),
+            data: bytes,
+            relocs: Vec::new(),
+            common: false,
+        });
+    }
+
+    for header in table.iter() {
+        if header.sh_type(ENDIAN) == elf::SHT_REL {
+            return Err(Error::Unsupported {
+                what: "relocations without addend (SHT_REL)".into(),
+                place: side.into(),
+            });
+        }
+        let Some((entries, _)) = header.rela(ENDIAN, data).map_err(broken)? else { continue };
+        let target = header.info_link(ENDIAN).0;
+        let section = sections
+            .get_mut(target)
+            .ok_or_else(|| bad(format!("relocations for section {target}, which does not exist")))?;
+        for entry in entries {
+            let symbol = entry.r_sym(ENDIAN, false) as usize;
+            if symbol >= symtab.len() && symbol != 0 {
+                return Err(bad(format!("relocation in {} refers to symbol {symbol}", section.name)));
+            }
+            section.relocs.push(Reloc {
+                offset: entry.r_offset(ENDIAN),
+                r_type: entry.r_type(ENDIAN, false).0,
+                symbol,
+                addend: entry.r_addend(ENDIAN),
+            });
+        }
+    }
+    for section in &mut sections {
+        section.relocs.sort_by_key(|r| r.offset);
+        if section.relocs.last().is_some_and(|r| r.offset >= section.size) {
+            return Err(bad(format!("relocation outside of section {}", section.name)));
+        }
+    }
+
+    let mut source_file = String::new();
+    let mut symbols = Vec::with_capacity(symtab.len());
+    for (index, symbol) in symtab.enumerate() {
+        let mut name = text(symtab.symbol_name(ENDIAN, symbol).map_err(broken)?, side)?;
+        let raw_section = symbol.st_shndx(ENDIAN);
+        let mut value = symbol.st_value(ENDIAN);
+        let size = symbol.st_size(ENDIAN);
+        if symbol.st_type() == elf::STT_FILE && source_file.is_empty() {
+            source_file.clone_from(&name);
+        }
+        let home = if raw_section == elf::SHN_COMMON {
+            // A common symbol's value is its alignment. It becomes zeroed memory of its own.
+            sections.push(Section {
+                name: format!(".bss.{name}"),
+                sh_type: SHT_NOBITS,
+                flags: SHF_ALLOC | SHF_WRITE | if symbol.st_type() == elf::STT_TLS { SHF_TLS } else { 0 },
+                align: value.max(1),
+                entsize: 0,
+                size,
+                data: Vec::new(),
+                relocs: Vec::new(),
+                common: true,
+            });
+            value = 0;
+            Home::Section(sections.len() - 1)
+        } else if raw_section == elf::SHN_ABS {
+            Home::Absolute
+        } else {
+            match symtab.symbol_section(ENDIAN, symbol, index).map_err(broken)? {
+                None => Home::Undefined,
+                Some(section) => Home::Section(section.0),
+            }
+        };
+        if let Home::Section(section) = home {
+            let Some(section) = sections.get(section) else {
+                return Err(bad(format!("symbol {name} is in section {section}, which does not exist")));
+            };
+            if value > section.size || size > section.size - value {
+                return Err(bad(format!("symbol {name} reaches beyond section {}", section.name)));
+            }
+            if symbol.st_type() == elf::STT_SECTION {
+                name.clone_from(&section.name);
+            }
+        }
+        symbols.push(Symbol {
+            name,
+            binding: binding(symbol.st_bind(), side)?,
+            visibility: visibility(symbol.st_visibility()),
+            stype: symbol_type(symbol.st_type(), side)?,
+            value,
+            size,
+            home,
+        });
+    }
+    Ok(Unit { side, machine: header.e_machine.get(ENDIAN).0, source_file, sections, symbols })
+}
+
+fn text(bytes: &[u8], side: &'static str) -> Result<String, Error> {
+    // Names are keys: a lossy conversion could make two of them one.
+    String::from_utf8(bytes.to_vec()).map_err(|e| Error::Malformed {
+        side,
+        detail: format!("the name {:?} is not UTF-8", String::from_utf8_lossy(e.as_bytes())),
+    })
+}
+
+fn binding(bind: elf::SymbolBind, side: &'static str) -> Result<Binding, Error> {
+    Ok(match bind {
+        elf::STB_LOCAL => Binding::Local,
+        elf::STB_GLOBAL => Binding::Global,
+        elf::STB_WEAK => Binding::Weak,
+        elf::STB_GNU_UNIQUE => Binding::Unique,
+        other => {
+            return Err(Error::Unsupported {
+                what: format!("symbol binding {}", other.0),
+                place: side.into(),
+            });
+        }
+    })
+}
+
+fn visibility(vis: elf::SymbolVisibility) -> Visibility {
+    match vis {
+        elf::STV_INTERNAL => Visibility::Internal,
+        elf::STV_HIDDEN => Visibility::Hidden,
+        elf::STV_PROTECTED => Visibility::Protected,
+        _ => Visibility::Default,
+    }
+}
+
+fn symbol_type(stype: elf::SymbolType, side: &'static str) -> Result<SymbolType, Error> {
+    Ok(match stype {
+        elf::STT_NOTYPE | elf::STT_FILE => SymbolType::None,
+        elf::STT_OBJECT | elf::STT_COMMON => SymbolType::Object,
+        elf::STT_FUNC => SymbolType::Function,
+        elf::STT_SECTION => SymbolType::Section,
+        elf::STT_TLS => SymbolType::Tls,
+        elf::STT_GNU_IFUNC => SymbolType::IFunc,
+        other => {
+            return Err(Error::Unsupported { what: format!("symbol type {}", other.0), place: side.into() });
+        }
+    })
+}

@@ -1,0 +1,106 @@
+//! Puts together what has to be shipped.
+
+mod frames;
+mod reach;
+mod symbols;
+
+use crate::arch::x86_64::reloc;
+use crate::atoms::Atoms;
+use crate::correlate::Pairs;
+use crate::eh_frame::Frames;
+use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
+use crate::unit::{SHF_MERGE, SHF_STRINGS};
+use crate::verdict::Verdict;
+
+/// Makes the patch object; `None` with a refusal added when something cannot be shipped.
+pub(crate) fn extract(
+    old: &Atoms,
+    new: &Atoms,
+    frames: &Frames,
+    pairs: &Pairs,
+    verdict: &mut Verdict,
+    source_file: &str,
+) -> Option<PatchObject> {
+    let shipped = reach::reach(new, frames, pairs, verdict, source_file);
+    let mut out = PatchObject {
+        machine: new.unit.machine,
+        source_file: source_file.to_owned(),
+        sections: Vec::new(),
+        symbols: Vec::new(),
+    };
+    let mut symbols = symbols::Symbols::new(old, new, pairs);
+    for &id in &shipped {
+        symbols.define(id, out.sections.len(), verdict, &mut out.symbols);
+        out.sections.push(section(new, id));
+    }
+    for (index, &id) in shipped.iter().enumerate() {
+        for r in &new.atom(id).refs {
+            if r.resolved && r.width < 4 {
+                verdict.refuse(
+                    "short jump out of a function",
+                    format!("{} ({source_file})", new.name(id)),
+                    "the jump is too short to reach its target from elsewhere",
+                    "put the two functions into sections of their own",
+                );
+                return None;
+            }
+            let Some((symbol, base)) = symbols.of(r.target, &mut out.symbols) else {
+                verdict.refuse(
+                    "reference that cannot be shipped",
+                    format!("{} ({source_file})", new.name(id)),
+                    "what it refers to has no counterpart in the original unit",
+                    "report this with both objects",
+                );
+                return None;
+            };
+            out.sections[index].relocations.push(Relocation {
+                offset: r.at,
+                r_type: r.r_type,
+                symbol,
+                addend: base + r.bias,
+                is_branch: r.is_branch,
+            });
+        }
+    }
+    frames::ship(new, frames, &shipped, &mut symbols, verdict, &mut out)?;
+    Some(out)
+}
+
+fn section(all: &Atoms, id: usize) -> PatchSection {
+    let (atom, section) = (all.atom(id), all.section(id));
+    let absolute =
+        || atom.refs.iter().any(|r| reloc::kind(r.r_type).is_some_and(|k| !k.pc_relative && k.width == 8));
+    let kind = if section.is_text() {
+        SectionKind::Text
+    } else if section.is_lsda() {
+        SectionKind::Lsda
+    } else if section.is_relro() || (section.is_read_only() && absolute()) {
+        SectionKind::RelRo
+    } else if section.is_read_only() {
+        SectionKind::Rodata
+    } else if section.is_nobits() {
+        SectionKind::Bss
+    } else {
+        SectionKind::Data
+    };
+    // A piece from the middle of a section keeps the alignment that its place there has.
+    let align =
+        if atom.start == 0 { section.align } else { section.align.min(1 << atom.start.trailing_zeros()) };
+    let mut data = all.bytes(id).to_vec();
+    for r in &atom.refs {
+        // Relocated fields hold nothing of their own (RELA); those that the assembler resolved would be added to.
+        let from = usize::try_from(r.at).unwrap_or(usize::MAX);
+        if let Some(field) = data.get_mut(from..from.saturating_add(usize::from(r.width))) {
+            field.fill(0);
+        }
+    }
+    PatchSection {
+        name: section.name.clone(),
+        kind,
+        align,
+        data,
+        size: atom.size(),
+        flags: section.flags & !(SHF_MERGE | SHF_STRINGS),
+        relocations: Vec::new(),
+    }
+}

@@ -1,0 +1,27 @@
+//! Compares two variants of one compilation unit, function by function and datum by datum, and extracts what has to be shipped.
+//!
+//! Bytes in, bytes out: no file, no process, no clock. The phases, each with its file: read (`elf`), split into atoms (`atoms`), resolve
+//! references (`refs`), pair (`correlate`), compare (`compare`), judge (`verdict`), extract (`extract`).
+
+mod arch;
+mod atoms;
+mod compare;
+mod correlate;
+mod debug;
+mod diff;
+mod eh_frame;
+mod elf;
+mod error;
+mod extract;
+mod model;
+mod names;
+mod refs;
+mod same_code;
+mod scopes;
+mod unit;
+mod verdict;
+
+pub use diff::diff;
+pub use error::Error;
+pub use model::*;
+pub use same_code::same_code;

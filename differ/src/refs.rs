@@ -1,0 +1,185 @@
+//! Resolves the references of atoms to symbol + offset or atom + offset.
+//!
+//! An object says *section symbol + addend*, where a PC-relative addend also holds the distance from the field to the end of its
+//! instruction. What a reference means is only known with the instruction decoded.
+
+use crate::Error;
+use crate::arch::x86_64::reloc::{self, R_PC32, R_PLT32};
+use crate::atoms::{Atom, AtomKind, Atoms, Ref, Target};
+use crate::model::SymbolType;
+use crate::unit::{Home, Reloc};
+
+/// Fills in the references of all atoms.
+pub(crate) fn resolve(all: &mut Atoms) -> Result<(), Error> {
+    all.marks = marks(all)?;
+    let mut resolved = Vec::with_capacity(all.atoms.len());
+    for id in 0..all.atoms.len() {
+        let mut refs = Vec::new();
+        for r in all.relocs(id) {
+            if let Some(reference) = one(all, id, r)? {
+                refs.push(reference);
+            }
+        }
+        implicit(all, id, &mut refs);
+        refs.sort_by_key(|r| r.at);
+        resolved.push(refs);
+    }
+    for (atom, refs) in all.atoms.iter_mut().zip(resolved) {
+        atom.refs = refs;
+    }
+    Ok(())
+}
+
+fn kind_of(all: &Atoms, section: usize, r: &Reloc) -> Result<reloc::Kind, Error> {
+    reloc::kind(r.r_type).ok_or_else(|| Error::Unsupported {
+        what: format!("relocation type {}", r.r_type),
+        place: format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side),
+    })
+}
+
+/// What a PC-relative addend holds beside the offset of the target: minus the distance from the field to the end of the instruction.
+fn distance(atom: &Atom, r: &Reloc, kind: reloc::Kind) -> i64 {
+    if !kind.pc_relative {
+        return 0;
+    }
+    let Some(code) = &atom.code else { return 0 };
+    let at = r.offset - atom.start;
+    match code.covering(at) {
+        Some(insn) => i64::from(insn.end()) - at.cast_signed(),
+        None => i64::from(kind.width),
+    }
+}
+
+/// All offsets of sections that relocations refer to by section symbol or by label: the beginnings of anonymous pieces.
+fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
+    let mut marks = vec![Vec::new(); all.unit.sections.len()];
+    for atom in &all.atoms {
+        let from = all.unit.sections[atom.section].relocs.partition_point(|r| r.offset < atom.start);
+        let relocs = all.unit.sections[atom.section].relocs.get(from..).unwrap_or(&[]);
+        for r in relocs.iter().take_while(|r| r.offset < atom.end) {
+            let kind = kind_of(all, atom.section, r)?;
+            let symbol = all.symbol(r.symbol);
+            let Home::Section(section) = symbol.home else { continue };
+            let data_relative = kind.pc_relative && atom.code.is_none();
+            if data_relative && !all.unit.sections[atom.section].is_lsda() {
+                // An entry of a jump table: what it refers to is code, and known only with the table's beginning.
+                continue;
+            }
+            let target = symbol.value.cast_signed() + r.addend + distance(atom, r, kind);
+            if let Ok(target) = u64::try_from(target)
+                && target <= all.unit.sections[section].size
+            {
+                marks[section].push(target);
+            }
+        }
+    }
+    for section in all.unit.sections.iter().filter(|s| s.is_eh_frame()) {
+        for r in &section.relocs {
+            let symbol = all.symbol(r.symbol);
+            if let Home::Section(home) = symbol.home
+                && let Ok(target) = u64::try_from(symbol.value.cast_signed() + r.addend)
+            {
+                marks[home].push(target);
+            }
+        }
+    }
+    for list in &mut marks {
+        list.sort_unstable();
+        list.dedup();
+    }
+    Ok(marks)
+}
+
+fn one(all: &Atoms, id: usize, r: &Reloc) -> Result<Option<Ref>, Error> {
+    let atom = all.atom(id);
+    let kind = kind_of(all, atom.section, r)?;
+    if r.r_type == 0 {
+        return Ok(None);
+    }
+    let at = r.offset - atom.start;
+    let mut extra = distance(atom, r, kind);
+    if kind.pc_relative && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda() {
+        // `.long label - table`: the assembler adds the distance from the table's beginning to the field.
+        let marks = &all.marks[atom.section];
+        let begin =
+            marks.partition_point(|&m| m <= r.offset).checked_sub(1).and_then(|i| marks.get(i)).copied();
+        let begin = begin.unwrap_or(atom.start).max(atom.start);
+        extra = -(r.offset - begin).cast_signed();
+    }
+    let symbol = all.symbol(r.symbol);
+    let is_branch = atom.code.as_ref().is_some_and(|code| {
+        code.covering(at).is_some_and(|insn| {
+            insn.branch.is_some_and(|(field, _)| at == u64::from(insn.at) + u64::from(field))
+        })
+    });
+    let target = match symbol.home {
+        Home::Section(section) => {
+            let offset = symbol.value.cast_signed() + r.addend + extra;
+            // A named symbol says which atom is meant; a section symbol leaves only the offset.
+            let found = if symbol.stype == SymbolType::Section {
+                all.find(section, offset)
+            } else {
+                all.find(section, symbol.value.cast_signed())
+            };
+            match found {
+                Some(found) => {
+                    Target::Atom { atom: found, offset: offset - all.atom(found).start.cast_signed() }
+                }
+                None => {
+                    return Err(Error::Unsupported {
+                        what: format!(
+                            "{} refers to {}{offset:+#x}, outside of every symbol",
+                            kind.name, symbol.name
+                        ),
+                        place: format!("{}+{at:#x} of the {} object", all.name(id), all.unit.side),
+                    });
+                }
+            }
+        }
+        Home::Undefined | Home::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend + extra },
+    };
+    Ok(Some(Ref {
+        at,
+        r_type: r.r_type,
+        width: kind.width,
+        target,
+        is_branch,
+        bias: -extra,
+        resolved: false,
+    }))
+}
+
+/// References that the assembler resolved itself, because both ends are in one section.
+fn implicit(all: &Atoms, id: usize, refs: &mut Vec<Ref>) {
+    let atom = all.atom(id);
+    let Some(code) = &atom.code else { return };
+    if atom.kind == AtomKind::Anonymous && all.by_section[atom.section].len() == 1 {
+        return;
+    }
+    let known: Vec<u64> = refs.iter().map(|r| r.at).collect();
+    let size = atom.size().cast_signed();
+    for insn in &code.insns {
+        let Some(target) = insn.target else { continue };
+        let (field, width, is_branch) = match (insn.branch, insn.rip_field) {
+            (Some((field, width)), _) => (field, width, true),
+            (None, Some(field)) => (field, 4, false),
+            (None, None) => continue,
+        };
+        let at = u64::from(insn.at) + u64::from(field);
+        if known.binary_search(&at).is_ok() || (0..size).contains(&target) {
+            continue;
+        }
+        let offset = atom.start.cast_signed() + target;
+        let Some(found) = all.find(atom.section, offset).filter(|&f| f != id) else { continue };
+        let end = i64::from(insn.end()) - at.cast_signed();
+        refs.push(Ref {
+            at,
+            r_type: if is_branch { R_PLT32 } else { R_PC32 },
+            width,
+            target: Target::Atom { atom: found, offset: offset - all.atom(found).start.cast_signed() },
+            is_branch,
+            bias: -end,
+            resolved: true,
+        });
+    }
+}

@@ -1,0 +1,48 @@
+//! The function that each static local belongs to, from the debug information. Inlining does not change it.
+
+use std::collections::HashMap;
+
+use crate::atoms::{AtomKind, Atoms};
+use crate::debug::Info;
+use crate::names;
+
+/// Scope of each static local, by atom.
+#[derive(Debug, Default)]
+pub(crate) struct Scopes {
+    by_atom: HashMap<usize, (String, usize)>,
+}
+
+impl Scopes {
+    /// Takes the scopes out of the debug information.
+    pub(crate) fn new(all: &Atoms, info: Option<&Info>) -> Scopes {
+        let mut by_atom = HashMap::new();
+        let statics = info.map_or(&[][..], |i| i.statics.as_slice());
+        for (order, (section, offset, function)) in statics.iter().enumerate() {
+            let found = all.find(*section, offset.cast_signed());
+            if let Some(id) = found.filter(|&id| all.atom(id).start == *offset) {
+                by_atom.entry(id).or_insert((function.clone(), order));
+            }
+        }
+        Scopes { by_atom }
+    }
+
+    /// The function that the variable is local to, `None` when the debug information does not say.
+    pub(crate) fn of(&self, id: usize) -> Option<&str> {
+        self.by_atom.get(&id).map(|(scope, _)| scope.as_str())
+    }
+
+    /// Its place in the order of declaration.
+    pub(crate) fn order(&self, id: usize) -> usize {
+        self.by_atom.get(&id).map_or(usize::MAX, |(_, order)| *order)
+    }
+}
+
+/// Whether the unit has variables that only their scopes tell apart.
+pub(crate) fn needed(all: &Atoms) -> bool {
+    (0..all.atoms.len()).any(|id| {
+        all.atom(id).kind == AtomKind::Object
+            && !all.section(id).is_read_only()
+            && !all.is_global(id)
+            && names::parse(all.name(id)).numbered
+    })
+}

@@ -1,0 +1,151 @@
+//! A relocatable object as this crate sees it: sections, symbols, relocations. No `object::` type gets here.
+
+use crate::model::{Binding, SymbolType, Visibility};
+
+/// `SHF_WRITE` (gABI).
+pub(crate) const SHF_WRITE: u64 = 0x1;
+/// `SHF_ALLOC` (gABI).
+pub(crate) const SHF_ALLOC: u64 = 0x2;
+/// `SHF_EXECINSTR` (gABI).
+pub(crate) const SHF_EXECINSTR: u64 = 0x4;
+/// `SHF_MERGE` (gABI).
+pub(crate) const SHF_MERGE: u64 = 0x10;
+/// `SHF_STRINGS` (gABI).
+pub(crate) const SHF_STRINGS: u64 = 0x20;
+/// `SHF_TLS` (gABI).
+pub(crate) const SHF_TLS: u64 = 0x400;
+/// `SHT_NOTE` (gABI).
+pub(crate) const SHT_NOTE: u32 = 7;
+/// `SHT_NOBITS` (gABI).
+pub(crate) const SHT_NOBITS: u32 = 8;
+/// `SHT_INIT_ARRAY`, `SHT_FINI_ARRAY`, `SHT_PREINIT_ARRAY` (gABI).
+pub(crate) const SHT_ARRAYS: [u32; 3] = [14, 15, 16];
+
+/// One relocatable object.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    /// `original` or `patched`, for messages.
+    pub(crate) side: &'static str,
+    pub(crate) machine: u16,
+    pub(crate) source_file: String,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) symbols: Vec<Symbol>,
+}
+
+/// One section, with the relocations that apply to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Section {
+    pub(crate) name: String,
+    pub(crate) sh_type: u32,
+    pub(crate) flags: u64,
+    pub(crate) align: u64,
+    pub(crate) entsize: u64,
+    pub(crate) size: u64,
+    /// Empty for `SHT_NOBITS`.
+    pub(crate) data: Vec<u8>,
+    /// In ascending order of offset.
+    pub(crate) relocs: Vec<Reloc>,
+    /// Made up for `SHN_COMMON` symbols.
+    pub(crate) common: bool,
+}
+
+impl Section {
+    pub(crate) fn has(&self, flag: u64) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(crate) fn is_text(&self) -> bool {
+        self.has(SHF_ALLOC) && self.has(SHF_EXECINSTR)
+    }
+
+    pub(crate) fn is_nobits(&self) -> bool {
+        self.sh_type == SHT_NOBITS
+    }
+
+    pub(crate) fn is_strings(&self) -> bool {
+        self.has(SHF_MERGE) && self.has(SHF_STRINGS)
+    }
+
+    /// Read-only once the program runs: also what is writable only until it has been relocated.
+    pub(crate) fn is_read_only(&self) -> bool {
+        !self.has(SHF_WRITE) || self.is_relro()
+    }
+
+    pub(crate) fn is_relro(&self) -> bool {
+        self.name.starts_with(".data.rel.ro")
+    }
+
+    pub(crate) fn is_eh_frame(&self) -> bool {
+        self.name == ".eh_frame"
+    }
+
+    pub(crate) fn is_lsda(&self) -> bool {
+        self.name == ".gcc_except_table" || self.name.starts_with(".gcc_except_table.")
+    }
+
+    /// Lists of functions that run before or after `main`.
+    pub(crate) fn is_ctor_list(&self) -> bool {
+        SHT_ARRAYS.contains(&self.sh_type)
+            || [".ctors", ".dtors", ".init_array", ".fini_array", ".preinit_array"].iter().any(|base| {
+                self.name.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+    }
+
+    /// Part of the program's memory, and compared.
+    pub(crate) fn is_compared(&self) -> bool {
+        self.has(SHF_ALLOC) && self.sh_type != SHT_NOTE
+    }
+
+    /// The names that compilers give by themselves; anything else is a section that the source asked for.
+    pub(crate) fn is_standard(&self) -> bool {
+        const BASES: [&str; 13] = [
+            ".text",
+            ".rodata",
+            ".data",
+            ".bss",
+            ".tdata",
+            ".tbss",
+            ".lrodata",
+            ".ldata",
+            ".lbss",
+            ".sdata",
+            ".gcc_except_table",
+            ".eh_frame",
+            ".ltext",
+        ];
+        self.common
+            || BASES
+                .iter()
+                .any(|base| self.name.strip_prefix(base).is_some_and(|r| r.is_empty() || r.starts_with('.')))
+    }
+}
+
+/// One symbol.
+#[derive(Debug, Clone)]
+pub(crate) struct Symbol {
+    /// Of a section symbol: its section's name.
+    pub(crate) name: String,
+    pub(crate) binding: Binding,
+    pub(crate) visibility: Visibility,
+    pub(crate) stype: SymbolType,
+    pub(crate) value: u64,
+    pub(crate) size: u64,
+    pub(crate) home: Home,
+}
+
+/// Where a symbol is defined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Home {
+    Undefined,
+    Absolute,
+    Section(usize),
+}
+
+/// One relocation; `symbol` is an index into [`Unit::symbols`] (0: the null symbol).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reloc {
+    pub(crate) offset: u64,
+    pub(crate) r_type: u32,
+    pub(crate) symbol: usize,
+    pub(crate) addend: i64,
+}

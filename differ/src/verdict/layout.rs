@@ -1,0 +1,87 @@
+//! Layouts of structures: new code with a new layout must not meet live data with the old one.
+
+use std::collections::BTreeMap;
+
+use super::{Verdict, place};
+use crate::debug::{Info, Layout, Member, TypeId};
+
+pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: &str) {
+    // Old variables: what is new in the patch has the new layout.
+    let live = old.types.reach(old.variables.iter().copied());
+    let names: BTreeMap<&String, (TypeId, TypeId)> = old
+        .types
+        .named
+        .iter()
+        .filter_map(|(name, &o)| Some((name, (o, *new.types.named.get(name)?))))
+        .collect();
+    for (name, (o, n)) in names {
+        let at = place(name, source_file);
+        if let Some(change) = enumeration(old, new, o, n) {
+            verdict.warn(
+                "enumeration renumbered",
+                at.clone(),
+                &format!("{change}; values that live data holds keep their old meaning"),
+            );
+        }
+        let (Some(was), Some(is)) = (old.types.layout(o), new.types.layout(n)) else { continue };
+        match difference(&was, &is) {
+            Some((change, true)) if live.contains(&o) => verdict.refuse(
+                "layout of a structure changed",
+                at,
+                &format!("{change}; objects that live already, which variables of this unit lead to, have the old layout"),
+                "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
+            ),
+            Some((change, true)) => verdict.warn(
+                "layout of a structure changed",
+                at,
+                &format!("{change}; objects that are older than the patch have the old layout"),
+            ),
+            Some((change, false)) => verdict.warn(
+                "structure has a new member in former padding",
+                at,
+                &format!("{change}; in objects that are older than the patch it holds whatever lay there"),
+            ),
+            None => {}
+        }
+    }
+}
+
+/// What differs in words, and whether old and new code disagree about memory.
+fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
+    if was == is {
+        return None;
+    }
+    let new_by_name: BTreeMap<&str, &Member> = is.members.iter().map(|m| (m.name.as_str(), m)).collect();
+    for old in &was.members {
+        let Some(new) = new_by_name.get(old.name.as_str()) else { continue };
+        if old.offset != new.offset {
+            return Some((
+                format!("member `{}` moved from offset {} to {}", old.name, old.offset / 8, new.offset / 8),
+                true,
+            ));
+        }
+        if let (Some(a), Some(b)) = (old.size, new.size)
+            && a != b
+        {
+            return Some((format!("member `{}` has {b} bits instead of {a}", old.name), true));
+        }
+    }
+    if let (Some(a), Some(b)) = (was.size, is.size)
+        && a != b
+    {
+        return Some((format!("its size is {b} bytes instead of {a}"), true));
+    }
+    let added = is.members.iter().find(|m| {
+        // A member under another name at the same place is a renamed one.
+        !was.members.iter().any(|o| o.name == m.name || (o.offset == m.offset && o.size == m.size))
+    })?;
+    Some((format!("`{}` at offset {}", added.name, added.offset / 8), false))
+}
+
+fn enumeration(old: &Info, new: &Info, o: TypeId, n: TypeId) -> Option<String> {
+    let (was, is) = (old.types.all.get(&o)?, new.types.all.get(&n)?);
+    was.enumerators.iter().find_map(|(name, value)| {
+        let (_, now) = is.enumerators.iter().find(|(other, _)| other == name)?;
+        (now != value).then(|| format!("`{name}` is {now} instead of {value}"))
+    })
+}

@@ -1,0 +1,92 @@
+//! The recording session of a run.
+
+use crate::error::{Context, Failure, Result};
+use crate::work::Work;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use wrapper::{Config, Records, Session};
+
+/// Phase of the build as shipped.
+pub const ORIGINAL: &str = "original";
+/// Phase of the build with the fix.
+pub const PATCHED: &str = "patched";
+
+/// The session, and where it keeps what.
+#[derive(Debug)]
+pub struct Recorder {
+    session: Session,
+}
+
+impl Recorder {
+    /// Makes a session in the scratch space; `cache` is the store kept between runs.
+    ///
+    /// # Errors
+    /// When `upatch-cc` is not found or the session cannot be made.
+    pub fn create(work: &Work, cache: Option<PathBuf>) -> Result<Self> {
+        let wrapper = find_wrapper()?;
+        let mut config = Config::new(&wrapper);
+        if let Some(cache) = &cache {
+            std::fs::create_dir_all(cache)
+                .map_err(|e| Failure::failed(format!("--cache {}", cache.display()), e))?;
+        }
+        config.store = cache;
+        let session = Session::create(&work.path("session"), &config).what("recording session")?;
+        Ok(Self { session })
+    }
+
+    /// Starts a phase.
+    ///
+    /// # Errors
+    /// When the session cannot be written.
+    pub fn phase(&mut self, phase: &str) -> Result<()> {
+        self.session.set_phase(phase).what("recording session")
+    }
+
+    /// Variables for the build.
+    pub fn env(&self) -> Vec<(OsString, OsString)> {
+        self.session.env()
+    }
+
+    /// What a phase recorded.
+    ///
+    /// # Errors
+    /// When a record does not parse.
+    pub fn records(&self, phase: &str) -> Result<Records> {
+        self.session.records(phase).what("records of the build")
+    }
+
+    /// The store of compiled units.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn store(&self) -> Result<wrapper::Store> {
+        self.session.store().what("store of compiled units")
+    }
+
+    /// Directory in which a phase's records appear.
+    pub fn dir(&self, phase: &str) -> PathBuf {
+        self.session.phase_dir(phase)
+    }
+
+    /// Names of the records that a listing (made by `ls` at some time of the build) holds.
+    pub fn listed(listing: &Path) -> HashSet<String> {
+        let text = std::fs::read_to_string(listing).unwrap_or_default();
+        text.lines().filter_map(|l| l.strip_suffix(".json")).map(str::to_owned).collect()
+    }
+}
+
+/// Finds `upatch-cc` beside this program or in `../libexec/upatch/`.
+///
+/// # Errors
+/// When it is in neither place.
+pub fn find_wrapper() -> Result<PathBuf> {
+    let own = std::env::current_exe().and_then(|p| p.canonicalize()).what("own executable")?;
+    let beside = own.parent().unwrap_or(Path::new("/"));
+    // Test programs lie one folder deeper than the programs they test.
+    let places = [beside.join("upatch-cc"), beside.join("../libexec/upatch/upatch-cc"), beside.join("../upatch-cc")];
+    places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
+        Failure::failed("upatch-cc not found", format!("looked in {} and ../libexec/upatch", beside.display()))
+            .hint("install it beside upatch-build or in ../libexec/upatch")
+    })
+}

@@ -1,0 +1,168 @@
+//! Driving rpmbuild in a private set of directories.
+
+use super::Recorder;
+use crate::error::{Context, Failure, Result};
+use crate::prep::{HOOK_COMMAND, Order, Outcome};
+use crate::run::{Log, Tool};
+use crate::source::{SpecSource, host_uses_rpm};
+use crate::work::Work;
+use patchfile::exit::BuildExit;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// How far a build goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// `%prep` and `%build`.
+    Build,
+    /// Also `%install`, without rpm's own processing of what was installed.
+    Install,
+    /// Only `%install`, in the tree that an earlier run built, without that processing.
+    InstallOnly,
+    /// Also that processing (debug information split off, build-ids rewritten): the ELF files are those of the package.
+    Final,
+}
+
+/// One run of rpmbuild.
+#[derive(Debug)]
+pub struct RpmBuild<'a> {
+    /// What is built.
+    pub source: &'a SpecSource,
+    /// Scratch space.
+    pub work: &'a Work,
+    /// The recording.
+    pub recorder: &'a Recorder,
+    /// Phase name, for file names.
+    pub phase: &'a str,
+    /// How far.
+    pub stage: Stage,
+    /// The fix; none for the original.
+    pub patches: &'a [PathBuf],
+    /// Directory names to strip from names in the fix.
+    pub strip: u32,
+    /// Parallel jobs, if the user gave a number.
+    pub jobs: Option<u32>,
+}
+
+impl RpmBuild<'_> {
+    /// Where `%install` installs.
+    pub fn buildroots(work: &Work) -> PathBuf {
+        work.path("BUILDROOT")
+    }
+
+    /// Names of the link records that were there when `%build` ended, one `ls` line each.
+    pub fn links_after_build(work: &Work, phase: &str) -> PathBuf {
+        work.path("log").join(format!("{phase}-links"))
+    }
+
+    /// Builds. `line` gets each line of the log.
+    ///
+    /// # Errors
+    /// Exit code 5 for the original build, 6 for the patched one, with the log.
+    pub fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<Outcome> {
+        let answer = self.work.path("log").join(format!("{}-prep", self.phase));
+        let order = Order {
+            patches: self.patches.to_vec(),
+            strip: self.strip,
+            outcome: answer.clone(),
+        };
+        let order_file = self.work.path("log").join(format!("{}-order", self.phase));
+        let text = serde_json::to_vec(&order).what("order")?;
+        std::fs::write(&order_file, text).what(order_file.display().to_string())?;
+        let _ = std::fs::remove_file(self.installed());
+        let status = Tool::new("rpmbuild")
+            .args(self.arguments(&order_file)?)
+            .arg(&self.source.spec)
+            .envs(self.recorder.env())
+            .dir(self.work.root())
+            .logged(log, line)?;
+        let outcome = Outcome::read(&answer)?;
+        if let Some(failure) = outcome.as_ref().and_then(Outcome::failure) {
+            return Err(failure);
+        }
+        if !status.success() && !self.installed().exists() {
+            return Err(self.failed(log));
+        }
+        match outcome {
+            Some(outcome) => Ok(outcome),
+            None => Err(Failure::failed("the spec file has no %prep section", "there is no place to apply the fix")
+                .hint("add a %prep section, or use --source")),
+        }
+    }
+
+    /// Appears when the script of `%install` has come to its end.
+    fn installed(&self) -> PathBuf {
+        self.work.path("log").join(format!("{}-installed", self.phase))
+    }
+
+    fn arguments(&self, order: &Path) -> Result<Vec<OsString>> {
+        let mut args: Vec<OsString> = self.source.options.clone();
+        args.push(if self.stage == Stage::Build { "-bc" } else { "-bi" }.into());
+        if self.stage == Stage::InstallOnly {
+            args.push("--short-circuit".into());
+        }
+        args.push("--nocheck".into());
+        if !host_uses_rpm() {
+            args.push("--nodeps".into());
+        }
+        let mut define = |name: &str, value: &[u8]| {
+            let mut text = name.as_bytes().to_vec();
+            text.push(b' ');
+            text.extend_from_slice(value);
+            args.push("--define".into());
+            args.push(std::ffi::OsStr::from_bytes(&text).to_owned());
+        };
+        // rpm expands macros in values too.
+        let place = |path: &Path| path.as_os_str().as_bytes().iter().flat_map(|b| if *b == b'%' { vec![b'%'; 2] } else { vec![*b] }).collect::<Vec<_>>();
+        define("_topdir", &place(&self.work.path("rpm")));
+        define("_builddir", &place(&self.work.build()));
+        define("_buildrootdir", &place(&Self::buildroots(self.work)));
+        define("_tmppath", &place(&self.work.path("tmp")));
+        define("_sourcedir", &place(&self.source.sourcedir));
+        let specdir = self.source.spec.parent().unwrap_or(Path::new("/"));
+        define("_specdir", &place(specdir));
+        if let Some(jobs) = self.jobs {
+            define("_smp_build_ncpus", jobs.to_string().as_bytes());
+        }
+        let hook = std::env::current_exe().what("own executable")?;
+        let hook = format!(
+            "{} {HOOK_COMMAND} {} \"%{{_builddir}}\" \"%{{?buildsubdir}}\"",
+            quoted(&hook),
+            quoted(order)
+        );
+        define("__spec_prep_post", format!("{hook}; %{{___build_post}}").as_bytes());
+        let links = quoted(&self.recorder.dir(self.phase).join("links"));
+        let listing = quoted(&Self::links_after_build(self.work, self.phase));
+        define("__spec_build_post", format!("ls {links} > {listing}; %{{___build_post}}").as_bytes());
+        if matches!(self.stage, Stage::Install | Stage::InstallOnly) {
+            // All that is wanted is there: what rpm would still do, list and check the files, only costs time and may
+            // miss what its own processing would have made.
+            let done = quoted(&self.installed());
+            define("__spec_install_post", format!(": > {done}; exit 1").as_bytes());
+        }
+        Ok(args)
+    }
+
+    fn failed(&self, log: &Log) -> Failure {
+        let text = log.text();
+        let (exit, what) = match self.patches.is_empty() {
+            true => (BuildExit::OriginalBuild, "the original does not build"),
+            false => (BuildExit::PatchedBuild, "the patched source does not build"),
+        };
+        let missing: Vec<&str> = text.lines().filter(|l| l.starts_with('\t') && l.contains(" is needed by ")).map(str::trim).collect();
+        if text.contains("Failed build dependencies") && !missing.is_empty() {
+            let names: Vec<&str> = missing.iter().filter_map(|m| m.split(" is needed by ").next()).collect();
+            return Failure::new(exit, "missing BuildRequires", names.join(", ")).hint("install them, or pass --nodeps").log(&log.path);
+        }
+        let errors: Vec<&str> =
+            text.lines().filter(|l| l.contains(": error:") || l.starts_with("error:") || l.contains("*** ")).take(3).collect();
+        let why = if errors.is_empty() { "rpmbuild failed".to_owned() } else { errors.join("; ") };
+        Failure::new(exit, what, why).log(&log.path)
+    }
+}
+
+/// For the shell, and for rpm's macro expansion: paths of ours hold nothing that either would change, see [`Work`].
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('%', "%%").replace('\'', "'\\''"))
+}

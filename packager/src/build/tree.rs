@@ -1,0 +1,70 @@
+//! Building a source tree with the user's commands.
+
+use super::Recorder;
+use crate::error::{Failure, Result};
+use crate::prep::{Applied, apply_fix, tree_for};
+use crate::run::{Log, Tool};
+use crate::source::TreeSource;
+use crate::work::Work;
+use patchfile::exit::BuildExit;
+use std::path::{Path, PathBuf};
+
+/// One build of a tree.
+#[derive(Debug)]
+pub struct TreeBuild<'a> {
+    /// What is built.
+    pub source: &'a TreeSource,
+    /// Scratch space.
+    pub work: &'a Work,
+    /// The recording.
+    pub recorder: &'a Recorder,
+    /// The fix; none for the original.
+    pub patches: &'a [PathBuf],
+    /// Directory names to strip from names in the fix.
+    pub strip: u32,
+    /// Where file names in the fix start, relative to the tree (git: the top of the repository).
+    pub tree: &'a Path,
+}
+
+impl TreeBuild<'_> {
+    /// Prepares, applies the fix, builds in `dir`. `line` gets each line of the log.
+    ///
+    /// # Errors
+    /// Exit code 5 for the original build, 6 for the patched one.
+    pub fn run(&self, dir: &Path, log: &mut Log, mut line: impl FnMut(&str)) -> Result<Applied> {
+        if let Some(prepare) = &self.source.prepare {
+            self.shell(prepare, "--prepare", dir, log, &mut line)?;
+        }
+        let mut applied = Applied::default();
+        if !self.patches.is_empty() {
+            let candidates = [self.tree.to_path_buf(), dir.to_path_buf()];
+            let tree = tree_for(&candidates, self.patches, self.strip).unwrap_or_else(|| dir.to_path_buf());
+            applied = apply_fix(&tree, self.patches, self.strip)?;
+        }
+        self.shell(&self.source.build, "--build", dir, log, &mut line)?;
+        Ok(applied)
+    }
+
+    fn shell(&self, command: &str, option: &str, dir: &Path, log: &mut Log, line: &mut impl FnMut(&str)) -> Result<()> {
+        let status = Tool::new("/bin/sh")
+            .args(["-e", "-c", command])
+            .dir(dir)
+            .envs(self.recorder.env())
+            .env("TMPDIR", self.work.path("tmp"))
+            .logged(log, line)?;
+        if status.success() {
+            return Ok(());
+        }
+        let (exit, what) = match self.patches.is_empty() {
+            true => (BuildExit::OriginalBuild, "the original does not build"),
+            false => (BuildExit::PatchedBuild, "the patched source does not build"),
+        };
+        let text = log.text();
+        let errors: Vec<&str> = text.lines().filter(|l| l.contains("error:") || l.contains("*** ")).take(3).collect();
+        let mut why = format!("{option} '{command}' ended with {status}");
+        if !errors.is_empty() {
+            why = format!("{why}; {}", errors.join("; "));
+        }
+        Err(Failure::new(exit, what, why).log(&log.path))
+    }
+}

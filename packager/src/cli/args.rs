@@ -1,0 +1,139 @@
+//! The options, as in the contract.
+
+use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use std::path::PathBuf;
+
+/// Makes a live patch from a package's source and a fix.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "upatch-build",
+    version,
+    about = "Make a live patch from a spec file, a source RPM or a source tree, and a fix",
+    after_help = "Options of rpmbuild (--define 'M V', --with X, --without X, --nocheck, --nodeps, …) are handed to it.\n\n\
+        Exit codes: 0 patch written; 1 failure; 2 usage; 3 the patch changes no code or data; 4 cannot be live-patched \
+        safely; 5 the original does not build; 6 the patch does not apply or build; 7 the rebuild does not match --target."
+)]
+pub struct Args {
+    /// Spec file of the package
+    #[arg(long, value_name = "FILE", help_heading = "Source")]
+    pub spec: Option<PathBuf>,
+    /// Directory of the spec file's sources [default: ../SOURCES beside it, or its own directory]
+    #[arg(long, value_name = "DIR", help_heading = "Source")]
+    pub sourcedir: Option<PathBuf>,
+    /// Source RPM of the package
+    #[arg(long, value_name = "FILE", help_heading = "Source")]
+    pub srpm: Option<PathBuf>,
+    /// Source tree, left untouched
+    #[arg(long, value_name = "DIR", help_heading = "Source")]
+    pub source: Option<PathBuf>,
+    /// Shell command that builds the source tree
+    #[arg(long, value_name = "CMD", help_heading = "Source")]
+    pub build: Option<String>,
+    /// Shell command to run in the source tree before the fix is applied
+    #[arg(long, value_name = "CMD", help_heading = "Source")]
+    pub prepare: Option<String>,
+
+    /// The fix, a unified diff; repeatable, in order
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = "Fix")]
+    pub patch: Vec<PathBuf>,
+    /// Directory names to strip from file names in the fix
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Fix")]
+    pub strip: u32,
+    /// Take the fix from git in the source tree
+    #[arg(long, value_name = "BASE..HEAD", help_heading = "Fix")]
+    pub git: Option<String>,
+
+    /// Name of the patch [default: the CVE id found in the first patch, else its file stem]
+    #[arg(long, value_name = "NAME", help_heading = "Patch")]
+    pub name: Option<String>,
+    /// CVE id that it fixes; repeatable [default: those found in the patches]
+    #[arg(long, value_name = "ID", action = ArgAction::Append, value_delimiter = ',', help_heading = "Patch")]
+    pub cve: Vec<String>,
+    /// One line for people [default: subject of the first patch]
+    #[arg(long, value_name = "TEXT", help_heading = "Patch")]
+    pub description: Option<String>,
+    /// Version of the patch package
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Patch")]
+    pub patch_version: u32,
+    /// Release of the patch package
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Patch")]
+    pub patch_release: u32,
+
+    /// Shipped binary RPM or ELF file that the patch must fit; repeatable [default: what the rebuild produces]
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, num_args = 1.., help_heading = "Target")]
+    pub target: Vec<PathBuf>,
+    /// Debuginfo RPM or .debug file of a stripped target; repeatable
+    #[arg(long, value_name = "FILE", action = ArgAction::Append, num_args = 1.., help_heading = "Target")]
+    pub debuginfo: Vec<PathBuf>,
+    /// Only these ELF files of the package; repeatable [default: every one that the change reaches]
+    #[arg(long, value_name = "NAME", action = ArgAction::Append, help_heading = "Target")]
+    pub elf: Vec<String>,
+
+    /// Where results go
+    #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
+    pub output: PathBuf,
+    /// Write only the source RPM that builds this patch elsewhere
+    #[arg(long, help_heading = "Output")]
+    pub srpm_only: bool,
+    /// Write an RPM also with --source
+    #[arg(long, overrides_with = "no_rpm", help_heading = "Output")]
+    pub rpm: bool,
+    /// Write no RPM
+    #[arg(long, overrides_with = "rpm", help_heading = "Output")]
+    pub no_rpm: bool,
+
+    /// Store of compiled units, kept between runs [default: $XDG_CACHE_HOME/upatch]
+    #[arg(long, value_name = "DIR", help_heading = "Running")]
+    pub cache: Option<PathBuf>,
+    /// Keep no store
+    #[arg(long, conflicts_with = "cache", help_heading = "Running")]
+    pub no_cache: bool,
+    /// Scratch space [default: a temporary directory, removed]
+    #[arg(long, value_name = "DIR", help_heading = "Running")]
+    pub workdir: Option<PathBuf>,
+    /// Do not remove the scratch space
+    #[arg(long, help_heading = "Running")]
+    pub keep_workdir: bool,
+    /// Parallel jobs [default: all CPUs]
+    #[arg(short = 'j', long = "jobs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Running")]
+    pub jobs: Option<u32>,
+    /// Print errors only
+    #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
+    pub quiet: bool,
+    /// Print more; twice: the commands too
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Running")]
+    pub verbose: u8,
+    /// Colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Running")]
+    pub color: When,
+    /// Progress bar
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Running")]
+    pub progress: When,
+}
+
+/// `auto` means: on a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// On a terminal.
+    Auto,
+    /// In any case.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl When {
+    /// Decides, given whether the stream is a terminal.
+    pub fn decide(self, terminal: bool) -> bool {
+        match self {
+            Self::Auto => terminal,
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// The command for man page and completions.
+pub fn command() -> clap::Command {
+    Args::command()
+}

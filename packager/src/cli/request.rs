@@ -1,0 +1,181 @@
+//! The options, checked against each other: what is to be made from what.
+
+use super::Args;
+use crate::error::{Failure, Result};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What the package is built from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A spec file with the directory of its sources.
+    Spec {
+        /// The spec file.
+        spec: PathBuf,
+        /// Where its sources are.
+        sourcedir: PathBuf,
+    },
+    /// A source RPM.
+    Srpm(PathBuf),
+    /// A source tree.
+    Tree {
+        /// The tree.
+        dir: PathBuf,
+        /// Builds it.
+        build: String,
+        /// Prepares it.
+        prepare: Option<String>,
+        /// `BASE..HEAD`: the fix comes from git.
+        git: Option<(String, String)>,
+    },
+}
+
+/// A checked request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The options.
+    pub args: Args,
+    /// What is built; paths absolute.
+    pub input: Input,
+    /// The fix; paths absolute. Empty with git.
+    pub patches: Vec<PathBuf>,
+    /// Options for rpmbuild.
+    pub rpmbuild: Vec<OsString>,
+    /// Write an RPM?
+    pub rpm: bool,
+    /// Parallel jobs.
+    pub jobs: u32,
+}
+
+impl Request {
+    /// Checks options against each other and that the files named are there.
+    ///
+    /// # Errors
+    /// Usage failures; files that are missing or cannot be read.
+    pub fn new(args: Args, rpmbuild: Vec<OsString>) -> Result<Self> {
+        let usage = |why: &str| Err(Failure::usage("usage", why).hint("see upatch-build --help"));
+        let kinds = [args.spec.is_some(), args.srpm.is_some(), args.source.is_some()];
+        match kinds.iter().filter(|k| **k).count() {
+            0 => return usage("one of --spec, --srpm and --source is needed"),
+            1 => {}
+            _ => return usage("--spec, --srpm and --source exclude each other"),
+        }
+        if args.source.is_none() {
+            for (given, name) in [
+                (args.build.is_some(), "--build"),
+                (args.prepare.is_some(), "--prepare"),
+                (args.git.is_some(), "--git"),
+            ] {
+                if given {
+                    return usage(&format!("{name} goes with --source"));
+                }
+            }
+        } else if !rpmbuild.is_empty() {
+            return usage(&format!("{} is an option of rpmbuild, which --source does not use", lossy(&rpmbuild[0])));
+        }
+        if args.sourcedir.is_some() && args.spec.is_none() {
+            return usage("--sourcedir goes with --spec");
+        }
+        match (args.patch.is_empty(), args.git.is_some()) {
+            (true, false) => return usage("--patch is needed"),
+            (false, true) => return usage("--git and --patch exclude each other"),
+            _ => {}
+        }
+        if !args.debuginfo.is_empty() && args.target.is_empty() {
+            return usage("--debuginfo goes with --target");
+        }
+        if args.source.is_some() && args.srpm_only {
+            return usage("--srpm-only goes with --spec or --srpm");
+        }
+        if let Some(name) = &args.name
+            && !patchfile::manifest::is_safe_name(name)
+        {
+            return usage(&format!("--name {name:?}: only letters, digits and ._+-~^ are allowed, no dot or dash first"));
+        }
+        let patches = args.patch.iter().map(|p| readable_file("--patch", p)).collect::<Result<Vec<_>>>()?;
+        for (option, files) in [("--target", &args.target), ("--debuginfo", &args.debuginfo)] {
+            files.iter().try_for_each(|f| readable_file(option, f).map(drop))?;
+        }
+        let input = input(&args)?;
+        let rpm = if args.source.is_some() { args.rpm } else { !args.no_rpm };
+        let jobs = args.jobs.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+        });
+        Ok(Self { args, input, patches, rpmbuild, rpm, jobs })
+    }
+}
+
+fn input(args: &Args) -> Result<Input> {
+    if let Some(spec) = &args.spec {
+        let spec = readable_file("--spec", spec)?;
+        let sourcedir = match &args.sourcedir {
+            Some(dir) => directory("--sourcedir", dir)?,
+            None => default_sourcedir(&spec),
+        };
+        return Ok(Input::Spec { spec, sourcedir });
+    }
+    if let Some(srpm) = &args.srpm {
+        return Ok(Input::Srpm(readable_file("--srpm", srpm)?));
+    }
+    let dir = directory("--source", args.source.as_deref().unwrap_or(Path::new("")))?;
+    let Some(build) = args.build.clone() else {
+        return Err(Failure::usage("usage", "--source needs --build CMD").hint("for example --build 'make -j4'"));
+    };
+    let git = args.git.as_deref().map(range).transpose()?;
+    Ok(Input::Tree { dir, build, prepare: args.prepare.clone(), git })
+}
+
+fn range(text: &str) -> Result<(String, String)> {
+    match text.split_once("..") {
+        Some((base, head)) if !base.is_empty() && !head.starts_with('.') && !base.starts_with('-') => {
+            let head = if head.is_empty() { "HEAD" } else { head };
+            Ok((base.to_owned(), head.to_owned()))
+        }
+        _ => Err(Failure::usage("usage", format!("--git {text}: not of the form BASE..HEAD"))),
+    }
+}
+
+/// `../SOURCES` of an rpmbuild tree, else the spec file's own directory (as in dist-git).
+fn default_sourcedir(spec: &Path) -> PathBuf {
+    let own = spec.parent().unwrap_or(Path::new("/"));
+    let sources = own.parent().map(|up| up.join("SOURCES"));
+    match sources {
+        Some(dir) if own.file_name().is_some_and(|n| n == "SPECS") && dir.is_dir() => dir,
+        Some(dir) if dir.is_dir() && !has_sources(own) => dir,
+        _ => own.to_path_buf(),
+    }
+}
+
+/// Does the directory hold anything that looks like a source archive or patch?
+fn has_sources(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    entries.flatten().any(|e| {
+        let name = e.file_name().to_string_lossy().into_owned();
+        [".tar", ".tgz", ".zip", ".patch", ".diff", ".tar.gz", ".tar.xz"].iter().any(|s| name.contains(s))
+    })
+}
+
+fn readable_file(option: &str, path: &Path) -> Result<PathBuf> {
+    let what = || format!("{option} {}", path.display());
+    let absolute = std::path::absolute(path).map_err(|e| Failure::failed(what(), e))?;
+    let file = std::fs::File::open(&absolute).map_err(|e| Failure::failed(what(), e))?;
+    let meta = file.metadata().map_err(|e| Failure::failed(what(), e))?;
+    if meta.is_dir() {
+        return Err(Failure::failed(what(), "is a directory, not a file"));
+    }
+    Ok(absolute)
+}
+
+fn directory(option: &str, path: &Path) -> Result<PathBuf> {
+    let what = || format!("{option} {}", path.display());
+    let absolute = path.canonicalize().map_err(|e| Failure::failed(what(), e))?;
+    if !absolute.is_dir() {
+        return Err(Failure::failed(what(), "is not a directory"));
+    }
+    std::fs::read_dir(&absolute).map_err(|e| Failure::failed(what(), e))?;
+    Ok(absolute)
+}
+
+fn lossy(text: &OsString) -> String {
+    text.to_string_lossy().into_owned()
+}

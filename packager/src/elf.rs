@@ -1,0 +1,207 @@
+//! ELF files as far as the packager reads them; the only place outside `link/` that knows the `object` crate.
+
+use object::elf;
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use patchfile::{Arch, BuildId, Digest};
+
+type Header = elf::FileHeader64<object::Endianness>;
+
+/// A section that is part of the running program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// Name.
+    pub name: String,
+    /// Link-time address.
+    pub address: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// `SHF_EXECINSTR`.
+    pub executable: bool,
+    /// Contents; empty for `SHT_NOBITS`.
+    pub data: Vec<u8>,
+}
+
+/// An executable or shared library.
+#[derive(Clone, Debug)]
+pub struct Elf {
+    /// `ET_REL`, `ET_EXEC`, `ET_DYN`.
+    pub kind: u16,
+    /// Architecture, if it is one of ours.
+    pub arch: Option<Arch>,
+    /// `NT_GNU_BUILD_ID`.
+    pub build_id: Option<BuildId>,
+    /// Digest over the executable segments.
+    pub code: Digest,
+    /// Has it a symbol table (`SHT_SYMTAB`)?
+    pub symbols: bool,
+    /// Allocated sections in address order.
+    pub sections: Vec<Section>,
+}
+
+/// Is this the beginning of an ELF file that can be run or mapped (`ET_EXEC`, `ET_DYN`)?
+pub fn is_linked(head: &[u8]) -> bool {
+    elf_kind(head).is_some_and(|k| k == elf::ET_EXEC.0 || k == elf::ET_DYN.0)
+}
+
+/// Is this the beginning of any ELF file or of an archive, hence a build product?
+pub fn is_build_product(head: &[u8]) -> bool {
+    elf_kind(head).is_some() || head.starts_with(b"!<arch>\n") || head.starts_with(b"!<thin>\n")
+}
+
+fn elf_kind(head: &[u8]) -> Option<u16> {
+    if !head.starts_with(&elf::ELFMAG) {
+        return None;
+    }
+    // `e_type` has the byte order of `EI_DATA`, in which 2 is `ELFDATA2MSB`.
+    let bytes = [*head.get(16)?, *head.get(17)?];
+    Some(if head.get(5).copied() == Some(2) { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+}
+
+impl Elf {
+    /// Reads a 64-bit ELF file.
+    ///
+    /// # Errors
+    /// In words, when it is none or is damaged.
+    pub fn parse(data: &[u8]) -> Result<Self, String> {
+        Self::read(data, true)
+    }
+
+    /// Reads the identity of a file with separate debug information: its sections and segments have headers, but no contents.
+    ///
+    /// # Errors
+    /// As [`Elf::parse`].
+    pub fn parse_debug(data: &[u8]) -> Result<Self, String> {
+        Self::read(data, false)
+    }
+
+    fn read(data: &[u8], contents: bool) -> Result<Self, String> {
+        let text = |e: object::read::Error| e.to_string();
+        let header = Header::parse(data).map_err(text)?;
+        let endian = header.endian().map_err(text)?;
+        let table = header.sections(endian, data).map_err(text)?;
+        let mut sections = Vec::new();
+        for section in table.iter() {
+            if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || section.sh_type(endian) == elf::SHT_NULL {
+                continue;
+            }
+            let name = table.section_name(endian, section).map_err(text)?;
+            sections.push(Section {
+                name: String::from_utf8_lossy(name).into_owned(),
+                address: section.sh_addr(endian),
+                size: section.sh_size(endian),
+                executable: section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0,
+                data: if contents { section.data(endian, data).map_err(text)?.to_vec() } else { Vec::new() },
+            });
+        }
+        sections.sort_by_key(|s| s.address);
+        let mut code = Vec::new();
+        let mut build_id = None;
+        for segment in header.program_headers(endian, data).map_err(text)? {
+            if contents && segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian).0 & elf::PF_X.0 != 0 {
+                let bytes = segment.data(endian, data).map_err(|()| "executable segment outside the file".to_owned())?;
+                code.extend_from_slice(bytes);
+            }
+        }
+        // By section: in a debug file the segments' offsets point nowhere.
+        for section in table.iter() {
+            let Ok(Some(mut notes)) = section.notes(endian, data) else { continue };
+            while let Ok(Some(note)) = notes.next() {
+                if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
+                    build_id = BuildId::new(note.desc());
+                }
+            }
+        }
+        Ok(Self {
+            kind: header.e_type(endian).0,
+            arch: Arch::from_e_machine(header.e_machine(endian).0),
+            build_id,
+            code: Digest::of(&code),
+            symbols: table.iter().any(|s| s.sh_type(endian) == elf::SHT_SYMTAB),
+            sections,
+        })
+    }
+
+    /// Does every allocated section have the same name, address and size as in `other`?
+    pub fn same_layout(&self, other: &Self) -> bool {
+        let shape = |e: &Self| e.sections.iter().map(|s| (s.name.clone(), s.address, s.size)).collect::<Vec<_>>();
+        shape(self) == shape(other)
+    }
+
+    /// Names of the sections whose contents differ from `other`'s; the build-id note does not count.
+    pub fn different_sections(&self, other: &Self) -> Vec<String> {
+        let pairs = self.sections.iter().zip(&other.sections);
+        pairs
+            .filter(|(a, b)| a.data != b.data && a.name != ".note.gnu.build-id")
+            .map(|(a, _)| a.name.clone())
+            .collect()
+    }
+
+    /// Is the section of this name code?
+    pub fn is_code(&self, name: &str) -> bool {
+        self.sections.iter().any(|s| s.name == name && s.executable)
+    }
+}
+
+/// What of a relocatable object ends up in a program, independent of debug information: sections with their relocations and the
+/// symbols. Equal answers for two objects mean that nothing that runs differs.
+///
+/// # Errors
+/// In words, when the object cannot be read.
+pub fn runtime_content(data: &[u8]) -> Result<Digest, String> {
+    use object::read::elf::{Rela, SectionTable, Sym};
+    let text = |e: object::read::Error| e.to_string();
+    let header = Header::parse(data).map_err(text)?;
+    let endian = header.endian().map_err(text)?;
+    let table: SectionTable<'_, Header> = header.sections(endian, data).map_err(text)?;
+    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(text)?;
+    let alloc = |index: usize| {
+        let section = table.section(object::SectionIndex(index)).ok();
+        section.is_some_and(|s| s.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0)
+    };
+    let section_name = |index: usize| {
+        let section = table.section(object::SectionIndex(index)).ok();
+        section.and_then(|s| table.section_name(endian, s).ok()).unwrap_or_default()
+    };
+    let symbol = |index: usize| -> Vec<u8> {
+        let Ok(symbol) = symbols.symbol(object::SymbolIndex(index)) else { return b"?".to_vec() };
+        let mut out = symbols.symbol_name(endian, symbol).unwrap_or_default().to_vec();
+        let home = usize::from(symbol.st_shndx(endian).0);
+        let home = if home < usize::from(elf::SHN_LORESERVE) { section_name(home) } else { b"*" };
+        out.push(0);
+        out.extend_from_slice(home);
+        out.push(0);
+        out.extend_from_slice(&symbol.st_value(endian).to_le_bytes());
+        out.extend_from_slice(&symbol.st_size(endian).to_le_bytes());
+        out.push(symbol.st_info().0);
+        out.push(symbol.st_other().0);
+        out
+    };
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    for (index, section) in table.iter().enumerate() {
+        if alloc(index) {
+            parts.push(section_name(index).to_vec());
+            parts.push(section.sh_size(endian).to_le_bytes().to_vec());
+            parts.push(section.data(endian, data).map_err(text)?.to_vec());
+        }
+        if let Some((relocations, _)) = section.rela(endian, data).map_err(text)?
+            && alloc(section.sh_info(endian) as usize)
+        {
+            for rela in relocations {
+                let mut part = rela.r_offset(endian).to_le_bytes().to_vec();
+                part.extend_from_slice(&rela.r_type(endian, false).0.to_le_bytes());
+                part.extend_from_slice(&rela.r_addend(endian).to_le_bytes());
+                part.extend(symbol(rela.r_sym(endian, false) as usize));
+                parts.push(part);
+            }
+        }
+    }
+    for index in 1..symbols.len() {
+        let Ok(found) = symbols.symbol(object::SymbolIndex(index)) else { continue };
+        let home = usize::from(found.st_shndx(endian).0);
+        let debug = home != 0 && home < usize::from(elf::SHN_LORESERVE) && !alloc(home);
+        if !debug {
+            parts.push(symbol(index));
+        }
+    }
+    Ok(Digest::of_parts(parts.iter().map(Vec::as_slice)))
+}

@@ -1,0 +1,17 @@
+//! `upatch-build`: makes a live patch from a spec file, a source RPM or a source tree.
+
+pub mod build;
+pub mod cli;
+pub mod elf;
+pub mod error;
+pub mod link;
+pub mod naming;
+pub mod output;
+pub mod pipeline;
+pub mod prep;
+pub mod progress;
+pub mod run;
+pub mod source;
+pub mod target;
+pub mod units;
+pub mod work;

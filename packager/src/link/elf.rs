@@ -1,0 +1,390 @@
+//! Reads ELF-64 little-endian files: the objects of the build, the linked file and the target.
+//!
+//! Source of the layout: System V gABI, chapters 4 and 5; symbol versions: LSB core, "Symbol Versioning".
+
+use std::collections::HashMap;
+
+use super::error::LinkError;
+
+pub(super) const ET_EXEC: u16 = 2;
+pub(super) const EM_X86_64: u16 = 62;
+pub(super) const PT_LOAD: u32 = 1;
+pub(super) const PT_INTERP: u32 = 3;
+pub(super) const PT_TLS: u32 = 7;
+pub(super) const PF_X: u32 = 1;
+pub(super) const SHT_PROGBITS: u32 = 1;
+pub(super) const SHT_SYMTAB: u32 = 2;
+pub(super) const SHT_RELA: u32 = 4;
+pub(super) const SHT_DYNAMIC: u32 = 6;
+pub(super) const SHT_NOTE: u32 = 7;
+pub(super) const SHT_NOBITS: u32 = 8;
+pub(super) const SHT_DYNSYM: u32 = 11;
+const SHT_VERDEF: u32 = 0x6fff_fffd;
+const SHT_VERNEED: u32 = 0x6fff_fffe;
+const SHT_VERSYM: u32 = 0x6fff_ffff;
+pub(super) const SHF_ALLOC: u64 = 2;
+pub(super) const SHF_EXECINSTR: u64 = 4;
+pub(super) const SHF_MERGE: u64 = 0x10;
+pub(super) const SHF_TLS: u64 = 0x400;
+pub(super) const SHN_UNDEF: u16 = 0;
+pub(super) const SHN_LORESERVE: u16 = 0xff00;
+pub(super) const SHN_ABS: u16 = 0xfff1;
+pub(super) const SHN_COMMON: u16 = 0xfff2;
+const SHN_XINDEX: u16 = 0xffff;
+pub(super) const STT_OBJECT: u8 = 1;
+pub(super) const STT_FUNC: u8 = 2;
+pub(super) const STT_FILE: u8 = 4;
+pub(super) const STT_TLS: u8 = 6;
+pub(super) const STT_GNU_IFUNC: u8 = 10;
+pub(super) const STB_LOCAL: u8 = 0;
+pub(super) const STB_WEAK: u8 = 2;
+
+/// One section header.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    pub(super) name: String,
+    pub(super) kind: u32,
+    pub(super) flags: u64,
+    pub(super) address: u64,
+    pub(super) offset: u64,
+    pub(super) size: u64,
+    pub(super) link: u32,
+    pub(super) info: u32,
+}
+
+/// One program header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) kind: u32,
+    pub(super) flags: u32,
+    pub(super) offset: u64,
+    pub(super) address: u64,
+    pub(super) file_size: u64,
+    pub(super) size: u64,
+    pub(super) align: u64,
+}
+
+/// One symbol.
+#[derive(Clone, Debug)]
+pub(super) struct Symbol {
+    pub(super) name: String,
+    pub(super) value: u64,
+    pub(super) size: u64,
+    pub(super) kind: u8,
+    pub(super) binding: u8,
+    pub(super) visibility: u8,
+    /// Section index; [`SHN_UNDEF`], [`SHN_ABS`] and [`SHN_COMMON`] keep their meaning.
+    pub(super) section: usize,
+    /// Reserved section number (`SHN_ABS`, `SHN_COMMON`), else 0.
+    pub(super) reserved: u16,
+    /// The `STT_FILE` symbol before it, for local symbols.
+    pub(super) file: Option<usize>,
+    /// Version, of a dynamic symbol.
+    pub(super) version: Option<String>,
+    /// Not the default version of its name.
+    pub(super) version_hidden: bool,
+}
+
+impl Symbol {
+    pub(super) fn is_defined(&self) -> bool {
+        self.section != usize::from(SHN_UNDEF) || self.reserved == SHN_ABS
+    }
+}
+
+/// One `Elf64_Rela`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rela {
+    pub(super) offset: u64,
+    pub(super) kind: u32,
+    pub(super) symbol: usize,
+    pub(super) addend: i64,
+}
+
+/// An ELF file, read.
+#[derive(Clone, Debug)]
+pub(super) struct Elf<'a> {
+    pub(super) data: &'a [u8],
+    pub(super) kind: u16,
+    pub(super) sections: Vec<Section>,
+    pub(super) segments: Vec<Segment>,
+    /// `.symtab`; empty in a stripped file.
+    pub(super) symbols: Vec<Symbol>,
+    pub(super) dynamic_symbols: Vec<Symbol>,
+    /// `.dynamic`: tag and value.
+    pub(super) dynamic: Vec<(u64, u64)>,
+    dynamic_strings: &'a [u8],
+}
+
+#[derive(Clone, Copy)]
+struct Bytes<'a, 'f>(&'a [u8], &'f str);
+
+impl<'a> Bytes<'a, '_> {
+    fn damaged(&self, why: &str) -> LinkError {
+        LinkError::Elf { file: self.1.to_owned(), why: why.to_owned() }
+    }
+    fn range(&self, at: u64, len: u64) -> Result<&'a [u8], LinkError> {
+        let range = usize::try_from(at).ok().zip(at.checked_add(len).and_then(|e| usize::try_from(e).ok()));
+        range.and_then(|(a, e)| self.0.get(a..e)).ok_or_else(|| self.damaged("a table lies outside the file"))
+    }
+    fn u16(&self, at: u64) -> Result<u16, LinkError> {
+        Ok(u16::from_le_bytes(self.range(at, 2)?.try_into().map_err(|_| self.damaged("short read"))?))
+    }
+    fn u32(&self, at: u64) -> Result<u32, LinkError> {
+        Ok(u32::from_le_bytes(self.range(at, 4)?.try_into().map_err(|_| self.damaged("short read"))?))
+    }
+    fn u64(&self, at: u64) -> Result<u64, LinkError> {
+        Ok(u64::from_le_bytes(self.range(at, 8)?.try_into().map_err(|_| self.damaged("short read"))?))
+    }
+}
+
+/// Zero-terminated string at `at` of a string table; empty where there is none.
+fn string(table: &[u8], at: u32) -> String {
+    let rest = table.get(at as usize..).unwrap_or_default();
+    String::from_utf8_lossy(rest.split(|b| *b == 0).next().unwrap_or_default()).into_owned()
+}
+
+impl<'a> Elf<'a> {
+    /// Reads `data`; `file` names it in errors.
+    pub(super) fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
+        let b = Bytes(data, file);
+        if data.get(..6) != Some(b"\x7fELF\x02\x01") {
+            return Err(b.damaged("not a 64-bit little-endian ELF file"));
+        }
+        if b.u16(18)? != EM_X86_64 {
+            return Err(b.damaged("not for x86-64; other machines are not supported by this version"));
+        }
+        let (phoff, shoff) = (b.u64(32)?, b.u64(40)?);
+        let mut segments = Vec::new();
+        for i in 0..u64::from(b.u16(56)?) {
+            let at = phoff.saturating_add(i * 56);
+            segments.push(Segment {
+                kind: b.u32(at)?,
+                flags: b.u32(at + 4)?,
+                offset: b.u64(at + 8)?,
+                address: b.u64(at + 16)?,
+                file_size: b.u64(at + 32)?,
+                size: b.u64(at + 40)?,
+                align: b.u64(at + 48)?,
+            });
+        }
+        let sections = sections(b, shoff)?;
+        let mut elf = Self {
+            data,
+            kind: b.u16(16)?,
+            sections,
+            segments,
+            symbols: Vec::new(),
+            dynamic_symbols: Vec::new(),
+            dynamic: Vec::new(),
+            dynamic_strings: &[],
+        };
+        if let Some(index) = elf.sections.iter().position(|s| s.kind == SHT_SYMTAB) {
+            elf.symbols = elf.symbol_table(b, index)?;
+        }
+        if let Some(index) = elf.sections.iter().position(|s| s.kind == SHT_DYNSYM) {
+            elf.dynamic_symbols = elf.symbol_table(b, index)?;
+            elf.versions(b)?;
+        }
+        if let Some(section) = elf.sections.iter().find(|s| s.kind == SHT_DYNAMIC) {
+            if section.kind != SHT_NOBITS {
+                elf.dynamic_strings = elf.strings(b, section.link)?;
+                for i in 0..section.size / 16 {
+                    let tag = b.u64(section.offset + i * 16)?;
+                    if tag == 0 {
+                        break;
+                    }
+                    elf.dynamic.push((tag, b.u64(section.offset + i * 16 + 8)?));
+                }
+            }
+        }
+        Ok(elf)
+    }
+
+    fn strings(&self, b: Bytes<'a, '_>, section: u32) -> Result<&'a [u8], LinkError> {
+        match self.sections.get(section as usize) {
+            Some(s) if s.kind != SHT_NOBITS => b.range(s.offset, s.size),
+            _ => Ok(&[]),
+        }
+    }
+
+    fn symbol_table(&self, b: Bytes<'a, '_>, index: usize) -> Result<Vec<Symbol>, LinkError> {
+        let table = &self.sections[index];
+        let strings = self.strings(b, table.link)?;
+        const SHT_SYMTAB_SHNDX: u32 = 18;
+        let extended = self.sections.iter().find(|s| s.kind == SHT_SYMTAB_SHNDX && s.link as usize == index);
+        let count = table.size / 24;
+        b.range(table.offset, count * 24)?;
+        let mut symbols = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let mut file = None;
+        for i in 0..count {
+            let at = table.offset + i * 24;
+            let info = b.range(at + 4, 1)?[0];
+            let number = b.u16(at + 6)?;
+            let section = match (number, extended) {
+                (SHN_XINDEX, Some(ext)) => b.u32(ext.offset + i * 4)? as usize,
+                (SHN_LORESERVE.., _) => 0,
+                _ => usize::from(number),
+            };
+            if info & 15 == STT_FILE {
+                file = usize::try_from(i).ok();
+            }
+            symbols.push(Symbol {
+                name: string(strings, b.u32(at)?),
+                value: b.u64(at + 8)?,
+                size: b.u64(at + 16)?,
+                kind: info & 15,
+                binding: info >> 4,
+                visibility: b.range(at + 5, 1)?[0] & 3,
+                section,
+                reserved: if number >= SHN_LORESERVE && number != SHN_XINDEX { number } else { 0 },
+                file: if info >> 4 == STB_LOCAL { file } else { None },
+                version: None,
+                version_hidden: false,
+            });
+        }
+        Ok(symbols)
+    }
+
+    fn versions(&mut self, b: Bytes<'a, '_>) -> Result<(), LinkError> {
+        let Some(versym) = self.sections.iter().find(|s| s.kind == SHT_VERSYM).cloned() else { return Ok(()) };
+        let mut names: HashMap<u16, String> = HashMap::new();
+        for section in &self.sections {
+            let strings = self.strings(b, section.link)?;
+            let mut at = section.offset;
+            for _ in 0..section.info {
+                match section.kind {
+                    SHT_VERNEED => {
+                        let mut aux = at + u64::from(b.u32(at + 8)?);
+                        for _ in 0..b.u16(at + 2)? {
+                            names.insert(b.u16(aux + 6)? & 0x7fff, string(strings, b.u32(aux + 8)?));
+                            aux += u64::from(b.u32(aux + 12)?);
+                        }
+                        at += u64::from(b.u32(at + 12)?);
+                    }
+                    SHT_VERDEF => {
+                        // The base definition names the file itself, not a version of a symbol.
+                        if b.u16(at + 2)? & 1 == 0 {
+                            let aux = at + u64::from(b.u32(at + 12)?);
+                            names.insert(b.u16(at + 4)? & 0x7fff, string(strings, b.u32(aux)?));
+                        }
+                        at += u64::from(b.u32(at + 16)?);
+                    }
+                    _ => break,
+                }
+            }
+        }
+        for (i, symbol) in (0u64..).zip(&mut self.dynamic_symbols) {
+            let version = b.u16(versym.offset + i * 2)?;
+            symbol.version = names.get(&(version & 0x7fff)).cloned();
+            symbol.version_hidden = version & 0x8000 != 0;
+        }
+        Ok(())
+    }
+
+    /// Entries of a `SHT_RELA` section.
+    pub(super) fn relocations(&self, section: &Section) -> Vec<Rela> {
+        let start = usize::try_from(section.offset).unwrap_or(usize::MAX);
+        let len = usize::try_from(section.size).unwrap_or(0);
+        let table = start.checked_add(len).and_then(|end| self.data.get(start..end)).unwrap_or_default();
+        let word = |r: &[u8], at: usize| {
+            r.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+        };
+        let entry = |r: &[u8]| {
+            let info = word(r, 8);
+            Rela {
+                offset: word(r, 0),
+                kind: (info & 0xffff_ffff) as u32,
+                symbol: (info >> 32) as usize,
+                addend: word(r, 16).cast_signed(),
+            }
+        };
+        table.chunks_exact(24).map(entry).collect()
+    }
+
+    /// Bytes of the file mapped at `address` up to the end of their segment's file content.
+    pub(super) fn bytes_from(&self, address: u64) -> &'a [u8] {
+        let load = |s: &&Segment| {
+            s.kind == PT_LOAD && address >= s.address && address - s.address < s.file_size
+        };
+        self.segments.iter().find(load).and_then(|s| {
+            let start = usize::try_from(s.offset + (address - s.address)).ok()?;
+            let end = usize::try_from(s.offset.checked_add(s.file_size)?).ok()?.min(self.data.len());
+            self.data.get(start..end)
+        }).unwrap_or_default()
+    }
+
+    /// Content of a section in the file; empty for `SHT_NOBITS`.
+    pub(super) fn content(&self, section: &Section) -> &'a [u8] {
+        if section.kind == SHT_NOBITS {
+            return &[];
+        }
+        let range = usize::try_from(section.offset).ok().zip(usize::try_from(section.size).ok());
+        range.and_then(|(at, len)| self.data.get(at..at.checked_add(len)?)).unwrap_or_default()
+    }
+
+    /// Values of a tag that are string table offsets, as strings.
+    pub(super) fn dynamic_names(&self, tag: u64) -> Vec<String> {
+        let offsets = self.dynamic.iter().filter(|(t, _)| *t == tag);
+        offsets.map(|(_, at)| string(self.dynamic_strings, u32::try_from(*at).unwrap_or(u32::MAX))).collect()
+    }
+
+    pub(super) fn dynamic_value(&self, tag: u64) -> Option<u64> {
+        self.dynamic.iter().find(|(t, _)| *t == tag).map(|(_, v)| *v)
+    }
+
+    /// A program (it can be named first on a command line) rather than a library of one.
+    pub(super) fn is_executable(&self) -> bool {
+        const DT_FLAGS_1: u64 = 0x6fff_fffb;
+        const DF_1_PIE: u64 = 0x0800_0000;
+        self.kind == ET_EXEC
+            || self.segments.iter().any(|s| s.kind == PT_INTERP) && self.dynamic_names(14).is_empty()
+            || self.dynamic_value(DT_FLAGS_1).is_some_and(|f| f & DF_1_PIE != 0)
+    }
+
+    /// `NT_GNU_BUILD_ID`.
+    pub(super) fn build_id(&self) -> Option<&'a [u8]> {
+        let notes = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| self.content(s));
+        for mut note in notes {
+            while let Some(head) = note.get(..12) {
+                let word = |at: usize| head.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+                let (name_len, len, kind) = (word(0) as usize, word(4) as usize, word(8));
+                let name_end = 12usize.saturating_add(name_len.next_multiple_of(4));
+                let Some(desc) = note.get(name_end..name_end.saturating_add(len)) else { break };
+                if kind == 3 && note.get(12..12 + name_len) == Some(b"GNU\0") {
+                    return Some(desc);
+                }
+                note = note.get(name_end.saturating_add(len.next_multiple_of(4))..).unwrap_or_default();
+            }
+        }
+        None
+    }
+}
+
+fn sections(b: Bytes<'_, '_>, shoff: u64) -> Result<Vec<Section>, LinkError> {
+    if shoff == 0 {
+        return Err(b.damaged("it has no section headers (sstrip?)"));
+    }
+    // gABI: counts that do not fit the header are in section 0.
+    let (number, names) = (u64::from(b.u16(60)?), u32::from(b.u16(62)?));
+    let number = if number == 0 { b.u64(shoff + 32)? } else { number };
+    let names = if names == u32::from(SHN_XINDEX) { b.u32(shoff + 40)? } else { names };
+    b.range(shoff, number.saturating_mul(64))?;
+    let header = |i: u64| shoff + i * 64;
+    let names_at = header(u64::from(names));
+    let strings = b.range(b.u64(names_at + 24)?, b.u64(names_at + 32)?)?;
+    let mut sections = Vec::new();
+    for i in 0..number {
+        let at = header(i);
+        sections.push(Section {
+            name: string(strings, b.u32(at)?),
+            kind: b.u32(at + 4)?,
+            flags: b.u64(at + 8)?,
+            address: b.u64(at + 16)?,
+            offset: b.u64(at + 24)?,
+            size: b.u64(at + 32)?,
+            link: b.u32(at + 40)?,
+            info: b.u32(at + 44)?,
+        });
+    }
+    Ok(sections)
+}

@@ -1,0 +1,98 @@
+//! What a link takes and gives.
+
+use differ::{PatchObject, Warning};
+use patchfile::image::Image;
+use wrapper::LinkRecord;
+
+use super::libraries::Libraries;
+use super::translate::TargetAddresses;
+
+/// Everything about one ELF file.
+#[derive(Clone, Copy)]
+pub struct LinkInput<'a> {
+    /// File name of the target, for messages of the applier.
+    pub name: &'a str,
+    /// The touched units that went into this file, in link order.
+    pub units: &'a [UnitPatch<'a>],
+    /// The record of the original link.
+    pub record: &'a LinkRecord,
+    /// Text of its map file; `None` if the linker wrote none: then places are found by symbol table and bytes.
+    pub map: Option<&'a str>,
+    /// The file as it came from the linker in the original build, with its symbol table if it has one.
+    pub linked: &'a [u8],
+    /// The file in service, maybe stripped.
+    pub target: &'a [u8],
+    /// From addresses of `linked` to those of `target`; see [`super::addresses`].
+    pub addresses: &'a dyn TargetAddresses,
+    /// Where symbols come from that the target does not import yet; see [`super::LibraryFiles`].
+    pub libraries: &'a dyn Libraries,
+}
+
+impl std::fmt::Debug for LinkInput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkInput").field("name", &self.name).field("units", &self.units.len()).finish_non_exhaustive()
+    }
+}
+
+/// A touched compilation unit.
+#[derive(Clone, Copy, Debug)]
+pub struct UnitPatch<'a> {
+    /// Its source file, for messages.
+    pub name: &'a str,
+    /// Compiled from C++ (`wrapper::UnitRecord::language`): exceptions may pass through its functions.
+    pub cplusplus: bool,
+    /// The unit in the original build; `None` for a new source file.
+    pub original: Option<OriginalUnit<'a>>,
+    /// What the comparison says to ship.
+    pub patch: &'a PatchObject,
+}
+
+/// A unit as it was linked in the original build.
+#[derive(Clone, Copy, Debug)]
+pub struct OriginalUnit<'a> {
+    /// Hash of the object, as in the records: the key into [`LinkRecord::inputs`].
+    pub sha256: &'a str,
+    /// The object, compiled with the package's own flags.
+    pub object: &'a [u8],
+}
+
+/// The image and what is in it.
+#[derive(Clone, Debug)]
+pub struct LinkOutput {
+    /// To be written as `<elf>.upatch`. Without redirects when no changed function is in this ELF file: nothing to ship then.
+    pub image: Image,
+    /// Replaced functions.
+    pub changed: Vec<ChangedFunction>,
+    /// Functions and data that the target did not have.
+    pub new: Vec<NewSymbol>,
+    /// What an author should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// A function that is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedFunction {
+    /// Name in the target.
+    pub name: String,
+    /// Source file.
+    pub unit: String,
+    /// Link-time address of the old function in the target.
+    pub old: u64,
+    /// Size of the old function in bytes.
+    pub old_size: u64,
+    /// Size of the new function in bytes.
+    pub new_size: u64,
+}
+
+/// A function or object that is new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSymbol {
+    /// Name in the patched unit.
+    pub name: String,
+    /// Source file.
+    pub unit: String,
+    /// Code?
+    pub function: bool,
+    /// Size in bytes.
+    pub size: u64,
+}

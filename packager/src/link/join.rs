@@ -1,0 +1,366 @@
+//! The phases of a link, each from what the earlier ones found.
+
+use std::collections::{HashMap, HashSet};
+
+use differ::{Binding, Refusal, SectionKind, SymbolPlace, SymbolType, Warning};
+use patchfile::Arch;
+use patchfile::image::{Image, Redirect, Symbol, Unwind};
+
+use super::chunk::{Chunk, Place};
+use super::elf::{EM_X86_64, STB_LOCAL, STT_GNU_IFUNC};
+use super::error::{LinkError, refusal};
+use super::frames::{self, Step};
+use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
+use super::layout::{Layout, lay_out};
+use super::linked::Linked;
+use super::map::LinkMap;
+use super::place::Placement;
+use super::redirect::{self, Entry, OldFunction};
+use super::relocate;
+use super::resolve::{Resolver, Unit};
+use super::stubs::Pieces;
+use super::target::TargetElf;
+
+/// A function to redirect.
+#[derive(Clone, Debug)]
+struct Replacement {
+    name: String,
+    unit: String,
+    /// In the target.
+    old: u64,
+    old_size: u64,
+    /// Bytes in the linked file up to the next thing there.
+    reach: u64,
+    new: Place,
+    new_size: u64,
+    fragments: Vec<(u64, u64)>,
+}
+
+/// Joins the patch objects of one ELF file.
+///
+/// # Errors
+/// [`LinkError::Refused`] with every reason why the change cannot be live-patched; otherwise when an input is damaged or inputs
+/// contradict each other.
+pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
+    let map = input.map.map(LinkMap::parse).unwrap_or_default();
+    let linked = Linked::new(super::elf::Elf::parse(input.linked, "linked ELF")?, map);
+    let target = TargetElf::parse(input.target)?;
+    let mut pieces = Pieces::new();
+    let units = read_units(input, &linked, &mut pieces)?;
+    let argv = &input.record.expanded_argv;
+    let binds_own = argv.iter().any(|a| a.as_bytes().starts_with(b"-Bsymbolic"));
+    let mut resolver = Resolver {
+        linked: &linked,
+        target: &target,
+        addresses: input.addresses,
+        libraries: input.libraries,
+        replaced: HashMap::new(),
+        old: HashMap::new(),
+        globals: globals(&units)?,
+        binds_own,
+    };
+    let (mut refused, mut warnings) = (Vec::new(), Vec::new());
+    let replacements = replacements(&mut resolver, &units, &mut refused, &mut warnings);
+    for (u, unit) in units.iter().enumerate() {
+        for index in 0..unit.patch.sections.len() {
+            relocate::section(&resolver, &units, u, index, &mut pieces, &mut refused);
+        }
+    }
+    let entries = entries(&replacements, &target, &mut refused);
+    if !refused.is_empty() {
+        return Err(LinkError::Refused(refused));
+    }
+    let placed = place_entries(&replacements, entries, &mut pieces);
+    let mut layout = lay_out(&pieces.chunks, replacements.len())?;
+    let relocations = layout.settle(&pieces.chunks)?;
+    let redirects = redirects(&replacements, &placed, &layout)?;
+    let lsda = units.iter().any(|u| u.patch.sections.iter().any(|s| s.kind == SectionKind::Lsda && s.size > 0));
+    let register = lsda || input.units.iter().any(|u| u.cplusplus);
+    let unwind = layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
+    let image = Image {
+        arch: Arch::X86_64,
+        target: target.identity(input.name),
+        redirects,
+        references: pieces.references,
+        relocations,
+        symbols: symbols(&units, &layout),
+        unwind,
+        hooks: Vec::new(),
+        segments: layout.segments,
+    };
+    let changed = replacements
+        .into_iter()
+        .map(|r| ChangedFunction { name: r.name, unit: r.unit, old: r.old, old_size: r.old_size, new_size: r.new_size })
+        .collect();
+    Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings })
+}
+
+fn read_units<'a>(
+    input: &LinkInput<'a>,
+    linked: &Linked<'_>,
+    pieces: &mut Pieces,
+) -> Result<Vec<Unit<'a>>, LinkError> {
+    let mut units = Vec::with_capacity(input.units.len());
+    for unit in input.units {
+        if unit.patch.machine != EM_X86_64 {
+            let why = format!("machine {} is not supported", unit.patch.machine);
+            return Err(LinkError::Elf { file: unit.name.to_owned(), why });
+        }
+        let placement = match &unit.original {
+            Some(o) => Some(Placement::new(unit.name, o.sha256, o.object, input.record, linked)?),
+            None => None,
+        };
+        let chunks = unit.patch.sections.iter().map(|section| {
+            let align = if section.kind == SectionKind::Text { section.align.max(16) } else { section.align.max(1) };
+            pieces.add(Chunk {
+                kind: section.kind,
+                align,
+                data: section.data.clone(),
+                size: section.size,
+                fixups: Vec::new(),
+                name: format!("{} ({})", section.name, unit.name),
+            })
+        });
+        let chunks = chunks.collect();
+        units.push(Unit { name: unit.name, patch: unit.patch, placement, chunks });
+    }
+    Ok(units)
+}
+
+/// Names that units share: a strong definition before the first weak one.
+fn globals(units: &[Unit<'_>]) -> Result<HashMap<String, (usize, usize)>, LinkError> {
+    let mut globals: HashMap<String, (usize, usize)> = HashMap::new();
+    let mut strong = HashSet::new();
+    for (u, unit) in units.iter().enumerate() {
+        for (i, symbol) in unit.patch.symbols.iter().enumerate() {
+            let section = symbol.stype == SymbolType::Section;
+            if section || symbol.binding == Binding::Local || !matches!(symbol.place, SymbolPlace::Defined { .. }) {
+                continue;
+            }
+            if symbol.binding == Binding::Global && strong.insert(symbol.name.as_str()) {
+                globals.insert(symbol.name.clone(), (u, i));
+            } else if symbol.binding == Binding::Global {
+                // Hidden inline functions are not marked weak by every compiler, yet each unit has one.
+                if !matches!(symbol.visibility, differ::Visibility::Hidden) {
+                    let why = format!("{} is defined by two units of the patch", symbol.name);
+                    return Err(LinkError::Inconsistent(why));
+                }
+            } else {
+                globals.entry(symbol.name.clone()).or_insert((u, i));
+            }
+        }
+    }
+    Ok(globals)
+}
+
+/// Finds the old function of each new one.
+fn replacements(
+    resolver: &mut Resolver<'_, '_>,
+    units: &[Unit<'_>],
+    refused: &mut Vec<Refusal>,
+    warnings: &mut Vec<Warning>,
+) -> Vec<Replacement> {
+    let mut found = Vec::new();
+    for (u, unit) in units.iter().enumerate() {
+        for (i, symbol) in unit.patch.symbols.iter().enumerate() {
+            let SymbolPlace::Defined { section, offset, size, replaces: Some(old), old_fragments } = &symbol.place else {
+                continue;
+            };
+            let Some(&chunk) = unit.chunks.get(*section) else { continue };
+            let new = Place::Chunk { chunk, offset: *offset };
+            match replacement(resolver, unit, old, old_fragments, new, *size) {
+                Ok(Some(r)) => {
+                    resolver.old.insert((u, i), r.old);
+                    // A function that several units hold a copy of, or one with two names, is redirected once.
+                    if let std::collections::hash_map::Entry::Vacant(entry) = resolver.replaced.entry(r.old) {
+                        entry.insert(new);
+                        found.push(r);
+                    } else if let Some(first) = found.iter_mut().find(|f: &&mut Replacement| f.old == r.old) {
+                        first.fragments.extend(r.fragments.iter().filter(|f| !first.fragments.contains(f)).copied().collect::<Vec<_>>());
+                    }
+                }
+                Ok(None) => warnings.push(Warning {
+                    what: "changed function is not in this file".to_owned(),
+                    place: format!("{old} ({})", unit.name),
+                    why: "the original link left it out, so nothing calls it here".to_owned(),
+                }),
+                Err(refusal) => refused.push(refusal),
+            }
+        }
+    }
+    found
+}
+
+fn replacement(
+    resolver: &Resolver<'_, '_>,
+    unit: &Unit<'_>,
+    old: &str,
+    old_fragments: &[String],
+    new: Place,
+    new_size: u64,
+) -> Result<Option<Replacement>, Refusal> {
+    let place = || format!("{old} ({})", unit.name);
+    let Some(placement) = &unit.placement else {
+        return Err(refusal("new unit replaces a function", place(), "it has no original", "report it"));
+    };
+    let Some(at) = placement.locate(old, resolver.linked)? else { return Ok(None) };
+    if at.found.kind == STT_GNU_IFUNC {
+        return Err(refusal(
+            "indirect function changed",
+            place(),
+            "its resolver has run already",
+            "change the implementation that the resolver chose instead",
+        ));
+    }
+    let file = if at.binding == STB_LOCAL { at.file.as_str() } else { "" };
+    let address = resolver.translate(old, file, &at.found)?;
+    let reach = resolver.linked.next_symbol(at.found.value).map_or(0, |next| next - at.found.value);
+    let mut fragments = Vec::new();
+    for name in old_fragments {
+        if let Some(part) = placement.locate(name, resolver.linked)? {
+            let file = if part.binding == STB_LOCAL { part.file.as_str() } else { "" };
+            let range = (resolver.translate(name, file, &part.found)?, part.found.size);
+            if range.0 != address && !fragments.contains(&range) {
+                fragments.push(range);
+            }
+        }
+    }
+    Ok(Some(Replacement {
+        name: old.to_owned(),
+        unit: unit.name.to_owned(),
+        old: address,
+        old_size: at.found.size,
+        reach,
+        new,
+        new_size,
+        fragments,
+    }))
+}
+
+/// Plans every entry.
+fn entries(replacements: &[Replacement], target: &TargetElf<'_>, refused: &mut Vec<Refusal>) -> Vec<Entry> {
+    let mut entries = Vec::with_capacity(replacements.len());
+    for r in replacements {
+        let old = OldFunction {
+            name: r.name.clone(),
+            address: r.old,
+            size: r.old_size,
+            bytes: target.elf.bytes_from(r.old),
+            reach: r.reach,
+        };
+        let ranges = std::iter::once((r.old, r.old_size)).chain(r.fragments.iter().copied());
+        let code: Vec<(u64, &[u8])> = ranges
+            .map(|(address, size)| {
+                let bytes = target.elf.bytes_from(address);
+                (address, bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(bytes))
+            })
+            .collect();
+        match redirect::plan(&old, &code) {
+            Ok(entry) if entry.resume.is_none() && replacements.len() > 1 => refused.push(refusal(
+                "function entry cannot be moved",
+                format!("{} ({})", r.name, r.unit),
+                "its code branches into its first instructions, or they depend on where they are",
+                "change this function alone in a patch of its own",
+            )),
+            Ok(entry) => entries.push(entry),
+            Err(refusal) => refused.push(refusal),
+        }
+    }
+    entries
+}
+
+/// Stub and resumption of each redirect: pieces.
+fn place_entries(
+    replacements: &[Replacement],
+    entries: Vec<Entry>,
+    pieces: &mut Pieces,
+) -> Vec<(Entry, usize, Option<usize>)> {
+    let mut described: Vec<(usize, u64, Vec<Step>)> = Vec::new();
+    for (index, chunk) in pieces.chunks.iter().enumerate().filter(|(_, c)| c.name == ".plt") {
+        described.push((index, chunk.size, Vec::new()));
+    }
+    let mut placed = Vec::with_capacity(entries.len());
+    for (index, (replacement, mut entry)) in replacements.iter().zip(entries).enumerate() {
+        let stub = pieces.add(redirect::stub(index, &replacement.name, replacement.new));
+        described.push((stub, pieces.chunks[stub].size, Vec::new()));
+        let resume = entry.resume.take().map(|(chunk, steps)| {
+            let size = chunk.size;
+            let resume = pieces.add(chunk);
+            described.push((resume, size, steps));
+            resume
+        });
+        placed.push((entry, stub, resume));
+    }
+    if !described.is_empty() {
+        pieces.add(frames::table(&described));
+    }
+    placed
+}
+
+fn redirects(
+    replacements: &[Replacement],
+    placed: &[(Entry, usize, Option<usize>)],
+    layout: &Layout,
+) -> Result<Vec<Redirect>, LinkError> {
+    let mut redirects = Vec::with_capacity(replacements.len());
+    for (r, (entry, stub, resume)) in replacements.iter().zip(placed) {
+        let Some(new) = layout.address(r.new) else {
+            return Err(LinkError::Inconsistent(format!("{}: the new function has no address", r.name)));
+        };
+        redirects.push(Redirect {
+            name: r.name.clone(),
+            old: r.old,
+            old_size: r.old_size,
+            skip: entry.skip,
+            original: entry.original,
+            new,
+            stub: layout.addresses[*stub],
+            resume: resume.map(|chunk| layout.addresses[chunk]),
+            fragments: r.fragments.clone(),
+        });
+    }
+    Ok(redirects)
+}
+
+/// Names of what was shipped, for debuggers.
+fn symbols(units: &[Unit<'_>], layout: &Layout) -> Vec<Symbol> {
+    let mut symbols = Vec::new();
+    for unit in units {
+        for symbol in &unit.patch.symbols {
+            let function = symbol.stype == SymbolType::Function;
+            let named = !symbol.name.is_empty() && (function || symbol.stype == SymbolType::Object);
+            let SymbolPlace::Defined { section, offset, size, .. } = &symbol.place else { continue };
+            if let (true, Some(&chunk)) = (named, unit.chunks.get(*section)) {
+                let address = layout.addresses[chunk] + offset;
+                symbols.push(Symbol { name: symbol.name.clone(), address, size: *size, function });
+            }
+        }
+    }
+    symbols.sort_by(|a, b| (a.address, &a.name).cmp(&(b.address, &b.name)));
+    symbols.dedup();
+    symbols
+}
+
+fn new_symbols(units: &[Unit<'_>], linked: &Linked<'_>) -> Vec<NewSymbol> {
+    let mut new: Vec<NewSymbol> = Vec::new();
+    for unit in units {
+        for symbol in &unit.patch.symbols {
+            let function = symbol.stype == SymbolType::Function;
+            let SymbolPlace::Defined { size, replaces: None, .. } = &symbol.place else { continue };
+            let had = unit.placement.as_ref().is_some_and(|p| p.symbol(&symbol.name).is_some());
+            let elsewhere = symbol.binding != Binding::Local && matches!(linked.global(&symbol.name), Ok(Some(_)));
+            if (function || symbol.stype == SymbolType::Object) && !had && !elsewhere {
+                let entry = NewSymbol {
+                    name: symbol.name.clone(),
+                    unit: unit.name.to_owned(),
+                    function,
+                    size: *size,
+                };
+                if !new.contains(&entry) {
+                    new.push(entry);
+                }
+            }
+        }
+    }
+    new
+}

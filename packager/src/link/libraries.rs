@@ -1,0 +1,105 @@
+//! Shared libraries: which of those that the target loads provides a symbol, and with what version.
+
+use std::collections::{HashSet, VecDeque};
+use std::path::{Path, PathBuf};
+
+use patchfile::image::ImportKind;
+
+use super::elf::{Elf, STT_OBJECT, STT_TLS};
+
+/// A symbol that a library provides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// `DT_SONAME`, else file name, of the library.
+    pub library: String,
+    /// Default version of the symbol.
+    pub version: Option<String>,
+    /// Function or object.
+    pub kind: ImportKind,
+    /// Thread-local variable.
+    pub tls: bool,
+}
+
+/// The libraries of a target.
+pub trait Libraries {
+    /// The first library, in the order in which the dynamic loader searches, that provides `name`.
+    fn find(&self, needed: &[String], name: &str) -> Option<Export>;
+    /// A library that the link saw and that provides `name`, loaded by the target or not.
+    fn find_unloaded(&self, name: &str) -> Option<String>;
+}
+
+/// Libraries as files.
+#[derive(Clone, Debug)]
+pub struct LibraryFiles {
+    /// Name inside the library, and where it is.
+    seen: Vec<(String, PathBuf)>,
+    directories: Vec<PathBuf>,
+}
+
+impl LibraryFiles {
+    /// `seen`: files that the link took; `directories`: where others may be, searched before the system's.
+    pub fn new(seen: impl IntoIterator<Item = PathBuf>, directories: impl IntoIterator<Item = PathBuf>) -> Self {
+        let seen: Vec<PathBuf> = seen.into_iter().collect();
+        let mut all: Vec<PathBuf> = directories.into_iter().collect();
+        all.extend(seen.iter().filter_map(|p| p.parent()).map(Path::to_owned));
+        let system =
+            ["/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
+        all.extend(system.map(PathBuf::from));
+        let mut known = HashSet::new();
+        all.retain(|d| known.insert(d.clone()));
+        let named = |path: PathBuf| {
+            let data = std::fs::read(&path).ok()?;
+            let soname = Elf::parse(&data, "").ok()?.dynamic_names(DT_SONAME).pop();
+            let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
+            Some((soname.or_else(file_name)?, path))
+        };
+        Self { seen: seen.into_iter().filter_map(named).collect(), directories: all }
+    }
+
+    /// A library's file by the name in `DT_NEEDED`.
+    fn open(&self, soname: &str) -> Option<Vec<u8>> {
+        if soname.contains('/') {
+            return std::fs::read(soname).ok();
+        }
+        // A library built in the same run is not installed, or in another version.
+        let own = self.seen.iter().filter(|(name, _)| name == soname).find_map(|(_, p)| std::fs::read(p).ok());
+        own.or_else(|| self.directories.iter().find_map(|d| std::fs::read(d.join(soname)).ok()))
+    }
+}
+
+const DT_NEEDED: u64 = 1;
+const DT_SONAME: u64 = 14;
+
+fn export(elf: &Elf<'_>, library: &str, name: &str) -> Option<Export> {
+    let mut symbols = elf.dynamic_symbols.iter().filter(|s| s.is_defined() && s.name == name);
+    let symbol = symbols.find(|s| !s.version_hidden && !matches!(s.visibility, 1 | 2))?;
+    Some(Export {
+        library: library.to_owned(),
+        version: symbol.version.clone(),
+        kind: if symbol.kind == STT_OBJECT { ImportKind::Object } else { ImportKind::Function },
+        tls: symbol.kind == STT_TLS,
+    })
+}
+
+impl Libraries for LibraryFiles {
+    fn find(&self, needed: &[String], name: &str) -> Option<Export> {
+        let mut queue: VecDeque<String> = needed.iter().cloned().collect();
+        let mut known: HashSet<String> = needed.iter().cloned().collect();
+        while let Some(soname) = queue.pop_front() {
+            let Some(data) = self.open(&soname) else { continue };
+            let Ok(elf) = Elf::parse(&data, &soname) else { continue };
+            if let Some(export) = export(&elf, &soname, name) {
+                return Some(export);
+            }
+            queue.extend(elf.dynamic_names(DT_NEEDED).into_iter().filter(|n| known.insert(n.clone())));
+        }
+        None
+    }
+
+    fn find_unloaded(&self, name: &str) -> Option<String> {
+        self.seen.iter().find_map(|(soname, path)| {
+            let data = std::fs::read(path).ok()?;
+            export(&Elf::parse(&data, "").ok()?, soname, name).map(|e| e.library)
+        })
+    }
+}

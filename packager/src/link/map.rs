@@ -1,0 +1,218 @@
+//! Reads the linker's map file: which input section went where.
+//!
+//! GNU ld and gold write one format, lld and mold another. Both are texts for people; what is read here is checked against the
+//! linked file's bytes afterwards (see `place`).
+
+use std::collections::HashMap;
+
+/// Where one input section, or a part of it, went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Contribution {
+    /// Input section name.
+    pub(super) section: String,
+    /// Link-time address.
+    pub(super) address: u64,
+    /// Size in bytes in the output.
+    pub(super) size: u64,
+    /// File as the linker names it.
+    pub(super) path: String,
+    /// Archive member.
+    pub(super) member: Option<String>,
+    /// The linker changed the size: merged or relaxed, so offsets inside are not those of the object.
+    pub(super) resized: bool,
+}
+
+/// A map file, read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LinkMap {
+    /// In the order of the map.
+    pub(super) contributions: Vec<Contribution>,
+    /// Global symbols by name. GNU ld lists no local ones.
+    pub(super) globals: HashMap<String, Vec<u64>>,
+}
+
+impl LinkMap {
+    pub(super) fn parse(text: &str) -> Self {
+        let columns = text.lines().take(5).find(|l| l.trim_start().starts_with("VMA") && l.contains("Align"));
+        match columns {
+            // lld has "VMA LMA Size Align", mold has "VMA Size Align", before what is indented.
+            Some(head) => parse_columns(text, if head.contains("LMA") { 4 } else { 3 }),
+            None => parse_gnu(text),
+        }
+    }
+}
+
+fn split_member(path: &str) -> (String, Option<String>) {
+    match path.strip_suffix(')').and_then(|p| p.rsplit_once('(')) {
+        Some((archive, member)) if !archive.is_empty() => (archive.to_owned(), Some(member.to_owned())),
+        _ => (path.to_owned(), None),
+    }
+}
+
+fn hex(word: &str) -> Option<u64> {
+    u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
+/// The first word of `text` and the rest without the blanks between them.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    let end = text.find(char::is_whitespace).unwrap_or(text.len());
+    (end > 0).then(|| (&text[..end], text[end..].trim_start()))
+}
+
+fn parse_gnu(text: &str) -> LinkMap {
+    let mut map = LinkMap::default();
+    let mut lines = text.lines().skip_while(|l| *l != "Linker script and memory map" && *l != "Memory map");
+    // A name too long for its column stands alone; the rest follows on the next line.
+    let mut pending: Option<String> = None;
+    lines.next();
+    for line in lines {
+        if line.starts_with("Cross Reference Table") {
+            break;
+        }
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        if indent == 0 {
+            pending = None;
+            continue;
+        }
+        let body = line.trim();
+        if body.ends_with("(size before relaxing)") {
+            if let Some(last) = map.contributions.last_mut() {
+                last.resized = true;
+            }
+            continue;
+        }
+        if indent >= 16 {
+            let Some((first, rest)) = word(body) else { continue };
+            let Some(address) = hex(first) else { continue };
+            match (pending.take(), word(rest)) {
+                (Some(section), Some((size, path))) => push(&mut map, section, address, size, path),
+                (None, Some((name, ""))) if hex(name).is_none() => {
+                    let name = name.split('@').next().unwrap_or(name);
+                    map.globals.entry(name.to_owned()).or_default().push(address);
+                }
+                _ => {}
+            }
+            continue;
+        }
+        pending = None;
+        let Some((section, rest)) = word(body) else { continue };
+        if indent != 1 || section.starts_with('*') || section.contains('(') {
+            continue;
+        }
+        match word(rest) {
+            None => pending = Some(section.to_owned()),
+            Some((first, rest)) => {
+                if let (Some(address), Some((size, path))) = (hex(first), word(rest)) {
+                    push(&mut map, section.to_owned(), address, size, path);
+                }
+            }
+        }
+    }
+    map
+}
+
+fn push(map: &mut LinkMap, section: String, address: u64, size: &str, path: &str) {
+    if let (Some(size), false) = (hex(size), path.is_empty()) {
+        let (path, member) = split_member(path);
+        map.contributions.push(Contribution { section, address, size, path, member, resized: false });
+    }
+}
+
+fn parse_columns(text: &str, columns: usize) -> LinkMap {
+    let mut map = LinkMap::default();
+    for line in text.lines().skip_while(|l| !l.contains("Align")).skip(1) {
+        let mut rest = line;
+        let mut numbers = Vec::new();
+        for _ in 0..columns {
+            let trimmed = rest.trim_start();
+            let end = trimmed.find(' ').unwrap_or(trimmed.len());
+            numbers.push(&trimmed[..end]);
+            rest = &trimmed[end..];
+        }
+        let number = |i: usize| numbers.get(i).map(|n| n.trim_start_matches("0x")).and_then(|n| u64::from_str_radix(n, 16).ok());
+        let (Some(address), Some(size)) = (number(0), number(columns - 2)) else { continue };
+        // One blank ends the numbers; then 0, 8 or 16 blanks say output section, input section or symbol.
+        let name = rest.trim_start();
+        match (rest.len() - name.len()).saturating_sub(1) {
+            8 => {
+                let Some((path, section)) = name.strip_suffix(')').and_then(|n| n.rsplit_once(":(")) else { continue };
+                let (path, member) = split_member(path);
+                let section = section.to_owned();
+                map.contributions.push(Contribution { section, address, size, path, member, resized: false });
+            }
+            16 => map.globals.entry(name.to_owned()).or_default().push(address),
+            _ => {}
+        }
+    }
+    // Unlike GNU ld, these list local symbols too: a name seen twice says nothing.
+    map.globals.clear();
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GNU: &str = "\
+Discarded input sections
+
+ .text._Z1fv    0x0000000000000000       0x10 b.o
+
+Linker script and memory map
+
+LOAD a.o
+.text           0x0000000000001060      0x19c
+ *(.text.unlikely .text.*_unlikely .text.unlikely.*)
+ .text.startup  0x0000000000001060       0x36 dir with blank/b.o
+                0x0000000000001060                main
+ *fill*         0x0000000000001096        0xa
+ .text.a_very_long_name
+                0x0000000000001190       0x3a libx.a(m.o)
+                0x00000000000011a0                pub
+                0x00000000000011a8                . = ALIGN (0x8)
+ .rodata.str1.1
+                0x0000000000002004        0xc b.o
+                                         0x1c (size before relaxing)
+ COMMON         0x0000000000003000        0x4 a.o
+";
+
+    #[test]
+    fn gnu_ld_format() {
+        let map = LinkMap::parse(GNU);
+        let seen: Vec<_> = map
+            .contributions
+            .iter()
+            .map(|c| (c.section.as_str(), c.address, c.size, c.path.as_str(), c.member.as_deref(), c.resized))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (".text.startup", 0x1060, 0x36, "dir with blank/b.o", None, false),
+                (".text.a_very_long_name", 0x1190, 0x3a, "libx.a", Some("m.o"), false),
+                (".rodata.str1.1", 0x2004, 0xc, "b.o", None, true),
+                ("COMMON", 0x3000, 4, "a.o", None, false),
+            ]
+        );
+        assert_eq!(map.globals.get("pub"), Some(&vec![0x11a0]));
+        assert!(!map.globals.contains_key("."));
+    }
+
+    #[test]
+    fn lld_and_mold_format() {
+        let lld = "             VMA              LMA     Size Align Out     In      Symbol
+            1700             1700      10d    16 .text
+            1720             1720       3a    16         libx.a(m.o):(.text.startup)
+            1720             1720        a     1                 pub
+";
+        let mold = "             VMA       Size Align Out     In      Symbol
+            1700       10d    16 .text
+            1720        3a    16         a.o:(.text)
+            1720         0     0                 pub
+";
+        let c = &LinkMap::parse(lld).contributions[0];
+        assert_eq!((c.address, c.size, c.path.as_str(), c.member.as_deref()), (0x1720, 0x3a, "libx.a", Some("m.o")));
+        let c = &LinkMap::parse(mold).contributions[0];
+        assert_eq!((c.address, c.size, c.path.as_str(), c.section.as_str()), (0x1720, 0x3a, "a.o", ".text"));
+    }
+}

@@ -1,0 +1,33 @@
+//! Joins the patch objects of all touched units of one ELF file into one patch image.
+//!
+//! In: what the comparison of the units gave, the record of the original link, the linked file and the target that is in
+//! service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend on where a process has the
+//! target. See `docs/patch-format.md` for what is left to load time.
+
+mod chunk;
+mod elf;
+mod error;
+mod far_data;
+mod frames;
+mod input;
+mod join;
+mod layout;
+mod libraries;
+mod linked;
+mod map;
+mod mask;
+mod place;
+mod redirect;
+mod reloc_types;
+mod relocate;
+mod resolve;
+mod stubs;
+mod target;
+mod tls;
+mod translate;
+
+pub use error::LinkError;
+pub use input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, UnitPatch};
+pub use join::link;
+pub use libraries::{Export, Libraries, LibraryFiles};
+pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, addresses};

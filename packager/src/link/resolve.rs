@@ -1,0 +1,402 @@
+//! What each symbol of a patch object stands for in the target and in the image.
+
+use std::collections::HashMap;
+
+use differ::{Binding, PatchObject, PatchSymbol, Refusal, SymbolPlace, SymbolType, Visibility};
+use patchfile::image::ImportKind;
+
+use super::chunk::Place;
+use super::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_TLS};
+use super::error::refusal;
+use super::libraries::Libraries;
+use super::linked::{Found, Linked, is_function};
+use super::place::{Located, Placement};
+use super::stubs::Pieces;
+use super::target::{Slots, TargetElf};
+use super::translate::{LinkedSymbol, TargetAddresses};
+
+/// A thread-local variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tls {
+    /// Offset in the target's own TLS segment, and the slots that lead to it.
+    Own { offset: u64, slots: SlotsOfTls },
+    /// Of another module: only by slots that the target has.
+    Imported { slots: SlotsOfTls },
+}
+
+/// TLS slots of the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SlotsOfTls {
+    pub(super) tpoff: Option<u64>,
+    pub(super) pair: Option<u64>,
+    pub(super) descriptor: Option<u64>,
+}
+
+impl From<Slots> for SlotsOfTls {
+    fn from(s: Slots) -> Self {
+        Self { tpoff: s.tpoff, pair: s.pair, descriptor: s.descriptor }
+    }
+}
+
+/// What a symbol stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    pub(super) name: String,
+    /// Where a call or jump goes: straight to new code.
+    pub(super) call: Place,
+    /// Its address as a value: of a replaced function the old one, which stays valid when the patch is taken out and compares equal to
+    /// pointers that exist already.
+    pub(super) address: Place,
+    /// GOT slot of the target that holds the address.
+    pub(super) slot: Option<u64>,
+    pub(super) function: bool,
+    pub(super) tls: Option<Tls>,
+}
+
+impl Resolved {
+    fn at(name: &str, place: Place, function: bool) -> Self {
+        Self { name: name.to_owned(), call: place, address: place, slot: None, function, tls: None }
+    }
+}
+
+/// A unit's patch object with what is known of it.
+#[derive(Debug)]
+pub(super) struct Unit<'a> {
+    pub(super) name: &'a str,
+    pub(super) patch: &'a PatchObject,
+    pub(super) placement: Option<Placement<'a>>,
+    /// Piece of the image by section index.
+    pub(super) chunks: Vec<usize>,
+}
+
+/// A function that gets replaced, by its old address in the target.
+pub(super) type Replaced = HashMap<u64, Place>;
+
+/// Everything that resolving needs to look at.
+pub(super) struct Resolver<'a, 'b> {
+    pub(super) linked: &'b Linked<'a>,
+    pub(super) target: &'b TargetElf<'a>,
+    pub(super) addresses: &'b dyn TargetAddresses,
+    pub(super) libraries: &'b dyn Libraries,
+    pub(super) replaced: Replaced,
+    /// Old address in the target of each symbol that replaces a function: unit and symbol index.
+    pub(super) old: HashMap<(usize, usize), u64>,
+    /// Definitions in the image of names that other units see: unit and symbol index.
+    pub(super) globals: HashMap<String, (usize, usize)>,
+    /// `-Bsymbolic` or the like was given to the linker.
+    pub(super) binds_own: bool,
+}
+
+impl Resolver<'_, '_> {
+    /// Resolves symbol `index` of unit `unit`.
+    pub(super) fn resolve(
+        &self,
+        units: &[Unit<'_>],
+        unit: usize,
+        index: usize,
+        pieces: &mut Pieces,
+    ) -> Result<Resolved, Refusal> {
+        let owner = &units[unit];
+        let Some(symbol) = owner.patch.symbols.get(index) else {
+            return Err(refusal("damaged patch object", owner.name, "a relocation names no symbol", "report it"));
+        };
+        match &symbol.place {
+            SymbolPlace::Defined { .. } => self.defined(units, unit, index, symbol, pieces),
+            SymbolPlace::Existing { orig_name, .. } => self.existing(owner, orig_name, pieces),
+            SymbolPlace::Undefined => {
+                if let Some((u, i)) = self.globals.get(&symbol.name) {
+                    if let Some(definition) = units.get(*u).and_then(|x| x.patch.symbols.get(*i)) {
+                        return self.defined(units, *u, *i, definition, pieces);
+                    }
+                }
+                self.undefined(owner, symbol, pieces)
+            }
+        }
+    }
+
+    fn defined(
+        &self,
+        units: &[Unit<'_>],
+        mut unit: usize,
+        mut index: usize,
+        symbol: &PatchSymbol,
+        pieces: &mut Pieces,
+    ) -> Result<Resolved, Refusal> {
+        let name = symbol.name.as_str();
+        let mut symbol = symbol;
+        if symbol.binding != Binding::Local {
+            // An inline variable, a static local of an inline function or type information exists once in a program. One that the
+            // unit had before is shipped because its content changed.
+            let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique);
+            let had = units[unit].placement.as_ref().is_some_and(|p| p.symbol(name).is_some_and(|s| s.is_defined()));
+            if vague && symbol.stype == SymbolType::Object && !had {
+                if let Ok(Some(found)) = self.linked.global(name) {
+                    return self.found(name, "", &found, true, pieces);
+                }
+            }
+            if let Some(&(u, i)) = self.globals.get(name) {
+                if let Some(first) = units.get(u).and_then(|x| x.patch.symbols.get(i)) {
+                    (unit, index, symbol) = (u, i, first);
+                }
+            }
+        }
+        let function = matches!(symbol.stype, SymbolType::Function | SymbolType::IFunc);
+        let SymbolPlace::Defined { section, offset, .. } = &symbol.place else {
+            return Err(refusal("damaged patch object", name, "a definition without a section", "report it"));
+        };
+        let Some(&chunk) = units[unit].chunks.get(*section) else {
+            return Err(refusal("damaged patch object", name, "its section does not exist", "report it"));
+        };
+        let place = Place::Chunk { chunk, offset: *offset };
+        if symbol.stype == SymbolType::Tls {
+            return Err(refusal(
+                "new thread-local variable",
+                name,
+                "a loaded module cannot get more thread-local storage",
+                "keep the value in existing data, or in a table keyed by thread id",
+            ));
+        }
+        if symbol.stype == SymbolType::IFunc {
+            return Err(refusal(
+                "indirect function changed",
+                name,
+                "its resolver has run already",
+                "change the implementation that the resolver chose instead",
+            ));
+        }
+        match self.old.get(&(unit, index)) {
+            Some(old) => {
+                let call = self.replaced.get(old).copied().unwrap_or(place);
+                let mut resolved = Resolved::at(name, Place::Target(*old), true);
+                resolved.call = call;
+                // A call that another module may take over keeps its way.
+                if symbol.binding != Binding::Local && self.preemptible(name) {
+                    self.through_slots(&mut resolved, pieces);
+                }
+                Ok(resolved)
+            }
+            None => Ok(Resolved::at(name, place, function)),
+        }
+    }
+
+    fn existing(&self, owner: &Unit<'_>, name: &str, pieces: &mut Pieces) -> Result<Resolved, Refusal> {
+        let Some(placement) = &owner.placement else {
+            return Err(refusal(
+                "symbol of a unit that is new",
+                format!("{name} ({})", owner.name),
+                "the original build has no such unit in this file",
+                "report it",
+            ));
+        };
+        let Located { found, binding, visibility, file } =
+            placement.locate(name, self.linked)?.ok_or_else(|| dropped(name, owner.name))?;
+        let global = binding != STB_LOCAL && visibility == 0;
+        self.found(name, if binding == STB_LOCAL { &file } else { "" }, &found, global, pieces)
+    }
+
+    /// Address in the target of something found in the linked file.
+    pub(super) fn translate(&self, name: &str, file: &str, found: &Found) -> Result<u64, Refusal> {
+        let function = is_function(found.kind);
+        self.addresses.translate(LinkedSymbol { name, file, address: found.value, size: found.size, function })
+    }
+
+    fn found(
+        &self,
+        name: &str,
+        file: &str,
+        found: &Found,
+        global: bool,
+        pieces: &mut Pieces,
+    ) -> Result<Resolved, Refusal> {
+        if found.absolute {
+            return Ok(Resolved::at(name, Place::Constant(found.value), false));
+        }
+        let address = self.translate(name, file, found)?;
+        let preemptible = global && self.preemptible(name);
+        if found.kind == STT_TLS {
+            let slots = SlotsOfTls::from(self.target.slots(name));
+            let mut resolved = Resolved::at(name, Place::Constant(0), false);
+            resolved.tls = Some(if preemptible {
+                Tls::Imported { slots }
+            } else {
+                let own = self.target.own_tls_slots(address);
+                let slots = SlotsOfTls {
+                    tpoff: own.tpoff.or(slots.tpoff),
+                    pair: slots.pair,
+                    descriptor: own.descriptor.or(slots.descriptor),
+                };
+                Tls::Own { offset: address, slots }
+            });
+            return Ok(resolved);
+        }
+        let mut resolved = Resolved::at(name, Place::Target(address), is_function(found.kind));
+        if found.kind == STT_GNU_IFUNC {
+            return self.indirect(resolved, address, preemptible, pieces);
+        }
+        if let Some(new) = self.replaced.get(&address) {
+            resolved.call = *new;
+        }
+        if preemptible {
+            self.through_slots(&mut resolved, pieces);
+        }
+        Ok(resolved)
+    }
+
+    /// Another module's definition may win over the target's: only in a shared object, unless it binds to itself.
+    fn preemptible(&self, name: &str) -> bool {
+        !self.target.executable
+            && !self.binds_own
+            && !self.target.symbolic()
+            && self.target.exports(name).is_some_and(|s| s.visibility == 0)
+    }
+
+    /// Uses the way that the original code takes to a symbol which the dynamic loader binds.
+    fn through_slots(&self, resolved: &mut Resolved, pieces: &mut Pieces) {
+        let slots = self.target.slots(&resolved.name);
+        resolved.slot = slots.address;
+        let jump = slots.jump.or(slots.address);
+        if resolved.function {
+            if let Some(slot) = jump {
+                resolved.call = match self.target.plt_entry(slot) {
+                    Some(entry) => Place::Target(entry),
+                    None => pieces.jump_through(Place::Target(slot)),
+                };
+            }
+        }
+        if slots.address.is_none() {
+            let version = self.target.exports(&resolved.name).and_then(|s| s.version.clone());
+            let kind = if resolved.function { ImportKind::Function } else { ImportKind::Object };
+            // The loader's answer, which may be this module's own definition.
+            resolved.address = pieces.import(&resolved.name, version, false, kind);
+            if jump.is_none() && resolved.function && !matches!(resolved.call, Place::Chunk { .. }) {
+                resolved.call = resolved.address;
+            }
+        }
+    }
+
+    fn indirect(
+        &self,
+        mut resolved: Resolved,
+        resolver: u64,
+        preemptible: bool,
+        pieces: &mut Pieces,
+    ) -> Result<Resolved, Refusal> {
+        let named = self.target.slots(&resolved.name);
+        if preemptible || named.address.is_some() || named.jump.is_some() {
+            self.through_slots(&mut resolved, pieces);
+            return Ok(resolved);
+        }
+        let Some(slot) = self.target.indirect_slot(resolver) else {
+            return Err(refusal(
+                "indirect function without a slot",
+                resolved.name,
+                "the target never calls it through its table, so the choice made at start is not recorded",
+                "call one implementation directly",
+            ));
+        };
+        let entry = self.target.plt_entry(slot);
+        resolved.slot = Some(slot);
+        resolved.call = match entry {
+            Some(entry) => Place::Target(entry),
+            None => pieces.jump_through(Place::Target(slot)),
+        };
+        // In a program whose code takes the address directly, the PLT entry stands for the function.
+        resolved.address = resolved.call;
+        Ok(resolved)
+    }
+
+    fn undefined(&self, owner: &Unit<'_>, symbol: &PatchSymbol, pieces: &mut Pieces) -> Result<Resolved, Refusal> {
+        let name = symbol.name.as_str();
+        let place = format!("{name} (used in {})", owner.name);
+        match self.linked.global(name) {
+            Ok(Some(found)) => {
+                let global = symbol.visibility == Visibility::Default;
+                return self.found(name, "", &found, global, pieces);
+            }
+            Ok(None) => {}
+            Err(values) => {
+                return Err(refusal(
+                    "address in the target not certain",
+                    place,
+                    format!("the linked file defines this name {} times", values.len()),
+                    "give the functions different names",
+                ));
+            }
+        }
+        if let Some(import) = self.target.imports.get(name) {
+            return Ok(self.imported(name, import, pieces));
+        }
+        self.new_import(symbol, place, pieces)
+    }
+
+    fn imported(&self, name: &str, import: &super::target::Imported, pieces: &mut Pieces) -> Resolved {
+        if import.tls {
+            let mut resolved = Resolved::at(name, Place::Constant(0), false);
+            resolved.tls = Some(Tls::Imported { slots: self.target.slots(name).into() });
+            return resolved;
+        }
+        let outside = pieces.import(name, import.version.clone(), import.weak, import.kind);
+        let mut resolved = Resolved::at(name, outside, import.kind == ImportKind::Function);
+        let slots = self.target.slots(name);
+        resolved.slot = slots.address;
+        if let Some(slot) = slots.jump.or(slots.address) {
+            resolved.call = match self.target.plt_entry(slot) {
+                Some(entry) => Place::Target(entry),
+                None => pieces.jump_through(Place::Target(slot)),
+            };
+        }
+        if let Some(canonical) = import.canonical {
+            resolved.address = Place::Target(canonical);
+            resolved.slot = None;
+        }
+        resolved
+    }
+
+    fn new_import(&self, symbol: &PatchSymbol, place: String, pieces: &mut Pieces) -> Result<Resolved, Refusal> {
+        let name = symbol.name.as_str();
+        let needed = self.target.elf.dynamic_names(1);
+        let weak = symbol.binding == Binding::Weak;
+        match self.libraries.find(&needed, name) {
+            Some(export) if export.tls => Err(refusal(
+                "thread-local variable of another module",
+                place,
+                format!("the target does not use it yet ({} has it), so no slot leads to it", export.library),
+                "call a function of that library that returns its address",
+            )),
+            Some(export) => {
+                let function = export.kind == ImportKind::Function;
+                let outside = pieces.import(name, export.version, weak, export.kind);
+                Ok(Resolved::at(name, outside, function))
+            }
+            None if weak => Ok(Resolved::at(name, Place::Constant(0), symbol.stype == SymbolType::Function)),
+            None => {
+                let (why, remedy) = match self.libraries.find_unloaded(name) {
+                    Some(library) => (
+                        format!("it needs library {library}, which the target does not load"),
+                        "use what the target already loads, or load the library with dlopen in the patch",
+                    ),
+                    None if needed.is_empty() => (
+                        "the target is linked statically and does not contain it".to_owned(),
+                        "use functions that the target contains, or add the source to the patch",
+                    ),
+                    None => (
+                        "neither the target nor a library that it loads defines it; an archive member that the target does not contain \
+                         may have it"
+                            .to_owned(),
+                        "use functions that the target contains, or add the source to the patch",
+                    ),
+                };
+                Err(refusal("undefined symbol", place, why, remedy))
+            }
+        }
+    }
+}
+
+pub(super) fn dropped(name: &str, unit: &str) -> Refusal {
+    refusal(
+        "symbol not in the target",
+        format!("{name} ({unit})"),
+        "the original link left it out (`--gc-sections`, or an unused COMDAT)",
+        "do not refer to it from changed code, or give the changed code a copy of its own",
+    )
+}

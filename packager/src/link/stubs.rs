@@ -1,0 +1,103 @@
+//! Code and words that the image needs besides what was compiled: GOT slots and jumps through them.
+
+use std::collections::HashMap;
+
+use patchfile::image::{ImportKind, Reference, RelocationKind};
+
+use super::chunk::{Chunk, Fixup, Place};
+
+/// Index of [`Reference::Image`].
+pub(super) const IMAGE: u32 = 0;
+/// Index of [`Reference::Target`].
+pub(super) const TARGET: u32 = 1;
+
+/// All pieces of the image, with the ones shared between users found again.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pub(super) chunks: Vec<Chunk>,
+    pub(super) references: Vec<Reference>,
+    slots: HashMap<Vec<(Place, i64)>, usize>,
+    jumps: HashMap<Place, usize>,
+}
+
+impl Pieces {
+    pub(super) fn new() -> Self {
+        Self {
+            chunks: Vec::new(),
+            references: vec![Reference::Image, Reference::Target],
+            slots: HashMap::new(),
+            jumps: HashMap::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, chunk: Chunk) -> usize {
+        self.chunks.push(chunk);
+        self.chunks.len() - 1
+    }
+
+    fn reference(&mut self, reference: Reference) -> Place {
+        let index = self.references.iter().position(|r| *r == reference).unwrap_or_else(|| {
+            self.references.push(reference);
+            self.references.len() - 1
+        });
+        Place::Outside(u32::try_from(index).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn import(&mut self, name: &str, version: Option<String>, weak: bool, kind: ImportKind) -> Place {
+        // One symbol is one reference, also where one unit calls it and another takes its address.
+        let known = self.references.iter().position(
+            |r| matches!(r, Reference::Import { name: n, version: v, .. } if n == name && *v == version),
+        );
+        if let Some(index) = known {
+            if let Some(Reference::Import { weak: w, .. }) = self.references.get_mut(index) {
+                *w &= weak;
+            }
+            return Place::Outside(u32::try_from(index).unwrap_or(u32::MAX));
+        }
+        self.reference(Reference::Import { name: name.to_owned(), version, weak, kind })
+    }
+
+    /// The content of a word of the running target.
+    pub(super) fn target_word(&mut self, address: u64) -> Place {
+        self.reference(Reference::TargetWord { address })
+    }
+
+    /// Read-only words that hold these values: a GOT slot, or the pair that `__tls_get_addr` takes.
+    pub(super) fn words(&mut self, words: &[(Place, i64)]) -> Place {
+        let key = words.to_vec();
+        let chunk = match self.slots.get(&key) {
+            Some(chunk) => *chunk,
+            None => {
+                let chunk = self.add(Chunk::words(".got", words));
+                self.slots.insert(key, chunk);
+                chunk
+            }
+        };
+        Place::Chunk { chunk, offset: 0 }
+    }
+
+    /// `jmp *slot(%rip)`: reaches what is further away than a branch.
+    pub(super) fn jump_through(&mut self, slot: Place) -> Place {
+        let chunk = match self.jumps.get(&slot) {
+            Some(chunk) => *chunk,
+            None => {
+                let fixup = Fixup { offset: 2, kind: RelocationKind::Pc32, to: slot, addend: -4 };
+                let chunk = self.add(Chunk::code(".plt", vec![0xff, 0x25, 0, 0, 0, 0], vec![fixup]));
+                self.jumps.insert(slot, chunk);
+                chunk
+            }
+        };
+        Place::Chunk { chunk, offset: 0 }
+    }
+
+    /// A place that a 32-bit relative branch reaches, and that leads to `place`.
+    pub(super) fn branch_target(&mut self, place: Place) -> Place {
+        match place {
+            Place::Outside(_) | Place::Constant(_) => {
+                let slot = self.words(&[(place, 0)]);
+                self.jump_through(slot)
+            }
+            near => near,
+        }
+    }
+}

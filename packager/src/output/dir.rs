@@ -1,0 +1,80 @@
+//! Results appear in `--output` whole or not at all.
+
+use super::report::readable;
+use crate::error::{Context, Result};
+use patchfile::{Manifest, paths};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Results that are being made, in a hidden directory inside `--output` so that a rename is enough in the end.
+#[derive(Debug)]
+pub struct Staged {
+    dir: TempDir,
+    output: PathBuf,
+    names: Vec<String>,
+}
+
+impl Staged {
+    /// Starts.
+    ///
+    /// # Errors
+    /// When nothing can be written to `output`.
+    pub fn new(output: &Path) -> Result<Self> {
+        let what = || format!("--output {}", output.display());
+        std::fs::create_dir_all(output).what(what())?;
+        let dir = tempfile::Builder::new().prefix(".upatch-").tempdir_in(output).what(what())?;
+        Ok(Self { dir, output: output.to_path_buf(), names: Vec::new() })
+    }
+
+    /// Writes the patch directory; gives its place until it is published.
+    ///
+    /// # Errors
+    /// When it cannot be written, for example for lack of space.
+    pub fn patch_directory(&mut self, manifest: &Manifest, images: &[(String, Vec<u8>)]) -> Result<PathBuf> {
+        let dir = self.dir.path().join(&manifest.name);
+        std::fs::create_dir(&dir).what(dir.display().to_string())?;
+        readable(&dir)?;
+        let text = manifest.text().what("manifest")?;
+        let mut files: Vec<(&str, &[u8])> = images.iter().map(|(n, d)| (n.as_str(), d.as_slice())).collect();
+        files.push((paths::MANIFEST, text.as_bytes()));
+        for (name, data) in files {
+            let path = dir.join(name);
+            std::fs::write(&path, data).what(format!("cannot write {name}"))?;
+            readable(&path)?;
+        }
+        self.names.push(manifest.name.clone());
+        Ok(dir)
+    }
+
+    /// Takes in a finished file.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn file(&mut self, path: &Path) -> Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let to = self.dir.path().join(&name);
+        std::fs::copy(path, &to).what(format!("cannot write {name}"))?;
+        readable(&to)?;
+        self.names.push(name);
+        Ok(())
+    }
+}
+
+/// Moves everything to its final place; gives the names. What an earlier run left under the same names is replaced.
+///
+/// # Errors
+/// When renaming fails.
+pub fn publish(staged: Staged) -> Result<Vec<String>> {
+    for name in &staged.names {
+        let from = staged.dir.path().join(name);
+        let to = staged.output.join(name);
+        let what = || format!("cannot write {}", to.display());
+        if to.is_dir() {
+            // A directory cannot be renamed over another one that is not empty.
+            let old = staged.dir.path().join(format!("{name}.replaced"));
+            std::fs::rename(&to, &old).what(what())?;
+        }
+        std::fs::rename(&from, &to).what(what())?;
+    }
+    Ok(staged.names.clone())
+}

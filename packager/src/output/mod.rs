@@ -1,0 +1,10 @@
+//! What is written to `--output`.
+
+mod dir;
+mod report;
+mod rpm;
+mod template;
+
+pub use dir::{Staged, publish};
+pub use report::{Detail, ElfReport, ErrorReport, PatchReport, Refused, Report, UnitsReport, Warned};
+pub use rpm::{PatchPackage, RpmInput};

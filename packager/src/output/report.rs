@@ -1,0 +1,205 @@
+//! `report.yaml`: written after every run, also a failed one.
+
+use crate::error::{Context, Failure, Result};
+use crate::target::Fidelity;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The whole report.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Exit code.
+    pub exit: u8,
+    /// What failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+    /// `name-version-release` of the package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub package: Option<String>,
+    /// The patch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<PatchReport>,
+    /// One entry per ELF file that the change reaches.
+    pub elfs: Vec<ElfReport>,
+    /// The worst of the ELF files' fidelities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+    /// The compilation units.
+    pub units: UnitsReport,
+    /// Warnings of no ELF file in particular.
+    pub warnings: Vec<Warned>,
+    /// What could not be recorded, `what: why`.
+    pub problems: Vec<String>,
+    /// Seconds by phase.
+    pub seconds: BTreeMap<String, f64>,
+    /// Files written, relative to the output directory.
+    pub files: Vec<String>,
+}
+
+/// A failure.
+#[derive(Clone, Debug, Serialize)]
+pub struct ErrorReport {
+    /// What could not be done.
+    pub what: String,
+    /// Why not.
+    pub why: String,
+    /// What to do.
+    pub hints: Vec<String>,
+    /// The build's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<PathBuf>,
+}
+
+/// The patch.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct PatchReport {
+    /// Its name.
+    pub name: String,
+    /// Version and release of its package.
+    pub version: String,
+    /// Identity; absent if none was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// CVE ids.
+    pub cve: Vec<String>,
+    /// One line.
+    pub description: String,
+    /// Source files that the fix changes.
+    pub files: Vec<String>,
+}
+
+/// The compilation units of both builds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct UnitsReport {
+    /// Units recorded in the original build.
+    pub recorded: usize,
+    /// Units compiled, both builds and the extra ones for the comparison.
+    pub compiled: usize,
+    /// Units taken from the store.
+    pub reused: usize,
+    /// Units whose object the fix changes.
+    pub touched: usize,
+}
+
+/// One ELF file.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ElfReport {
+    /// File name.
+    pub name: String,
+    /// Where it is installed.
+    pub path: String,
+    /// Its build-id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub build_id: Option<String>,
+    /// How well the rebuild matches it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fidelity: Option<Fidelity>,
+    /// What differs between rebuild and target.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub difference: String,
+    /// Functions and objects that are replaced.
+    pub changed: Vec<String>,
+    /// Functions and objects that are added.
+    pub new: Vec<String>,
+    /// Functions and objects that are gone.
+    pub removed: Vec<String>,
+    /// Why it cannot be patched.
+    pub refused: Vec<Refused>,
+    /// What to look at.
+    pub warnings: Vec<Warned>,
+    /// Each change with its reasons.
+    pub details: Vec<Detail>,
+}
+
+/// One refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// What was met.
+    pub what: String,
+    /// Symbol and source file.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// Why it is not safe.
+    pub why: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// One warning.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warned {
+    /// What was met.
+    pub what: String,
+    /// Symbol and source file.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// What it may lead to.
+    pub why: String,
+}
+
+/// One change.
+#[derive(Clone, Debug, Serialize)]
+pub struct Detail {
+    /// Symbol.
+    pub name: String,
+    /// `function` or `object`.
+    pub kind: &'static str,
+    /// `changed`, `new`, `removed`.
+    pub change: differ::ChangeKind,
+    /// Source file.
+    pub unit: String,
+    /// In words.
+    pub reasons: Vec<String>,
+}
+
+impl From<&differ::Refusal> for Refused {
+    fn from(r: &differ::Refusal) -> Self {
+        Self { what: r.what.clone(), place: r.place.clone(), why: r.why.clone(), remedy: r.remedy.clone() }
+    }
+}
+
+impl From<&differ::Warning> for Warned {
+    fn from(w: &differ::Warning) -> Self {
+        Self { what: w.what.clone(), place: w.place.clone(), why: w.why.clone() }
+    }
+}
+
+impl Report {
+    /// Takes in how the run ended.
+    pub fn end(&mut self, failure: Option<&Failure>) {
+        self.exit = failure.map_or(0, |f| f.exit as u8);
+        self.error = failure.map(|f| ErrorReport {
+            what: f.what.clone(),
+            why: f.why.clone(),
+            hints: f.hints.clone(),
+            log: f.log.clone(),
+        });
+    }
+
+    /// Writes it to `dir`, under a temporary name first.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join("report.yaml");
+        let what = || format!("cannot write {}", path.display());
+        let text = serde_yaml::to_string(self).what(what())?;
+        std::fs::create_dir_all(dir).what(what())?;
+        let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(dir).what(what())?;
+        file.write_all(text.as_bytes()).what(what())?;
+        readable(file.path())?;
+        file.persist(&path).what(what())?;
+        Ok(())
+    }
+}
+
+/// Temporary files are made for their owner alone; results are for everyone, as the umask says.
+pub(super) fn readable(path: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = if path.is_dir() { 0o755 } else { 0o644 };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).what(path.display().to_string())
+}

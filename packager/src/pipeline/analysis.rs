@@ -1,0 +1,135 @@
+//! Which units the fix changes, and how.
+
+use super::builds::{Original, Patched};
+use crate::build::Recorder;
+use crate::error::Result;
+use crate::output::Warned;
+use crate::progress::Progress;
+use crate::target::{Match, TargetFile};
+use crate::units::{Compared, Pair, compare, differs_by_stamp, only_debug_differs, pair, section_all};
+use crate::work::Work;
+use std::collections::HashMap;
+use std::path::Path;
+use wrapper::LinkRecord;
+
+/// One ELF file that the fix reaches.
+#[derive(Debug)]
+pub(super) struct Reached<'r> {
+    pub(super) matched: Match<'r>,
+    /// Indices of the units, in [`Analysis::pairs`].
+    pub(super) units: Vec<usize>,
+}
+
+/// What the comparison found.
+#[derive(Debug, Default)]
+pub(super) struct Analysis<'r> {
+    pub(super) pairs: Vec<Pair<'r>>,
+    pub(super) compared: Vec<Compared>,
+    pub(super) reached: Vec<Reached<'r>>,
+    pub(super) warnings: Vec<Warned>,
+    /// Units compiled for the comparison.
+    pub(super) compiled: usize,
+    /// The same, taken from the store.
+    pub(super) reused: usize,
+    /// Links that the patched build did not make.
+    pub(super) lost: Vec<String>,
+}
+
+/// Compares both builds. The original tree lies aside as `BUILD.orig`.
+pub(super) fn analyse<'r>(
+    original: &'r Original,
+    patched: &'r Patched,
+    matches: &[Match<'r>],
+    work: &Work,
+    recorder: &Recorder,
+    progress: &Progress,
+) -> Result<Analysis<'r>> {
+    let mut analysis = Analysis::default();
+    let mut known: HashMap<(Option<String>, Option<String>), Option<usize>> = HashMap::new();
+    for matched in matches {
+        let name = &original.targets[matched.target].name;
+        let Some(link) = counterpart(matched.link, original, patched) else {
+            analysis.lost.push(name.clone());
+            continue;
+        };
+        let mut units = Vec::new();
+        for pair in pair((&original.records, matched.link), (&patched.records, link))? {
+            let key = (pair.original_hash.clone(), pair.patched_hash.clone());
+            let index = match known.get(&key) {
+                Some(index) => *index,
+                None => {
+                    let index = if is_real(&pair, original, patched, work, &mut analysis.warnings)? {
+                        progress.verbose(&format!("{name}: {} differs", pair.name()));
+                        analysis.pairs.push(pair);
+                        Some(analysis.pairs.len() - 1)
+                    } else {
+                        None
+                    };
+                    known.insert(key, index);
+                    index
+                }
+            };
+            units.extend(index);
+        }
+        if !units.is_empty() {
+            analysis.reached.push(Reached { matched: matched.clone(), units });
+        }
+    }
+    if analysis.pairs.is_empty() {
+        return Ok(analysis);
+    }
+    let store = recorder.store().ok();
+    let sectioned = section_all(&analysis.pairs, work, "BUILD.orig", "BUILD.patched", store.as_ref(), original.window.start)?;
+    crate::run::check_stopped()?;
+    for one in &sectioned {
+        analysis.compiled += one.compiled as usize;
+        let sides = usize::from(one.original.is_some()) + usize::from(one.patched.is_some());
+        analysis.reused += sides.saturating_sub(one.compiled as usize);
+    }
+    analysis.compared = compare(&analysis.pairs, &sectioned, work)?;
+    Ok(analysis)
+}
+
+/// The link of the patched build that made the same output: the same one of those with that output, or the last.
+fn counterpart<'r>(link: &LinkRecord, original: &Original, patched: &'r Patched) -> Option<&'r LinkRecord> {
+    let same = |l: &&LinkRecord| l.output == link.output && !l.relocatable;
+    let before: Vec<&LinkRecord> = original.records.links.iter().filter(same).collect();
+    let after: Vec<&'r LinkRecord> = patched.records.links.iter().filter(|l| l.output == link.output && !l.relocatable).collect();
+    let place = before.iter().position(|l| l.id == link.id)?;
+    if before.len() == after.len() { after.get(place).copied() } else { after.last().copied() }
+}
+
+/// Is it more than debug information and build stamps in which the two objects differ?
+fn is_real(pair: &Pair<'_>, original: &Original, patched: &Patched, work: &Work, warnings: &mut Vec<Warned>) -> Result<bool> {
+    let (Some(before), Some(after)) = (pair.original, pair.patched) else { return Ok(true) };
+    if only_debug_differs(before, after) {
+        return Ok(false);
+    }
+    let build = work.build();
+    let aside = work.path("BUILD.orig");
+    let read = |path: &Path, hash: &str, new: bool| -> Option<Vec<u8>> {
+        let below = path.strip_prefix(&build).ok()?;
+        let file = if new { build.join(below) } else { aside.join(below) };
+        let data = std::fs::read(file).ok()?;
+        (patchfile::Digest::of(&data).to_string() == hash).then_some(data)
+    };
+    let windows = (original.window, patched.window);
+    let Some(stamped) = differs_by_stamp(before, after, windows, &patched.files, read)? else { return Ok(true) };
+    let names: Vec<String> =
+        stamped.iter().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string()).collect();
+    warnings.push(Warned {
+        what: "build stamp".into(),
+        place: format!("{} ({})", pair.name(), names.join(", ")),
+        why: "it holds the time of the build, hence differs with every build; the running program keeps its own".into(),
+    });
+    Ok(false)
+}
+
+/// Only the targets that `--elf` names.
+pub(super) fn chosen<'r>(matches: Vec<Match<'r>>, targets: &[TargetFile], names: &[String]) -> Vec<Match<'r>> {
+    let wanted = |m: &Match<'_>| {
+        let target = &targets[m.target];
+        names.is_empty() || names.iter().any(|n| *n == target.name || *n == target.path)
+    };
+    matches.into_iter().filter(wanted).collect()
+}

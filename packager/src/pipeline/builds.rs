@@ -1,0 +1,297 @@
+//! The two builds, whatever the source is.
+
+use crate::build::{ORIGINAL, PATCHED, Recorder, RpmBuild, Stage, TreeBuild};
+use crate::cli::{Input, Request};
+use crate::error::{Context, Failure, Result};
+use crate::progress::Progress;
+use crate::run::Log;
+use crate::source::{GitFix, SpecSource, TreeSource, missing_build_requires, unpack};
+use crate::target::{Fidelity, Match, Stages, TargetFile, from_links, from_root, match_links};
+use crate::units::Window;
+use crate::work::Work;
+use patchfile::exit::BuildExit;
+use patchfile::manifest::Package;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use wrapper::Records;
+
+/// What is built.
+#[derive(Debug)]
+pub(super) enum Source {
+    Spec(SpecSource),
+    Tree(TreeSource, Option<GitFix>),
+}
+
+/// The build as shipped.
+#[derive(Debug)]
+pub(super) struct Original {
+    pub(super) records: Records,
+    /// The ELF files to patch.
+    pub(super) targets: Vec<TargetFile>,
+    pub(super) stages: Stages,
+    /// `%install` was run too.
+    pub(super) installed: bool,
+    pub(super) window: Window,
+}
+
+/// The build with the fix.
+#[derive(Debug)]
+pub(super) struct Patched {
+    pub(super) records: Records,
+    pub(super) window: Window,
+    /// Source files that the fix changed, relative to the tree.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Both builds share these.
+#[derive(Debug)]
+pub(super) struct Builds<'a> {
+    pub(super) request: &'a Request,
+    pub(super) work: &'a Work,
+    pub(super) source: &'a Source,
+    pub(super) patches: &'a [PathBuf],
+}
+
+impl Source {
+    /// Reads the source's description.
+    pub(super) fn open(request: &Request, work: &Work) -> Result<Self> {
+        match &request.input {
+            Input::Spec { spec, sourcedir } => SpecSource::read(spec, sourcedir, &request.rpmbuild).map(Self::Spec),
+            Input::Srpm(srpm) => {
+                let dir = work.path("srpm");
+                let spec = unpack(srpm, &dir)?;
+                SpecSource::read(&spec, &dir, &request.rpmbuild).map(Self::Spec)
+            }
+            Input::Tree { dir, build, prepare, git } => {
+                let name = dir.file_name().unwrap_or_default().to_string_lossy();
+                let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' }).collect();
+                let name = name.trim_start_matches(['.', '-']).to_owned();
+                let name = if name.is_empty() { "source".to_owned() } else { name };
+                let git = git.as_ref().map(|(base, head)| GitFix::open(dir, base, head)).transpose()?;
+                let tree = TreeSource { dir: dir.clone(), name, build: build.clone(), prepare: prepare.clone() };
+                Ok(Self::Tree(tree, git))
+            }
+        }
+    }
+
+    /// The package it describes.
+    pub(super) fn package(&self) -> Package {
+        match self {
+            Self::Spec(spec) => spec.package.clone(),
+            Self::Tree(tree, _) => {
+                Package { name: tree.name.clone(), epoch: None, version: String::new(), release: String::new() }
+            }
+        }
+    }
+
+    /// Its licence, if known.
+    pub(super) fn license(&self) -> String {
+        match self {
+            Self::Spec(spec) => spec.license.clone(),
+            Self::Tree(..) => String::new(),
+        }
+    }
+}
+
+impl Builds<'_> {
+    /// Builds the original and finds the ELF files to patch: those of `targets`, else those that the build made.
+    pub(super) fn original(&self, recorder: &mut Recorder, targets: Option<Vec<TargetFile>>, progress: &Progress) -> Result<Original> {
+        recorder.phase(ORIGINAL)?;
+        let start = now();
+        let given = targets.is_some();
+        let mut log = Log::create(&self.work.path("log").join("original.log"))?;
+        let (stages, targets) = match self.source {
+            Source::Spec(spec) => self.original_spec(spec, recorder, &mut log, targets, progress)?,
+            Source::Tree(tree, git) => {
+                let dir = self.build_tree(tree, git.as_ref(), recorder, &mut log, &[], progress)?;
+                let targets = match targets {
+                    Some(targets) => targets,
+                    None => from_links(&recorder.records(ORIGINAL)?, &self.tree_top(tree), &own_dir(tree, &dir, self))?,
+                };
+                (Stages::default(), targets)
+            }
+        };
+        let records = recorder.records(ORIGINAL)?;
+        if records.links.iter().all(|l| l.relocatable) {
+            return Err(Failure::failed("nothing was linked in the original build", "no program or library to patch was made")
+                .hint("the tree may be built already: clean it, or add a clean-up with --prepare"));
+        }
+        let installed = records.links.iter().any(|l| !stages.in_build(l)) || self.work.path("log").join("original-installed").exists() || !given;
+        Ok(Original { records, targets, stages, installed, window: Window { start, end: now() } })
+    }
+
+    fn original_spec(
+        &self,
+        spec: &SpecSource,
+        recorder: &Recorder,
+        log: &mut Log,
+        targets: Option<Vec<TargetFile>>,
+        progress: &Progress,
+    ) -> Result<(Stages, Vec<TargetFile>)> {
+        let given = spec.options.iter().any(|o| o == "--nodeps");
+        let missing = if given { Vec::new() } else { missing_build_requires(&spec.build_requires) };
+        if !missing.is_empty() {
+            return Err(Failure::new(BuildExit::OriginalBuild, "missing BuildRequires", missing.join(", "))
+                .hint("install them; if they are there under another name, pass --nodeps"));
+        }
+        let stage = if targets.is_some() { Stage::Build } else { Stage::Final };
+        self.rpmbuild(spec, recorder, ORIGINAL, stage, &[], log, progress)?;
+        let listing = RpmBuild::links_after_build(self.work, ORIGINAL);
+        let stages = Stages(Some(Recorder::listed(&listing)));
+        let Some(targets) = targets else {
+            let root = RpmBuild::buildroots(self.work);
+            return Ok((stages, from_buildroots(&root)?));
+        };
+        let records = recorder.records(ORIGINAL)?;
+        let found = match_links(&targets, &records, &stages);
+        // What differs as a whole may still be the same function by function, if there are symbols to tell.
+        let usable = |m: &Match<'_>| m.fidelity != Fidelity::Mismatch || targets[m.target].has_symbols();
+        if targets.len() != found.len() || !found.iter().all(usable) {
+            self.install_original(spec, recorder, log, progress)?;
+        }
+        Ok((stages, targets))
+    }
+
+    /// `%install` of the original, in the tree that `%build` left: some packages compile and link again while they install.
+    fn install_original(&self, spec: &SpecSource, recorder: &Recorder, log: &mut Log, progress: &Progress) -> Result<()> {
+        progress.verbose("%build did not make every ELF file of the target: running %install too");
+        self.rpmbuild(spec, recorder, ORIGINAL, Stage::InstallOnly, &[], log, progress).map(drop)
+    }
+
+    /// Both builds once more, now through `%install`, in the trees that are there. False if there is nothing more to run.
+    pub(super) fn deepen(
+        &self,
+        recorder: &mut Recorder,
+        original: &mut Original,
+        patched: &mut Patched,
+        progress: &Progress,
+    ) -> Result<bool> {
+        let Source::Spec(spec) = self.source else { return Ok(false) };
+        if original.installed {
+            return Ok(false);
+        }
+        if self.work.path("BUILD.orig").exists() {
+            self.work.bring_back("BUILD.orig", "BUILD.patched")?;
+        }
+        recorder.phase(ORIGINAL)?;
+        let mut log = Log::create(&self.work.path("log").join("original-install.log"))?;
+        self.install_original(spec, recorder, &mut log, progress)?;
+        original.installed = true;
+        original.records = recorder.records(ORIGINAL)?;
+        original.window.end = now();
+        self.work.bring_back("BUILD.patched", "BUILD.orig")?;
+        recorder.phase(PATCHED)?;
+        let mut log = Log::create(&self.work.path("log").join("patched-install.log"))?;
+        self.rpmbuild(spec, recorder, PATCHED, Stage::InstallOnly, self.patches, &mut log, progress)?;
+        patched.records = recorder.records(PATCHED)?;
+        patched.window.end = now();
+        Ok(true)
+    }
+
+    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched.
+    pub(super) fn patched(&self, recorder: &mut Recorder, install: bool, progress: &Progress) -> Result<Patched> {
+        recorder.phase(PATCHED)?;
+        let start = now();
+        let mut log = Log::create(&self.work.path("log").join("patched.log"))?;
+        let files = match self.source {
+            Source::Spec(spec) => {
+                let stage = if install { Stage::Install } else { Stage::Build };
+                self.rpmbuild(spec, recorder, PATCHED, stage, self.patches, &mut log, progress)?
+            }
+            Source::Tree(tree, git) => {
+                self.build_tree(tree, git.as_ref(), recorder, &mut log, self.patches, progress)?;
+                Vec::new()
+            }
+        };
+        let files = if files.is_empty() { self.files_of_fix() } else { files };
+        Ok(Patched { records: recorder.records(PATCHED)?, window: Window { start, end: now() }, files })
+    }
+
+    fn files_of_fix(&self) -> Vec<PathBuf> {
+        let read = |p: &PathBuf| std::fs::read(p).unwrap_or_default();
+        let files = self.patches.iter().flat_map(|p| crate::prep::touched_files(&read(p), self.request.args.strip).new);
+        files.collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call per stage, all of them differ")]
+    fn rpmbuild(
+        &self,
+        spec: &SpecSource,
+        recorder: &Recorder,
+        phase: &str,
+        stage: Stage,
+        patches: &[PathBuf],
+        log: &mut Log,
+        progress: &Progress,
+    ) -> Result<Vec<PathBuf>> {
+        let build = RpmBuild {
+            source: spec,
+            work: self.work,
+            recorder,
+            phase,
+            stage,
+            patches,
+            strip: self.request.args.strip,
+            jobs: self.request.args.jobs,
+        };
+        let outcome = build.run(log, |line| progress.detail(line))?;
+        if outcome.renumbered > 0 {
+            progress.verbose(&format!("line numbers kept in {} files of {}", outcome.renumbered, outcome.tree.display()));
+        }
+        Ok(outcome.files)
+    }
+
+    fn tree_top(&self, tree: &TreeSource) -> PathBuf {
+        self.work.build().join(&tree.name)
+    }
+
+    /// Copies and builds; gives the directory the commands ran in.
+    fn build_tree(
+        &self,
+        tree: &TreeSource,
+        git: Option<&GitFix>,
+        recorder: &Recorder,
+        log: &mut Log,
+        patches: &[PathBuf],
+        progress: &Progress,
+    ) -> Result<PathBuf> {
+        let top = self.tree_top(tree);
+        let dir = match git {
+            Some(git) => git.check_out(&top, &self.work.path("tmp").join("git-index"))?,
+            None => {
+                let left = tree.copy(&top)?;
+                if left > 0 {
+                    progress.verbose(&format!("{left} build products of {} left out of the copy", tree.dir.display()));
+                }
+                top.clone()
+            }
+        };
+        let build = TreeBuild { source: tree, work: self.work, recorder, patches, strip: self.request.args.strip, tree: &top };
+        build.run(&dir, log, |line| progress.detail(line))?;
+        Ok(dir)
+    }
+}
+
+/// The user's directory that corresponds to the top of the copy: with git the copy may start further up.
+fn own_dir(tree: &TreeSource, dir: &Path, builds: &Builds<'_>) -> PathBuf {
+    let top = builds.tree_top(tree);
+    let below = dir.strip_prefix(&top).unwrap_or(Path::new(""));
+    let mut own = tree.dir.clone();
+    for _ in below.components() {
+        own.pop();
+    }
+    own
+}
+
+/// All ELF files below the build roots; there is one per package build.
+fn from_buildroots(root: &Path) -> Result<Vec<TargetFile>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root).what(root.display().to_string())? {
+        files.extend(from_root(&entry.what(root.display().to_string())?.path())?);
+    }
+    Ok(files)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}

@@ -1,0 +1,147 @@
+//! Joins the touched units of each ELF file into its patch image, and says in the report what was found.
+
+use super::analysis::{Analysis, Reached};
+use super::builds::Original;
+use crate::error::{Context, Failure, Result};
+use crate::link::{Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
+use crate::output::{Detail, ElfReport, Refused, Warned};
+use crate::target::{Fidelity, TargetFile};
+use differ::ChangeKind;
+use patchfile::exit::BuildExit;
+use std::path::{Path, PathBuf};
+
+/// One finished image.
+#[derive(Debug)]
+pub(super) struct Joined {
+    /// Index of the target.
+    pub(super) target: usize,
+    /// The image and what is in it.
+    pub(super) output: LinkOutput,
+}
+
+/// What became of one ELF file.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) report: ElfReport,
+    pub(super) joined: Option<Joined>,
+}
+
+/// Reports the comparison of one ELF file's units, then links them unless something was refused.
+pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Original) -> Result<Outcome> {
+    let target = &original.targets[reached.matched.target];
+    let mut report = describe(reached, analysis, target);
+    let units: Vec<&usize> = reached.units.iter().filter(|i| analysis.compared[**i].diff.patch.is_some()).collect();
+    if !report.refused.is_empty() || units.is_empty() {
+        return Ok(Outcome { report, joined: None });
+    }
+    let patches: Vec<UnitPatch<'_>> = units.iter().filter_map(|i| unit_patch(analysis, **i)).collect();
+    let record = reached.matched.link;
+    let linked = std::fs::read(&record.saved).what(record.saved.to_string_lossy())?;
+    let map = record.map.as_ref().map(|m| std::fs::read(m).what(m.to_string_lossy())).transpose()?;
+    let map = map.map(|m| String::from_utf8_lossy(&m).into_owned());
+    let debug = target.debug.as_deref();
+    let fails = |e: LinkError| Failure::failed(format!("cannot link the patch for {}", target.name), e);
+    let places = match addresses(&linked, &target.data, debug) {
+        Ok(places) => places,
+        Err(e) => return Err(fails(e)),
+    };
+    let libraries = libraries(record.shared_libs.iter().map(|l| l.as_path().to_path_buf()));
+    let input = LinkInput {
+        name: &target.name,
+        units: &patches,
+        record,
+        map: map.as_deref(),
+        linked: &linked,
+        target: &target.data,
+        addresses: places.as_ref(),
+        libraries: &libraries as &dyn Libraries,
+    };
+    match link(&input) {
+        Ok(output) => {
+            if reached.matched.fidelity == Fidelity::Mismatch {
+                // Linked apart, yet every function concerned was found and is the same.
+                report.fidelity = Some(Fidelity::Equivalent);
+            }
+            report.warnings.extend(output.warnings.iter().map(Warned::from));
+            let joined = (!output.image.redirects.is_empty()).then_some(Joined { target: reached.matched.target, output });
+            Ok(Outcome { report, joined })
+        }
+        Err(LinkError::Refused(refusals)) => {
+            report.refused.extend(refusals.iter().map(Refused::from));
+            Ok(Outcome { report, joined: None })
+        }
+        Err(e) => Err(fails(e)),
+    }
+}
+
+fn unit_patch<'a>(analysis: &'a Analysis<'_>, index: usize) -> Option<UnitPatch<'a>> {
+    let (pair, compared) = (&analysis.pairs[index], &analysis.compared[index]);
+    let original = pair.original_hash.as_deref().map(|sha256| OriginalUnit { sha256, object: &compared.plain });
+    let cplusplus = pair.patched.is_some_and(|u| u.language.contains("c++"));
+    Some(UnitPatch { name: &compared.unit, cplusplus, original, patch: compared.diff.patch.as_ref()? })
+}
+
+/// Libraries seen in the original link, and where others may be.
+fn libraries(seen: impl Iterator<Item = PathBuf>) -> LibraryFiles {
+    let usual = ["/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
+    LibraryFiles::new(seen, usual.iter().map(|d| Path::new(d).to_path_buf()))
+}
+
+fn describe(reached: &Reached<'_>, analysis: &Analysis<'_>, target: &TargetFile) -> ElfReport {
+    let mut report = ElfReport {
+        name: target.name.clone(),
+        path: target.path.clone(),
+        build_id: target.elf.build_id.as_ref().map(ToString::to_string),
+        fidelity: Some(reached.matched.fidelity),
+        difference: reached.matched.difference.clone(),
+        ..ElfReport::default()
+    };
+    for index in &reached.units {
+        let compared = &analysis.compared[*index];
+        let diff = &compared.diff;
+        let kinds = [("function", &diff.functions), ("object", &diff.objects)];
+        for (kind, change) in kinds.iter().flat_map(|(k, list)| list.iter().map(move |c| (*k, c))) {
+            let list = match change.kind {
+                ChangeKind::Changed => &mut report.changed,
+                ChangeKind::New => &mut report.new,
+                ChangeKind::Removed => &mut report.removed,
+            };
+            list.push(change.name.clone());
+            report.details.push(Detail {
+                name: change.name.clone(),
+                kind,
+                change: change.kind,
+                unit: compared.unit.clone(),
+                reasons: change.reasons.clone(),
+            });
+        }
+        report.refused.extend(diff.refused.iter().map(Refused::from));
+        report.warnings.extend(diff.warnings.iter().map(Warned::from));
+    }
+    report
+}
+
+/// The failure for a run in which something was refused.
+pub(super) fn refused(reports: &[ElfReport]) -> Option<Failure> {
+    let mut refusals: Vec<&Refused> = Vec::new();
+    for refusal in reports.iter().flat_map(|r| &r.refused) {
+        if !refusals.contains(&refusal) {
+            refusals.push(refusal);
+        }
+    }
+    if refusals.is_empty() {
+        return None;
+    }
+    let mismatch = reports.iter().find(|r| r.fidelity == Some(Fidelity::Mismatch) && !r.refused.is_empty());
+    if let Some(report) = mismatch {
+        let why = format!("{}: {}", report.name, report.difference);
+        let mut failure = Failure::new(BuildExit::Mismatch, "the rebuild does not match --target", why);
+        failure.hints = refusals.iter().map(|r| format!("{}: {}: {}", r.what, r.place, r.why)).collect();
+        failure.hints.push("build with the compiler, options and sources that the target was built with".into());
+        return Some(failure);
+    }
+    let why = refusals.iter().map(|r| format!("{}: {}", r.what, r.place)).collect::<Vec<_>>().join("; ");
+    let mut failure = Failure::new(BuildExit::Refused, "the change cannot be live-patched safely", why);
+    failure.hints = refusals.iter().map(|r| format!("{} ({}): {}; {}", r.what, r.place, r.why, r.remedy)).collect();
+    Some(failure)
+}

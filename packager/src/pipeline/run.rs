@@ -1,0 +1,310 @@
+//! The phases, one after the other.
+
+use super::analysis::{analyse, chosen};
+use super::builds::{Builds, Original, Patched, Source};
+use super::join::{Joined, join, refused};
+use super::shipped;
+use crate::build::Recorder;
+use crate::cli::Request;
+use crate::error::{Context, Failure, Result};
+use crate::naming::{self, Naming};
+use crate::output::{ElfReport, PatchPackage, PatchReport, Report, RpmInput, Staged, Warned, publish};
+use crate::progress::Progress;
+use crate::target::{Fidelity, Match, TargetFile, from_files, match_links};
+use crate::work::Work;
+use patchfile::exit::BuildExit;
+use patchfile::manifest::Package;
+use std::path::PathBuf;
+
+/// Makes the patch. `report` is filled in as far as the run comes.
+///
+/// # Errors
+/// With the exit code of the contract.
+pub fn run(request: &Request, progress: &mut Progress, report: &mut Report) -> Result<()> {
+    progress.phase("prepare");
+    let mut staged = Staged::new(&request.args.output)?;
+    let work = Work::create(request.args.workdir.as_deref(), request.args.keep_workdir)?;
+    if request.args.keep_workdir {
+        progress.info(&format!("scratch directory: {}", work.root().display()));
+    }
+    let result = in_work(request, progress, report, &work, &mut staged);
+    match result {
+        Ok(()) => {
+            report.files = publish(staged)?;
+            Ok(())
+        }
+        Err(failure) => Err(keep_log(failure, request)),
+    }
+}
+
+/// Copies the log of a failed build out of the scratch directory.
+fn keep_log(mut failure: Failure, request: &Request) -> Failure {
+    if let Some(log) = &failure.log {
+        let name = format!("upatch-build-{}", log.file_name().unwrap_or_default().to_string_lossy());
+        let kept = request.args.output.join(name);
+        let kept = std::path::absolute(&kept).unwrap_or(kept);
+        if std::fs::copy(log, &kept).is_ok() {
+            failure.log = Some(kept);
+        }
+    }
+    failure
+}
+
+fn in_work(request: &Request, progress: &mut Progress, report: &mut Report, work: &Work, staged: &mut Staged) -> Result<()> {
+    let source = Source::open(request, work)?;
+    let patches = patches(request, &source, work)?;
+    let naming = name(request, &source, &patches)?;
+    let mut package = source.package();
+    let (targets, requires) = targets(request, work, &mut package)?;
+    report.package = Some(package.nvr());
+    report.patch = Some(PatchReport {
+        name: naming.name.clone(),
+        version: format!("{}-{}", request.args.patch_version, request.args.patch_release),
+        uuid: None,
+        cve: naming.cve.clone(),
+        description: naming.description.clone(),
+        files: Vec::new(),
+    });
+    let packager = PatchPackage { request, work, naming: &naming, package: &package, source: source_of(&source), requires: &requires, patches: &patches };
+    if request.args.srpm_only {
+        progress.phase("package");
+        return packager.source_rpm().and_then(|srpm| staged.file(&srpm));
+    }
+
+    progress.phase("original build");
+    let given = targets.is_some();
+    let mut recorder = Recorder::create(work, cache(request))?;
+    let builds = Builds { request, work, source: &source, patches: &patches };
+    let mut original = builds.original(&mut recorder, targets, progress)?;
+    report.units.recorded = original.records.units.len();
+    let found = matches(request, &original, given, report)?;
+
+    progress.phase("patched build");
+    work.set_aside("BUILD.orig")?;
+    let install = found.iter().any(|m| !original.stages.in_build(m.link));
+    let mut patched = builds.patched(&mut recorder, install, progress)?;
+    if let Some(patch) = &mut report.patch {
+        patch.files = patched.files.iter().map(|f| f.display().to_string()).collect();
+    }
+
+    let mut compared = compare(&original, &patched, &found, work, &recorder, progress)?;
+    // The links of %build may be others than those that were shipped.
+    let unsure = found.len() < original.targets.len() || found.iter().any(|m| m.fidelity == Fidelity::Mismatch);
+    let fails = compared.joined.is_empty() || compared.elfs.iter().any(mismatched);
+    drop(found);
+    if given && unsure && fails && builds.deepen(&mut recorder, &mut original, &mut patched, progress)? {
+        let found = matches(request, &original, given, report)?;
+        compared = compare(&original, &patched, &found, work, &recorder, progress)?;
+    }
+    report.units.recorded = original.records.units.len();
+    count(report, &original.records);
+    count(report, &patched.records);
+    let joined = compared.into_report(report);
+    show_warnings(report, progress);
+    if let Some(failure) = refused(&report.elfs) {
+        return Err(failure);
+    }
+    if joined.is_empty() {
+        let why = "both builds give the same code and data in every ELF file of the package";
+        return Err(Failure::new(BuildExit::NoChange, "the patch changes nothing", why)
+            .hint("a change of comments, documentation, tests or of programs that are not shipped needs no live patch"));
+    }
+
+    progress.phase("package");
+    let (manifest, images) =
+        shipped::make(request, &naming, &source, package.clone(), &patches, &joined, &original.targets)?;
+    if let Some(patch) = &mut report.patch {
+        patch.uuid = Some(manifest.uuid.to_string());
+    }
+    let dir = staged.patch_directory(&manifest, &images)?;
+    if request.rpm {
+        for file in packager.rpms(&RpmInput { manifest: &manifest, dir: &dir })? {
+            staged.file(&file)?;
+        }
+    }
+    for elf in &report.elfs {
+        let fidelity = elf.fidelity.map_or("", |f| if f == Fidelity::Identical { "identical" } else { "equivalent" });
+        progress.info(&format!("{} ({fidelity}): changed {}; new {}", elf.name, list(&elf.changed), list(&elf.new)));
+    }
+    Ok(())
+}
+
+/// What comparing and linking gave.
+#[derive(Debug, Default)]
+struct Outcome {
+    elfs: Vec<ElfReport>,
+    warnings: Vec<Warned>,
+    joined: Vec<Joined>,
+    touched: usize,
+    compiled: usize,
+    reused: usize,
+}
+
+fn compare(
+    original: &Original,
+    patched: &Patched,
+    matches: &[Match<'_>],
+    work: &Work,
+    recorder: &Recorder,
+    progress: &mut Progress,
+) -> Result<Outcome> {
+    progress.phase("compare");
+    let analysis = analyse(original, patched, matches, work, recorder, progress)?;
+    let mut outcome = Outcome {
+        warnings: analysis.warnings.clone(),
+        touched: analysis.pairs.len(),
+        compiled: analysis.compiled,
+        reused: analysis.reused,
+        ..Outcome::default()
+    };
+    for name in &analysis.lost {
+        outcome.warnings.push(Warned {
+            what: "ELF file not built any more".into(),
+            place: name.clone(),
+            why: "the patched build does not link it; it stays as it is".into(),
+        });
+    }
+    progress.phase("link");
+    for reached in &analysis.reached {
+        let one = join(reached, &analysis, original)?;
+        if !one.report.details.is_empty() || !one.report.refused.is_empty() {
+            outcome.elfs.push(one.report);
+        }
+        outcome.joined.extend(one.joined);
+    }
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn into_report(self, report: &mut Report) -> Vec<Joined> {
+        report.warnings.extend(self.warnings);
+        report.units.touched = self.touched;
+        report.units.compiled += self.compiled;
+        report.units.reused += self.reused;
+        report.fidelity = self.elfs.iter().filter_map(|e| e.fidelity).max();
+        report.elfs = self.elfs;
+        self.joined
+    }
+}
+
+/// Could it not be linked, in a file that is not the target's as a whole?
+fn mismatched(report: &ElfReport) -> bool {
+    report.fidelity == Some(Fidelity::Mismatch) && !report.refused.is_empty()
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(" ") }
+}
+
+fn source_of(source: &Source) -> Option<&crate::source::SpecSource> {
+    match source {
+        Source::Spec(spec) => Some(spec),
+        Source::Tree(..) => None,
+    }
+}
+
+fn show_warnings(report: &Report, progress: &Progress) {
+    let elfs = report.elfs.iter().flat_map(|e| &e.warnings);
+    for warning in report.warnings.iter().chain(elfs) {
+        progress.warning(&format!("{}: {}: {}", warning.what, warning.place, warning.why));
+    }
+    if !report.problems.is_empty() {
+        progress.warning(&format!("{} things could not be recorded, see report.yaml", report.problems.len()));
+    }
+}
+
+/// Adds up what a build recorded.
+fn count(report: &mut Report, records: &wrapper::Records) {
+    let reused = records.units.iter().filter(|u| u.reused).count();
+    report.units.reused += reused;
+    report.units.compiled += records.units.len() - reused;
+    for problem in &records.problems {
+        let text = format!("{}: {}", problem.what, problem.why);
+        if !report.problems.contains(&text) {
+            report.problems.push(text);
+        }
+    }
+}
+
+fn cache(request: &Request) -> Option<PathBuf> {
+    if request.args.no_cache {
+        return None;
+    }
+    let absolute = |p: PathBuf| std::path::absolute(&p).unwrap_or(p);
+    if let Some(dir) = &request.args.cache {
+        return Some(absolute(dir.clone()));
+    }
+    let base = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
+    let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))?;
+    Some(absolute(base.join("upatch")))
+}
+
+fn targets(request: &Request, work: &Work, package: &mut Package) -> Result<(Option<Vec<TargetFile>>, String)> {
+    let own = package.name.clone();
+    if request.args.target.is_empty() {
+        return Ok((None, own));
+    }
+    let (files, found) = from_files(&request.args.target, &request.args.debuginfo, &work.path("target"))?;
+    let mut requires = own;
+    if let Some((found, _)) = found {
+        // A sub-package may have another name; what the patch belongs to is the source package's version.
+        package.epoch = found.epoch;
+        package.version = found.version;
+        package.release = found.release;
+        requires = found.name;
+    }
+    Ok((Some(files), requires))
+}
+
+/// The fix as files: those given, or git's diff.
+fn patches(request: &Request, source: &Source, work: &Work) -> Result<Vec<PathBuf>> {
+    let Source::Tree(tree, Some(git)) = source else { return Ok(request.patches.clone()) };
+    let path = work.root().join(format!("{}.patch", tree.name));
+    git.write_diff(&path)?;
+    Ok(vec![path])
+}
+
+fn name(request: &Request, source: &Source, patches: &[PathBuf]) -> Result<Naming> {
+    let mut texts = Vec::new();
+    for patch in patches {
+        let data = std::fs::read(patch).what(patch.display().to_string())?;
+        let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        texts.push((file, String::from_utf8_lossy(&data).into_owned()));
+    }
+    if let (Source::Tree(_, Some(git)), Some((_, text))) = (source, texts.first_mut()) {
+        *text = format!("{}\n{text}", git.messages());
+    }
+    let mut naming = naming::derive(&texts);
+    if let Some(name) = &request.args.name {
+        naming.name.clone_from(name);
+    }
+    if !request.args.cve.is_empty() {
+        naming.cve.clone_from(&request.args.cve);
+    }
+    if let Some(description) = &request.args.description {
+        naming.description.clone_from(description);
+    }
+    Ok(naming)
+}
+
+/// Ties the targets to links, and refuses targets that nothing made.
+fn matches<'r>(request: &Request, original: &'r Original, given: bool, report: &mut Report) -> Result<Vec<Match<'r>>> {
+    for name in &request.args.elf {
+        if !original.targets.iter().any(|t| *name == t.name || *name == t.path) {
+            let names: Vec<&str> = original.targets.iter().map(|t| t.name.as_str()).collect();
+            return Err(Failure::usage(format!("--elf {name}"), format!("the package has no such ELF file; it has {}", names.join(", "))));
+        }
+    }
+    let found = match_links(&original.targets, &original.records, &original.stages);
+    if given && found.is_empty() {
+        report.fidelity = Some(Fidelity::Mismatch);
+        let names: Vec<&str> = original.targets.iter().map(|t| t.name.as_str()).collect();
+        return Err(Failure::new(
+            BuildExit::Mismatch,
+            "the rebuild does not match --target",
+            format!("the source builds none of {}", names.join(", ")),
+        )
+        .hint("is it the target of another package?"));
+    }
+    Ok(chosen(found, &original.targets, &request.args.elf))
+}

@@ -1,0 +1,81 @@
+//! The manifest and the files of a finished patch.
+
+use super::builds::Source;
+use super::join::Joined;
+use crate::cli::Request;
+use crate::error::{Context, Result};
+use crate::naming::Naming;
+use crate::target::TargetFile;
+use patchfile::manifest::{self, Kind, Package};
+use patchfile::{Arch, Digest, Manifest, paths};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Manifest, sealed, with the patch ELF files by name.
+pub(super) fn make(
+    request: &Request,
+    naming: &Naming,
+    source: &Source,
+    package: Package,
+    patches: &[PathBuf],
+    joined: &[Joined],
+    targets: &[TargetFile],
+) -> Result<(Manifest, Vec<(String, Vec<u8>)>)> {
+    let mut images = Vec::new();
+    let mut elfs = Vec::new();
+    let mut taken = BTreeSet::new();
+    for one in joined {
+        let target = &targets[one.target];
+        let data = one.output.image.write().what(format!("patch for {}", target.name))?;
+        // Two directories of a package may hold files of one name.
+        let mut file = format!("{}.{}", safe(&target.name), paths::EXTENSION);
+        let mut number = 2;
+        while !taken.insert(file.clone()) {
+            file = format!("{}-{number}.{}", safe(&target.name), paths::EXTENSION);
+            number += 1;
+        }
+        let names = |list: &mut dyn Iterator<Item = &String>| list.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        elfs.push(manifest::Elf {
+            name: target.name.clone(),
+            path: target.path.clone(),
+            build_id: target.elf.build_id.clone(),
+            code: target.elf.code,
+            patch: file.clone(),
+            sha256: Digest::of(&data),
+            changed: names(&mut one.output.changed.iter().map(|c| &c.name)),
+            new: names(&mut one.output.new.iter().filter(|n| n.function).map(|n| &n.name)),
+        });
+        images.push((file, data));
+    }
+    let mut sources = Vec::new();
+    for patch in patches {
+        let data = std::fs::read(patch).what(patch.display().to_string())?;
+        let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        sources.push(manifest::Source { file, sha256: Digest::of(&data) });
+    }
+    let arch = joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
+    let mut manifest = Manifest {
+        format: manifest::FORMAT,
+        uuid: patchfile::Uuid::from_bytes([0; 16]),
+        name: naming.name.clone(),
+        version: request.args.patch_version,
+        release: request.args.patch_release,
+        arch,
+        kind: Kind::User,
+        package,
+        cve: naming.cve.clone(),
+        license: source.license(),
+        description: naming.description.clone(),
+        sources,
+        elfs,
+        digest: None,
+    };
+    manifest.seal().what("manifest")?;
+    Ok((manifest, images))
+}
+
+/// A plain file name that does not begin with a dot.
+fn safe(name: &str) -> String {
+    let name: String = name.chars().map(|c| if c == '/' || c.is_control() { '_' } else { c }).collect();
+    name.trim_start_matches('.').to_owned()
+}

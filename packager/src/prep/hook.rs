@@ -1,0 +1,96 @@
+//! What rpmbuild runs at the end of `%prep`: this program again, as a hidden subcommand.
+//!
+//! rpm appends the macro `__spec_prep_post` to the script of `%prep` (rpm 4.9 to 6; macros file, "Scriptlet templates"). So the
+//! fix comes after the package's own patches whatever way those are applied: `%setup` and `%patch`, `%autosetup`, `git am`,
+//! or by hand.
+
+use super::apply::{apply_fix, tree_for};
+use crate::error::{Context, Failure, Result};
+use patchfile::exit::BuildExit;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Name of the hidden subcommand.
+pub const HOOK_COMMAND: &str = "prep-hook";
+
+/// What the hook is to do, as written by the main program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// Patches to apply; none for the original build.
+    pub patches: Vec<PathBuf>,
+    /// Directory names to strip.
+    pub strip: u32,
+    /// Where the answer goes.
+    pub outcome: PathBuf,
+}
+
+/// What the hook did.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Directory the fix was applied in.
+    pub tree: PathBuf,
+    /// Files changed, relative to `tree`.
+    pub files: Vec<PathBuf>,
+    /// Files that got `#line` directives.
+    pub renumbered: usize,
+    /// Why it failed: what, why, hints.
+    pub failure: Option<(String, String, Vec<String>)>,
+}
+
+impl Outcome {
+    /// Reads the answer of a hook; `None` if it did not run.
+    ///
+    /// # Errors
+    /// When the answer does not parse.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        match std::fs::read(path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).what(path.display().to_string()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The failure that the hook met, if any.
+    pub fn failure(&self) -> Option<Failure> {
+        let (what, why, hints) = self.failure.clone()?;
+        let mut failure = Failure::new(BuildExit::PatchedBuild, what, why);
+        failure.hints = hints;
+        Some(failure)
+    }
+}
+
+/// Runs the hook: applies the fix, writes the answer. `top` is the build directory, `sub` what `%setup` left as
+/// its subdirectory.
+///
+/// # Errors
+/// When the fix does not apply (also written to the answer), or on any other failure.
+pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
+    let bytes = std::fs::read(order).what(order.display().to_string())?;
+    let order: Order = serde_json::from_slice(&bytes).what(order.display().to_string())?;
+    let result = perform(&order, top, sub);
+    let outcome = match &result {
+        Ok(outcome) => outcome.clone(),
+        Err(f) => Outcome { failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())), ..Outcome::default() },
+    };
+    let text = serde_json::to_vec(&outcome).what("outcome")?;
+    std::fs::write(&order.outcome, text).what(order.outcome.display().to_string())?;
+    result.map(drop)
+}
+
+fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
+    if order.patches.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let mut candidates = Vec::new();
+    candidates.extend(sub.map(|s| top.join(s)));
+    // Where the script stands at its end is where a further `%patch` would be applied.
+    candidates.extend(std::env::current_dir().ok());
+    candidates.push(top.to_path_buf());
+    let mut subs: Vec<PathBuf> =
+        std::fs::read_dir(top).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    subs.sort();
+    candidates.extend(subs);
+    let tree = tree_for(&candidates, &order.patches, order.strip)
+        .ok_or_else(|| Failure::failed("no source tree", "%prep left none"))?;
+    let applied = apply_fix(&tree, &order.patches, order.strip)?;
+    Ok(Outcome { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
+}

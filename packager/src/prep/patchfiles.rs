@@ -1,0 +1,139 @@
+//! Which files a unified diff names.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Files named in a diff, after stripping.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PatchFiles {
+    /// Files that must be there before.
+    pub old: BTreeSet<PathBuf>,
+    /// Files that are there afterwards.
+    pub new: BTreeSet<PathBuf>,
+}
+
+/// Reads the `---`/`+++` pairs of a unified diff and git's rename and copy lines. Lines inside hunks are skipped by
+/// count, so that a removed line that begins with `-- ` is not taken for a file name.
+pub fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
+    let mut files = PatchFiles::default();
+    let mut lines = diff.split(|b| *b == b'\n').peekable();
+    let (mut old_left, mut new_left) = (0u64, 0u64);
+    while let Some(line) = lines.next() {
+        if old_left > 0 || new_left > 0 {
+            match line.first() {
+                Some(b'-') => old_left = old_left.saturating_sub(1),
+                Some(b'+') => new_left = new_left.saturating_sub(1),
+                Some(b'\\') => {}
+                _ => {
+                    old_left = old_left.saturating_sub(1);
+                    new_left = new_left.saturating_sub(1);
+                }
+            }
+            continue;
+        }
+        if let Some(counts) = hunk_counts(line) {
+            (old_left, new_left) = counts;
+        } else if let Some(from) = line.strip_prefix(b"--- ") {
+            let to = lines.peek().and_then(|l| l.strip_prefix(b"+++ "));
+            if let Some(to) = to {
+                files.old.extend(file_name(from, strip));
+                files.new.extend(file_name(to, strip));
+                lines.next();
+            }
+        } else if let Some(name) = strip_any(line, &[b"rename from ", b"copy from "]) {
+            files.old.extend(file_name(name, strip.saturating_sub(1)));
+        } else if let Some(name) = strip_any(line, &[b"rename to ", b"copy to "]) {
+            files.new.extend(file_name(name, strip.saturating_sub(1)));
+        }
+    }
+    files
+}
+
+fn strip_any<'a>(line: &'a [u8], prefixes: &[&[u8]]) -> Option<&'a [u8]> {
+    prefixes.iter().find_map(|p| line.strip_prefix(*p))
+}
+
+/// Line counts of `@@ -a,b +c,d @@`.
+fn hunk_counts(line: &[u8]) -> Option<(u64, u64)> {
+    let text = std::str::from_utf8(line.get(..line.len().min(80))?).ok().or(Some(""))?;
+    let mut words = text.strip_prefix("@@ -")?.split(' ');
+    let count = |range: &str| range.split_once(',').map_or(Some(1), |(_, n)| n.parse().ok());
+    let old = count(words.next()?)?;
+    let new = count(words.next()?.strip_prefix('+')?)?;
+    Some((old, new))
+}
+
+fn file_name(field: &[u8], strip: u32) -> Option<PathBuf> {
+    // A tab separates the name from a time stamp; git quotes odd names as C strings.
+    let field = field.split(|b| *b == b'\t').next().unwrap_or(field);
+    let field = field.strip_suffix(b"\r").unwrap_or(field);
+    let name = match field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")) {
+        Some(quoted) => unquote(quoted),
+        None => field.to_vec(),
+    };
+    if name == b"/dev/null" || name.is_empty() {
+        return None;
+    }
+    let path = PathBuf::from(OsString::from_vec(name));
+    let rest: PathBuf = path.components().filter(|c| !matches!(c, Component::CurDir)).skip(strip as usize).collect();
+    let safe = rest.components().all(|c| matches!(c, Component::Normal(_)));
+    (safe && rest != Path::new("")).then_some(rest)
+}
+
+/// Undoes git's C-style quoting.
+fn unquote(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        if text[at] != b'\\' || at + 1 >= text.len() {
+            out.push(text[at]);
+            at += 1;
+            continue;
+        }
+        let next = text[at + 1];
+        let octal = text.get(at + 1..at + 4).filter(|d| d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        if let Some(digits) = octal {
+            out.push(digits.iter().fold(0u8, |n, d| n.wrapping_mul(8).wrapping_add(d - b'0')));
+            at += 4;
+            continue;
+        }
+        out.push(match next {
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'r' => b'\r',
+            other => other,
+        });
+        at += 2;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(set: &BTreeSet<PathBuf>) -> Vec<&str> {
+        set.iter().filter_map(|p| p.to_str()).collect()
+    }
+
+    #[test]
+    fn names_are_read_outside_hunks_only() {
+        let diff = b"--- a/x.c\t2020\n+++ b/x.c\n@@ -1,2 +1,1 @@\n--- no file\n y\n--- /dev/null\n+++ b/new.c\n@@ -0,0 +1 @@\n+++ z\n";
+        let files = touched_files(diff, 1);
+        assert_eq!(names(&files.old), ["x.c"]);
+        assert_eq!(names(&files.new), ["new.c", "x.c"]);
+    }
+
+    #[test]
+    fn names_that_leave_the_tree_are_dropped() {
+        assert_eq!(touched_files(b"--- a/../../etc/x\n+++ b/../../etc/x\n", 1), PatchFiles::default());
+    }
+
+    #[test]
+    fn quoted_names_are_read() {
+        let files = touched_files(b"--- \"a/\\303\\244 b.c\"\n+++ \"b/\\303\\244 b.c\"\n", 1);
+        assert_eq!(names(&files.new), ["ä b.c"]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Which link made which ELF file, and is it the same?
+
+use super::TargetFile;
+use crate::elf::Elf;
+use serde::Serialize;
+use std::collections::{HashMap, HashSet};
+use wrapper::{LinkRecord, Records};
+
+/// How well the rebuild matches the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fidelity {
+    /// Same build-id, or same code and data bytes.
+    Identical,
+    /// Same code at the same addresses, or every function concerned is the same instruction by instruction.
+    Equivalent,
+    /// Not the same program.
+    Mismatch,
+}
+
+/// A target with the link that made it.
+#[derive(Clone, Debug)]
+pub struct Match<'r> {
+    /// Index of the target.
+    pub target: usize,
+    /// The link of the original build.
+    pub link: &'r LinkRecord,
+    /// How well they match.
+    pub fidelity: Fidelity,
+    /// What is different, in words.
+    pub difference: String,
+}
+
+/// Which links belong to `%build`: those are preferred, as the patched build then ends there.
+#[derive(Clone, Debug, Default)]
+pub struct Stages(pub Option<HashSet<String>>);
+
+impl Stages {
+    /// Was the link made by `%build`?
+    pub fn in_build(&self, link: &LinkRecord) -> bool {
+        self.0.as_ref().is_none_or(|ids| ids.contains(&link.id))
+    }
+}
+
+/// Finds the link of each target. A target that no link made, not even under its name, is left out.
+pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &Stages) -> Vec<Match<'r>> {
+    let mut linked: HashMap<&str, Option<Elf>> = HashMap::new();
+    let mut links: Vec<&LinkRecord> = records.links.iter().filter(|l| !l.relocatable).collect();
+    // Of equal links the last one of `%build` is the one whose output was packaged.
+    links.sort_by_key(|l| stages.in_build(l));
+    links.reverse();
+    let mut found = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        let mut best: Option<Match<'r>> = None;
+        for link in &links {
+            let elf = linked.entry(&link.output_sha256).or_insert_with(|| {
+                std::fs::read(&link.saved).ok().and_then(|d| Elf::parse(&d).ok())
+            });
+            let Some(elf) = elf else { continue };
+            let (fidelity, difference) = judge(target, elf);
+            if fidelity == Fidelity::Mismatch && !same_name(&target.name, link) {
+                continue;
+            }
+            // Equal code under another name may be another program of the same size: its own name decides.
+            let rank = |m: &Match<'_>| (m.fidelity, !same_name(&target.name, m.link));
+            let this = Match { target: index, link, fidelity, difference };
+            if best.as_ref().is_none_or(|b| rank(&this) < rank(b)) {
+                best = Some(this);
+            }
+        }
+        found.extend(best);
+    }
+    found
+}
+
+fn judge(target: &TargetFile, linked: &Elf) -> (Fidelity, String) {
+    if linked.build_id.is_some() && linked.build_id == target.elf.build_id && linked.code == target.elf.code {
+        return (Fidelity::Identical, String::new());
+    }
+    if !target.elf.same_layout(linked) {
+        let differs = layout_difference(&target.elf, linked);
+        return (Fidelity::Mismatch, differs);
+    }
+    let sections = target.elf.different_sections(linked);
+    if sections.is_empty() {
+        return (Fidelity::Identical, String::new());
+    }
+    let text = format!("different bytes in {}", sections.join(", "));
+    let code = sections.iter().any(|s| target.elf.is_code(s));
+    (if code { Fidelity::Mismatch } else { Fidelity::Equivalent }, text)
+}
+
+fn layout_difference(target: &Elf, linked: &Elf) -> String {
+    let size = |elf: &Elf, name: &str| elf.sections.iter().find(|s| s.name == name).map(|s| s.size);
+    let mut differing: Vec<String> = target
+        .sections
+        .iter()
+        .filter(|s| size(linked, &s.name) != Some(s.size))
+        .map(|s| match size(linked, &s.name) {
+            Some(other) => format!("{} is {} bytes, rebuilt {other}", s.name, s.size),
+            None => format!("{} is not in the rebuild", s.name),
+        })
+        .collect();
+    if differing.is_empty() {
+        return "sections lie at other addresses".into();
+    }
+    differing.truncate(4);
+    differing.join("; ")
+}
+
+/// Do the names agree, but for what libtool and versions of libraries add?
+fn same_name(target: &str, link: &LinkRecord) -> bool {
+    let output = link.output.as_path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let stem = |n: &str| n.split(".so").next().unwrap_or(n).trim_start_matches("lt-").to_owned();
+    output == target || output.trim_end_matches('T') == target || output.contains(".so") && target.contains(".so") && stem(&output) == stem(target)
+}

@@ -1,0 +1,117 @@
+//! Hands each pair to the differ and sorts what comes back.
+
+use super::pairs::Pair;
+use super::sectioned::{Sectioned, empty_object};
+use crate::elf;
+use crate::error::{Context, Result};
+use crate::work::Work;
+use differ::{Options, Refusal, UnitDiff};
+use rayon::prelude::*;
+use wrapper::UnitRecord;
+
+/// What became of one pair.
+#[derive(Debug, Default)]
+pub struct Compared {
+    /// Unit for messages.
+    pub unit: String,
+    /// What differs.
+    pub diff: UnitDiff,
+    /// The original object as linked; empty for a new unit.
+    pub plain: Vec<u8>,
+}
+
+/// Is what runs the same on both sides, so that only debug information differs?
+pub fn only_debug_differs(original: &UnitRecord, patched: &UnitRecord) -> bool {
+    // Bytecode for link-time optimisation is not in sections that are loaded.
+    if original.lto || patched.lto {
+        return false;
+    }
+    let content = |u: &UnitRecord| std::fs::read(&u.stored).ok().and_then(|d| elf::runtime_content(&d).ok());
+    matches!((content(original), content(patched)), (Some(a), Some(b)) if a == b)
+}
+
+/// Compares all pairs, in parallel.
+///
+/// # Errors
+/// When an object cannot be read.
+pub fn compare(pairs: &[Pair<'_>], sectioned: &[Sectioned], work: &Work) -> Result<Vec<Compared>> {
+    pairs.par_iter().zip(sectioned).map(|(p, s)| one(p, s, work)).collect()
+}
+
+fn one(pair: &Pair<'_>, sectioned: &Sectioned, work: &Work) -> Result<Compared> {
+    let unit = pair.name();
+    let mut out = Compared { unit: unit.clone(), ..Compared::default() };
+    out.diff.source_file.clone_from(&unit);
+    let mut refuse = |what: &str, why: String, remedy: &str| {
+        out.diff.refused.push(Refusal { what: what.into(), place: unit.clone(), why, remedy: remedy.into() });
+    };
+    let object = |side: &Option<std::result::Result<std::path::PathBuf, String>>| -> Option<std::result::Result<Vec<u8>, String>> {
+        side.as_ref().map(|s| s.as_ref().map_err(Clone::clone).and_then(|p| std::fs::read(p).map_err(|e| e.to_string())))
+    };
+    let not_recorded = "an object that goes into the program differs, but how it was made was not recorded";
+    if pair.patched_hash.is_none() {
+        // Its code is no longer called by anything that is new, and stays where it is.
+        return Ok(out);
+    }
+    let Some(patched) = object(&sectioned.patched) else {
+        refuse("unrecorded object", not_recorded.into(), "report.yaml lists what could not be recorded; build it with a plain compiler command");
+        return Ok(out);
+    };
+    let original = match (&pair.original_hash, object(&sectioned.original)) {
+        (None, _) => match pair.patched {
+            Some(unit) => empty_object(unit, work).map_err(|f| f.to_string()),
+            None => Err(not_recorded.into()),
+        },
+        (Some(_), None) => Err(not_recorded.into()),
+        (Some(_), Some(found)) => found,
+    };
+    let (original, patched) = match (original, patched) {
+        (Ok(o), Ok(p)) => (o, p),
+        (Err(why), _) | (_, Err(why)) => {
+            refuse("unit cannot be compiled once more", why, "make the build keep the files that the unit is compiled from");
+            return Ok(out);
+        }
+    };
+    if let (Some(record), Some(_)) = (pair.original, &pair.original_hash) {
+        out.plain = std::fs::read(&record.stored).what(record.stored.to_string_lossy())?;
+    }
+    let options = Options { unit: unit.clone(), ..Options::default() };
+    match differ::diff(&original, &patched, &options) {
+        Ok(diff) => out.diff = diff,
+        Err(e) => {
+            refuse("comparison failed", e.to_string(), "this construct is not supported yet");
+            return Ok(out);
+        }
+    }
+    if !out.diff.is_unchanged() && !out.plain.is_empty() {
+        check_flags(&mut out, &original);
+    }
+    Ok(out)
+}
+
+/// Refuses when `-ffunction-sections` made other code of a function that the patch does not replace: a change could hide
+/// there, for example by other inlining.
+fn check_flags(out: &mut Compared, sectioned: &[u8]) {
+    let place = out.unit.clone();
+    let refusal = |why: String| Refusal {
+        what: "code depends on -ffunction-sections".into(),
+        place: place.clone(),
+        why,
+        remedy: "build the package with -ffunction-sections, or leave this unit out of the fix".into(),
+    };
+    match differ::same_code(&out.plain, sectioned) {
+        Ok(mismatches) => {
+            let replaced = |name: &str| out.diff.functions.iter().any(|c| c.orig_name.as_deref().unwrap_or(&c.name) == name);
+            let found: Vec<Refusal> = mismatches
+                .iter()
+                .filter(|m| !replaced(&m.function))
+                .map(|m| refusal(format!("{}: {}", m.function, m.detail)))
+                .collect();
+            out.diff.refused.extend(found);
+        }
+        Err(e) => out.diff.refused.push(refusal(e.to_string())),
+    }
+    if !out.diff.refused.is_empty() {
+        out.diff.patch = None;
+    }
+}

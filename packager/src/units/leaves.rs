@@ -1,0 +1,121 @@
+//! The objects that went into a link, through `-r` links and archives.
+
+use crate::error::{Context, Result};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use wrapper::{LinkRecord, OsBytes, Records};
+
+/// Where in a link an object stands: the file as the linker names it, the archive member, which one of that name, and
+/// the `-r` link it came through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Leaf {
+    /// Outputs of the `-r` links on the way.
+    pub through: Vec<OsBytes>,
+    /// The file.
+    pub path: OsBytes,
+    /// Archive member.
+    pub member: Option<OsBytes>,
+    /// 0 for the first of this path and member.
+    pub occurrence: u32,
+}
+
+impl Leaf {
+    /// For messages.
+    pub fn show(&self) -> String {
+        match &self.member {
+            Some(member) => format!("{}({})", self.path.to_string_lossy(), member.to_string_lossy()),
+            None => self.path.to_string_lossy(),
+        }
+    }
+}
+
+/// All objects of one link with their hashes.
+#[derive(Clone, Debug, Default)]
+pub struct Leaves {
+    /// Hash by place.
+    pub hashes: BTreeMap<Leaf, String>,
+}
+
+impl Leaves {
+    /// Follows the inputs of `link`; members that the linker did not take are left out.
+    ///
+    /// # Errors
+    /// When a map file cannot be read.
+    pub fn of(records: &Records, link: &LinkRecord) -> Result<Self> {
+        let mut leaves = Self::default();
+        let mut seen = HashSet::new();
+        leaves.add(records, link, &[], &mut seen)?;
+        Ok(leaves)
+    }
+
+    fn add<'r>(&mut self, records: &'r Records, link: &'r LinkRecord, through: &[OsBytes], seen: &mut HashSet<&'r str>) -> Result<()> {
+        if !seen.insert(&link.id) {
+            return Ok(());
+        }
+        let taken = match &link.map {
+            Some(map) => Some(Taken::read(&std::fs::read(map).what(map.to_string_lossy())?)),
+            None => None,
+        };
+        for input in &link.inputs {
+            if let (Some(member), Some(taken)) = (&input.member, &taken)
+                && !taken.has(&input.path, member)
+            {
+                continue;
+            }
+            let inner = records.link_by_sha256(&input.sha256).filter(|l| l.relocatable && input.member.is_none());
+            if let Some(inner) = inner {
+                let mut deeper = through.to_vec();
+                deeper.push(input.path.clone());
+                self.add(records, inner, &deeper, seen)?;
+                continue;
+            }
+            let leaf = Leaf {
+                through: through.to_vec(),
+                path: input.path.clone(),
+                member: input.member.clone(),
+                occurrence: input.occurrence,
+            };
+            self.hashes.insert(leaf, input.sha256.clone());
+        }
+        Ok(())
+    }
+}
+
+/// Archive members that a map file names as `archive(member)`.
+struct Taken(HashMap<Vec<u8>, Vec<Vec<u8>>>);
+
+impl Taken {
+    fn read(map: &[u8]) -> Self {
+        let mut found: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
+        for line in map.split(|b| *b == b'\n') {
+            // The member list at the top of GNU ld's map puts the reason behind the member, hence each `)` of a line.
+            for (end, _) in line.iter().enumerate().filter(|(_, b)| **b == b')') {
+                let Some(start) = line[..end].iter().rposition(|b| *b == b'(') else { continue };
+                let archives = found.entry(line[start + 1..end].to_vec()).or_default();
+                let archive = &line[..start];
+                if archives.last().is_none_or(|a| a != archive) {
+                    archives.push(archive.to_vec());
+                }
+            }
+        }
+        Self(found)
+    }
+
+    fn has(&self, archive: &OsBytes, member: &OsBytes) -> bool {
+        let archives = self.0.get(member.as_bytes());
+        archives.is_some_and(|a| a.iter().any(|a| a.ends_with(archive.as_bytes())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_found_in_a_map() {
+        let map = b"Archive member included to satisfy reference by file (symbol)\n\nlib x.a(one.o)        main.o (f)\n .text          0x1 0x2 lib x.a(one.o)\n";
+        let taken = Taken::read(map);
+        assert!(taken.has(&"lib x.a".into(), &"one.o".into()));
+        assert!(!taken.has(&"lib x.a".into(), &"two.o".into()));
+        assert!(!taken.has(&"other.a".into(), &"one.o".into()));
+    }
+}

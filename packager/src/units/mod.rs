@@ -1,0 +1,13 @@
+//! Which compilation units the fix touches, and their two forms for the comparison.
+
+mod compare;
+mod leaves;
+mod pairs;
+mod sectioned;
+mod stamps;
+
+pub use compare::{Compared, compare, only_debug_differs};
+pub use leaves::{Leaf, Leaves};
+pub use pairs::{Pair, pair};
+pub use sectioned::{Sectioned, section_all};
+pub use stamps::{Window, differs_by_stamp};

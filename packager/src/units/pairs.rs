@@ -1,0 +1,83 @@
+//! Pairs the objects of a link in the original build with those of the same link in the patched build.
+
+use super::leaves::{Leaf, Leaves};
+use crate::error::Result;
+use wrapper::{LinkRecord, Records, UnitRecord};
+
+/// One place in a link, before and after, where the objects differ.
+#[derive(Clone, Debug)]
+pub struct Pair<'r> {
+    /// Place in the original link; in the patched one for a new object.
+    pub leaf: Leaf,
+    /// Object hash in the original build; `None` for a new object.
+    pub original_hash: Option<String>,
+    /// Object hash in the patched build; `None` for one that is gone.
+    pub patched_hash: Option<String>,
+    /// How the original object was made, if that was recorded.
+    pub original: Option<&'r UnitRecord>,
+    /// How the patched object was made.
+    pub patched: Option<&'r UnitRecord>,
+}
+
+impl Pair<'_> {
+    /// The unit's name for messages: its source file.
+    pub fn name(&self) -> String {
+        let unit = self.patched.or(self.original);
+        unit.map_or_else(|| self.leaf.show(), |u| u.source.to_string_lossy())
+    }
+}
+
+/// The objects in which two links of the same output differ.
+///
+/// # Errors
+/// When a map file cannot be read.
+pub fn pair<'r>(
+    before: (&'r Records, &'r LinkRecord),
+    after: (&'r Records, &'r LinkRecord),
+) -> Result<Vec<Pair<'r>>> {
+    let original = Leaves::of(before.0, before.1)?;
+    let mut patched = Leaves::of(after.0, after.1)?;
+    let mut pairs = Vec::new();
+    for (leaf, hash) in original.hashes {
+        let other = patched.hashes.remove(&leaf);
+        if other.as_ref() == Some(&hash) {
+            continue;
+        }
+        pairs.push(Pair {
+            original: before.0.unit_by_object(&hash),
+            patched: other.as_ref().and_then(|h| after.0.unit_by_object(h)),
+            leaf,
+            original_hash: Some(hash),
+            patched_hash: other,
+        });
+    }
+    for (leaf, hash) in patched.hashes {
+        let patched = after.0.unit_by_object(&hash);
+        pairs.push(Pair { leaf, original_hash: None, patched_hash: Some(hash), original: None, patched });
+    }
+    join_renamed(&mut pairs);
+    Ok(pairs)
+}
+
+/// Joins a lost and a new object that come from the same source file: a compiler that also links gives its objects random
+/// names in the directory for temporary files.
+fn join_renamed(pairs: &mut Vec<Pair<'_>>) {
+    let source = |unit: Option<&UnitRecord>| unit.map(|u| (u.source.clone(), u.cwd.clone()));
+    let mut at = 0;
+    while at < pairs.len() {
+        if pairs[at].original_hash.is_some() && pairs[at].patched_hash.is_none() {
+            let wanted = source(pairs[at].original);
+            let other = pairs.iter().position(|p| p.original_hash.is_none() && wanted.is_some() && source(p.patched) == wanted);
+            if let Some(other) = other {
+                let new = pairs.remove(other);
+                if other < at {
+                    at -= 1;
+                }
+                pairs[at].patched = new.patched;
+                pairs[at].patched_hash = new.patched_hash;
+            }
+        }
+        at += 1;
+    }
+    pairs.retain(|p| p.original_hash != p.patched_hash);
+}

@@ -1,0 +1,91 @@
+//! Compiles the touched units once more with one section per function and datum, each side in its own tree.
+
+use super::pairs::Pair;
+use crate::error::{Context, Result};
+use crate::work::Work;
+use rayon::prelude::*;
+use std::path::PathBuf;
+use wrapper::{OsBytes, Store, UnitRecord};
+
+/// The flags that put each function and datum in a section of its own; they change no instruction.
+const FLAGS: &[&str] = &["-ffunction-sections", "-fdata-sections"];
+
+/// Sectioned objects of one pair.
+#[derive(Clone, Debug, Default)]
+pub struct Sectioned {
+    /// The original side, or why there is none.
+    pub original: Option<std::result::Result<PathBuf, String>>,
+    /// The patched side.
+    pub patched: Option<std::result::Result<PathBuf, String>>,
+    /// How many were compiled, not taken from the store.
+    pub compiled: u32,
+}
+
+/// Compiles both sides of each pair. The patched tree lies at `BUILD`, the original one at `aside`; when this returns, the original
+/// one lies at `BUILD` and the patched one at `away`.
+///
+/// # Errors
+/// When the trees cannot be exchanged. What a compiler says is in the result.
+pub fn section_all(
+    pairs: &[Pair<'_>],
+    work: &Work,
+    aside: &str,
+    away: &str,
+    store: Option<&Store>,
+    date: u64,
+) -> Result<Vec<Sectioned>> {
+    let patched = side(pairs, work, store, date, "patched", |p| p.patched);
+    work.bring_back(aside, away)?;
+    let original = side(pairs, work, store, date, "original", |p| p.original);
+    let both = patched.into_iter().zip(original);
+    Ok(both
+        .map(|(p, o)| {
+            let compiled = |r: &Side| u32::from(r.as_ref().is_some_and(|(_, reused)| !reused));
+            Sectioned { compiled: compiled(&p) + compiled(&o), original: o.map(|r| r.0), patched: p.map(|r| r.0) }
+        })
+        .collect())
+}
+
+type Side = Option<(std::result::Result<PathBuf, String>, bool)>;
+
+fn side<'r>(
+    pairs: &[Pair<'r>],
+    work: &Work,
+    store: Option<&Store>,
+    date: u64,
+    name: &str,
+    unit: impl Fn(&Pair<'r>) -> Option<&'r UnitRecord> + Sync,
+) -> Vec<Side> {
+    let one = |(index, pair): (usize, &Pair<'r>)| -> Side {
+        let record = dated(unit(pair)?, date);
+        let output = work.path("objects").join(format!("{index}-{name}.o"));
+        Some(match wrapper::recompile(&record, FLAGS, &output, store) {
+            Ok(done) => (Ok(done.object), done.reused),
+            Err(e) => (Err(e.to_string()), true),
+        })
+    };
+    pairs.par_iter().enumerate().map(one).collect()
+}
+
+/// Both sides see one date: else `__DATE__` and `__TIME__` would differ between them (gcc, "Environment Variables",
+/// `SOURCE_DATE_EPOCH`).
+fn dated(unit: &UnitRecord, date: u64) -> UnitRecord {
+    let mut unit = unit.clone();
+    let name = OsBytes::from("SOURCE_DATE_EPOCH");
+    if !unit.env.iter().any(|(n, _)| *n == name) {
+        unit.env.push((name, OsBytes::from(date.to_string().as_str())));
+    }
+    unit
+}
+
+/// An object with nothing in it, to compare a new unit with.
+///
+/// # Errors
+/// When the compiler fails.
+pub(super) fn empty_object(unit: &UnitRecord, work: &Work) -> Result<Vec<u8>> {
+    let source = work.path("objects").join("empty.c");
+    let object = work.path("objects").join(format!("{}-empty.o", unit.id));
+    std::fs::write(&source, "").what("scratch file")?;
+    crate::run::Tool::new(unit.driver.as_os_str()).args(["-x", "c", "-c", "-o"]).arg(&object).arg(&source).check()?;
+    std::fs::read(&object).what("scratch file")
+}

@@ -1,0 +1,128 @@
+//! Units that differ only because a generated file holds the time of the build.
+//!
+//! Redis writes host and time into `release.h` with each build, others write `build-date.c`. Such a difference is no
+//! change of the fix's. It counts as a stamp only if every differing input is equal once the times that lie within the
+//! respective build are masked; anything else makes it a change.
+
+use crate::error::Result;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use wrapper::{OsBytes, UnitRecord};
+
+/// When a build ran, in seconds since the epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// First second.
+    pub start: u64,
+    /// Last second.
+    pub end: u64,
+}
+
+/// Inputs that differ between the two units, if they differ by a stamp only.
+///
+/// `files` are the files that the fix changes; `read` gives the content of an input of the original (`false`) or the patched
+/// (`true`) build, if it still is what was recorded.
+///
+/// # Errors
+/// None of its own; those of `read`.
+pub fn differs_by_stamp(
+    original: &UnitRecord,
+    patched: &UnitRecord,
+    windows: (Window, Window),
+    files: &[PathBuf],
+    read: impl Fn(&Path, &str, bool) -> Option<Vec<u8>>,
+) -> Result<Option<Vec<PathBuf>>> {
+    if original.expanded_argv != patched.expanded_argv || original.deps.len() != patched.deps.len() {
+        return Ok(None);
+    }
+    let before: HashMap<&OsBytes, &str> = original.deps.iter().map(|d| (&d.path, d.sha256.as_str())).collect();
+    let mut stamped = Vec::new();
+    for dep in &patched.deps {
+        let Some(hash) = before.get(&dep.path) else { return Ok(None) };
+        if **hash == dep.sha256 {
+            continue;
+        }
+        let path = dep.path.as_path();
+        if files.iter().any(|f| path.ends_with(f)) {
+            return Ok(None);
+        }
+        let (Some(old), Some(new)) = (read(path, hash, false), read(path, &dep.sha256, true)) else { return Ok(None) };
+        if mask(&old, windows.0) != mask(&new, windows.1) {
+            return Ok(None);
+        }
+        stamped.push(path.to_path_buf());
+    }
+    // No input differs: then it is not a stamp that makes the objects differ.
+    Ok((!stamped.is_empty()).then_some(stamped))
+}
+
+/// Replaces seconds (and milliseconds) since the epoch that lie in the window, and times of day `HH:MM:SS` in it (UTC or
+/// any whole quarter of an hour away from it: local time).
+fn mask(text: &[u8], window: Window) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        if let Some(len) = clock(rest, window).filter(|_| at == 0 || !text[at - 1].is_ascii_digit()) {
+            out.extend_from_slice(b"<time>");
+            at += len;
+            continue;
+        }
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        if digits == 0 {
+            out.push(text[at]);
+            at += 1;
+            continue;
+        }
+        let number: Option<u64> = std::str::from_utf8(&rest[..digits]).ok().and_then(|t| t.parse().ok());
+        let seconds = number.map(|n| if digits == 13 { n / 1000 } else { n });
+        // A second of play: a clock may be read just before the build is said to start.
+        if matches!(digits, 10 | 13) && seconds.is_some_and(|s| (window.start.saturating_sub(2)..=window.end + 2).contains(&s)) {
+            out.extend_from_slice(b"<time>");
+        } else {
+            out.extend_from_slice(&rest[..digits]);
+        }
+        at += digits;
+    }
+    out
+}
+
+/// Length of a time of day within the window.
+fn clock(text: &[u8], window: Window) -> Option<usize> {
+    let time = text.get(..8)?;
+    if text.get(8).is_some_and(u8::is_ascii_digit) || time[2] != b':' || time[5] != b':' {
+        return None;
+    }
+    let two = |at: usize| -> Option<u64> {
+        let digit = |b: u8| b.is_ascii_digit().then(|| u64::from(b - b'0'));
+        Some(digit(time[at])? * 10 + digit(time[at + 1])?)
+    };
+    let seconds = (two(0)? * 3600 + two(3)? * 60 + two(6)?) % 900;
+    let (start, length) = (window.start.saturating_sub(2), window.end + 2 - window.start.saturating_sub(2));
+    let since = (seconds + 900 - start % 900) % 900;
+    (since <= length).then_some(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Window = Window { start: 1_700_000_000, end: 1_700_000_100 };
+    const TWO: Window = Window { start: 1_700_001_000, end: 1_700_001_100 };
+
+    #[test]
+    fn times_of_the_build_are_masked() {
+        let old = mask(b"#define ID \"host-1700000050\"", ONE);
+        assert_eq!(old, mask(b"#define ID \"host-1700001003\"", TWO));
+        // 1700000050 is 22:14:10 UTC.
+        assert_eq!(mask(b"at 22:14:10.", ONE), b"at <time>.");
+        assert_eq!(mask(b"at 00:14:10.", ONE), b"at <time>.");
+    }
+
+    #[test]
+    fn other_numbers_are_not() {
+        assert_eq!(mask(b"limit 1600000000", ONE), b"limit 1600000000");
+        assert_eq!(mask(b"limit 17000000500", ONE), b"limit 17000000500");
+        assert_eq!(mask(b"22:20:10", ONE), b"22:20:10");
+    }
+}

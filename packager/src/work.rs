@@ -1,0 +1,160 @@
+//! Scratch space of one run.
+//!
+//! Its path is the same from run to run wherever possible: debug information holds the paths of the sources, so an object from
+//! the store fits only a build at the path it was made at. Runs at the same time take different slots.
+
+use crate::error::{Context, Failure, Result};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The scratch directory and the places in it. Emptied when dropped, unless it is to be kept.
+#[derive(Debug)]
+pub struct Work {
+    root: PathBuf,
+    keep: bool,
+    lock: Option<Flock<File>>,
+}
+
+/// As many runs at the same time as there is room for.
+const SLOTS: u32 = 1000;
+/// Mark of a slot that is to be kept.
+const KEPT: &str = "kept";
+
+impl Work {
+    /// Takes the first free slot in `workdir`, or in a directory of the user's own among the system's temporary files.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(workdir: Option<&Path>, keep: bool) -> Result<Self> {
+        let base = match workdir {
+            Some(dir) => {
+                std::fs::create_dir_all(dir).what(format!("--workdir {}", dir.display()))?;
+                dir.to_path_buf()
+            }
+            None => private_directory()?,
+        };
+        let base = base.canonicalize().what(base.display().to_string())?;
+        // Compilers, make and libtool split such paths at blanks.
+        if base.to_str().is_none_or(|p| p.chars().any(|c| c.is_whitespace() || "%'\"\\$`:#".contains(c))) {
+            let why = "its path holds characters that builds cannot cope with";
+            return Err(Failure::failed(format!("scratch directory {}", base.display()), why)
+                .hint("give a plain path with --workdir"));
+        }
+        for number in 0..SLOTS {
+            let root = base.join(number.to_string());
+            let lock_file = base.join(format!("{number}.lock"));
+            let file = File::create(&lock_file).what(lock_file.display().to_string())?;
+            // Taken by another run, or kept by an earlier one: the next.
+            let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
+            if root.join(KEPT).exists() {
+                continue;
+            }
+            // What a run left that was killed.
+            clear(&root)?;
+            std::fs::create_dir(&root).what(root.display().to_string())?;
+            let work = Self { root, keep, lock: Some(lock) };
+            for dir in ["tmp", "BUILD", "log", "objects"] {
+                std::fs::create_dir(work.path(dir)).what("scratch directory")?;
+            }
+            if keep {
+                std::fs::write(work.path(KEPT), "").what("scratch directory")?;
+            }
+            return Ok(work);
+        }
+        Err(Failure::failed(format!("scratch directory {}", base.display()), "every slot in it is taken")
+            .hint("remove what --keep-workdir left there"))
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A path in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Where both builds run.
+    pub fn build(&self) -> PathBuf {
+        self.path("BUILD")
+    }
+
+    /// Puts the tree at `BUILD` aside under `aside` and makes an empty one in its place.
+    ///
+    /// # Errors
+    /// When renaming fails.
+    pub fn set_aside(&self, aside: &str) -> Result<()> {
+        std::fs::rename(self.build(), self.path(aside)).what("renaming the build tree")?;
+        std::fs::create_dir(self.build()).what("build tree")
+    }
+
+    /// Brings the tree `aside` to `BUILD`; the one there goes to `away`.
+    ///
+    /// # Errors
+    /// When renaming fails.
+    pub fn bring_back(&self, aside: &str, away: &str) -> Result<()> {
+        std::fs::rename(self.build(), self.path(away)).what("renaming the build tree")?;
+        std::fs::rename(self.path(aside), self.build()).what("renaming the build tree")
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if !self.keep {
+            // Nothing more can be done about what cannot be removed; the next run of this slot tries again.
+            let _ = clear(&self.root);
+        }
+        self.lock.take();
+    }
+}
+
+/// `$TMPDIR/upatch-UID`, for nobody else: others may neither plant files in it nor read ours.
+fn private_directory() -> Result<PathBuf> {
+    let uid = nix::unistd::geteuid();
+    let dir = std::env::temp_dir().join(format!("upatch-{uid}"));
+    let what = || dir.display().to_string();
+    match DirBuilder::new().mode(0o700).create(&dir) {
+        Ok(()) => {}
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(Failure::failed(what(), e)),
+    }
+    let meta = std::fs::symlink_metadata(&dir).what(what())?;
+    if !meta.is_dir() || meta.uid() != uid.as_raw() || meta.mode() & 0o022 != 0 {
+        return Err(Failure::failed(what(), "is not a directory that only this user can write to")
+            .hint("remove it, or give another place with --workdir"));
+    }
+    Ok(dir)
+}
+
+/// Removes a directory with everything in it, also what a build made read-only.
+fn clear(root: &Path) -> Result<()> {
+    let Err(first) = std::fs::remove_dir_all(root) else { return Ok(()) };
+    if first.kind() == std::io::ErrorKind::NotFound {
+        return Ok(());
+    }
+    use std::os::unix::fs::PermissionsExt;
+    for entry in walkdir::WalkDir::new(root).into_iter().flatten().filter(|e| e.file_type().is_dir()) {
+        let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
+    }
+    std::fs::remove_dir_all(root).what(root.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_taken_again_and_never_twice_at_once() {
+        let base = tempfile::tempdir().unwrap();
+        let first = Work::create(Some(base.path()), false).unwrap();
+        let second = Work::create(Some(base.path()), true).unwrap();
+        assert_ne!(first.root(), second.root());
+        let (path, kept) = (first.root().to_path_buf(), second.root().to_path_buf());
+        drop((first, second));
+        assert!(!path.exists() && kept.exists());
+        assert_eq!(Work::create(Some(base.path()), false).unwrap().root(), path);
+    }
+}

@@ -1,0 +1,126 @@
+//! Links patch objects of small programs and runs them: the image is loaded into a process by a loader of a few lines (`loader.c`),
+//! without the applier, and the program has to print what the patched source says. The same image, not active, has to leave it as it was.
+
+mod build;
+mod cases;
+mod extract;
+mod refusals;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use build::{Built, Plan, Source, build};
+use packager::link::{LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
+use patchfile::image::{Image, Reference};
+use patchfile::Digest;
+
+/// Links everything that differs by `PATCHED` in the units of these indices.
+fn join(built: &Built, sources: &[Source], touched: &[usize]) -> Result<LinkOutput, LinkError> {
+    join_with(built, sources, touched, &built.linked, Some(&built.map))
+}
+
+fn join_with(
+    built: &Built,
+    sources: &[Source],
+    touched: &[usize],
+    target: &[u8],
+    map: Option<&str>,
+) -> Result<LinkOutput, LinkError> {
+    let patches: Vec<_> = touched
+        .iter()
+        .map(|i| {
+            let [plain, original, patched] = &built.units[*i];
+            (plain, Digest::of(plain).to_string(), extract::extract(original, patched, sources[*i].name), sources[*i].name)
+        })
+        .collect();
+    let units: Vec<UnitPatch<'_>> = patches
+        .iter()
+        .map(|(object, sha256, patch, name)| UnitPatch {
+            name,
+            cplusplus: name.ends_with(".cc"),
+            original: Some(OriginalUnit { sha256, object }),
+            patch,
+        })
+        .collect();
+    let libraries = LibraryFiles::new([PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6")], []);
+    let addresses = addresses(&built.linked, target, None)?;
+    link(&LinkInput {
+        name: built.module,
+        units: &units,
+        record: &built.record,
+        map,
+        linked: &built.linked,
+        target,
+        addresses: &*addresses,
+        libraries: &libraries,
+    })
+}
+
+/// The form that `loader.c` reads.
+fn script(image: &Image, active: bool) -> String {
+    let mut text = format!("size {:x}\n", image.size());
+    for segment in image.segments.iter().filter(|s| !s.data.is_empty()) {
+        let _ = write!(text, "bytes {:x} {:x}", segment.address, segment.data.len());
+        segment.data.iter().for_each(|b| drop(write!(text, " {b:02x}")));
+        text.push('\n');
+    }
+    for reference in &image.references {
+        let _ = match reference {
+            Reference::Image => writeln!(text, "image"),
+            Reference::Target => writeln!(text, "target"),
+            Reference::TargetWord { address } => writeln!(text, "word {address:x}"),
+            Reference::Import { name, version, .. } => {
+                writeln!(text, "import {name} {}", version.as_deref().unwrap_or("-"))
+            }
+        };
+    }
+    for r in &image.relocations {
+        let _ = writeln!(text, "reloc {:x} {:?} {} {}", r.address, r.kind, r.reference, r.addend);
+    }
+    if let Some(unwind) = &image.unwind {
+        let _ = writeln!(text, "frames {:x}", unwind.eh_frame);
+    }
+    for (index, r) in image.redirects.iter().enumerate() {
+        let Some(resume) = r.resume else { continue };
+        let site = r.old + u64::from(r.skip);
+        let _ = write!(text, "redirect {site:x} {:x} {index:x} {resume:x}", r.stub);
+        r.original[..5].iter().for_each(|b| drop(write!(text, " {b:02x}")));
+        text.push('\n');
+    }
+    let _ = writeln!(text, "active {}", u8::from(active));
+    text
+}
+
+fn execute(built: &Built, image: Option<(&Image, bool)>) -> String {
+    let mut command = Command::new(&built.executable);
+    if let Some((image, active)) = image {
+        let path = built.dir.path().join("image.txt");
+        std::fs::write(&path, script(image, active)).unwrap();
+        command.env("IMAGE", path).env("MODULE", built.module).env("LD_PRELOAD", built.dir.path().join("loader.so"));
+    }
+    build::run(&mut command)
+}
+
+/// Builds, links, and compares what the program prints: unpatched, with the image loaded but not active, and active.
+fn check(plan: Plan, sources: &[Source], touched: &[usize], before: &str, after: &str) -> (Built, LinkOutput) {
+    let built = build(plan, sources);
+    assert_eq!(execute(&built, None), before, "the program as built");
+    let output = join(&built, sources, touched).unwrap();
+    verify(&output.image);
+    assert_eq!(execute(&built, Some((&output.image, false))), before, "loaded, not active");
+    assert_eq!(execute(&built, Some((&output.image, true))), after, "active");
+    (built, output)
+}
+
+/// What the applier relies on.
+fn verify(image: &Image) {
+    let again = Image::parse(&image.write().unwrap()).unwrap();
+    assert_eq!(*image, again, "the image survives being written and read");
+    for segment in &image.segments[1..] {
+        assert!(segment.data.len() as u64 <= segment.size);
+    }
+    for r in &image.redirects {
+        assert!(image.segment_at(r.new, 1).is_some() && image.segment_at(r.stub, 19).is_some());
+    }
+}

@@ -1,0 +1,254 @@
+//! The typed form of a patch ELF. Layout of the file: `docs/patch-format.md`.
+
+use crate::{Arch, BuildId, Digest};
+
+/// A patch for one ELF file, laid out: all addresses inside it are final relative to the image's base, which the applier
+/// chooses within branch reach of the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Architecture of image and target.
+    pub arch: Arch,
+    /// The ELF file it fits.
+    pub target: Target,
+    /// What is mapped, in address order, page-aligned, without overlap. The first is the control segment (see
+    /// [`crate::control`]): [`Access::Read`], at address 0, without data, large enough for one entry per redirect.
+    pub segments: Vec<Segment>,
+    /// Functions to redirect; their order is that of the control block's entries.
+    pub redirects: Vec<Redirect>,
+    /// What relocations refer to.
+    pub references: Vec<Reference>,
+    /// What is left to fill in when the addresses are known.
+    pub relocations: Vec<Relocation>,
+    /// Names for debuggers.
+    pub symbols: Vec<Symbol>,
+    /// Unwind tables of the image's code.
+    pub unwind: Option<Unwind>,
+    /// Functions to call on the way.
+    pub hooks: Vec<Hook>,
+}
+
+/// Identity and shape of the target ELF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// File name, for messages.
+    pub name: String,
+    /// `NT_GNU_BUILD_ID`, if it has one.
+    pub build_id: Option<BuildId>,
+    /// Digest over its executable `PT_LOAD` segments' file contents, in order.
+    pub code: Digest,
+    /// Position dependent (`ET_EXEC`)? Then the image must be mapped below 2 GiB.
+    pub fixed: bool,
+}
+
+/// Access rights of a segment. Nothing is ever both writable and executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and execute.
+    Execute,
+    /// Read and write.
+    Write,
+}
+
+/// A piece of the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Access rights.
+    pub access: Access,
+    /// Address relative to the image's base, a multiple of [`PAGE`].
+    pub address: u64,
+    /// Size in memory in bytes; what lies beyond `data` is zero.
+    pub size: u64,
+    /// Initial contents.
+    pub data: Vec<u8>,
+}
+
+/// Page size segments are aligned to. x86-64 only has this one; AArch64 images will use 64 KiB.
+pub const PAGE: u64 = 4096;
+
+/// One function whose entry is redirected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Name in the target, for messages.
+    pub name: String,
+    /// Link-time address of the old function.
+    pub old: u64,
+    /// Its size in bytes.
+    pub old_size: u64,
+    /// Distance in bytes from `old` to the first instruction that is overwritten: 4 where an `endbr64` is kept, else 0.
+    pub skip: u8,
+    /// The bytes at `old + skip`: at least as many as the redirection overwrites (5 on x86-64), at most 8 used.
+    pub original: [u8; 8],
+    /// Address in the image of the new function.
+    pub new: u64,
+    /// Address in the image of the stub: tests the control block's active byte, goes to `new` or to the entry's `previous`.
+    pub stub: u64,
+    /// Address in the image of the old function's first instructions, relocated, followed by a jump to the rest. `None`
+    /// only where an image redirects a single function, whose one write is atomic by itself.
+    pub resume: Option<u64>,
+    /// Further pieces of old code that must not be on any stack (`.cold` parts, clones that went away): link-time address
+    /// and size.
+    pub fragments: Vec<(u64, u64)>,
+}
+
+/// What a relocation's value is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The image's own base.
+    Image,
+    /// The target module's load bias: the addend is a link-time address of the target.
+    Target,
+    /// The 8-byte word that the running target has at this link-time address, read when the patch is loaded: a GOT slot that
+    /// the dynamic loader has filled in (module id of thread-local storage, address of an imported object).
+    TargetWord {
+        /// Link-time address of the word.
+        address: u64,
+    },
+    /// A dynamic symbol of another module, looked up in link-map order.
+    Import {
+        /// Symbol name.
+        name: String,
+        /// Symbol version, if the library versions its symbols.
+        version: Option<String>,
+        /// May it be absent (value 0)?
+        weak: bool,
+        /// Function or object.
+        kind: ImportKind,
+    },
+}
+
+/// What kind of symbol is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportKind {
+    /// `STT_FUNC` or `STT_GNU_IFUNC` (the resolver's answer is used).
+    Function,
+    /// `STT_OBJECT`.
+    Object,
+}
+
+/// A field to fill in: width and form by `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// Address of the field in the image.
+    pub address: u64,
+    /// How the value is formed and stored.
+    pub kind: RelocationKind,
+    /// Index in [`Image::references`].
+    pub reference: u32,
+    /// Addend.
+    pub addend: i64,
+}
+
+/// Forms of relocations, with S the reference's value, A the addend, P the field's run-time address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelocationKind {
+    /// S + A, 8 bytes.
+    Abs64,
+    /// S + A, 4 bytes, must fit zero-extended (`R_X86_64_32`).
+    Abs32,
+    /// S + A, 4 bytes, must fit sign-extended (`R_X86_64_32S`).
+    Abs32Signed,
+    /// S + A − P, 4 bytes, must fit sign-extended (`R_X86_64_PC32`).
+    Pc32,
+    /// S + A − P, 8 bytes (`R_X86_64_PC64`).
+    Pc64,
+}
+
+impl RelocationKind {
+    /// Width of the field in bytes.
+    pub fn width(self) -> u64 {
+        match self {
+            Self::Abs64 | Self::Pc64 => 8,
+            Self::Abs32 | Self::Abs32Signed | Self::Pc32 => 4,
+        }
+    }
+}
+
+/// A name in the image, for debuggers, profilers and messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// Name.
+    pub name: String,
+    /// Address in the image.
+    pub address: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Is it code?
+    pub function: bool,
+}
+
+/// Where the image's unwind tables are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwind {
+    /// Address of `.eh_frame` in the image; it ends with a zero terminator.
+    pub eh_frame: u64,
+    /// Its size in bytes, terminator included.
+    pub eh_frame_size: u64,
+    /// Must the target's own unwinder know it (exceptions, thread cancellation)?
+    pub register: bool,
+}
+
+/// A function of the patch that is called at a point of its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// When.
+    pub when: HookPoint,
+    /// Address in the image.
+    pub address: u64,
+}
+
+/// When a hook is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookPoint {
+    /// Before the first function is redirected; may refuse.
+    PreApply,
+    /// After the last function is redirected.
+    PostApply,
+    /// Before the first function is given back; may refuse.
+    PreUnapply,
+    /// After the last function is given back.
+    PostUnapply,
+}
+
+/// Why a patch ELF is not usable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// Not an ELF file of the right kind.
+    #[error("not a patch ELF: {0}")]
+    Elf(String),
+    /// Another format version.
+    #[error("patch ELF has format version {found}, this program reads {expected}")]
+    Format {
+        /// The version found.
+        found: u32,
+        /// The version expected.
+        expected: u32,
+    },
+    /// An architecture this program does not know.
+    #[error("patch ELF is for unknown machine {0}")]
+    Machine(u16),
+    /// A table ends early or holds an impossible value.
+    #[error("patch ELF is damaged: {table}: {why}")]
+    Damaged {
+        /// Which table.
+        table: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Image {
+    /// Size of the mapping in bytes: end of the last segment, rounded up to a page.
+    pub fn size(&self) -> u64 {
+        self.segments.last().map_or(0, |s| (s.address + s.size).next_multiple_of(PAGE))
+    }
+
+    /// The segment that holds `len` bytes at `address`, with the offset into it.
+    pub fn segment_at(&self, address: u64, len: u64) -> Option<(usize, usize)> {
+        let index = self.segments.iter().position(|s| {
+            address >= s.address && address.checked_add(len).is_some_and(|end| end <= s.address + s.size)
+        })?;
+        usize::try_from(address - self.segments[index].address).ok().map(|offset| (index, offset))
+    }
+}

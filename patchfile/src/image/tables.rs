@@ -1,0 +1,202 @@
+//! The `.upatch.*` sections: one table each, little endian, lists preceded by their count, names by their length.
+
+use super::codec::{Decoder, Encoder};
+use super::{
+    Hook, HookPoint, Image, ImageError, ImportKind, Redirect, Reference, Relocation, RelocationKind, Target,
+    Unwind,
+};
+use crate::manifest::FORMAT;
+use crate::{BuildId, Digest};
+
+pub(super) const TARGET: &str = ".upatch.target";
+pub(super) const REDIRECTS: &str = ".upatch.redirects";
+pub(super) const REFERENCES: &str = ".upatch.references";
+pub(super) const RELOCATIONS: &str = ".upatch.relocations";
+pub(super) const UNWIND: &str = ".upatch.unwind";
+pub(super) const HOOKS: &str = ".upatch.hooks";
+
+/// Every table with the section it goes to.
+pub(super) fn encode(image: &Image) -> [(&'static str, Vec<u8>); 6] {
+    [
+        (TARGET, target(&image.target)),
+        (REDIRECTS, redirects(&image.redirects)),
+        (REFERENCES, references(&image.references)),
+        (RELOCATIONS, relocations(&image.relocations)),
+        (UNWIND, unwind(image.unwind.as_ref())),
+        (HOOKS, hooks(&image.hooks)),
+    ]
+}
+
+fn target(target: &Target) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.u32(FORMAT).u8(u8::from(target.fixed)).raw(target.code.as_bytes());
+    e.bytes(target.build_id.as_ref().map_or(&[], |id| id.as_bytes())).bytes(target.name.as_bytes());
+    e.0
+}
+
+/// Reads the target table; its first word is the format version, checked before anything else is looked at.
+pub(super) fn decode_target(bytes: &[u8]) -> Result<Target, ImageError> {
+    let mut d = Decoder::new(TARGET, bytes);
+    let found = d.u32()?;
+    if found != FORMAT {
+        return Err(ImageError::Format { found, expected: FORMAT });
+    }
+    let fixed = match d.u8()? {
+        0 => false,
+        1 => true,
+        _ => return Err(d.damaged("unknown flag")),
+    };
+    let code = Digest::from_bytes(d.bytes32()?);
+    let build_id = match d.bytes()? {
+        [] => None,
+        id => Some(BuildId::new(id).ok_or_else(|| d.damaged("impossible build-id"))?),
+    };
+    let name = d.string()?;
+    d.end()?;
+    Ok(Target { name, build_id, code, fixed })
+}
+
+fn redirects(list: &[Redirect]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.len());
+    for r in list {
+        e.bytes(r.name.as_bytes()).u64(r.old).u64(r.old_size).u8(r.skip).raw(&r.original);
+        // Address 0 is the control block, never code: free to stand for "none".
+        e.u64(r.new).u64(r.stub).u64(r.resume.unwrap_or(0)).count(r.fragments.len());
+        for (start, size) in &r.fragments {
+            e.u64(*start).u64(*size);
+        }
+    }
+    e.0
+}
+
+pub(super) fn decode_redirects(bytes: &[u8]) -> Result<Vec<Redirect>, ImageError> {
+    let mut d = Decoder::new(REDIRECTS, bytes);
+    let list = d.list(57, |d| {
+        Ok(Redirect {
+            name: d.string()?,
+            old: d.u64()?,
+            old_size: d.u64()?,
+            skip: d.u8()?,
+            original: d.bytes8()?,
+            new: d.u64()?,
+            stub: d.u64()?,
+            resume: Some(d.u64()?).filter(|address| *address != 0),
+            fragments: d.list(16, |d| Ok((d.u64()?, d.u64()?)))?,
+        })
+    })?;
+    d.end()?;
+    Ok(list)
+}
+
+fn references(list: &[Reference]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.len());
+    for reference in list {
+        match reference {
+            Reference::Image => e.u8(0),
+            Reference::Target => e.u8(1),
+            Reference::TargetWord { address } => e.u8(2).u64(*address),
+            Reference::Import { name, version, weak, kind } => e
+                .u8(3)
+                .u8(u8::from(*weak))
+                .u8(u8::from(*kind == ImportKind::Object))
+                .bytes(name.as_bytes())
+                .bytes(version.as_deref().unwrap_or("").as_bytes()),
+        };
+    }
+    e.0
+}
+
+pub(super) fn decode_references(bytes: &[u8]) -> Result<Vec<Reference>, ImageError> {
+    let mut d = Decoder::new(REFERENCES, bytes);
+    let list = d.list(1, |d| {
+        Ok(match d.u8()? {
+            0 => Reference::Image,
+            1 => Reference::Target,
+            2 => Reference::TargetWord { address: d.u64()? },
+            3 => {
+                let weak = d.u8()? != 0;
+                let kind = if d.u8()? == 0 { ImportKind::Function } else { ImportKind::Object };
+                let name = d.string()?;
+                let version = Some(d.string()?).filter(|v| !v.is_empty());
+                Reference::Import { name, version, weak, kind }
+            }
+            other => return Err(d.damaged(format!("unknown kind {other}"))),
+        })
+    })?;
+    d.end()?;
+    Ok(list)
+}
+
+const KINDS: [RelocationKind; 5] = [
+    RelocationKind::Abs64,
+    RelocationKind::Abs32,
+    RelocationKind::Abs32Signed,
+    RelocationKind::Pc32,
+    RelocationKind::Pc64,
+];
+
+fn relocations(list: &[Relocation]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.len());
+    for r in list {
+        let kind = KINDS.iter().position(|k| *k == r.kind).unwrap_or(0);
+        e.u64(r.address).u8(kind as u8).u32(r.reference).u64(r.addend.cast_unsigned());
+    }
+    e.0
+}
+
+pub(super) fn decode_relocations(bytes: &[u8]) -> Result<Vec<Relocation>, ImageError> {
+    let mut d = Decoder::new(RELOCATIONS, bytes);
+    let list = d.list(21, |d| {
+        let address = d.u64()?;
+        let kind = d.u8()?;
+        let kind = *KINDS.get(usize::from(kind)).ok_or_else(|| d.damaged(format!("unknown kind {kind}")))?;
+        Ok(Relocation { address, kind, reference: d.u32()?, addend: d.u64()?.cast_signed() })
+    })?;
+    d.end()?;
+    Ok(list)
+}
+
+fn unwind(unwind: Option<&Unwind>) -> Vec<u8> {
+    let mut e = Encoder::default();
+    if let Some(u) = unwind {
+        e.u64(u.eh_frame).u64(u.eh_frame_size).u8(u8::from(u.register));
+    }
+    e.0
+}
+
+pub(super) fn decode_unwind(bytes: &[u8]) -> Result<Option<Unwind>, ImageError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut d = Decoder::new(UNWIND, bytes);
+    let found = Unwind { eh_frame: d.u64()?, eh_frame_size: d.u64()?, register: d.u8()? != 0 };
+    d.end()?;
+    Ok(Some(found))
+}
+
+const POINTS: [HookPoint; 4] =
+    [HookPoint::PreApply, HookPoint::PostApply, HookPoint::PreUnapply, HookPoint::PostUnapply];
+
+fn hooks(list: &[Hook]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.len());
+    for hook in list {
+        e.u8(POINTS.iter().position(|p| *p == hook.when).unwrap_or(0) as u8).u64(hook.address);
+    }
+    e.0
+}
+
+pub(super) fn decode_hooks(bytes: &[u8]) -> Result<Vec<Hook>, ImageError> {
+    let mut d = Decoder::new(HOOKS, bytes);
+    let list = d.list(9, |d| {
+        let point = d.u8()?;
+        let when =
+            *POINTS.get(usize::from(point)).ok_or_else(|| d.damaged(format!("unknown point {point}")))?;
+        Ok(Hook { when, address: d.u64()? })
+    })?;
+    d.end()?;
+    Ok(list)
+}

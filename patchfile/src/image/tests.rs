@@ -1,0 +1,129 @@
+use super::*;
+use crate::{Arch, BuildId, Digest, control};
+
+fn sample() -> Image {
+    Image {
+        arch: Arch::X86_64,
+        target: Target {
+            name: "redis-server".into(),
+            build_id: BuildId::new([7; 20]),
+            code: Digest::of(b"code"),
+            fixed: false,
+        },
+        segments: vec![
+            Segment { access: Access::Read, address: 0, size: control::size(2), data: vec![] },
+            Segment { access: Access::Execute, address: 0x1000, size: 0x100, data: vec![0xcc; 0x100] },
+            Segment { access: Access::Read, address: 0x2000, size: 0x40, data: vec![0; 0x40] },
+            Segment { access: Access::Write, address: 0x3000, size: 0x2000, data: vec![1, 2, 3] },
+        ],
+        redirects: vec![
+            Redirect {
+                name: "hllAdd".into(),
+                old: 0x4000,
+                old_size: 100,
+                skip: 4,
+                original: *b"UH\x89\xe5AWAV",
+                new: 0x1000,
+                stub: 0x1080,
+                resume: Some(0x10a0),
+                fragments: vec![(0x1234, 16)],
+            },
+            Redirect {
+                name: "hllCount".into(),
+                old: 0x5000,
+                old_size: 200,
+                skip: 0,
+                original: [0x90; 8],
+                new: 0x1040,
+                stub: 0x1090,
+                resume: Some(0x10b0),
+                fragments: vec![],
+            },
+        ],
+        references: vec![
+            Reference::Image,
+            Reference::Target,
+            Reference::TargetWord { address: 0x9000 },
+            Reference::Import {
+                name: "strlen".into(),
+                version: Some("GLIBC_2.2.5".into()),
+                weak: true,
+                kind: ImportKind::Function,
+            },
+            Reference::Import { name: "stdout".into(), version: None, weak: false, kind: ImportKind::Object },
+        ],
+        relocations: vec![
+            Relocation { address: 0x1004, kind: RelocationKind::Pc32, reference: 1, addend: -4 },
+            Relocation { address: 0x2000, kind: RelocationKind::Abs64, reference: 3, addend: 0 },
+        ],
+        symbols: vec![
+            Symbol { name: "hllAdd".into(), address: 0x1000, size: 0x40, function: true },
+            Symbol { name: "table".into(), address: 0x4000, size: 8, function: false },
+        ],
+        unwind: Some(Unwind { eh_frame: 0x2010, eh_frame_size: 0x20, register: true }),
+        hooks: vec![Hook { when: HookPoint::PreUnapply, address: 0x1010 }],
+    }
+}
+
+#[test]
+fn image_reads_back_and_is_deterministic() {
+    let bytes = sample().write().unwrap();
+    assert_eq!(Image::parse(&bytes).unwrap(), sample());
+    assert_eq!(bytes, Image::parse(&bytes).unwrap().write().unwrap());
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    let bytes = sample().write().unwrap();
+    for end in 0..bytes.len() {
+        assert!(Image::parse(&bytes[..end]).is_err(), "first {end} bytes");
+    }
+}
+
+#[test]
+fn no_flipped_byte_panics() {
+    let bytes = sample().write().unwrap();
+    for at in 0..bytes.len() {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut copy = bytes.clone();
+            copy[at] = value;
+            let _ = Image::parse(&copy);
+        }
+    }
+}
+
+#[test]
+fn rules_are_enforced() {
+    type Edit = fn(&mut Image);
+    let edits: &[(&str, Edit)] = &[
+        ("relocation outside", |i| i.relocations[0].address = 0x1000_0000),
+        ("relocation in the control block", |i| i.relocations[0].address = 0x20),
+        ("relocation to nothing", |i| i.relocations[0].reference = 9),
+        ("new code in data", |i| i.redirects[0].new = 0x3000),
+        ("two redirects at one place", |i| i.redirects[1].old = 0x4006),
+        ("no resume code", |i| i.redirects[1].resume = None),
+        ("overlapping segments", |i| i.segments[1].size = 0x1001),
+        ("control too small", |i| i.segments[0].size = 8),
+        ("unwind in data", |i| {
+            i.unwind = Some(Unwind { eh_frame: 0x3000, eh_frame_size: 4, register: false })
+        }),
+        ("hook in data", |i| i.hooks[0].address = 0x3000),
+        ("huge", |i| i.segments[3].size = 1 << 40),
+    ];
+    for (what, edit) in edits {
+        let mut image = sample();
+        edit(&mut image);
+        assert!(image.write().is_err(), "{what}");
+    }
+}
+
+#[test]
+fn other_format_version_is_told() {
+    let bytes = sample().write().unwrap();
+    let at = bytes
+        .windows(4 + 1 + 32)
+        .position(|w| w[..5] == [1, 0, 0, 0, 0] && w[5..] == *Digest::of(b"code").as_bytes());
+    let mut copy = bytes;
+    copy[at.unwrap()] = 9;
+    assert_eq!(Image::parse(&copy), Err(ImageError::Format { found: 9, expected: 1 }));
+}

@@ -1,0 +1,106 @@
+//! What must hold of an image before anything is done with it. A patch ELF is untrusted input: the applier relies on each
+//! of these.
+
+use super::{Access, Image, ImageError, PAGE};
+use crate::control;
+
+/// No patch is larger; bounds what a damaged file can ask for.
+const MAX_SIZE: u64 = 512 << 20;
+
+fn damaged(table: &'static str, why: impl Into<String>) -> ImageError {
+    ImageError::Damaged { table, why: why.into() }
+}
+
+impl Image {
+    /// Checks every invariant that the documentation of the fields states.
+    ///
+    /// # Errors
+    /// [`ImageError::Damaged`] naming the first one that does not hold.
+    pub fn validate(&self) -> Result<(), ImageError> {
+        self.validate_segments()?;
+        self.validate_redirects()?;
+        for (index, relocation) in self.relocations.iter().enumerate() {
+            let width = relocation.kind.width();
+            if !matches!(self.segment_at(relocation.address, width), Some((segment, _)) if segment != 0) {
+                return Err(damaged(
+                    "relocations",
+                    format!("number {index} lies outside the image's contents"),
+                ));
+            }
+            if relocation.reference as usize >= self.references.len() {
+                return Err(damaged("relocations", format!("number {index} refers to nothing")));
+            }
+        }
+        if let Some(unwind) = &self.unwind
+            && !self.is_in(unwind.eh_frame, unwind.eh_frame_size.max(4), Access::Read)
+        {
+            return Err(damaged("unwind", ".eh_frame lies outside read-only contents"));
+        }
+        for hook in &self.hooks {
+            if !self.is_in(hook.address, 1, Access::Execute) {
+                return Err(damaged("hooks", "a hook lies outside the code"));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_segments(&self) -> Result<(), ImageError> {
+        let bad = |why: &str| Err(damaged("segments", why));
+        let Some(first) = self.segments.first() else { return bad("there are none") };
+        if first.access != Access::Read || first.address != 0 || !first.data.is_empty() {
+            return bad("the first is not an empty control segment");
+        }
+        if first.size < control::size(self.redirects.len()) {
+            return bad("the control segment is too small for the redirects");
+        }
+        let mut end = 0;
+        for segment in &self.segments {
+            if segment.address % PAGE != 0 || segment.address < end {
+                return bad("not in address order on page boundaries");
+            }
+            if segment.size == 0 || segment.data.len() as u64 > segment.size {
+                return bad("one is empty or has more contents than room");
+            }
+            end = match segment.address.checked_add(segment.size) {
+                Some(end) if end <= MAX_SIZE => end,
+                _ => return bad("larger than 512 MiB"),
+            };
+        }
+        Ok(())
+    }
+
+    fn validate_redirects(&self) -> Result<(), ImageError> {
+        let bad = |name: &str, why: &str| Err(damaged("redirects", format!("{name}: {why}")));
+        let mut sites: Vec<u64> = Vec::with_capacity(self.redirects.len());
+        for redirect in &self.redirects {
+            let code = [Some(redirect.new), Some(redirect.stub), redirect.resume];
+            if !code.into_iter().flatten().all(|address| self.is_in(address, 1, Access::Execute)) {
+                return bad(&redirect.name, "new code lies outside the image's code");
+            }
+            if !matches!(redirect.skip, 0 | 4) {
+                return bad(&redirect.name, "impossible distance to the redirected instruction");
+            }
+            if redirect.resume.is_none() && self.redirects.len() != 1 {
+                return bad(&redirect.name, "has no resume code though it is not the only one");
+            }
+            let ranges =
+                std::iter::once((redirect.old, redirect.old_size)).chain(redirect.fragments.iter().copied());
+            for (start, size) in ranges {
+                if start.checked_add(size).is_none_or(|end| end > 1 << 47) {
+                    return bad(&redirect.name, "old code lies outside the address space");
+                }
+            }
+            sites.push(redirect.old + u64::from(redirect.skip));
+        }
+        sites.sort_unstable();
+        if sites.windows(2).any(|pair| pair[1] - pair[0] < 5) {
+            return Err(damaged("redirects", "two functions would be redirected at one place"));
+        }
+        Ok(())
+    }
+
+    fn is_in(&self, address: u64, len: u64, access: Access) -> bool {
+        self.segment_at(address, len)
+            .is_some_and(|(index, _)| index != 0 && self.segments[index].access == access)
+    }
+}

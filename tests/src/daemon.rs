@@ -1,0 +1,156 @@
+//! Starts the daemons of `testdata/` and talks to them.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+static LIVE: Mutex<()> = Mutex::new(());
+
+/// To be held while daemons of one package run: a patch reaches every process of the same ELF file, those of other tests too.
+pub fn alone() -> MutexGuard<'static, ()> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running daemon, killed when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    dir: TempDir,
+}
+
+/// A connection to a daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Daemon {
+    /// Starts `program` of the unpacked package in `root` and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start or does not listen within ten seconds.
+    pub fn start(root: &Path, program: &str) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("upatch-daemon-").tempdir()?;
+        let out = fs::File::create(dir.path().join("stdout"))?;
+        let child = Command::new(root.join(program))
+            .arg(dir.path().join("socket"))
+            .env("LD_LIBRARY_PATH", root.join("usr/lib64"))
+            .stdin(Stdio::null())
+            .stdout(out)
+            .spawn()
+            .with_context(|| format!("cannot start {program}"))?;
+        let daemon = Self { child, dir };
+        let began = Instant::now();
+        while daemon.connect().is_err() {
+            ensure!(began.elapsed() < Duration::from_secs(10), "{program} does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(daemon)
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Opens a connection.
+    ///
+    /// # Errors
+    /// The daemon does not listen.
+    pub fn connect(&self) -> Result<Client> {
+        let stream = UnixStream::connect(self.dir.path().join("socket"))?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(Client { stream: BufReader::new(stream) })
+    }
+
+    /// What it has written to standard output.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn stdout(&self) -> Result<String> {
+        Ok(fs::read_to_string(self.dir.path().join("stdout"))?)
+    }
+
+    /// Checks that it lives, that nobody traces it and that no thread of it is stopped.
+    ///
+    /// # Errors
+    /// It has ended, is traced, or has a stopped thread.
+    pub fn is_well(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the daemon has ended: {status}");
+        }
+        for task in fs::read_dir(format!("/proc/{}/task", self.pid()))? {
+            let path = task?.path().join("status");
+            // A thread may end between the two reads.
+            let Ok(status) = fs::read_to_string(&path) else { continue };
+            let field = |name: &str| {
+                status
+                    .lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .map(str::trim)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let state = field("State:");
+            ensure!(!state.starts_with(['t', 'T']), "{}: {state}", path.display());
+            ensure!(field("TracerPid:") == "0", "{} is traced", path.display());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Client {
+    /// Sends a line.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn send(&mut self, line: &str) -> Result<()> {
+        self.stream
+            .get_mut()
+            .write_all(format!("{line}\n").as_bytes())
+            .with_context(|| format!("send {line:?}"))
+    }
+
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// The connection is broken, or nothing comes for 20 seconds.
+    pub fn receive(&mut self) -> Result<String> {
+        let mut answer = String::new();
+        let read = self.stream.read_line(&mut answer).context("no answer")?;
+        ensure!(read > 0, "the daemon closed the connection");
+        Ok(answer.trim_end().to_owned())
+    }
+
+    /// Sends a line and reads the answer.
+    ///
+    /// # Errors
+    /// Those of [`Client::send`] and [`Client::receive`].
+    pub fn ask(&mut self, line: &str) -> Result<String> {
+        self.send(line)?;
+        self.receive().with_context(|| format!("after {line:?}"))
+    }
+
+    /// Sends a line and checks the answer.
+    ///
+    /// # Errors
+    /// Another answer; `when` says in which phase.
+    pub fn expect(&mut self, line: &str, answer: &str, when: &str) -> Result<()> {
+        let got = self.ask(line).with_context(|| when.to_owned())?;
+        ensure!(got == answer, "{when}: {line:?} is answered by {got:?} instead of {answer:?}");
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! What the end-to-end tests and the benchmarks share: building packages, running the programs of upatch, talking to daemons.
+
+pub mod cases;
+pub mod corpus;
+pub mod daemon;
+pub mod load;
+pub mod overlay;
+pub mod package;
+pub mod paths;
+pub mod programs;
+pub mod run;

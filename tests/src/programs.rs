@@ -1,0 +1,146 @@
+//! Runs `upatch-build` and `upatch`.
+
+use crate::package::{Built, files_below};
+use crate::paths;
+use crate::run::{Cmd, Ended};
+use anyhow::{Context, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// `upatch-build` with a store of compiled units that all tests of one program share, so that stale hits would show.
+///
+/// # Errors
+/// The program is missing.
+pub fn upatch_build() -> Result<Cmd> {
+    static CACHE: OnceLock<Option<TempDir>> = OnceLock::new();
+    let cache = CACHE.get_or_init(|| tempfile::Builder::new().prefix("upatch-cache-").tempdir().ok());
+    let dir = cache.as_ref().context("no temporary directory")?.path().to_path_buf();
+    Ok(Cmd::new(paths::program("upatch-build")?).env("XDG_CACHE_HOME", dir))
+}
+
+/// `upatch`.
+///
+/// # Errors
+/// The program is missing.
+pub fn upatch() -> Result<Cmd> {
+    Ok(Cmd::new(paths::program("upatch")?))
+}
+
+/// A patch that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// Keeps the directory.
+    pub output: TempDir,
+    /// Patch name.
+    pub name: String,
+    /// How `upatch-build` ended.
+    pub ended: Ended,
+}
+
+impl Made {
+    /// The patch directory.
+    pub fn dir(&self) -> PathBuf {
+        self.output.path().join(&self.name)
+    }
+
+    /// Names of the ELF files patched, sorted.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn elfs(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        for path in files_below(&self.dir())? {
+            if let Some(name) =
+                path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".upatch"))
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The report.
+    ///
+    /// # Errors
+    /// There is none, or it is no YAML.
+    pub fn report(&self) -> Result<serde_yaml::Value> {
+        let path = self.output.path().join("report.yaml");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{} is always written", path.display()))?;
+        serde_yaml::from_str(&text).context("report.yaml")
+    }
+
+    /// The names below every field `field` of the report, whatever part of it they stand in; a `.cold` child counts as its parent.
+    ///
+    /// # Errors
+    /// There is no report.
+    pub fn reported(&self, field: &str) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        collect(&self.report()?, field, false, &mut names);
+        for name in &mut names {
+            if let Some((stem, _)) = name.split_once('.').filter(|(stem, _)| !stem.is_empty()) {
+                *name = stem.to_owned();
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Checks that nothing but the report (and logs) was written.
+    ///
+    /// # Errors
+    /// There is a patch directory or an RPM.
+    pub fn nothing_written(&self) -> Result<()> {
+        for path in files_below(self.output.path())? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            ensure!(name == "report.yaml" || name.ends_with(".log"), "{} was written", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// Makes a patch for a built package from its spec.
+///
+/// # Errors
+/// `upatch-build` is missing or does not end; any exit code of it is fine.
+pub fn make_patch(built: &Built, patch: &Path, name: &str, args: &[&str]) -> Result<Made> {
+    let output = tempfile::Builder::new().prefix("upatch-out-").tempdir()?;
+    let ended = upatch_build()?
+        .arg("--spec")
+        .arg(&built.layout.spec)
+        .arg("--sourcedir")
+        .arg(built.layout.top.path().join("SOURCES"))
+        .arg("--patch")
+        .arg(patch)
+        .arg("--target")
+        .arg(&built.rpm)
+        .args(["--name", name, "--output"])
+        .arg(output.path())
+        .args(args)
+        .run()?;
+    Ok(Made { output, name: name.to_owned(), ended })
+}
+
+fn collect(value: &serde_yaml::Value, field: &str, below: bool, names: &mut Vec<String>) {
+    match value {
+        serde_yaml::Value::Mapping(map) => {
+            if below {
+                let named = ["name", "symbol", "function", "object"].iter().find_map(|key| map.get(*key));
+                names.extend(named.and_then(|v| v.as_str()).map(str::to_owned));
+                if named.is_some() {
+                    return;
+                }
+            }
+            for (key, inner) in map {
+                collect(inner, field, below || key.as_str() == Some(field), names);
+            }
+        }
+        serde_yaml::Value::Sequence(list) => {
+            list.iter().for_each(|inner| collect(inner, field, below, names))
+        }
+        serde_yaml::Value::String(text) if below => names.push(text.clone()),
+        _ => {}
+    }
+}

@@ -1,0 +1,183 @@
+//! Rules of docs/ARCHITECTURE.md that a compiler does not check.
+
+use anyhow::{Context, Result, ensure};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tests::package::files_below;
+use tests::paths::repository;
+
+const CRATES: [&str; 6] = ["patchfile", "wrapper", "differ", "packager", "applier", "tests"];
+
+fn sources(below: &str) -> Result<Vec<(PathBuf, String)>> {
+    let dir = repository().join(below);
+    let mut all = Vec::new();
+    for path in files_below(&dir)? {
+        if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path)?;
+            all.push((path.strip_prefix(repository()).unwrap_or(&path).to_path_buf(), text));
+        }
+    }
+    ensure!(!all.is_empty(), "no source in {below}");
+    Ok(all)
+}
+
+/// Lines of code: comments left out.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(n, line)| (n + 1, line))
+}
+
+fn tracked() -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(repository())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if ["target", ".git", "mkcase-cache"].contains(&name.as_str()) || name.starts_with("target-") {
+            continue;
+        }
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
+}
+
+#[test]
+fn object_types_stay_in_one_module_of_each_crate() -> Result<()> {
+    for name in CRATES {
+        let mut homes = BTreeSet::new();
+        for (path, text) in sources(&format!("{name}/src"))? {
+            let uses = code(&text).any(|(_, line)| {
+                line.contains("object::")
+                    && line.match_indices("object::").any(|(at, _)| {
+                        !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':')
+                    })
+            });
+            if uses {
+                // A module is a file src/x.rs or all of a folder src/x/.
+                let part = path.components().nth(2).context("path")?;
+                homes.insert(Path::new(part.as_os_str()).with_extension("").to_string_lossy().into_owned());
+            }
+        }
+        ensure!(homes.len() <= 1, "crate {name} uses object:: in several modules: {homes:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn crates_depend_only_as_drawn() -> Result<()> {
+    let allowed: [(&str, &[&str]); 5] = [
+        ("patchfile", &[]),
+        ("wrapper", &[]),
+        ("differ", &["patchfile"]),
+        ("packager", &["wrapper", "differ", "patchfile"]),
+        ("applier", &["patchfile"]),
+    ];
+    for (name, may) in allowed {
+        let text = fs::read_to_string(repository().join(name).join("Cargo.toml"))?;
+        let mut section = "";
+        for line in text.lines() {
+            if line.starts_with('[') {
+                section = line;
+            }
+            let word = line.split(['.', '=', ' ']).next().unwrap_or_default();
+            let shipped = section.contains("dependencies") && !section.contains("dev-dependencies");
+            if shipped && CRATES.contains(&word) {
+                ensure!(may.contains(&word), "{name} depends on {word}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_differ_library_does_no_io() -> Result<()> {
+    for (path, text) in sources("differ/src")? {
+        if path.components().any(|c| c.as_os_str() == "bin") {
+            continue;
+        }
+        for (line, code) in code(&text) {
+            for word in
+                ["std::fs", "fs_err", "std::process", "std::net", "std::env", "File::open", "println!"]
+            {
+                ensure!(!code.contains(word), "{}:{line}: {word}", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn patchfile_makes_no_system_calls() -> Result<()> {
+    for (path, text) in sources("patchfile/src")? {
+        for (line, code) in code(&text) {
+            for word in ["std::fs", "fs_err", "std::process::Command", "std::net", "libc::", "nix::"] {
+                ensure!(!code.contains(word), "{}:{line}: {word}", path.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn unsafe_stays_in_sys() -> Result<()> {
+    for name in CRATES {
+        for (path, text) in sources(&format!("{name}/src"))? {
+            if path.components().any(|c| c.as_os_str() == "sys" || c.as_os_str() == "sys.rs") {
+                continue;
+            }
+            for (line, code) in code(&text) {
+                ensure!(
+                    !code.contains("unsafe {") && !code.contains("unsafe fn"),
+                    "{}:{line}: unsafe",
+                    path.display()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn no_file_is_too_long() -> Result<()> {
+    for name in CRATES {
+        for (path, text) in sources(name)? {
+            ensure!(
+                text.lines().count() <= 800,
+                "{} has {} lines: split it",
+                path.display(),
+                text.lines().count()
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn lints_and_metadata_are_those_of_the_workspace() -> Result<()> {
+    for name in CRATES {
+        let text = fs::read_to_string(repository().join(name).join("Cargo.toml"))?;
+        ensure!(text.contains("[lints]\nworkspace = true"), "{name}: no workspace lints");
+        ensure!(text.contains("license.workspace = true"), "{name}: no licence");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_path_of_one_machine() -> Result<()> {
+    // Put together here, so that this file does not hold them itself.
+    let bad = ["/work", "/tmp/brief", "/home", "/root/.cargo"].map(|p| format!("{p}/"));
+    for path in tracked()? {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (n, line) in text.lines().enumerate() {
+            for word in &bad {
+                let at_start = line.match_indices(word.as_str()).any(|(at, _)| {
+                    !line[..at].ends_with(|c: char| c.is_alphanumeric() || "}/._-)$".contains(c))
+                });
+                ensure!(!at_start, "{}:{}: {word}", path.display(), n + 1);
+            }
+        }
+    }
+    Ok(())
+}

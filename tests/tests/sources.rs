@@ -1,0 +1,200 @@
+//! The ways to say what is patched: spec styles, source RPM, source tree, git.
+
+use anyhow::{Result, ensure};
+use std::path::Path;
+use tests::daemon::{self, Daemon};
+use tests::package::{Layout, files_below};
+use tests::paths;
+use tests::programs::{make_patch, upatch, upatch_build};
+use tests::run::Cmd;
+
+/// Applies a patch directory to a fresh daemon of `root` and asks it for an area.
+fn multiplies(root: &Path, program: &str, patch: &Path) -> Result<()> {
+    let _alone = daemon::alone();
+    let state = tempfile::tempdir()?;
+    let mut daemon = Daemon::start(root, program)?;
+    let mut client = daemon.connect()?;
+    client.expect("area 3 4", "area 7", "before")?;
+    upatch()?.arg("--root").arg(state.path()).arg("apply").arg(patch).run()?.ok()?;
+    client.expect("area 3 4", "area 12", "patched")?;
+    daemon.is_well()
+}
+
+fn prep_style(style: &str) -> Result<()> {
+    let built = Layout::new("hello-daemon")?.with_prep(style)?.build(&[])?;
+    let made = make_patch(&built, &built.layout.patch("fix-exe"), "P", &["--no-rpm"])?;
+    made.ended.clone().ok()?;
+    multiplies(&built.root, "usr/bin/hello-daemon", &made.dir())
+}
+
+#[test]
+fn prep_autosetup() -> Result<()> {
+    prep_style("autosetup")
+}
+
+#[test]
+fn prep_patch_with_number() -> Result<()> {
+    prep_style("patch-P")
+}
+
+#[test]
+fn prep_git_am() -> Result<()> {
+    prep_style("git-am")
+}
+
+#[test]
+fn prep_by_hand() -> Result<()> {
+    prep_style("by-hand")
+}
+
+#[test]
+fn prep_without_setup() -> Result<()> {
+    prep_style("no-setup")
+}
+
+#[test]
+fn source_rpm() -> Result<()> {
+    let layout = Layout::new("hello-daemon")?;
+    layout.rpmbuild(&["-bs"])?;
+    let built = layout.build(&[])?;
+    let srpm = files_below(&built.layout.top.path().join("SRPMS"))?;
+    let out = tempfile::tempdir()?;
+    upatch_build()?
+        .arg("--srpm")
+        .arg(srpm.first().ok_or_else(|| anyhow::anyhow!("no source RPM"))?)
+        .arg("--patch")
+        .arg(built.layout.patch("fix-exe"))
+        .arg("--target")
+        .arg(&built.rpm)
+        .arg("--output")
+        .arg(out.path())
+        .run()?
+        .ok()?;
+    // No --name: the CVE id of the patch's subject.
+    multiplies(&built.root, "usr/bin/hello-daemon", &out.path().join("CVE-2026-10001"))
+}
+
+/// A copy of the sources, built, for tests without rpm; the own patch is not in it.
+fn tree() -> Result<tempfile::TempDir> {
+    let dir = tempfile::tempdir()?;
+    Cmd::new("cp")
+        .args(["-r"])
+        .arg(paths::testdata("hello-daemon").join("src"))
+        .arg(dir.path().join("hello"))
+        .run()?
+        .ok()?;
+    Ok(dir)
+}
+
+/// Every file below a folder with its bytes and time.
+fn state_of(dir: &Path) -> Result<Vec<(std::path::PathBuf, Vec<u8>, std::time::SystemTime)>> {
+    let mut all = Vec::new();
+    for path in files_below(dir)? {
+        let bytes = if path.is_symlink() { Vec::new() } else { std::fs::read(&path)? };
+        all.push((path.clone(), bytes, path.symlink_metadata()?.modified()?));
+    }
+    Ok(all)
+}
+
+#[test]
+fn source_tree_is_left_untouched() -> Result<()> {
+    let dir = tree()?;
+    let source = dir.path().join("hello");
+    let target = dir.path().join("built");
+    Cmd::new("cp").arg("-r").arg(&source).arg(&target).run()?.ok()?;
+    Cmd::new("make").arg("-C").arg(&target).run()?.ok()?;
+    let before = state_of(&source)?;
+    let out = tempfile::tempdir()?;
+    upatch_build()?
+        .arg("--source")
+        .arg(&source)
+        .args(["--build", "make", "--name", "TREE", "--patch"])
+        .arg(paths::testdata("hello-daemon").join("patches/fix-exe.patch"))
+        .arg("--output")
+        .arg(out.path())
+        .arg("--target")
+        .arg(target.join("hello-daemon"))
+        .run()?
+        .ok()?;
+    ensure!(state_of(&source)? == before, "the source tree was changed");
+    ensure!(out.path().join("TREE/manifest.yaml").is_file(), "no patch directory");
+    let rpms: Vec<_> =
+        files_below(out.path())?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "rpm")).collect();
+    ensure!(rpms.is_empty(), "--source wrote RPMs unasked: {rpms:?}");
+    // The library lies beside the program in a source tree.
+    let root = dir.path().join("root");
+    Cmd::new("make")
+        .arg("-C")
+        .arg(&target)
+        .arg("install")
+        .arg(format!("DESTDIR={}", root.display()))
+        .run()?
+        .ok()?;
+    multiplies(&root, "usr/bin/hello-daemon", &out.path().join("TREE"))
+}
+
+#[test]
+fn git_range() -> Result<()> {
+    let dir = tree()?;
+    let source = dir.path().join("hello");
+    let git = |args: &[&str]| {
+        let who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"];
+        Cmd::new("git").args(who).args(args).dir(&source).run()?.ok()
+    };
+    git(&["init", "-q"])?;
+    git(&["add", "."])?;
+    git(&["commit", "-qm", "base"])?;
+    git(&["apply", &paths::testdata("hello-daemon").join("patches/fix-exe.patch").to_string_lossy()])?;
+    git(&["commit", "-qam", "area: multiply"])?;
+    std::fs::write(source.join("not-in-git"), "left alone")?;
+    let before = state_of(&source)?;
+    let target = dir.path().join("built");
+    Cmd::new("bash")
+        .args([
+            "-c",
+            "mkdir \"$2\" && git -C \"$1\" archive HEAD~1 | tar -x -C \"$2\" && make -C \"$2\"",
+            "sh",
+        ])
+        .arg(&source)
+        .arg(&target)
+        .run()?
+        .ok()?;
+    let out = tempfile::tempdir()?;
+    upatch_build()?
+        .arg("--source")
+        .arg(&source)
+        .args(["--build", "make", "--name", "GIT", "--git", "HEAD~1..HEAD", "--output"])
+        .arg(out.path())
+        .run()?
+        .ok()?;
+    ensure!(state_of(&source)? == before, "the git tree was changed");
+    let root = dir.path().join("root");
+    Cmd::new("make")
+        .arg("-C")
+        .arg(&target)
+        .arg("install")
+        .arg(format!("DESTDIR={}", root.display()))
+        .run()?
+        .ok()?;
+    multiplies(&root, "usr/bin/hello-daemon", &out.path().join("GIT"))
+}
+
+#[test]
+fn recording_leaves_the_build_id_alone() -> Result<()> {
+    let built = Layout::new("hello-daemon")?.build(&[])?;
+    let made = make_patch(&built, &built.layout.patch("fix-exe"), "ID", &["--no-rpm"])?;
+    made.ended.clone().ok()?;
+    let report = std::fs::read_to_string(made.output.path().join("report.yaml"))?;
+    ensure!(report.contains("identical"), "fidelity is not identical:\n{report}");
+    Ok(())
+}
+
+#[test]
+fn a_compiler_called_by_its_full_path_is_recorded() -> Result<()> {
+    let layout = Layout::new("hello-daemon")?
+        .edit(|spec| Ok(spec.replace("CFLAGS=\"%{optflags}\"", "CC=/usr/bin/gcc CFLAGS=\"%{optflags}\"")))?;
+    let built = layout.build(&[])?;
+    let made = make_patch(&built, &built.layout.patch("fix-exe"), "ABS", &["--no-rpm"])?;
+    made.ended.clone().ok()?;
+    multiplies(&built.root, "usr/bin/hello-daemon", &made.dir())
+}

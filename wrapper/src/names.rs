@@ -1,0 +1,90 @@
+//! Which names on `PATH` are compilers, assemblers and linkers.
+
+/// What a tool does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    Gcc,
+    Clang,
+    Assembler,
+    Linker,
+    /// Only there so that a build sees one tool family; never records anything.
+    Archiver,
+}
+
+/// `cc` and `c++` are gcc or clang: that is looked up behind the link.
+const NAMES: &[(&str, Tool)] = &[
+    ("gcc", Tool::Gcc),
+    ("g++", Tool::Gcc),
+    ("cc", Tool::Gcc),
+    ("c++", Tool::Gcc),
+    ("c89", Tool::Gcc),
+    ("c99", Tool::Gcc),
+    ("c11", Tool::Gcc),
+    ("gfortran", Tool::Gcc),
+    ("clang", Tool::Clang),
+    ("clang++", Tool::Clang),
+    ("as", Tool::Assembler),
+    ("ld", Tool::Linker),
+    ("ld.bfd", Tool::Linker),
+    ("ld.gold", Tool::Linker),
+    ("ld.lld", Tool::Linker),
+    ("ld.mold", Tool::Linker),
+    ("lld", Tool::Linker),
+    ("gold", Tool::Linker),
+    ("mold", Tool::Linker),
+    ("ar", Tool::Archiver),
+];
+
+/// Programs that stand in for a compiler under its name and look for the next one on `PATH`, where they would find
+/// the wrapper again.
+pub(crate) const MASQUERADERS: &[&str] =
+    &["ccache", "distcc", "icecc", "sccache", "colorgcc", "icerun", "ccache-swig"];
+
+/// The tool behind a file name, with the target triplet in front (`x86_64-linux-gnu-`) and the version behind
+/// (`-12`, `-4.8.5`) taken away.
+pub(crate) fn classify(name: &str) -> Option<Tool> {
+    let bare = match name.rsplit_once('-') {
+        Some((front, version))
+            if !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit() || b == b'.') =>
+        {
+            front
+        }
+        _ => name,
+    };
+    let exact = |wanted: &str| NAMES.iter().find(|(name, _)| *name == wanted).map(|(_, tool)| *tool);
+    exact(bare).or_else(|| {
+        let (triplet, last) = bare.rsplit_once('-')?;
+        // `gcc-ar` and `wasm-ld` are not "ar for target gcc": a triplet has two parts at least.
+        (triplet.contains('-') && !triplet.ends_with("gcc")).then(|| exact(last)).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tool, classify};
+
+    #[test]
+    fn names() {
+        for (name, tool) in [
+            ("gcc", Some(Tool::Gcc)),
+            ("gcc-12", Some(Tool::Gcc)),
+            ("g++-4.8.5", Some(Tool::Gcc)),
+            ("x86_64-linux-gnu-gcc-12", Some(Tool::Gcc)),
+            ("x86_64-redhat-linux-c++", Some(Tool::Gcc)),
+            ("clang++-14", Some(Tool::Clang)),
+            ("x86_64-linux-gnu-as", Some(Tool::Assembler)),
+            ("x86_64-linux-gnu-ld.bfd", Some(Tool::Linker)),
+            ("ld.so", None),
+            ("gcc-ar", None),
+            ("gcc-ar-12", None),
+            ("x86_64-linux-gnu-gcc-ar-12", None),
+            ("wasm-ld", None),
+            ("clang-cpp-14", None),
+            ("ccache", None),
+            ("ldd", None),
+            ("gcc-", None),
+        ] {
+            assert_eq!(classify(name), tool, "{name}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Compiling a recorded unit once more, with more flags.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::OsBytes;
+use crate::cmdline::{CommandLine, Source};
+use crate::env;
+use crate::error::{Error, IoContext, Result};
+use crate::files;
+use crate::hash::{self, KeyHasher, Memo};
+use crate::identity;
+use crate::names::{self, Tool};
+use crate::record::UnitRecord;
+use crate::resolve;
+use crate::store::{Product, Store};
+
+/// What came out of [`recompile()`].
+#[derive(Clone, Debug)]
+pub struct RecompileOutcome {
+    /// The object, where it was asked for.
+    pub object: PathBuf,
+    /// Its SHA-256.
+    pub sha256: String,
+    /// Taken from the store.
+    pub reused: bool,
+    /// What the compiler said.
+    pub stderr: Vec<u8>,
+}
+
+/// Runs a unit's recorded command again with the real compiler, in its directory and environment: `extra_flags` added,
+/// the object to `output`, without dependency files. Before that, every input must still have its recorded content.
+///
+/// A unit recorded from a bare assembler call is assembled again without `extra_flags`, which are for compilers.
+///
+/// # Errors
+/// [`Error::InputChanged`], [`Error::NotRecompilable`], [`Error::CompileFailed`], or an I/O error.
+pub fn recompile(
+    unit: &UnitRecord,
+    extra_flags: &[&str],
+    output: &Path,
+    store: Option<&Store>,
+) -> Result<RecompileOutcome> {
+    if let Some(why) = &unit.not_recompilable {
+        return Err(Error::NotRecompilable { unit: unit.source.to_string_lossy(), why: why.clone() });
+    }
+    check_inputs(unit)?;
+    let output = std::path::absolute(output).at("resolve", output)?;
+    let plan = Plan::new(unit, extra_flags)?;
+    let id = store.and_then(|_| plan.store_id(unit));
+    if let (Some(store), Some(id)) = (store, &id)
+        && let Some(product) = store.get(id)
+    {
+        files::write(&output, &product.object)?;
+        let sha256 = hash::sha256(&product.object);
+        return Ok(RecompileOutcome { object: output, sha256, reused: true, stderr: product.stderr });
+    }
+    let stderr = plan.run(unit, &output)?;
+    let object = fs::read(&output).at("read", &output)?;
+    let sha256 = hash::sha256(&object);
+    if let (Some(store), Some(id)) = (store, &id) {
+        let product = Product { object, dep_file: None, stderr: stderr.clone(), deps: Vec::new() };
+        // A full disk costs time later, not the result now.
+        let _ = store.put(id, &product);
+    }
+    Ok(RecompileOutcome { object: output, sha256, reused: false, stderr })
+}
+
+fn check_inputs(unit: &UnitRecord) -> Result<()> {
+    let mut memo = Memo::default();
+    for dep in &unit.deps {
+        let path = dep.path.as_path();
+        let now = memo.sha256(path).unwrap_or_else(|_| "missing".to_owned());
+        if now != dep.sha256 {
+            let unit = unit.source.to_string_lossy();
+            return Err(Error::InputChanged { unit, path: path.to_path_buf(), now });
+        }
+    }
+    Ok(())
+}
+
+/// The command without its output.
+struct Plan {
+    words: Vec<Vec<u8>>,
+    env: Vec<(OsBytes, OsBytes)>,
+    cacheable: bool,
+    family: Tool,
+}
+
+impl Plan {
+    fn new(unit: &UnitRecord, extra_flags: &[&str]) -> Result<Self> {
+        let recorded: Vec<Vec<u8>> = unit.expanded_argv.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let mut env = unit.env.clone();
+        if !env.iter().any(|(name, _)| name.as_bytes() == b"SOURCE_DATE_EPOCH") {
+            env.push(("SOURCE_DATE_EPOCH".into(), unit.session_created.to_string().as_str().into()));
+        }
+        let name = unit.driver.as_path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if names::classify(&name) == Some(Tool::Assembler) {
+            let words = crate::assemble::without_output(&recorded);
+            return Ok(Self { words, env, cacheable: false, family: Tool::Assembler });
+        }
+        let line = CommandLine::parse(&recorded);
+        let source =
+            line.sources.iter().find(|source| source.name == unit.source.as_bytes()).ok_or_else(|| {
+                let why = "its source is not on the recorded command line".to_owned();
+                Error::NotRecompilable { unit: unit.source.to_string_lossy(), why }
+            })?;
+        let source = Source { name: source.name.clone(), language: source.language.clone() };
+        let mut extra: Vec<Vec<u8>> = extra_flags.iter().map(|flag| flag.as_bytes().to_vec()).collect();
+        extra.push(b"-c".to_vec());
+        let family = resolve::driver_family(unit.driver.as_path());
+        let knows_headers = !unit.notes.iter().any(|note| note.starts_with("headers are not known"));
+        let cacheable = line.no_store.is_none() && knows_headers;
+        Ok(Self { words: line.words_for(&source, &extra), env, cacheable, family })
+    }
+
+    fn store_id(&self, unit: &UnitRecord) -> Option<String> {
+        if !self.cacheable {
+            return None;
+        }
+        let nowhere = Path::new("/nonexistent");
+        let mut key = KeyHasher::new("again 1");
+        key.field(identity::of(unit.driver.as_path(), self.family, None, nowhere)?.as_bytes());
+        key.field(unit.cwd.as_bytes());
+        self.words.iter().for_each(|word| key.field(word));
+        key.field(b"environment");
+        for (name, value) in &self.env {
+            // The session's time matters only to a unit that asks for it.
+            if name.as_bytes() == b"SOURCE_DATE_EPOCH" && !uses_time(unit) {
+                continue;
+            }
+            key.field(name.as_bytes());
+            key.field(value.as_bytes());
+        }
+        key.field(b"inputs");
+        for dep in &unit.deps {
+            key.field(dep.path.as_bytes());
+            key.field(dep.sha256.as_bytes());
+        }
+        // The unit's own object stands for what the list of inputs cannot say, such as a header that was not there.
+        key.field(unit.object_sha256.as_bytes());
+        Some(key.finish())
+    }
+
+    fn run(&self, unit: &UnitRecord, output: &Path) -> Result<Vec<u8>> {
+        let mut command = Command::new(unit.driver.as_path());
+        command.args(self.words.iter().map(|word| OsBytes::from(word.as_slice()).as_os_str().to_owned()));
+        command.arg("-o").arg(output);
+        command.current_dir(unit.cwd.as_path()).env("PWD", unit.cwd.as_path());
+        for (name, _) in std::env::vars_os().filter(|(name, _)| env::is_relevant(name)) {
+            command.env_remove(name);
+        }
+        for name in env::DEPENDENCY_OUTPUT {
+            command.env_remove(name);
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
+        command.env(env::ACTIVE, "1");
+        match &unit.stdin {
+            Some(kept) => command.stdin(File::open(kept.as_path()).at("read", kept.as_path())?),
+            None => command.stdin(Stdio::null()),
+        };
+        let result = command.output().at("run", unit.driver.as_path())?;
+        if result.status.success() {
+            return Ok(result.stderr);
+        }
+        Err(Error::CompileFailed {
+            unit: unit.source.to_string_lossy(),
+            status: result.status.to_string(),
+            stderr: String::from_utf8_lossy(&result.stderr).into_owned(),
+        })
+    }
+}
+
+fn uses_time(unit: &UnitRecord) -> bool {
+    unit.deps.iter().any(|dep| {
+        fs::read(dep.path.as_path()).map_or(true, |text| {
+            let found = crate::scan::scan(&text);
+            found.date || found.timestamp
+        })
+    })
+}

@@ -1,0 +1,173 @@
+//! Writing records from within the wrapper.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::env;
+use crate::error::{IoContext, Result};
+use crate::files;
+use crate::hash::{self, Memo};
+use crate::osbytes::OsBytes;
+use crate::record::{Dep, LinkRecord, Problem, RECORD_VERSION, UnitRecord};
+use crate::session::Session;
+
+/// One run of the wrapper within a session.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) session: Session,
+    pub(crate) memo: Memo,
+    pub(crate) cwd: PathBuf,
+    pub(crate) argv: Vec<Vec<u8>>,
+    pub(crate) started: SystemTime,
+}
+
+impl Recorder {
+    pub(crate) fn new(session: Session, argv: Vec<Vec<u8>>) -> std::io::Result<Self> {
+        let memo = Memo::open(&session.memo_file());
+        Ok(Self { session, memo, cwd: env::working_directory()?, argv, started: SystemTime::now() })
+    }
+
+    /// A note that something is missing. Failure to write even that is ignored: the build comes first.
+    pub(crate) fn problem(&self, what: &str, why: &str) {
+        let problem = Problem {
+            version: RECORD_VERSION,
+            what: what.to_owned(),
+            why: why.to_owned(),
+            argv: self.argv.iter().map(|word| word.as_slice().into()).collect(),
+            cwd: self.cwd.as_path().into(),
+            phase: self.session.phase().to_owned(),
+        };
+        let _ = files::write_json(&self.record_path("problems", &files::unique()), &problem);
+    }
+
+    fn record_path(&self, kind: &str, id: &str) -> PathBuf {
+        self.session.phase_dir(self.session.phase()).join(kind).join(format!("{id}.json"))
+    }
+
+    pub(crate) fn absolute(&self, path: &[u8]) -> PathBuf {
+        self.cwd.join(OsBytes::from(path).as_path())
+    }
+
+    pub(crate) fn dep(&mut self, path: &[u8]) -> Result<Dep> {
+        let path = self.absolute(path);
+        let sha256 = self.memo.sha256(&path)?;
+        Ok(Dep { path: path.into(), sha256 })
+    }
+
+    /// A copy of an object, named by its content: the build may strip or remove its own.
+    pub(crate) fn keep_object(&self, bytes: &[u8]) -> Result<(String, PathBuf)> {
+        let sha256 = hash::sha256(bytes);
+        let kept = self.session.dir().join("objects").join(&sha256);
+        if !kept.exists() {
+            files::write(&kept, bytes)?;
+        }
+        Ok((sha256, kept))
+    }
+
+    /// Copy of a file in another folder of the session, named by its content.
+    pub(crate) fn keep_file(&self, folder: &str, path: &Path) -> Result<(String, PathBuf)> {
+        let sha256 = hash::sha256_file(path)?;
+        let kept = self.session.dir().join(folder).join(&sha256);
+        files::copy_once(path, &kept)?;
+        Ok((sha256, kept))
+    }
+
+    /// A record with what is common to all; the caller fills in the rest.
+    pub(crate) fn blank_unit(&self, driver: &Path) -> UnitRecord {
+        UnitRecord {
+            version: RECORD_VERSION,
+            id: files::unique(),
+            kind: crate::record::UnitKind::Compile,
+            language: "unknown".to_owned(),
+            driver: driver.into(),
+            argv: self.argv.iter().map(|word| word.as_slice().into()).collect(),
+            expanded_argv: Vec::new(),
+            cwd: self.cwd.as_path().into(),
+            env: env::relevant(&self.session.bin_dir()),
+            session_created: self.session.created(),
+            source: OsBytes::default(),
+            stdin: None,
+            deps: Vec::new(),
+            object: OsBytes::default(),
+            object_path: OsBytes::default(),
+            object_sha256: String::new(),
+            stored: OsBytes::default(),
+            reused: false,
+            lto: false,
+            not_recompilable: None,
+            phase: self.session.phase().to_owned(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(crate) fn set_object(&self, unit: &mut UnitRecord, object: &[u8]) -> Result<Vec<u8>> {
+        let path = self.absolute(object);
+        let bytes = fs::read(&path).at("read", &path)?;
+        let (sha256, kept) = self.keep_object(&bytes)?;
+        unit.object = object.into();
+        unit.object_path = path.into();
+        unit.object_sha256 = sha256;
+        unit.stored = kept.into();
+        Ok(bytes)
+    }
+
+    pub(crate) fn write_unit(&mut self, unit: &UnitRecord) -> Result<()> {
+        self.memo.save();
+        files::write_json(&self.record_path("units", &unit.id), unit)
+    }
+
+    pub(crate) fn write_link(&mut self, link: &LinkRecord) -> Result<()> {
+        self.memo.save();
+        files::write_json(&self.record_path("links", &link.id), link)
+    }
+
+    /// Whether an input may have been written while the compiler ran. The kernel stamps files with a clock that lags by
+    /// up to one tick (10 ms at the slowest setting).
+    pub(crate) fn changed_meanwhile(&self, path: &Path) -> bool {
+        let since = self.started - Duration::from_millis(10);
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (seconds, ns) =
+            (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()));
+        fs::metadata(path).map_or(true, |meta| {
+            (meta.mtime(), meta.mtime_nsec()) >= (seconds, ns)
+                || (meta.ctime(), meta.ctime_nsec()) >= (seconds, ns)
+        })
+    }
+}
+
+/// Programs that configure scripts compile to learn about the system: no part of any product. They are known by their names,
+/// or by the directory that they are in or compiled in.
+pub(crate) fn is_probe(path: &[u8], cwd: &Path) -> bool {
+    const NAMES: &[&[u8]] = &[b"conftest.", b"cmTC_", b"CMakeCCompilerId.", b"CMakeCXXCompilerId."];
+    const FOLDERS: &[&[u8]] =
+        &[b"/CMakeFiles/CMakeTmp/", b"/CMakeFiles/CMakeScratch/", b"/meson-private/", b"/CompilerIdC"];
+    let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    let absolute = OsBytes::from(cwd.join(OsBytes::from(path).as_path()));
+    base == b"conftest"
+        || NAMES.iter().any(|name| base.starts_with(name))
+        || FOLDERS.iter().any(|folder| memchr::memmem::find(absolute.as_bytes(), folder).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes() {
+        for (path, cwd, probe) in [
+            ("conftest.c", "/b", true),
+            ("conftest", "/b", true),
+            ("conftests.c", "/b", false),
+            ("testfile.c", "/b", false),
+            ("testfile.c", "/b/meson-private/tmp1", true),
+            ("sanitycheckc.c", "/b/meson-private", true),
+            ("/b/CMakeFiles/CMakeTmp/x.c", "/", true),
+            ("/b/CMakeFiles/prog.dir/x.c", "/b", false),
+            ("CMakeCCompilerId.c", "/b", true),
+        ] {
+            assert_eq!(is_probe(path.as_bytes(), Path::new(cwd)), probe, "{path} in {cwd}");
+        }
+    }
+}

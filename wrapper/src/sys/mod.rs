@@ -1,0 +1,3 @@
+//! The only place with system calls that the standard library does not offer.
+
+pub(crate) mod child;

@@ -1,0 +1,126 @@
+//! What the `upatch-cc` binary does: find the session and the real tool, record if there is something to record, and be
+//! invisible otherwise.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::names::{self, Tool};
+use crate::recorder::Recorder;
+use crate::session::Session;
+use crate::sys::child::{self, End};
+use crate::{assemble, compile, env, link, resolve};
+
+/// What is left to do after a tool's own part.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Nothing (more) to record: become the real tool.
+    Exec,
+    /// The real tool has run.
+    Done(End),
+}
+
+/// The whole program. Never returns.
+pub fn main() -> ! {
+    let mut words = std::env::args_os();
+    let own_name = words.next().unwrap_or_default();
+    let args: Vec<OsString> = words.collect();
+    let name = Path::new(&own_name).file_name().unwrap_or(&own_name).to_owned();
+    if name == "upatch-cc" {
+        about(&args);
+    }
+    let session = find_session();
+    let bin = session.as_ref().map(Session::bin_dir);
+    let text = name.to_str().unwrap_or_default();
+    let real = resolve::next_on_path(&name, bin.as_deref())
+        .or_else(|| session.as_ref().and_then(|session| session.tool(text)).map(Path::to_path_buf));
+    let Some(real) = real else {
+        complain(&format!(
+            "upatch-cc: {}: no such program on PATH behind the recorder",
+            name.to_string_lossy()
+        ));
+        std::process::exit(127);
+    };
+    let active = std::env::var_os(env::ACTIVE).is_some();
+    let tool = names::classify(text);
+    if let (Some(session), Some(tool), false) = (session, tool, active)
+        && let Next::Done(end) = record(session, tool, &real, &args)
+    {
+        child::finish(end);
+    }
+    let mut command = real_command(&real, tool, &own_name, bin.as_deref());
+    let error = command.args(&args).exec();
+    complain(&format!("upatch-cc: {}: cannot run: {error}", real.display()));
+    std::process::exit(126);
+}
+
+/// The real tool, called so that it behaves as if there were no recorder. A compiler driver finds its parts from the
+/// directory of its own name, and shows only the last part of that in messages: it gets the real path. Binutils show the whole name in
+/// messages: they get the name that they were called by, unless that is the path of our link.
+/// gcc finds our assembler and linker on `PATH`; in `COMPILER_PATH`, which is there for clang, it would show in its answers.
+pub(crate) fn real_command(real: &Path, tool: Option<Tool>, own_name: &OsStr, bin: Option<&Path>) -> Command {
+    let mut command = Command::new(real);
+    let driver = matches!(tool, Some(Tool::Gcc | Tool::Clang));
+    if !driver && !Path::new(own_name).is_absolute() {
+        command.arg0(own_name);
+    }
+    if let (true, Some(bin)) = (driver && resolve::driver_family(real) == Tool::Gcc, bin) {
+        match env::compiler_path(bin) {
+            Some(path) => command.env("COMPILER_PATH", path),
+            None => command.env_remove("COMPILER_PATH"),
+        };
+    }
+    command
+}
+
+/// The real tool for the paths that record: as [`real_command`].
+pub(crate) fn recorded_command(recorder: &Recorder, real: &Path, tool: Tool) -> Command {
+    let own_name = std::env::args_os().next().unwrap_or_default();
+    let mut command = real_command(real, Some(tool), &own_name, Some(&recorder.session.bin_dir()));
+    command.args(recorder.argv.iter().map(|word| OsStr::from_bytes(word)));
+    command
+}
+
+fn record(session: Session, tool: Tool, real: &Path, args: &[OsString]) -> Next {
+    let argv: Vec<Vec<u8>> = args.iter().map(|word| word.clone().into_vec()).collect();
+    match tool {
+        Tool::Archiver => Next::Exec,
+        Tool::Gcc | Tool::Clang => compile::run(session, resolve::driver_family(real), real, argv),
+        Tool::Assembler => assemble::run(session, real, argv),
+        Tool::Linker => link::run(session, real, argv),
+    }
+}
+
+/// The session is where our own file lies (the links are hard links, so `/proc/self/exe` names the one that was called);
+/// the variable is only for a wrapper that is run from elsewhere.
+fn find_session() -> Option<Session> {
+    let by_place =
+        std::fs::read_link("/proc/self/exe").ok().and_then(|exe| Some(exe.parent()?.parent()?.to_owned()));
+    by_place
+        .into_iter()
+        .chain(std::env::var_os(env::SESSION).map(PathBuf::from))
+        .find_map(|dir| Session::open(&dir).ok())
+}
+
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn about(args: &[OsString]) -> ! {
+    let version = args.first().is_some_and(|arg| arg == OsStr::new("--version"));
+    let text = if version {
+        concat!("upatch-cc ", env!("CARGO_PKG_VERSION"), "\n")
+    } else {
+        "upatch-cc stands in for compilers, assemblers and linkers under links that upatch-build makes.\n\
+         It is not meant to be run by hand. Options: --help, --version\n"
+    };
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    std::process::exit(if version || args.first().is_some_and(|arg| arg == OsStr::new("--help")) {
+        0
+    } else {
+        2
+    });
+}
