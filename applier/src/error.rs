@@ -45,7 +45,9 @@ pub enum ProcessError {
         symbol: String,
     },
     /// The bytes at a function's entry are not what the patch expects.
-    #[error("the entry of {function} at {address:#x} was changed by something else (a debugger, another tool)")]
+    #[error(
+        "the entry of {function} at {address:#x} was changed by something else (a debugger, another tool)"
+    )]
     EntryChanged {
         /// The function.
         function: String,

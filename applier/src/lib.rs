@@ -8,7 +8,9 @@ mod error;
 mod types;
 
 pub use error::{Busy, ProcessError};
-pub use types::{Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, TargetId};
+pub use types::{
+    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, TargetId,
+};
 
 mod load;
 mod patch;

@@ -66,7 +66,8 @@ impl LoadedPatch {
 
     /// Identities of the ELF files, for [`crate::find_processes`].
     pub fn targets(&self) -> Vec<TargetId> {
-        let id = |e: &LoadedElf| TargetId { build_id: e.image.target.build_id.clone(), code: e.image.target.code };
+        let id =
+            |e: &LoadedElf| TargetId { build_id: e.image.target.build_id.clone(), code: e.image.target.code };
         self.elfs.iter().map(id).collect()
     }
 }

@@ -1,4 +1,5 @@
 //! One patch in and out of simple programs of each kind.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;
 

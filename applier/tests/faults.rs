@@ -1,5 +1,11 @@
 //! Whatever step goes wrong, and also when the applier is killed there: the target is wholly old or wholly new, runs on, and
 //! the next attempt works.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "helpers of tests may fail the test"
+)]
 
 mod common;
 
@@ -22,7 +28,8 @@ fn one_function(program: &Path) -> LoadedPatch {
     let strlen = New {
         name: "two",
         // lea string(%rip),%rdi; jmp *strlen(%rip); "22 characters"
-        code: [&[0x48, 0x8d, 0x3d, 6, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0][..], b"abcdefghijklmnopqrstuv\0"].concat(),
+        code: [&[0x48, 0x8d, 0x3d, 6, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0][..], b"abcdefghijklmnopqrstuv\0"]
+            .concat(),
         fields: vec![(9, Field::Import("strlen"))],
         covered: 5,
     };
@@ -84,7 +91,8 @@ fn every_kill(name: &str, new: &str) {
         let is_new = sound(&mut target, OLD, new, &what);
         let shown = applier::inspect(target.pid()).unwrap().iter().any(|l| l.in_force);
         assert_eq!(shown, is_new, "{what}: what is shown is not what is");
-        let outcome = applier::apply(target.pid(), &patch, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let outcome =
+            applier::apply(target.pid(), &patch, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(matches!(outcome, Outcome::Done | Outcome::Already), "{what}: {outcome:?}");
         assert_eq!(target.ask(), new, "{what}");
         assert_eq!(applier::deactivate(target.pid(), patch.uuid, &options).unwrap(), Outcome::Done, "{what}");

@@ -81,7 +81,8 @@ impl Elf {
         let table = header.sections(endian, data).map_err(text)?;
         let mut sections = Vec::new();
         for section in table.iter() {
-            if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || section.sh_type(endian) == elf::SHT_NULL {
+            if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || section.sh_type(endian) == elf::SHT_NULL
+            {
                 continue;
             }
             let name = table.section_name(endian, section).map_err(text)?;
@@ -97,8 +98,13 @@ impl Elf {
         let mut code = Vec::new();
         let mut build_id = None;
         for segment in header.program_headers(endian, data).map_err(text)? {
-            if contents && segment.p_type(endian) == elf::PT_LOAD && segment.p_flags(endian).0 & elf::PF_X.0 != 0 {
-                let bytes = segment.data(endian, data).map_err(|()| "executable segment outside the file".to_owned())?;
+            if contents
+                && segment.p_type(endian) == elf::PT_LOAD
+                && segment.p_flags(endian).0 & elf::PF_X.0 != 0
+            {
+                let bytes = segment
+                    .data(endian, data)
+                    .map_err(|()| "executable segment outside the file".to_owned())?;
                 code.extend_from_slice(bytes);
             }
         }
@@ -123,7 +129,8 @@ impl Elf {
 
     /// Does every allocated section have the same name, address and size as in `other`?
     pub fn same_layout(&self, other: &Self) -> bool {
-        let shape = |e: &Self| e.sections.iter().map(|s| (s.name.clone(), s.address, s.size)).collect::<Vec<_>>();
+        let shape =
+            |e: &Self| e.sections.iter().map(|s| (s.name.clone(), s.address, s.size)).collect::<Vec<_>>();
         shape(self) == shape(other)
     }
 

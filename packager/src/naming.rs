@@ -37,7 +37,10 @@ pub fn derive(texts: &[(String, String)]) -> Naming {
 
 /// Everything before the first hunk: what a changed source line says is not about the fix.
 fn header(text: &str) -> &str {
-    let end = ["\n--- a/", "\ndiff --git ", "\nIndex: ", "\n@@ -", "\n--- "].iter().filter_map(|m| text.find(m)).min();
+    let end = ["\n--- a/", "\ndiff --git ", "\nIndex: ", "\n@@ -", "\n--- "]
+        .iter()
+        .filter_map(|m| text.find(m))
+        .min();
     end.map_or(text, |at| &text[..at])
 }
 
@@ -68,7 +71,8 @@ fn stem(file: &str) -> String {
 
 /// Only characters that an RPM name and a path component may have.
 fn safe(name: &str) -> String {
-    let text: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' }).collect();
+    let text: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' }).collect();
     let text = text.trim_matches(['.', '-']).to_owned();
     if text.is_empty() { "patch".to_owned() } else { text }
 }
@@ -77,9 +81,13 @@ fn safe(name: &str) -> String {
 fn subject(text: &str) -> String {
     let mut lines = header(text).lines();
     while let Some(line) = lines.next() {
-        let Some(rest) = line.strip_prefix("Subject:").or_else(|| line.strip_prefix("Description:")) else { continue };
+        let Some(rest) = line.strip_prefix("Subject:").or_else(|| line.strip_prefix("Description:")) else {
+            continue;
+        };
         let mut subject = rest.trim().to_owned();
-        for next in lines.take_while(|l| l.starts_with([' ', '\t']) && !l.trim().is_empty() && line.starts_with("Subject")) {
+        for next in lines
+            .take_while(|l| l.starts_with([' ', '\t']) && !l.trim().is_empty() && line.starts_with("Subject"))
+        {
             subject.push(' ');
             subject.push_str(next.trim());
         }

@@ -26,7 +26,9 @@ impl Progress {
         let shown = bar && !quiet;
         let bar = if shown {
             let bar = ProgressBar::with_draw_target(Some(PHASES.len() as u64), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} [{pos}/{len}] {prefix} {wide_msg} {elapsed}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} [{pos}/{len}] {prefix} {wide_msg} {elapsed}")
+            {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(120));
@@ -94,7 +96,11 @@ impl Progress {
     /// A warning: shown unless `-q`.
     pub fn warning(&self, text: &str) {
         if !self.quiet {
-            let text = if self.color { format!("\x1b[33mwarning:\x1b[0m {text}") } else { format!("warning: {text}") };
+            let text = if self.color {
+                format!("\x1b[33mwarning:\x1b[0m {text}")
+            } else {
+                format!("warning: {text}")
+            };
             self.line(&text);
         }
     }

@@ -25,7 +25,8 @@ static STOPPED: AtomicI32 = AtomicI32::new(0);
 /// When no handler can be set.
 pub fn catch_signals() -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).what("signal handlers")?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).what("signal handlers")?;
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let again = STOPPED.swap(signal, Ordering::SeqCst) != 0;
@@ -84,7 +85,11 @@ impl Tool {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program.as_ref());
         command.stdin(Stdio::null()).process_group(0);
-        let name = Path::new(program.as_ref()).file_name().unwrap_or(program.as_ref()).to_string_lossy().into_owned();
+        let name = Path::new(program.as_ref())
+            .file_name()
+            .unwrap_or(program.as_ref())
+            .to_string_lossy()
+            .into_owned();
         Self { command, name }
     }
 

@@ -61,7 +61,9 @@ pub(crate) fn load(
         let prepared = prepare_all(process, name, uuid, pending)?;
         match inject(process, gadgets, name, &prepared, stale, steps) {
             // Something else was mapped there in the meantime: look for another place.
-            Err(ProcessError::Os { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 => {
+            Err(ProcessError::Os { source, .. })
+                if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
+            {
                 tries += 1;
                 process.refresh()?;
             }

@@ -14,10 +14,12 @@ const HIGHEST: u64 = (1 << 47) - PAGE;
 /// grows (the heap above a program, stacks) grows elsewhere. Above the module, as far from it as possible. `taken` are
 /// ranges that will be in use though they are not in `maps` yet.
 pub(crate) fn find_gap(maps: &[Mapping], taken: &[(u64, u64)], module: &Module, size: u64) -> Option<u64> {
-    let mut used: Vec<(u64, u64)> = maps.iter().map(|m| (m.start, m.end)).chain(taken.iter().copied()).collect();
+    let mut used: Vec<(u64, u64)> =
+        maps.iter().map(|m| (m.start, m.end)).chain(taken.iter().copied()).collect();
     used.sort_unstable();
     let top = if module.fixed { REACH } else { HIGHEST };
-    let (low, high) = (module.end.saturating_sub(REACH).max(LOWEST), module.start.saturating_add(REACH).min(top));
+    let (low, high) =
+        (module.end.saturating_sub(REACH).max(LOWEST), module.start.saturating_add(REACH).min(top));
     let mut gaps = Vec::new();
     let mut end = LOWEST;
     for (start, next) in used.into_iter().chain([(HIGHEST, HIGHEST)]) {

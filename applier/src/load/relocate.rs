@@ -11,13 +11,18 @@ pub(crate) fn field(relocation: &Relocation, value: u64, base: u64) -> Result<Ve
     let sum = value.wrapping_add_signed(relocation.addend);
     let place = base.wrapping_add(relocation.address);
     let too_far = || {
-        ProcessError::unfit(format!("relocation at {:#x}: value {sum:#x} is out of reach", relocation.address))
+        ProcessError::unfit(format!(
+            "relocation at {:#x}: value {sum:#x} is out of reach",
+            relocation.address
+        ))
     };
     let bytes = match relocation.kind {
         RelocationKind::Abs64 => sum.to_le_bytes().to_vec(),
         RelocationKind::Pc64 => sum.wrapping_sub(place).to_le_bytes().to_vec(),
         RelocationKind::Abs32 => u32::try_from(sum).map_err(|_| too_far())?.to_le_bytes().to_vec(),
-        RelocationKind::Abs32Signed => i32::try_from(sum.cast_signed()).map_err(|_| too_far())?.to_le_bytes().to_vec(),
+        RelocationKind::Abs32Signed => {
+            i32::try_from(sum.cast_signed()).map_err(|_| too_far())?.to_le_bytes().to_vec()
+        }
         RelocationKind::Pc32 => {
             let distance = sum.wrapping_sub(place).cast_signed();
             i32::try_from(distance).map_err(|_| too_far())?.to_le_bytes().to_vec()

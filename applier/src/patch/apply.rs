@@ -146,11 +146,14 @@ fn find_instances<'a>(
         let id = TargetId { build_id: target.build_id.clone(), code: target.code };
         let fits = |m: &&Module| identity::matches(&id, m, &process.memory, process.pid, &process.maps);
         for module in process.modules.iter().filter(|m| m.path != "[vdso]").filter(fits) {
-            if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != Arch::X86_64 {
+            if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != Arch::X86_64
+            {
                 return Err(ProcessError::unfit(format!("{} is of another architecture", module.name())));
             }
             if !load::has_control_room(&elf.image) || !elf.image.hooks.is_empty() {
-                return Err(ProcessError::unfit("the patch needs something that this program cannot do (hooks)"));
+                return Err(ProcessError::unfit(
+                    "the patch needs something that this program cannot do (hooks)",
+                ));
             }
             let is = |l: &Located| {
                 let c = &l.control;
@@ -166,19 +169,25 @@ fn find_instances<'a>(
 }
 
 /// Are the functions' entries as linked, or redirected by another patch of ours?
-fn check_entries(process: &Process, instances: &[Instance<'_>], images: &[Located]) -> Result<(), ProcessError> {
+fn check_entries(
+    process: &Process,
+    instances: &[Instance<'_>],
+    images: &[Located],
+) -> Result<(), ProcessError> {
     for instance in instances {
         for redirect in &instance.elf.image.redirects {
-            let address = instance.module.bias.wrapping_add(redirect.old).wrapping_add(u64::from(redirect.skip));
+            let address =
+                instance.module.bias.wrapping_add(redirect.old).wrapping_add(u64::from(redirect.skip));
             let mut bytes = [0; 5];
             process.memory.read_into(address, &mut bytes)?;
             if bytes == redirect.original[..5] {
                 continue;
             }
             let found = transaction::site(&process.memory, address)?;
-            let ours = images.iter().flat_map(|l| &l.control.entries).any(|e| {
-                e.site == address && matches!(found, Site::Jump(to) if to == e.new || to == e.stub)
-            });
+            let ours = images
+                .iter()
+                .flat_map(|l| &l.control.entries)
+                .any(|e| e.site == address && matches!(found, Site::Jump(to) if to == e.new || to == e.stub));
             if !ours {
                 return Err(ProcessError::EntryChanged { function: redirect.name.clone(), address });
             }
@@ -195,7 +204,13 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
         for r in &instance.elf.image.redirects {
             let site = at(r.old).wrapping_add(u64::from(r.skip));
             let name = r.name.clone();
-            zones.push(Zone { start: site + 1, end: site + 5, bytes: true, entries: Vec::new(), name: name.clone() });
+            zones.push(Zone {
+                start: site + 1,
+                end: site + 5,
+                bytes: true,
+                entries: Vec::new(),
+                name: name.clone(),
+            });
             if lazy {
                 continue;
             }
@@ -235,7 +250,12 @@ pub(super) fn tables(process: &Process, images: &[Located]) -> Tables {
     let mut tables = process.tables();
     for image in images.iter().filter(|l| l.control.eh_frame != 0) {
         let end = image.address.saturating_add(image.control.size);
-        tables.add_image(image.address, end, image.address + u64::from(image.control.eh_frame), &process.memory);
+        tables.add_image(
+            image.address,
+            end,
+            image.address + u64::from(image.control.eh_frame),
+            &process.memory,
+        );
     }
     tables
 }

@@ -69,7 +69,11 @@ pub(crate) fn find_busy(
             Err(unsure) if lazy => scan(process, thread, zones).map(|_| Busy {
                 tid: thread.tid,
                 function: None,
-                why: format!("may return to code that is overwritten ({}: {})", describe(process, unsure.pc), unsure.why),
+                why: format!(
+                    "may return to code that is overwritten ({}: {})",
+                    describe(process, unsure.pc),
+                    unsure.why
+                ),
             }),
             Err(unsure) => Some(Busy {
                 tid: thread.tid,
@@ -100,7 +104,9 @@ fn scan(process: &Process, thread: &Thread, zones: &[Zone]) -> Option<u64> {
     let regs = &thread.registers;
     let sp = regs.rsp & !7;
     let Some(mapping) = maps::at(&process.maps, sp).filter(|m| m.end - sp <= SCAN) else { return Some(sp) };
-    let Ok(bytes) = process.memory.read(sp, usize::try_from(mapping.end - sp).unwrap_or(0)) else { return Some(sp) };
+    let Ok(bytes) = process.memory.read(sp, usize::try_from(mapping.end - sp).unwrap_or(0)) else {
+        return Some(sp);
+    };
     let words = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
     words.chain([regs.rip]).find(|w| zones.iter().any(|z| z.holds(Frame { pc: *w, exact: true })))
 }

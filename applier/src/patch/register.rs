@@ -38,7 +38,9 @@ impl Registrar {
         let eh_frame = image.address + u64::from(image.control.eh_frame);
         for thread in held.threads() {
             steps.next("take a thread over")?;
-            let Some(mut session) = Session::begin(process, thread, gadgets, FUNCTION_ROOM, steps)? else { continue };
+            let Some(mut session) = Session::begin(process, thread, gadgets, FUNCTION_ROOM, steps)? else {
+                continue;
+            };
             // Noted first: registering twice would be worse than not at all.
             steps.next("note the registration")?;
             process.memory.write(image.address + 72, &eh_frame.to_le_bytes())?;

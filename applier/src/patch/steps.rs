@@ -24,9 +24,10 @@ impl Steps {
         let number = self.done.replace(self.done.get() + 1);
         tracing::trace!(number, what, "step");
         match self.fault {
-            Some(Fault { step, kind: FaultKind::Fail }) if step == number => {
-                Err(ProcessError::Os { what: what.into(), source: io::Error::other("fault asked for by a test") })
-            }
+            Some(Fault { step, kind: FaultKind::Fail }) if step == number => Err(ProcessError::Os {
+                what: what.into(),
+                source: io::Error::other("fault asked for by a test"),
+            }),
             Some(Fault { step, kind: FaultKind::Kill }) if step == number => {
                 wait::kill_self();
                 Ok(())

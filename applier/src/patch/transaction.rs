@@ -33,7 +33,8 @@ pub(crate) fn site(memory: &Memory, address: u64) -> Result<Site, ProcessError> 
 /// `jmp rel32` from `from` to `to`.
 fn jump(from: u64, to: u64) -> Result<[u8; 5], ProcessError> {
     let distance = to.wrapping_sub(from.wrapping_add(5)).cast_signed();
-    let distance = i32::try_from(distance).map_err(|_| ProcessError::unfit("a new function is out of reach"))?;
+    let distance =
+        i32::try_from(distance).map_err(|_| ProcessError::unfit("a new function is out of reach"))?;
     let [a, b, c, d] = distance.to_le_bytes();
     Ok([0xe9, a, b, c, d])
 }
@@ -142,7 +143,8 @@ impl<'a> Transaction<'a> {
     /// Makes flags and code agree, which they do not where an applier was killed. No step changes which code is in force.
     fn normalise(&mut self) -> Result<(), ProcessError> {
         for i in 0..self.images.len() {
-            let single = self.images[i].control.entries.len() == 1 && self.images[i].control.phase == Phase::Ready;
+            let single =
+                self.images[i].control.entries.len() == 1 && self.images[i].control.phase == Phase::Ready;
             if single && self.images[i].control.active != self.images[i].in_force {
                 self.set_active(i, self.images[i].in_force)?;
             }
@@ -173,9 +175,13 @@ impl<'a> Transaction<'a> {
     /// Is what is at `address` ours: the linked bytes, or a jump to a stub or new function for it?
     fn is_known(&self, address: u64) -> Result<bool, ProcessError> {
         let found = site(self.memory, address)?;
-        Ok(self.entries().into_iter().map(|at| self.entry(at)).filter(|e| e.site == address).any(|e| match found {
-            Site::Jump(to) => to == e.new || to == e.stub || jump(address, to).is_ok_and(|b| b == first_five(&e)),
-            Site::Bytes(bytes) => bytes == first_five(&e),
+        Ok(self.entries().into_iter().map(|at| self.entry(at)).filter(|e| e.site == address).any(|e| {
+            match found {
+                Site::Jump(to) => {
+                    to == e.new || to == e.stub || jump(address, to).is_ok_and(|b| b == first_five(&e))
+                }
+                Site::Bytes(bytes) => bytes == first_five(&e),
+            }
         }))
     }
 

@@ -66,9 +66,8 @@ pub(crate) fn build(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64
 
 /// The extended state in the form a signal frame has it: with the sizes filled in, and a magic number at the end.
 fn signal_state(extended: &[u8]) -> Vec<u8> {
-    let word = |at: usize| {
-        extended.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
-    };
+    let word =
+        |at: usize| extended.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
     let (supported, in_use) = (word(SOFTWARE), word(512));
     let features = if in_use & TILES == 0 { supported & !TILES } else { supported };
     let size = cpu::xsave_size(features).min(extended.len());

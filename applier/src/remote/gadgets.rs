@@ -27,8 +27,11 @@ impl Gadgets {
     /// # Errors
     /// [`ProcessError::Unfit`] when there are none: without them, our death would be the process's.
     pub(crate) fn find(process: &Process) -> Result<Self, ProcessError> {
-        let mut executable: Vec<_> =
-            process.maps.iter().filter(|m| m.execute && m.read && m.name != "[vsyscall]" && !m.write).collect();
+        let mut executable: Vec<_> = process
+            .maps
+            .iter()
+            .filter(|m| m.execute && m.read && m.name != "[vsyscall]" && !m.write)
+            .collect();
         executable.sort_by_key(|m| {
             let file = m.name.rsplit('/').next().unwrap_or("");
             !(file.starts_with("libc.") || file.starts_with("libc-") || file.starts_with("ld-musl"))

@@ -60,7 +60,8 @@ impl<'a> Session<'a> {
         let tid = thread.tid;
         let original = thread.registers;
         let mask = ptrace::signal_mask(tid).map_err(ProcessError::os("cannot read the signal mask"))?;
-        let extended = ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))?;
+        let extended =
+            ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))?;
         if original.rsp < 1 << 16 {
             return Ok(None);
         }
@@ -128,9 +129,9 @@ impl<'a> Session<'a> {
         self.steps.next("set the registers for a system call")?;
         ptrace::set_registers(self.tid, &regs).map_err(ProcessError::os(what))?;
         self.steps.next("begin a system call")?;
-        self.to_syscall_stop(what)?;
+        self.run_to_syscall_stop(what)?;
         self.steps.next("make a system call")?;
-        self.to_syscall_stop(what)?;
+        self.run_to_syscall_stop(what)?;
         let after = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("leave a system call")?;
         self.park()?;
@@ -148,7 +149,12 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When the function does not return properly. Its effects up to there stay.
-    pub(crate) fn call_function(&mut self, function: u64, args: [u64; 3], landing: u64) -> Result<u64, ProcessError> {
+    pub(crate) fn call_function(
+        &mut self,
+        function: u64,
+        args: [u64; 3],
+        landing: u64,
+    ) -> Result<u64, ProcessError> {
         let what = "calling a function";
         // The frame must be right above the stack pointer when the landing code runs: one word for the return address.
         self.memory.write(self.frame, &landing.to_le_bytes())?;
@@ -162,7 +168,7 @@ impl<'a> Session<'a> {
         self.steps.next("call a function")?;
         // The function may make system calls of its own: each is let through.
         let result = loop {
-            self.to_syscall_stop(what)?;
+            self.run_to_syscall_stop(what)?;
             let at = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
             if at.orig_rax.cast_signed() == libc::SYS_rt_sigreturn && at.rsp == self.frame + 8 {
                 break at.rdi;
@@ -171,13 +177,13 @@ impl<'a> Session<'a> {
         self.steps.next("return from a function")?;
         // Cancels the system call: it is skipped where its number is -1.
         self.park()?;
-        self.to_syscall_stop(what)?;
+        self.run_to_syscall_stop(what)?;
         self.park()?;
         ptrace::set_extended_state(self.tid, &self.extended).map_err(ProcessError::os(what))?;
         Ok(result)
     }
 
-    fn to_syscall_stop(&mut self, what: &str) -> Result<(), ProcessError> {
+    fn run_to_syscall_stop(&mut self, what: &str) -> Result<(), ProcessError> {
         ptrace::syscall(self.tid, 0).map_err(ProcessError::os(what))?;
         self.await_report(what, Report::Syscall)
     }

@@ -18,7 +18,14 @@ pub(crate) fn read_pieces(pid: i32, pieces: &mut [(u64, &mut [u8])]) -> io::Resu
         }
         // SAFETY: the kernel writes only to the local pieces, which are borrowed mutably for the call.
         let rc = unsafe {
-            libc::process_vm_readv(pid, local.as_ptr(), local.len() as u64, remote.as_ptr(), remote.len() as u64, 0)
+            libc::process_vm_readv(
+                pid,
+                local.as_ptr(),
+                local.len() as u64,
+                remote.as_ptr(),
+                remote.len() as u64,
+                0,
+            )
         };
         let got = usize::try_from(rc).map_err(|_| io::Error::last_os_error())?;
         total += got;

@@ -138,8 +138,11 @@ fn read_by_header(module: &Module, memory: &Memory) -> Option<Table> {
     // The size of the section is in no program header; the segment's end bounds it.
     let size = (segment.address + segment.file_size - link).min(LIMIT);
     let bytes = memory.read(address, usize::try_from(size).ok()?).ok()?;
-    let index =
-        if searchable { Index::Header(header_address, header_bytes) } else { Index::Own(index(address, &bytes)) };
+    let index = if searchable {
+        Index::Header(header_address, header_bytes)
+    } else {
+        Index::Own(index(address, &bytes))
+    };
     Some(Table { start: module.start, end: module.end, index, address, bytes, entry: module.entry })
 }
 
@@ -199,7 +202,9 @@ impl Table {
             e.get::<Slice<'_>, _>(&section).ok().map(|e| e.0.slice().to_vec())
         };
         let cfa = match row.cfa() {
-            CfaRule::RegisterAndOffset { register, offset } => Cfa::Register(usize::from(register.0), *offset),
+            CfaRule::RegisterAndOffset { register, offset } => {
+                Cfa::Register(usize::from(register.0), *offset)
+            }
             CfaRule::Expression(e) => Cfa::Expression(expression(e)?),
         };
         let mut rules = default_rules();

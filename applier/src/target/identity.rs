@@ -6,7 +6,13 @@ use patchfile::Digest;
 use std::{fs::File, io::Read, os::unix::fs::FileExt};
 
 /// Does `module` match? By build-id where the patch names one; else by the digest of the file's executable segments.
-pub(crate) fn matches(target: &TargetId, module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> bool {
+pub(crate) fn matches(
+    target: &TargetId,
+    module: &Module,
+    memory: &Memory,
+    pid: i32,
+    maps: &[Mapping],
+) -> bool {
     match &target.build_id {
         Some(id) => module.build_id(memory).as_ref() == Some(id),
         None => code_digest(module, pid, maps) == Some(target.code),

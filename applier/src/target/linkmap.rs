@@ -36,7 +36,9 @@ fn link_map<'a>(process: &'a Process, program: &Module) -> Option<Vec<&'a Module
     while entry != 0 && order.len() < MOST {
         let dynamic = memory.cached_word(entry.checked_add(16)?)?;
         // The vdso and modules unmapped meanwhile have no counterpart.
-        order.extend(process.modules.iter().find(|m| (m.start..m.end).contains(&dynamic) && m.path != "[vdso]"));
+        order.extend(
+            process.modules.iter().find(|m| (m.start..m.end).contains(&dynamic) && m.path != "[vdso]"),
+        );
         entry = memory.cached_word(entry.checked_add(24)?)?;
     }
     (!order.is_empty()).then_some(order)

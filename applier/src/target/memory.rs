@@ -26,13 +26,14 @@ impl Memory {
     /// [`ProcessError::Gone`], [`ProcessError::NotPermitted`].
     pub(crate) fn open(pid: i32) -> Result<Self, ProcessError> {
         let path = format!("/proc/{pid}/mem");
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|e| match e.raw_os_error() {
-            Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
-            Some(libc::EACCES | libc::EPERM) => {
-                ProcessError::NotPermitted { why: "its memory may not be read; run as root".into() }
-            }
-            _ => ProcessError::Os { what: "cannot open its memory".into(), source: e },
-        })?;
+        let file =
+            OpenOptions::new().read(true).write(true).open(path).map_err(|e| match e.raw_os_error() {
+                Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
+                Some(libc::EACCES | libc::EPERM) => {
+                    ProcessError::NotPermitted { why: "its memory may not be read; run as root".into() }
+                }
+                _ => ProcessError::Os { what: "cannot open its memory".into(), source: e },
+            })?;
         Ok(Self { file, pages: RefCell::default() })
     }
 
@@ -113,6 +114,8 @@ impl Memory {
 fn failed(verb: &str, address: u64, source: io::Error) -> ProcessError {
     match source.raw_os_error() {
         Some(libc::ESRCH) => ProcessError::Gone,
-        _ => ProcessError::Os { what: format!("cannot {verb} memory of the process at {address:#x}"), source },
+        _ => {
+            ProcessError::Os { what: format!("cannot {verb} memory of the process at {address:#x}"), source }
+        }
     }
 }

@@ -97,7 +97,9 @@ mod tests {
 
     #[test]
     fn status_fields() {
-        let status = parse_status("State:\tT (stopped)\nTracerPid:\t7\nSeccomp:\t2\nx86_Thread_features:\tshstk wrss \n");
+        let status = parse_status(
+            "State:\tT (stopped)\nTracerPid:\t7\nSeccomp:\t2\nx86_Thread_features:\tshstk wrss \n",
+        );
         assert_eq!(status, Status { tracer: 7, seccomp: true, shadow_stack: true, state: b'T' });
     }
 

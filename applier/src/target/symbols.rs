@@ -123,7 +123,10 @@ impl<'a> Symbols<'a> {
         let value = u64::from_le_bytes(symbol[8..16].try_into().ok()?);
         let (kind, binding) = (symbol[4] & 15, symbol[4] >> 4);
         let defined = section != 0 && binding != 0;
-        if !defined || !self.memory.string_is(self.names + u64::from(string), name) || !self.fits(index, version) {
+        if !defined
+            || !self.memory.string_is(self.names + u64::from(string), name)
+            || !self.fits(index, version)
+        {
             return None;
         }
         let absolute = section == 0xfff1;
@@ -198,7 +201,10 @@ mod tests {
         assert_eq!(symbols.find("no such symbol", None), None);
         assert!(symbols.find("memcpy", None).unwrap().ifunc);
         let order = crate::target::linkmap::search_order(&process);
-        assert_eq!(order[0].start, process.modules.iter().find(|m| m.executes(process.modules[0].entry)).unwrap().start);
+        assert_eq!(
+            order[0].start,
+            process.modules.iter().find(|m| m.executes(process.modules[0].entry)).unwrap().start
+        );
         assert!(order.iter().any(|m| m.name().starts_with("libc.so")));
     }
 }

@@ -78,7 +78,11 @@ impl StoppedThreads {
     }
 
     /// Stops one thread. `None` if it has ended.
-    pub(crate) fn one(process: &Process, tid: i32, options: i32) -> Result<Result<Option<Self>, Busy>, ProcessError> {
+    pub(crate) fn one(
+        process: &Process,
+        tid: i32,
+        options: i32,
+    ) -> Result<Result<Option<Self>, Busy>, ProcessError> {
         let pid = process.pid;
         if !attach(process, tid, options)? {
             return Ok(Ok(None));
@@ -130,7 +134,8 @@ fn refusal(process: &Process) -> ProcessError {
     match status::status(process.pid) {
         Ok(status) if status.tracer != 0 => ProcessError::Traced { by: status.tracer },
         Ok(_) => ProcessError::NotPermitted {
-            why: "the kernel does not let this user trace it; run as root (or see kernel.yama.ptrace_scope)".into(),
+            why: "the kernel does not let this user trace it; run as root (or see kernel.yama.ptrace_scope)"
+                .into(),
         },
         Err(error) => error,
     }

@@ -55,14 +55,18 @@ type Values = [Option<u64>; COUNT];
 fn values(r: &Registers) -> Values {
     // DWARF numbers of the x86-64 registers, psABI figure 3.36.
     let order = [
-        r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15,
-        r.rip,
+        r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
+        r.r14, r.r15, r.rip,
     ];
     order.map(Some)
 }
 
 /// All frames of a stopped thread, innermost first.
-pub(crate) fn walk(tables: &mut Tables, registers: &Registers, stack: &Stack<'_>) -> Result<Vec<Frame>, Unsure> {
+pub(crate) fn walk(
+    tables: &mut Tables,
+    registers: &Registers,
+    stack: &Stack<'_>,
+) -> Result<Vec<Frame>, Unsure> {
     let mut regs = values(registers);
     let mut frames = Vec::new();
     let mut exact = true;

@@ -2,6 +2,12 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 #![allow(unreachable_pub, reason = "test helpers")]
 #![allow(clippy::allow_attributes, reason = "an expectation would not hold in every test program")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test helper fails the test that uses it"
+)]
 
 pub mod image;
 

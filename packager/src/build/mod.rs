@@ -1,7 +1,7 @@
 //! The two recorded builds.
 
-mod rpmbuild;
 mod recorder;
+mod rpmbuild;
 mod tree;
 
 pub use recorder::{ORIGINAL, PATCHED, Recorder, find_wrapper};

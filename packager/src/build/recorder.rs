@@ -84,9 +84,13 @@ pub fn find_wrapper() -> Result<PathBuf> {
     let own = std::env::current_exe().and_then(|p| p.canonicalize()).what("own executable")?;
     let beside = own.parent().unwrap_or(Path::new("/"));
     // Test programs lie one folder deeper than the programs they test.
-    let places = [beside.join("upatch-cc"), beside.join("../libexec/upatch/upatch-cc"), beside.join("../upatch-cc")];
+    let places =
+        [beside.join("upatch-cc"), beside.join("../libexec/upatch/upatch-cc"), beside.join("../upatch-cc")];
     places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
-        Failure::failed("upatch-cc not found", format!("looked in {} and ../libexec/upatch", beside.display()))
-            .hint("install it beside upatch-build or in ../libexec/upatch")
+        Failure::failed(
+            "upatch-cc not found",
+            format!("looked in {} and ../libexec/upatch", beside.display()),
+        )
+        .hint("install it beside upatch-build or in ../libexec/upatch")
     })
 }

@@ -62,11 +62,7 @@ impl RpmBuild<'_> {
     /// Exit code 5 for the original build, 6 for the patched one, with the log.
     pub fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<Outcome> {
         let answer = self.work.path("log").join(format!("{}-prep", self.phase));
-        let order = Order {
-            patches: self.patches.to_vec(),
-            strip: self.strip,
-            outcome: answer.clone(),
-        };
+        let order = Order { patches: self.patches.to_vec(), strip: self.strip, outcome: answer.clone() };
         let order_file = self.work.path("log").join(format!("{}-order", self.phase));
         let text = serde_json::to_vec(&order).what("order")?;
         std::fs::write(&order_file, text).what(order_file.display().to_string())?;
@@ -86,8 +82,11 @@ impl RpmBuild<'_> {
         }
         match outcome {
             Some(outcome) => Ok(outcome),
-            None => Err(Failure::failed("the spec file has no %prep section", "there is no place to apply the fix")
-                .hint("add a %prep section, or use --source")),
+            None => Err(Failure::failed(
+                "the spec file has no %prep section",
+                "there is no place to apply the fix",
+            )
+            .hint("add a %prep section, or use --source")),
         }
     }
 
@@ -114,7 +113,13 @@ impl RpmBuild<'_> {
             args.push(std::ffi::OsStr::from_bytes(&text).to_owned());
         };
         // rpm expands macros in values too.
-        let place = |path: &Path| path.as_os_str().as_bytes().iter().flat_map(|b| if *b == b'%' { vec![b'%'; 2] } else { vec![*b] }).collect::<Vec<_>>();
+        let place = |path: &Path| {
+            path.as_os_str()
+                .as_bytes()
+                .iter()
+                .flat_map(|b| if *b == b'%' { vec![b'%'; 2] } else { vec![*b] })
+                .collect::<Vec<_>>()
+        };
         define("_topdir", &place(&self.work.path("rpm")));
         define("_builddir", &place(&self.work.build()));
         define("_buildrootdir", &place(&Self::buildroots(self.work)));
@@ -150,13 +155,22 @@ impl RpmBuild<'_> {
             true => (BuildExit::OriginalBuild, "the original does not build"),
             false => (BuildExit::PatchedBuild, "the patched source does not build"),
         };
-        let missing: Vec<&str> = text.lines().filter(|l| l.starts_with('\t') && l.contains(" is needed by ")).map(str::trim).collect();
+        let missing: Vec<&str> = text
+            .lines()
+            .filter(|l| l.starts_with('\t') && l.contains(" is needed by "))
+            .map(str::trim)
+            .collect();
         if text.contains("Failed build dependencies") && !missing.is_empty() {
             let names: Vec<&str> = missing.iter().filter_map(|m| m.split(" is needed by ").next()).collect();
-            return Failure::new(exit, "missing BuildRequires", names.join(", ")).hint("install them, or pass --nodeps").log(&log.path);
+            return Failure::new(exit, "missing BuildRequires", names.join(", "))
+                .hint("install them, or pass --nodeps")
+                .log(&log.path);
         }
-        let errors: Vec<&str> =
-            text.lines().filter(|l| l.contains(": error:") || l.starts_with("error:") || l.contains("*** ")).take(3).collect();
+        let errors: Vec<&str> = text
+            .lines()
+            .filter(|l| l.contains(": error:") || l.starts_with("error:") || l.contains("*** "))
+            .take(3)
+            .collect();
         let why = if errors.is_empty() { "rpmbuild failed".to_owned() } else { errors.join("; ") };
         Failure::new(exit, what, why).log(&log.path)
     }

@@ -45,7 +45,14 @@ impl TreeBuild<'_> {
         Ok(applied)
     }
 
-    fn shell(&self, command: &str, option: &str, dir: &Path, log: &mut Log, line: &mut impl FnMut(&str)) -> Result<()> {
+    fn shell(
+        &self,
+        command: &str,
+        option: &str,
+        dir: &Path,
+        log: &mut Log,
+        line: &mut impl FnMut(&str),
+    ) -> Result<()> {
         let status = Tool::new("/bin/sh")
             .args(["-e", "-c", command])
             .dir(dir)
@@ -60,7 +67,8 @@ impl TreeBuild<'_> {
             false => (BuildExit::PatchedBuild, "the patched source does not build"),
         };
         let text = log.text();
-        let errors: Vec<&str> = text.lines().filter(|l| l.contains("error:") || l.contains("*** ")).take(3).collect();
+        let errors: Vec<&str> =
+            text.lines().filter(|l| l.contains("error:") || l.contains("*** ")).take(3).collect();
         let mut why = format!("{option} '{command}' ended with {status}");
         if !errors.is_empty() {
             why = format!("{why}; {}", errors.join("; "));

@@ -6,8 +6,18 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 /// rpmbuild options (rpmbuild(8), rpm(8)) that take a value in the next argument.
-const WITH_VALUE: &[&str] =
-    &["--define", "-D", "--undefine", "--with", "--without", "--load", "--rcfile", "--macros", "--dbpath", "--pipe"];
+const WITH_VALUE: &[&str] = &[
+    "--define",
+    "-D",
+    "--undefine",
+    "--with",
+    "--without",
+    "--load",
+    "--rcfile",
+    "--macros",
+    "--dbpath",
+    "--pipe",
+];
 /// rpmbuild options without a value that leave the stages of the build to us.
 const PLAIN: &[&str] = &[
     "--nocheck",
@@ -65,8 +75,18 @@ mod tests {
 
     #[test]
     fn rpmbuild_options_are_handed_on_with_their_values() {
-        let (ours, theirs) =
-            run(&["--spec", "a", "--define", "x y", "--nocheck", "--with=z", "--without", "q", "--patch", "p"]);
+        let (ours, theirs) = run(&[
+            "--spec",
+            "a",
+            "--define",
+            "x y",
+            "--nocheck",
+            "--with=z",
+            "--without",
+            "q",
+            "--patch",
+            "p",
+        ]);
         assert_eq!(ours, ["--spec", "a", "--patch", "p"]);
         assert_eq!(theirs, ["--define", "x y", "--nocheck", "--with=z", "--without", "q"]);
     }

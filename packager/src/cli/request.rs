@@ -71,7 +71,10 @@ impl Request {
                 }
             }
         } else if !rpmbuild.is_empty() {
-            return usage(&format!("{} is an option of rpmbuild, which --source does not use", lossy(&rpmbuild[0])));
+            return usage(&format!(
+                "{} is an option of rpmbuild, which --source does not use",
+                lossy(&rpmbuild[0])
+            ));
         }
         if args.sourcedir.is_some() && args.spec.is_none() {
             return usage("--sourcedir goes with --spec");
@@ -90,7 +93,9 @@ impl Request {
         if let Some(name) = &args.name
             && !patchfile::manifest::is_safe_name(name)
         {
-            return usage(&format!("--name {name:?}: only letters, digits and ._+-~^ are allowed, no dot or dash first"));
+            return usage(&format!(
+                "--name {name:?}: only letters, digits and ._+-~^ are allowed, no dot or dash first"
+            ));
         }
         let patches = args.patch.iter().map(|p| readable_file("--patch", p)).collect::<Result<Vec<_>>>()?;
         for (option, files) in [("--target", &args.target), ("--debuginfo", &args.debuginfo)] {
@@ -119,7 +124,9 @@ fn input(args: &Args) -> Result<Input> {
     }
     let dir = directory("--source", args.source.as_deref().unwrap_or(Path::new("")))?;
     let Some(build) = args.build.clone() else {
-        return Err(Failure::usage("usage", "--source needs --build CMD").hint("for example --build 'make -j4'"));
+        return Err(
+            Failure::usage("usage", "--source needs --build CMD").hint("for example --build 'make -j4'")
+        );
     };
     let git = args.git.as_deref().map(range).transpose()?;
     Ok(Input::Tree { dir, build, prepare: args.prepare.clone(), git })

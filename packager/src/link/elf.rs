@@ -185,16 +185,16 @@ impl<'a> Elf<'a> {
             elf.dynamic_symbols = elf.symbol_table(b, index)?;
             elf.versions(b)?;
         }
-        if let Some(section) = elf.sections.iter().find(|s| s.kind == SHT_DYNAMIC) {
-            if section.kind != SHT_NOBITS {
-                elf.dynamic_strings = elf.strings(b, section.link)?;
-                for i in 0..section.size / 16 {
-                    let tag = b.u64(section.offset + i * 16)?;
-                    if tag == 0 {
-                        break;
-                    }
-                    elf.dynamic.push((tag, b.u64(section.offset + i * 16 + 8)?));
+        if let Some(section) = elf.sections.iter().find(|s| s.kind == SHT_DYNAMIC)
+            && section.kind != SHT_NOBITS
+        {
+            elf.dynamic_strings = elf.strings(b, section.link)?;
+            for i in 0..section.size / 16 {
+                let tag = b.u64(section.offset + i * 16)?;
+                if tag == 0 {
+                    break;
                 }
+                elf.dynamic.push((tag, b.u64(section.offset + i * 16 + 8)?));
             }
         }
         Ok(elf)
@@ -246,7 +246,9 @@ impl<'a> Elf<'a> {
     }
 
     fn versions(&mut self, b: Bytes<'a, '_>) -> Result<(), LinkError> {
-        let Some(versym) = self.sections.iter().find(|s| s.kind == SHT_VERSYM).cloned() else { return Ok(()) };
+        let Some(versym) = self.sections.iter().find(|s| s.kind == SHT_VERSYM).cloned() else {
+            return Ok(());
+        };
         let mut names: HashMap<u16, String> = HashMap::new();
         for section in &self.sections {
             let strings = self.strings(b, section.link)?;
@@ -303,14 +305,17 @@ impl<'a> Elf<'a> {
 
     /// Bytes of the file mapped at `address` up to the end of their segment's file content.
     pub(super) fn bytes_from(&self, address: u64) -> &'a [u8] {
-        let load = |s: &&Segment| {
-            s.kind == PT_LOAD && address >= s.address && address - s.address < s.file_size
-        };
-        self.segments.iter().find(load).and_then(|s| {
-            let start = usize::try_from(s.offset + (address - s.address)).ok()?;
-            let end = usize::try_from(s.offset.checked_add(s.file_size)?).ok()?.min(self.data.len());
-            self.data.get(start..end)
-        }).unwrap_or_default()
+        let load =
+            |s: &&Segment| s.kind == PT_LOAD && address >= s.address && address - s.address < s.file_size;
+        self.segments
+            .iter()
+            .find(load)
+            .and_then(|s| {
+                let start = usize::try_from(s.offset + (address - s.address)).ok()?;
+                let end = usize::try_from(s.offset.checked_add(s.file_size)?).ok()?.min(self.data.len());
+                self.data.get(start..end)
+            })
+            .unwrap_or_default()
     }
 
     /// Content of a section in the file; empty for `SHT_NOBITS`.
@@ -346,7 +351,9 @@ impl<'a> Elf<'a> {
         let notes = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| self.content(s));
         for mut note in notes {
             while let Some(head) = note.get(..12) {
-                let word = |at: usize| head.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+                let word = |at: usize| {
+                    head.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+                };
                 let (name_len, len, kind) = (word(0) as usize, word(4) as usize, word(8));
                 let name_end = 12usize.saturating_add(name_len.next_multiple_of(4));
                 let Some(desc) = note.get(name_end..name_end.saturating_add(len)) else { break };

@@ -2,10 +2,13 @@
 //!
 //! Position-dependent code, and that of a PIE, reaches `stdout` or a type's `_ZTI…` as if the program had it: the linker would have made
 //! a copy in the program. A target that never used the object has no such copy and cannot get one. The reference is changed to go
-//! through a table: `lea` becomes a load; a load makes a detour.
+//! through a table: `lea` becomes a load, anything else makes a detour.
 
 use differ::{Refusal, Relocation};
-use iced_x86::{Code, Decoder, DecoderOptions, Instruction, OpKind, Register};
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory, OpKind,
+    Register,
+};
 use patchfile::image::RelocationKind;
 
 use super::chunk::{Chunk, Fixup, Place};
@@ -18,9 +21,6 @@ use super::stubs::Pieces;
 /// of the function around.
 pub(super) const DETOUR: &str = ".detour";
 
-/// Longest encoding of an instruction.
-const LONGEST: u64 = 15;
-
 /// Changes the instruction around the field. `Ok(false)`: the field is none of an instruction that can be changed.
 pub(super) fn rewrite(
     site: Site<'_>,
@@ -28,7 +28,8 @@ pub(super) fn rewrite(
     symbol: &Resolved,
     pieces: &mut Pieces,
 ) -> Result<bool, Refusal> {
-    let Some((start, instruction)) = pieces.chunks.get(site.chunk).and_then(|c| instruction_around(c, reloc)) else {
+    let Some((start, instruction)) = pieces.chunks.get(site.chunk).and_then(|c| instruction_around(c, reloc))
+    else {
         return Ok(false);
     };
     let end = start + instruction.len() as u64;
@@ -40,28 +41,35 @@ pub(super) fn rewrite(
         Code::Lea_r64_m if reloc.r_type == r::PC32 => {
             let done = pieces.chunks.get_mut(site.chunk).is_some_and(|c| {
                 let same = c.bytes(reloc.offset - 2, 1) == Some(&[0x8d]) && c.edit(reloc.offset - 2, &[0x8b]);
-                c.fixups.push(Fixup { offset: reloc.offset, kind: RelocationKind::Pc32, to: slot, addend: -4 });
+                c.fixups.push(Fixup {
+                    offset: reloc.offset,
+                    kind: RelocationKind::Pc32,
+                    to: slot,
+                    addend: -4,
+                });
                 same
             });
             Ok(done)
         }
-        Code::Mov_r64_rm64 | Code::Mov_r32_rm32 | Code::Mov_EAX_moffs32 | Code::Mov_r32_imm32 if instruction.len() >= 5 => {
-            let register = instruction.op0_register().full_register();
-            let load = match instruction.code() {
-                Code::Mov_r64_rm64 => Some(true),
-                Code::Mov_r32_rm32 => Some(false),
-                _ => None,
-            };
+        _ if instruction.len() < 5 => Ok(false),
+        code => {
             let back = Place::Chunk { chunk: site.chunk, offset: end };
-            let detour = pieces.add(detour(register, load, slot, back));
+            let register = || instruction.op0_register().full_register();
+            let memory_source = instruction.op_kind(0) == OpKind::Register;
+            let piece = match code {
+                Code::Mov_r64_rm64 if memory_source => Some(detour(register(), Some(true), slot, back)),
+                Code::Mov_r32_rm32 if memory_source => Some(detour(register(), Some(false), slot, back)),
+                Code::Mov_r32_imm32 => Some(detour(register(), None, slot, back)),
+                _ => detour_with_scratch(&instruction, slot, back),
+            };
+            let Some(piece) = piece else { return Ok(false) };
+            let to = Place::Chunk { chunk: pieces.add(piece), offset: 0 };
             let Some(chunk) = pieces.chunks.get_mut(site.chunk) else { return Ok(false) };
-            let mut code = vec![0x90; instruction.len()];
-            code[..5].copy_from_slice(&[0xe9, 0, 0, 0, 0]);
-            let to = Place::Chunk { chunk: detour, offset: 0 };
+            let mut jump = vec![0x90; instruction.len()];
+            jump[..5].copy_from_slice(&[0xe9, 0, 0, 0, 0]);
             chunk.fixups.push(Fixup { offset: start + 1, kind: RelocationKind::Pc32, to, addend: -4 });
-            Ok(chunk.edit(start, &code))
+            Ok(chunk.edit(start, &jump))
         }
-        _ => Ok(false),
     }
 }
 
@@ -93,25 +101,54 @@ fn detour(register: Register, load: Option<bool>, slot: Place, back: Place) -> C
     chunk
 }
 
-/// The one instruction whose 4-byte operand is the relocated field. Reading backwards is ambiguous, so it must be the only decoding among
-/// those from the known forms of `lea` and `mov`.
+/// Any other instruction with the object as its memory operand: with the address in a register that it does not use. The 128 bytes below
+/// the stack pointer belong to the function (psABI, 3.2.2), and no flag may change.
+fn detour_with_scratch(instruction: &Instruction, slot: Place, back: Place) -> Option<Chunk> {
+    let mut factory = InstructionInfoFactory::new();
+    let used: Vec<Register> =
+        factory.info(instruction).used_registers().iter().map(|r| r.register().full_register()).collect();
+    if instruction.flow_control() != FlowControl::Next || used.contains(&Register::RSP) {
+        return None;
+    }
+    let free = [Register::RAX, Register::RCX, Register::RDX, Register::RSI, Register::RDI];
+    let scratch = free.into_iter().find(|r| !used.contains(r))?;
+    let number = u8::try_from(scratch.number()).ok()?;
+    // lea -128(%rsp),%rsp; push scratch; mov slot(%rip),scratch
+    let mut code = vec![0x48, 0x8d, 0x64, 0x24, 0x80, 0x50 | number, 0x48, 0x8b, number << 3 | 5, 0, 0, 0, 0];
+    let kind = RelocationKind::Pc32;
+    let mut fixups = vec![Fixup { offset: 9, kind, to: slot, addend: -4 }];
+    let mut moved = *instruction;
+    moved.set_memory_base(scratch);
+    moved.set_memory_displacement64(0);
+    moved.set_memory_displ_size(0);
+    let mut encoder = Encoder::new(64);
+    encoder.encode(&moved, 0).ok()?;
+    code.extend_from_slice(&encoder.take_buffer());
+    // pop scratch; lea 128(%rsp),%rsp
+    code.extend_from_slice(&[0x58 | number, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0, 0xe9]);
+    fixups.push(Fixup { offset: code.len() as u64, kind, to: back, addend: -4 });
+    code.extend_from_slice(&[0; 4]);
+    let mut chunk = Chunk::code(DETOUR, code, fixups);
+    chunk.align = 1;
+    Some(chunk)
+}
+
+/// The instruction whose 4-byte operand is the relocated field, read from the start of the section: reading backwards is ambiguous.
 fn instruction_around(chunk: &Chunk, reloc: &Relocation) -> Option<(u64, Instruction)> {
-    let mut found = None;
-    for before in 1..=LONGEST.min(reloc.offset).min(3) {
-        let start = reloc.offset - before;
-        let bytes = chunk.data.get(usize::try_from(start).ok()?..)?;
-        let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
+    let mut decoder = Decoder::with_ip(64, &chunk.data, 0, DecoderOptions::NONE);
+    while decoder.can_decode() && decoder.ip() <= reloc.offset {
         let instruction = decoder.decode();
+        if instruction.next_ip() <= reloc.offset {
+            continue;
+        }
         let offsets = decoder.get_constant_offsets(&instruction);
-        let field = usize::try_from(before).ok()?;
+        let field = usize::try_from(reloc.offset - instruction.ip()).ok()?;
         let relative = instruction.is_ip_rel_memory_operand() && offsets.displacement_offset() == field;
         let absolute = instruction.code() == Code::Mov_r32_imm32
             && instruction.op_kind(1) == OpKind::Immediate32
             && offsets.immediate_offset() == field;
-        if relative && reloc.r_type == r::PC32 || absolute && reloc.r_type != r::PC32 {
-            // A longer match has the prefix that belongs to it: REX directly before the opcode.
-            found = Some((start, instruction));
-        }
+        let fits = if reloc.r_type == r::PC32 { relative } else { absolute };
+        return fits.then_some((instruction.ip(), instruction));
     }
-    found
+    None
 }

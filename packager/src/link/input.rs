@@ -30,7 +30,10 @@ pub struct LinkInput<'a> {
 
 impl std::fmt::Debug for LinkInput<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LinkInput").field("name", &self.name).field("units", &self.units.len()).finish_non_exhaustive()
+        f.debug_struct("LinkInput")
+            .field("name", &self.name)
+            .field("units", &self.units.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -74,9 +74,11 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let mut layout = lay_out(&pieces.chunks, replacements.len())?;
     let relocations = layout.settle(&pieces.chunks)?;
     let redirects = redirects(&replacements, &placed, &layout)?;
-    let lsda = units.iter().any(|u| u.patch.sections.iter().any(|s| s.kind == SectionKind::Lsda && s.size > 0));
+    let lsda =
+        units.iter().any(|u| u.patch.sections.iter().any(|s| s.kind == SectionKind::Lsda && s.size > 0));
     let register = lsda || input.units.iter().any(|u| u.cplusplus);
-    let unwind = layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
+    let unwind =
+        layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
     let image = Image {
         arch: Arch::X86_64,
         target: target.identity(input.name),
@@ -90,7 +92,13 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     };
     let changed = replacements
         .into_iter()
-        .map(|r| ChangedFunction { name: r.name, unit: r.unit, old: r.old, old_size: r.old_size, new_size: r.new_size })
+        .map(|r| ChangedFunction {
+            name: r.name,
+            unit: r.unit,
+            old: r.old,
+            old_size: r.old_size,
+            new_size: r.new_size,
+        })
         .collect();
     Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings })
 }
@@ -111,7 +119,8 @@ fn read_units<'a>(
             None => None,
         };
         let chunks = unit.patch.sections.iter().map(|section| {
-            let align = if section.kind == SectionKind::Text { section.align.max(16) } else { section.align.max(1) };
+            let align =
+                if section.kind == SectionKind::Text { section.align.max(16) } else { section.align.max(1) };
             pieces.add(Chunk {
                 kind: section.kind,
                 align,
@@ -134,7 +143,10 @@ fn globals(units: &[Unit<'_>]) -> Result<HashMap<String, (usize, usize)>, LinkEr
     for (u, unit) in units.iter().enumerate() {
         for (i, symbol) in unit.patch.symbols.iter().enumerate() {
             let section = symbol.stype == SymbolType::Section;
-            if section || symbol.binding == Binding::Local || !matches!(symbol.place, SymbolPlace::Defined { .. }) {
+            if section
+                || symbol.binding == Binding::Local
+                || !matches!(symbol.place, SymbolPlace::Defined { .. })
+            {
                 continue;
             }
             if symbol.binding == Binding::Global && strong.insert(symbol.name.as_str()) {
@@ -163,7 +175,9 @@ fn replacements(
     let mut found = Vec::new();
     for (u, unit) in units.iter().enumerate() {
         for (i, symbol) in unit.patch.symbols.iter().enumerate() {
-            let SymbolPlace::Defined { section, offset, size, replaces: Some(old), old_fragments } = &symbol.place else {
+            let SymbolPlace::Defined { section, offset, size, replaces: Some(old), old_fragments } =
+                &symbol.place
+            else {
                 continue;
             };
             let Some(&chunk) = unit.chunks.get(*section) else { continue };
@@ -176,7 +190,13 @@ fn replacements(
                         entry.insert(new);
                         found.push(r);
                     } else if let Some(first) = found.iter_mut().find(|f: &&mut Replacement| f.old == r.old) {
-                        first.fragments.extend(r.fragments.iter().filter(|f| !first.fragments.contains(f)).copied().collect::<Vec<_>>());
+                        first.fragments.extend(
+                            r.fragments
+                                .iter()
+                                .filter(|f| !first.fragments.contains(f))
+                                .copied()
+                                .collect::<Vec<_>>(),
+                        );
                     }
                 }
                 Ok(None) => warnings.push(Warning {
@@ -348,7 +368,8 @@ fn new_symbols(units: &[Unit<'_>], linked: &Linked<'_>) -> Vec<NewSymbol> {
             let function = symbol.stype == SymbolType::Function;
             let SymbolPlace::Defined { size, replaces: None, .. } = &symbol.place else { continue };
             let had = unit.placement.as_ref().is_some_and(|p| p.symbol(&symbol.name).is_some());
-            let elsewhere = symbol.binding != Binding::Local && matches!(linked.global(&symbol.name), Ok(Some(_)));
+            let elsewhere =
+                symbol.binding != Binding::Local && matches!(linked.global(&symbol.name), Ok(Some(_)));
             if (function || symbol.stype == SymbolType::Object) && !had && !elsewhere {
                 let entry = NewSymbol {
                     name: symbol.name.clone(),

@@ -49,7 +49,7 @@ pub(super) fn lay_out(chunks: &[Chunk], entries: usize) -> Result<Layout, LinkEr
             }
             let align = if chunk.kind == SectionKind::EhFrame {
                 // A gap would be read as the end of the table.
-                if chunk.size % 4 != 0 {
+                if !chunk.size.is_multiple_of(4) {
                     return Err(LinkError::Inconsistent(format!("{} ends inside a word", chunk.name)));
                 }
                 4
@@ -106,11 +106,13 @@ impl Layout {
                     return Err(outside("a field reaches beyond its section"));
                 }
                 let relative = matches!(fixup.kind, RelocationKind::Pc32 | RelocationKind::Pc64);
-                let relocation = |reference, addend| Relocation { address: field, kind: fixup.kind, reference, addend };
+                let relocation =
+                    |reference, addend| Relocation { address: field, kind: fixup.kind, reference, addend };
                 match (fixup.to, self.address(fixup.to)) {
                     (_, Some(to)) if relative => {
                         let value = to.cast_signed() + fixup.addend - field.cast_signed();
-                        self.write(field, fixup.kind, value).ok_or_else(|| outside("does not fit in its field"))?;
+                        self.write(field, fixup.kind, value)
+                            .ok_or_else(|| outside("does not fit in its field"))?;
                     }
                     (_, Some(to)) => rest.push(relocation(IMAGE, to.cast_signed() + fixup.addend)),
                     (Place::Target(to), _) => {
@@ -119,7 +121,8 @@ impl Layout {
                     (Place::Outside(reference), _) => rest.push(relocation(reference, fixup.addend)),
                     (Place::Constant(value), _) if !relative => {
                         let value = value.cast_signed().wrapping_add(fixup.addend);
-                        self.write(field, fixup.kind, value).ok_or_else(|| outside("does not fit in its field"))?;
+                        self.write(field, fixup.kind, value)
+                            .ok_or_else(|| outside("does not fit in its field"))?;
                     }
                     _ => return Err(outside("a constant cannot be reached relative to code")),
                 }
@@ -134,7 +137,9 @@ impl Layout {
         let bytes = match kind {
             RelocationKind::Abs64 | RelocationKind::Pc64 => &bytes[..],
             RelocationKind::Abs32 => u32::try_from(value).ok().map(|_| &bytes[..4])?,
-            RelocationKind::Abs32Signed | RelocationKind::Pc32 => i32::try_from(value).ok().map(|_| &bytes[..4])?,
+            RelocationKind::Abs32Signed | RelocationKind::Pc32 => {
+                i32::try_from(value).ok().map(|_| &bytes[..4])?
+            }
         };
         let holds = |s: &&mut Segment| address >= s.address && address < s.address + s.size;
         let segment = self.segments.iter_mut().find(holds)?;

@@ -38,12 +38,21 @@ pub struct LibraryFiles {
 
 impl LibraryFiles {
     /// `seen`: files that the link took; `directories`: where others may be, searched before the system's.
-    pub fn new(seen: impl IntoIterator<Item = PathBuf>, directories: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub fn new(
+        seen: impl IntoIterator<Item = PathBuf>,
+        directories: impl IntoIterator<Item = PathBuf>,
+    ) -> Self {
         let seen: Vec<PathBuf> = seen.into_iter().collect();
         let mut all: Vec<PathBuf> = directories.into_iter().collect();
         all.extend(seen.iter().filter_map(|p| p.parent()).map(Path::to_owned));
-        let system =
-            ["/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
+        let system = [
+            "/lib64",
+            "/usr/lib64",
+            "/lib/x86_64-linux-gnu",
+            "/usr/lib/x86_64-linux-gnu",
+            "/lib",
+            "/usr/lib",
+        ];
         all.extend(system.map(PathBuf::from));
         let mut known = HashSet::new();
         all.retain(|d| known.insert(d.clone()));
@@ -62,7 +71,8 @@ impl LibraryFiles {
             return std::fs::read(soname).ok();
         }
         // A library built in the same run is not installed, or in another version.
-        let own = self.seen.iter().filter(|(name, _)| name == soname).find_map(|(_, p)| std::fs::read(p).ok());
+        let own =
+            self.seen.iter().filter(|(name, _)| name == soname).find_map(|(_, p)| std::fs::read(p).ok());
         own.or_else(|| self.directories.iter().find_map(|d| std::fs::read(d.join(soname)).ok()))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::elf::{
-    Elf, SHN_ABS, STB_LOCAL, STT_FILE, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS, PT_TLS, Segment, Symbol,
+    Elf, PT_TLS, SHN_ABS, STB_LOCAL, STT_FILE, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS, Segment, Symbol,
 };
 use super::map::LinkMap;
 
@@ -80,7 +80,12 @@ impl<'a> Linked<'a> {
     fn global_without_symtab(&self, name: &str) -> Vec<Found> {
         let dynamic = self.elf.dynamic_symbols.iter().find(|s| s.is_defined() && s.name == name);
         if let Some(s) = dynamic {
-            return vec![Found { value: s.value, size: s.size, kind: s.kind, absolute: s.reserved == SHN_ABS }];
+            return vec![Found {
+                value: s.value,
+                size: s.size,
+                kind: s.kind,
+                absolute: s.reserved == SHN_ABS,
+            }];
         }
         if !self.elf.symbols.is_empty() {
             return Vec::new();
@@ -89,14 +94,19 @@ impl<'a> Linked<'a> {
         addresses.dedup();
         let kind = |address: u64| {
             let inside = |s: &&super::elf::Section| {
-                s.flags & super::elf::SHF_ALLOC != 0 && address >= s.address && address < s.address + s.size.max(1)
+                s.flags & super::elf::SHF_ALLOC != 0
+                    && address >= s.address
+                    && address < s.address + s.size.max(1)
             };
             match self.elf.sections.iter().find(inside) {
                 Some(s) if s.flags & super::elf::SHF_EXECINSTR != 0 => STT_FUNC,
                 _ => STT_OBJECT,
             }
         };
-        addresses.into_iter().map(|value| Found { value, size: 0, kind: kind(value), absolute: false }).collect()
+        addresses
+            .into_iter()
+            .map(|value| Found { value, size: 0, kind: kind(value), absolute: false })
+            .collect()
     }
 
     /// Does the symbol table contradict that `name` is at `value`? Silence (stripped, or a discarded local) is no contradiction.

@@ -130,13 +130,17 @@ fn parse_columns(text: &str, columns: usize) -> LinkMap {
             numbers.push(&trimmed[..end]);
             rest = &trimmed[end..];
         }
-        let number = |i: usize| numbers.get(i).map(|n| n.trim_start_matches("0x")).and_then(|n| u64::from_str_radix(n, 16).ok());
+        let number = |i: usize| {
+            numbers.get(i).map(|n| n.trim_start_matches("0x")).and_then(|n| u64::from_str_radix(n, 16).ok())
+        };
         let (Some(address), Some(size)) = (number(0), number(columns - 2)) else { continue };
         // One blank ends the numbers; then 0, 8 or 16 blanks say output section, input section or symbol.
         let name = rest.trim_start();
         match (rest.len() - name.len()).saturating_sub(1) {
             8 => {
-                let Some((path, section)) = name.strip_suffix(')').and_then(|n| n.rsplit_once(":(")) else { continue };
+                let Some((path, section)) = name.strip_suffix(')').and_then(|n| n.rsplit_once(":(")) else {
+                    continue;
+                };
                 let (path, member) = split_member(path);
                 let section = section.to_owned();
                 map.contributions.push(Contribution { section, address, size, path, member, resized: false });
@@ -211,7 +215,10 @@ LOAD a.o
             1720         0     0                 pub
 ";
         let c = &LinkMap::parse(lld).contributions[0];
-        assert_eq!((c.address, c.size, c.path.as_str(), c.member.as_deref()), (0x1720, 0x3a, "libx.a", Some("m.o")));
+        assert_eq!(
+            (c.address, c.size, c.path.as_str(), c.member.as_deref()),
+            (0x1720, 0x3a, "libx.a", Some("m.o"))
+        );
         let c = &LinkMap::parse(mold).contributions[0];
         assert_eq!((c.address, c.size, c.path.as_str(), c.section.as_str()), (0x1720, 0x3a, "a.o", ".text"));
     }

@@ -9,8 +9,8 @@ use differ::Refusal;
 use wrapper::LinkRecord;
 
 use super::elf::{
-    Elf, SHF_ALLOC, SHF_MERGE, SHN_ABS, SHN_COMMON, SHT_NOBITS, SHT_PROGBITS, SHT_RELA, STB_LOCAL, STT_FILE,
-    STT_TLS, SHF_TLS, Symbol,
+    Elf, SHF_ALLOC, SHF_MERGE, SHF_TLS, SHN_ABS, SHN_COMMON, SHT_NOBITS, SHT_PROGBITS, SHT_RELA, STB_LOCAL,
+    STT_FILE, STT_TLS, Symbol,
 };
 use super::error::{LinkError, refusal};
 use super::linked::{Found, Linked};
@@ -146,7 +146,8 @@ impl<'a> Placement<'a> {
             }
             if let Some(others) = linked.contradicts(name, value) {
                 let others: Vec<String> = others.iter().map(|v| format!("{v:#x}")).collect();
-                let why = format!("the map places it at {value:#x}, the symbol table at {}", others.join(", "));
+                let why =
+                    format!("the map places it at {value:#x}, the symbol table at {}", others.join(", "));
                 return Err(contradiction(&place, &why));
             }
             let size = if symbol.size == 0 { self.extent(symbol) } else { symbol.size };
@@ -242,7 +243,11 @@ fn choose(fits: Vec<Result<Vec<Candidate>, Base>>) -> Vec<Base> {
 }
 
 /// Places in the map of the sections of the input with this hash, by section name.
-fn candidates<'m>(sha256: &str, record: &LinkRecord, linked: &'m Linked<'_>) -> HashMap<&'m str, Vec<Candidate>> {
+fn candidates<'m>(
+    sha256: &str,
+    record: &LinkRecord,
+    linked: &'m Linked<'_>,
+) -> HashMap<&'m str, Vec<Candidate>> {
     let names: Vec<(String, Option<String>)> = record
         .inputs
         .iter()
@@ -277,13 +282,15 @@ fn by_symbols(object: &Elf<'_>, section: usize, linked: &Linked<'_>) -> Vec<Cand
         return places;
     }
     let size = object.sections[section].size;
-    let mine = object.symbols.iter().filter(|s| s.section == section && s.reserved == 0 && s.kind != STT_FILE);
+    let mine =
+        object.symbols.iter().filter(|s| s.section == section && s.reserved == 0 && s.kind != STT_FILE);
     for symbol in mine.filter(|s| !s.name.is_empty()) {
         let shift = if symbol.kind == STT_TLS { tls } else { 0 };
         let file = symbol.file.and_then(|i| object.symbols.get(i)).map_or("", |f| f.name.as_str());
         let address = |value: u64| value.wrapping_add(shift).wrapping_sub(symbol.value);
         let here: Vec<Candidate> = if symbol.binding == STB_LOCAL {
-            let same = |(s, f): &(&Symbol, &str)| *f == file && s.size == symbol.size && s.kind == symbol.kind;
+            let same =
+                |(s, f): &(&Symbol, &str)| *f == file && s.size == symbol.size && s.kind == symbol.kind;
             let locals = linked.locals(&symbol.name).filter(same);
             locals.map(|(s, _)| Candidate { address: address(s.value), size, input: s.file }).collect()
         } else {

@@ -48,7 +48,9 @@ pub(super) fn plan(old: &OldFunction<'_>, pieces_of_old: &[(u64, &[u8])]) -> Res
         return Err(refusal(
             "function too short to redirect",
             &old.name,
-            format!("its code with the padding behind it has {room} bytes, the jump to the new code needs {JUMP}"),
+            format!(
+                "its code with the padding behind it has {room} bytes, the jump to the new code needs {JUMP}"
+            ),
             "change its callers instead, so that they no longer call it",
         ));
     }
@@ -74,7 +76,13 @@ fn room(old: &OldFunction<'_>) -> u64 {
         let instruction = decoder.decode();
         let filler = matches!(
             instruction.code(),
-            Code::Nopd | Code::Nopw | Code::Nopq | Code::Nop_rm16 | Code::Nop_rm32 | Code::Nop_rm64 | Code::Int3
+            Code::Nopd
+                | Code::Nopw
+                | Code::Nopq
+                | Code::Nop_rm16
+                | Code::Nop_rm32
+                | Code::Nop_rm64
+                | Code::Int3
         );
         if !filler || instruction.next_ip() > limit {
             break;
@@ -254,7 +262,10 @@ mod tests {
         assert_eq!(chunk.data[..8], code[4..12]);
         assert_eq!(chunk.data[8], 0xe9);
         assert_eq!(chunk.fixups[0].to, Place::Target(0x100c));
-        assert_eq!(steps.iter().map(|s| (s.at, s.depth, s.saved)).collect::<Vec<_>>(), [(1, 16, Some(6)), (8, 32, None)]);
+        assert_eq!(
+            steps.iter().map(|s| (s.at, s.depth, s.saved)).collect::<Vec<_>>(),
+            [(1, 16, Some(6)), (8, 32, None)]
+        );
     }
 
     #[test]

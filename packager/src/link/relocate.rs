@@ -25,7 +25,13 @@ impl Site<'_> {
         format!("{}+{offset:#x} ({})", self.section, self.unit)
     }
 
-    pub(super) fn refuse(&self, what: &str, reloc: &Relocation, why: impl Into<String>, remedy: &str) -> Refusal {
+    pub(super) fn refuse(
+        &self,
+        what: &str,
+        reloc: &Relocation,
+        why: impl Into<String>,
+        remedy: &str,
+    ) -> Refusal {
         refusal(what, self.text(reloc.offset), why, remedy)
     }
 }
@@ -40,7 +46,9 @@ pub(super) fn section(
     refused: &mut Vec<Refusal>,
 ) {
     let owner = &units[unit];
-    let (Some(section), Some(&chunk)) = (owner.patch.sections.get(index), owner.chunks.get(index)) else { return };
+    let (Some(section), Some(&chunk)) = (owner.patch.sections.get(index), owner.chunks.get(index)) else {
+        return;
+    };
     let site = Site { chunk, kind: section.kind, unit: owner.name, section: &section.name };
     // The call of __tls_get_addr goes away with the sequence that it ends.
     let mut dropped: Option<u64> = None;
@@ -48,17 +56,25 @@ pub(super) fn section(
         if dropped.take_if(|at| *at == reloc.offset).is_some() {
             continue;
         }
-        if site.kind == SectionKind::EhFrame && reloc.r_type == r::PC32 {
-            if let Some(to) = own_code(owner, reloc) {
-                // A record describes its own unit's code, also where another unit's copy of the function is the one in force.
-                let fixup = Fixup { offset: reloc.offset, kind: RelocationKind::Pc32, to, addend: reloc.addend };
-                pieces.chunks[chunk].fixups.push(fixup);
-                continue;
-            }
+        if site.kind == SectionKind::EhFrame
+            && reloc.r_type == r::PC32
+            && let Some(to) = own_code(owner, reloc)
+        {
+            // A record describes its own unit's code, also where another unit's copy of the function is the one in force.
+            let fixup = Fixup { offset: reloc.offset, kind: RelocationKind::Pc32, to, addend: reloc.addend };
+            pieces.chunks[chunk].fixups.push(fixup);
+            continue;
         }
-        let done = resolver
-            .resolve(units, unit, entry_symbol(owner, section.kind, reloc), pieces)
-            .and_then(|symbol| one(resolver, site, reloc, &symbol, pieces));
+        let done = resolver.resolve(units, unit, entry_symbol(owner, section.kind, reloc), pieces).and_then(
+            |mut symbol| {
+                if let Some(place) = inside(owner, section.kind, reloc) {
+                    symbol.address = place;
+                    symbol.call = place;
+                    symbol.slot = None;
+                }
+                one(resolver, site, reloc, &symbol, pieces)
+            },
+        );
         match done {
             Ok(skip) => dropped = skip,
             Err(refusal) if refused.contains(&refusal) => {}
@@ -69,17 +85,37 @@ pub(super) fn section(
 
 /// Place of a symbol that is defined in the unit's own shipped code or language-specific data.
 fn own_code(unit: &Unit<'_>, reloc: &Relocation) -> Option<Place> {
-    let SymbolPlace::Defined { section, offset, .. } = &unit.patch.symbols.get(reloc.symbol)?.place else { return None };
+    let SymbolPlace::Defined { section, offset, .. } = &unit.patch.symbols.get(reloc.symbol)?.place else {
+        return None;
+    };
     let kind = unit.patch.sections.get(*section)?.kind;
     let chunk = *unit.chunks.get(*section)?;
     matches!(kind, SectionKind::Text | SectionKind::Lsda).then_some(Place::Chunk { chunk, offset: *offset })
+}
+
+/// A place inside a shipped function, not its entry: the label of a jump table or of a computed goto. It is in the new code, although the
+/// function's address as a value is the old one.
+fn inside(unit: &Unit<'_>, kind: SectionKind, reloc: &Relocation) -> Option<Place> {
+    let symbol = unit.patch.symbols.get(reloc.symbol)?;
+    let SymbolPlace::Defined { replaces: Some(_), .. } = &symbol.place else { return None };
+    let label = match (kind, reloc.r_type) {
+        // Entry n of a jump table is the label minus the table's address: the addend is the distance from the entry itself.
+        (SectionKind::Rodata | SectionKind::RelRo | SectionKind::Data, r::PC32 | r::PC64) => true,
+        (SectionKind::Text, r::PC32 | r::PLT32) => reloc.addend != -4,
+        (SectionKind::EhFrame | SectionKind::Lsda, _) => false,
+        (_, r::ABS64 | r::ABS32 | r::ABS32S) => reloc.addend != 0,
+        _ => false,
+    };
+    own_code(unit, reloc).filter(|_| label)
 }
 
 /// The assembler may write `.text.f + 0` for `f`. Where that is the entry of a replaced function, the function is meant: its
 /// address as a value is the old one.
 fn entry_symbol(unit: &Unit<'_>, kind: SectionKind, reloc: &Relocation) -> usize {
     let Some(symbol) = unit.patch.symbols.get(reloc.symbol) else { return reloc.symbol };
-    let SymbolPlace::Defined { section, offset, replaces: None, .. } = &symbol.place else { return reloc.symbol };
+    let SymbolPlace::Defined { section, offset, replaces: None, .. } = &symbol.place else {
+        return reloc.symbol;
+    };
     // An addend of a field in code counts from the next instruction; elsewhere only absolute words are pointers to functions.
     let shift = match (kind, reloc.r_type) {
         (SectionKind::Text, r::PC32 | r::PLT32) => 4,
@@ -105,15 +141,25 @@ fn one(
     pieces: &mut Pieces,
 ) -> Result<Option<u64>, Refusal> {
     let addend = reloc.addend;
-    let direct = matches!(reloc.r_type, r::PC32 | r::ABS32 | r::ABS32S) && !reloc.is_branch && symbol.tls.is_none();
-    if direct && site.kind == SectionKind::Text && matches!(symbol.address, Place::Outside(_)) {
-        if far_data::rewrite(site, reloc, symbol, pieces)? {
-            return Ok(None);
-        }
+    let direct =
+        matches!(reloc.r_type, r::PC32 | r::ABS32 | r::ABS32S) && !reloc.is_branch && symbol.tls.is_none();
+    if direct
+        && site.kind == SectionKind::Text
+        && matches!(symbol.address, Place::Outside(_))
+        && far_data::rewrite(site, reloc, symbol, pieces)?
+    {
+        return Ok(None);
     }
     let (kind, to) = match reloc.r_type {
         r::NONE => return Ok(None),
-        r::TLSGD | r::TLSLD | r::DTPOFF32 | r::DTPOFF64 | r::GOTTPOFF | r::TPOFF32 | r::TPOFF64 | r::GOTPC32_TLSDESC
+        r::TLSGD
+        | r::TLSLD
+        | r::DTPOFF32
+        | r::DTPOFF64
+        | r::GOTTPOFF
+        | r::TPOFF32
+        | r::TPOFF64
+        | r::GOTPC32_TLSDESC
         | r::TLSDESC_CALL => return tls::relocate(resolver, site, reloc, symbol, pieces),
         _ if symbol.tls.is_some() => {
             let why = format!("{} refers to thread-local {}", r::name(reloc.r_type), symbol.name);
@@ -128,9 +174,15 @@ fn one(
                     r::name(reloc.r_type),
                     symbol.name
                 );
-                return Err(site.refuse("position-dependent code", reloc, why, "compile the unit with -fPIE or -fPIC"));
+                return Err(site.refuse(
+                    "position-dependent code",
+                    reloc,
+                    why,
+                    "compile the unit with -fPIE or -fPIC",
+                ));
             }
-            let kind = if reloc.r_type == r::ABS32 { RelocationKind::Abs32 } else { RelocationKind::Abs32Signed };
+            let kind =
+                if reloc.r_type == r::ABS32 { RelocationKind::Abs32 } else { RelocationKind::Abs32Signed };
             (kind, near(site, reloc, symbol, symbol.address, pieces)?)
         }
         r::PC32 | r::PLT32 => {

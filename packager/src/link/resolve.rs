@@ -98,16 +98,21 @@ impl Resolver<'_, '_> {
     ) -> Result<Resolved, Refusal> {
         let owner = &units[unit];
         let Some(symbol) = owner.patch.symbols.get(index) else {
-            return Err(refusal("damaged patch object", owner.name, "a relocation names no symbol", "report it"));
+            return Err(refusal(
+                "damaged patch object",
+                owner.name,
+                "a relocation names no symbol",
+                "report it",
+            ));
         };
         match &symbol.place {
             SymbolPlace::Defined { .. } => self.defined(units, unit, index, symbol, pieces),
             SymbolPlace::Existing { orig_name, .. } => self.existing(owner, orig_name, pieces),
             SymbolPlace::Undefined => {
-                if let Some((u, i)) = self.globals.get(&symbol.name) {
-                    if let Some(definition) = units.get(*u).and_then(|x| x.patch.symbols.get(*i)) {
-                        return self.defined(units, *u, *i, definition, pieces);
-                    }
+                if let Some((u, i)) = self.globals.get(&symbol.name)
+                    && let Some(definition) = units.get(*u).and_then(|x| x.patch.symbols.get(*i))
+                {
+                    return self.defined(units, *u, *i, definition, pieces);
                 }
                 self.undefined(owner, symbol, pieces)
             }
@@ -128,16 +133,21 @@ impl Resolver<'_, '_> {
             // An inline variable, a static local of an inline function or type information exists once in a program. One that the
             // unit had before is shipped because its content changed.
             let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique);
-            let had = units[unit].placement.as_ref().is_some_and(|p| p.symbol(name).is_some_and(|s| s.is_defined()));
-            if vague && symbol.stype == SymbolType::Object && !had {
-                if let Ok(Some(found)) = self.linked.global(name) {
-                    return self.found(name, "", &found, true, pieces);
-                }
+            let had = units[unit]
+                .placement
+                .as_ref()
+                .is_some_and(|p| p.symbol(name).is_some_and(|s| s.is_defined()));
+            if vague
+                && symbol.stype == SymbolType::Object
+                && !had
+                && let Ok(Some(found)) = self.linked.global(name)
+            {
+                return self.found(name, "", &found, true, pieces);
             }
-            if let Some(&(u, i)) = self.globals.get(name) {
-                if let Some(first) = units.get(u).and_then(|x| x.patch.symbols.get(i)) {
-                    (unit, index, symbol) = (u, i, first);
-                }
+            if let Some(&(u, i)) = self.globals.get(name)
+                && let Some(first) = units.get(u).and_then(|x| x.patch.symbols.get(i))
+            {
+                (unit, index, symbol) = (u, i, first);
             }
         }
         let function = matches!(symbol.stype, SymbolType::Function | SymbolType::IFunc);
@@ -197,7 +207,13 @@ impl Resolver<'_, '_> {
     /// Address in the target of something found in the linked file.
     pub(super) fn translate(&self, name: &str, file: &str, found: &Found) -> Result<u64, Refusal> {
         let function = is_function(found.kind);
-        self.addresses.translate(LinkedSymbol { name, file, address: found.value, size: found.size, function })
+        self.addresses.translate(LinkedSymbol {
+            name,
+            file,
+            address: found.value,
+            size: found.size,
+            function,
+        })
     }
 
     fn found(
@@ -255,13 +271,13 @@ impl Resolver<'_, '_> {
         let slots = self.target.slots(&resolved.name);
         resolved.slot = slots.address;
         let jump = slots.jump.or(slots.address);
-        if resolved.function {
-            if let Some(slot) = jump {
-                resolved.call = match self.target.plt_entry(slot) {
-                    Some(entry) => Place::Target(entry),
-                    None => pieces.jump_through(Place::Target(slot)),
-                };
-            }
+        if resolved.function
+            && let Some(slot) = jump
+        {
+            resolved.call = match self.target.plt_entry(slot) {
+                Some(entry) => Place::Target(entry),
+                None => pieces.jump_through(Place::Target(slot)),
+            };
         }
         if slots.address.is_none() {
             let version = self.target.exports(&resolved.name).and_then(|s| s.version.clone());
@@ -305,7 +321,12 @@ impl Resolver<'_, '_> {
         Ok(resolved)
     }
 
-    fn undefined(&self, owner: &Unit<'_>, symbol: &PatchSymbol, pieces: &mut Pieces) -> Result<Resolved, Refusal> {
+    fn undefined(
+        &self,
+        owner: &Unit<'_>,
+        symbol: &PatchSymbol,
+        pieces: &mut Pieces,
+    ) -> Result<Resolved, Refusal> {
         let name = symbol.name.as_str();
         let place = format!("{name} (used in {})", owner.name);
         match self.linked.global(name) {
@@ -352,7 +373,12 @@ impl Resolver<'_, '_> {
         resolved
     }
 
-    fn new_import(&self, symbol: &PatchSymbol, place: String, pieces: &mut Pieces) -> Result<Resolved, Refusal> {
+    fn new_import(
+        &self,
+        symbol: &PatchSymbol,
+        place: String,
+        pieces: &mut Pieces,
+    ) -> Result<Resolved, Refusal> {
         let name = symbol.name.as_str();
         let needed = self.target.elf.dynamic_names(1);
         let weak = symbol.binding == Binding::Weak;

@@ -43,7 +43,13 @@ impl Pieces {
         Place::Outside(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
-    pub(super) fn import(&mut self, name: &str, version: Option<String>, weak: bool, kind: ImportKind) -> Place {
+    pub(super) fn import(
+        &mut self,
+        name: &str,
+        version: Option<String>,
+        weak: bool,
+        kind: ImportKind,
+    ) -> Place {
         // One symbol is one reference, also where one unit calls it and another takes its address.
         let known = self.references.iter().position(
             |r| matches!(r, Reference::Import { name: n, version: v, .. } if n == name && *v == version),

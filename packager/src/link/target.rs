@@ -154,7 +154,8 @@ impl<'a> TargetElf<'a> {
     pub(super) fn symbolic(&self) -> bool {
         const DT_SYMBOLIC: u64 = 16;
         const DT_FLAGS: u64 = 30;
-        self.elf.dynamic_value(DT_SYMBOLIC).is_some() || self.elf.dynamic_value(DT_FLAGS).is_some_and(|v| v & 2 != 0)
+        self.elf.dynamic_value(DT_SYMBOLIC).is_some()
+            || self.elf.dynamic_value(DT_FLAGS).is_some_and(|v| v & 2 != 0)
     }
 
     pub(super) fn fixed(&self) -> bool {
@@ -208,7 +209,9 @@ fn plt_entries(elf: &Elf<'_>) -> HashMap<u64, u64> {
             let field = content.get(at + 2..at + 6).and_then(|b| b.try_into().ok()).map(i32::from_le_bytes);
             let Some(displacement) = field else { continue };
             let next = section.address + at as u64 + 6;
-            entries.entry(next.wrapping_add_signed(displacement.into())).or_insert(section.address + start as u64);
+            entries
+                .entry(next.wrapping_add_signed(displacement.into()))
+                .or_insert(section.address + start as u64);
         }
     }
     entries

@@ -34,13 +34,15 @@ impl Field<'_, '_> {
     /// Writes code at a distance from the field.
     fn edit(&mut self, distance: i64, bytes: &[u8]) -> Result<(), Refusal> {
         let at = self.reloc.offset.checked_add_signed(distance);
-        let done = at.zip(self.pieces.chunks.get_mut(self.site.chunk)).is_some_and(|(at, c)| c.edit(at, bytes));
+        let done =
+            at.zip(self.pieces.chunks.get_mut(self.site.chunk)).is_some_and(|(at, c)| c.edit(at, bytes));
         if done { Ok(()) } else { Err(self.unknown_sequence()) }
     }
 
     fn has(&self, distance: i64, bytes: &[u8]) -> bool {
         let at = self.reloc.offset.checked_add_signed(distance);
-        at.zip(self.pieces.chunks.get(self.site.chunk)).and_then(|(at, c)| c.bytes(at, bytes.len())) == Some(bytes)
+        at.zip(self.pieces.chunks.get(self.site.chunk)).and_then(|(at, c)| c.bytes(at, bytes.len()))
+            == Some(bytes)
     }
 
     /// The field, or one at a distance from it, holds the way to `to`.
@@ -69,7 +71,11 @@ pub(super) fn relocate(
     let mut field = Field { site, reloc, pieces };
     let target = resolver.target;
     if reloc.r_type == r::TLSLD {
-        return if target.executable { local_dynamic_to_exec(&mut field) } else { local_dynamic(resolver, &mut field) };
+        return if target.executable {
+            local_dynamic_to_exec(&mut field)
+        } else {
+            local_dynamic(resolver, &mut field)
+        };
     }
     let Some(tls) = &symbol.tls else {
         return Err(field.refuse(format!("{} is not thread-local in the target", symbol.name), "report it"));
@@ -105,7 +111,10 @@ pub(super) fn relocate(
 }
 
 fn no_slot(field: &Field<'_, '_>, symbol: &Resolved) -> Refusal {
-    let why = format!("the target has no slot that leads to {}: it does not use this variable that way yet", symbol.name);
+    let why = format!(
+        "the target has no slot that leads to {}: it does not use this variable that way yet",
+        symbol.name
+    );
     field.refuse(why, "reach the variable through an existing function that returns its address")
 }
 
@@ -176,7 +185,9 @@ fn general_dynamic(
 fn local_dynamic(resolver: &Resolver<'_, '_>, field: &mut Field<'_, '_>) -> Result<Option<u64>, Refusal> {
     let Some(module) = resolver.target.own_module else {
         let why = "the target has no word with its own TLS module id".to_owned();
-        return Err(field.refuse(why, "reach the variable through an existing function that returns its address"));
+        return Err(
+            field.refuse(why, "reach the variable through an existing function that returns its address")
+        );
     };
     let module = field.pieces.target_word(module);
     let pair = field.pieces.words(&[(module, 0), (Place::Constant(0), 0)]);

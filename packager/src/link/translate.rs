@@ -180,7 +180,9 @@ fn same_instruction(
     }
     let inside = |address: u64| address.wrapping_sub(symbol.address) < symbol.size;
     let in_elf = |elf: &Elf<'_>, v: u64| {
-        elf.segments.iter().any(|s| s.kind == super::elf::PT_LOAD && v >= s.address.max(1) && v - s.address < s.size)
+        elf.segments
+            .iter()
+            .any(|s| s.kind == super::elf::PT_LOAD && v >= s.address.max(1) && v - s.address < s.size)
     };
     // An absolute address (position-dependent code) may be another one.
     let address_or_same = |a: u64, b: u64| a == b || in_elf(elfs[0], a) && in_elf(elfs[1], b);

@@ -91,7 +91,9 @@ impl PatchPackage<'_> {
             options.push(format!("--patch \"$S\"/{}", quoted(&name)));
             files.push(name);
         }
-        for (option, paths) in [("--target", &self.request.args.target), ("--debuginfo", &self.request.args.debuginfo)] {
+        for (option, paths) in
+            [("--target", &self.request.args.target), ("--debuginfo", &self.request.args.debuginfo)]
+        {
             for path in paths {
                 let name = add(path)?;
                 options.push(format!("{option} \"$S\"/{}", quoted(&name)));
@@ -103,7 +105,10 @@ impl PatchPackage<'_> {
         let mut values = self.values(arch);
         let lines = files.iter().enumerate().map(|(n, f)| format!("Source{n}: {f}"));
         values.set_lines("SOURCES", lines.collect());
-        values.set_lines("BUILD_REQUIRES", source.build_requires.iter().map(|r| format!("BuildRequires: {r}")).collect());
+        values.set_lines(
+            "BUILD_REQUIRES",
+            source.build_requires.iter().map(|r| format!("BuildRequires: {r}")).collect(),
+        );
         values.set_quoted("SPEC", &spec_name);
         values.set("OPTIONS", &options.join(" "));
         let spec = folder.join("patch-source.spec");
@@ -160,7 +165,11 @@ impl PatchPackage<'_> {
             (None, _) => format!("{}-{}", package.version, package.release),
         };
         values.set("TARGET_EVR", &evr);
-        let provides = self.naming.cve.iter().flat_map(|c| [format!("Provides: upatch-cve({c})"), format!("Provides: {c}")]);
+        let provides = self
+            .naming
+            .cve
+            .iter()
+            .flat_map(|c| [format!("Provides: upatch-cve({c})"), format!("Provides: {c}")]);
         values.set_lines("CVE_PROVIDES", provides.collect());
         values.set("NVR", &nvr);
         values.set("PATCH", &self.naming.name);
@@ -170,7 +179,9 @@ impl PatchPackage<'_> {
     /// Fills in a template; a source tree is no package, hence nothing can be required.
     fn fill(&self, template: &str, values: &Values) -> Result<String> {
         let known: String = match self.package.version.is_empty() {
-            true => template.lines().filter(|l| !l.starts_with("Requires:")).map(|l| format!("{l}\n")).collect(),
+            true => {
+                template.lines().filter(|l| !l.starts_with("Requires:")).map(|l| format!("{l}\n")).collect()
+            }
             false => template.to_owned(),
         };
         fill(&known, values)
@@ -199,7 +210,10 @@ impl PatchPackage<'_> {
             tool = tool.arg("--define").arg(format!("{name} {}", place.display()));
         }
         let said = tool.arg(spec).output()?;
-        let made = walkdir::WalkDir::new(&out).into_iter().flatten().find(|e| e.path().extension().is_some_and(|x| x == "rpm"));
+        let made = walkdir::WalkDir::new(&out)
+            .into_iter()
+            .flatten()
+            .find(|e| e.path().extension().is_some_and(|x| x == "rpm"));
         match made {
             Some(rpm) if said.status.success() => Ok(rpm.path().to_path_buf()),
             _ => Err(Failure::failed("cannot make the patch RPM", said.message())),

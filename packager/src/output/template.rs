@@ -42,7 +42,10 @@ pub(super) fn fill(template: &str, values: &Values) -> Result<String> {
                 rest = &rest[at + 1..];
                 continue;
             }
-            let value = values.0.get(name).ok_or_else(|| Failure::failed("spec template", format!("no value for @{name}@")))?;
+            let value = values
+                .0
+                .get(name)
+                .ok_or_else(|| Failure::failed("spec template", format!("no value for @{name}@")))?;
             out.push_str(&rest[..at]);
             out.push_str(value);
             rest = &rest[at + name.len() + 2..];
@@ -66,7 +69,10 @@ mod tests {
     fn placeholders_are_filled_in_and_percent_signs_doubled() {
         let mut values = Values::default();
         values.set("NAME", "a%b\nc");
-        assert_eq!(fill("# @NAME@\n\nName: @NAME@ a@b @NAME@\n", &values).unwrap(), "Name: a%%b c a@b a%%b c\n");
+        assert_eq!(
+            fill("# @NAME@\n\nName: @NAME@ a@b @NAME@\n", &values).unwrap(),
+            "Name: a%%b c a@b a%%b c\n"
+        );
         assert!(fill("x @OTHER@\n", &values).is_err());
     }
 }

@@ -79,7 +79,14 @@ pub(super) fn analyse<'r>(
         return Ok(analysis);
     }
     let store = recorder.store().ok();
-    let sectioned = section_all(&analysis.pairs, work, "BUILD.orig", "BUILD.patched", store.as_ref(), original.window.start)?;
+    let sectioned = section_all(
+        &analysis.pairs,
+        work,
+        "BUILD.orig",
+        "BUILD.patched",
+        store.as_ref(),
+        original.window.start,
+    )?;
     crate::run::check_stopped()?;
     for one in &sectioned {
         analysis.compiled += one.compiled as usize;
@@ -94,13 +101,20 @@ pub(super) fn analyse<'r>(
 fn counterpart<'r>(link: &LinkRecord, original: &Original, patched: &'r Patched) -> Option<&'r LinkRecord> {
     let same = |l: &&LinkRecord| l.output == link.output && !l.relocatable;
     let before: Vec<&LinkRecord> = original.records.links.iter().filter(same).collect();
-    let after: Vec<&'r LinkRecord> = patched.records.links.iter().filter(|l| l.output == link.output && !l.relocatable).collect();
+    let after: Vec<&'r LinkRecord> =
+        patched.records.links.iter().filter(|l| l.output == link.output && !l.relocatable).collect();
     let place = before.iter().position(|l| l.id == link.id)?;
     if before.len() == after.len() { after.get(place).copied() } else { after.last().copied() }
 }
 
 /// Is it more than debug information and build stamps in which the two objects differ?
-fn is_real(pair: &Pair<'_>, original: &Original, patched: &Patched, work: &Work, warnings: &mut Vec<Warned>) -> Result<bool> {
+fn is_real(
+    pair: &Pair<'_>,
+    original: &Original,
+    patched: &Patched,
+    work: &Work,
+    warnings: &mut Vec<Warned>,
+) -> Result<bool> {
     let (Some(before), Some(after)) = (pair.original, pair.patched) else { return Ok(true) };
     if only_debug_differs(before, after) {
         return Ok(false);
@@ -114,7 +128,9 @@ fn is_real(pair: &Pair<'_>, original: &Original, patched: &Patched, work: &Work,
         (patchfile::Digest::of(&data).to_string() == hash).then_some(data)
     };
     let windows = (original.window, patched.window);
-    let Some(stamped) = differs_by_stamp(before, after, windows, &patched.files, read)? else { return Ok(true) };
+    let Some(stamped) = differs_by_stamp(before, after, windows, &patched.files, read)? else {
+        return Ok(true);
+    };
     let names: Vec<String> =
         stamped.iter().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string()).collect();
     warnings.push(Warned {
@@ -126,7 +142,11 @@ fn is_real(pair: &Pair<'_>, original: &Original, patched: &Patched, work: &Work,
 }
 
 /// Only the targets that `--elf` names.
-pub(super) fn chosen<'r>(matches: Vec<Match<'r>>, targets: &[TargetFile], names: &[String]) -> Vec<Match<'r>> {
+pub(super) fn chosen<'r>(
+    matches: Vec<Match<'r>>,
+    targets: &[TargetFile],
+    names: &[String],
+) -> Vec<Match<'r>> {
     let wanted = |m: &Match<'_>| {
         let target = &targets[m.target];
         names.is_empty() || names.iter().any(|n| *n == target.name || *n == target.path)

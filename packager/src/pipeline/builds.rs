@@ -6,7 +6,7 @@ use crate::error::{Context, Failure, Result};
 use crate::progress::Progress;
 use crate::run::Log;
 use crate::source::{GitFix, SpecSource, TreeSource, missing_build_requires, unpack};
-use crate::target::{Fidelity, Match, Stages, TargetFile, from_links, from_root, match_links};
+use crate::target::{Fidelity, Match, Stages, TargetFile, adopt_shipped, from_links, from_root, match_links};
 use crate::units::Window;
 use crate::work::Work;
 use patchfile::exit::BuildExit;
@@ -56,7 +56,9 @@ impl Source {
     /// Reads the source's description.
     pub(super) fn open(request: &Request, work: &Work) -> Result<Self> {
         match &request.input {
-            Input::Spec { spec, sourcedir } => SpecSource::read(spec, sourcedir, &request.rpmbuild).map(Self::Spec),
+            Input::Spec { spec, sourcedir } => {
+                SpecSource::read(spec, sourcedir, &request.rpmbuild).map(Self::Spec)
+            }
             Input::Srpm(srpm) => {
                 let dir = work.path("srpm");
                 let spec = unpack(srpm, &dir)?;
@@ -64,11 +66,15 @@ impl Source {
             }
             Input::Tree { dir, build, prepare, git } => {
                 let name = dir.file_name().unwrap_or_default().to_string_lossy();
-                let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' }).collect();
+                let name: String = name
+                    .chars()
+                    .map(|c| if c.is_ascii_alphanumeric() || "._+-".contains(c) { c } else { '-' })
+                    .collect();
                 let name = name.trim_start_matches(['.', '-']).to_owned();
                 let name = if name.is_empty() { "source".to_owned() } else { name };
                 let git = git.as_ref().map(|(base, head)| GitFix::open(dir, base, head)).transpose()?;
-                let tree = TreeSource { dir: dir.clone(), name, build: build.clone(), prepare: prepare.clone() };
+                let tree =
+                    TreeSource { dir: dir.clone(), name, build: build.clone(), prepare: prepare.clone() };
                 Ok(Self::Tree(tree, git))
             }
         }
@@ -78,9 +84,12 @@ impl Source {
     pub(super) fn package(&self) -> Package {
         match self {
             Self::Spec(spec) => spec.package.clone(),
-            Self::Tree(tree, _) => {
-                Package { name: tree.name.clone(), epoch: None, version: String::new(), release: String::new() }
-            }
+            Self::Tree(tree, _) => Package {
+                name: tree.name.clone(),
+                epoch: None,
+                version: String::new(),
+                release: String::new(),
+            },
         }
     }
 
@@ -95,7 +104,12 @@ impl Source {
 
 impl Builds<'_> {
     /// Builds the original and finds the ELF files to patch: those of `targets`, else those that the build made.
-    pub(super) fn original(&self, recorder: &mut Recorder, targets: Option<Vec<TargetFile>>, progress: &Progress) -> Result<Original> {
+    pub(super) fn original(
+        &self,
+        recorder: &mut Recorder,
+        targets: Option<Vec<TargetFile>>,
+        progress: &Progress,
+    ) -> Result<Original> {
         recorder.phase(ORIGINAL)?;
         let start = now();
         let given = targets.is_some();
@@ -106,17 +120,26 @@ impl Builds<'_> {
                 let dir = self.build_tree(tree, git.as_ref(), recorder, &mut log, &[], progress)?;
                 let targets = match targets {
                     Some(targets) => targets,
-                    None => from_links(&recorder.records(ORIGINAL)?, &self.tree_top(tree), &own_dir(tree, &dir, self))?,
+                    None => from_links(
+                        &recorder.records(ORIGINAL)?,
+                        &self.tree_top(tree),
+                        &own_dir(tree, &dir, self),
+                    )?,
                 };
                 (Stages::default(), targets)
             }
         };
         let records = recorder.records(ORIGINAL)?;
         if records.links.iter().all(|l| l.relocatable) {
-            return Err(Failure::failed("nothing was linked in the original build", "no program or library to patch was made")
-                .hint("the tree may be built already: clean it, or add a clean-up with --prepare"));
+            return Err(Failure::failed(
+                "nothing was linked in the original build",
+                "no program or library to patch was made",
+            )
+            .hint("the tree may be built already: clean it, or add a clean-up with --prepare"));
         }
-        let installed = records.links.iter().any(|l| !stages.in_build(l)) || self.work.path("log").join("original-installed").exists() || !given;
+        let installed = records.links.iter().any(|l| !stages.in_build(l))
+            || self.work.path("log").join("original-installed").exists()
+            || !given;
         Ok(Original { records, targets, stages, installed, window: Window { start, end: now() } })
     }
 
@@ -139,8 +162,15 @@ impl Builds<'_> {
         let listing = RpmBuild::links_after_build(self.work, ORIGINAL);
         let stages = Stages(Some(Recorder::listed(&listing)));
         let Some(targets) = targets else {
-            let root = RpmBuild::buildroots(self.work);
-            return Ok((stages, from_buildroots(&root)?));
+            let mut files = from_buildroots(&RpmBuild::buildroots(self.work))?;
+            let spec_file = match &self.request.input {
+                Input::Spec { spec, .. } => spec,
+                _ => &spec.spec,
+            };
+            for line in adopt_shipped(&mut files, &spec.package, spec_file, &self.work.path("target")) {
+                progress.info(&line);
+            }
+            return Ok((stages, files));
         };
         let records = recorder.records(ORIGINAL)?;
         let found = match_links(&targets, &records, &stages);
@@ -153,7 +183,13 @@ impl Builds<'_> {
     }
 
     /// `%install` of the original, in the tree that `%build` left: some packages compile and link again while they install.
-    fn install_original(&self, spec: &SpecSource, recorder: &Recorder, log: &mut Log, progress: &Progress) -> Result<()> {
+    fn install_original(
+        &self,
+        spec: &SpecSource,
+        recorder: &Recorder,
+        log: &mut Log,
+        progress: &Progress,
+    ) -> Result<()> {
         progress.verbose("%build did not make every ELF file of the target: running %install too");
         self.rpmbuild(spec, recorder, ORIGINAL, Stage::InstallOnly, &[], log, progress).map(drop)
     }
@@ -189,7 +225,12 @@ impl Builds<'_> {
     }
 
     /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched.
-    pub(super) fn patched(&self, recorder: &mut Recorder, install: bool, progress: &Progress) -> Result<Patched> {
+    pub(super) fn patched(
+        &self,
+        recorder: &mut Recorder,
+        install: bool,
+        progress: &Progress,
+    ) -> Result<Patched> {
         recorder.phase(PATCHED)?;
         let start = now();
         let mut log = Log::create(&self.work.path("log").join("patched.log"))?;
@@ -209,7 +250,10 @@ impl Builds<'_> {
 
     fn files_of_fix(&self) -> Vec<PathBuf> {
         let read = |p: &PathBuf| std::fs::read(p).unwrap_or_default();
-        let files = self.patches.iter().flat_map(|p| crate::prep::touched_files(&read(p), self.request.args.strip).new);
+        let files = self
+            .patches
+            .iter()
+            .flat_map(|p| crate::prep::touched_files(&read(p), self.request.args.strip).new);
         files.collect()
     }
 
@@ -236,7 +280,11 @@ impl Builds<'_> {
         };
         let outcome = build.run(log, |line| progress.detail(line))?;
         if outcome.renumbered > 0 {
-            progress.verbose(&format!("line numbers kept in {} files of {}", outcome.renumbered, outcome.tree.display()));
+            progress.verbose(&format!(
+                "line numbers kept in {} files of {}",
+                outcome.renumbered,
+                outcome.tree.display()
+            ));
         }
         Ok(outcome.files)
     }
@@ -261,12 +309,22 @@ impl Builds<'_> {
             None => {
                 let left = tree.copy(&top)?;
                 if left > 0 {
-                    progress.verbose(&format!("{left} build products of {} left out of the copy", tree.dir.display()));
+                    progress.verbose(&format!(
+                        "{left} build products of {} left out of the copy",
+                        tree.dir.display()
+                    ));
                 }
                 top.clone()
             }
         };
-        let build = TreeBuild { source: tree, work: self.work, recorder, patches, strip: self.request.args.strip, tree: &top };
+        let build = TreeBuild {
+            source: tree,
+            work: self.work,
+            recorder,
+            patches,
+            strip: self.request.args.strip,
+            tree: &top,
+        };
         build.run(&dir, log, |line| progress.detail(line))?;
         Ok(dir)
     }

@@ -3,7 +3,9 @@
 use super::analysis::{Analysis, Reached};
 use super::builds::Original;
 use crate::error::{Context, Failure, Result};
-use crate::link::{Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
+use crate::link::{
+    Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link,
+};
 use crate::output::{Detail, ElfReport, Refused, Warned};
 use crate::target::{Fidelity, TargetFile};
 use differ::ChangeKind;
@@ -30,7 +32,8 @@ pub(super) struct Outcome {
 pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Original) -> Result<Outcome> {
     let target = &original.targets[reached.matched.target];
     let mut report = describe(reached, analysis, target);
-    let units: Vec<&usize> = reached.units.iter().filter(|i| analysis.compared[**i].diff.patch.is_some()).collect();
+    let units: Vec<&usize> =
+        reached.units.iter().filter(|i| analysis.compared[**i].diff.patch.is_some()).collect();
     if !report.refused.is_empty() || units.is_empty() {
         return Ok(Outcome { report, joined: None });
     }
@@ -63,7 +66,8 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
                 report.fidelity = Some(Fidelity::Equivalent);
             }
             report.warnings.extend(output.warnings.iter().map(Warned::from));
-            let joined = (!output.image.redirects.is_empty()).then_some(Joined { target: reached.matched.target, output });
+            let joined = (!output.image.redirects.is_empty())
+                .then_some(Joined { target: reached.matched.target, output });
             Ok(Outcome { report, joined })
         }
         Err(LinkError::Refused(refusals)) => {
@@ -76,14 +80,16 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
 
 fn unit_patch<'a>(analysis: &'a Analysis<'_>, index: usize) -> Option<UnitPatch<'a>> {
     let (pair, compared) = (&analysis.pairs[index], &analysis.compared[index]);
-    let original = pair.original_hash.as_deref().map(|sha256| OriginalUnit { sha256, object: &compared.plain });
+    let original =
+        pair.original_hash.as_deref().map(|sha256| OriginalUnit { sha256, object: &compared.plain });
     let cplusplus = pair.patched.is_some_and(|u| u.language.contains("c++"));
     Some(UnitPatch { name: &compared.unit, cplusplus, original, patch: compared.diff.patch.as_ref()? })
 }
 
 /// Libraries seen in the original link, and where others may be.
 fn libraries(seen: impl Iterator<Item = PathBuf>) -> LibraryFiles {
-    let usual = ["/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
+    let usual =
+        ["/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
     LibraryFiles::new(seen, usual.iter().map(|d| Path::new(d).to_path_buf()))
 }
 
@@ -137,11 +143,14 @@ pub(super) fn refused(reports: &[ElfReport]) -> Option<Failure> {
         let why = format!("{}: {}", report.name, report.difference);
         let mut failure = Failure::new(BuildExit::Mismatch, "the rebuild does not match --target", why);
         failure.hints = refusals.iter().map(|r| format!("{}: {}: {}", r.what, r.place, r.why)).collect();
-        failure.hints.push("build with the compiler, options and sources that the target was built with".into());
+        failure
+            .hints
+            .push("build with the compiler, options and sources that the target was built with".into());
         return Some(failure);
     }
     let why = refusals.iter().map(|r| format!("{}: {}", r.what, r.place)).collect::<Vec<_>>().join("; ");
     let mut failure = Failure::new(BuildExit::Refused, "the change cannot be live-patched safely", why);
-    failure.hints = refusals.iter().map(|r| format!("{} ({}): {}; {}", r.what, r.place, r.why, r.remedy)).collect();
+    failure.hints =
+        refusals.iter().map(|r| format!("{} ({}): {}; {}", r.what, r.place, r.why, r.remedy)).collect();
     Some(failure)
 }

@@ -50,7 +50,13 @@ fn keep_log(mut failure: Failure, request: &Request) -> Failure {
     failure
 }
 
-fn in_work(request: &Request, progress: &mut Progress, report: &mut Report, work: &Work, staged: &mut Staged) -> Result<()> {
+fn in_work(
+    request: &Request,
+    progress: &mut Progress,
+    report: &mut Report,
+    work: &Work,
+    staged: &mut Staged,
+) -> Result<()> {
     let source = Source::open(request, work)?;
     let patches = patches(request, &source, work)?;
     let naming = name(request, &source, &patches)?;
@@ -65,7 +71,15 @@ fn in_work(request: &Request, progress: &mut Progress, report: &mut Report, work
         description: naming.description.clone(),
         files: Vec::new(),
     });
-    let packager = PatchPackage { request, work, naming: &naming, package: &package, source: source_of(&source), requires: &requires, patches: &patches };
+    let packager = PatchPackage {
+        request,
+        work,
+        naming: &naming,
+        package: &package,
+        source: source_of(&source),
+        requires: &requires,
+        patches: &patches,
+    };
     if request.args.srpm_only {
         progress.phase("package");
         return packager.source_rpm().and_then(|srpm| staged.file(&srpm));
@@ -89,7 +103,8 @@ fn in_work(request: &Request, progress: &mut Progress, report: &mut Report, work
 
     let mut compared = compare(&original, &patched, &found, work, &recorder, progress)?;
     // The links of %build may be others than those that were shipped.
-    let unsure = found.len() < original.targets.len() || found.iter().any(|m| m.fidelity == Fidelity::Mismatch);
+    let unsure =
+        found.len() < original.targets.len() || found.iter().any(|m| m.fidelity == Fidelity::Mismatch);
     let fails = compared.joined.is_empty() || compared.elfs.iter().any(mismatched);
     drop(found);
     if given && unsure && fails && builds.deepen(&mut recorder, &mut original, &mut patched, progress)? {
@@ -123,8 +138,14 @@ fn in_work(request: &Request, progress: &mut Progress, report: &mut Report, work
         }
     }
     for elf in &report.elfs {
-        let fidelity = elf.fidelity.map_or("", |f| if f == Fidelity::Identical { "identical" } else { "equivalent" });
-        progress.info(&format!("{} ({fidelity}): changed {}; new {}", elf.name, list(&elf.changed), list(&elf.new)));
+        let fidelity =
+            elf.fidelity.map_or("", |f| if f == Fidelity::Identical { "identical" } else { "equivalent" });
+        progress.info(&format!(
+            "{} ({fidelity}): changed {}; new {}",
+            elf.name,
+            list(&elf.changed),
+            list(&elf.new)
+        ));
     }
     Ok(())
 }
@@ -239,14 +260,18 @@ fn cache(request: &Request) -> Option<PathBuf> {
     Some(absolute(base.join("upatch")))
 }
 
-fn targets(request: &Request, work: &Work, package: &mut Package) -> Result<(Option<Vec<TargetFile>>, String)> {
+fn targets(
+    request: &Request,
+    work: &Work,
+    package: &mut Package,
+) -> Result<(Option<Vec<TargetFile>>, String)> {
     let own = package.name.clone();
     if request.args.target.is_empty() {
         return Ok((None, own));
     }
     let (files, found) = from_files(&request.args.target, &request.args.debuginfo, &work.path("target"))?;
     let mut requires = own;
-    if let Some((found, _)) = found {
+    if let Some(found) = found {
         // A sub-package may have another name; what the patch belongs to is the source package's version.
         package.epoch = found.epoch;
         package.version = found.version;
@@ -288,11 +313,19 @@ fn name(request: &Request, source: &Source, patches: &[PathBuf]) -> Result<Namin
 }
 
 /// Ties the targets to links, and refuses targets that nothing made.
-fn matches<'r>(request: &Request, original: &'r Original, given: bool, report: &mut Report) -> Result<Vec<Match<'r>>> {
+fn matches<'r>(
+    request: &Request,
+    original: &'r Original,
+    given: bool,
+    report: &mut Report,
+) -> Result<Vec<Match<'r>>> {
     for name in &request.args.elf {
         if !original.targets.iter().any(|t| *name == t.name || *name == t.path) {
             let names: Vec<&str> = original.targets.iter().map(|t| t.name.as_str()).collect();
-            return Err(Failure::usage(format!("--elf {name}"), format!("the package has no such ELF file; it has {}", names.join(", "))));
+            return Err(Failure::usage(
+                format!("--elf {name}"),
+                format!("the package has no such ELF file; it has {}", names.join(", ")),
+            ));
         }
     }
     let found = match_links(&original.targets, &original.records, &original.stages);

@@ -11,6 +11,9 @@ use patchfile::{Arch, Digest, Manifest, paths};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+/// A sealed manifest, and the patch ELF files by name.
+pub(super) type Shipped = (Manifest, Vec<(String, Vec<u8>)>);
+
 /// Manifest, sealed, with the patch ELF files by name.
 pub(super) fn make(
     request: &Request,
@@ -20,7 +23,7 @@ pub(super) fn make(
     patches: &[PathBuf],
     joined: &[Joined],
     targets: &[TargetFile],
-) -> Result<(Manifest, Vec<(String, Vec<u8>)>)> {
+) -> Result<Shipped> {
     let mut images = Vec::new();
     let mut elfs = Vec::new();
     let mut taken = BTreeSet::new();
@@ -34,7 +37,9 @@ pub(super) fn make(
             file = format!("{}-{number}.{}", safe(&target.name), paths::EXTENSION);
             number += 1;
         }
-        let names = |list: &mut dyn Iterator<Item = &String>| list.cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let names = |list: &mut dyn Iterator<Item = &String>| {
+            list.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+        };
         elfs.push(manifest::Elf {
             name: target.name.clone(),
             path: target.path.clone(),
@@ -53,7 +58,8 @@ pub(super) fn make(
         let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         sources.push(manifest::Source { file, sha256: Digest::of(&data) });
     }
-    let arch = joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
+    let arch =
+        joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
     let mut manifest = Manifest {
         format: manifest::FORMAT,
         uuid: patchfile::Uuid::from_bytes([0; 16]),

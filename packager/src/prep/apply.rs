@@ -19,7 +19,8 @@ pub struct Applied {
 
 /// The directory that the patches fit: the first of `candidates` that holds every file that they change.
 pub fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Option<PathBuf> {
-    let needed: Vec<PatchFiles> = patches.iter().filter_map(|p| std::fs::read(p).ok()).map(|d| touched_files(&d, strip)).collect();
+    let needed: Vec<PatchFiles> =
+        patches.iter().filter_map(|p| std::fs::read(p).ok()).map(|d| touched_files(&d, strip)).collect();
     let fits = |dir: &PathBuf| {
         // A later patch may change what an earlier one adds.
         let mut added: Vec<&PathBuf> = Vec::new();
@@ -43,7 +44,8 @@ pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32) -> Result<Applied
         let diff = std::fs::read(patch).what(patch.display().to_string())?;
         let files = touched_files(&diff, strip);
         if files.old.is_empty() && files.new.is_empty() {
-            return Err(does_not_apply(patch, "holds no unified diff").hint("the fix must be a unified diff (diff -u, git diff, git format-patch)"));
+            return Err(does_not_apply(patch, "holds no unified diff")
+                .hint("the fix must be a unified diff (diff -u, git diff, git format-patch)"));
         }
         for name in files.old.iter().chain(&files.new) {
             before.entry(name.clone()).or_insert_with(|| std::fs::read(tree.join(name)).ok());
@@ -88,7 +90,9 @@ fn run_patch(tree: &Path, patch: &Path, files: &PatchFiles, strip: u32) -> Resul
     let mut current = String::new();
     let mut failed = Vec::new();
     for line in said.lines() {
-        if let Some(name) = line.strip_prefix("patching file ").or_else(|| line.strip_prefix("checking file ")) {
+        if let Some(name) =
+            line.strip_prefix("patching file ").or_else(|| line.strip_prefix("checking file "))
+        {
             name.clone_into(&mut current);
         } else if line.starts_with("Hunk #") && (line.contains("FAILED") || line.contains("ignored")) {
             let hunk = line.split(" -- ").next().unwrap_or(line);
@@ -108,10 +112,13 @@ fn run_patch(tree: &Path, patch: &Path, files: &PatchFiles, strip: u32) -> Resul
         failure = failure.hint("the package has this fix already");
     }
     if !missing.is_empty() {
-        failure = failure.hint(format!("file names are taken with -p{strip}; use --strip N for another level"));
-        failure = failure.hint("leave out the parts of the fix for files that the package does not ship, such as tests");
+        failure =
+            failure.hint(format!("file names are taken with -p{strip}; use --strip N for another level"));
+        failure = failure
+            .hint("leave out the parts of the fix for files that the package does not ship, such as tests");
     }
-    Err(failure.hint("the fix is applied after the package's own patches, and must match its source without fuzz"))
+    Err(failure
+        .hint("the fix is applied after the package's own patches, and must match its source without fuzz"))
 }
 
 fn does_not_apply(patch: &Path, why: &str) -> Failure {

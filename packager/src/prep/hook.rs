@@ -69,7 +69,9 @@ pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
     let result = perform(&order, top, sub);
     let outcome = match &result {
         Ok(outcome) => outcome.clone(),
-        Err(f) => Outcome { failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())), ..Outcome::default() },
+        Err(f) => {
+            Outcome { failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())), ..Outcome::default() }
+        }
     };
     let text = serde_json::to_vec(&outcome).what("outcome")?;
     std::fs::write(&order.outcome, text).what(order.outcome.display().to_string())?;
@@ -85,8 +87,13 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
     // Where the script stands at its end is where a further `%patch` would be applied.
     candidates.extend(std::env::current_dir().ok());
     candidates.push(top.to_path_buf());
-    let mut subs: Vec<PathBuf> =
-        std::fs::read_dir(top).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    let mut subs: Vec<PathBuf> = std::fs::read_dir(top)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.is_dir())
+        .collect();
     subs.sort();
     candidates.extend(subs);
     let tree = tree_for(&candidates, &order.patches, order.strip)

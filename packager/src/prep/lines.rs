@@ -11,7 +11,8 @@ use std::path::Path;
 /// File name extensions of C and C++ sources and headers (gcc(1), "Options Controlling the Kind of Output"), and those that
 /// projects use for template bodies. Assembly is left alone.
 const EXTENSIONS: &[&str] = &[
-    "c", "h", "cc", "cp", "cxx", "cpp", "CPP", "c++", "C", "hh", "hp", "hxx", "hpp", "HPP", "h++", "H", "tcc", "ipp", "inl",
+    "c", "h", "cc", "cp", "cxx", "cpp", "CPP", "c++", "C", "hh", "hp", "hxx", "hpp", "HPP", "h++", "H",
+    "tcc", "ipp", "inl",
 ];
 
 /// The patched text with `#line` directives, or `None` if it needs none (or is no C or C++).
@@ -68,7 +69,8 @@ mod tests {
     }
 
     fn check(old: &str, new: &str) -> Vec<u8> {
-        let kept = keep_line_numbers(Path::new("x.c"), old.as_bytes(), new.as_bytes()).unwrap_or_else(|| new.into());
+        let kept =
+            keep_line_numbers(Path::new("x.c"), old.as_bytes(), new.as_bytes()).unwrap_or_else(|| new.into());
         let before = numbers(old.as_bytes());
         let after = numbers(&kept);
         for number in before {

@@ -77,7 +77,8 @@ fn file_name(field: &[u8], strip: u32) -> Option<PathBuf> {
         return None;
     }
     let path = PathBuf::from(OsString::from_vec(name));
-    let rest: PathBuf = path.components().filter(|c| !matches!(c, Component::CurDir)).skip(strip as usize).collect();
+    let rest: PathBuf =
+        path.components().filter(|c| !matches!(c, Component::CurDir)).skip(strip as usize).collect();
     let safe = rest.components().all(|c| matches!(c, Component::Normal(_)));
     (safe && rest != Path::new("")).then_some(rest)
 }

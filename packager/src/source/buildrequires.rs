@@ -40,10 +40,14 @@ fn present(requirement: &str) -> bool {
         return ok(Tool::new("perl").args([format!("-M{module}"), "-e1".to_owned()]));
     }
     if let Some(module) = inside(name, "python3dist").or_else(|| inside(name, "python3.11dist")) {
-        return ok(Tool::new("python3").args(["-c", &format!("import importlib.metadata as m; m.version('{module}')")]));
+        return ok(Tool::new("python3")
+            .args(["-c", &format!("import importlib.metadata as m; m.version('{module}')")]));
     }
     let bare = name.split('(').next().unwrap_or(name);
-    if which::which(bare).is_ok() || name.ends_with("-rpm-macros") || bare == "gcc-c++" && which::which("g++").is_ok() {
+    if which::which(bare).is_ok()
+        || name.ends_with("-rpm-macros")
+        || bare == "gcc-c++" && which::which("g++").is_ok()
+    {
         return true;
     }
     debian_names(bare).iter().any(|n| {
@@ -61,7 +65,12 @@ fn debian_names(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
     if let Some(base) = name.strip_suffix("-devel").or_else(|| name.strip_suffix("-static")) {
         let plain = base.strip_prefix("lib").unwrap_or(base);
-        names.extend([format!("{base}-dev"), format!("lib{plain}-dev"), format!("lib{plain}1g-dev"), format!("lib{plain}*-dev")]);
+        names.extend([
+            format!("{base}-dev"),
+            format!("lib{plain}-dev"),
+            format!("lib{plain}1g-dev"),
+            format!("lib{plain}*-dev"),
+        ]);
     }
     if let Some(base) = name.strip_suffix("-libs") {
         names.push(format!("lib{base}*"));

@@ -56,7 +56,16 @@ impl GitFix {
     /// # Errors
     /// Exit code 6 when there is none.
     pub fn write_diff(&self, to: &Path) -> Result<()> {
-        let args = ["diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--binary", "--src-prefix=a/", "--dst-prefix=b/"];
+        let args = [
+            "diff",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-color",
+            "--no-renames",
+            "--binary",
+            "--src-prefix=a/",
+            "--dst-prefix=b/",
+        ];
         let diff = self.git().args(args).args([&self.base, &self.head]).check()?;
         if diff.is_empty() {
             let why = format!("no file differs between {} and {}", self.base, self.head);

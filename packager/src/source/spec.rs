@@ -36,7 +36,12 @@ impl SpecSource {
             spec: spec.to_path_buf(),
             sourcedir: sourcedir.to_path_buf(),
             options: options.to_vec(),
-            package: Package { name: String::new(), epoch: None, version: String::new(), release: String::new() },
+            package: Package {
+                name: String::new(),
+                epoch: None,
+                version: String::new(),
+                release: String::new(),
+            },
             license: String::new(),
             files: Vec::new(),
             build_requires: Vec::new(),
@@ -45,26 +50,32 @@ impl SpecSource {
         let out = source.query(&["--srpm", "--qf", format])?;
         let mut lines = out.lines();
         let mut next = || lines.next().unwrap_or_default().to_owned();
-        source.package = Package { name: next(), epoch: next().parse().ok(), version: next(), release: next() };
+        source.package =
+            Package { name: next(), epoch: next().parse().ok(), version: next(), release: next() };
         source.license = next();
         if source.package.name.is_empty() || source.package.version.is_empty() {
             return Err(source.broken("rpm finds neither name nor version in it"));
         }
-        let list = |line: String| line.split('\t').map(|w| w.trim().to_owned()).filter(|w| !w.is_empty()).collect::<Vec<_>>();
+        let list = |line: String| {
+            line.split('\t').map(|w| w.trim().to_owned()).filter(|w| !w.is_empty()).collect::<Vec<_>>()
+        };
         source.build_requires = list(next()).into_iter().filter(|r| !r.starts_with("rpmlib(")).collect();
         let mut files = list(next());
         files.extend(list(next()));
-        let missing: Vec<&str> = files.iter().map(String::as_str).filter(|f| !source.sourcedir.join(f).is_file()).collect();
+        let missing: Vec<&str> =
+            files.iter().map(String::as_str).filter(|f| !source.sourcedir.join(f).is_file()).collect();
         if !missing.is_empty() {
             let why = format!("not in {}: {}", source.sourcedir.display(), missing.join(", "));
-            return Err(Failure::new(BuildExit::OriginalBuild, "missing sources", why).hint("name their directory with --sourcedir DIR"));
+            return Err(Failure::new(BuildExit::OriginalBuild, "missing sources", why)
+                .hint("name their directory with --sourcedir DIR"));
         }
         source.files = files;
         Ok(source)
     }
 
     fn query(&self, args: &[&str]) -> Result<String> {
-        let out = Tool::new("rpmspec").arg("-q").args(self.parse_options()).args(args).arg(&self.spec).output()?;
+        let out =
+            Tool::new("rpmspec").arg("-q").args(self.parse_options()).args(args).arg(&self.spec).output()?;
         if !out.status.success() {
             return Err(self.broken(&out.message()));
         }
@@ -78,7 +89,17 @@ impl SpecSource {
         while let Some(option) = options.next() {
             let text = option.to_string_lossy();
             let base = text.split('=').next().unwrap_or_default();
-            if matches!(base, "--define" | "-D" | "--undefine" | "--with" | "--without" | "--load" | "--rcfile" | "--macros") {
+            if matches!(
+                base,
+                "--define"
+                    | "-D"
+                    | "--undefine"
+                    | "--with"
+                    | "--without"
+                    | "--load"
+                    | "--rcfile"
+                    | "--macros"
+            ) {
                 args.push(option.clone());
                 if !text.contains('=') || base == "-D" {
                     args.extend(options.next().cloned());
@@ -93,7 +114,11 @@ impl SpecSource {
 
     fn broken(&self, why: &str) -> Failure {
         let why = why.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>().join("; ");
-        Failure::new(BuildExit::OriginalBuild, format!("spec file {} does not parse", self.spec.display()), why)
-            .hint("rpmspec -P shows what rpm makes of it")
+        Failure::new(
+            BuildExit::OriginalBuild,
+            format!("spec file {} does not parse", self.spec.display()),
+            why,
+        )
+        .hint("rpmspec -P shows what rpm makes of it")
     }
 }

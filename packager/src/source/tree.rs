@@ -59,7 +59,12 @@ impl TreeSource {
         if !self.dir.join(".git").exists() {
             return HashSet::new();
         }
-        let Ok(out) = Tool::new("git").env("GIT_OPTIONAL_LOCKS", "0").arg("-C").arg(&self.dir).args(["ls-files", "-z"]).output()
+        let Ok(out) = Tool::new("git")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .arg("-C")
+            .arg(&self.dir)
+            .args(["ls-files", "-z"])
+            .output()
         else {
             return HashSet::new();
         };

@@ -31,7 +31,7 @@ impl TargetFile {
         self.debug.is_some() || self.elf.symbols
     }
 
-    fn read(file: &Path, path: String) -> Result<Self> {
+    pub(super) fn read(file: &Path, path: String) -> Result<Self> {
         let data = std::fs::read(file).what(file.display().to_string())?;
         let elf = Elf::parse(&data).what(file.display().to_string())?;
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
@@ -63,7 +63,11 @@ pub fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
 ///
 /// # Errors
 /// When one is neither, or cannot be read.
-pub fn from_files(targets: &[PathBuf], debuginfo: &[PathBuf], scratch: &Path) -> Result<(Vec<TargetFile>, Option<(Package, String)>)> {
+pub fn from_files(
+    targets: &[PathBuf],
+    debuginfo: &[PathBuf],
+    scratch: &Path,
+) -> Result<(Vec<TargetFile>, Option<Package>)> {
     let mut files = Vec::new();
     let mut package = None;
     for (index, target) in targets.iter().enumerate() {
@@ -78,7 +82,10 @@ pub fn from_files(targets: &[PathBuf], debuginfo: &[PathBuf], scratch: &Path) ->
             files.extend(found);
         } else if is_linked(target) {
             let path = target.canonicalize().what(what())?;
-            files.push(TargetFile::read(target, path.display().to_string()).map_err(|f| Failure::failed(what(), f.why))?);
+            files.push(
+                TargetFile::read(target, path.display().to_string())
+                    .map_err(|f| Failure::failed(what(), f.why))?,
+            );
         } else {
             return Err(Failure::failed(what(), "is neither an RPM nor a linked ELF file"));
         }
@@ -131,7 +138,12 @@ fn debug_files(paths: &[PathBuf], scratch: &Path) -> Result<Vec<(Elf, Vec<u8>)>>
         if is_rpm(path) {
             let root = scratch.join(format!("debuginfo-{index}"));
             extract(path, &root).map_err(|f| Failure::failed(what(), f.why))?;
-            candidates = WalkDir::new(&root).into_iter().flatten().filter(|e| e.file_type().is_file()).map(|e| e.path().to_path_buf()).collect();
+            candidates = WalkDir::new(&root)
+                .into_iter()
+                .flatten()
+                .filter(|e| e.file_type().is_file())
+                .map(|e| e.path().to_path_buf())
+                .collect();
         } else if !is_linked(path) {
             return Err(Failure::failed(what(), "is neither an RPM nor an ELF file with debug information"));
         }
@@ -146,14 +158,14 @@ fn debug_files(paths: &[PathBuf], scratch: &Path) -> Result<Vec<(Elf, Vec<u8>)>>
     Ok(found)
 }
 
-fn rpm_package(rpm: &Path) -> Result<(Package, String)> {
-    let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}}|\\n%{VERSION}\\n%{RELEASE}\\n%{SOURCERPM}\\n";
-    let out = Tool::new("rpm").args(["-qp", "--nosignature", "--nodigest", "--qf", format]).arg(rpm).check()?;
+fn rpm_package(rpm: &Path) -> Result<Package> {
+    let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}}|\\n%{VERSION}\\n%{RELEASE}\\n";
+    let out =
+        Tool::new("rpm").args(["-qp", "--nosignature", "--nodigest", "--qf", format]).arg(rpm).check()?;
     let text = String::from_utf8_lossy(&out).into_owned();
     let mut lines = text.lines().map(str::to_owned);
     let mut next = || lines.next().unwrap_or_default();
-    let package = Package { name: next(), epoch: next().parse().ok(), version: next(), release: next() };
-    Ok((package, next()))
+    Ok(Package { name: next(), epoch: next().parse().ok(), version: next(), release: next() })
 }
 
 fn is_rpm(path: &Path) -> bool {

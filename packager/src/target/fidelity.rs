@@ -53,9 +53,9 @@ pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &St
     for (index, target) in targets.iter().enumerate() {
         let mut best: Option<Match<'r>> = None;
         for link in &links {
-            let elf = linked.entry(&link.output_sha256).or_insert_with(|| {
-                std::fs::read(&link.saved).ok().and_then(|d| Elf::parse(&d).ok())
-            });
+            let elf = linked
+                .entry(&link.output_sha256)
+                .or_insert_with(|| std::fs::read(&link.saved).ok().and_then(|d| Elf::parse(&d).ok()));
             let Some(elf) = elf else { continue };
             let (fidelity, difference) = judge(target, elf);
             if fidelity == Fidelity::Mismatch && !same_name(&target.name, link) {
@@ -73,7 +73,7 @@ pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &St
     found
 }
 
-fn judge(target: &TargetFile, linked: &Elf) -> (Fidelity, String) {
+pub(super) fn judge(target: &TargetFile, linked: &Elf) -> (Fidelity, String) {
     if linked.build_id.is_some() && linked.build_id == target.elf.build_id && linked.code == target.elf.code {
         return (Fidelity::Identical, String::new());
     }
@@ -112,5 +112,7 @@ fn layout_difference(target: &Elf, linked: &Elf) -> String {
 fn same_name(target: &str, link: &LinkRecord) -> bool {
     let output = link.output.as_path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stem = |n: &str| n.split(".so").next().unwrap_or(n).trim_start_matches("lt-").to_owned();
-    output == target || output.trim_end_matches('T') == target || output.contains(".so") && target.contains(".so") && stem(&output) == stem(target)
+    output == target
+        || output.trim_end_matches('T') == target
+        || output.contains(".so") && target.contains(".so") && stem(&output) == stem(target)
 }

@@ -54,7 +54,11 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, work: &Work) -> Result<Compared> 
         return Ok(out);
     }
     let Some(patched) = object(&sectioned.patched) else {
-        refuse("unrecorded object", not_recorded.into(), "report.yaml lists what could not be recorded; build it with a plain compiler command");
+        refuse(
+            "unrecorded object",
+            not_recorded.into(),
+            "report.yaml lists what could not be recorded; build it with a plain compiler command",
+        );
         return Ok(out);
     };
     let original = match (&pair.original_hash, object(&sectioned.original)) {
@@ -68,7 +72,11 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, work: &Work) -> Result<Compared> 
     let (original, patched) = match (original, patched) {
         (Ok(o), Ok(p)) => (o, p),
         (Err(why), _) | (_, Err(why)) => {
-            refuse("unit cannot be compiled once more", why, "make the build keep the files that the unit is compiled from");
+            refuse(
+                "unit cannot be compiled once more",
+                why,
+                "make the build keep the files that the unit is compiled from",
+            );
             return Ok(out);
         }
     };
@@ -101,7 +109,9 @@ fn check_flags(out: &mut Compared, sectioned: &[u8]) {
     };
     match differ::same_code(&out.plain, sectioned) {
         Ok(mismatches) => {
-            let replaced = |name: &str| out.diff.functions.iter().any(|c| c.orig_name.as_deref().unwrap_or(&c.name) == name);
+            let replaced = |name: &str| {
+                out.diff.functions.iter().any(|c| c.orig_name.as_deref().unwrap_or(&c.name) == name)
+            };
             let found: Vec<Refusal> = mismatches
                 .iter()
                 .filter(|m| !replaced(&m.function))

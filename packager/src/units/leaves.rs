@@ -47,7 +47,13 @@ impl Leaves {
         Ok(leaves)
     }
 
-    fn add<'r>(&mut self, records: &'r Records, link: &'r LinkRecord, through: &[OsBytes], seen: &mut HashSet<&'r str>) -> Result<()> {
+    fn add<'r>(
+        &mut self,
+        records: &'r Records,
+        link: &'r LinkRecord,
+        through: &[OsBytes],
+        seen: &mut HashSet<&'r str>,
+    ) -> Result<()> {
         if !seen.insert(&link.id) {
             return Ok(());
         }
@@ -61,7 +67,8 @@ impl Leaves {
             {
                 continue;
             }
-            let inner = records.link_by_sha256(&input.sha256).filter(|l| l.relocatable && input.member.is_none());
+            let inner =
+                records.link_by_sha256(&input.sha256).filter(|l| l.relocatable && input.member.is_none());
             if let Some(inner) = inner {
                 let mut deeper = through.to_vec();
                 deeper.push(input.path.clone());

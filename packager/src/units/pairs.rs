@@ -67,7 +67,9 @@ fn join_renamed(pairs: &mut Vec<Pair<'_>>) {
     while at < pairs.len() {
         if pairs[at].original_hash.is_some() && pairs[at].patched_hash.is_none() {
             let wanted = source(pairs[at].original);
-            let other = pairs.iter().position(|p| p.original_hash.is_none() && wanted.is_some() && source(p.patched) == wanted);
+            let other = pairs
+                .iter()
+                .position(|p| p.original_hash.is_none() && wanted.is_some() && source(p.patched) == wanted);
             if let Some(other) = other {
                 let new = pairs.remove(other);
                 if other < at {

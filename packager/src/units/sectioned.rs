@@ -41,7 +41,11 @@ pub fn section_all(
     Ok(both
         .map(|(p, o)| {
             let compiled = |r: &Side| u32::from(r.as_ref().is_some_and(|(_, reused)| !reused));
-            Sectioned { compiled: compiled(&p) + compiled(&o), original: o.map(|r| r.0), patched: p.map(|r| r.0) }
+            Sectioned {
+                compiled: compiled(&p) + compiled(&o),
+                original: o.map(|r| r.0),
+                patched: p.map(|r| r.0),
+            }
         })
         .collect())
 }
@@ -86,6 +90,10 @@ pub(super) fn empty_object(unit: &UnitRecord, work: &Work) -> Result<Vec<u8>> {
     let source = work.path("objects").join("empty.c");
     let object = work.path("objects").join(format!("{}-empty.o", unit.id));
     std::fs::write(&source, "").what("scratch file")?;
-    crate::run::Tool::new(unit.driver.as_os_str()).args(["-x", "c", "-c", "-o"]).arg(&object).arg(&source).check()?;
+    crate::run::Tool::new(unit.driver.as_os_str())
+        .args(["-x", "c", "-c", "-o"])
+        .arg(&object)
+        .arg(&source)
+        .check()?;
     std::fs::read(&object).what("scratch file")
 }

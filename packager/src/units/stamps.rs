@@ -35,7 +35,8 @@ pub fn differs_by_stamp(
     if original.expanded_argv != patched.expanded_argv || original.deps.len() != patched.deps.len() {
         return Ok(None);
     }
-    let before: HashMap<&OsBytes, &str> = original.deps.iter().map(|d| (&d.path, d.sha256.as_str())).collect();
+    let before: HashMap<&OsBytes, &str> =
+        original.deps.iter().map(|d| (&d.path, d.sha256.as_str())).collect();
     let mut stamped = Vec::new();
     for dep in &patched.deps {
         let Some(hash) = before.get(&dep.path) else { return Ok(None) };
@@ -46,7 +47,9 @@ pub fn differs_by_stamp(
         if files.iter().any(|f| path.ends_with(f)) {
             return Ok(None);
         }
-        let (Some(old), Some(new)) = (read(path, hash, false), read(path, &dep.sha256, true)) else { return Ok(None) };
+        let (Some(old), Some(new)) = (read(path, hash, false), read(path, &dep.sha256, true)) else {
+            return Ok(None);
+        };
         if mask(&old, windows.0) != mask(&new, windows.1) {
             return Ok(None);
         }
@@ -77,7 +80,9 @@ fn mask(text: &[u8], window: Window) -> Vec<u8> {
         let number: Option<u64> = std::str::from_utf8(&rest[..digits]).ok().and_then(|t| t.parse().ok());
         let seconds = number.map(|n| if digits == 13 { n / 1000 } else { n });
         // A second of play: a clock may be read just before the build is said to start.
-        if matches!(digits, 10 | 13) && seconds.is_some_and(|s| (window.start.saturating_sub(2)..=window.end + 2).contains(&s)) {
+        if matches!(digits, 10 | 13)
+            && seconds.is_some_and(|s| (window.start.saturating_sub(2)..=window.end + 2).contains(&s))
+        {
             out.extend_from_slice(b"<time>");
         } else {
             out.extend_from_slice(&rest[..digits]);

@@ -67,7 +67,8 @@ pub(crate) fn build(plan: Plan, sources: &[Source]) -> Built {
         let object = format!("{}.o", source.name);
         let plain = compile(path, source.name, &plan, &[], &object);
         let original = compile(path, source.name, &plan, &sections, "sectioned.o");
-        let patched = compile(path, source.name, &plan, &[&sections[..], &["-DPATCHED"]].concat(), "patched.o");
+        let patched =
+            compile(path, source.name, &plan, &[&sections[..], &["-DPATCHED"]].concat(), "patched.o");
         objects.push(object);
         units.push([plain, original, patched]);
     }
@@ -110,13 +111,20 @@ pub(crate) fn build(plan: Plan, sources: &[Source]) -> Built {
         run(Command::new(driver).current_dir(path).args(args));
         executable = path.join("caller");
     }
-    run(Command::new("gcc").current_dir(path).args(["-w", "-shared", "-fPIC", "-o", "loader.so"]).arg(loader()));
+    run(Command::new("gcc")
+        .current_dir(path)
+        .args(["-w", "-shared", "-fPIC", "-o", "loader.so"])
+        .arg(loader()));
     let record = LinkRecord {
         version: 1,
         id: "1".into(),
         linker: OsBytes::from(&b"ld"[..]),
         argv: Vec::new(),
-        expanded_argv: plan.link.iter().map(|a| OsBytes::from(a.trim_start_matches("-Wl,").as_bytes())).collect(),
+        expanded_argv: plan
+            .link
+            .iter()
+            .map(|a| OsBytes::from(a.trim_start_matches("-Wl,").as_bytes()))
+            .collect(),
         cwd: OsBytes::from(path.to_str().unwrap().as_bytes()),
         output: OsBytes::from(output.as_bytes()),
         output_sha256: String::new(),

@@ -65,7 +65,14 @@ fn twins(plan: Plan) {
 
 #[test]
 fn pie() {
-    for compile in [&["-O2"][..], &["-O0"], &["-Os"], &["-O2", "-fcf-protection"], &["-O2", "-fno-plt"], &["-O2", "-fPIC"]] {
+    for compile in [
+        &["-O2"][..],
+        &["-O0"],
+        &["-Os"],
+        &["-O2", "-fcf-protection"],
+        &["-O2", "-fno-plt"],
+        &["-O2", "-fPIC"],
+    ] {
         twins(Plan { compile, ..Plan::default() });
     }
 }
@@ -85,8 +92,13 @@ fn position_dependent() {
 
 #[test]
 fn archive_members_of_one_name() {
-    let (built, output) =
-        check(Plan { compile: &["-O2"], archive: true, ..Plan::default() }, &TWINS, &[1, 2], TWINS_BEFORE, TWINS_AFTER);
+    let (built, output) = check(
+        Plan { compile: &["-O2"], archive: true, ..Plan::default() },
+        &TWINS,
+        &[1, 2],
+        TWINS_BEFORE,
+        TWINS_AFTER,
+    );
     assert_eq!(output.changed.len(), 4);
     // Only the second of the two members called unit.c.o.
     let output = super::join(&built, &TWINS, &[2]).unwrap();
@@ -110,9 +122,12 @@ fn other_linkers() {
 
 #[test]
 fn no_map_and_stripped_target() {
-    let (built, with_map) = check(Plan { compile: &["-O2"], ..Plan::default() }, &TWINS, &[1, 2], TWINS_BEFORE, TWINS_AFTER);
+    let (built, with_map) =
+        check(Plan { compile: &["-O2"], ..Plan::default() }, &TWINS, &[1, 2], TWINS_BEFORE, TWINS_AFTER);
     let stripped = built.dir.path().join("stripped");
-    super::build::run(std::process::Command::new("strip").arg("-o").arg(&stripped).arg(built.dir.path().join("main")));
+    super::build::run(
+        std::process::Command::new("strip").arg("-o").arg(&stripped).arg(built.dir.path().join("main")),
+    );
     let stripped = std::fs::read(stripped).unwrap();
     let other = join_with(&built, &TWINS, &[1, 2], &stripped, None).unwrap();
     assert_eq!(with_map.image, other.image, "the symbol table leads to the same places as the map");
@@ -282,14 +297,14 @@ static FILE **where = &stderr;
 #endif
 __attribute__((noinline)) int say(int x) {
 #ifdef PATCHED
-	if (where != &stderr || *where != stderr) return puts("two of them");
+	if (*where != stderr) return puts("two of them");
 	if (environ == 0) return 1;
 	fputs("to ", stdout);
 	fprintf(stdout, "stdout %d\n", x);
 	fflush(stdout);
 	return fileno(stderr) + optind;
 #endif
-	return x;
+	return x * getpid() / getpid();
 }
 int main(void) { dprintf(1, "%d\n", say(4)); return 0; }
 "#,

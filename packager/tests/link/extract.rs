@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use differ::{
-    Binding, PatchObject, PatchSection, PatchSymbol, Relocation, SectionKind, SymbolPlace, SymbolType, Visibility,
+    Binding, PatchObject, PatchSection, PatchSymbol, Relocation, SectionKind, SymbolPlace, SymbolType,
+    Visibility,
 };
 /// A relocatable file, read without bounds checks: it comes from the assembler.
 struct Raw<'a> {
@@ -109,7 +110,9 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
     let mut sections: Vec<PatchSection> = Vec::new();
     let mut index_of = HashMap::new();
     for (i, s) in table.iter().enumerate() {
-        let Some(kind) = kind_of(&s.name, s.kind, s.flags).filter(|_| s.size > 0 && s.kind != 4) else { continue };
+        let Some(kind) = kind_of(&s.name, s.kind, s.flags).filter(|_| s.size > 0 && s.kind != 4) else {
+            continue;
+        };
         // Existing writable data keeps its place: only what is new is shipped.
         let own = symbols.iter().find(|y| y.section == i && y.kind == 1);
         let live = matches!(kind, SectionKind::Data | SectionKind::Bss | SectionKind::RelRo);
@@ -119,7 +122,15 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
         index_of.insert(i, sections.len());
         let data = if s.kind == 8 { Vec::new() } else { raw.data[s.offset..s.offset + s.size].to_vec() };
         let (align, size, flags) = (s.align.max(1), s.size as u64, s.flags);
-        sections.push(PatchSection { name: s.name.clone(), kind, align, data, size, flags, relocations: Vec::new() });
+        sections.push(PatchSection {
+            name: s.name.clone(),
+            kind,
+            align,
+            data,
+            size,
+            flags,
+            relocations: Vec::new(),
+        });
     }
     for s in table.iter().filter(|s| s.kind == 4) {
         let Some(&to) = index_of.get(&s.info) else { continue };
@@ -131,7 +142,8 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
             // The assembler writes `.bss.count` for a static `count`.
             let meant = &symbols[symbol];
             if meant.kind == 3 && !index_of.contains_key(&meant.section) {
-                let named = |y: &Sym| y.section == meant.section && y.kind != 3 && y.value == 0 && !y.name.is_empty();
+                let named =
+                    |y: &Sym| y.section == meant.section && y.kind != 3 && y.value == 0 && !y.name.is_empty();
                 symbol = symbols.iter().position(named).unwrap_or(symbol);
             }
             let field = usize::try_from(offset).unwrap();
@@ -163,8 +175,12 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
         PatchSymbol {
             name: s.name.clone(),
             binding: [Binding::Local, Binding::Global, Binding::Weak][usize::from(s.binding.min(2))],
-            visibility: [Visibility::Default, Visibility::Internal, Visibility::Hidden, Visibility::Protected]
-                [usize::from(s.visibility)],
+            visibility: [
+                Visibility::Default,
+                Visibility::Internal,
+                Visibility::Hidden,
+                Visibility::Protected,
+            ][usize::from(s.visibility)],
             stype: match s.kind {
                 1 => SymbolType::Object,
                 2 => SymbolType::Function,

@@ -1,6 +1,8 @@
 //! Links patch objects of small programs and runs them: the image is loaded into a process by a loader of a few lines (`loader.c`),
 //! without the applier, and the program has to print what the patched source says. The same image, not active, has to leave it as it was.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+
 mod build;
 mod cases;
 mod extract;
@@ -11,9 +13,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use build::{Built, Plan, Source, build};
-use packager::link::{LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
-use patchfile::image::{Image, Reference};
+use packager::link::{
+    LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link,
+};
 use patchfile::Digest;
+use patchfile::image::{Image, Reference};
 
 /// Links everything that differs by `PATCHED` in the units of these indices.
 fn join(built: &Built, sources: &[Source], touched: &[usize]) -> Result<LinkOutput, LinkError> {
@@ -31,7 +35,12 @@ fn join_with(
         .iter()
         .map(|i| {
             let [plain, original, patched] = &built.units[*i];
-            (plain, Digest::of(plain).to_string(), extract::extract(original, patched, sources[*i].name), sources[*i].name)
+            (
+                plain,
+                Digest::of(plain).to_string(),
+                extract::extract(original, patched, sources[*i].name),
+                sources[*i].name,
+            )
         })
         .collect();
     let units: Vec<UnitPatch<'_>> = patches
@@ -57,12 +66,18 @@ fn join_with(
     })
 }
 
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    for b in bytes {
+        let _ = write!(text, " {b:02x}");
+    }
+}
+
 /// The form that `loader.c` reads.
 fn script(image: &Image, active: bool) -> String {
     let mut text = format!("size {:x}\n", image.size());
     for segment in image.segments.iter().filter(|s| !s.data.is_empty()) {
         let _ = write!(text, "bytes {:x} {:x}", segment.address, segment.data.len());
-        segment.data.iter().for_each(|b| drop(write!(text, " {b:02x}")));
+        push_bytes(&mut text, &segment.data);
         text.push('\n');
     }
     for reference in &image.references {
@@ -85,7 +100,7 @@ fn script(image: &Image, active: bool) -> String {
         let Some(resume) = r.resume else { continue };
         let site = r.old + u64::from(r.skip);
         let _ = write!(text, "redirect {site:x} {:x} {index:x} {resume:x}", r.stub);
-        r.original[..5].iter().for_each(|b| drop(write!(text, " {b:02x}")));
+        push_bytes(&mut text, &r.original[..5]);
         text.push('\n');
     }
     let _ = writeln!(text, "active {}", u8::from(active));
@@ -97,13 +112,22 @@ fn execute(built: &Built, image: Option<(&Image, bool)>) -> String {
     if let Some((image, active)) = image {
         let path = built.dir.path().join("image.txt");
         std::fs::write(&path, script(image, active)).unwrap();
-        command.env("IMAGE", path).env("MODULE", built.module).env("LD_PRELOAD", built.dir.path().join("loader.so"));
+        command
+            .env("IMAGE", path)
+            .env("MODULE", built.module)
+            .env("LD_PRELOAD", built.dir.path().join("loader.so"));
     }
     build::run(&mut command)
 }
 
 /// Builds, links, and compares what the program prints: unpatched, with the image loaded but not active, and active.
-fn check(plan: Plan, sources: &[Source], touched: &[usize], before: &str, after: &str) -> (Built, LinkOutput) {
+fn check(
+    plan: Plan,
+    sources: &[Source],
+    touched: &[usize],
+    before: &str,
+    after: &str,
+) -> (Built, LinkOutput) {
     let built = build(plan, sources);
     assert_eq!(execute(&built, None), before, "the program as built");
     let output = join(&built, sources, touched).unwrap();

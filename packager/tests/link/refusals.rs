@@ -8,7 +8,9 @@ fn refused(plan: Plan, sources: &[Source]) -> String {
     let built = build(plan, sources);
     let touched: Vec<usize> = (0..sources.len()).collect();
     match join(&built, sources, &touched) {
-        Err(LinkError::Refused(refusals)) => refusals.iter().map(|r| format!("{}: {}: {}\n", r.what, r.place, r.why)).collect(),
+        Err(LinkError::Refused(refusals)) => {
+            refusals.iter().map(|r| format!("{}: {}: {}\n", r.what, r.place, r.why)).collect()
+        }
         other => panic!("not refused: {other:?}"),
     }
 }
@@ -23,7 +25,10 @@ int main(int c, char **v) { (void)v;
 #endif
 	return c;
 }";
-    let why = refused(Plan { compile: &["-O2", "-fno-builtin"], ..Plan::default() }, &[Source { name: "main.c", text }]);
+    let why = refused(
+        Plan { compile: &["-O2", "-fno-builtin"], ..Plan::default() },
+        &[Source { name: "main.c", text }],
+    );
     assert!(why.contains("sqrt (used in main.c)"), "{why}");
 }
 
@@ -65,7 +70,8 @@ int main(int c, char **v) { (void)v;
 	c += 1;
 #endif
 	return c - 1; }";
-    let plan = Plan { compile: &["-O2", "-ffunction-sections"], link: &["-Wl,--gc-sections"], ..Plan::default() };
+    let plan =
+        Plan { compile: &["-O2", "-ffunction-sections"], link: &["-Wl,--gc-sections"], ..Plan::default() };
     let sources = [Source { name: "main.c", text }];
     let built = build(plan, &sources);
     let output = join(&built, &sources, &[0]).unwrap();
