@@ -25,6 +25,8 @@ pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Er
     for count in 0u64.. {
         match turn(ctx, &mut cache, count) {
             Ok(()) => said.clear(),
+            // Told to stop while waiting for the lock: that is no trouble.
+            Err(_) if ctx.stop.asked() => break,
             Err(error) if count == 0 => return Err(error),
             Err(error) => {
                 // The same trouble every second is said once.
