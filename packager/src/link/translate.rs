@@ -31,8 +31,8 @@ pub trait TargetAddresses: std::fmt::Debug {
     /// Where the symbol cannot be found for certain, or is not the same there.
     fn translate(&self, symbol: LinkedSymbol<'_>) -> Result<u64, Refusal>;
 
-    /// In words for a report: `identical`, `equivalent`.
-    fn fidelity(&self) -> &'static str;
+    /// Does everything lie where it does in the linked file? Then what follows a function there also follows it in the target.
+    fn keeps_layout(&self) -> bool;
 }
 
 /// The linked file and the target have the same code at the same addresses.
@@ -44,8 +44,8 @@ impl TargetAddresses for SameLayout {
         Ok(symbol.address)
     }
 
-    fn fidelity(&self) -> &'static str {
-        "identical"
+    fn keeps_layout(&self) -> bool {
+        true
     }
 }
 
@@ -143,8 +143,8 @@ impl TargetAddresses for BySymbol<'_> {
         }
     }
 
-    fn fidelity(&self) -> &'static str {
-        "equivalent"
+    fn keeps_layout(&self) -> bool {
+        false
     }
 }
 

@@ -410,3 +410,107 @@ int other(int x) {
         assert_eq!(twice, 1, "a function that two units hold a copy of is redirected once");
     }
 }
+
+const APART: [Source; 2] = [
+    Source {
+        name: "main.c",
+        text: r#"
+#include <stdio.h>
+int work(int);
+static int count = 1;
+__attribute__((noinline)) static int next(int x) { return count += x; }
+int main(void) { return printf("%d %d\n", work(1), next(2)) < 0; }
+"#,
+    },
+    Source {
+        name: "other.c",
+        text: r#"
+static int count = 100;
+__attribute__((noinline)) static int next(int x) { return count *= x; }
+int work(int x) {
+#ifdef PATCHED
+	x += 40;
+#endif
+	return next(x + 1) + count;
+}
+"#,
+    },
+];
+
+/// The same objects in another order: nothing lies where it did.
+fn relink(built: &super::Built, files: &[&str]) -> Vec<u8> {
+    let mut command = std::process::Command::new("gcc");
+    super::build::run(command.current_dir(built.dir.path()).args(["-o", "apart"]).args(files));
+    std::fs::read(built.dir.path().join("apart")).unwrap()
+}
+
+#[test]
+fn target_of_another_layout() {
+    let mut built = super::build(Plan { compile: &["-O2"], ..Plan::default() }, &APART);
+    let target = relink(&built, &["other.c.o", "main.c.o"]);
+    let output = join_with(&built, &APART, &[1], &target, Some(&built.map)).unwrap();
+    assert_ne!(output.changed[0].old, super::join(&built, &APART, &[1]).unwrap().changed[0].old);
+    built.executable = built.dir.path().join("apart");
+    built.module = "main";
+    let copy = built.dir.path().join("main");
+    std::fs::rename(&built.executable, &copy).unwrap();
+    built.executable = copy;
+    assert_eq!(execute(&built, Some((&output.image, false))), "400 3\n");
+    assert_eq!(execute(&built, Some((&output.image, true))), "8400 3\n");
+}
+
+#[test]
+fn target_of_other_code_is_refused() {
+    let built = super::build(Plan { compile: &["-O2"], ..Plan::default() }, &APART);
+    let dir = built.dir.path();
+    super::build::run(
+        std::process::Command::new("gcc").current_dir(dir).args(["-O0", "-c", "-o", "o0.o", "other.c"]),
+    );
+    let target = relink(&built, &["main.c.o", "o0.o"]);
+    let refused = join_with(&built, &APART, &[1], &target, Some(&built.map)).unwrap_err().to_string();
+    assert!(refused.contains("address in the target not certain: work"), "{refused}");
+}
+
+#[test]
+fn labels_of_jump_tables_and_computed_gotos_are_in_the_new_code() {
+    let sources = [Source {
+        name: "main.c",
+        text: r#"
+#include <stdio.h>
+#ifdef PATCHED
+#define N "new "
+#else
+#define N ""
+#endif
+int pick(int x) {
+	switch (x) {
+	case 0: return puts(N "zero");
+	case 1: return printf("%s\n", N "one");
+	case 2: puts("and"); return puts(N "two");
+	case 3: return putchar('3') + putchar('\n');
+	case 4: return printf(N "four %d\n", x);
+	case 5: return puts(N "five");
+	}
+	return 0;
+}
+int leap(int x) {
+	static void *const to[] = { &&a, &&b, &&c };
+	goto *to[x];
+a:	puts(N "a"); x++;
+b:	puts(N "b"); x++;
+c:	return puts(N "c") + x;
+}
+int main(void) { for (int i = 0; i < 6; i++) pick(i); return leap(1) < 0; }
+"#,
+    }];
+    let before = "zero\none\nand\ntwo\n3\nfour 4\nfive\nb\nc\n";
+    let after = "new zero\nnew one\nand\nnew two\n3\nnew four 4\nnew five\nnew b\nnew c\n";
+    for plan in [
+        Plan { compile: &["-O2"], ..Plan::default() },
+        Plan { compile: &["-O0"], ..Plan::default() },
+        Plan { compile: &["-O2", "-fno-pie"], link: &["-no-pie"], ..Plan::default() },
+        Plan { compile: &["-O0", "-fno-pie"], link: &["-no-pie"], ..Plan::default() },
+    ] {
+        check(plan, &sources, &[0], before, after);
+    }
+}

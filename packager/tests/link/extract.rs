@@ -115,7 +115,7 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
         };
         // Existing writable data keeps its place: only what is new is shipped.
         let own = symbols.iter().find(|y| y.section == i && y.kind == 1);
-        let live = matches!(kind, SectionKind::Data | SectionKind::Bss | SectionKind::RelRo);
+        let live = matches!(kind, SectionKind::Data | SectionKind::Bss);
         if live && own.is_some_and(|y| had.get(&y.name).copied().unwrap_or(false)) {
             continue;
         }
@@ -139,9 +139,11 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
             let r_type = raw.word(at + 8, 4) as u32;
             let mut symbol = usize::try_from(raw.word(at + 12, 4)).unwrap();
             let addend = raw.word(at + 16, 8).cast_signed();
-            // The assembler writes `.bss.count` for a static `count`.
+            // The assembler writes `.bss.count` for a static `count`, and `.text.f + n` for a label in `f`: as the differ does, name
+            // the symbol.
             let meant = &symbols[symbol];
-            if meant.kind == 3 && !index_of.contains_key(&meant.section) {
+            let code = index_of.get(&meant.section).is_some_and(|i| sections[*i].kind == SectionKind::Text);
+            if meant.kind == 3 && (code || !index_of.contains_key(&meant.section)) {
                 let named =
                     |y: &Sym| y.section == meant.section && y.kind != 3 && y.value == 0 && !y.name.is_empty();
                 symbol = symbols.iter().position(named).unwrap_or(symbol);
