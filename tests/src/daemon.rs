@@ -12,9 +12,39 @@ use tempfile::TempDir;
 
 static LIVE: Mutex<()> = Mutex::new(());
 
-/// To be held while daemons of one package run: a patch reaches every process of the same ELF file, those of other tests too.
-pub fn alone() -> MutexGuard<'static, ()> {
-    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
+/// To be held while daemons run: a patch reaches every process of the same ELF file, those of other tests too.
+#[derive(Debug)]
+pub struct Alone {
+    _threads: MutexGuard<'static, ()>,
+    processes: Option<Child>,
+}
+
+/// Waits until no other test, of this test program or another, runs daemons.
+pub fn alone() -> Alone {
+    let threads = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+    // flock(1) holds the lock until its standard input ends: that is when the guard is dropped or this process dies.
+    let processes = Command::new("flock")
+        .arg(std::env::temp_dir().join("upatch-tests.lock"))
+        .args(["sh", "-c", "echo held; cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()
+        .and_then(|mut child| {
+            let mut line = String::new();
+            BufReader::new(child.stdout.take()?).read_line(&mut line).ok()?;
+            Some(child)
+        });
+    Alone { _threads: threads, processes }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.processes {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
 }
 
 /// A running daemon, killed when dropped.

@@ -165,6 +165,8 @@ fn git_range() -> Result<()> {
         .arg(&source)
         .args(["--build", "make", "--name", "GIT", "--git", "HEAD~1..HEAD", "--output"])
         .arg(out.path())
+        .arg("--target")
+        .arg(target.join("hello-daemon"))
         .run()?
         .ok()?;
     ensure!(state_of(&source)? == before, "the git tree was changed");

@@ -160,16 +160,16 @@ fn pauses() -> Result<()> {
             let (gap, work) = spin.round()?;
             ensure!(work == "11", "round {round}: work() gives {work} before the patch");
             quiet.push(gap / 1000.0);
-            let run = |args: &[&str]| {
-                upatch()?.arg("--root").arg(&root).args(["--pid", &pid]).args(args).run()?.ok()
+            let run = |verb: &str, id: &str| {
+                upatch()?.arg("--root").arg(&root).args([verb, "--pid", &pid, id]).run()?.ok()
             };
             let dir = out.join("SPIN").to_string_lossy().into_owned();
-            let ended = run(&["apply", &dir])?;
+            let ended = run("apply", &dir)?;
             let (gap, work) = spin.round()?;
             ensure!(work == "12", "round {round}: work() gives {work} after the patch");
             pause.push(gap / 1000.0);
             apply.push(ended.took.as_secs_f64() * 1000.0);
-            off.push(run(&["remove", "SPIN"])?.took.as_secs_f64() * 1000.0);
+            off.push(run("remove", "SPIN")?.took.as_secs_f64() * 1000.0);
         }
         let cells = [&mut quiet, &mut pause, &mut apply, &mut off].map(|values| {
             values.sort_by(f64::total_cmp);
