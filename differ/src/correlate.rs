@@ -134,10 +134,10 @@ fn stems(all: &Atoms, done: &[Option<usize>]) -> BTreeMap<Stem, Vec<usize>> {
 }
 
 /// Content, and per reference its offset, type, and the source name and offset of what it refers to.
-type Fingerprint = (Vec<u8>, Vec<(u64, u32, String, i64)>);
+pub(crate) type Fingerprint = (Vec<u8>, Vec<(u64, u32, String, i64)>);
 
 /// Content with relocated fields blanked, and the source names of what it refers to.
-fn fingerprint(all: &Atoms, id: usize) -> Fingerprint {
+pub(crate) fn fingerprint(all: &Atoms, id: usize) -> Fingerprint {
     let mut bytes = all.bytes(id).to_vec();
     let mut refs = Vec::new();
     for r in &all.atom(id).refs {

@@ -44,6 +44,40 @@ pub(crate) fn cold_parent(name: &str) -> Option<&str> {
     number.bytes().all(|b| b.is_ascii_digit()).then_some(parent)
 }
 
+/// The mangled name of something that belongs to a lambda, with the lambda's number replaced; `None` without a lambda in the name.
+///
+/// Itanium C++ ABI: `<closure-type-name> ::= Ul <lambda-sig> E [ <number> ] _`.
+pub(crate) fn lambda_group(name: &str) -> Option<String> {
+    if !name.starts_with("_Z") {
+        return None;
+    }
+    let mut rest = name;
+    let mut group = String::new();
+    let mut found = false;
+    while let Some((before, signature)) = rest.split_once("Ul") {
+        group.push_str(before);
+        group.push_str("Ul");
+        rest = signature;
+        if let Some((start, end)) = closure_number(signature) {
+            found = true;
+            group.push_str(signature.get(..start)?);
+            group.push('#');
+            rest = signature.get(end..)?;
+        }
+    }
+    group.push_str(rest);
+    found.then_some(group)
+}
+
+/// Where the first `E [<number>] _` has its number.
+fn closure_number(text: &str) -> Option<(usize, usize)> {
+    text.match_indices('E').find_map(|(at, _)| {
+        let start = at + 1;
+        let digits = text.get(start..)?.bytes().take_while(u8::is_ascii_digit).count();
+        (text.as_bytes().get(start + digits) == Some(&b'_')).then_some((start, start + digits))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +96,18 @@ mod tests {
         assert_eq!(cold_parent("foo.part.0.cold"), Some("foo.part.0"));
         assert_eq!(cold_parent("foo.cold.7"), Some("foo"));
         assert_eq!(cold_parent("foo.colder"), None);
+    }
+
+    #[test]
+    fn lambdas_lose_their_number() {
+        let group = |name| lambda_group(name).unwrap();
+        assert_eq!(group("_ZZ5setupvENKUliE_clEi"), group("_ZZ5setupvENKUliE12_clEi"));
+        assert_ne!(group("_ZZ5setupvENKUliE_clEi"), group("_ZZ5setupvENKUlcE_clEc"));
+        assert_eq!(
+            group("_ZZ1fvENKUlSt6vectorIiSaIiEEE_clES1_"),
+            group("_ZZ1fvENKUlSt6vectorIiSaIiEEE0_clES1_")
+        );
+        assert_eq!(lambda_group("_Z5setupv"), None);
+        assert_eq!(lambda_group("Ulysses"), None);
     }
 }

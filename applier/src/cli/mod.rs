@@ -7,6 +7,7 @@ mod engine;
 mod error;
 mod generate;
 mod guard;
+mod order;
 mod real;
 mod report;
 mod run;

@@ -6,6 +6,7 @@ use super::{
     error::Error,
     generate,
     guard::{Never, Signals, Stop},
+    order,
     real::RealEngine,
     verbs,
 };
@@ -19,7 +20,7 @@ use std::{
 
 /// Runs `upatch` with the arguments of this process.
 pub fn main() -> ManageExit {
-    let args = match Args::try_parse() {
+    let args = match Args::try_parse_from(order::verb_first(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => {
             // Help and version are not errors; where the stream is gone there is nothing left to say.

@@ -38,9 +38,13 @@ fn entry(frames: &Frames, index: usize) -> &Entry {
     &frames.entries[index]
 }
 
-/// The entry without its pointer to the CIE (a distance in the section) and without relocated fields.
+/// The entry without its length and its pointer to the CIE, without relocated fields, and without padding: the assembler fills up the last
+/// entry of the section further than the others (`DW_CFA_nop`, zero).
 fn blanked(all: &Atoms, entry: &Entry) -> Vec<u8> {
     let mut bytes = all.unit.sections[entry.section].data.get(entry.start..entry.end).unwrap_or(&[]).to_vec();
+    if let Some(length) = bytes.get_mut(..4) {
+        length.fill(0);
+    }
     if let (true, Some(pointer)) = (entry.cie.is_some(), bytes.get_mut(4..8)) {
         pointer.fill(0);
     }
@@ -50,5 +54,7 @@ fn blanked(all: &Atoms, entry: &Entry) -> Vec<u8> {
             field.fill(0);
         }
     }
+    let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+    bytes.truncate(end);
     bytes
 }

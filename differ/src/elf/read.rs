@@ -9,6 +9,8 @@ use crate::model::{Binding, SymbolType, Visibility};
 use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
 
 const ENDIAN: LittleEndian = LittleEndian;
+/// Sizes and addends beyond this are no real object's; below it no sum of offsets overflows.
+const LIMIT: u64 = 1 << 48;
 
 /// Reads `data`; `side` names it in errors.
 pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> {
@@ -35,6 +37,9 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
         } else {
             header.data(ENDIAN, data).map_err(broken)?.to_vec()
         };
+        if header.sh_size(ENDIAN) > LIMIT || header.sh_addralign(ENDIAN) > LIMIT {
+            return Err(bad(format!("section {} is too large", text(name, side)?)));
+        }
         sections.push(Section {
             name: text(name, side)?,
             sh_type,
@@ -65,6 +70,13 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
             if symbol >= symtab.len() && symbol != 0 {
                 return Err(bad(format!("relocation in {} refers to symbol {symbol}", section.name)));
             }
+            if entry.r_addend(ENDIAN).unsigned_abs() > LIMIT {
+                return Err(bad(format!(
+                    "relocation in {} has addend {:#x}",
+                    section.name,
+                    entry.r_addend(ENDIAN)
+                )));
+            }
             section.relocs.push(Reloc {
                 offset: entry.r_offset(ENDIAN),
                 r_type: entry.r_type(ENDIAN, false).0,
@@ -91,6 +103,9 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
             source_file.clone_from(&name);
         }
         let home = if raw_section == elf::SHN_COMMON {
+            if value > LIMIT || size > LIMIT {
+                return Err(bad(format!("common symbol {name} is too large")));
+            }
             // A common symbol's value is its alignment. It becomes zeroed memory of its own.
             sections.push(Section {
                 name: format!(".bss.{name}"),

@@ -1,6 +1,7 @@
 //! What the differences mean: which functions are replaced, which data is shipped, what is refused.
 
 mod functions;
+mod lambdas;
 pub(crate) mod layout;
 mod lists;
 mod objects;
@@ -59,6 +60,7 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     functions::judge(cmp, &mut verdict, source_file);
     objects::judge(cmp, opts, &mut verdict, source_file);
     lists::judge(cmp, &mut verdict, source_file);
+    lambdas::judge(cmp, &mut verdict, source_file);
     spread::spread(cmp, opts, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
     lists::check_constructors(cmp, &mut verdict, source_file);
