@@ -66,6 +66,7 @@ fn imports_target_data_and_own_data() {
         code: vec![0xff, 0x25, 0, 0, 0, 0],
         fields: vec![(2, Field::Import("getppid"))],
         covered: 5,
+        frame: false,
     };
     let data = New {
         name: "two",
@@ -73,6 +74,7 @@ fn imports_target_data_and_own_data() {
         code: vec![0xff, 0x05, 0, 0, 0, 0, 0x8b, 0x05, 0, 0, 0, 0, 0x03, 0x05, 0, 0, 0, 0, 0xc3],
         fields: vec![(2, Field::Data), (8, Field::Target("counter")), (14, Field::Data)],
         covered: 5,
+        frame: false,
     };
     let patch = patch(&Elf::read(&program), "imports", vec![import, data]);
     let mut target = Target::start(&program);
@@ -92,6 +94,7 @@ fn indirect_function() {
         code: vec![0x48, 0x8d, 0x3d, 4, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0, b'a', b'b', b'c', 0],
         fields: vec![(9, Field::Import("strlen"))],
         covered: 5,
+        frame: false,
     };
     let mut import = import;
     import.code[3] = 6;

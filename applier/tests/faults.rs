@@ -32,6 +32,7 @@ fn one_function(program: &Path) -> LoadedPatch {
             .concat(),
         fields: vec![(9, Field::Import("strlen"))],
         covered: 5,
+        frame: false,
     };
     patch(&Elf::read(program), "single", vec![strlen])
 }

@@ -15,6 +15,9 @@ pub struct Work {
     root: PathBuf,
     keep: bool,
     lock: Option<Flock<File>>,
+    lock_file: PathBuf,
+    /// The directory of all slots, if it is ours to remove.
+    own: Option<PathBuf>,
 }
 
 /// As many runs at the same time as there is room for.
@@ -45,16 +48,27 @@ impl Work {
         for number in 0..SLOTS {
             let root = base.join(number.to_string());
             let lock_file = base.join(format!("{number}.lock"));
-            let file = File::create(&lock_file).what(lock_file.display().to_string())?;
+            let file = match File::create(&lock_file) {
+                // The last of the other runs has just taken the directory of all slots away.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && workdir.is_none() => {
+                    private_directory()?;
+                    File::create(&lock_file)
+                }
+                other => other,
+            };
+            let file = file.what(lock_file.display().to_string())?;
             // Taken by another run, or kept by an earlier one: the next.
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-            if root.join(KEPT).exists() {
+            // A run that ends removes the file that it has locked: then this is the lock of nothing.
+            let same = |path: &Path| Some((lock.metadata().ok()?.ino(), path.metadata().ok()?.ino()));
+            if same(&lock_file).is_none_or(|(ours, there)| ours != there) || root.join(KEPT).exists() {
                 continue;
             }
             // What a run left that was killed.
             clear(&root)?;
             std::fs::create_dir(&root).what(root.display().to_string())?;
-            let work = Self { root, keep, lock: Some(lock) };
+            let own = workdir.is_none().then(|| base.clone());
+            let work = Self { root, keep, lock: Some(lock), lock_file, own };
             for dir in ["tmp", "BUILD", "log", "objects"] {
                 std::fs::create_dir(work.path(dir)).what("scratch directory")?;
             }
@@ -107,7 +121,12 @@ impl Drop for Work {
             // Nothing more can be done about what cannot be removed; the next run of this slot tries again.
             let _ = clear(&self.root);
         }
+        let _ = std::fs::remove_file(&self.lock_file);
         self.lock.take();
+        if let Some(base) = &self.own {
+            // Succeeds for the last one only.
+            let _ = std::fs::remove_dir(base);
+        }
     }
 }
 

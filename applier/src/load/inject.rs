@@ -68,10 +68,6 @@ pub(crate) fn load(
                 process.refresh()?;
             }
             Ok(Ok(())) => {
-                for p in &prepared {
-                    steps.next("mark the image as complete")?;
-                    process.memory.write(p.base + PHASE, &1u32.to_le_bytes())?;
-                }
                 process.refresh()?;
                 return Ok(Ok(()));
             }
@@ -182,7 +178,8 @@ fn inject(
         steps.next("take a thread over")?;
         let Some(mut session) = Session::begin(process, thread, gadgets, room, steps)? else { continue };
         let mut mapped = Vec::new();
-        let result = map_all(&mut session, process, name, prepared, stale, steps, &mut mapped);
+        let result = map_all(&mut session, process, name, prepared, stale, steps, &mut mapped)
+            .and_then(|()| mark_complete(process, prepared, steps));
         if result.is_err() {
             for (start, size) in mapped {
                 let _ = session.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
@@ -195,6 +192,16 @@ fn inject(
         return Err(process.ended());
     }
     Err(ProcessError::unfit("no thread has enough room on its stack to run a system call"))
+}
+
+/// From here on the control blocks say that there is something to find. Done while a thread is held: kernels that are set
+/// so (`proc_mem.force_override=ptrace`) let only a tracer write where the process may not.
+fn mark_complete(process: &Process, prepared: &[Prepared], steps: &Steps) -> Result<(), ProcessError> {
+    for p in prepared {
+        steps.next("mark the image as complete")?;
+        process.memory.write(p.base + PHASE, &1u32.to_le_bytes())?;
+    }
+    Ok(())
 }
 
 /// Options to attach with: stops at system calls are recognisable; where a seccomp filter acts, it has to be held off.
@@ -259,7 +266,7 @@ fn map_file(
 ) -> Result<(), ProcessError> {
     steps.next("fill the memory")?;
     // Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
-    let path = format!("/proc/{}/fd/{fd}", process.pid);
+    let path = format!("/proc/{}/fd/{fd}", process.view);
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(ProcessError::os(path))?;
     file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))?;
     steps.next("map the image")?;

@@ -2,7 +2,7 @@
 
 use super::{
     Steps, inspect,
-    quiesce::{self, Zone},
+    quiesce::{self, Rule, Zone},
     register::Registrar,
     transaction::{self, Site, Transaction},
 };
@@ -25,7 +25,7 @@ use patchfile::{Arch, control::Phase};
 /// # Errors
 /// See [`ProcessError`]; the process is as before.
 pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(|| apply_here(pid, patch, options))
+    process::on_own_thread(pid, || apply_here(pid, patch, options))
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -33,7 +33,7 @@ pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome
 /// # Errors
 /// What [`apply`] would fail with.
 pub fn check(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
-    process::on_own_thread(|| check_here(pid, patch, options))
+    process::on_own_thread(pid, || check_here(pid, patch, options))
 }
 
 /// One ELF of the patch and one module it is for.
@@ -76,16 +76,8 @@ fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcom
         i.elf.image.unwind.is_some_and(|u| u.register) && images[**l].control.registered == 0
     });
     let register: Vec<usize> = register.map(|(_, l)| *l).collect();
-    let registrar = if register.is_empty() { None } else { Registrar::find(&process) };
-    if let Some((_, module)) = registrar {
-        zones.push(Zone {
-            start: module.start,
-            end: module.end,
-            bytes: false,
-            entries: Vec::new(),
-            name: format!("the unwinder ({})", module.name()),
-        });
-    }
+    let registrar = if register.is_empty() { None } else { Registrar::find(&process)? };
+    zones.extend(registrar.iter().flat_map(|r| r.zones.clone()));
     let mut tables = tables(&process, &images);
     // What is stopped is let go when `held` is dropped, after the last write.
     let held = match StoppedThreads::all(&process, load::trace_options(&process))? {
@@ -95,7 +87,7 @@ fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcom
     if let Some(busy) = settle(&mut process, &held, &mut tables, &zones, options.lazy)? {
         return Ok(Outcome::Busy(busy));
     }
-    if let Some(registrar) = Registrar::find(&process).map(|(r, _)| r).filter(|_| !register.is_empty()) {
+    if let Some(registrar) = registrar {
         for l in register {
             registrar.register(&process, &held, &mut images[l], &steps)?;
         }
@@ -144,7 +136,7 @@ fn find_instances<'a>(
     for elf in &patch.elfs {
         let target = &elf.image.target;
         let id = TargetId { build_id: target.build_id.clone(), code: target.code };
-        let fits = |m: &&Module| identity::matches(&id, m, &process.memory, process.pid, &process.maps);
+        let fits = |m: &&Module| identity::matches(&id, m, &process.memory, process.view, &process.maps);
         for module in process.modules.iter().filter(|m| m.path != "[vdso]").filter(fits) {
             if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != Arch::X86_64
             {
@@ -188,6 +180,13 @@ fn check_entries(
                 .iter()
                 .flat_map(|l| &l.control.entries)
                 .any(|e| e.site == address && matches!(found, Site::Jump(to) if to == e.new || to == e.stub));
+            let overlapping = images.iter().find(|l| {
+                l.control.entries.iter().any(|e| e.site != address && e.site.abs_diff(address) < 5)
+            });
+            if let (false, Some(other)) = (ours, overlapping) {
+                let why = format!("{} has redirected {} at another place", other.control.name, redirect.name);
+                return Err(ProcessError::Conflict { why });
+            }
             if !ours {
                 return Err(ProcessError::EntryChanged { function: redirect.name.clone(), address });
             }
@@ -207,7 +206,7 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
             zones.push(Zone {
                 start: site + 1,
                 end: site + 5,
-                bytes: true,
+                rule: Rule::Bytes,
                 entries: Vec::new(),
                 name: name.clone(),
             });
@@ -215,10 +214,22 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
                 continue;
             }
             let (start, end) = (at(r.old), at(r.old).wrapping_add(r.old_size));
-            zones.push(Zone { start, end, bytes: false, entries: vec![start, site], name: name.clone() });
+            zones.push(Zone {
+                start,
+                end,
+                rule: Rule::Function,
+                entries: vec![start, site],
+                name: name.clone(),
+            });
             for (address, size) in &r.fragments {
                 let (start, end) = (at(*address), at(*address).wrapping_add(*size));
-                zones.push(Zone { start, end, bytes: false, entries: Vec::new(), name: name.clone() });
+                zones.push(Zone {
+                    start,
+                    end,
+                    rule: Rule::Function,
+                    entries: Vec::new(),
+                    name: name.clone(),
+                });
             }
             // A patch that is in force for the same function: its code is the old code now.
             let shares = |l: &&Located| l.control.entries.iter().any(|e| e.site == site);
@@ -238,7 +249,7 @@ pub(super) fn image_zones(process: &Process, image: &Located) -> Vec<Zone> {
         .map(|m| Zone {
             start: m.start.max(image.address),
             end: m.end.min(end),
-            bytes: false,
+            rule: Rule::Function,
             entries: Vec::new(),
             name: format!("code of patch {}", image.control.name),
         })
@@ -276,7 +287,7 @@ pub(super) fn settle(
         process.modules = crate::target::modules::list(&process.maps, &process.memory);
         for module in &process.modules {
             if !tables.covers(module.start) {
-                tables.add_module(module, &process.memory, process.pid, &process.maps);
+                tables.add_module(module, &process.memory, process.view, &process.maps);
             }
         }
     }

@@ -19,20 +19,45 @@ pub(crate) struct Zone {
     pub start: u64,
     /// Address after the last.
     pub end: u64,
-    /// Is only the address itself meant, as where bytes are overwritten? Else the function that a return address belongs
-    /// to counts, which is that of the call before it.
-    pub bytes: bool,
+    /// Which threads are in it.
+    pub rule: Rule,
     /// Addresses at which a thread may be all the same, since it has not begun yet.
     pub entries: Vec<u64>,
     /// What it is, for messages.
     pub name: String,
 }
 
+/// Which threads count as being in a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rule {
+    /// Those with a frame of its functions on the stack. A return address belongs to the function of the call before it.
+    Function,
+    /// Those that are at, or will return to, an address in it: bytes that are overwritten.
+    Bytes,
+    /// Those that were stopped or interrupted by a signal while they ran its code, and so may hold one of its locks. A
+    /// thread that waits in a system call which no allocator makes does not.
+    Running,
+}
+
 impl Zone {
     fn holds(&self, frame: Frame) -> bool {
-        let pc = if frame.exact || self.bytes { frame.pc } else { frame.pc - 1 };
+        let pc = match self.rule {
+            Rule::Function if !frame.exact => frame.pc.wrapping_sub(1),
+            Rule::Running if !frame.exact => return false,
+            _ => frame.pc,
+        };
         (self.start..self.end).contains(&pc) && !(frame.exact && self.entries.contains(&frame.pc))
     }
+}
+
+/// System calls in which a memory allocator may hold a lock.
+const ALLOCATING: [i64; 6] =
+    [libc::SYS_futex, libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise];
+
+/// Does the thread wait in a system call that holds up nobody?
+fn waits(thread: &Thread) -> bool {
+    let call = thread.registers.orig_rax.cast_signed();
+    call >= 0 && !ALLOCATING.contains(&call)
 }
 
 /// Bytes of each stack read at first.
@@ -60,7 +85,7 @@ pub(crate) fn find_busy(
         .collect();
     let want: usize = stacks.iter().map(|(_, b)| b.len()).sum();
     let mut pieces: Vec<_> = stacks.iter_mut().map(|(a, b)| (*a, b.as_mut_slice())).collect();
-    let complete = readv::read_pieces(process.pid, &mut pieces).is_ok_and(|got| got == want);
+    let complete = readv::read_pieces(process.view, &mut pieces).is_ok_and(|got| got == want);
     for (thread, (start, bytes)) in held.threads().iter().zip(&stacks) {
         let bytes: &[u8] = if complete { bytes } else { &[] };
         let stack = Stack { start: *start, bytes, memory: &process.memory };
@@ -89,8 +114,11 @@ pub(crate) fn find_busy(
 }
 
 fn in_zone(thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {
-    let hit = |frame: &Frame| Some((*frame, zones.iter().find(|z| z.holds(*frame))?));
-    let (frame, zone) = frames.iter().find_map(hit)?;
+    let counts = |depth: usize, zone: &Zone| !(depth == 0 && zone.rule == Rule::Running && waits(thread));
+    let hit = |(depth, frame): (usize, &Frame)| {
+        Some((*frame, zones.iter().find(|z| z.holds(*frame) && counts(depth, z))?))
+    };
+    let (frame, zone) = frames.iter().enumerate().find_map(hit)?;
     let verb = if frame.exact { "is in" } else { "returns to" };
     Some(Busy {
         tid: thread.tid,

@@ -16,7 +16,7 @@ use patchfile::{Uuid, control::Phase};
 /// # Errors
 /// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have the patch.
 pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(|| deactivate_here(pid, uuid, options))
+    process::on_own_thread(pid, || deactivate_here(pid, uuid, options))
 }
 
 fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {

@@ -23,7 +23,7 @@ pub fn find_processes(targets: &[TargetId]) -> Vec<Candidate> {
 /// [`ProcessError::Gone`], [`ProcessError::NotPermitted`].
 pub fn find_in(pid: i32, targets: &[TargetId]) -> Result<Vec<Candidate>, ProcessError> {
     // Tells a process that is gone or not ours from one that just does not map the target.
-    maps::read(pid)?;
+    maps::read(status::view(pid)?)?;
     Ok(look_into(pid, targets, &mut Known::default()))
 }
 
@@ -40,7 +40,16 @@ pub fn start_time(pid: i32) -> Result<u64, ProcessError> {
 type Known = HashMap<(String, u64), Vec<usize>>;
 
 fn look_into(pid: i32, targets: &[TargetId], known: &mut Known) -> Vec<Candidate> {
-    let Ok(maps) = maps::read(pid) else { return Vec::new() };
+    let Ok(mut maps) = maps::read(pid) else { return Vec::new() };
+    let mut view = pid;
+    if maps.is_empty() {
+        // A kernel thread, or a process whose first thread has ended.
+        let other = status::view(pid).ok().filter(|v| *v != pid);
+        let Some((other, theirs)) = other.and_then(|v| Some((v, maps::read(v).ok()?))) else {
+            return Vec::new();
+        };
+        (view, maps) = (other, theirs);
+    }
     let mut memory = None;
     let mut found = Vec::new();
     for index in (0..maps.len()).filter(|i| modules::begins_module(&maps, *i)) {
@@ -50,17 +59,17 @@ fn look_into(pid: i32, targets: &[TargetId], known: &mut Known) -> Vec<Candidate
             continue;
         }
         if memory.is_none() {
-            memory = Memory::open(pid).ok();
+            memory = Memory::open(view).ok();
         }
         let Some(memory) = &memory else { return Vec::new() };
         let matching = match known.get(&key) {
             Some(matching) => matching.clone(),
             None => {
                 let Some(module) = modules::module_at(first, memory) else { continue };
-                let is = |t: &&TargetId| identity::matches(t, &module, memory, pid, &maps);
+                let is = |t: &&TargetId| identity::matches(t, &module, memory, view, &maps);
                 let matching: Vec<usize> =
                     targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();
-                if identity::file_agrees(&module, pid, &maps, memory) {
+                if identity::file_agrees(&module, view, &maps, memory) {
                     known.insert(key, matching.clone());
                 }
                 matching

@@ -136,7 +136,7 @@ fn read_by_header(module: &Module, memory: &Memory) -> Option<Table> {
     let link = address.wrapping_sub(module.bias);
     let segment = module.of_kind(elf::LOAD).find(|s| link >= s.address && link - s.address < s.file_size)?;
     // The size of the section is in no program header; the segment's end bounds it.
-    let size = (segment.address + segment.file_size - link).min(LIMIT);
+    let size = segment.file_size.saturating_sub(link - segment.address).min(LIMIT);
     let bytes = memory.read(address, usize::try_from(size).ok()?).ok()?;
     let index = if searchable {
         Index::Header(header_address, header_bytes)
@@ -150,9 +150,10 @@ fn read_by_header(module: &Module, memory: &Memory) -> Option<Table> {
 /// the section is.
 fn read_by_section(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> Option<Table> {
     let file = identity::open_file(module, pid, maps)?;
-    let (link, size) = identity::section(&file, ".eh_frame")?;
-    let address = module.bias.wrapping_add(link);
-    let bytes = memory.read(address, usize::try_from(size).ok().filter(|n| (*n as u64) < LIMIT)?).ok()?;
+    let section = identity::section(&file, ".eh_frame")?;
+    let address = module.bias.wrapping_add(section.address);
+    let bytes =
+        memory.read(address, usize::try_from(section.size).ok().filter(|n| (*n as u64) < LIMIT)?).ok()?;
     let index = Index::Own(index(address, &bytes));
     Some(Table { start: module.start, end: module.end, index, address, bytes, entry: module.entry })
 }

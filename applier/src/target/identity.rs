@@ -59,19 +59,55 @@ pub(crate) fn file_agrees(module: &Module, pid: i32, maps: &[Mapping], memory: &
     shown == in_file
 }
 
-/// Link-time address and size of a section, by its name, from the section headers of the file (gABI, "Sections").
-pub(crate) fn section(file: &File, name: &str) -> Option<(u64, u64)> {
+/// A section header (gABI, "Sections").
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Section {
+    /// Link-time address.
+    pub address: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// Largest symbol or string table read, in bytes.
+const LARGEST: u64 = 1 << 28;
+
+impl Section {
+    fn read(&self, file: &File) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.size).ok().filter(|_| self.size < LARGEST)?];
+        file.read_exact_at(&mut bytes, self.offset).ok()?;
+        Some(bytes)
+    }
+}
+
+/// A section of the file, by its name.
+pub(crate) fn section(file: &File, name: &str) -> Option<Section> {
     let mut header = [0; elf::HEADER];
     file.read_exact_at(&mut header, 0).ok()?;
     let (count, names) = (elf::u32_at(&header, 60)? & 0xffff, elf::u32_at(&header, 60)? >> 16);
     let mut table = vec![0; 64 * count as usize];
     file.read_exact_at(&mut table, elf::u64_at(&header, 40)?).ok()?;
-    let strings = table.get(64 * names as usize..)?;
-    let mut text = vec![0; usize::try_from(elf::u64_at(strings, 32)?).ok().filter(|n| *n < 1 << 24)?];
-    file.read_exact_at(&mut text, elf::u64_at(strings, 24)?).ok()?;
+    let parse = |s: &[u8]| {
+        Some(Section { address: elf::u64_at(s, 16)?, offset: elf::u64_at(s, 24)?, size: elf::u64_at(s, 32)? })
+    };
+    let text = parse(table.get(64 * names as usize..)?)?.read(file)?;
     table.chunks_exact(64).find_map(|s| {
         let rest = text.get(elf::u32_at(s, 0)? as usize..)?;
         let matches = rest.strip_prefix(name.as_bytes()).is_some_and(|r| r.first() == Some(&0));
-        matches.then_some((elf::u64_at(s, 16)?, elf::u64_at(s, 32)?))
+        matches.then(|| parse(s))?
     })
+}
+
+/// Link-time address of a symbol in the file's full symbol table, `Some(None)` if the table does not have it, `None` if there
+/// is no table.
+pub(crate) fn symbol(file: &File, name: &str) -> Option<Option<u64>> {
+    let names = section(file, ".strtab")?.read(file)?;
+    let table = section(file, ".symtab")?.read(file)?;
+    Some(table.chunks_exact(24).find_map(|s| {
+        let rest = names.get(elf::u32_at(s, 0)? as usize..)?;
+        let defined = s[6..8] != [0, 0];
+        let matches = rest.strip_prefix(name.as_bytes()).is_some_and(|r| r.first() == Some(&0));
+        (defined && matches).then(|| elf::u64_at(s, 8))?
+    }))
 }

@@ -22,7 +22,7 @@ pub(crate) fn search_order(process: &Process) -> Vec<&Module> {
 
 /// The module of the program itself.
 fn program(process: &Process) -> Option<&Module> {
-    let auxv = fs::read(format!("/proc/{}/auxv", process.pid)).ok()?;
+    let auxv = fs::read(format!("/proc/{}/auxv", process.view)).ok()?;
     let words = |b: &[u8]| Some((elf::u64_at(b, 0)?, elf::u64_at(b, 8)?));
     let headers = auxv.chunks_exact(16).filter_map(words).find(|(key, _)| *key == AT_PHDR)?.1;
     process.modules.iter().find(|m| (m.start..m.end).contains(&headers))

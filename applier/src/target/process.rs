@@ -15,6 +15,8 @@ use std::{panic, thread};
 pub(crate) struct Process {
     /// Process id.
     pub pid: i32,
+    /// The thread through which `/proc` shows its memory, see [`status::view`].
+    pub view: i32,
     /// Its memory.
     pub memory: Memory,
     /// Its memory map when it was opened.
@@ -36,22 +38,21 @@ impl Process {
             return Err(ProcessError::Gone);
         }
         let status = status::status(pid)?;
-        let memory = Memory::open(pid)?;
-        let maps = maps::read(pid)?;
+        let view = status::view(pid)?;
+        let memory = Memory::open(view)?;
+        let maps = maps::read(view)?;
         if maps.is_empty() {
-            return Err(if stat.state == b'Z' && status::threads(pid)?.len() <= 1 {
-                ProcessError::Zombie
-            } else {
-                ProcessError::unfit("it has no memory of its own (a kernel thread, or it is ending)")
-            });
+            return Err(ProcessError::unfit(
+                "it has no memory of its own (a kernel thread, or it is ending)",
+            ));
         }
         let modules = modules::list(&maps, &memory);
-        Ok(Self { pid, memory, maps, modules, status })
+        Ok(Self { pid, view, memory, maps, modules, status })
     }
 
     /// Reads the memory map again.
     pub(crate) fn refresh(&mut self) -> Result<(), ProcessError> {
-        self.maps = maps::read(self.pid)?;
+        self.maps = maps::read(self.view)?;
         Ok(())
     }
 
@@ -67,24 +68,26 @@ impl Process {
     pub(crate) fn tables(&self) -> Tables {
         let mut tables = Tables::default();
         for module in &self.modules {
-            tables.add_module(module, &self.memory, self.pid, &self.maps);
+            tables.add_module(module, &self.memory, self.view, &self.maps);
         }
         tables
     }
 }
 
-/// Runs `work` on an OS thread of its own. When that thread ends, however it ends, the kernel lets go of everything it
-/// still traces.
+/// Runs `work`, which is about process `pid`, on an OS thread of its own. When that thread ends, however it ends, the kernel
+/// lets go of everything it still traces.
 ///
 /// # Errors
-/// What `work` gives; a panic inside it goes on in the caller once the tracing thread has ended.
+/// What `work` gives, but [`ProcessError::Gone`] or [`ProcessError::Zombie`] for whatever goes wrong in a process that is
+/// ending; a panic inside `work` goes on in the caller once the tracing thread has ended.
 pub(crate) fn on_own_thread<T: Send>(
+    pid: i32,
     work: impl FnOnce() -> Result<T, ProcessError> + Send,
 ) -> Result<T, ProcessError> {
     thread::scope(|scope| {
         let handle = thread::Builder::new().name("upatch-tracer".into()).spawn_scoped(scope, work);
         match handle.map_err(ProcessError::os("cannot start a thread"))?.join() {
-            Ok(result) => result,
+            Ok(result) => result.map_err(|error| status::ending(pid).unwrap_or(error)),
             Err(payload) => panic::resume_unwind(payload),
         }
     })

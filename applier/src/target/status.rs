@@ -1,5 +1,6 @@
 //! What `/proc/PID/stat` and `/proc/PID/status` say (proc_pid_stat(5), proc_pid_status(5)).
 
+use super::maps;
 use crate::ProcessError;
 use std::{fs, io};
 
@@ -15,6 +16,27 @@ pub(crate) struct Stat {
 /// Reads `/proc/PID/stat`.
 pub(crate) fn process(pid: i32) -> Result<Stat, ProcessError> {
     read_stat(&format!("/proc/{pid}/stat"))
+}
+
+/// The thread under whose id `/proc` shows the memory of a process: the first one, or another where the first has ended and
+/// the others go on (`/proc/TID` exists though it is not listed).
+pub(crate) fn view(pid: i32) -> Result<i32, ProcessError> {
+    if process(pid)?.state != b'Z' {
+        return Ok(pid);
+    }
+    let lives = |tid: &i32| thread(pid, *tid).is_ok_and(|s| !matches!(s.state, b'Z' | b'X'));
+    threads(pid)?.into_iter().find(lives).ok_or(ProcessError::Zombie)
+}
+
+/// The error for a process that is gone or about to be: it has no thread left, or no memory, or has been killed.
+pub(crate) fn ending(pid: i32) -> Option<ProcessError> {
+    let view = match view(pid) {
+        Ok(view) => view,
+        Err(error @ (ProcessError::Gone | ProcessError::Zombie)) => return Some(error),
+        Err(_) => return None,
+    };
+    let killed = status(view).is_ok_and(|s| s.killed);
+    (killed || maps::read(view).is_ok_and(|m| m.is_empty())).then_some(ProcessError::Gone)
 }
 
 /// Reads `/proc/PID/task/TID/stat`.
@@ -52,6 +74,8 @@ pub(crate) struct Status {
     pub shadow_stack: bool,
     /// State letter.
     pub state: u8,
+    /// Is a `SIGKILL` on its way to the thread, or to the whole process?
+    pub killed: bool,
 }
 
 /// Reads `/proc/PID/status`.
@@ -69,6 +93,10 @@ fn parse_status(text: &str) -> Status {
             "TracerPid" => status.tracer = value.parse().unwrap_or(0),
             "Seccomp" => status.seccomp = value != "0",
             "x86_Thread_features" => status.shadow_stack = value.split(' ').any(|f| f == "shstk"),
+            "SigPnd" | "ShdPnd" => {
+                let pending = u64::from_str_radix(value, 16).unwrap_or(0);
+                status.killed |= pending & 1 << (libc::SIGKILL - 1) != 0;
+            }
             "State" => status.state = value.bytes().next().unwrap_or(b'?'),
             _ => {}
         }
@@ -98,9 +126,13 @@ mod tests {
     #[test]
     fn status_fields() {
         let status = parse_status(
-            "State:\tT (stopped)\nTracerPid:\t7\nSeccomp:\t2\nx86_Thread_features:\tshstk wrss \n",
+            "State:\tT (stopped)\nTracerPid:\t7\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\nSeccomp:\t2\n\
+             x86_Thread_features:\tshstk wrss \n",
         );
-        assert_eq!(status, Status { tracer: 7, seccomp: true, shadow_stack: true, state: b'T' });
+        assert_eq!(
+            status,
+            Status { tracer: 7, seccomp: true, shadow_stack: true, state: b'T', killed: true }
+        );
     }
 
     #[test]

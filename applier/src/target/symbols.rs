@@ -70,22 +70,24 @@ impl<'a> Symbols<'a> {
     fn find_gnu(&self, hash: u64, name: &str, version: Option<&str>) -> Option<Definition> {
         let m = self.memory;
         let buckets = u64::from(m.cached_u32(hash)?);
-        let first = m.cached_u32(hash + 4)?;
-        let bloom_words = u64::from(m.cached_u32(hash + 8)?);
-        let shift = m.cached_u32(hash + 12)?;
+        let first = m.cached_u32(hash.wrapping_add(4))?;
+        let bloom_words = u64::from(m.cached_u32(hash.wrapping_add(8))?);
+        let shift = m.cached_u32(hash.wrapping_add(12))?;
         let value = gnu_hash(name);
-        let bloom = m.cached_word(hash + 16 + 8 * (u64::from(value / 64).checked_rem(bloom_words)?))?;
+        let bloom =
+            m.cached_word(hash.wrapping_add(16 + 8 * u64::from(value / 64).checked_rem(bloom_words)?))?;
         if bloom >> (value % 64) & 1 == 0 || bloom >> (value.checked_shr(shift).unwrap_or(0) % 64) & 1 == 0 {
             return None;
         }
-        let bucket_table = hash + 16 + 8 * bloom_words;
-        let chains = bucket_table + 4 * buckets;
-        let mut index = m.cached_u32(bucket_table + 4 * u64::from(value).checked_rem(buckets)?)?;
+        let bucket_table = hash.wrapping_add(16 + 8 * bloom_words);
+        let chains = bucket_table.wrapping_add(4 * buckets);
+        let mut index =
+            m.cached_u32(bucket_table.wrapping_add(4 * u64::from(value).checked_rem(buckets)?))?;
         if index < first {
             return None;
         }
         for _ in 0..MOST {
-            let entry = m.cached_u32(chains + 4 * u64::from(index - first))?;
+            let entry = m.cached_u32(chains.wrapping_add(4 * u64::from(index - first)))?;
             if entry | 1 == value | 1
                 && let Some(found) = self.matching(index, name, version)
             {
@@ -102,7 +104,8 @@ impl<'a> Symbols<'a> {
     fn find_sysv(&self, hash: u64, name: &str, version: Option<&str>) -> Option<Definition> {
         let m = self.memory;
         let buckets = m.cached_u32(hash)?;
-        let mut index = m.cached_u32(hash + 8 + 4 * u64::from(sysv_hash(name).checked_rem(buckets)?))?;
+        let mut index =
+            m.cached_u32(hash.wrapping_add(8 + 4 * u64::from(sysv_hash(name).checked_rem(buckets)?)))?;
         for _ in 0..MOST {
             if index == 0 {
                 return None;
@@ -110,21 +113,21 @@ impl<'a> Symbols<'a> {
             if let Some(found) = self.matching(index, name, version) {
                 return Some(found);
             }
-            index = m.cached_u32(hash + 8 + 4 * (u64::from(buckets) + u64::from(index)))?;
+            index = m.cached_u32(hash.wrapping_add(8 + 4 * (u64::from(buckets) + u64::from(index))))?;
         }
         None
     }
 
     /// Symbol `index`, if it is a definition of that name and version.
     fn matching(&self, index: u32, name: &str, version: Option<&str>) -> Option<Definition> {
-        let symbol = self.memory.cached(self.table + SYMBOL * u64::from(index), 24)?;
+        let symbol = self.memory.cached(self.table.wrapping_add(SYMBOL * u64::from(index)), 24)?;
         let string = u32::from_le_bytes(symbol[..4].try_into().ok()?);
         let section = u16::from_le_bytes(symbol[6..8].try_into().ok()?);
         let value = u64::from_le_bytes(symbol[8..16].try_into().ok()?);
         let (kind, binding) = (symbol[4] & 15, symbol[4] >> 4);
         let defined = section != 0 && binding != 0;
         if !defined
-            || !self.memory.string_is(self.names + u64::from(string), name)
+            || !self.memory.string_is(self.names.wrapping_add(u64::from(string)), name)
             || !self.fits(index, version)
         {
             return None;
@@ -136,7 +139,9 @@ impl<'a> Symbols<'a> {
 
     fn fits(&self, index: u32, version: Option<&str>) -> bool {
         let Some(versions) = self.versions else { return true };
-        let Some(word) = self.memory.cached(versions + 2 * u64::from(index), 2) else { return false };
+        let Some(word) = self.memory.cached(versions.wrapping_add(2 * u64::from(index)), 2) else {
+            return false;
+        };
         let number = u16::from_le_bytes([word[0], word[1]]);
         match version {
             None => number & HIDDEN == 0 && number != 0,
@@ -153,13 +158,14 @@ impl<'a> Symbols<'a> {
             let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
             let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
             if half(4) == number {
-                let name = self.memory.cached_u32(entry + u64::from(word(12)));
-                return name.is_some_and(|n| self.memory.string_is(self.names + u64::from(n), wanted));
+                let name = self.memory.cached_u32(entry.wrapping_add(u64::from(word(12))));
+                return name
+                    .is_some_and(|n| self.memory.string_is(self.names.wrapping_add(u64::from(n)), wanted));
             }
             if word(16) == 0 {
                 return false;
             }
-            entry += u64::from(word(16));
+            entry = entry.wrapping_add(u64::from(word(16)));
         }
         false
     }

@@ -214,7 +214,7 @@ fn restart_interrupted_call(thread: &Thread) {
     }
     regs.rax = regs.orig_rax;
     regs.orig_rax = u64::MAX;
-    regs.rip -= 2;
+    regs.rip = regs.rip.wrapping_sub(2);
     let _ = ptrace::set_registers(thread.tid, &regs);
 }
 

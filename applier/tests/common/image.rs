@@ -68,6 +68,8 @@ pub struct New {
     pub fields: Vec<(usize, Field)>,
     /// Bytes of the old function's first whole instructions, at least 5.
     pub covered: usize,
+    /// Begins with the 4 bytes of `sub $8,%rsp`.
+    pub frame: bool,
 }
 
 pub enum Field {
@@ -84,7 +86,7 @@ pub fn returns(name: &'static str, value: u32) -> New {
     let mut code = vec![0xb8];
     code.extend_from_slice(&value.to_le_bytes());
     code.push(0xc3);
-    New { name, code, fields: Vec::new(), covered: 5 }
+    New { name, code, fields: Vec::new(), covered: 5, frame: false }
 }
 
 const CODE: u64 = 0x2000;
@@ -108,13 +110,13 @@ pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
     let here = |code: &Vec<u8>| CODE + code.len() as u64;
     let rel =
         |to: u64, next: u64| i32::try_from(to.cast_signed() - next.cast_signed()).unwrap().to_le_bytes();
-    let mut unwind: Vec<(u64, u64)> = Vec::new();
+    let mut unwind: Vec<(u64, u64, bool)> = Vec::new();
     for (i, n) in new.into_iter().enumerate() {
         let (old, old_size) = elf.symbol(n.name);
         let old_bytes = elf.at(old, n.covered.max(8));
         let start = here(&code);
         code.extend_from_slice(&n.code);
-        unwind.push((start, n.code.len() as u64));
+        unwind.push((start, n.code.len() as u64, n.frame));
         for (offset, field) in n.fields {
             let address = start + offset as u64;
             let position = usize::try_from(address - CODE).unwrap();
@@ -206,13 +208,13 @@ pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
     }
 }
 
-/// `.eh_frame` of functions that never move the stack pointer.
-fn eh_frame_of(address: u64, functions: &[(u64, u64)]) -> Vec<u8> {
+/// `.eh_frame` of functions that move the stack pointer never, or by 8 at their beginning.
+fn eh_frame_of(address: u64, functions: &[(u64, u64, bool)]) -> Vec<u8> {
     let mut out = Vec::new();
     let cie = [0, 0, 0, 0, 1, b'z', b'R', 0, 1, 0x78, 16, 1, 0x1b, 0x0c, 7, 8, 0x90, 1, 0, 0];
     out.extend_from_slice(&u32::try_from(cie.len()).unwrap().to_le_bytes());
     out.extend_from_slice(&cie);
-    for (start, size) in functions {
+    for (start, size, frame) in functions {
         out.extend_from_slice(&16u32.to_le_bytes());
         let back = u32::try_from(out.len()).unwrap();
         out.extend_from_slice(&back.to_le_bytes());
@@ -220,7 +222,8 @@ fn eh_frame_of(address: u64, functions: &[(u64, u64)]) -> Vec<u8> {
         let begin = i32::try_from(start.cast_signed() - place.cast_signed()).unwrap();
         out.extend_from_slice(&begin.to_le_bytes());
         out.extend_from_slice(&u32::try_from(*size).unwrap().to_le_bytes());
-        out.extend_from_slice(&[0; 4]);
+        // No augmentation; DW_CFA_advance_loc 4, DW_CFA_def_cfa_offset 16.
+        out.extend_from_slice(if *frame { &[0, 0x44, 0x0e, 16] } else { &[0; 4] });
     }
     out.extend_from_slice(&[0; 4]);
     out

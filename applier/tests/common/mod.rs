@@ -112,3 +112,30 @@ int main(void) {
     while (getchar() != EOF) printf("%d %d\n", one(), two());
 }
 "#;
+
+/// Applies until no thread is in the way.
+pub fn apply_patiently(
+    pid: i32,
+    patch: &applier::LoadedPatch,
+    options: &applier::Options,
+) -> applier::Outcome {
+    let started = std::time::Instant::now();
+    loop {
+        match applier::apply(pid, patch, options).unwrap() {
+            applier::Outcome::Busy(busy) if started.elapsed().as_secs() > 10 => panic!("{busy}"),
+            applier::Outcome::Busy(_) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Deactivates until no thread is in the way.
+pub fn deactivate_patiently(pid: i32, patch: &applier::LoadedPatch) {
+    let started = std::time::Instant::now();
+    while let applier::Outcome::Busy(busy) =
+        applier::deactivate(pid, patch.uuid, &applier::Options::default()).unwrap()
+    {
+        assert!(started.elapsed().as_secs() < 10, "{busy}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}

@@ -76,6 +76,11 @@ impl Request {
                 lossy(&rpmbuild[0])
             ));
         }
+        if args.source.is_some() && args.build.is_none() {
+            return Err(
+                Failure::usage("usage", "--source needs --build CMD").hint("for example --build 'make -j4'")
+            );
+        }
         if args.sourcedir.is_some() && args.spec.is_none() {
             return usage("--sourcedir goes with --spec");
         }
@@ -84,6 +89,7 @@ impl Request {
             (false, true) => return usage("--git and --patch exclude each other"),
             _ => {}
         }
+        args.git.as_deref().map(range).transpose()?;
         if !args.debuginfo.is_empty() && args.target.is_empty() {
             return usage("--debuginfo goes with --target");
         }
@@ -123,11 +129,7 @@ fn input(args: &Args) -> Result<Input> {
         return Ok(Input::Srpm(readable_file("--srpm", srpm)?));
     }
     let dir = directory("--source", args.source.as_deref().unwrap_or(Path::new("")))?;
-    let Some(build) = args.build.clone() else {
-        return Err(
-            Failure::usage("usage", "--source needs --build CMD").hint("for example --build 'make -j4'")
-        );
-    };
+    let build = args.build.clone().unwrap_or_default();
     let git = args.git.as_deref().map(range).transpose()?;
     Ok(Input::Tree { dir, build, prepare: args.prepare.clone(), git })
 }

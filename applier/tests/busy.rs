@@ -1,0 +1,106 @@
+//! Old code on a stack holds a patch up; `lazy` does not wait for it.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "helpers of tests may fail the test"
+)]
+
+mod common;
+
+use applier::{Options, Outcome};
+use common::{
+    Target, compile,
+    image::{Elf, New, patch, returns},
+};
+
+/// `one` reads from standard input: whoever waits is inside it.
+const INSIDE: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <signal.h>
+#include <unistd.h>
+__attribute__((noipa)) int two(void) { return 2; }
+__attribute__((noipa)) int one(void) { int c = getchar(); if (c == EOF) exit(0); return two() - 1; }
+static void handler(int s) { (void)s; printf("in handler\n"); pause(); }
+int main(int argc, char **argv) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    signal(SIGUSR1, handler);
+    stack_t s = { .ss_sp = malloc(65536), .ss_size = 65536 };
+    struct sigaction a = { .sa_handler = handler, .sa_flags = SA_ONSTACK };
+    if (sigaltstack(&s, 0) || sigaction(SIGUSR1, &a, 0)) return 1;
+    for (;;) { int r = one(); printf("%d %d\n", r, two()); }
+}
+"#;
+
+#[test]
+fn a_thread_inside_is_named_and_nothing_is_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "inside", INSIDE, &[]);
+    // `one` begins with a short push and a call: more than what its replacement overwrites is copied.
+    let patch =
+        patch(&Elf::read(&program), "busy", vec![returns("two", 22), with_prologue("one", 11, &program)]);
+    let mut target = Target::start(&program);
+    for _ in 0..3 {
+        let outcome = applier::apply(target.pid(), &patch, &Options::default()).unwrap();
+        let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((busy.function.as_deref(), busy.tid), (Some("one"), target.pid()), "{busy}");
+        assert_eq!(target.ask(), "1 2");
+    }
+    let report = applier::check(target.pid(), &patch, &Options::default()).unwrap();
+    assert_eq!(report.busy.unwrap().function.as_deref(), Some("one"));
+}
+
+/// A replacement for a function whose first instructions are looked up in the disassembly.
+fn with_prologue(name: &'static str, value: u32, program: &std::path::Path) -> New {
+    let out = std::process::Command::new("objdump")
+        .args(["-d", "--no-show-raw-insn"])
+        .arg(program)
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let body = text.split(&format!("<{name}>:\n")).nth(1).unwrap();
+    let addresses: Vec<u64> =
+        body.lines().map_while(|l| u64::from_str_radix(l.trim_start().split(':').next()?, 16).ok()).collect();
+    let covered = addresses.iter().map(|a| a - addresses[0]).find(|d| *d >= 5).unwrap();
+    New { covered: usize::try_from(covered).unwrap(), ..returns(name, value) }
+}
+
+#[test]
+fn lazily_the_next_call_is_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "inside", INSIDE, &[]);
+    let patch = patch(&Elf::read(&program), "lazy", vec![returns("two", 22)]);
+    let mut target = Target::start(&program);
+    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(target.ask(), "21 22");
+    assert_eq!(applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(), Outcome::Done);
+
+    let elf = Elf::read(&program);
+    let inner = common::image::patch(&elf, "inner", vec![with_prologue("one", 77, &program)]);
+    let lazy = Options { lazy: true, ..Options::default() };
+    assert!(matches!(applier::apply(target.pid(), &inner, &Options::default()).unwrap(), Outcome::Busy(_)));
+    assert_eq!(applier::apply(target.pid(), &inner, &lazy).unwrap(), Outcome::Done);
+    target.send();
+    assert_eq!(target.read_line(), "1 2");
+    assert_eq!(target.read_line(), "77 2");
+    target.child.kill().unwrap();
+}
+
+#[test]
+fn below_a_signal_handler_on_another_stack() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "inside", INSIDE, &[]);
+    let elf = Elf::read(&program);
+    let two = patch(&elf, "two", vec![returns("two", 22)]);
+    let one = patch(&elf, "one", vec![with_prologue("one", 11, &program)]);
+    let mut target = Target::start(&program);
+    std::process::Command::new("kill").args(["-USR1", &target.pid().to_string()]).status().unwrap();
+    assert_eq!(target.read_line(), "in handler");
+    // The stack is followed through the handler: `one` is found, and that `two` is not on it.
+    let Outcome::Busy(busy) = applier::apply(target.pid(), &one, &Options::default()).unwrap() else {
+        panic!()
+    };
+    assert_eq!(busy.function.as_deref(), Some("one"), "{busy}");
+    assert_eq!(applier::apply(target.pid(), &two, &Options::default()).unwrap(), Outcome::Done);
+}

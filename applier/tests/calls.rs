@@ -1,0 +1,138 @@
+//! System calls that are under way when the threads are stopped: none gives an EINTR that would not have come.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "helpers of tests may fail the test"
+)]
+
+mod common;
+
+use applier::{Options, Outcome};
+use common::{
+    Target, compile,
+    image::{Elf, patch, returns},
+};
+
+/// Name, preparation and call of threads that wait in everything that a stop could interrupt.
+const WAITERS: &[(&str, &str, &str)] = &[
+    ("epoll_wait", "int e = epoll_create1(0); struct epoll_event v", "epoll_wait(e, &v, 1, -1)"),
+    ("epoll_timeout", "int e = epoll_create1(0); struct epoll_event v", "epoll_wait(e, &v, 1, 30)"),
+    (
+        "epoll_pwait",
+        "int e = epoll_create1(0); struct epoll_event v; sigset_t s; sigemptyset(&s)",
+        "epoll_pwait(e, &v, 1, -1, &s)",
+    ),
+    (
+        "sigtimedwait",
+        "sigset_t s; siginfo_t i; struct timespec t = { 100, 0 }; sigemptyset(&s); sigaddset(&s, SIGUSR2)",
+        "sigtimedwait(&s, &i, &t)",
+    ),
+    ("semop", "int id = semget(IPC_PRIVATE, 1, 0600); struct sembuf o = { 0, -1, 0 }", "semop(id, &o, 1)"),
+    (
+        "msgrcv",
+        "int id = msgget(IPC_PRIVATE, 0600); struct { long t; char c[8]; } m",
+        "msgrcv(id, &m, 8, 0, 0)",
+    ),
+    (
+        "recv_timeout",
+        "int s[2]; char c; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_STREAM, 0, s); setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "recv(s[0], &c, 1, 0)",
+    ),
+    ("recv", "int s[2]; char c; socketpair(AF_UNIX, SOCK_STREAM, 0, s)", "recv(s[0], &c, 1, 0)"),
+    ("inotify", "int i = inotify_init(); char b[512]", "read(i, b, sizeof b)"),
+    ("pipe", "int p[2]; char c; if (pipe(p)) return 0", "read(p[0], &c, 1)"),
+    ("poll", "int p[2]; if (pipe(p)) return 0; struct pollfd f = { p[0], POLLIN, 0 }", "poll(&f, 1, -1)"),
+    (
+        "poll_timeout",
+        "int p[2]; if (pipe(p)) return 0; struct pollfd f = { p[0], POLLIN, 0 }",
+        "poll(&f, 1, 100000)",
+    ),
+    ("ppoll", "struct timespec t = { 100, 0 }", "ppoll(0, 0, &t, 0)"),
+    (
+        "select",
+        "struct timeval t; fd_set s; FD_ZERO(&s)",
+        "(t.tv_sec = 100, t.tv_usec = 0, select(0, &s, 0, 0, &t))",
+    ),
+    ("nanosleep", "struct timespec t = { 100, 0 }", "nanosleep(&t, 0)"),
+    (
+        "sem_timedwait",
+        "sem_t s; struct timespec t; sem_init(&s, 0, 0); clock_gettime(CLOCK_REALTIME, &t); t.tv_sec += 100",
+        "sem_timedwait(&s, &t)",
+    ),
+    (
+        "accept_timeout",
+        "int s = socket(AF_UNIX, SOCK_STREAM, 0); struct timeval t = { 100, 0 }; struct sockaddr a = { AF_UNIX }; bind(s, &a, 2); listen(s, 1); setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "accept(s, 0, 0)",
+    ),
+];
+
+const HEAD: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/msg.h>
+#include <sys/select.h>
+#include <sys/sem.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static char failed[1024];
+"#;
+
+/// Starts all waiters, and says for each byte read which of them saw EINTR.
+const MAIN: &str = r#"
+    setvbuf(stdout, 0, _IONBF, 0);
+    char c;
+    for (;;) {
+        errno = 0;
+        if (read(0, &c, 1) != 1) { if (errno) strcat(failed, " main"); else return 0; }
+        usleep(20000);
+        printf("%d %d%s\n", one(), two(), failed);
+    }
+}
+"#;
+
+fn source() -> String {
+    let mut out = HEAD.to_owned();
+    for (name, setup, call) in WAITERS {
+        out.push_str(&format!(
+            "static void *in_{name}(void *arg) {{ {setup}; for (;;) {{ errno = 0; long r = ({call}); (void)r; \
+             if (errno == EINTR) {{ strcat(failed, \" {name}\"); usleep(1000); }} }} return arg; }}\n"
+        ));
+    }
+    out.push_str("int main(void) {\nsigset_t block; sigemptyset(&block); sigaddset(&block, SIGUSR2);\n");
+    out.push_str("pthread_sigmask(SIG_BLOCK, &block, 0);\npthread_t t;\n");
+    for (name, ..) in WAITERS {
+        out.push_str(&format!("pthread_create(&t, 0, in_{name}, 0);\n"));
+    }
+    out + MAIN
+}
+
+#[test]
+fn no_call_is_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "waiters", &source(), &["-pthread"]);
+    let patch = patch(&Elf::read(&program), "calls", vec![returns("one", 11), returns("two", 22)]);
+    let mut target = Target::start(&program);
+    for _ in 0..10 {
+        assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+        assert_eq!(target.ask(), "11 22");
+        assert_eq!(
+            applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(),
+            Outcome::Done
+        );
+        assert_eq!(target.ask(), "1 2");
+    }
+}

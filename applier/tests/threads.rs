@@ -1,0 +1,153 @@
+//! Programs with many threads, threads that come and go, and signals that never stop.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "helpers of tests may fail the test"
+)]
+
+mod common;
+
+use applier::{Options, Outcome};
+use common::{
+    Target, apply_patiently, compile, deactivate_patiently,
+    image::{Elf, patch, returns},
+};
+use std::{process::Command, time::Instant};
+
+/// Argument: number of threads. All but the first sleep; the first watches the clock and says how long the longest gap
+/// was, in microseconds.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+static void *sleeper(void *arg) {
+    if ((long)arg % 2) {
+        pthread_mutex_lock(&lock);
+        for (;;) pthread_cond_wait(&cond, &lock);
+    }
+    for (;;) { struct timespec t = { 1000, 0 }; nanosleep(&t, 0); }
+    return 0;
+}
+static long now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec * 1000000000L + t.tv_nsec; }
+int main(int argc, char **argv) {
+    pthread_attr_t attr; pthread_attr_init(&attr); pthread_attr_setstacksize(&attr, 65536);
+    for (long i = 1; i < atoi(argv[1]); i++) { pthread_t t; if (pthread_create(&t, &attr, sleeper, (void *)i)) return 1; }
+    setvbuf(stdout, 0, _IONBF, 0);
+    long longest = 0, last = now();
+    for (unsigned n = 0;; n++) {
+        long t = now();
+        if (t - last > longest) longest = t - last;
+        last = t;
+        if (n % 4096) continue;
+        struct pollfd p = { 0, POLLIN, 0 };
+        if (poll(&p, 1, 0) == 1) {
+            char c;
+            if (read(0, &c, 1) != 1) return 0;
+            printf("%ld %d %d\n", longest / 1000, one(), two());
+            longest = 0;
+        }
+        last = now();
+    }
+}
+"#;
+
+fn pause(threads: usize) -> (u64, u128) {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "clock", CLOCK, &["-pthread"]);
+    let patch = patch(&Elf::read(&program), "clock", vec![returns("one", 11), returns("two", 22)]);
+    let mut target = Target::start_with(Command::new(&program).arg(threads.to_string()));
+    let gap = |line: &str| line.split(' ').next().unwrap().parse::<u64>().unwrap();
+    let (mut pauses, mut whole) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        target.ask();
+        let started = Instant::now();
+        let outcome = apply_patiently(target.pid(), &patch, &Options::default());
+        whole.push(started.elapsed().as_micros());
+        assert_eq!(outcome, Outcome::Done);
+        let answer = target.ask();
+        assert!(answer.ends_with(" 11 22"), "{answer}");
+        pauses.push(gap(&answer));
+        deactivate_patiently(target.pid(), &patch);
+        assert!(target.ask().ends_with(" 1 2"));
+    }
+    pauses.sort_unstable();
+    whole.sort_unstable();
+    eprintln!("{threads} threads: pause {pauses:?} µs, whole {whole:?} µs");
+    (pauses[2], whole[2])
+}
+
+/// The bars are those of a release build on an idle machine, with room for a debug build on a busy one.
+#[test]
+fn pause_is_short() {
+    for (threads, limit) in [(1, 20_000), (50, 60_000), (500, 400_000)] {
+        let (pause, _) = pause(threads);
+        assert!(pause < limit, "{threads} threads: {pause} µs");
+    }
+}
+
+const COMING_AND_GOING: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <signal.h>
+#include <unistd.h>
+#include <sys/time.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static volatile long started, signals;
+static void *shortlived(void *arg) { started += one() != 0; return arg; }
+static void *parent(void *arg) {
+    for (;;) { pthread_t t; if (!pthread_create(&t, 0, shortlived, 0)) pthread_join(t, 0); }
+    return arg;
+}
+static void handler(int s) { signals += one() != 0; }
+int main(int argc, char **argv) {
+    if (argc > 1) {
+        struct sigaction a = { .sa_handler = handler, .sa_flags = SA_RESTART };
+        sigaction(SIGALRM, &a, 0);
+        struct itimerval t = { { 0, 200 }, { 0, 200 } };
+        setitimer(ITIMER_REAL, &t, 0);
+    } else
+        for (int i = 0; i < 4; i++) { pthread_t t; pthread_create(&t, 0, parent, 0); }
+    setvbuf(stdout, 0, _IONBF, 0);
+    while (getchar() != EOF) {
+        long was = started + signals;
+        usleep(1000);
+        printf("%d %d %s\n", one(), two(), started + signals > was || started + signals > 0 ? "alive" : "dead");
+    }
+}
+"#;
+
+fn under_fire(argument: Option<&str>) {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "fire", COMING_AND_GOING, &["-pthread"]);
+    let patch = patch(&Elf::read(&program), "fire", vec![returns("one", 11), returns("two", 22)]);
+    let mut command = Command::new(&program);
+    command.args(argument);
+    let mut target = Target::start_with(&mut command);
+    for _ in 0..20 {
+        assert_eq!(apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
+        assert_eq!(target.ask(), "11 22 alive");
+        deactivate_patiently(target.pid(), &patch);
+        assert_eq!(target.ask(), "1 2 alive");
+    }
+    assert_eq!(applier::inspect(target.pid()).unwrap().len(), 1);
+}
+
+#[test]
+fn threads_that_come_and_go() {
+    under_fire(None);
+}
+
+#[test]
+fn a_signal_every_200_microseconds() {
+    under_fire(Some("signals"));
+}
