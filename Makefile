@@ -3,6 +3,8 @@
 # make demo      a patch for a running daemon, from spec to effect and back
 # make bench     cost of making and of applying a patch
 # make corpus    real fixes, as a table: make corpus CASES="redis-CVE-2025-32023 redis-CVE-2024-31227"
+# make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
+# make identity  packages built with and without the recorder, compared byte by byte
 # make soak      the tests of live processes, again and again: make soak SECONDS=600
 # make install   DESTDIR= PREFIX=/usr
 SHELL := /bin/bash
@@ -18,7 +20,7 @@ export UPATCH_BIN = $(abspath $(BIN))
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus soak install clean
+.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity soak install clean
 
 all: build
 
@@ -54,6 +56,14 @@ bench: setup setup-corpus build
 
 corpus: setup setup-corpus build
 	$(BIN)/upatch-corpus $(CASES)
+
+walk: setup setup-corpus build
+	$(BIN)/upatch-walk $(CASES)
+
+identity: setup build
+	@scripts/setup --corpus $(or $(CASES),cjson-CVE-2023-50471 giflib-CVE-2026-26740 jq-CVE-2025-48060 less-CVE-2022-46663 \
+	  libpng1.6-CVE-2025-64720 libde265-CVE-2023-27102 rsync-CVE-2024-12085)
+	$(BIN)/upatch-identity $(CASES)
 
 soak: setup build
 	scripts/soak $(SECONDS)

@@ -118,7 +118,8 @@ impl Case {
         Ok(Made { output, name: self.id.clone(), ended })
     }
 
-    fn check(&self) -> PathBuf {
+    /// The script that shows the fix from outside, if there is one at this path.
+    pub fn check(&self) -> PathBuf {
         self.corpus.join("checks").join(format!("{}.sh", self.id))
     }
 

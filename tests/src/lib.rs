@@ -9,3 +9,4 @@ pub mod package;
 pub mod paths;
 pub mod programs;
 pub mod run;
+pub mod walk;
