@@ -4,6 +4,7 @@ pub mod cases;
 pub mod corpus;
 pub mod daemon;
 pub mod load;
+pub mod matrix;
 pub mod overlay;
 pub mod package;
 pub mod paths;
