@@ -9,7 +9,8 @@ mod types;
 
 pub use error::{Busy, ProcessError};
 pub use types::{
-    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, TargetId,
+    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, Seen,
+    Survey, TargetId,
 };
 
 mod load;
@@ -19,7 +20,8 @@ pub mod sys;
 mod target;
 
 pub use patch::{apply, check, deactivate, inspect};
-pub use target::find::{find_in, find_processes, start_time};
+pub use target::cache::{Batch, batch};
+pub use target::find::{find_in, find_processes, start_time, survey};
 
 pub mod catalog;
 pub mod cli;

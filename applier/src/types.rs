@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use crate::error::Busy;
+use crate::error::{Busy, ProcessError};
 use patchfile::image::Image;
 use patchfile::{BuildId, Digest, Manifest, Uuid, control::Control};
 use std::path::PathBuf;
@@ -35,6 +35,28 @@ pub struct Candidate {
     pub base: u64,
     /// Path of the file was deleted or replaced since.
     pub deleted: bool,
+}
+
+/// A process that maps a target or carries a patch.
+#[derive(Debug)]
+pub struct Seen {
+    /// Process id.
+    pub pid: i32,
+    /// When it started, see [`Candidate::start_time`].
+    pub start_time: u64,
+    /// The targets it maps.
+    pub candidates: Vec<Candidate>,
+    /// The patches it carries, or why they cannot be read. See [`crate::inspect`].
+    pub images: Result<Vec<Located>, ProcessError>,
+}
+
+/// What [`crate::survey`] saw.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Processes with something of what was looked for, in order of their ids.
+    pub seen: Vec<Seen>,
+    /// Processes that exist but may not be looked into.
+    pub unseen: Vec<i32>,
 }
 
 /// A patch, read and checked, ready to go into processes.

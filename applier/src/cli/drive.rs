@@ -135,6 +135,7 @@ pub(super) fn drive(
     work: impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync,
 ) -> Tally {
     let until = Instant::now() + timeout;
+    let _batch = crate::batch();
     let mut endings: Vec<Option<Ending>> = vec![None; processes.len()];
     let mut open: Vec<usize> = (0..processes.len()).collect();
     let mut pause = PAUSE.0;

@@ -3,24 +3,14 @@
 use super::engine::{Engine, Process, Survey};
 use crate::{CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId, state::ProcessKey};
 use patchfile::Uuid;
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
-
-/// Part of the name of every mapping of a patch (`/memfd:upatch:…`, `[anon:upatch:…]`).
-const MAPPING: &str = "upatch:";
+use std::{fs, path::Path};
 
 /// The engine of this crate, on the processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealEngine;
 
-/// All process ids, or those asked for that exist.
-fn pids(only: &[i32]) -> Vec<i32> {
-    if !only.is_empty() {
-        let mut found: Vec<_> =
-            only.iter().copied().filter(|p| Path::new(&format!("/proc/{p}")).exists()).collect();
-        found.sort_unstable();
-        found.dedup();
-        return found;
-    }
+/// All process ids.
+fn pids() -> Vec<i32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let mut found: Vec<i32> = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
     found.sort_unstable();
@@ -47,54 +37,23 @@ fn options(process: ProcessKey, lazy: bool) -> Options {
 
 impl Engine for RealEngine {
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
-        let mut mapped: BTreeMap<i32, (u64, Vec<usize>)> = BTreeMap::new();
-        if !wanted.is_empty() {
-            let candidates = if only.is_empty() {
-                crate::find_processes(wanted)
-            } else {
-                only.iter().flat_map(|pid| crate::find_in(*pid, wanted).unwrap_or_default()).collect()
-            };
-            for found in candidates {
-                let (_, targets) = mapped.entry(found.pid).or_insert((found.start_time, Vec::new()));
-                if !targets.contains(&found.target) {
-                    targets.push(found.target);
-                }
-            }
-        }
-        let mut survey = Survey::default();
-        for pid in pids(only) {
-            let found = mapped.remove(&pid);
-            // A process that maps nothing wanted is of interest only if it carries a patch, which shows in its maps.
-            if found.is_none() {
-                match fs::read(format!("/proc/{pid}/maps")) {
-                    Ok(maps) if contains(&maps, MAPPING.as_bytes()) => {}
-                    Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                        survey.unseen.push(pid);
-                        continue;
-                    }
-                    _ => continue,
-                }
-            }
-            let blocks = match crate::inspect(pid) {
+        let found = crate::survey(wanted, only);
+        let mut survey = Survey { processes: Vec::with_capacity(found.seen.len()), unseen: found.unseen };
+        for seen in found.seen {
+            let blocks = match seen.images {
                 Ok(blocks) => Ok(blocks),
                 Err(ProcessError::Gone | ProcessError::Zombie) => continue,
-                Err(ProcessError::NotLoaded) => Ok(Vec::new()),
                 Err(other) => Err(other.to_string()),
             };
-            let (start, targets) = match found {
-                Some(found) => found,
-                None => match crate::start_time(pid) {
-                    Ok(start) => (start, Vec::new()),
-                    Err(_) => continue,
-                },
-            };
+            let mut targets = Vec::new();
+            for candidate in seen.candidates {
+                if !targets.contains(&candidate.target) {
+                    targets.push(candidate.target);
+                }
+            }
             if !targets.is_empty() || blocks.as_ref().is_ok_and(|b| !b.is_empty()) {
-                survey.processes.push(Process {
-                    key: ProcessKey { pid, start },
-                    comm: comm(pid),
-                    targets,
-                    blocks,
-                });
+                let key = ProcessKey { pid: seen.pid, start: seen.start_time };
+                survey.processes.push(Process { key, comm: comm(seen.pid), targets, blocks });
             }
         }
         survey
@@ -127,7 +86,7 @@ impl Engine for RealEngine {
 
     fn namesakes(&self, name: &str) -> Vec<(i32, String)> {
         let mut found = Vec::new();
-        for pid in pids(&[]) {
+        for pid in pids() {
             let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { continue };
             let path = maps.lines().filter_map(|l| l.split_once('/').map(|(_, rest)| rest)).find(|path| {
                 let path = path.strip_suffix(" (deleted)").unwrap_or(path);
@@ -139,8 +98,4 @@ impl Engine for RealEngine {
         }
         found
     }
-}
-
-fn contains(bytes: &[u8], needle: &[u8]) -> bool {
-    bytes.windows(needle.len()).any(|w| w == needle)
 }

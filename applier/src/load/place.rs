@@ -48,7 +48,7 @@ mod tests {
             write: false,
             execute: false,
             offset: 0,
-            device: String::new(),
+            device: 0,
             inode: 0,
             name: String::new(),
         }
@@ -57,7 +57,7 @@ mod tests {
     fn module(start: u64, end: u64, fixed: bool) -> Module {
         Module {
             path: String::new(),
-            file: (String::new(), 0),
+            file: (0, 0),
             start,
             end,
             bias: 0,

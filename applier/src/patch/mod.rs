@@ -10,5 +10,6 @@ mod transaction;
 
 pub use apply::{apply, check};
 pub use inspect::inspect;
+pub(crate) use inspect::locate;
 pub use remove::deactivate;
 pub(crate) use steps::Steps;

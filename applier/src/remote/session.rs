@@ -16,7 +16,7 @@ use crate::{
     target::{maps, memory::Memory, process::Process, threads::Thread},
 };
 use std::{
-    io, thread,
+    io,
     time::{Duration, Instant},
 };
 
@@ -190,23 +190,15 @@ impl<'a> Session<'a> {
 
     fn await_report(&mut self, what: &str, wanted: Report) -> Result<(), ProcessError> {
         let started = Instant::now();
-        let mut rounds = 0u32;
         loop {
-            let report = wait::wait(self.tid, false).map_err(ProcessError::os(what))?;
+            let report = wait::wait(self.tid).map_err(ProcessError::os(what))?;
             match report {
                 _ if report == wanted => return Ok(()),
                 Report::Ended => return Err(ProcessError::Gone),
-                Report::Nothing => {
-                    rounds += 1;
-                    if rounds < 1000 {
-                        thread::yield_now();
-                    } else if started.elapsed() > PATIENCE {
-                        return Err(ProcessError::unfit(format!("{what}: it does not come back")));
-                    } else {
-                        thread::sleep(Duration::from_micros(50));
-                    }
-                    continue;
+                Report::Nothing if started.elapsed() > PATIENCE => {
+                    return Err(ProcessError::unfit(format!("{what}: it does not come back")));
                 }
+                Report::Nothing => continue,
                 Report::Signal(fault @ (libc::SIGSEGV | libc::SIGBUS | libc::SIGILL | libc::SIGFPE)) => {
                     // Of the code we run, not of the process: blocked, so it can only be synchronous.
                     self.park()?;
@@ -255,13 +247,13 @@ impl<'a> Session<'a> {
     fn await_interrupt(&mut self, what: &str) -> Result<(), ProcessError> {
         let started = Instant::now();
         loop {
-            match wait::wait(self.tid, false).map_err(ProcessError::os(what))? {
+            match wait::wait(self.tid).map_err(ProcessError::os(what))? {
                 Report::Interrupted => return Ok(()),
                 Report::Ended => return Err(ProcessError::Gone),
                 Report::Nothing if started.elapsed() > PATIENCE => {
                     return Err(ProcessError::unfit(format!("{what}: it does not stop")));
                 }
-                Report::Nothing => thread::yield_now(),
+                Report::Nothing => {}
                 Report::Signal(signal) => {
                     self.kept.push(signal);
                     ptrace::cont(self.tid, 0).map_err(ProcessError::os(what))?;

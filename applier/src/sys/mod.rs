@@ -1,5 +1,6 @@
 //! Every system call and every `unsafe` of this crate.
 
+pub(crate) mod alarm;
 pub(crate) mod cpu;
 pub(crate) mod ptrace;
 pub(crate) mod readv;

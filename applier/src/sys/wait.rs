@@ -1,7 +1,8 @@
 #![expect(unsafe_code, reason = "waitpid of a traced thread and tgkill have no safe interface in std")]
 //! waitpid(2) for traced threads.
 
-use std::io;
+use super::alarm::Alarm;
+use std::{hint, io, thread, time::Duration};
 
 /// What a traced thread reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,35 +21,63 @@ pub(crate) enum Report {
     Event(i32),
 }
 
-/// Asks for a report of `tid`; waits for one if `block`.
-pub(crate) fn wait(tid: i32, block: bool) -> io::Result<Report> {
-    let flags = libc::__WALL | if block { 0 } else { libc::WNOHANG };
-    loop {
-        let mut status = 0;
-        // SAFETY: the kernel writes one int.
-        let rc = unsafe { libc::waitpid(tid, &raw mut status, flags) };
-        if rc == 0 {
-            return Ok(Report::Nothing);
+/// How often it is asked before the calling thread goes to sleep: a thread that runs stops within microseconds, which is
+/// less than falling asleep and being woken takes.
+const ASKED: usize = 40;
+/// Longest sleep.
+const NAP: Duration = Duration::from_millis(1);
+
+thread_local! {
+    static ALARM: Option<Alarm> = Alarm::new().ok();
+}
+
+/// Waits for a report of `tid`, not much longer than a millisecond: then [`Report::Nothing`].
+pub(crate) fn wait(tid: i32) -> io::Result<Report> {
+    for _ in 0..ASKED {
+        match ask(tid, libc::WNOHANG)? {
+            Report::Nothing => hint::spin_loop(),
+            report => return Ok(report),
         }
-        if rc < 0 {
-            let error = io::Error::last_os_error();
-            match error.raw_os_error() {
-                Some(libc::EINTR) => continue,
-                Some(libc::ECHILD) => return Ok(Report::Ended),
-                _ => return Err(error),
-            }
-        }
-        if !libc::WIFSTOPPED(status) {
-            return Ok(Report::Ended);
-        }
-        let signal = libc::WSTOPSIG(status);
-        return Ok(match status >> 16 {
-            libc::PTRACE_EVENT_STOP => Report::Interrupted,
-            0 if signal == libc::SIGTRAP | 0x80 => Report::Syscall,
-            0 => Report::Signal(signal),
-            event => Report::Event(event),
-        });
     }
+    ALARM.with(|alarm| match alarm {
+        Some(alarm) => {
+            alarm.every(NAP);
+            let report = ask(tid, 0);
+            alarm.every(Duration::ZERO);
+            report
+        }
+        None => {
+            thread::sleep(NAP / 20);
+            ask(tid, libc::WNOHANG)
+        }
+    })
+}
+
+fn ask(tid: i32, flags: i32) -> io::Result<Report> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    let rc = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | flags) };
+    if rc == 0 {
+        return Ok(Report::Nothing);
+    }
+    if rc < 0 {
+        let error = io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::EINTR) => Ok(Report::Nothing),
+            Some(libc::ECHILD) => Ok(Report::Ended),
+            _ => Err(error),
+        };
+    }
+    if !libc::WIFSTOPPED(status) {
+        return Ok(Report::Ended);
+    }
+    let signal = libc::WSTOPSIG(status);
+    Ok(match status >> 16 {
+        libc::PTRACE_EVENT_STOP => Report::Interrupted,
+        0 if signal == libc::SIGTRAP | 0x80 => Report::Syscall,
+        0 => Report::Signal(signal),
+        event => Report::Event(event),
+    })
 }
 
 /// Sends a signal to one thread of a process.

@@ -12,6 +12,8 @@ pub(crate) const NOTE: u32 = 4;
 pub(crate) const EH_FRAME: u32 = 0x6474_e550;
 /// `PF_X`.
 pub(crate) const EXECUTE: u32 = 1;
+/// `PF_W`.
+pub(crate) const WRITE: u32 = 2;
 /// Size of the file header.
 pub(crate) const HEADER: usize = 64;
 

@@ -1,11 +1,11 @@
 //! Call frame information: how to get from a frame to its caller (LSB "Exception Frames", x86-64 psABI, DWARF 5 §6.4).
 
-use super::{elf, identity, maps::Mapping, memory::Memory, modules::Module};
+use super::{cache, elf, identity, maps::Mapping, memory::Memory, modules::Module};
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice, LittleEndian, Pointer,
     RegisterRule, UnwindSection,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// DWARF number of `rsp` on x86-64.
 pub(crate) const RSP: usize = 7;
@@ -61,8 +61,10 @@ struct Table {
     start: u64,
     end: u64,
     index: Index,
+    /// What addresses below (and in the tables) differ by from those in the process: the load bias, or nothing.
+    shift: u64,
     address: u64,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     /// First instruction of a program: nothing called it, even where no table says so.
     entry: u64,
 }
@@ -71,7 +73,7 @@ struct Table {
 #[derive(Debug)]
 enum Index {
     /// Address and bytes of `.eh_frame_hdr`, which is made for binary search.
-    Header(u64, Vec<u8>),
+    Header(u64, Arc<[u8]>),
     /// Our own: first address, address after the last, offset in the section; in order.
     Own(Vec<(u64, u64, usize)>),
 }
@@ -94,7 +96,8 @@ impl Tables {
 
     /// Reads the tables of a module. A module without usable tables is left out: its frames are then unknown.
     pub(crate) fn add_module(&mut self, module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) {
-        let table = read_by_header(module, memory).or_else(|| read_by_section(module, memory, pid, maps));
+        let table =
+            read_by_header(module, memory, pid, maps).or_else(|| read_by_section(module, memory, pid, maps));
         self.tables.extend(table);
         self.rows.clear();
     }
@@ -103,8 +106,9 @@ impl Tables {
     pub(crate) fn add_image(&mut self, start: u64, end: u64, eh_frame: u64, memory: &Memory) {
         let len = usize::try_from(end.saturating_sub(eh_frame)).unwrap_or(0);
         if let Ok(bytes) = memory.read(eh_frame, len) {
-            let index = Index::Own(index(eh_frame, &bytes));
-            self.tables.push(Table { start, end, index, address: eh_frame, bytes, entry: u64::MAX });
+            let (index, bytes) = (Index::Own(index(eh_frame, &bytes)), bytes.into());
+            let (shift, address, entry) = (0, eh_frame, u64::MAX);
+            self.tables.push(Table { start, end, index, shift, address, bytes, entry });
             self.rows.clear();
         }
     }
@@ -124,26 +128,27 @@ impl Tables {
     }
 }
 
-fn read_by_header(module: &Module, memory: &Memory) -> Option<Table> {
+fn read_by_header(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> Option<Table> {
     let header = module.of_kind(elf::EH_FRAME).next()?;
-    let header_address = module.bias.wrapping_add(header.address);
+    let shift = shift(module, header.address);
+    let header_address = module.bias.wrapping_add(header.address).wrapping_sub(shift);
     let len = usize::try_from(header.size).ok().filter(|n| (*n as u64) < LIMIT)?;
-    let header_bytes = memory.read(header_address, len).ok()?;
+    let header_bytes = cache::content(module, header.address, len, memory, pid, maps)?;
     let bases = BaseAddresses::default().set_eh_frame_hdr(header_address);
     let parsed = EhFrameHdr::new(&header_bytes, LittleEndian).parse(&bases, 8).ok()?;
     let Pointer::Direct(address) = parsed.eh_frame_ptr() else { return None };
     let searchable = parsed.table().is_some();
-    let link = address.wrapping_sub(module.bias);
+    let link = address.wrapping_add(shift).wrapping_sub(module.bias);
     let segment = module.of_kind(elf::LOAD).find(|s| link >= s.address && link - s.address < s.file_size)?;
     // The size of the section is in no program header; the segment's end bounds it.
     let size = segment.file_size.saturating_sub(link - segment.address).min(LIMIT);
-    let bytes = memory.read(address, usize::try_from(size).ok()?).ok()?;
+    let bytes = cache::content(module, link, usize::try_from(size).ok()?, memory, pid, maps)?;
     let index = if searchable {
         Index::Header(header_address, header_bytes)
     } else {
         Index::Own(index(address, &bytes))
     };
-    Some(Table { start: module.start, end: module.end, index, address, bytes, entry: module.entry })
+    Some(Table { start: module.start, end: module.end, index, shift, address, bytes, entry: module.entry })
 }
 
 /// For programs without `PT_GNU_EH_FRAME`, such as static ones: the section headers, which are only in the file, say where
@@ -151,11 +156,20 @@ fn read_by_header(module: &Module, memory: &Memory) -> Option<Table> {
 fn read_by_section(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> Option<Table> {
     let file = identity::open_file(module, pid, maps)?;
     let section = identity::section(&file, ".eh_frame")?;
-    let address = module.bias.wrapping_add(section.address);
-    let bytes =
-        memory.read(address, usize::try_from(section.size).ok().filter(|n| (*n as u64) < LIMIT)?).ok()?;
+    let shift = shift(module, section.address);
+    let address = module.bias.wrapping_add(section.address).wrapping_sub(shift);
+    let len = usize::try_from(section.size).ok().filter(|n| (*n as u64) < LIMIT)?;
+    let bytes = cache::content(module, section.address, len, memory, pid, maps)?;
     let index = Index::Own(index(address, &bytes));
-    Some(Table { start: module.start, end: module.end, index, address, bytes, entry: module.entry })
+    Some(Table { start: module.start, end: module.end, index, shift, address, bytes, entry: module.entry })
+}
+
+/// Tables in a segment that is never written hold what the file holds, so link-time addresses serve all processes; in a
+/// writable one the dynamic loader may have put run-time addresses.
+fn shift(module: &Module, link: u64) -> u64 {
+    let holds = |s: &&elf::Segment| link >= s.address && link - s.address < s.size;
+    let writable = module.of_kind(elf::LOAD).find(holds).is_none_or(|s| s.flags & elf::WRITE != 0);
+    if writable { 0 } else { module.bias }
 }
 
 /// Lists the entries of a section, up to its terminator or the first that does not parse.
@@ -179,6 +193,7 @@ fn index(address: u64, bytes: &[u8]) -> Vec<(u64, u64, usize)> {
 
 impl Table {
     fn row(&self, pc: u64) -> Option<Row> {
+        let pc = pc.wrapping_sub(self.shift);
         let mut section = EhFrame::new(&self.bytes, LittleEndian);
         section.set_address_size(8);
         let bases = BaseAddresses::default().set_eh_frame(self.address);

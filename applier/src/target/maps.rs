@@ -1,7 +1,7 @@
 //! `/proc/PID/maps` (proc_pid_maps(5)).
 
+use super::procfile;
 use crate::ProcessError;
-use std::fs;
 
 /// One line of the memory map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +18,8 @@ pub(crate) struct Mapping {
     pub execute: bool,
     /// Offset in the file.
     pub offset: u64,
-    /// Device, as text `major:minor`, and inode: together they name the file. Inode 0: no file.
-    pub device: String,
+    /// Device (major number in the upper half) and inode: together they name the file. Inode 0: no file.
+    pub device: u64,
     /// Inode.
     pub inode: u64,
     /// The rest of the line: a path, `[stack]`, or nothing.
@@ -48,7 +48,7 @@ impl Mapping {
 /// # Errors
 /// [`ProcessError::Gone`], [`ProcessError::NotPermitted`].
 pub(crate) fn read(pid: i32) -> Result<Vec<Mapping>, ProcessError> {
-    let bytes = fs::read(format!("/proc/{pid}/maps")).map_err(|e| match e.raw_os_error() {
+    let bytes = procfile::read(&format!("/proc/{pid}/maps")).map_err(|e| match e.raw_os_error() {
         Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
         Some(libc::EACCES | libc::EPERM) => {
             ProcessError::NotPermitted { why: "it belongs to another user; run as root".into() }
@@ -68,7 +68,7 @@ fn parse_line(line: &str) -> Option<Mapping> {
     let (start, end) = fields.next()?.split_once('-')?;
     let rights = fields.next()?.as_bytes();
     let offset = fields.next()?;
-    let device = fields.next()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
     let inode = fields.next()?;
     let has = |i: usize, c: u8| rights.get(i) == Some(&c);
     Some(Mapping {
@@ -78,7 +78,7 @@ fn parse_line(line: &str) -> Option<Mapping> {
         write: has(1, b'w'),
         execute: has(2, b'x'),
         offset: u64::from_str_radix(offset, 16).ok()?,
-        device: device.to_owned(),
+        device: u64::from_str_radix(major, 16).ok()? << 32 | u64::from_str_radix(minor, 16).ok()?,
         inode: inode.parse().ok()?,
         name: fields.next().unwrap_or("").trim_start().to_owned(),
     })

@@ -1,5 +1,6 @@
 //! The target process: its memory map, modules, threads and stacks.
 
+pub(crate) mod cache;
 pub(crate) mod elf;
 pub(crate) mod find;
 pub(crate) mod frames;
@@ -9,6 +10,7 @@ pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod process;
+pub(crate) mod procfile;
 pub(crate) mod status;
 pub(crate) mod symbols;
 pub(crate) mod threads;

@@ -13,7 +13,7 @@ pub(crate) struct Module {
     /// Path as the process sees it, or `[vdso]`.
     pub path: String,
     /// Device and inode of the file.
-    pub file: (String, u64),
+    pub file: (u64, u64),
     /// Lowest address.
     pub start: u64,
     /// Address after the highest, `.bss` included.
@@ -91,7 +91,7 @@ pub(crate) fn module_at(first: &Mapping, memory: &Memory) -> Option<Module> {
     let (path, _) = first.path();
     Some(Module {
         path: path.to_owned(),
-        file: (first.device.clone(), first.inode),
+        file: (first.device, first.inode),
         start: bias.wrapping_add(low),
         end: bias.wrapping_add(high),
         bias,

@@ -38,7 +38,7 @@ impl Process {
             return Err(ProcessError::Gone);
         }
         let status = status::status(pid)?;
-        let view = status::view(pid)?;
+        let view = status::view_of(pid, &stat)?;
         let memory = Memory::open(view)?;
         let maps = maps::read(view)?;
         if maps.is_empty() {

@@ -1,6 +1,6 @@
 //! What `/proc/PID/stat` and `/proc/PID/status` say (proc_pid_stat(5), proc_pid_status(5)).
 
-use super::maps;
+use super::{maps, procfile};
 use crate::ProcessError;
 use std::{fs, io};
 
@@ -21,7 +21,12 @@ pub(crate) fn process(pid: i32) -> Result<Stat, ProcessError> {
 /// The thread under whose id `/proc` shows the memory of a process: the first one, or another where the first has ended and
 /// the others go on (`/proc/TID` exists though it is not listed).
 pub(crate) fn view(pid: i32) -> Result<i32, ProcessError> {
-    if process(pid)?.state != b'Z' {
+    view_of(pid, &process(pid)?)
+}
+
+/// The same, where its `stat` has been read.
+pub(crate) fn view_of(pid: i32, stat: &Stat) -> Result<i32, ProcessError> {
+    if stat.state != b'Z' {
         return Ok(pid);
     }
     let lives = |tid: &i32| thread(pid, *tid).is_ok_and(|s| !matches!(s.state, b'Z' | b'X'));
@@ -45,7 +50,7 @@ pub(crate) fn thread(pid: i32, tid: i32) -> Result<Stat, ProcessError> {
 }
 
 fn read_stat(path: &str) -> Result<Stat, ProcessError> {
-    let bytes = fs::read(path).map_err(|e| gone_or(e, path))?;
+    let bytes = procfile::read(path).map_err(|e| gone_or(e, path))?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or(ProcessError::Gone)
 }
 
@@ -81,7 +86,7 @@ pub(crate) struct Status {
 /// Reads `/proc/PID/status`.
 pub(crate) fn status(pid: i32) -> Result<Status, ProcessError> {
     let path = format!("/proc/{pid}/status");
-    let bytes = fs::read(&path).map_err(|e| gone_or(e, &path))?;
+    let bytes = procfile::read(&path).map_err(|e| gone_or(e, &path))?;
     Ok(parse_status(&String::from_utf8_lossy(&bytes)))
 }
 

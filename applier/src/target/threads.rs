@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     collections::HashSet,
-    io, thread,
+    io,
     time::{Duration, Instant},
 };
 
@@ -145,13 +145,12 @@ fn refusal(process: &Process) -> ProcessError {
 /// the first instruction of the handler.
 fn await_stop(pid: i32, tid: i32) -> Result<Registers, NotStopped> {
     let started = Instant::now();
-    let mut rounds = 0u32;
     loop {
         let os = |e: io::Error| match e.raw_os_error() {
             Some(libc::ESRCH) => NotStopped::Ended,
             _ => NotStopped::Error(ProcessError::Os { what: format!("cannot stop thread {tid}"), source: e }),
         };
-        match wait::wait(tid, false).map_err(os)? {
+        match wait::wait(tid).map_err(os)? {
             Report::Interrupted => return ptrace::registers(tid).map_err(os),
             Report::Ended => return Err(NotStopped::Ended),
             Report::Signal(signal) => ptrace::cont(tid, signal).map_err(os)?,
@@ -165,12 +164,6 @@ fn await_stop(pid: i32, tid: i32) -> Result<Registers, NotStopped> {
                 if waited > PATIENCE {
                     let why = "does not stop".into();
                     return Err(NotStopped::Busy(Busy { tid, function: None, why }));
-                }
-                rounds += 1;
-                if rounds < 100 {
-                    thread::yield_now();
-                } else {
-                    thread::sleep(Duration::from_micros(50));
                 }
             }
         }

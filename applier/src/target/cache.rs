@@ -1,0 +1,65 @@
+//! Unwind tables of files, kept while many processes are dealt with one after the other.
+
+use super::{elf, identity, maps::Mapping, memory::Memory, modules::Module};
+use patchfile::BuildId;
+use std::{
+    collections::HashMap,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+/// While this lives, what was learned from an ELF file in one process is used in the next one that maps it. The memory is
+/// given back with the last of them.
+#[derive(Clone, Debug)]
+pub struct Batch(#[expect(dead_code, reason = "keeps what is shared alive")] Arc<Shared>);
+
+/// Begins a batch, or joins the one under way.
+pub fn batch() -> Batch {
+    let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let shared = current.upgrade().unwrap_or_default();
+    *current = Arc::downgrade(&shared);
+    Batch(shared)
+}
+
+static CURRENT: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+
+/// Contents of read-only segments by file.
+#[derive(Debug, Default)]
+struct Shared(Mutex<HashMap<Key, Arc<[u8]>>>);
+
+/// Device, inode, build-id (so that a file written over in place is another one), offset in the file and length.
+type Key = ((u64, u64), BuildId, u64, usize);
+
+/// Content of a module at a link-time address, for reading only.
+///
+/// In a batch, what lies in a segment that nobody may write is read from the file – not from the memory of the process,
+/// which could have been forged and must not speak for other processes – and kept.
+pub(crate) fn content(
+    module: &Module,
+    link: u64,
+    len: usize,
+    memory: &Memory,
+    pid: i32,
+    maps: &[Mapping],
+) -> Option<Arc<[u8]>> {
+    let own = || memory.read(module.bias.wrapping_add(link), len).ok().map(Arc::from);
+    let shared = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    let Some(shared) = shared else { return own() };
+    let segment = module.of_kind(elf::LOAD).find(|s| link >= s.address && link - s.address < s.file_size);
+    let Some(segment) = segment.filter(|s| s.flags & elf::WRITE == 0) else { return own() };
+    let Some(id) = module.build_id(memory) else { return own() };
+    let offset = segment.offset.wrapping_add(link - segment.address);
+    let key = (module.file, id, offset, len);
+    let lock = || shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(bytes) = lock().get(&key) {
+        return Some(Arc::clone(bytes));
+    }
+    let Some(file) = identity::open_file(module, pid, maps) else { return own() };
+    let mut bytes = vec![0; len];
+    if !identity::file_agrees(module, pid, maps, memory) || file.read_exact_at(&mut bytes, offset).is_err() {
+        return own();
+    }
+    let bytes: Arc<[u8]> = bytes.into();
+    lock().insert(key, Arc::clone(&bytes));
+    Some(bytes)
+}
