@@ -143,9 +143,13 @@ pub(super) fn refused(reports: &[ElfReport]) -> Option<Failure> {
         let why = format!("{}: {}", report.name, report.difference);
         let mut failure = Failure::new(BuildExit::Mismatch, "the rebuild does not match --target", why);
         failure.hints = refusals.iter().map(|r| format!("{}: {}: {}", r.what, r.place, r.why)).collect();
-        failure
-            .hints
-            .push("build with the compiler, options and sources that the target was built with".into());
+        let mut remedies: Vec<String> = refusals.iter().map(|r| r.remedy.clone()).collect();
+        remedies.push("build with the compiler, options and sources that the target was built with".into());
+        for remedy in remedies {
+            if !failure.hints.contains(&remedy) {
+                failure.hints.push(remedy);
+            }
+        }
         return Some(failure);
     }
     let why = refusals.iter().map(|r| format!("{}: {}", r.what, r.place)).collect::<Vec<_>>().join("; ");

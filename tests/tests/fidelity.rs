@@ -1,0 +1,124 @@
+//! Targets that the rebuild is not identical to: stripped, linked at other addresses, or another program.
+
+use anyhow::{Result, ensure};
+use std::path::Path;
+use tests::daemon::{self, Daemon};
+use tests::package::{Built, Layout};
+use tests::programs::{Made, make_patch, upatch, upatch_build};
+
+/// The package as somebody else has built it: `change` is a shell command run in the sources.
+fn shipped_with(change: &str) -> Result<Built> {
+    let quoted = change.replace('%', "%%");
+    Layout::new("hello-daemon")?
+        .edit(|spec| Ok(spec.replace("%build\n", &format!("%build\n{quoted}\n"))))?
+        .build(&[])
+}
+
+/// Makes the patch from the clean spec for that target.
+fn make(target: &Built, patch: &str, args: &[&str]) -> Result<Made> {
+    let clean = Layout::new("hello-daemon")?;
+    let output = tempfile::tempdir()?;
+    let ended = upatch_build()?
+        .arg("--spec")
+        .arg(&clean.spec)
+        .arg("--patch")
+        .arg(clean.patch(patch))
+        .arg("--target")
+        .arg(&target.rpm)
+        .args(["--name", "F", "--no-cache", "--no-rpm", "--output"])
+        .arg(output.path())
+        .args(args)
+        .run()?;
+    Ok(Made { output, name: "F".into(), ended })
+}
+
+fn debuginfo(built: &Built) -> [String; 2] {
+    ["--debuginfo".into(), built.debuginfo.to_string_lossy().into_owned()]
+}
+
+fn fidelity(made: &Made) -> Result<String> {
+    let report = std::fs::read_to_string(made.output.path().join("report.yaml"))?;
+    Ok(report.lines().filter(|l| l.contains("fidelity")).collect::<Vec<_>>().join("\n"))
+}
+
+/// A function more in a unit that the patch has nothing to do with: all addresses after it are others.
+const SHIFT: &str = "sed -i '3i int shift_of_addresses(int x); int shift_of_addresses(int x) { return x * 31 + x / 7; }' audit.c";
+
+fn multiplies(root: &Path, patch: &Path) -> Result<()> {
+    let _alone = daemon::alone();
+    let state = tempfile::tempdir()?;
+    let mut daemon = Daemon::start(root, "usr/bin/hello-daemon")?;
+    let mut client = daemon.connect()?;
+    client.expect("area 3 4", "area 7", "before")?;
+    upatch()?.arg("--root").arg(state.path()).arg("apply").arg(patch).run()?.ok()?;
+    client.expect("area 3 4", "area 12", "patched")?;
+    daemon.is_well()
+}
+
+#[test]
+fn a_stripped_target_with_other_addresses_needs_its_debuginfo() -> Result<()> {
+    let target = shipped_with(SHIFT)?;
+    let made = make(&target, "fix-exe", &[])?;
+    let ended = made.ended.clone().expect_code(&[7])?.is_plain_error()?;
+    ensure!(ended.stderr.contains("debuginfo"), "no hint at --debuginfo: {}", ended.account());
+    made.nothing_written()?;
+
+    let [option, file] = debuginfo(&target);
+    let made = make(&target, "fix-exe", &[&option, &file])?;
+    made.ended.clone().ok()?;
+    ensure!(fidelity(&made)?.contains("equivalent"), "{}", fidelity(&made)?);
+    multiplies(&target.root, &made.dir())
+}
+
+#[test]
+fn debuginfo_of_another_build_is_refused() -> Result<()> {
+    let target = shipped_with(SHIFT)?;
+    let other = Layout::new("hello-daemon")?.build(&[])?;
+    let [option, file] = debuginfo(&other);
+    let made = make(&target, "fix-exe", &[&option, &file])?;
+    made.ended.clone().expect_code(&[7])?.is_plain_error()?;
+    made.nothing_written()
+}
+
+/// The function that the patch replaces is another one in the target: nobody knows what its fix is.
+#[test]
+fn a_replaced_function_that_differs_is_a_mismatch() -> Result<()> {
+    let target = shipped_with("sed -i 's/width + height/width + height + 1/' area.c")?;
+    let [option, file] = debuginfo(&target);
+    let made = make(&target, "fix-exe", &[&option, &file])?;
+    let ended = made.ended.clone().expect_code(&[7])?.is_plain_error()?;
+    ensure!(ended.stderr.contains("area"), "the function is not named: {}", ended.account());
+    made.nothing_written()
+}
+
+/// The shipped program was built with other flags.
+#[test]
+fn other_flags_are_a_mismatch() -> Result<()> {
+    let target = Layout::new("hello-daemon")?
+        .edit(|spec| Ok(spec.replace("%{optflags}", "%{optflags} -O1")))?
+        .build(&[])?;
+    let [option, file] = debuginfo(&target);
+    let made = make(&target, "fix-both", &[&option, &file])?;
+    made.ended.clone().expect_code(&[7])?.is_plain_error()?;
+    made.nothing_written()
+}
+
+/// Not one address differs, only a string that the patch does not use: what a build stamp is like.
+#[test]
+fn a_stamp_in_the_data_is_equivalent() -> Result<()> {
+    let target = shipped_with("sed -i 's/level error/LEVEL ERROR/' level.c")?;
+    let made = make(&target, "fix-exe", &[])?;
+    made.ended.clone().ok()?;
+    ensure!(fidelity(&made)?.contains("equivalent"), "{}", fidelity(&made)?);
+    multiplies(&target.root, &made.dir())
+}
+
+/// The patch made for an identical target says so.
+#[test]
+fn identical_is_said() -> Result<()> {
+    let target = Layout::new("hello-daemon")?.build(&[])?;
+    let made = make_patch(&target, &target.layout.patch("fix-exe"), "F", &["--no-rpm"])?;
+    made.ended.clone().ok()?;
+    ensure!(fidelity(&made)?.contains("identical"), "{}", fidelity(&made)?);
+    multiplies(&target.root, &made.dir())
+}
