@@ -234,9 +234,8 @@ fn replacement(
     }
     let file = if at.binding == STB_LOCAL { at.file.as_str() } else { "" };
     let address = resolver.translate(old, file, &at.found)?;
-    // In a target with another layout only the function's own bytes are known to be its own.
-    let next = resolver.linked.next_symbol(at.found.value).filter(|_| resolver.addresses.keeps_layout());
-    let reach = next.map_or(0, |next| next - at.found.value);
+    let next = resolver.linked.next_symbol(at.found.value);
+    let reach = resolver.addresses.reach(address, next.map(|next| next - at.found.value));
     let mut fragments = Vec::new();
     for name in old_fragments {
         if let Some(part) = placement.locate(name, resolver.linked)? {

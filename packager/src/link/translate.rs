@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use differ::Refusal;
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind};
 
-use super::elf::{Elf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Symbol};
+use super::elf::{Elf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
 use super::error::{LinkError, refusal};
 
 /// A symbol of the linked file.
@@ -31,8 +31,9 @@ pub trait TargetAddresses: std::fmt::Debug {
     /// Where the symbol cannot be found for certain, or is not the same there.
     fn translate(&self, symbol: LinkedSymbol<'_>) -> Result<u64, Refusal>;
 
-    /// Does everything lie where it does in the linked file? Then what follows a function there also follows it in the target.
-    fn keeps_layout(&self) -> bool;
+    /// Bytes from a function of the target to the next thing that is known to be there; 0 if that is not known.
+    /// `linked`: the same for the function in the linked file.
+    fn reach(&self, address: u64, linked: Option<u64>) -> u64;
 }
 
 /// The linked file and the target have the same code at the same addresses.
@@ -44,8 +45,8 @@ impl TargetAddresses for SameLayout {
         Ok(symbol.address)
     }
 
-    fn keeps_layout(&self) -> bool {
-        true
+    fn reach(&self, _address: u64, linked: Option<u64>) -> u64 {
+        linked.unwrap_or(0)
     }
 }
 
@@ -81,12 +82,15 @@ struct BySymbol<'a> {
     target: Elf<'a>,
     /// Whose symbols: the target's own or its debug file's.
     symbols: Vec<Symbol>,
+    /// Are those all symbols, and not only the dynamic ones?
+    complete: bool,
     by_name: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> BySymbol<'a> {
     fn new(linked: Elf<'a>, target: Elf<'a>, debug: Option<Elf<'a>>) -> Self {
         let own = !target.symbols.is_empty();
+        let complete = own || debug.as_ref().is_some_and(|d| !d.symbols.is_empty());
         let symbols = match debug {
             Some(debug) if !own => debug.symbols,
             _ if own => target.symbols.clone(),
@@ -99,7 +103,7 @@ impl<'a> BySymbol<'a> {
                 by_name.entry(name.to_owned()).or_default().push(index);
             }
         }
-        Self { linked, target, symbols, by_name }
+        Self { linked, target, symbols, complete, by_name }
     }
 
     fn file(&self, symbol: &Symbol) -> &str {
@@ -143,8 +147,16 @@ impl TargetAddresses for BySymbol<'_> {
         }
     }
 
-    fn keeps_layout(&self) -> bool {
-        false
+    fn reach(&self, address: u64, _linked: Option<u64>) -> u64 {
+        if !self.complete {
+            return 0;
+        }
+        let within =
+            |s: &&Section| s.flags & SHF_EXECINSTR != 0 && (s.address..s.address + s.size).contains(&address);
+        let Some(section) = self.target.sections.iter().find(within) else { return 0 };
+        let starts = self.symbols.iter().filter(|s| s.is_defined() && s.kind != STT_FILE).map(|s| s.value);
+        let end = section.address + section.size;
+        starts.filter(|v| (address + 1..end).contains(v)).min().unwrap_or(end) - address
     }
 }
 

@@ -47,15 +47,18 @@ fn main() -> Result<ExitCode> {
         let recorded = build(top.path(), &spec, &session.env())?;
         let units = session.records("original")?.units.len();
         let differing = differences(&plain, &recorded);
-        let result = if differing.is_empty() {
-            same += 1;
-            "identical".to_owned()
+        let own = if differing.is_empty() {
+            Vec::new()
         } else {
-            let again = build(top.path(), &spec, &[])?;
-            let own = differences(&plain, &again);
-            let caused: Vec<_> = differing.iter().filter(|p| !own.contains(p)).collect();
-            format!("{} differ, of them by recording: {caused:?}", differing.len())
+            differences(&plain, &build(top.path(), &spec, &[])?)
         };
+        let caused: Vec<_> = differing.iter().filter(|p| !own.contains(p)).collect();
+        let result = match (caused.as_slice(), own.as_slice()) {
+            ([], []) => "identical".to_owned(),
+            ([], _) => format!("identical but for what no two plain builds agree on: {}", names(&own)),
+            (caused, _) => format!("recording changes {caused:?}"),
+        };
+        same += usize::from(caused.is_empty());
         let objects = plain.keys().filter(|p| p.extension().is_some_and(|e| e == "o")).count();
         let size = plain.values().map(Vec::len).sum::<usize>() as f64 / 1e6;
         println!("{id:<28} {objects:>8} {:>8} {size:>10.1} {units:>9}  {result}", plain.len() - objects);
@@ -96,4 +99,16 @@ fn build(top: &Path, spec: &Path, env: &[(OsString, OsString)]) -> Result<Files>
 fn differences(a: &Files, b: &Files) -> Vec<PathBuf> {
     let names = a.keys().chain(b.keys().filter(|p| !a.contains_key(*p)));
     names.filter(|p| a.get(*p) != b.get(*p)).cloned().collect()
+}
+
+/// File names, a few of them.
+fn names(paths: &[PathBuf]) -> String {
+    let names = paths.iter().filter_map(|p| p.file_name()).map(|n| n.to_string_lossy());
+    let shown: Vec<_> = names.take(3).collect();
+    let more = if paths.len() > shown.len() {
+        format!(" and {} more", paths.len() - shown.len())
+    } else {
+        String::new()
+    };
+    format!("{}{more}", shown.join(", "))
 }
