@@ -16,6 +16,7 @@ pub use types::{
 mod load;
 mod patch;
 mod remote;
+pub mod start;
 pub mod sys;
 mod target;
 

@@ -101,6 +101,10 @@ pub struct Options {
     pub lazy: bool,
     /// Expected start time of the process, see [`Candidate::start_time`]; another one means [`crate::ProcessError::Gone`].
     pub start_time: Option<u64>,
+    /// The one thread of the process that the calling OS thread holds already, stopped on its way back to user mode (see
+    /// [`crate::start`]). It stays held.
+    #[doc(hidden)]
+    pub held: Option<i32>,
     /// For tests: what goes wrong.
     #[doc(hidden)]
     pub fault: Option<Fault>,

@@ -5,13 +5,9 @@ mod common;
 
 use common::{
     PAIR, Target, compile,
-    image::{Elf, image, returns},
+    stage::{Daemon, Ran, UPATCH, is_root, stage, until},
 };
-use patchfile::{
-    Arch, Digest, Manifest, Uuid,
-    manifest::{FORMAT, Kind, Package},
-    paths,
-};
+use patchfile::paths;
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -20,122 +16,10 @@ use std::{
         net::UnixDatagram,
         process::CommandExt,
     },
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
-
-const UPATCH: &str = env!("CARGO_BIN_EXE_upatch");
-
-/// A program of its own build, a patch for it, and a root.
-struct Stage {
-    dir: tempfile::TempDir,
-    program: PathBuf,
-}
-
-/// Each test's program is a build of its own, so that tests running side by side do not see each other's processes.
-fn stage(test: &str, source: &str) -> Stage {
-    let dir = tempfile::tempdir().unwrap();
-    let source = format!("{source}\nconst char test_name[] = \"{test}\";\n");
-    let program = compile(dir.path(), test, &source, &[]);
-    Stage { dir, program }
-}
-
-struct Ran {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl std::fmt::Debug for Ran {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exit {:?}\n{}{}", self.code, self.out, self.err)
-    }
-}
-
-impl From<Output> for Ran {
-    fn from(o: Output) -> Self {
-        let text = |b| String::from_utf8(b).unwrap();
-        Self { code: o.status.code(), out: text(o.stdout), err: text(o.stderr) }
-    }
-}
-
-impl Ran {
-    #[track_caller]
-    fn exits(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "{self:?}");
-        self
-    }
-
-    #[track_caller]
-    fn says(self, text: &str) -> Self {
-        assert!(self.out.contains(text), "{text:?} is not in {self:?}");
-        self
-    }
-
-    #[track_caller]
-    fn warns(self, text: &str) -> Self {
-        assert!(self.err.contains(text), "{text:?} is not in {self:?}");
-        self
-    }
-}
-
-impl Stage {
-    fn root(&self) -> PathBuf {
-        self.dir.path().join("root")
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(UPATCH);
-        command.arg("--root").arg(self.root()).args(line.split_whitespace());
-        command
-    }
-
-    fn run(&self, line: &str) -> Ran {
-        self.command(line).output().unwrap().into()
-    }
-
-    /// Writes the patch `name`, which makes `one` and `two` return these values.
-    fn patch(&self, at: &Path, name: &str, one: u32, two: u32) -> Uuid {
-        fs::create_dir_all(at).unwrap();
-        let image = image(&Elf::read(&self.program), vec![returns("one", one), returns("two", two)], false);
-        let bytes = image.write().unwrap();
-        fs::write(at.join("pair.upatch"), &bytes).unwrap();
-        let mut manifest = Manifest {
-            format: FORMAT,
-            uuid: Uuid::from_bytes([0; 16]),
-            name: name.into(),
-            version: 1,
-            release: 1,
-            arch: Arch::X86_64,
-            kind: Kind::User,
-            package: Package { name: "pair".into(), epoch: None, version: "1".into(), release: "1".into() },
-            cve: vec!["CVE-2025-1".into()],
-            license: String::new(),
-            description: String::new(),
-            sources: vec![],
-            elfs: vec![patchfile::manifest::Elf {
-                name: self.program.file_name().unwrap().to_str().unwrap().into(),
-                path: self.program.to_str().unwrap().into(),
-                build_id: image.target.build_id.clone(),
-                code: image.target.code,
-                patch: "pair.upatch".into(),
-                sha256: Digest::of(&bytes),
-                changed: vec!["one".into(), "two".into()],
-                new: vec![],
-            }],
-            digest: None,
-        };
-        manifest.seal().unwrap();
-        fs::write(at.join("manifest.yaml"), manifest.text().unwrap()).unwrap();
-        manifest.uuid
-    }
-
-    fn install(&self, name: &str, one: u32, two: u32) -> Uuid {
-        self.patch(&self.root().join(paths::PATCHES).join("pair-1-1").join(name), name, one, two)
-    }
-}
 
 #[test]
 fn a_life() {
@@ -272,10 +156,6 @@ fn killed_at_any_moment_the_truth_is_told_and_the_next_one_goes_on() {
     assert_eq!(target.ask(), "1 2");
 }
 
-fn is_root() -> bool {
-    fs::read_to_string("/proc/self/status").unwrap().contains("\nUid:\t0\t0\t")
-}
-
 #[test]
 fn without_root_ones_own_processes() {
     if !is_root() {
@@ -322,23 +202,6 @@ fn a_reader_that_goes_away_is_no_error() {
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let ran = Ran::from(stage.command("list").stdout(full).output().unwrap());
     ran.exits(1).warns("error: standard output");
-}
-
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod read;
 mod scan;
 
 pub use entry::{Entry, EntryError, Loaded, Origin};
-pub use fit::{DiskElf, disk_elf};
+pub use fit::{DiskElf, ElfFile, disk_elf, elf_file};
 pub use id::{Known, ResolveError, resolve};
 pub use read::{Owner, PatchDir, ReadError};
 pub use scan::{Catalog, Problem, keep, kept_directory, settle, unkeep};

@@ -44,16 +44,26 @@ impl Ending {
         }
     }
 
-    fn of(result: Result<Outcome, ProcessError>) -> Self {
+    /// What a result of the engine means.
+    pub fn of(result: Result<Outcome, ProcessError>) -> Self {
         match result {
             Ok(Outcome::Done) => Self::Done,
             // Nothing to take out any more.
             Ok(Outcome::Already) | Err(ProcessError::NotLoaded) => Self::Already,
             Ok(Outcome::Busy(busy)) => Self::Pending(busy.to_string()),
             Err(ProcessError::Gone | ProcessError::Zombie) => Self::Gone,
+            // Another one of us (the service, at a process that is just starting) is done in an instant.
+            Err(ProcessError::Traced { by }) if is_upatch(by) => {
+                Self::Pending(format!("another upatch (process {by}) is at it"))
+            }
             Err(error) => Self::Refused(error.to_string(), exit_of(&error)),
         }
     }
+}
+
+/// By the name of the thread that traces; who lies about it only gets another try.
+fn is_upatch(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(b"upatch"))
 }
 
 /// One process and how it ended with it.

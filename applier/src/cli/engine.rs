@@ -74,6 +74,11 @@ pub trait Engine: Sync {
         lazy: bool,
     ) -> Result<CheckReport, ProcessError>;
 
+    /// Does it look at the processes of this machine, so that starts can be watched?
+    fn is_real(&self) -> bool {
+        false
+    }
+
     /// Is there a process of this id?
     fn exists(&self, pid: i32) -> bool;
 

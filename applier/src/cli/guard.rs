@@ -9,7 +9,7 @@ use nix::{
 };
 use std::{
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
@@ -22,6 +22,11 @@ pub trait Stop: Sync {
 
     /// Waits for `time`, less if a stop is asked for. Tells whether it was.
     fn wait(&self, time: Duration) -> bool;
+
+    /// Waits for `time`, less if a stop is asked for or there is something to read from `fd`.
+    fn wait_or(&self, time: Duration, _fd: BorrowedFd<'_>) -> bool {
+        self.wait(time)
+    }
 }
 
 /// Nobody asks.
@@ -82,5 +87,15 @@ impl Stop for Signals {
 
     fn wait(&self, time: Duration) -> bool {
         self.poll(PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX))
+    }
+
+    fn wait_or(&self, time: Duration, fd: BorrowedFd<'_>) -> bool {
+        if self.asked() {
+            return true;
+        }
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN), PollFd::new(fd, PollFlags::POLLIN)];
+        // Whatever ends it, even an error, is looked at by who waits.
+        let _ = poll(&mut fds, PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+        self.asked()
     }
 }

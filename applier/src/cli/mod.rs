@@ -28,6 +28,7 @@ pub use engine::{Engine, Process, Survey};
 pub use error::Error;
 pub use guard::{Never, Signals, Stop};
 pub use real::RealEngine;
+pub(crate) use real::comm;
 pub use run::{main, run};
 pub use settle::{Settler, complete};
 pub use view::Wanted;

@@ -17,7 +17,8 @@ fn pids() -> Vec<i32> {
     found
 }
 
-fn comm(pid: i32) -> String {
+/// The name of a process, fit for a terminal.
+pub(crate) fn comm(pid: i32) -> String {
     fs::read(format!("/proc/{pid}/comm")).map_or_else(
         |_| "?".into(),
         // A process chooses its name: nothing in it may move a terminal's cursor.
@@ -74,6 +75,10 @@ impl Engine for RealEngine {
         lazy: bool,
     ) -> Result<CheckReport, ProcessError> {
         crate::check(process.pid, patch, &options(process, lazy))
+    }
+
+    fn is_real(&self) -> bool {
+        true
     }
 
     fn exists(&self, pid: i32) -> bool {

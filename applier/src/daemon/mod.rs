@@ -1,6 +1,15 @@
 //! The service: processes that start later, processes that were busy, patches accepted before the reboot.
 
+mod marks;
 mod notify;
+mod plan;
+mod present;
 mod serve;
+mod socket;
+mod ticket;
+mod watch;
+mod worker;
 
+pub use present::{Presence, Way};
 pub use serve::serve;
+pub use socket::tell;

@@ -5,6 +5,7 @@ use std::{
     ffi::OsStr,
     io,
     os::{linux::net::SocketAddrExt, unix::ffi::OsStrExt, unix::net::SocketAddr, unix::net::UnixDatagram},
+    time::Duration,
 };
 
 /// Sends `message` (`READY=1`, `STOPPING=1`) if a service manager listens.
@@ -15,6 +16,38 @@ pub(super) fn notify(message: &str) -> io::Result<()> {
     match env::var_os("NOTIFY_SOCKET") {
         Some(name) if !name.is_empty() => send(&name, message),
         _ => Ok(()),
+    }
+}
+
+/// The service manager's watchdog (`WatchdogSec=`).
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    /// Half of the time after which it acts.
+    half: Duration,
+    /// Turns of the dispatcher that were seen last.
+    seen: Option<u64>,
+}
+
+impl Watchdog {
+    /// What the service manager asks for, if it does.
+    pub(super) fn from_environment() -> Option<Self> {
+        let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
+        let meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+        let time = Duration::from_micros(number("WATCHDOG_USEC").filter(|_| meant)?);
+        Some(Self { half: time / 2, seen: None })
+    }
+
+    /// How long to wait for the next beat, if nothing else asks for less.
+    pub(super) fn interval(&self, wanted: Duration) -> Duration {
+        wanted.min(self.half)
+    }
+
+    /// All is well, if `turns` (of the dispatcher of events, where there is one) has moved on.
+    pub(super) fn beat(&mut self, turns: Option<u64>) {
+        if turns.is_none() || turns != self.seen {
+            notify("WATCHDOG=1").ok();
+        }
+        self.seen = turns;
     }
 }
 

@@ -2,17 +2,33 @@
 //! of intentions: commands write the state under the lock, the service reads it under the lock, so either may be killed at
 //! any point and the other goes on from there.
 
-use super::notify::notify;
+use super::{
+    marks::Marks,
+    notify::{Watchdog, notify},
+    plan::{Desk, lock},
+    present::{Presence, Way},
+    socket,
+    watch::{self, Finding, Watch},
+};
 use crate::{
-    catalog::{Catalog, Loaded},
-    cli::{Context, Ending, Error, Process, Settler, Survey, Wanted, World, complete},
-    state::{ProcessKey, Record},
+    catalog::Loaded,
+    cli::{Context, Ending, Error, Process, Settler, Survey, Tally, Wanted, World, complete},
+    state::{ProcessKey, Record, StateFile},
 };
 use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
-use std::{collections::HashMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, Metadata},
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    sync::{Arc, PoisonError},
+    time::{Duration, Instant},
+};
 
-/// How many turns pass before a process that refused is asked again: a debugger may have left it meanwhile.
-const ASK_AGAIN: u64 = 30;
+/// Time after which a process that refused is asked again: a debugger may have left it meanwhile.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+/// Time after which all processes are looked at although nothing seems to have happened.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Serves until asked to stop.
 ///
@@ -20,80 +36,299 @@ const ASK_AGAIN: u64 = 30;
 /// The state cannot be read or the lock cannot be made at the start; later such trouble is reported and tried again.
 pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
     ctx.needs_root("daemon", &[])?;
-    let mut cache = Cache::default();
-    let mut said = String::new();
+    let mut service = Service::begin(ctx, interval);
+    let mut watchdog = Watchdog::from_environment();
     for count in 0u64.. {
-        match turn(ctx, &mut cache, count) {
-            Ok(()) => said.clear(),
+        match service.turn(ctx, count) {
+            Ok(()) => service.said.clear(),
             // Told to stop while waiting for the lock: that is no trouble.
             Err(_) if ctx.stop.asked() => break,
             Err(error) if count == 0 => return Err(error),
             Err(error) => {
                 // The same trouble every second is said once.
                 let text = error.to_string();
-                if text != said {
+                if text != service.said {
                     ctx.warn(&text);
-                    said = text;
+                    service.said = text;
                 }
             }
         }
         if count == 0 {
+            service.open_socket(ctx);
             if let Err(error) = notify("READY=1") {
                 ctx.warn(format_args!("NOTIFY_SOCKET: {error}"));
             }
             ctx.say("upatch: serving")?;
-            ctx.out.flush().ok();
         }
-        if ctx.stop.wait(interval) {
+        service.desk.messages().iter().for_each(|m| ctx.warn(m));
+        ctx.out.flush().ok();
+        let pulse = service.watch.as_ref().filter(|_| watchdog.is_some()).map(|w| w.pulse());
+        let time = watchdog.as_ref().map_or(interval, |w| w.interval(interval));
+        let stop = match &service.watch {
+            Some(watch) => ctx.stop.wait_or(time, watch.bell().as_fd()),
+            None => ctx.stop.wait(time),
+        };
+        if stop {
             break;
+        }
+        if let Some(watchdog) = &mut watchdog {
+            // While the dispatcher of events stands still, processes wait for it: better to be ended and started again.
+            watchdog.beat(pulse);
         }
     }
     notify("STOPPING=1").ok();
     Ok(ManageExit::Done)
 }
 
-/// Patches read before, so that a turn with nothing to do reads no files.
-#[derive(Default)]
-struct Cache(HashMap<Uuid, Option<Rc<Loaded>>>);
+struct Service {
+    desk: Arc<Desk>,
+    watch: Option<Arc<Watch>>,
+    /// Why starts are not watched.
+    unwatched: Option<String>,
+    interval: Duration,
+    /// When everything was looked at last, and when those that refused were asked.
+    looked: Option<Instant>,
+    asked: Option<Instant>,
+    /// Did that leave something to be tried again?
+    open: bool,
+    /// The state file as it was then.
+    state: Option<(u64, u64, i64)>,
+    /// Processes that were there then.
+    pids: HashSet<i32>,
+    presence: Option<Presence>,
+    /// Not written down yet.
+    findings: Vec<Finding>,
+    said: String,
+}
 
-impl Cache {
-    fn get(&mut self, ctx: &mut Context<'_>, catalog: &Catalog, record: &Record) -> Option<Rc<Loaded>> {
-        // A patch whose files come back (package installed again) is read again.
-        if self.0.get(&record.uuid).is_some_and(Option::is_none) && catalog.get(record.uuid).is_some() {
-            self.0.remove(&record.uuid);
+fn stamp(meta: &Metadata) -> (u64, u64, i64) {
+    (meta.ino(), meta.size(), meta.mtime_nsec())
+}
+
+fn all_pids() -> HashSet<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return HashSet::new() };
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+impl Service {
+    fn begin(ctx: &mut Context<'_>, interval: Duration) -> Self {
+        let mut unwatched = None;
+        let group = if ctx.engine.is_real() {
+            watch::group()
+                .map_err(|e| {
+                    let why = format!("the kernel does not hold processes that start (fanotify: {e})");
+                    ctx.warn(format_args!(
+                        "{why}: looking for them every {} s instead",
+                        interval.as_secs_f64()
+                    ));
+                    unwatched = Some(why);
+                })
+                .ok()
+        } else {
+            None
+        };
+        let marks = group.as_ref().map(|g| Marks::new(Arc::clone(g)));
+        let desk = Arc::new(Desk::new(ctx.root.clone(), ctx.owner, ctx.boot.clone(), marks));
+        let watch = group.and_then(|group| {
+            Watch::begin(Arc::clone(&desk), group)
+                .map_err(|e| unwatched = Some(format!("no thread: {e}")))
+                .ok()
+        });
+        Self {
+            desk,
+            watch,
+            unwatched,
+            interval,
+            looked: None,
+            asked: None,
+            open: false,
+            state: None,
+            pids: HashSet::new(),
+            presence: None,
+            findings: Vec::new(),
+            said: String::new(),
         }
-        self.0
-            .entry(record.uuid)
-            .or_insert_with(|| {
-                let loaded = catalog.get(record.uuid).map(|e| e.load(ctx.owner));
-                match loaded {
-                    Some(Ok(patch)) => Some(Rc::new(patch)),
-                    Some(Err(error)) => {
-                        ctx.warn(Error::entry(&record.id, &error));
-                        None
-                    }
-                    None => {
-                        ctx.warn(format_args!(
-                            "{}: its files are gone: new processes do not get it",
-                            record.id
-                        ));
-                        None
-                    }
-                }
+    }
+
+    fn open_socket(&self, ctx: &mut Context<'_>) {
+        if !ctx.engine.is_real() {
+            return;
+        }
+        if let Err(error) = socket::listen(Arc::clone(&self.desk)) {
+            ctx.warn(format_args!(
+                "socket: {error}: commands are noticed after {} s at the latest",
+                self.interval.as_secs_f64()
+            ));
+        }
+    }
+
+    /// Does what there is to do; mostly nothing.
+    fn turn(&mut self, ctx: &mut Context<'_>, count: u64) -> Result<(), Error> {
+        let (findings, missed) = self.watch.as_ref().map(|w| w.take()).unwrap_or_default();
+        let state = fs::metadata(StateFile::path(&self.desk.root)).ok().map(|m| stamp(&m));
+        let now = Instant::now();
+        let since = |t: Option<Instant>| t.map_or(Duration::MAX, |t| now.saturating_duration_since(t));
+        let due = self.watch.is_none()
+            || self.open
+            || !missed.is_empty()
+            || state != self.state
+            || since(self.looked) >= LOOK_AGAIN
+            || self.somebody_new(ctx);
+        self.findings.extend(findings);
+        if !self.findings.is_empty() {
+            record(ctx, &self.findings)?;
+            self.findings.clear();
+        }
+        if due {
+            let ask = since(self.asked) >= ASK_AGAIN;
+            self.look(ctx, count == 0, ask)?;
+            self.looked = Some(now);
+            if ask {
+                self.asked = Some(now);
+            }
+            self.state = fs::metadata(StateFile::path(&self.desk.root)).ok().map(|m| stamp(&m));
+        }
+        self.introduce(ctx);
+        Ok(())
+    }
+
+    /// Is there a process that was not there at the last look, and that lacks a patch? What the watched files brought is patched
+    /// already; this finds copies of them that are not watched, such as those in containers started since.
+    fn somebody_new(&mut self, ctx: &Context<'_>) -> bool {
+        let pids = all_pids();
+        let new: Vec<i32> = pids.difference(&self.pids).copied().collect();
+        self.pids = pids;
+        let plan = self.desk.plan.read().unwrap_or_else(PoisonError::into_inner);
+        if new.is_empty() || plan.patches.is_empty() {
+            return false;
+        }
+        let survey = ctx.engine.survey(&plan.targets, &new);
+        survey.processes.iter().any(|p| {
+            plan.patches.iter().any(|planned| {
+                planned.record.covers(p.key)
+                    && planned.elfs.iter().any(|(t, _)| p.targets.contains(t))
+                    && !complete(p, planned.record.uuid, &planned.elfs)
             })
-            .clone()
+        })
+    }
+
+    /// Brings every process to where it shall be, one try each.
+    fn look(&mut self, ctx: &mut Context<'_>, first: bool, ask: bool) -> Result<(), Error> {
+        let mut world = World::change(ctx, &[])?;
+        let records = world.state.patches.clone();
+        let root = ctx.root.clone();
+        // Once at the start a rebuilt state is written, whatever it says.
+        if first {
+            world.save(&root)?;
+        }
+        // What is planned and watched before the processes are looked up holds for those that start meanwhile.
+        self.desk.follow(&world.state, &mut None);
+        let settler = Settler {
+            engine: ctx.engine,
+            stop: ctx.stop,
+            root: &root,
+            verb: "daemon",
+            lazy: false,
+            timeout: Duration::ZERO,
+        };
+        let log = |e: io::Error| Error::failed("log", e);
+        // One look at /proc for all patches.
+        let active: Vec<(&Record, Arc<Loaded>)> = records
+            .iter()
+            .filter(|r| r.state.is_active())
+            .filter_map(|record| Some((record, self.desk.load(&world.catalog, record)?)))
+            .collect();
+        let wanted = Wanted::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
+        let survey =
+            if records.is_empty() { Survey::default() } else { ctx.engine.survey(&wanted.targets, &[]) };
+        self.meet(&survey, first);
+        self.open = false;
+        for ((record, patch), elfs) in active.iter().zip(&wanted.elfs) {
+            if ctx.stop.asked() {
+                break;
+            }
+            let (id, uuid) = (&record.id, record.uuid);
+            let refused =
+                |p: ProcessKey| matches!(world.attempts.get(uuid, p), Some(ProcessState::Refused { .. }));
+            let ripe = |p: &&Process| {
+                elfs.iter().any(|(target, _)| p.targets.contains(target))
+                    && !complete(p, uuid, elfs)
+                    && (ask || !refused(p.key))
+            };
+            let processes = survey.processes.iter().filter(ripe).cloned().collect();
+            let survey = Survey { processes, unseen: Vec::new() };
+            let tally = settler.activate(patch, survey, false, |p| record.covers(p));
+            self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
+            settler.note(&mut world, id, uuid, &tally, "patched").map_err(log)?;
+            announce(ctx, id, &tally)?;
+            settler.take_over(&mut world, id, uuid, &[]).map_err(log)?;
+        }
+        for record in records.iter().filter(|r| !r.state.is_active()) {
+            let tally = settler.deactivate(record.uuid, &survey, |_| true);
+            self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
+            settler.note(&mut world, &record.id, record.uuid, &tally, "old code back").map_err(log)?;
+        }
+        if world.state.patches != records {
+            world.save(&root)?;
+        }
+        world.save_attempts(&root, ctx.engine)
+    }
+
+    /// Watches the files that processes really run, and puts right what a killed service left behind in them.
+    fn meet(&self, survey: &Survey, first: bool) {
+        let Some(marks) = &self.desk.marks else { return };
+        let mut marks = lock(marks);
+        for process in survey.processes.iter().filter(|p| !p.targets.is_empty()) {
+            let pid = process.key.pid;
+            marks.follow_process(pid);
+            if first && crate::start::mend(pid).is_ok_and(|mended| mended) {
+                self.desk.tell(format_args!("process {pid}: put right after an interrupted start"));
+            }
+        }
+    }
+
+    /// Writes down how processes that start are met.
+    fn introduce(&mut self, ctx: &mut Context<'_>) {
+        if !ctx.engine.is_real() {
+            return;
+        }
+        let way = match (&self.desk.marks, &self.unwatched) {
+            (Some(marks), None) => {
+                let marks = lock(marks);
+                Way::Held { files: marks.count(), trouble: marks.trouble.clone() }
+            }
+            (_, why) => Way::Polled {
+                seconds: self.interval.as_secs_f64(),
+                why: why.clone().unwrap_or_else(|| "the kernel cannot tell of them".into()),
+            },
+        };
+        let pid = i32::try_from(std::process::id()).unwrap_or(0);
+        let Ok(start) = crate::start_time(pid) else { return };
+        let presence = Presence { process: ProcessKey { pid, start }, way };
+        if self.presence.as_ref() != Some(&presence) {
+            match presence.write(&ctx.root) {
+                Ok(()) => self.presence = Some(presence),
+                Err(error) => self.desk.tell(format_args!("service.yaml: {error}")),
+            }
+        }
     }
 }
 
-/// Brings every process to where it shall be, one try each.
-fn turn(ctx: &mut Context<'_>, cache: &mut Cache, count: u64) -> Result<(), Error> {
-    let mut world = World::change(ctx, &[])?;
-    let records = world.state.patches.clone();
-    let root = ctx.root.clone();
-    // Once at the start a rebuilt state is written, whatever it says.
-    if count == 0 {
-        world.save(&root)?;
+fn announce(ctx: &mut Context<'_>, id: &str, tally: &Tally) -> Result<(), Error> {
+    for line in tally.lines.iter().filter(|l| l.ending == Ending::Done) {
+        ctx.say(format_args!("{id}: process {} ({}) patched", line.key.pid, line.comm))?;
     }
+    Ok(())
+}
+
+/// Writes down what came of starts.
+fn record(ctx: &mut Context<'_>, findings: &[Finding]) -> Result<(), Error> {
+    let root = ctx.root.clone();
+    let mut tallies: BTreeMap<(Uuid, String), Tally> = BTreeMap::new();
+    for finding in findings {
+        tallies.entry((finding.uuid, finding.id.clone())).or_default().lines.push(finding.line.clone());
+    }
+    let mut world = World::change(ctx, &[])?;
     let settler = Settler {
         engine: ctx.engine,
         stop: ctx.stop,
@@ -102,43 +337,9 @@ fn turn(ctx: &mut Context<'_>, cache: &mut Cache, count: u64) -> Result<(), Erro
         lazy: false,
         timeout: Duration::ZERO,
     };
-    let log = |e: std::io::Error| Error::failed("log", e);
-    // One look at /proc for all patches.
-    let active: Vec<_> = records
-        .iter()
-        .filter(|r| r.state.is_active())
-        .filter_map(|record| Some((record, cache.get(ctx, &world.catalog, record)?)))
-        .collect();
-    let wanted = Wanted::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
-    let survey = if records.is_empty() { Survey::default() } else { ctx.engine.survey(&wanted.targets, &[]) };
-    for ((record, patch), elfs) in active.iter().zip(&wanted.elfs) {
-        if ctx.stop.asked() {
-            break;
-        }
-        let (id, uuid) = (&record.id, record.uuid);
-        let refused =
-            |p: ProcessKey| matches!(world.attempts.get(uuid, p), Some(ProcessState::Refused { .. }));
-        let ripe = |p: &&Process| {
-            elfs.iter().any(|(target, _)| p.targets.contains(target))
-                && !complete(p, uuid, elfs)
-                && (count.is_multiple_of(ASK_AGAIN) || !refused(p.key))
-        };
-        let processes = survey.processes.iter().filter(ripe).cloned().collect();
-        let survey = Survey { processes, unseen: Vec::new() };
-        let tally = settler.activate(patch, survey, false, |p| record.covers(p));
-        settler.note(&mut world, id, uuid, &tally, "patched").map_err(log)?;
-        for line in tally.lines.iter().filter(|l| l.ending == Ending::Done) {
-            ctx.say(format_args!("{id}: process {} ({}) patched", line.key.pid, line.comm))?;
-        }
-        settler.take_over(&mut world, id, uuid, &[]).map_err(log)?;
+    for ((uuid, id), tally) in &tallies {
+        settler.note(&mut world, id, *uuid, tally, "patched").map_err(|e| Error::failed("log", e))?;
+        announce(ctx, id, tally)?;
     }
-    for record in records.iter().filter(|r| !r.state.is_active()) {
-        let tally = settler.deactivate(record.uuid, &survey, |_| true);
-        settler.note(&mut world, &record.id, record.uuid, &tally, "old code back").map_err(log)?;
-    }
-    if world.state.patches != records {
-        world.save(&root)?;
-    }
-    ctx.out.flush().ok();
     world.save_attempts(&root, ctx.engine)
 }

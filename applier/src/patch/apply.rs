@@ -25,6 +25,10 @@ use patchfile::{Arch, control::Phase};
 /// # Errors
 /// See [`ProcessError`]; the process is as before.
 pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
+    if options.held.is_some() {
+        // Only the OS thread that holds it can do anything to it.
+        return apply_here(pid, patch, options);
+    }
     process::on_own_thread(pid, || apply_here(pid, patch, options))
 }
 

@@ -5,4 +5,5 @@ pub(crate) mod cpu;
 pub(crate) mod ptrace;
 pub(crate) mod readv;
 pub mod signals;
+pub(crate) mod tracee;
 pub(crate) mod wait;

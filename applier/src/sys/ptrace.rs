@@ -12,6 +12,8 @@ const NT_X86_XSTATE: usize = 0x202;
 
 /// Stops at a system call are told from signals.
 pub(crate) const SYSGOOD: i32 = libc::PTRACE_O_TRACESYSGOOD;
+/// A thread that executes another program stops when that is done.
+pub(crate) const TRACE_EXEC: i32 = libc::PTRACE_O_TRACEEXEC;
 /// Seccomp filters do not act while we are attached (needs `CAP_SYS_ADMIN`).
 pub(crate) const SUSPEND_SECCOMP: i32 = libc::PTRACE_O_SUSPEND_SECCOMP;
 
@@ -24,6 +26,11 @@ fn plain(request: libc::c_uint, tid: i32, addr: usize, data: usize) -> io::Resul
 /// Attaches without stopping.
 pub(crate) fn seize(tid: i32, options: i32) -> io::Result<()> {
     plain(libc::PTRACE_SEIZE, tid, 0, usize::try_from(options).unwrap_or(0))
+}
+
+/// Replaces the options of a stopped thread.
+pub(crate) fn set_options(tid: i32, options: i32) -> io::Result<()> {
+    plain(libc::PTRACE_SETOPTIONS, tid, 0, usize::try_from(options).unwrap_or(0))
 }
 
 /// Asks a seized thread to stop.

@@ -25,6 +25,8 @@ pub(crate) struct Process {
     pub modules: Vec<Module>,
     /// Its status.
     pub status: Status,
+    /// See [`Options::held`].
+    pub held: Option<i32>,
 }
 
 impl Process {
@@ -47,7 +49,7 @@ impl Process {
             ));
         }
         let modules = modules::list(&maps, &memory);
-        Ok(Self { pid, view, memory, maps, modules, status })
+        Ok(Self { pid, view, memory, maps, modules, status, held: options.held })
     }
 
     /// Reads the memory map again.

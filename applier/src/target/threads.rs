@@ -28,6 +28,8 @@ pub(crate) struct Thread {
 #[derive(Debug)]
 pub(crate) struct StoppedThreads {
     threads: Vec<Thread>,
+    /// Was stopped before and stays so.
+    kept: Option<i32>,
 }
 
 /// Longest wait for a thread to stop. A thread stops as soon as it is scheduled, unless it sleeps uninterruptibly.
@@ -46,7 +48,7 @@ impl StoppedThreads {
     /// Stops every thread of the process.
     pub(crate) fn all(process: &Process, options: i32) -> Result<Result<Self, Busy>, ProcessError> {
         let pid = process.pid;
-        let mut held = Self { threads: Vec::new() };
+        let mut held = Self { threads: Vec::new(), kept: process.held };
         let mut seen = HashSet::new();
         loop {
             let fresh: Vec<i32> = status::threads(pid)?.into_iter().filter(|t| !seen.contains(t)).collect();
@@ -62,11 +64,11 @@ impl StoppedThreads {
                     attached.push(tid);
                 }
             }
-            for tid in &attached {
+            for tid in attached.iter().filter(|t| process.held != Some(**t)) {
                 let _ = ptrace::interrupt(*tid);
             }
             for tid in attached {
-                match await_stop(pid, tid) {
+                match stopped(process, tid) {
                     Ok(registers) => held.threads.push(Thread { tid, registers }),
                     Err(NotStopped::Ended) => {}
                     Err(NotStopped::Busy(busy)) => return Ok(Err(busy)),
@@ -83,13 +85,16 @@ impl StoppedThreads {
         tid: i32,
         options: i32,
     ) -> Result<Result<Option<Self>, Busy>, ProcessError> {
-        let pid = process.pid;
         if !attach(process, tid, options)? {
             return Ok(Ok(None));
         }
-        let _ = ptrace::interrupt(tid);
-        match await_stop(pid, tid) {
-            Ok(registers) => Ok(Ok(Some(Self { threads: vec![Thread { tid, registers }] }))),
+        if process.held != Some(tid) {
+            let _ = ptrace::interrupt(tid);
+        }
+        match stopped(process, tid) {
+            Ok(registers) => {
+                Ok(Ok(Some(Self { threads: vec![Thread { tid, registers }], kept: process.held })))
+            }
             Err(NotStopped::Ended) => Ok(Ok(None)),
             Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
             Err(NotStopped::Error(error)) => Err(error),
@@ -104,11 +109,12 @@ impl StoppedThreads {
 
 impl Drop for StoppedThreads {
     fn drop(&mut self) {
-        for thread in &self.threads {
+        let released = || self.threads.iter().filter(|t| self.kept != Some(t.tid));
+        for thread in released() {
             restart_interrupted_call(thread);
         }
         // Errors mean that the thread was killed meanwhile: there is nothing left to let go.
-        for thread in &self.threads {
+        for thread in released() {
             let _ = ptrace::detach(thread.tid);
         }
     }
@@ -116,6 +122,9 @@ impl Drop for StoppedThreads {
 
 /// Attaches to a thread without stopping it. `false` if it has ended.
 fn attach(process: &Process, tid: i32, options: i32) -> Result<bool, ProcessError> {
+    if process.held == Some(tid) {
+        return Ok(ptrace::set_options(tid, options).is_ok());
+    }
     let Err(error) = ptrace::seize(tid, options) else { return Ok(true) };
     match error.raw_os_error() {
         Some(libc::ESRCH) => Ok(false),
@@ -139,6 +148,15 @@ fn refusal(process: &Process) -> ProcessError {
         },
         Err(error) => error,
     }
+}
+
+/// The registers of a thread, once it has stopped.
+fn stopped(process: &Process, tid: i32) -> Result<Registers, NotStopped> {
+    if process.held == Some(tid) {
+        // It can only have been killed meanwhile.
+        return ptrace::registers(tid).map_err(|_| NotStopped::Ended);
+    }
+    await_stop(process.pid, tid)
 }
 
 /// Waits until a thread that was asked to stop has done so. Signals that come first are delivered: the thread then stops at

@@ -10,6 +10,8 @@
 )]
 
 pub mod image;
+#[cfg(test)]
+pub mod stage;
 
 use std::{
     io::{BufRead, BufReader, Write},

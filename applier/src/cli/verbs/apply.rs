@@ -62,6 +62,11 @@ pub(super) fn one(
             .map_err(|e| Error::failed(id, format_args!("its files cannot be kept: {e}")))?;
     }
     world.save(&ctx.root)?;
+    // From here on the service patches what starts; what started before is found by the surveys below.
+    let survey = match crate::daemon::tell(&ctx.root) {
+        true => ctx.engine.survey(&targets(&patch.manifest), pids),
+        false => survey,
+    };
 
     let root = ctx.root.clone();
     let settler = Settler {
@@ -81,6 +86,7 @@ pub(super) fn one(
     if nothing && !was_active {
         world.state = before;
         world.save(&root)?;
+        crate::daemon::tell(&root);
         if named && kept && world.writable {
             catalog::unkeep(&root, uuid).map_err(|e| Error::failed(id, e))?;
         }

@@ -53,6 +53,11 @@ pub(super) fn one(
     let carriers: Vec<_> = survey.carriers(uuid).map(|p| p.key).collect();
     intend(world, known, pids, &carriers);
     world.save(&ctx.root)?;
+    // From here on the service leaves alone what starts; what it has patched is found by the surveys below.
+    let survey = match crate::daemon::tell(&ctx.root) {
+        true => ctx.engine.survey(&[], pids),
+        false => survey,
+    };
 
     let root = ctx.root.clone();
     let settler = Settler {
@@ -77,6 +82,7 @@ pub(super) fn one(
     if tally.all_refused() || (tally.interrupted && tally.reached() == 0) {
         world.state = before;
         world.save(&root)?;
+        crate::daemon::tell(&root);
         return Err(if tally.interrupted {
             Error::failed(id, "interrupted; nothing was changed")
         } else {

@@ -1,13 +1,16 @@
 //! `list` and `status`.
 
-use crate::cli::{
-    args::{List, Show},
-    context::Context,
-    engine::Survey,
-    error::Error,
-    report,
-    view::{PatchView, ProcessView, Wanted, view},
-    world::World,
+use crate::{
+    cli::{
+        args::{List, Show},
+        context::Context,
+        engine::Survey,
+        error::Error,
+        report,
+        view::{PatchView, ProcessView, Wanted, view},
+        world::World,
+    },
+    daemon::Presence,
 };
 use patchfile::{exit::ManageExit, state::ProcessState};
 use serde_json::{Value, json};
@@ -55,9 +58,10 @@ pub(in crate::cli) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
     let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(&world, k, elfs, &survey));
     let views: Vec<_> = views.collect();
     unseen(ctx, &survey);
+    let service = Presence::read(&ctx.root);
     if args.json {
         let patches: Vec<_> = views.iter().map(full_json).collect();
-        report::json(ctx, &json!({ "patches": patches }))?;
+        report::json(ctx, &json!({ "patches": patches, "service": service }))?;
         return Ok(ManageExit::Done);
     }
     for v in &views {
@@ -74,6 +78,10 @@ pub(in crate::cli) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
             let why = why.map_or(String::new(), |w| format!(": {w}"));
             ctx.say(format_args!("  {:>7}  {:<16}  {state}{why}", p.key.pid, p.comm))?;
         }
+    }
+    match service {
+        Some(service) => ctx.say(format_args!("service: {service}"))?,
+        None => ctx.say("service: not running: processes started from now on run the old code")?,
     }
     Ok(ManageExit::Done)
 }

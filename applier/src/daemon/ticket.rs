@@ -1,0 +1,97 @@
+//! One process held by the kernel in `open` or `execve`, until the ticket for it is answered.
+
+use nix::sys::fanotify::{Fanotify, FanotifyEvent, FanotifyResponse, MaskFlags, Response};
+use std::{
+    fs,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// Longest wait for a worker. A start that has waited so long goes on unpatched, and is patched while it runs.
+const QUEUED: Duration = Duration::from_millis(100);
+/// Longest wait for the worker to attach.
+const ATTACHING: Duration = Duration::from_millis(100);
+/// Before Linux 6.8, and where a script names the program, the kernel lets nobody attach before `execve` has gone on: a worker that
+/// is asleep so long after it began waits for that, and attaches at once when it has.
+const ASLEEP: Duration = Duration::from_millis(1);
+
+/// One event that wants an answer. Dropping answers it.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    group: Arc<Fanotify>,
+    event: FanotifyEvent,
+    came: Instant,
+    /// When, and which thread of ours.
+    begun: Mutex<Option<(Instant, i32)>>,
+    answered: AtomicBool,
+}
+
+impl Ticket {
+    pub(super) fn new(group: Arc<Fanotify>, event: FanotifyEvent) -> Self {
+        let (came, begun, answered) = (Instant::now(), Mutex::new(None), AtomicBool::new(false));
+        Self { group, event, came, begun, answered }
+    }
+
+    /// The thread that is held.
+    pub(super) fn tid(&self) -> i32 {
+        self.event.pid()
+    }
+
+    /// Is it about to execute the file? Else it opens it.
+    pub(super) fn executes(&self) -> bool {
+        self.event.mask().contains(MaskFlags::FAN_OPEN_EXEC_PERM)
+    }
+
+    /// A worker begins with it. `false` when it was answered before its turn came.
+    pub(super) fn begin(&self, worker: i32) -> bool {
+        let mut begun = self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *begun = Some((Instant::now(), worker));
+        !self.answered.load(Ordering::SeqCst)
+    }
+
+    /// Lets the thread go on.
+    pub(super) fn allow(&self) {
+        if self.answered.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Some(fd) = self.event.fd() {
+            // Fails only when the thread was killed while it waited.
+            let _ = self.group.write_response(FanotifyResponse::new(fd, Response::FAN_ALLOW));
+        }
+    }
+
+    /// Was it answered? One that has waited for too long is answered now.
+    pub(super) fn settled(&self, now: Instant) -> bool {
+        if self.answered.load(Ordering::SeqCst) {
+            return true;
+        }
+        let begun = *self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let late = match begun {
+            Some((begun, worker)) => {
+                let time = now.saturating_duration_since(begun);
+                time > ATTACHING || (time > ASLEEP && sleeps(worker))
+            }
+            None => now.saturating_duration_since(self.came) > QUEUED,
+        };
+        if late {
+            self.allow();
+        }
+        late
+    }
+}
+
+/// Does thread `tid` of this program wait for something? One that only waits for a processor does not.
+fn sleeps(tid: i32) -> bool {
+    fs::read_to_string(format!("/proc/self/task/{tid}/stat")).is_ok_and(|stat| {
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['S', 'D']))
+    })
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.allow();
+    }
+}

@@ -1,0 +1,218 @@
+//! Patching what starts. The kernel holds whoever executes a watched program or opens a watched library (fanotify(7)); one thread
+//! takes these events and does nothing that could keep it waiting, a few others follow each start to the point where the patches
+//! go in (see [`crate::start`]).
+//!
+//! Nothing waits for this program for long: an event that no worker takes up in time is answered all the same, and the kernel
+//! answers all of them when this program ends, however it ends. What went by is found by the next look at `/proc`.
+
+use super::{
+    plan::{Desk, lock},
+    ticket::Ticket,
+    worker,
+};
+use crate::{cli::Line, start};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::fanotify::{EventFFlags, Fanotify, InitFlags},
+};
+use patchfile::Uuid;
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Most starts followed at the same time.
+const WORKERS: usize = 16;
+/// Most events that wait. More are let through at once: each holds a file descriptor, and the kernel denies what it has none for.
+const WAITING: usize = 512;
+/// A worker without work ends after this time.
+pub(super) const IDLE: Duration = Duration::from_secs(30);
+/// How often a worker that waits for its process is asked to think about it.
+const WAKE: Duration = Duration::from_millis(10);
+
+/// What came of one patch for one process that started.
+#[derive(Debug)]
+pub(super) struct Finding {
+    /// The patch.
+    pub(super) uuid: Uuid,
+    /// Its id.
+    pub(super) id: String,
+    /// The process.
+    pub(super) line: Line,
+}
+
+/// A start that is being followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    /// The thread of ours that does it.
+    pub(super) worker: i32,
+    /// Since when.
+    pub(super) begun: Instant,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    pub(super) queue: VecDeque<Arc<Ticket>>,
+    /// Not known to be answered.
+    open: Vec<Arc<Ticket>>,
+    /// By thread that is followed.
+    pub(super) followed: HashMap<i32, Job>,
+    pub(super) workers: usize,
+    pub(super) idle: usize,
+    pub(super) findings: Vec<Finding>,
+    /// Processes that went by.
+    pub(super) missed: Vec<i32>,
+}
+
+/// What the dispatcher and the workers share.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) desk: Arc<Desk>,
+    group: Arc<Fanotify>,
+    pub(super) board: Mutex<Board>,
+    pub(super) work: Condvar,
+    /// Rung when there are findings.
+    bell: OwnedFd,
+    ringer: OwnedFd,
+    /// Counts the dispatcher's turns.
+    turns: AtomicU64,
+    poke: (OwnedFd, OwnedFd),
+}
+
+/// Asks the kernel for a group.
+///
+/// # Errors
+/// The kernel has no permission events, or does not let us have them.
+pub(super) fn group() -> io::Result<Arc<Fanotify>> {
+    let flags = InitFlags::FAN_CLASS_CONTENT
+        | InitFlags::FAN_CLOEXEC
+        | InitFlags::FAN_NONBLOCK
+        | InitFlags::FAN_REPORT_TID
+        | InitFlags::FAN_UNLIMITED_MARKS
+        | InitFlags::FAN_UNLIMITED_QUEUE;
+    let files = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC;
+    let group = Fanotify::init(flags, files)?;
+    // Whether the events are there shows at the first mark only; our own program is as good as any, and is ours to execute.
+    let own = std::fs::File::open("/proc/self/exe")?;
+    let mask = nix::sys::fanotify::MaskFlags::FAN_OPEN_EXEC_PERM;
+    for flags in [nix::sys::fanotify::MarkFlags::FAN_MARK_ADD, nix::sys::fanotify::MarkFlags::FAN_MARK_REMOVE]
+    {
+        group.mark(flags, mask, &own, None::<&Path>)?;
+    }
+    start::prepare()?;
+    Ok(Arc::new(group))
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    use nix::fcntl::OFlag;
+    Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
+}
+
+fn drain(fd: &OwnedFd) {
+    let mut bytes = [0; 64];
+    while nix::unistd::read(fd, &mut bytes).is_ok_and(|n| n > 0) {}
+}
+
+impl Watch {
+    /// Begins to take events of `group`.
+    ///
+    /// # Errors
+    /// No pipe or thread can be made.
+    pub(super) fn begin(desk: Arc<Desk>, group: Arc<Fanotify>) -> io::Result<Arc<Self>> {
+        let (bell, ringer) = pipe()?;
+        let poke = pipe()?;
+        let (board, work, turns) = (Mutex::default(), Condvar::new(), AtomicU64::new(0));
+        let watch = Arc::new(Self { desk, group, board, work, bell, ringer, turns, poke });
+        let dispatcher = Arc::clone(&watch);
+        thread::Builder::new().name("upatch-watch".into()).spawn(move || dispatcher.dispatch())?;
+        Ok(watch)
+    }
+
+    /// Readable when there are findings.
+    pub(super) fn bell(&self) -> &OwnedFd {
+        &self.bell
+    }
+
+    /// Says that there are findings.
+    pub(super) fn ring(&self) {
+        // Full: it rings already.
+        let _ = nix::unistd::write(&self.ringer, b"!");
+    }
+
+    /// Findings, and processes that went by, since the last call.
+    pub(super) fn take(&self) -> (Vec<Finding>, Vec<i32>) {
+        drain(&self.bell);
+        let mut board = lock(&self.board);
+        (std::mem::take(&mut board.findings), std::mem::take(&mut board.missed))
+    }
+
+    /// Number of turns of the dispatcher so far; asks it for another one.
+    pub(super) fn pulse(&self) -> u64 {
+        let _ = nix::unistd::write(&self.poke.1, b"!");
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    fn dispatch(self: Arc<Self>) {
+        loop {
+            let timeout = self.tick();
+            let mut fds = [
+                PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.poke.0.as_fd(), PollFlags::POLLIN),
+            ];
+            // An error other than an interruption cannot happen with valid descriptors.
+            let _ = poll(&mut fds, timeout);
+            self.turns.fetch_add(1, Ordering::Relaxed);
+            if fds[1].revents().is_some_and(|r| !r.is_empty()) {
+                drain(&self.poke.0);
+            }
+            let Ok(events) = self.group.read_events() else { continue };
+            for event in events {
+                let ticket = Arc::new(Ticket::new(Arc::clone(&self.group), event));
+                self.take_up(ticket);
+            }
+        }
+    }
+
+    /// Answers what has waited too long, and says how long nothing will have.
+    fn tick(&self) -> PollTimeout {
+        let mut board = lock(&self.board);
+        let now = Instant::now();
+        board.open.retain(|t| !t.settled(now));
+        let stale = |job: &&Job| now.saturating_duration_since(job.begun) > WAKE;
+        board.followed.values().filter(stale).for_each(|job| start::wake(job.worker));
+        match (board.open.is_empty(), board.followed.is_empty()) {
+            (false, _) => PollTimeout::from(1u8),
+            (true, false) => PollTimeout::from(10u8),
+            (true, true) => PollTimeout::NONE,
+        }
+    }
+
+    /// Hands an event to a worker. Dropping the ticket instead lets the process go on.
+    fn take_up(self: &Arc<Self>, ticket: Arc<Ticket>) {
+        let tid = ticket.tid();
+        let own = tid <= 0 || Path::new(&format!("/proc/self/task/{tid}")).exists();
+        let mut board = lock(&self.board);
+        if own || board.followed.contains_key(&tid) || board.open.len() >= WAITING {
+            return;
+        }
+        board.open.push(Arc::clone(&ticket));
+        board.queue.push_back(ticket);
+        if board.idle < board.queue.len() && board.workers < WORKERS {
+            board.workers += 1;
+            let watch = Arc::clone(self);
+            if thread::Builder::new().name("upatch-start".into()).spawn(move || worker::work(&watch)).is_err()
+            {
+                board.workers -= 1;
+            }
+        }
+        self.work.notify_one();
+    }
+}

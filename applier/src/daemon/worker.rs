@@ -1,0 +1,165 @@
+//! One start after the other.
+
+use super::{
+    plan::{Plan, lock},
+    ticket::Ticket,
+    watch::{Finding, IDLE, Job, Watch},
+};
+use crate::{
+    cli::{Ending, Line, comm},
+    start::{self, Guide, Held, Missed},
+    state::ProcessKey,
+};
+use std::{
+    sync::{Arc, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longest time from the first to the last system call of the dynamic loader, reading libraries from a slow disk included. The
+/// process runs meanwhile.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often and after which pause a process is tried again that is held at its start while another thread of it is in the way.
+const TRIES: usize = 20;
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// Takes tickets until there are none for a while, or until a process can only be let go by the end of the thread that traces it.
+pub(super) fn work(watch: &Watch) {
+    // Also when a panic ends this thread.
+    let _leaving = Leaving(watch);
+    loop {
+        let Some(ticket) = next(watch) else { return };
+        let job = Job { worker: start::own_tid(), begun: Instant::now() };
+        if !ticket.begin(job.worker) {
+            continue;
+        }
+        let tid = ticket.tid();
+        lock(&watch.board).followed.insert(tid, job);
+        let following = Following { watch, tid, begun: job.begun };
+        let clean = follow(watch, &ticket, &following);
+        following.letting_go();
+        if !clean {
+            return;
+        }
+    }
+}
+
+struct Leaving<'a>(&'a Watch);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.board).workers -= 1;
+    }
+}
+
+fn next(watch: &Watch) -> Option<Arc<Ticket>> {
+    let mut board = lock(&watch.board);
+    loop {
+        if let Some(ticket) = board.queue.pop_front() {
+            return Some(ticket);
+        }
+        board.idle += 1;
+        let (again, waited) = watch.work.wait_timeout(board, IDLE).unwrap_or_else(PoisonError::into_inner);
+        board = again;
+        board.idle -= 1;
+        if waited.timed_out() && board.queue.is_empty() {
+            return None;
+        }
+    }
+}
+
+struct Following<'a> {
+    watch: &'a Watch,
+    tid: i32,
+    begun: Instant,
+}
+
+impl Guide for Following<'_> {
+    fn time_left(&self, _tid: i32) -> bool {
+        self.begun.elapsed() < PATIENCE
+    }
+
+    fn letting_go(&self) {
+        lock(&self.watch.board).followed.remove(&self.tid);
+    }
+}
+
+/// Follows one start. `false` when the thread must end.
+fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
+    let tid = ticket.tid();
+    let allow = || ticket.allow();
+    let held = if ticket.executes() {
+        start::executed(tid, allow, following)
+    } else {
+        match start::process_of(tid).filter(|_| start::loads(tid)) {
+            Some(pid) => start::opened(tid, pid, allow, following),
+            None => {
+                ticket.allow();
+                return true;
+            }
+        }
+    };
+    let missed = match held {
+        Ok(held) => {
+            patch(watch, &held);
+            return true;
+        }
+        Err(missed) => missed,
+    };
+    let pid = start::process_of(tid);
+    match missed {
+        Missed::NotLoaded => return false,
+        Missed::Gone => {}
+        Missed::Traced | Missed::Late | Missed::Stopped => {}
+        Missed::Unknown(ref why) => {
+            watch
+                .desk
+                .tell(format_args!("process {}: its start was not followed: {why}", pid.unwrap_or(tid)));
+        }
+    }
+    let traced = matches!(missed, Missed::Traced);
+    lock(&watch.board).missed.extend(pid);
+    watch.ring();
+    traced
+}
+
+/// Brings everything that is planned into the process that is held.
+fn patch(watch: &Watch, held: &Held<'_>) {
+    let pid = held.pid();
+    // Whoever changes the plan waits for this, so that a patch being taken out is not put in behind its back.
+    let plan = watch.desk.plan.read().unwrap_or_else(PoisonError::into_inner);
+    let Ok(start) = crate::start_time(pid) else { return };
+    let key = ProcessKey { pid, start };
+    let findings = put_in(&plan, held, key);
+    drop(plan);
+    if findings.is_empty() {
+        return;
+    }
+    lock(&watch.board).findings.extend(findings);
+    watch.ring();
+}
+
+fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
+    let Ok(mapped) = held.mapped(&plan.targets) else { return Vec::new() };
+    let concerned = plan
+        .patches
+        .iter()
+        .filter(|p| p.record.covers(key) && p.elfs.iter().any(|(target, _)| mapped.contains(target)));
+    let mut findings = Vec::new();
+    for planned in concerned {
+        let mut ending = Ending::of(held.apply(&planned.patch.patch));
+        for _ in 0..TRIES {
+            if !matches!(ending, Ending::Pending(_)) {
+                break;
+            }
+            thread::sleep(PAUSE);
+            ending = Ending::of(held.apply(&planned.patch.patch));
+        }
+        if matches!(ending, Ending::Already | Ending::Gone) {
+            continue;
+        }
+        let line = Line { key, comm: comm(key.pid), ending };
+        findings.push(Finding { uuid: planned.record.uuid, id: planned.record.id.clone(), line });
+    }
+    findings
+}

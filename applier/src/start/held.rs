@@ -1,0 +1,70 @@
+//! A process at the point where patches go in.
+
+use super::follow::Follower;
+use crate::{LoadedPatch, Options, Outcome, ProcessError, TargetId, target::process::Process};
+use std::marker::PhantomData;
+
+/// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
+pub struct Held<'a> {
+    pid: i32,
+    follower: Follower<'a>,
+    /// Belongs to the OS thread that traces.
+    not_send: PhantomData<*const ()>,
+}
+
+impl std::fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
+        Self { pid, follower, not_send: PhantomData }
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn options(&self) -> Options {
+        Options { held: Some(self.follower.tid), ..Options::default() }
+    }
+
+    /// Which of `targets` the process maps.
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub fn mapped(&self, targets: &[TargetId]) -> Result<Vec<usize>, ProcessError> {
+        let process = Process::open(self.pid, &self.options())?;
+        let ids: Vec<_> = process.modules.iter().map(|m| m.build_id(&process.memory)).collect();
+        let is = |target: &TargetId| {
+            let by_id = target.build_id.is_some() && ids.contains(&target.build_id);
+            by_id || (target.build_id.is_none() && process.maps_code(target))
+        };
+        Ok(targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect())
+    }
+
+    /// Brings `patch` into force. See [`crate::apply`].
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub fn apply(&self, patch: &LoadedPatch) -> Result<Outcome, ProcessError> {
+        crate::apply(self.pid, patch, &self.options())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.follower.release();
+    }
+}
+
+impl Process {
+    fn maps_code(&self, target: &TargetId) -> bool {
+        use crate::target::identity::matches;
+        let real = self.modules.iter().filter(|m| m.path != "[vdso]");
+        real.into_iter().any(|m| matches(target, m, &self.memory, self.view, &self.maps))
+    }
+}

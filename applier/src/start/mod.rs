@@ -1,0 +1,50 @@
+//! Patching a program before its code runs: following a thread from the moment at which it opens an ELF file (it is held in
+//! the kernel then, see fanotify(7)) to the moment at which the file is mapped and relocated and nothing of it has run yet.
+//!
+//! How the way there is found, without anything that could harm the process should this program die on the way:
+//!
+//! - `execve` of a dynamic program: the dynamic loader calls an empty function of its own whenever it has finished with its
+//!   list of modules, for debuggers (`r_brk` in `<link.h>`). For the time of the start that function sends its own thread a
+//!   signal that nobody who does not trace it takes notice of ([`rendezvous`]). Two stops lead to the point where every library is
+//!   relocated and no constructor has run.
+//! - Where that is not possible (seccomp filters, an unknown loader): stops at system calls, until the loader says that it
+//!   has finished.
+//! - A static program: stops at system calls until it has set up its thread pointer, which comes after its own relocation.
+//! - A library that is opened by the loader of a running program (`dlopen`): stops at system calls until the loader has
+//!   protected what it relocated.
+//!
+//! Breakpoints and single steps are not used: they outlive the tracer, and a trap without tracer kills.
+
+mod auxv;
+mod follow;
+mod held;
+mod library;
+mod program;
+mod relocated;
+mod rendezvous;
+
+pub use follow::{Guide, Missed};
+pub use held::Held;
+pub use library::{loads, opened, process_of};
+pub use program::{executed, executing};
+pub use rendezvous::mend;
+
+use std::io;
+
+/// Prepares this program for following threads: waits can be ended by [`wake`].
+///
+/// # Errors
+/// The kernel refuses the handler.
+pub fn prepare() -> io::Result<()> {
+    crate::sys::tracee::make_wakeable()
+}
+
+/// Lets the follower on thread `tid` of this program ask its [`Guide`].
+pub fn wake(tid: i32) {
+    crate::sys::tracee::wake(tid);
+}
+
+/// Id of the calling thread, for [`wake`].
+pub fn own_tid() -> i32 {
+    crate::sys::tracee::own_tid()
+}

@@ -1,0 +1,145 @@
+//! A program from `execve` to the point before its code.
+
+use super::{
+    auxv,
+    follow::{Follower, Guide, Missed},
+    held::Held,
+    relocated,
+    rendezvous::Rendezvous,
+};
+use crate::{
+    Options,
+    sys::ptrace,
+    target::{linkmap, process::Process},
+};
+use std::fs;
+
+/// `arch_prctl` that sets the thread pointer. A static program makes it after it has relocated itself and before its constructors.
+const ARCH_SET_FS: u64 = 0x1002;
+/// System calls after which a static program is taken for one that sets no thread pointer.
+const ENOUGH: usize = 64;
+/// `r_state` in `<link.h>` when the list of modules is complete, and where it is.
+const RT_CONSISTENT: u32 = 0;
+const R_STATE: u64 = 24;
+const DT_DEBUG: u64 = 21;
+/// How often the rendezvous is passed at most: once before and once after the libraries, and once more for good measure.
+const PASSES: usize = 8;
+
+/// Follows thread `tid`, which is held in the kernel on its way into `execve`, to the point where the new program is mapped and
+/// relocated and has run nothing yet. `allow` lets it go on its way, and is called once the thread is seized.
+///
+/// Where this fails, the calling OS thread has to end: that lets the thread go.
+///
+/// # Errors
+/// See [`Missed`].
+pub fn executed<'a>(tid: i32, allow: impl FnOnce(), guide: &'a dyn Guide) -> Result<Held<'a>, Missed> {
+    let follower = Follower::seize(tid, guide);
+    allow();
+    let mut follower = follower?;
+    follower.await_exec()?;
+    // A thread that executes a program becomes the first of its process.
+    let pid = follower.tid;
+    let process = Process::open(pid, &Options::default())?;
+    start(&mut follower, &process)?;
+    Ok(Held::new(pid, follower))
+}
+
+/// Is thread `tid` in `execve`? Once it is not, no program will come of it.
+pub fn executing(tid: i32) -> bool {
+    // While it runs in the kernel its system call is not shown.
+    fs::read_to_string(format!("/proc/{tid}/syscall")).is_ok_and(|text| {
+        let number = text.split_ascii_whitespace().next().unwrap_or_default();
+        let is = |call: i64| number == call.to_string();
+        number == "running" || is(libc::SYS_execve) || is(libc::SYS_execveat)
+    })
+}
+
+fn start(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
+    let auxv = auxv::read(process.pid).ok_or(Missed::Gone)?;
+    if auxv.loader == 0 {
+        follow_static(follower)?;
+        return follower.settle();
+    }
+    to_end_of_loading(follower, process, auxv)
+}
+
+fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
+    for _ in 0..2 * ENOUGH {
+        let regs = follower.to_syscall()?;
+        let call = regs.orig_rax.cast_signed();
+        if call == libc::SYS_arch_prctl && regs.rdi == ARCH_SET_FS && regs.rax == 0 {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// From a stop before or in the dynamic loader to the one at which it has finished.
+pub(super) fn to_end_of_loading(
+    follower: &mut Follower<'_>,
+    process: &Process,
+    auxv: auxv::Auxv,
+) -> Result<(), Missed> {
+    let loader = process.modules.iter().find(|m| m.start == auxv.loader);
+    // A blocked signal would stay behind; a filter might kill for the system call.
+    let quiet = |signal: i32| ptrace::signal_mask(follower.tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
+    let rendezvous = loader
+        .filter(|_| !process.status.seccomp && quiet(super::follow::MARK))
+        .and_then(|l| Rendezvous::find(process, l));
+    let Some(rendezvous) = rendezvous else { return by_syscalls(follower, auxv) };
+    rendezvous.set(process, follower.tid)?;
+    let passed = pass(follower, process.pid, auxv, rendezvous);
+    if passed.is_err() {
+        rendezvous.disarm(process)?;
+    }
+    if passed? {
+        // A killed tracer between the two leaves a thread that sends itself the signal once more.
+        follower.jump(rendezvous.address)?;
+        rendezvous.clear(process)?;
+        return follower.settle();
+    }
+    rendezvous.disarm(process)?;
+    by_syscalls(follower, auxv)
+}
+
+/// Lets the thread pass the rendezvous until the loader has finished. Tells whether it has.
+fn pass(
+    follower: &mut Follower<'_>,
+    pid: i32,
+    auxv: auxv::Auxv,
+    rendezvous: Rendezvous,
+) -> Result<bool, Missed> {
+    for _ in 0..PASSES {
+        follower.to_mark(|regs| rendezvous.sent(regs))?;
+        if loaded(pid, auxv) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn by_syscalls(follower: &mut Follower<'_>, auxv: auxv::Auxv) -> Result<(), Missed> {
+    loop {
+        follower.to_syscall()?;
+        if loaded(follower.tid, auxv) {
+            return follower.settle();
+        }
+    }
+}
+
+/// Does the dynamic loader say that it has finished, and is the program relocated?
+fn loaded(pid: i32, auxv: auxv::Auxv) -> bool {
+    let Ok(process) = Process::open(pid, &Options::default()) else { return false };
+    consistent(&process, auxv).unwrap_or(false) && relocated::all(&process, auxv.loader)
+}
+
+fn consistent(process: &Process, auxv: auxv::Auxv) -> Option<bool> {
+    let program = process.modules.iter().find(|m| (m.start..m.end).contains(&auxv.headers))?;
+    let debug = linkmap::dynamic(program, &process.memory).into_iter().find(|(tag, _)| *tag == DT_DEBUG)?.1;
+    if debug == 0 {
+        return Some(false);
+    }
+    let state = process.memory.read(debug.checked_add(R_STATE)?, 4).ok()?;
+    let map = process.memory.word(debug.checked_add(8)?).ok()?;
+    Some(map != 0 && state == RT_CONSISTENT.to_le_bytes())
+}

@@ -1,0 +1,83 @@
+#![expect(
+    unsafe_code,
+    reason = "waitpid for any tracee of one thread and sigaction have no safe interface in std"
+)]
+//! waitpid(2) for whatever the calling OS thread traces, and a way to end such a wait from another thread.
+
+use std::{io, mem, ptr};
+
+/// What a tracee reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its process executes another program now.
+    Exec,
+    /// It was interrupted by us.
+    Interrupted,
+    /// It stopped with its whole process (job control).
+    Group,
+    /// At the entry to or exit from a system call.
+    Syscall,
+    /// About to receive this signal.
+    Signal(i32),
+    /// Another ptrace event.
+    Other,
+    /// It ended.
+    Ended,
+}
+
+/// Waits for the next report of any thread that the calling OS thread traces. `None` after [`wake`].
+///
+/// # Errors
+/// `ECHILD` when it traces none.
+pub(crate) fn next() -> io::Result<Option<(i32, Stop)>> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one int.
+    let tid = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+    if tid < 0 {
+        let error = io::Error::last_os_error();
+        return if error.raw_os_error() == Some(libc::EINTR) { Ok(None) } else { Err(error) };
+    }
+    if !libc::WIFSTOPPED(status) {
+        return Ok(Some((tid, Stop::Ended)));
+    }
+    let signal = libc::WSTOPSIG(status);
+    let stop = match status >> 16 {
+        libc::PTRACE_EVENT_EXEC => Stop::Exec,
+        libc::PTRACE_EVENT_STOP if signal == libc::SIGTRAP => Stop::Interrupted,
+        libc::PTRACE_EVENT_STOP => Stop::Group,
+        0 if signal == libc::SIGTRAP | 0x80 => Stop::Syscall,
+        0 => Stop::Signal(signal),
+        _ => Stop::Other,
+    };
+    Ok(Some((tid, stop)))
+}
+
+/// The signal that ends a wait. Nothing else sends it to this program.
+const WAKE: i32 = libc::SIGUSR1;
+
+extern "C" fn nothing(_: i32) {}
+
+/// Makes [`wake`] work. To be called once, before threads are woken.
+///
+/// # Errors
+/// The kernel refuses the handler.
+pub(crate) fn make_wakeable() -> io::Result<()> {
+    // SAFETY: all-zero is a value of this plain C structure: no flags (so that waits are not restarted), an empty mask.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
+    // SAFETY: the handler does nothing, which is safe at any point.
+    let rc = unsafe { libc::sigaction(WAKE, &raw const action, ptr::null_mut()) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Ends the wait of a thread of this program, if it waits. A wake that comes too early is lost: wake it again.
+pub(crate) fn wake(tid: i32) {
+    // SAFETY: takes integers only.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, WAKE) };
+}
+
+/// Id of the calling thread.
+pub(crate) fn own_tid() -> i32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::gettid() }
+}
