@@ -1,5 +1,4 @@
 //! The command on real processes.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! Processes that start while the service runs. It looks for new ones so rarely here that only what it does as they start counts.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;
 

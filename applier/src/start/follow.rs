@@ -134,7 +134,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Goes on to the next entry to or exit from a system call.
-    pub(super) fn to_syscall(&mut self) -> Result<Registers, Missed> {
+    pub(super) fn run_to_syscall(&mut self) -> Result<Registers, Missed> {
         let mut signal = 0;
         loop {
             ptrace::syscall(self.tid, signal).map_err(|e| lost(&e))?;
@@ -147,7 +147,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Goes on until the thread has sent itself [`MARK`], which it does not receive.
-    pub(super) fn to_mark(&mut self, sent_from: impl Fn(&Registers) -> bool) -> Result<(), Missed> {
+    pub(super) fn run_to_mark(&mut self, sent_from: impl Fn(&Registers) -> bool) -> Result<(), Missed> {
         let mut signal = 0;
         loop {
             self.go(signal)?;

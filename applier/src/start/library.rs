@@ -88,7 +88,7 @@ const PROT_EXEC: u64 = 4;
 fn dlopen(follower: &mut Follower<'_>, pid: i32, fd: u64) -> Result<(), Missed> {
     let mut mapped = false;
     loop {
-        let regs = follower.to_syscall()?;
+        let regs = follower.run_to_syscall()?;
         let call = regs.orig_rax.cast_signed();
         let done = regs.rax.cast_signed() >= 0;
         if call == libc::SYS_close && regs.rdi == fd && !mapped {

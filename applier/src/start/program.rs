@@ -65,7 +65,7 @@ fn start(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
 
 fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
     for _ in 0..2 * ENOUGH {
-        let regs = follower.to_syscall()?;
+        let regs = follower.run_to_syscall()?;
         let call = regs.orig_rax.cast_signed();
         if call == libc::SYS_arch_prctl && regs.rdi == ARCH_SET_FS && regs.rax == 0 {
             return Ok(());
@@ -110,7 +110,7 @@ fn pass(
     rendezvous: Rendezvous,
 ) -> Result<bool, Missed> {
     for _ in 0..PASSES {
-        follower.to_mark(|regs| rendezvous.sent(regs))?;
+        follower.run_to_mark(|regs| rendezvous.sent(regs))?;
         if loaded(pid, auxv) {
             return Ok(true);
         }
@@ -120,7 +120,7 @@ fn pass(
 
 fn by_syscalls(follower: &mut Follower<'_>, auxv: auxv::Auxv) -> Result<(), Missed> {
     loop {
-        follower.to_syscall()?;
+        follower.run_to_syscall()?;
         if loaded(follower.tid, auxv) {
             return follower.settle();
         }
