@@ -2,7 +2,7 @@
 # make e2e       the end-to-end tests alone
 # make demo      a patch for a running daemon, from spec to effect and back
 # make bench     cost of making and of applying a patch
-# make corpus    real fixes, as a table: make corpus CASES="redis-CVE-2025-32023 redis-CVE-2024-31227"
+# make corpus    real fixes, as a table: make corpus CASES="redis jq-CVE-2026-33947"; CASES=--cold compares with cold builds too
 # make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
 # make identity  packages built with and without the recorder, compared byte by byte
 # make soak      the tests of live processes, again and again: make soak SECONDS=600
@@ -54,7 +54,8 @@ demo: setup build
 bench: setup setup-corpus build
 	$(BIN)/upatch-bench $(BENCH)
 
-corpus: setup setup-corpus build
+corpus: setup build
+	@scripts/setup --corpus $(if $(filter-out --%,$(CASES)),$(CASES),all)
 	$(BIN)/upatch-corpus $(CASES)
 
 walk: setup setup-corpus build

@@ -68,11 +68,13 @@ pub fn walk(corpus: &Path, case: &Case, way: Way, cache: &Path) -> Result<Walk> 
     let scratch = tempfile::Builder::new().prefix("upatch-walk-").tempdir()?;
     let out = scratch.path().join("out");
     let mut command = upatch_build()?;
-    let mut root = case.root.clone();
+    let mut root = case.shipped.root.clone();
     let fix = case.top.path().join("hotpatch.patch");
     match way {
-        Way::Spec => command = command.arg("--spec").arg(&case.spec).arg("--target").arg(&case.rpm),
-        Way::Srpm => command = command.arg("--srpm").arg(source_rpm(case)?).arg("--target").arg(&case.rpm),
+        Way::Spec => command = command.arg("--spec").arg(&case.spec).arg("--target").arg(&case.shipped.rpm),
+        Way::Srpm => {
+            command = command.arg("--srpm").arg(source_rpm(case)?).arg("--target").arg(&case.shipped.rpm)
+        }
         Way::Git => {
             let (tree, running) = git_tree(corpus, case, &scratch)?;
             root = running;
@@ -106,7 +108,7 @@ const BUILD: &str = "make -j2 MALLOC=libc OPTIMIZATION=-O2 CFLAGS='-O2 -g'";
 
 /// A git tree whose last commit is the fix, and a redis installed from the commit before.
 fn git_tree(corpus: &Path, case: &Case, scratch: &TempDir) -> Result<(PathBuf, PathBuf)> {
-    let (top, spec) = lay_out(corpus, &case.id, &[])?;
+    let (top, spec) = lay_out(corpus, &case.facts.id, &[])?;
     let define = format!("_topdir {}", top.path().display());
     Cmd::new("rpmbuild").args(["--define", &define, "-bp"]).arg(&spec).run()?.ok()?;
     let tree = scratch.path().join("redis");
@@ -169,7 +171,7 @@ impl Drop for Server<'_> {
 fn live(walk: &mut Walk, case: &Case, root: &Path, patch: &Patch) -> Result<()> {
     let fatal = std::fs::read_to_string(case.check())?.lines().any(|l| l.starts_with("FATAL=1"));
     let view = Overlay::new()?;
-    view.run(&["rpm", "-i", "--nodeps", &text(&case.rpm)])?.ok()?;
+    view.run(&["rpm", "-i", "--nodeps", &text(&case.shipped.rpm)])?.ok()?;
     let server = Server { case, root, dir: tempfile::tempdir()? };
     server.check("start")?.ok()?;
     let before = server.check("probe")?.expect_code(&[1])?;
