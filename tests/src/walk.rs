@@ -140,8 +140,8 @@ fn source_rpm(case: &Case) -> Result<PathBuf> {
 }
 
 fn patch_rpm(out: &Path) -> Result<String> {
-    let rpms = files_below(out)?.into_iter().map(|p| text(&p));
-    rpms.filter(|p| p.ends_with(".rpm") && !p.ends_with(".src.rpm")).next_back().context("no patch RPM")
+    let mut rpms = files_below(out)?.into_iter().map(|p| text(&p));
+    rpms.rfind(|p| p.ends_with(".rpm") && !p.ends_with(".src.rpm")).context("no patch RPM")
 }
 
 /// The running program, stopped when dropped.
