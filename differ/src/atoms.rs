@@ -30,7 +30,7 @@ pub(crate) struct Atom {
     pub(crate) kind: AtomKind,
     /// Symbols at its start, the best name first. Empty for [`AtomKind::Anonymous`].
     pub(crate) names: Vec<usize>,
-    /// Typed symbols inside of it: entries beside the first.
+    /// Typed or global symbols inside of it: entries beside the first.
     pub(crate) inner: Vec<usize>,
     pub(crate) code: Option<Code>,
     pub(crate) refs: Vec<Ref>,
@@ -227,7 +227,8 @@ fn split_section(unit: &Unit, index: usize, section: &Section, symbols: &[usize]
                 continue;
             }
             if symbol.value < last.end {
-                if typed(symbol) {
+                // Hand-written assembly often has no type; what other units can name is an entry all the same.
+                if typed(symbol) || symbol.binding != Binding::Local {
                     last.inner.push(id);
                     last.end = last.end.max(symbol.value + symbol.size);
                 }

@@ -4,7 +4,7 @@
 //! wrong pair would make new code use another variable; therefore static locals are paired by the function they belong to, and what
 //! stays ambiguous is left for a refusal.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::names::{self, Parsed};
@@ -45,6 +45,8 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
         new_of: vec![None; old.atoms.len()],
         ambiguous: HashMap::new(),
     };
+    let counted = counted(old).into_iter().chain(counted(new)).collect();
+    let is_numbered = |all: &Atoms, id: usize, name: &str| is_numbered(all, id, name, &counted);
     // 1. Names that the source chose.
     for id in 0..new.atoms.len() {
         if pairs.old_of[id].is_some() || new.atom(id).kind == AtomKind::Anonymous {
@@ -67,8 +69,8 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
         }
     }
     // 2. Names that the compiler numbered: functions first, since data is told apart by the functions that use it.
-    let old_stems = stems(old, &pairs.new_of);
-    let new_stems = stems(new, &pairs.old_of);
+    let old_stems = stems(old, &pairs.new_of, &is_numbered);
+    let new_stems = stems(new, &pairs.old_of, &is_numbered);
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Function) {
         pair_functions(old, new, old_stems.get(stem).map_or(&[], Vec::as_slice), ids, &mut pairs);
     }
@@ -84,7 +86,11 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
         by_scope(old, new, old_scopes, new_scopes, olds, ids, &mut pairs);
         by_owner(&old_owners, &new_owners, olds, ids, &mut pairs);
-        by_order(old, new, &old_owners, &new_owners, olds, ids, &mut pairs);
+        // What the debug information knows and left open stays open.
+        let unknown = |scopes: &Scopes, ids: &[usize]| ids.iter().all(|&id| scopes.of(id).is_none());
+        if unknown(old_scopes, olds) || unknown(new_scopes, ids) {
+            by_order(old, new, &old_owners, &new_owners, olds, ids, &mut pairs);
+        }
         let left: Vec<usize> = olds.iter().copied().filter(|&o| pairs.new_of[o].is_none()).collect();
         for &id in ids {
             if pairs.old_of[id].is_some() {
@@ -107,11 +113,27 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
     pairs
 }
 
-fn is_numbered(all: &Atoms, id: usize, name: &str) -> bool {
-    !all.is_global(id) && names::parse(name).numbered
+/// Base and suffixes of the local data whose names are numbered. Clang numbers the static locals of one name in a function from the
+/// second on (`f.count`, `f.count.1`), and which is the first depends on the source.
+fn counted(all: &Atoms) -> Vec<(String, String)> {
+    let data = (0..all.atoms.len()).filter(|&id| all.atom(id).kind == AtomKind::Object && !all.is_global(id));
+    let parsed = data.map(|id| names::parse(all.name(id))).filter(|p| p.numbered && !p.suffixes.is_empty());
+    parsed.map(|p| (p.base, p.suffixes)).collect()
 }
 
-fn stems(all: &Atoms, done: &[Option<usize>]) -> BTreeMap<Stem, Vec<usize>> {
+fn is_numbered(all: &Atoms, id: usize, name: &str, counted: &HashSet<(String, String)>) -> bool {
+    if all.is_global(id) {
+        return false;
+    }
+    let Parsed { base, suffixes, numbered, .. } = names::parse(name);
+    numbered || (all.atom(id).kind == AtomKind::Object && counted.contains(&(base, suffixes)))
+}
+
+fn stems(
+    all: &Atoms,
+    done: &[Option<usize>],
+    is_numbered: &dyn Fn(&Atoms, usize, &str) -> bool,
+) -> BTreeMap<Stem, Vec<usize>> {
     let mut stems: BTreeMap<Stem, Vec<usize>> = BTreeMap::new();
     for (id, done) in done.iter().enumerate() {
         if done.is_some() || all.atom(id).kind == AtomKind::Anonymous || !is_numbered(all, id, all.name(id)) {
@@ -221,7 +243,7 @@ fn owners(all: &Atoms) -> Vec<BTreeSet<String>> {
     owners
 }
 
-/// Pairs by the scope that the debug information gives. Several of one name in one scope are paired only when their number is equal.
+/// Pairs by the scope that the debug information gives; several of one name in one scope by [`in_scope`].
 fn by_scope(
     old: &Atoms,
     new: &Atoms,
@@ -246,14 +268,41 @@ fn by_scope(
         // Declaration order in the scope, not the compiler's numbers, which follow the order of use.
         o.sort_by_key(|&id| old_scopes.order(id));
         n.sort_by_key(|&id| new_scopes.order(id));
-        if o.len() == n.len()
-            && (o.len() == 1 || o.iter().zip(&n).all(|(&o, &n)| old.atom(o).size() == new.atom(n).size()))
-        {
-            for (o, n) in o.into_iter().zip(n) {
-                pairs.join(o, n);
+        let same_size = |o: usize, n: usize| old.atom(o).size() == new.atom(n).size();
+        // New lines may have the numbers of old ones beside them, hence the content too.
+        let marks = |all: &Atoms, ids: &[usize], scopes: &Scopes| {
+            ids.iter().map(|&id| Some((scopes.line(id)?, fingerprint(all, id)))).collect::<Vec<_>>()
+        };
+        for (i, j) in in_scope(&marks(old, &o, old_scopes), &marks(new, &n, new_scopes)) {
+            if o.len() == 1 && n.len() == 1 || same_size(o[i], n[j]) {
+                pairs.join(o[i], n[j]);
             }
         }
     }
+}
+
+/// Which of several variables of one name in one function are the same, by their marks (line of the declaration, and content); nothing
+/// where that is not certain. As many on both sides are paired in their order, unless the marks say otherwise; where one side has
+/// more, the marks must account for every one of the other side.
+fn in_scope<T: PartialEq>(old: &[Option<T>], new: &[Option<T>]) -> Vec<(usize, usize)> {
+    fn unique<T: PartialEq>(all: &[Option<T>], mark: &T) -> Option<usize> {
+        let mut at = (0..all.len()).filter(|&i| all[i].as_ref() == Some(mark));
+        at.next().filter(|_| at.next().is_none())
+    }
+    let mut marked = Vec::new();
+    for (i, mark) in old.iter().enumerate() {
+        if let Some(mark) = mark
+            && unique(old, mark) == Some(i)
+            && let Some(j) = unique(new, mark)
+        {
+            marked.push((i, j));
+        }
+    }
+    if old.len() == new.len() {
+        let agrees = marked.iter().all(|(i, j)| i == j);
+        return if agrees { (0..old.len()).map(|i| (i, i)).collect() } else { Vec::new() };
+    }
+    if marked.len() == old.len().min(new.len()) { marked } else { Vec::new() }
 }
 
 /// Pairs by equal sets of owners, then by overlapping ones, only where the answer is unique both ways.

@@ -29,7 +29,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let (old_frames, new_frames) = (eh_frame::read(&old)?, eh_frame::read(&new)?);
     // Debug information is large: it is read only where something depends on it.
     let mut debug = None;
-    if scopes::needed(&old) && scopes::needed(&new) {
+    if scopes::needed(&old) || scopes::needed(&new) {
         debug = Some((debug::read(&old.unit), debug::read(&new.unit)));
     }
     let (old_info, new_info) = debug.as_ref().map_or((None, None), |(o, n)| (o.as_ref(), n.as_ref()));

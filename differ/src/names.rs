@@ -33,6 +33,13 @@ pub(crate) fn parse(name: &str) -> Parsed {
     Parsed { base: base.into(), suffixes, numbered: !numbers.is_empty(), numbers }
 }
 
+/// One of the functions that a compiler makes of a coroutine: GCC's `f(f()::f.Frame*) [clone .actor]`, Clang's `f.resume`, `f.destroy`,
+/// `f.cleanup`.
+pub(crate) fn is_coroutine_part(name: &str) -> bool {
+    let mut parts = name.split('.').skip(1);
+    name.starts_with("_Z") && parts.any(|p| matches!(p, "actor" | "destroy" | "resume" | "cleanup"))
+}
+
 /// The function that the cold fragment `name` belongs to.
 pub(crate) fn cold_parent(name: &str) -> Option<&str> {
     if let Some(parent) = name.strip_suffix(".cold") {

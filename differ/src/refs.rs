@@ -113,6 +113,10 @@ fn one(all: &Atoms, id: usize, r: &Reloc) -> Result<Option<Ref>, Error> {
         })
     });
     let target = match symbol.home {
+        // It shares its address with its resolver, an ordinary function; only the symbol says that the one it chose is meant.
+        Home::Section(_) if symbol.stype == SymbolType::IFunc => {
+            Target::Symbol { symbol: r.symbol, offset: r.addend + extra }
+        }
         Home::Section(section) => {
             let offset = symbol.value.cast_signed() + r.addend + extra;
             // A named symbol says which atom is meant; a section symbol leaves only the offset.

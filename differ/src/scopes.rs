@@ -9,7 +9,8 @@ use crate::names;
 /// Scope of each static local, by atom.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    by_atom: HashMap<usize, (String, usize)>,
+    /// Function, number in the order of declaration, line.
+    by_atom: HashMap<usize, (String, usize, u64)>,
 }
 
 impl Scopes {
@@ -17,10 +18,10 @@ impl Scopes {
     pub(crate) fn new(all: &Atoms, info: Option<&Info>) -> Scopes {
         let mut by_atom = HashMap::new();
         let statics = info.map_or(&[][..], |i| i.statics.as_slice());
-        for (order, (section, offset, function)) in statics.iter().enumerate() {
-            let found = all.find(*section, offset.cast_signed());
-            if let Some(id) = found.filter(|&id| all.atom(id).start == *offset) {
-                by_atom.entry(id).or_insert((function.clone(), order));
+        for (order, s) in statics.iter().enumerate() {
+            let found = all.find(s.section, s.offset.cast_signed());
+            if let Some(id) = found.filter(|&id| all.atom(id).start == s.offset) {
+                by_atom.entry(id).or_insert((s.function.clone(), order, s.line));
             }
         }
         Scopes { by_atom }
@@ -28,12 +29,17 @@ impl Scopes {
 
     /// The function that the variable is local to, `None` when the debug information does not say.
     pub(crate) fn of(&self, id: usize) -> Option<&str> {
-        self.by_atom.get(&id).map(|(scope, _)| scope.as_str())
+        self.by_atom.get(&id).map(|(scope, ..)| scope.as_str())
     }
 
     /// Its place in the order of declaration.
     pub(crate) fn order(&self, id: usize) -> usize {
-        self.by_atom.get(&id).map_or(usize::MAX, |(_, order)| *order)
+        self.by_atom.get(&id).map_or(usize::MAX, |(_, order, _)| *order)
+    }
+
+    /// Line of its declaration. The patched source is compiled so that unchanged lines keep their numbers.
+    pub(crate) fn line(&self, id: usize) -> Option<u64> {
+        self.by_atom.get(&id).map(|(.., line)| *line).filter(|line| *line > 0)
     }
 }
 

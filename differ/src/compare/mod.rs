@@ -10,6 +10,7 @@ use crate::arch::x86_64::reloc;
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
+use crate::model::SymbolType;
 
 /// Compares atoms of two units whose named atoms are paired.
 pub(crate) struct Comparer<'a> {
@@ -56,7 +57,8 @@ impl<'a> Comparer<'a> {
         match (a, b) {
             (Target::Symbol { symbol: s, offset: i }, Target::Symbol { symbol: t, offset: j }) => {
                 let (s, t) = (self.old.symbol(s), self.new.symbol(t));
-                i == j && s.name == t.name && s.home == t.home && s.value == t.value
+                let indirect = s.stype == SymbolType::IFunc && t.stype == SymbolType::IFunc;
+                i == j && s.name == t.name && (indirect || (s.home == t.home && s.value == t.value))
             }
             (Target::Atom { atom: o, offset: i }, Target::Atom { atom: n, offset: j }) => {
                 if self.by_place

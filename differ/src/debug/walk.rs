@@ -14,11 +14,22 @@ type Die<'a> = DebuggingInformationEntry<Slice<'a>>;
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Info {
-    /// Variables of functions with a place in memory: section and offset, with the function's name, in order of declaration.
-    pub(crate) statics: Vec<(usize, u64, String)>,
+    /// Variables of functions with a place in memory, in order of declaration.
+    pub(crate) statics: Vec<Static>,
     pub(crate) types: Types,
     /// Types of variables with static storage, also of those only declared here.
     pub(crate) variables: Vec<TypeId>,
+}
+
+/// A variable of a function with a place in memory.
+#[derive(Debug, Clone)]
+pub(crate) struct Static {
+    pub(crate) section: usize,
+    pub(crate) offset: u64,
+    /// The function's name.
+    pub(crate) function: String,
+    /// Line of its declaration, 0 if not known.
+    pub(crate) line: u64,
 }
 
 /// Reads the debug information; `None` when there is none, or it cannot be read.
@@ -26,7 +37,14 @@ pub(crate) fn read(unit: &Unit) -> Option<Info> {
     let sections = Sections::load(unit)?;
     let dwarf = sections.dwarf();
     let debug_info = unit.sections.iter().find(|s| s.name == ".debug_info")?;
-    let mut walk = Walk { unit, relocs: &debug_info.relocs, info: Info::default(), names: HashMap::new() };
+    let addresses = unit.sections.iter().find(|s| s.name == ".debug_addr");
+    let mut walk = Walk {
+        unit,
+        relocs: &debug_info.relocs,
+        addresses: addresses.map_or(&[][..], |s| s.relocs.as_slice()),
+        info: Info::default(),
+        names: HashMap::new(),
+    };
     let mut headers = dwarf.units();
     while let Some(header) = headers.next().ok()? {
         let unit = dwarf.unit(header).ok()?;
@@ -64,6 +82,8 @@ struct Frame {
 struct Walk<'a> {
     unit: &'a Unit,
     relocs: &'a [crate::unit::Reloc],
+    /// Relocations of `.debug_addr`.
+    addresses: &'a [crate::unit::Reloc],
     info: Info,
     names: HashMap<TypeId, String>,
 }
@@ -210,16 +230,26 @@ impl Walk<'_> {
         };
         let start = expression.0.offset_from(*dwarf.debug_info.reader());
         let mut operations = expression.operations(unit.encoding());
-        let Ok(Some(Operation::Address { .. })) = operations.next() else { return };
+        let (relocs, field) = match operations.next() {
+            // The operand follows the one-byte operation.
+            Ok(Some(Operation::Address { .. })) => (self.relocs, start + 1),
+            // Clang keeps addresses in a table of their own (DWARF 5, 2.6.2).
+            Ok(Some(Operation::AddressIndex { index })) => {
+                let size = usize::from(unit.encoding().address_size);
+                let offset = index.0.checked_mul(size).and_then(|o| o.checked_add(unit.addr_base.0));
+                (self.addresses, offset.unwrap_or(usize::MAX))
+            }
+            _ => return,
+        };
         self.info.variables.extend(type_id);
-        // The operand follows the one-byte operation.
-        let field = (start + 1) as u64;
-        let at = self.relocs.partition_point(|r| r.offset < field);
-        let Some(r) = self.relocs.get(at).filter(|r| r.offset == field) else { return };
+        let field = field as u64;
+        let at = relocs.partition_point(|r| r.offset < field);
+        let Some(r) = relocs.get(at).filter(|r| r.offset == field) else { return };
         let symbol = &self.unit.symbols[r.symbol];
         if let (Home::Section(section), Some(function)) = (symbol.home, &frame.function) {
-            let place = symbol.value.wrapping_add(r.addend.cast_unsigned());
-            self.info.statics.push((section, place, function.clone()));
+            let offset = symbol.value.wrapping_add(r.addend.cast_unsigned());
+            let line = number(die, gimli::DW_AT_decl_line).unwrap_or(0);
+            self.info.statics.push(Static { section, offset, function: function.clone(), line });
         }
     }
 }

@@ -88,12 +88,18 @@ impl<'a> Symbols<'a> {
                 }
                 let index = *self.of_symbol.entry(symbol).or_insert_with(|| {
                     let s = self.new.symbol(symbol);
+                    let place = if s.stype == SymbolType::IFunc {
+                        // One that is new was refused, so the original has it under the same name.
+                        SymbolPlace::Existing { orig_name: s.name.clone(), is_function: true }
+                    } else {
+                        SymbolPlace::Undefined
+                    };
                     out.push(PatchSymbol {
                         name: s.name.clone(),
                         binding: s.binding,
                         visibility: s.visibility,
                         stype: s.stype,
-                        place: SymbolPlace::Undefined,
+                        place,
                     });
                     out.len() - 1
                 });

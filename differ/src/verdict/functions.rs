@@ -1,7 +1,9 @@
 //! Functions: changed, new, and those that cannot be replaced.
 
+use std::collections::HashMap;
+
 use super::{Cause, Verdict, place};
-use crate::atoms::{AtomKind, Atoms};
+use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::model::SymbolType;
 use crate::names;
@@ -96,11 +98,20 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
         .copied()
         .filter(|&id| cmp.new.atom(id).kind == AtomKind::Function && !verdict.parent.contains_key(&id))
         .collect();
+    let entered = entered_inside(cmp, verdict);
     for new in changed {
         let Some(old) = cmp.pairs.old_of[new] else { continue };
         let at = place(cmp.new.name(new), source_file);
         if is_ifunc(cmp.new, new) {
             refuse_ifunc(verdict, at.clone(), "changed");
+        }
+        if names::is_coroutine_part(cmp.new.name(new)) {
+            verdict.refuse(
+                "coroutine changed",
+                at.clone(),
+                "coroutines that are suspended hold the state of the old code, which the new code would go on from",
+                "leave the coroutine as it is, and change what it calls",
+            );
         }
         if names::cold_parent(cmp.new.name(new)).is_some() {
             verdict.refuse(
@@ -141,6 +152,14 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
                 );
             }
         }
+        if let Some(user) = entered.get(&new) {
+            verdict.refuse(
+                "function with more than one entry",
+                at.clone(),
+                &format!("`{user}` jumps into the middle of it, and would still run old code there"),
+                "give that place a function of its own, or leave the function unchanged",
+            );
+        }
         if cmp.new.name(new) == "main" {
             verdict.warn(
                 "`main` changed",
@@ -149,6 +168,27 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
             );
         }
     }
+}
+
+/// Functions that unchanged ones refer to a place inside of, with one of these. Cold fragments do so too, but go with their function.
+fn entered_inside<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> HashMap<usize, &'a str> {
+    let whole = |id: usize| verdict.parent.get(&id).copied().unwrap_or(id);
+    let mut entered = HashMap::new();
+    for (user, atom) in cmp.new.atoms.iter().enumerate().filter(|(_, a)| a.kind == AtomKind::Function) {
+        if verdict.changed.contains_key(&whole(user)) || cmp.pairs.old_of[whole(user)].is_none() {
+            continue;
+        }
+        for r in &atom.refs {
+            if let Target::Atom { atom: id, offset } = r.target
+                && whole(user) != id
+                && offset > 0
+                && offset < cmp.new.atom(id).size().cast_signed()
+            {
+                entered.entry(id).or_insert(cmp.new.name(user));
+            }
+        }
+    }
+    entered
 }
 
 /// The neighbour in the same section that control runs into, or that runs into it.

@@ -55,8 +55,8 @@ fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
         verdict.refuse(
             "static local variable cannot be identified",
             at,
-            &format!("it may be {} of the original, or a new one: the name is the same, the using functions are not", names.join(" or ")),
-            "build with debug information (-g), or give the variable a name of its own",
+            &format!("it may be {} of the original, or a new one of the same name", names.join(" or ")),
+            "give the new variable a name of its own, and build with debug information (-g)",
         );
         return;
     }

@@ -57,6 +57,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         replaced: HashMap::new(),
         old: HashMap::new(),
         globals: globals(&units)?,
+        folds: argv.iter().any(|a| folds(a.as_bytes())),
         binds_own,
     };
     let (mut refused, mut warnings) = (Vec::new(), Vec::new());
@@ -101,6 +102,12 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         })
         .collect();
     Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings })
+}
+
+/// `--icf=all` or `--icf=safe`, which gold, lld and mold know.
+fn folds(argument: &[u8]) -> bool {
+    let option = argument.strip_prefix(b"--").or(argument.strip_prefix(b"-")).unwrap_or_default();
+    option.strip_prefix(b"icf=").is_some_and(|how| how != b"none")
 }
 
 fn read_units<'a>(
@@ -202,7 +209,8 @@ fn replacements(
                 Ok(None) => warnings.push(Warning {
                     what: "changed function is not in this file".to_owned(),
                     place: format!("{old} ({})", unit.name),
-                    why: "the original link left it out, so nothing calls it here".to_owned(),
+                    why: "the original link left it out or took another definition, so nothing calls it here"
+                        .to_owned(),
                 }),
                 Err(refusal) => refused.push(refusal),
             }
@@ -223,7 +231,21 @@ fn replacement(
     let Some(placement) = &unit.placement else {
         return Err(refusal("new unit replaces a function", place(), "it has no original", "report it"));
     };
-    let Some(at) = placement.locate(old, resolver.linked)? else { return Ok(None) };
+    let folded = |other: &str| {
+        refusal(
+            "function that the linker folded",
+            place(),
+            format!("the target has one code for it and for {other}, which would change too"),
+            "leave the function unchanged, and let what has to change call a new one in its place",
+        )
+    };
+    let Some(at) = placement.locate(old, resolver.linked)? else {
+        // Gold leaves no trace of a local function that it folded.
+        return if resolver.folds { Err(folded("an equal function (`--icf`)")) } else { Ok(None) };
+    };
+    if at.overridden {
+        return Ok(None);
+    }
     if at.found.kind == STT_GNU_IFUNC {
         return Err(refusal(
             "indirect function changed",
@@ -231,6 +253,17 @@ fn replacement(
             "its resolver has run already",
             "change the implementation that the resolver chose instead",
         ));
+    }
+    if let (true, Some((section, size))) = (resolver.folds, placement.section_of(old)) {
+        let equal = |(name, s): &&(String, u64)| name.starts_with(".text") && *s == size && name != section;
+        if let Some((name, _)) = resolver.linked.map.discarded.iter().find(equal) {
+            return Err(folded(&format!("perhaps also for {name}, which the linker left out (`--icf`)")));
+        }
+    }
+    let aliases: HashSet<&str> = placement.aliases(old).map(|n| n.split('@').next().unwrap_or(n)).collect();
+    let other = |name: &&str| *name != old && !aliases.contains(name);
+    if let Some(other) = resolver.linked.functions_at(at.found.value).find(other) {
+        return Err(folded(&format!("`{other}`")));
     }
     let file = if at.binding == STB_LOCAL { at.file.as_str() } else { "" };
     let address = resolver.translate(old, file, &at.found)?;

@@ -37,14 +37,15 @@ pub struct LibraryFiles {
 }
 
 impl LibraryFiles {
-    /// `seen`: files that the link took; `directories`: where others may be, searched before the system's.
+    /// `seen`: files that the link took, by the path that it saw and by that of the file now; `directories`: where others may be,
+    /// searched before the system's.
     pub fn new(
-        seen: impl IntoIterator<Item = PathBuf>,
+        seen: impl IntoIterator<Item = (PathBuf, PathBuf)>,
         directories: impl IntoIterator<Item = PathBuf>,
     ) -> Self {
-        let seen: Vec<PathBuf> = seen.into_iter().collect();
+        let seen: Vec<(PathBuf, PathBuf)> = seen.into_iter().collect();
         let mut all: Vec<PathBuf> = directories.into_iter().collect();
-        all.extend(seen.iter().filter_map(|p| p.parent()).map(Path::to_owned));
+        all.extend(seen.iter().filter_map(|(p, _)| p.parent()).map(Path::to_owned));
         let system = [
             "/lib64",
             "/usr/lib64",
@@ -56,11 +57,11 @@ impl LibraryFiles {
         all.extend(system.map(PathBuf::from));
         let mut known = HashSet::new();
         all.retain(|d| known.insert(d.clone()));
-        let named = |path: PathBuf| {
-            let data = std::fs::read(&path).ok()?;
+        let named = |(path, file): (PathBuf, PathBuf)| {
+            let data = std::fs::read(&file).ok()?;
             let soname = Elf::parse(&data, "").ok()?.dynamic_names(DT_SONAME).pop();
             let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
-            Some((soname.or_else(file_name)?, path))
+            Some((soname.or_else(file_name)?, file))
         };
         Self { seen: seen.into_iter().filter_map(named).collect(), directories: all }
     }

@@ -134,6 +134,12 @@ impl<'a> Linked<'a> {
         Some(next.unwrap_or(end))
     }
 
+    /// Names of all functions at an address, versions left out.
+    pub(super) fn functions_at(&self, address: u64) -> impl Iterator<Item = &str> {
+        let here = move |s: &&Symbol| is_function(s.kind) && s.is_defined() && s.value == address;
+        self.elf.symbols.iter().filter(here).map(|s| s.name.split('@').next().unwrap_or_default())
+    }
+
     /// All local definitions of a name with the name of their source file.
     pub(super) fn locals(&self, name: &str) -> impl Iterator<Item = (&Symbol, &str)> {
         self.symbols(name).filter(|s| s.binding == STB_LOCAL).map(|s| {

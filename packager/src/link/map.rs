@@ -27,6 +27,8 @@ pub(super) struct Contribution {
 pub(super) struct LinkMap {
     /// In the order of the map.
     pub(super) contributions: Vec<Contribution>,
+    /// Names and sizes of input sections that the linker left out: unused, a second copy, or folded into an equal one.
+    pub(super) discarded: Vec<(String, u64)>,
     /// Global symbols by name. GNU ld lists no local ones.
     pub(super) globals: HashMap<String, Vec<u64>>,
 }
@@ -62,10 +64,11 @@ fn word(text: &str) -> Option<(&str, &str)> {
 
 fn parse_gnu(text: &str) -> LinkMap {
     let mut map = LinkMap::default();
-    let mut lines = text.lines().skip_while(|l| *l != "Linker script and memory map" && *l != "Memory map");
+    let mut lines = text.lines();
+    let head = lines.by_ref().take_while(|l| *l != "Linker script and memory map" && *l != "Memory map");
+    map.discarded = discarded(head.skip_while(|l| *l != "Discarded input sections"));
     // A name too long for its column stands alone; the rest follows on the next line.
     let mut pending: Option<String> = None;
-    lines.next();
     for line in lines {
         if line.starts_with("Cross Reference Table") {
             break;
@@ -110,6 +113,20 @@ fn parse_gnu(text: &str) -> LinkMap {
         }
     }
     map
+}
+
+fn discarded<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    let mut words = lines.skip(1).flat_map(str::split_whitespace).peekable();
+    let mut name = "";
+    while let Some(text) = words.next() {
+        // Name, address 0, size, file: the file's name may have blanks, and a section's begins with a dot.
+        match (hex(text), words.peek().and_then(|size| hex(size))) {
+            (Some(0), Some(size)) => found.push((name.to_owned(), size)),
+            _ => name = text,
+        }
+    }
+    found
 }
 
 fn push(map: &mut LinkMap, section: String, address: u64, size: &str, path: &str) {
@@ -198,6 +215,7 @@ LOAD a.o
                 ("COMMON", 0x3000, 4, "a.o", None, false),
             ]
         );
+        assert_eq!(map.discarded, [(".text._Z1fv".to_owned(), 0x10)]);
         assert_eq!(map.globals.get("pub"), Some(&vec![0x11a0]));
         assert!(!map.globals.contains_key("."));
     }

@@ -10,7 +10,7 @@ use wrapper::LinkRecord;
 
 use super::elf::{
     Elf, SHF_ALLOC, SHF_MERGE, SHF_TLS, SHN_ABS, SHN_COMMON, SHT_NOBITS, SHT_PROGBITS, SHT_RELA, STB_LOCAL,
-    STT_FILE, STT_TLS, Symbol,
+    STB_WEAK, STT_FILE, STT_TLS, Symbol,
 };
 use super::error::{LinkError, refusal};
 use super::linked::{Found, Linked};
@@ -47,6 +47,8 @@ pub(super) struct Located {
     pub(super) visibility: u8,
     /// Source file as the object names it (`STT_FILE`), a key for local symbols.
     pub(super) file: String,
+    /// The unit's own definition is weak and lost against another one, which this is.
+    pub(super) overridden: bool,
 }
 
 impl<'a> Placement<'a> {
@@ -129,6 +131,7 @@ impl<'a> Placement<'a> {
             binding: symbol.binding,
             visibility: symbol.visibility,
             file: file.to_owned(),
+            overridden: false,
         };
         if symbol.reserved == SHN_ABS {
             let found = Found { value: symbol.value, size: symbol.size, kind: symbol.kind, absolute: true };
@@ -143,6 +146,12 @@ impl<'a> Placement<'a> {
                     return Err(contradiction(&place, "the linked file has no TLS segment"));
                 };
                 value = value.wrapping_sub(tls.address);
+            }
+            if symbol.binding == STB_WEAK
+                && let Ok(Some(strong)) = linked.global(name)
+                && strong.value != value
+            {
+                return Ok(Some(Located { overridden: true, ..located(strong) }));
             }
             if let Some(others) = linked.contradicts(name, value) {
                 let others: Vec<String> = others.iter().map(|v| format!("{v:#x}")).collect();
@@ -179,8 +188,41 @@ impl<'a> Placement<'a> {
                 "the linker merges this section with others, so its place in the target is not recorded",
                 "do not refer to this constant from the changed code, or make it writable",
             )),
+            _ if symbol.binding == STB_LOCAL => self.folded(symbol, file, linked).map(|f| f.map(located)),
             _ => Ok(None),
         }
+    }
+
+    /// A local symbol whose section is not in the map, though the symbol is in the file: the linker folded the section into an equal
+    /// one (`--icf`).
+    fn folded(&self, symbol: &Symbol, file: &str, linked: &Linked<'_>) -> Result<Option<Found>, Refusal> {
+        let same = |(s, f): &(&Symbol, &str)| *f == file && s.size == symbol.size && s.kind == symbol.kind;
+        let mut found: Vec<&Symbol> = linked.locals(&symbol.name).filter(same).map(|(s, _)| s).collect();
+        found.dedup_by_key(|s| s.value);
+        match found.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(Some(Found { value: one.value, size: one.size, kind: one.kind, absolute: false })),
+            several => Err(contradiction(
+                &format!("{} ({})", symbol.name, self.name),
+                &format!(
+                    "its section is not in the map, and {} symbols of this name may be it",
+                    several.len()
+                ),
+            )),
+        }
+    }
+
+    /// Name and size of the section that a symbol of the unit's object is in.
+    pub(super) fn section_of(&self, name: &str) -> Option<(&str, u64)> {
+        let section = self.object.sections.get(self.symbol(name)?.section)?;
+        Some((section.name.as_str(), section.size))
+    }
+
+    /// Names that the unit's object gives to the same place: aliases, not versions.
+    pub(super) fn aliases<'s>(&'s self, name: &str) -> impl Iterator<Item = &'s str> + use<'s, 'a> {
+        let own = self.symbol(name).map(|s| (s.section, s.value, s.reserved));
+        let same = move |s: &&Symbol| Some((s.section, s.value, s.reserved)) == own;
+        self.object.symbols.iter().filter(same).map(|s| s.name.as_str())
     }
 
     /// Bytes from a symbol without a size to the next one of its section.

@@ -83,6 +83,8 @@ pub(super) struct Resolver<'a, 'b> {
     pub(super) old: HashMap<(usize, usize), u64>,
     /// Definitions in the image of names that other units see: unit and symbol index.
     pub(super) globals: HashMap<String, (usize, usize)>,
+    /// The linker was told to fold equal functions.
+    pub(super) folds: bool,
     /// `-Bsymbolic` or the like was given to the linker.
     pub(super) binds_own: bool,
 }
@@ -198,7 +200,7 @@ impl Resolver<'_, '_> {
                 "report it",
             ));
         };
-        let Located { found, binding, visibility, file } =
+        let Located { found, binding, visibility, file, .. } =
             placement.locate(name, self.linked)?.ok_or_else(|| dropped(name, owner.name))?;
         let global = binding != STB_LOCAL && visibility == 0;
         self.found(name, if binding == STB_LOCAL { &file } else { "" }, &found, global, pieces)

@@ -10,7 +10,8 @@ use crate::output::{Detail, ElfReport, Refused, Warned};
 use crate::target::{Fidelity, TargetFile};
 use differ::ChangeKind;
 use patchfile::exit::BuildExit;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use wrapper::{LinkRecord, Records};
 
 /// One finished image.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         Ok(places) => places,
         Err(e) => return Err(fails(e)),
     };
-    let libraries = libraries(record.shared_libs.iter().map(|l| l.as_path().to_path_buf()));
+    let libraries = libraries(record, &original.records);
     let input = LinkInput {
         name: &target.name,
         units: &patches,
@@ -86,11 +87,17 @@ fn unit_patch<'a>(analysis: &'a Analysis<'_>, index: usize) -> Option<UnitPatch<
     Some(UnitPatch { name: &compared.unit, cplusplus, original, patch: compared.diff.patch.as_ref()? })
 }
 
-/// Libraries seen in the original link, and where others may be.
-fn libraries(seen: impl Iterator<Item = PathBuf>) -> LibraryFiles {
-    let usual =
-        ["/lib64", "/usr/lib64", "/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"];
-    LibraryFiles::new(seen, usual.iter().map(|d| Path::new(d).to_path_buf()))
+/// Libraries seen in the original link, and where others may be. Of one that the package builds itself the original counts: the
+/// tree holds the patched one by now, which may define more than what runs.
+fn libraries(link: &LinkRecord, records: &Records) -> LibraryFiles {
+    let built = |path: &Path| records.links.iter().rev().find(|l| l.output.as_path() == path);
+    let seen = link.shared_libs.iter().map(|l| {
+        let path = link.cwd.as_path().join(l.as_path());
+        let path = path.canonicalize().unwrap_or(path);
+        let file = built(&path).map_or_else(|| path.clone(), |l| l.saved.as_path().to_path_buf());
+        (path, file)
+    });
+    LibraryFiles::new(seen, [])
 }
 
 fn describe(reached: &Reached<'_>, analysis: &Analysis<'_>, target: &TargetFile) -> ElfReport {

@@ -52,7 +52,8 @@ fn join_with(
             patch,
         })
         .collect();
-    let libraries = LibraryFiles::new([PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6")], []);
+    let libc = PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6");
+    let libraries = LibraryFiles::new([(libc.clone(), libc)], []);
     let addresses = addresses(&built.linked, target, None)?;
     link(&LinkInput {
         name: built.module,
