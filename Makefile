@@ -5,6 +5,7 @@
 # make corpus    real fixes, as a table: make corpus CASES="redis jq-CVE-2026-33947"; CASES=--cold compares with cold builds too
 # make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
 # make identity  packages built with and without the recorder, compared byte by byte
+# make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      the tests of live processes, again and again: make soak SECONDS=600
 # make install   DESTDIR= PREFIX=/usr
 SHELL := /bin/bash
@@ -65,6 +66,9 @@ identity: setup build
 	@scripts/setup --corpus $(or $(CASES),cjson-CVE-2023-50471 giflib-CVE-2026-26740 jq-CVE-2025-48060 less-CVE-2022-46663 \
 	  libpng1.6-CVE-2025-64720 libde265-CVE-2023-27102 rsync-CVE-2024-12085)
 	$(BIN)/upatch-identity $(CASES)
+
+faults: setup
+	$(CARGO) test --locked -p applier --test syscalls -- --ignored --nocapture
 
 soak: setup build
 	scripts/soak $(SECONDS)

@@ -42,11 +42,13 @@ fn a_thread_inside_is_named_and_nothing_is_changed() {
         patch(&Elf::read(&program), "busy", vec![returns("two", 22), with_prologue("one", 11, &program)]);
     let mut target = Target::start(&program);
     for _ in 0..3 {
+        target.rest();
         let outcome = applier::apply(target.pid(), &patch, &Options::default()).unwrap();
         let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
         assert_eq!((busy.function.as_deref(), busy.tid), (Some("one"), target.pid()), "{busy}");
         assert_eq!(target.ask(), "1 2");
     }
+    target.rest();
     let report = applier::check(target.pid(), &patch, &Options::default()).unwrap();
     assert_eq!(report.busy.unwrap().function.as_deref(), Some("one"));
 }
@@ -79,6 +81,7 @@ fn lazily_the_next_call_is_new() {
     let elf = Elf::read(&program);
     let inner = common::image::patch(&elf, "inner", vec![with_prologue("one", 77, &program)]);
     let lazy = Options { lazy: true, ..Options::default() };
+    target.rest();
     assert!(matches!(applier::apply(target.pid(), &inner, &Options::default()).unwrap(), Outcome::Busy(_)));
     assert_eq!(applier::apply(target.pid(), &inner, &lazy).unwrap(), Outcome::Done);
     target.send();
@@ -95,12 +98,12 @@ fn below_a_signal_handler_on_another_stack() {
     let two = patch(&elf, "two", vec![returns("two", 22)]);
     let one = patch(&elf, "one", vec![with_prologue("one", 11, &program)]);
     let mut target = Target::start(&program);
+    target.rest();
     std::process::Command::new("kill").args(["-USR1", &target.pid().to_string()]).status().unwrap();
     assert_eq!(target.read_line(), "in handler");
     // The stack is followed through the handler: `one` is found, and that `two` is not on it.
-    let Outcome::Busy(busy) = applier::apply(target.pid(), &one, &Options::default()).unwrap() else {
-        panic!()
-    };
+    let outcome = applier::apply(target.pid(), &one, &Options::default()).unwrap();
+    let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
     assert_eq!(busy.function.as_deref(), Some("one"), "{busy}");
     assert_eq!(applier::apply(target.pid(), &two, &Options::default()).unwrap(), Outcome::Done);
 }

@@ -13,7 +13,12 @@ use patchfile::{
     control::{self, Control, Entry, Phase},
     image::{Access, Image, Relocation},
 };
-use std::{fs::OpenOptions, os::unix::fs::FileExt};
+use std::{
+    fs::{self, OpenOptions},
+    io::ErrorKind,
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
 /// An image on its way into a process.
 #[derive(Debug)]
@@ -43,7 +48,47 @@ const NO_FILE: u64 = u64::MAX;
 /// `control::Phase` in a control block.
 const PHASE: u64 = 64;
 
-/// Maps images, not active yet. `stale` are mappings that a killed applier left unfinished: they go.
+/// What a killed applier left unfinished: it goes.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    /// Address and size of mappings.
+    pub mappings: Vec<(u64, u64)>,
+    /// Open files.
+    pub descriptors: Vec<u64>,
+}
+
+impl Remains {
+    /// With these mappings, and the files that are found open.
+    pub(crate) fn find(process: &Process, mappings: Vec<(u64, u64)>) -> Self {
+        let entries = fs::read_dir(format!("/proc/{}/fd", process.view));
+        let numbers =
+            entries.into_iter().flatten().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+        let descriptors = numbers.filter(|fd| is_ours(process, *fd)).collect();
+        Self { mappings, descriptors }
+    }
+}
+
+/// Is this open file of the process one that we made in it?
+fn is_ours(process: &Process, fd: u64) -> bool {
+    let link = fs::read_link(format!("/proc/{}/fd/{fd}", process.view));
+    link.is_ok_and(|to| is_name_of_ours(&to))
+}
+
+fn is_name_of_ours(link: &Path) -> bool {
+    link.as_os_str().as_encoded_bytes().starts_with(b"/memfd:upatch:")
+}
+
+/// Closes our file, unless another thread has closed it already (`closefrom`) and the number may mean another one.
+fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), ProcessError> {
+    match fs::read_link(format!("/proc/{}/fd/{fd}", process.view)) {
+        Ok(to) if !is_name_of_ours(&to) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        _ => {}
+    }
+    session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
+}
+
+/// Maps images, not active yet.
 ///
 /// # Errors
 /// See [`ProcessError`]; nothing stays mapped.
@@ -52,14 +97,14 @@ pub(crate) fn load(
     name: &str,
     uuid: Uuid,
     pending: &[Pending<'_>],
-    stale: &[(u64, u64)],
+    remains: &Remains,
     steps: &Steps,
 ) -> Result<Result<(), Busy>, ProcessError> {
     let gadgets = Gadgets::find(process)?;
     let mut tries = 0;
     loop {
         let prepared = prepare_all(process, name, uuid, pending)?;
-        match inject(process, gadgets, name, &prepared, stale, steps) {
+        match inject(process, gadgets, name, &prepared, remains, steps) {
             // Something else was mapped there in the meantime: look for another place.
             Err(ProcessError::Os { source, .. })
                 if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
@@ -161,7 +206,7 @@ fn inject(
     gadgets: Gadgets,
     name: &str,
     prepared: &[Prepared],
-    stale: &[(u64, u64)],
+    remains: &Remains,
     steps: &Steps,
 ) -> Result<Result<(), Busy>, ProcessError> {
     let room = if prepared.iter().any(|p| !p.late.is_empty()) { FUNCTION_ROOM } else { 0 };
@@ -178,7 +223,7 @@ fn inject(
         steps.next("take a thread over")?;
         let Some(mut session) = Session::begin(process, thread, gadgets, room, steps)? else { continue };
         let mut mapped = Vec::new();
-        let result = map_all(&mut session, process, name, prepared, stale, steps, &mut mapped)
+        let result = map_all(&mut session, process, name, prepared, remains, steps, &mut mapped)
             .and_then(|()| mark_complete(process, prepared, steps));
         if result.is_err() {
             for (start, size) in mapped {
@@ -214,29 +259,32 @@ fn map_all(
     process: &Process,
     name: &str,
     prepared: &[Prepared],
-    stale: &[(u64, u64)],
+    remains: &Remains,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    for (start, size) in stale {
+    for (start, size) in &remains.mappings {
         steps.next("unmap what was left unfinished")?;
         session.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
+    }
+    for fd in &remains.descriptors {
+        steps.next("close what was left open")?;
+        close(session, process, *fd)?;
     }
     for p in prepared {
         steps.next("create the named memory")?;
         let label = format!("upatch:{name}\0");
         let label = session.put(label.as_bytes())?;
-        let file = session.call("memfd_create", libc::SYS_memfd_create, [label, MFD_CLOEXEC, 0, 0, 0, 0]);
-        match file {
+        let args = [label, MFD_CLOEXEC, 0, 0, 0, 0];
+        match session.try_call("memfd_create", libc::SYS_memfd_create, args)? {
             Ok(fd) => {
                 let result = map_file(session, process, fd, p, steps, mapped);
-                let closed = session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]);
+                let closed = close(session, process, fd);
                 result?;
                 closed?;
             }
             // No file descriptor left, or not allowed: memory without a name will do.
-            Err(ProcessError::Os { .. }) => map_anonymous(session, process, p, steps, mapped)?,
-            Err(error) => return Err(error),
+            Err(_) => map_anonymous(session, process, p, steps, mapped)?,
         }
         for (relocation, function) in &p.late {
             steps.next("ask the process which function to use")?;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Busy, CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
-    load::{self, Pending},
+    load::{self, Pending, Remains},
     target::{
         frames::Tables,
         identity, maps,
@@ -64,6 +64,7 @@ fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcom
             .filter(|l| l.control.uuid == patch.uuid && l.control.phase == Phase::Loading)
             .map(|l| (l.address, l.control.size))
             .collect();
+        let stale = Remains::find(&process, stale);
         let pending = pending(&instances);
         if let Err(busy) = load::load(&mut process, &patch.name, patch.uuid, &pending, &stale, &steps)? {
             return Ok(Outcome::Busy(busy));

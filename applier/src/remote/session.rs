@@ -33,6 +33,8 @@ pub(crate) struct Session<'a> {
     extended: Vec<u8>,
     /// Address of the frame's return address slot.
     frame: u64,
+    /// A step failed in the middle: where the thread is, is not known until it is put back.
+    lost: bool,
     /// SIGSTOP and the like that came meanwhile: cannot be blocked, are sent again at the end.
     kept: Vec<i32>,
     restored: bool,
@@ -82,6 +84,7 @@ impl<'a> Session<'a> {
             mask,
             extended,
             frame: frame.start,
+            lost: false,
             kept: Vec::new(),
             restored: false,
         };
@@ -120,6 +123,32 @@ impl<'a> Session<'a> {
     /// # Errors
     /// What the call fails with as [`ProcessError::Os`]; [`ProcessError::Gone`].
     pub(crate) fn call(&mut self, what: &str, number: i64, args: [u64; 6]) -> Result<u64, ProcessError> {
+        self.try_call(what, number, args)?
+            .map_err(|source| ProcessError::Os { what: format!("{what} in the process"), source })
+    }
+
+    /// The same, where what the call itself fails with is told from what keeps us from making it.
+    ///
+    /// # Errors
+    /// [`ProcessError::Gone`], and whatever leaves the thread in a state that is not known: no more calls can be made then.
+    pub(crate) fn try_call(
+        &mut self,
+        what: &str,
+        number: i64,
+        args: [u64; 6],
+    ) -> Result<io::Result<u64>, ProcessError> {
+        let result = self.make_call(what, number, args);
+        self.lost |= result.is_err();
+        result
+    }
+
+    fn make_call(
+        &mut self,
+        what: &str,
+        number: i64,
+        args: [u64; 6],
+    ) -> Result<io::Result<u64>, ProcessError> {
+        self.still_known(what)?;
         let mut regs = self.parked();
         regs.rip = self.gadgets.syscall;
         // After `ret` the stack is as the signal return expects it.
@@ -135,13 +164,17 @@ impl<'a> Session<'a> {
         let after = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("leave a system call")?;
         self.park()?;
-        match after.rax.cast_signed() {
-            error @ -4095..=-1 => Err(ProcessError::Os {
-                what: format!("{what} in the process"),
-                source: io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(0)),
-            }),
+        Ok(match after.rax.cast_signed() {
+            error @ -4095..=-1 => Err(io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(0))),
             _ => Ok(after.rax),
+        })
+    }
+
+    fn still_known(&self, what: &str) -> Result<(), ProcessError> {
+        if self.lost {
+            return Err(ProcessError::unfit(format!("{what}: an earlier step went wrong")));
         }
+        Ok(())
     }
 
     /// Calls a function. It returns to `landing`, code that moves its result to `rdi` and makes the system call
@@ -155,7 +188,19 @@ impl<'a> Session<'a> {
         args: [u64; 3],
         landing: u64,
     ) -> Result<u64, ProcessError> {
+        let result = self.make_function_call(function, args, landing);
+        self.lost |= result.is_err();
+        result
+    }
+
+    fn make_function_call(
+        &mut self,
+        function: u64,
+        args: [u64; 3],
+        landing: u64,
+    ) -> Result<u64, ProcessError> {
         let what = "calling a function";
+        self.still_known(what)?;
         // The frame must be right above the stack pointer when the landing code runs: one word for the return address.
         self.memory.write(self.frame, &landing.to_le_bytes())?;
         let mut regs = self.parked();

@@ -6,7 +6,10 @@ use super::{
     memory::Memory,
     modules, status,
 };
-use crate::{Candidate, ProcessError, Seen, Survey, TargetId, patch};
+use crate::{
+    Candidate, ProcessError, Seen, Survey, TargetId, patch,
+    sys::procmap::{self, Runs},
+};
 use std::{
     collections::HashMap,
     fs,
@@ -64,7 +67,7 @@ enum Look {
 type Known = HashMap<(u64, u64), Vec<usize>>;
 
 /// Processes for which a second thread of ours is worth its start.
-const SHARE: usize = 64;
+const SHARE: usize = 250;
 /// Most threads of ours that read.
 const MOST: usize = 4;
 
@@ -122,7 +125,16 @@ fn look_into(
     known: &Mutex<Known>,
     look: Look,
 ) -> Result<Option<Seen>, ProcessError> {
-    let mut maps = maps::read(pid)?;
+    // Most processes run nothing but files that were seen in others and are not wanted. (A patch is a file of its own.)
+    let unwanted = |file: (u64, u64)| {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&file).is_some_and(Vec::is_empty)
+    };
+    let mut maps = match procmap::runs(pid, unwanted) {
+        Runs::OnlySuch => return Ok(None),
+        Runs::Nothing => Vec::new(),
+        Runs::Other | Runs::Unknown => maps::read(pid)?,
+    };
     let mut view = pid;
     if maps.is_empty() {
         // A kernel thread, or a process whose first thread has ended.
@@ -169,9 +181,6 @@ fn find_targets(
     memory: &mut Option<Memory>,
 ) -> Result<Vec<(usize, usize)>, ProcessError> {
     let mut found = Vec::new();
-    if targets.is_empty() {
-        return Ok(found);
-    }
     let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
     for index in (0..maps.len()).filter(|i| modules::begins_module(maps, *i)) {
         let first = &maps[index];
@@ -183,6 +192,12 @@ fn find_targets(
         let matching = match remembered {
             Some(matching) => matching,
             None => {
+                if targets.is_empty() {
+                    if !first.name.contains("upatch:") {
+                        lock().insert(key, Vec::new());
+                    }
+                    continue;
+                }
                 let memory = opened(memory, view)?;
                 let Some(module) = modules::module_at(first, memory) else { continue };
                 let is = |t: &&TargetId| identity::matches(t, &module, memory, view, maps);

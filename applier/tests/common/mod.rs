@@ -12,6 +12,7 @@
 pub mod image;
 #[cfg(test)]
 pub mod stage;
+pub mod sys;
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -88,6 +89,15 @@ impl Target {
     pub fn state(&self) -> String {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         status.lines().find_map(|l| l.strip_prefix("State:")).unwrap().trim()[..1].to_owned()
+    }
+
+    /// Waits until it sleeps: after its answer it may not have come back to its reading yet.
+    pub fn rest(&self) {
+        let started = std::time::Instant::now();
+        while self.state() != "S" {
+            assert!(started.elapsed().as_secs() < 20, "it does not come to rest");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
     }
 
     pub fn tracer(&self) -> String {

@@ -1,0 +1,3 @@
+//! What tests need `unsafe` for.
+
+pub mod inject;
