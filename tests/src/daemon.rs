@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -66,19 +66,27 @@ impl Daemon {
     /// # Errors
     /// It does not start or does not listen within ten seconds.
     pub fn start(root: &Path, program: &str) -> Result<Self> {
+        Self::start_program(&root.join(program), &[root.join("usr/lib64")])
+    }
+
+    /// Starts a program that finds its libraries in these folders, and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start or does not listen within ten seconds.
+    pub fn start_program(program: &Path, libraries: &[PathBuf]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("upatch-daemon-").tempdir()?;
         let out = fs::File::create(dir.path().join("stdout"))?;
-        let child = Command::new(root.join(program))
+        let child = Command::new(program)
             .arg(dir.path().join("socket"))
-            .env("LD_LIBRARY_PATH", root.join("usr/lib64"))
+            .env("LD_LIBRARY_PATH", std::env::join_paths(libraries)?)
             .stdin(Stdio::null())
             .stdout(out)
             .spawn()
-            .with_context(|| format!("cannot start {program}"))?;
+            .with_context(|| format!("cannot start {}", program.display()))?;
         let daemon = Self { child, dir };
         let began = Instant::now();
         while daemon.connect().is_err() {
-            ensure!(began.elapsed() < Duration::from_secs(10), "{program} does not listen");
+            ensure!(began.elapsed() < Duration::from_secs(10), "{} does not listen", program.display());
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(daemon)
