@@ -76,6 +76,7 @@ soak: setup build
 install: setup build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch
 	install -m 755 $(BIN)/upatch $(BIN)/upatch-build $(BIN)/upatch-diff $(DESTDIR)$(PREFIX)/bin/
+	install -D -m 644 packager/include/upatch.h $(DESTDIR)$(PREFIX)/include/upatch.h
 	install -m 755 $(BIN)/upatch-cc $(DESTDIR)$(PREFIX)/libexec/upatch/
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
 	$(BIN)/upatch man > $(DESTDIR)$(PREFIX)/share/man/man8/upatch.8

@@ -69,6 +69,12 @@ pub enum ProcessError {
         /// What it returned.
         code: i64,
     },
+    /// A hook of the patch crashed or did not return.
+    #[error("a hook of the patch failed: {why}")]
+    HookFailed {
+        /// In which way.
+        why: String,
+    },
     /// A system call failed in an unexpected way.
     #[error("{what}: {source}")]
     Os {

@@ -1,5 +1,6 @@
 //! What the end-to-end tests and the benchmarks share: building packages, running the programs of upatch, talking to daemons.
 
+pub mod builds;
 pub mod cases;
 pub mod corpus;
 pub mod daemon;

@@ -2,7 +2,7 @@
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use std::sync::Arc;
-use tests::matrix::Builds;
+use tests::builds::Builds;
 
 fn main() -> std::process::ExitCode {
     let mut args = Arguments::from_args();
@@ -12,7 +12,7 @@ fn main() -> std::process::ExitCode {
             let builds = Arc::new(builds);
             let trial = |case| {
                 let builds = builds.clone();
-                let case: tests::matrix::Build = case;
+                let case: tests::builds::Build = case;
                 Trial::test(case.name.clone(), move || {
                     builds.check(&case).map_err(|error| Failed::from(format!("{error:#}")))
                 })

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, PipeReader, Read, Write};
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::assemble::{self, Parent};
 use crate::cmdline::{CommandLine, Source};
 use crate::env;
 use crate::error::Result;
@@ -35,13 +36,43 @@ pub(crate) fn run(session: Session, family: Tool, real: &Path, argv: Vec<Vec<u8>
         }
         _ => {
             // Each unit goes through `as`, which is ours too and records it. clang assembles by itself: a linked
-            // unit is then recorded by the linker's wrapper, but this is not.
+            // unit is then recorded by the linker's wrapper, others here.
             if family == Tool::Clang && line.stage == Stage::Object {
-                recorder.problem("units", "clang was given several sources at once");
+                return several(recorder, family, real, expanded, line);
             }
             Next::Exec
         }
     }
+}
+
+/// One call of clang with several sources, each with an object of its own.
+fn several(
+    mut recorder: Recorder,
+    family: Tool,
+    real: &Path,
+    expanded: Vec<Vec<u8>>,
+    line: CommandLine,
+) -> Next {
+    let mut command = tool::recorded_command(&recorder, real, family);
+    command.env(env::ACTIVE, "1");
+    let Ok((end, _)) = child::run(&mut command, false) else { return Next::Exec };
+    if end != End::Code(0) {
+        return Next::Done(end);
+    }
+    let argv = recorder.argv.clone();
+    let driver = Parent { exe: real.to_path_buf(), argv, expanded, line, links_lto: false };
+    for source in &driver.line.sources {
+        let mut unit = recorder.blank_unit(real);
+        unit.lto = driver.line.lto;
+        let recorded = recorder
+            .set_object(&mut unit, &driver.line.object_of(source))
+            .and_then(|_| assemble::describe(&mut recorder, &mut unit, &driver, source))
+            .and_then(|()| recorder.write_unit(&unit));
+        if let Err(error) = recorded {
+            recorder.problem(&format!("unit {}", String::from_utf8_lossy(&source.name)), &error.to_string());
+        }
+    }
+    Next::Done(end)
 }
 
 fn wants_recording(line: &CommandLine, cwd: &Path) -> bool {

@@ -7,6 +7,7 @@
 mod absent;
 mod archive;
 mod assemble;
+mod clanglog;
 mod cmdline;
 mod compile;
 mod depfile;

@@ -1,6 +1,6 @@
 //! The linker was called.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::OsBytes;
 use crate::archive;
 use crate::assemble::Parent;
+use crate::clanglog;
 use crate::env;
 use crate::error::Result;
 use crate::files;
@@ -33,11 +34,12 @@ pub(crate) fn run(session: Session, real: &Path, argv: Vec<Vec<u8>>) -> Next {
     {
         return Next::Exec;
     }
+    let by_log = clanglog::adopt(&session);
     let Ok(mut recorder) = Recorder::new(session, argv) else { return Next::Exec };
     // Before the link: the output may be one of the inputs, and the driver's own objects vanish afterwards.
     let inputs = gather(&mut recorder, &line);
     if let Some(parent) = Parent::read().filter(Parent::links) {
-        clang_units(&mut recorder, &parent, &line);
+        clang_units(&mut recorder, &parent, &line, &by_log);
     }
     let own_map = recorder.session.dir().join("maps").join(format!("{}.map", files::unique()));
     // A map that cannot be written would fail the link.
@@ -256,7 +258,7 @@ fn plugin_objects(recorder: &Recorder, map: &[u8], inputs: &mut Inputs) -> bool 
 
 /// clang assembles by itself; when it compiles and links in one go, its temporary objects are seen here only.
 /// They are called after their source: `/tmp/NAME-1a2b3c.o`.
-fn clang_units(recorder: &mut Recorder, parent: &Parent, line: &LinkLine) {
+fn clang_units(recorder: &mut Recorder, parent: &Parent, line: &LinkLine, by_log: &HashSet<PathBuf>) {
     if !parent.exe.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"clang")) {
         return;
     }
@@ -269,6 +271,9 @@ fn clang_units(recorder: &mut Recorder, parent: &Parent, line: &LinkLine) {
             recorder.problem(&what, "clang's temporary object cannot be told from others");
             continue;
         };
+        if by_log.contains(&recorder.absolute(&file.name)) {
+            continue;
+        }
         if let Err(error) = clang_unit(recorder, parent, source, &file.name) {
             recorder.problem(&what, &error.to_string());
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::OsBytes;
+use crate::clanglog;
 use crate::cmdline::{CommandLine, Source};
 use crate::env;
 use crate::error::{Error, IoContext, Result};
@@ -99,6 +100,11 @@ impl Plan {
         if names::classify(&name) == Some(Tool::Assembler) {
             let words = crate::assemble::without_output(&recorded);
             return Ok(Self { words, env, cacheable: false, family: Tool::Assembler });
+        }
+        if recorded.first().map(Vec::as_slice) == Some(clanglog::CC1) {
+            let extra: Vec<Vec<u8>> = extra_flags.iter().map(|flag| flag.as_bytes().to_vec()).collect();
+            let words = clanglog::without_outputs(&recorded, &extra);
+            return Ok(Self { words, env, cacheable: false, family: Tool::Clang });
         }
         let line = CommandLine::parse(&recorded);
         let source =

@@ -177,7 +177,7 @@ impl Session {
         self.save()
     }
 
-    /// The variables that a build needs to be recorded, the rest of the environment stays as it is. Compiler caches
+    /// The variables that a build needs to be recorded in the present phase, the rest of the environment stays as it is. Compiler caches
     /// are told to step aside: on a hit of theirs no compiler would run, and nothing could be recorded.
     #[must_use]
     pub fn env(&self) -> Vec<(OsString, OsString)> {
@@ -194,6 +194,9 @@ impl Session {
             // clang looks beside itself for the linker before it looks on PATH, but here before both.
             ("COMPILER_PATH".into(), compiler_path),
             (env::SESSION.into(), self.dir.clone().into_os_string()),
+            // A clang called by its full path tells there what it does; see `clanglog`.
+            ("CC_PRINT_OPTIONS".into(), "1".into()),
+            ("CC_PRINT_OPTIONS_FILE".into(), self.clang_log().into_os_string()),
             ("CCACHE_DISABLE".into(), "1".into()),
             ("DISTCC_HOSTS".into(), "localhost".into()),
         ]
@@ -273,6 +276,11 @@ impl Session {
             links: files::read_all(&phase_dir.join("links"))?,
             problems: files::read_all(&phase_dir.join("problems"))?,
         })
+    }
+
+    /// Where clang writes the commands of a phase's units that go past us.
+    pub(crate) fn clang_log(&self) -> PathBuf {
+        self.phase_dir(&self.state.phase).join("clang.log")
     }
 
     pub(crate) fn scratch_dir(&self) -> PathBuf {

@@ -12,7 +12,7 @@ use crate::names::{self, Tool};
 use crate::recorder::Recorder;
 use crate::session::Session;
 use crate::sys::child::{self, End};
-use crate::{assemble, compile, env, link, resolve};
+use crate::{assemble, clanglog, compile, env, link, resolve};
 
 /// What is left to do after a tool's own part.
 #[derive(Debug)]
@@ -67,6 +67,10 @@ pub(crate) fn real_command(real: &Path, tool: Option<Tool>, own_name: &OsStr, bi
     if !driver && !Path::new(own_name).is_absolute() {
         command.arg0(own_name);
     }
+    if driver {
+        // What is recorded here needs no log.
+        command.env_remove("CC_PRINT_OPTIONS").env_remove("CC_PRINT_OPTIONS_FILE");
+    }
     if let (true, Some(bin)) = (driver && resolve::driver_family(real) == Tool::Gcc, bin) {
         match env::compiler_path(bin) {
             Some(path) => command.env("COMPILER_PATH", path),
@@ -87,7 +91,10 @@ pub(crate) fn recorded_command(recorder: &Recorder, real: &Path, tool: Tool) -> 
 fn record(session: Session, tool: Tool, real: &Path, args: &[OsString]) -> Next {
     let argv: Vec<Vec<u8>> = args.iter().map(|word| word.clone().into_vec()).collect();
     match tool {
-        Tool::Archiver => Next::Exec,
+        Tool::Archiver => {
+            let _ = clanglog::adopt(&session);
+            Next::Exec
+        }
         Tool::Gcc | Tool::Clang => compile::run(session, resolve::driver_family(real), real, argv),
         Tool::Assembler => assemble::run(session, real, argv),
         Tool::Linker => link::run(session, real, argv),

@@ -91,6 +91,49 @@ fn program_from_objects() {
 }
 
 #[test]
+fn clang_called_by_its_full_path() {
+    let lab = lab();
+    lab.write("b c.c", "#include \"a.h\"\nint b(void) { return A + 1; }\n");
+    lab.ok("/usr/bin/clang -O2 -g -DX='\"q $ s\"' -c a.c main.c 'b c.c' && clang a.o main.o 'b c.o' -o prog");
+    let records = lab.records();
+    assert_eq!(records.problems, []);
+    let mut sources: Vec<_> = records.units.iter().map(|unit| unit.source.to_string_lossy()).collect();
+    sources.sort();
+    assert_eq!(sources, ["a.c", "b c.c", "main.c"]);
+    for input in ["a.o", "main.o", "b c.o"] {
+        let sha256 = wrapper::hash::sha256(&lab.object(input));
+        let unit = records.unit_by_object(&sha256).unwrap();
+        assert_eq!(unit.language, "c");
+        let header = if input == "main.o" { "/usr/include/stdio.h" } else { "/a.h" };
+        assert!(unit.deps.iter().any(|dep| dep.path.to_string_lossy().ends_with(header)), "{:?}", unit.deps);
+    }
+    check_recompile(&lab);
+    let out = lab.scratch.path().join("s.o");
+    let unit = records.units.iter().find(|unit| unit.source.as_bytes() == b"a.c").unwrap();
+    recompile(unit, &["-ffunction-sections"], &out, None).unwrap();
+    assert!(std::fs::read(out).unwrap().windows(8).any(|window| window == b".text.a\0"));
+}
+
+#[test]
+fn objects_of_a_clang_by_its_full_path_that_go_into_an_archive_and_away() {
+    let lab = lab();
+    lab.ok("/usr/bin/clang -O2 -c a.c && ar rcs liba.a a.o && rm a.o && gcc main.c liba.a -o prog");
+    let records = lab.records();
+    assert!(records.units.iter().any(|unit| unit.source.as_bytes() == b"a.c"), "{:?}", records.units);
+}
+
+#[test]
+fn clang_with_several_sources_and_no_link() {
+    let lab = lab();
+    lab.ok("clang -O2 -g -c a.c main.c && clang a.o main.o -o prog");
+    let records = lab.records();
+    assert_eq!(records.problems, []);
+    assert_eq!(records.units.len(), 2);
+    assert!(records.units.iter().all(|unit| unit.deps.len() > 1));
+    check_recompile(&lab);
+}
+
+#[test]
 fn several_sources_at_once() {
     for script in [
         "gcc -O1 a.c main.c -o prog",

@@ -7,6 +7,6 @@ mod relocate;
 mod resolve;
 
 pub(crate) use inject::{Pending, Remains, has_control_room, load, rehearse, trace_options};
-pub(crate) use layout::{Layout, landing, object};
+pub(crate) use layout::{HOOK_ROOM, HOOK_TABLE, Layout, hooks, landing, object, read_hooks};
 pub(crate) use place::find_gap;
 pub(crate) use resolve::{Resolved, resolve};

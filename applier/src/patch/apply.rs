@@ -1,7 +1,7 @@
 //! Loading and activating a patch.
 
 use super::{
-    Steps, inspect,
+    Steps, hooks, inspect,
     quiesce::{self, Rule, Zone},
     register::Registrar,
     transaction::{self, Site, Transaction},
@@ -17,7 +17,7 @@ use crate::{
         threads::StoppedThreads,
     },
 };
-use patchfile::{Arch, control::Phase};
+use patchfile::{Arch, control::Phase, image::HookPoint};
 
 /// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
 /// none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in the memory it has.
@@ -97,8 +97,13 @@ fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcom
             registrar.register(&process, &held, &mut images[l], &steps)?;
         }
     }
+    hooks::call(&process, &held, &images, &change, HookPoint::PreApply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
-    Ok(Outcome::Done)
+    let called = hooks::call(&process, &held, &images, &change, HookPoint::PostApply, &steps);
+    if called.is_err() {
+        Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
+    }
+    called.map(|()| Outcome::Done)
 }
 
 fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
@@ -147,10 +152,14 @@ fn find_instances<'a>(
             {
                 return Err(ProcessError::unfit(format!("{} is of another architecture", module.name())));
             }
-            if !load::has_control_room(&elf.image) || !elf.image.hooks.is_empty() {
-                return Err(ProcessError::unfit(
-                    "the patch needs something that this program cannot do (hooks)",
-                ));
+            if !load::has_control_room(&elf.image) {
+                return Err(ProcessError::unfit("the patch has no room for its control block"));
+            }
+            if elf.image.hooks.len() > load::HOOK_ROOM {
+                return Err(ProcessError::unfit(format!(
+                    "the patch has more than {} hooks",
+                    load::HOOK_ROOM
+                )));
             }
             let is = |l: &Located| {
                 let c = &l.control;

@@ -54,7 +54,7 @@ fn is_in_force(located: &Located, memory: &Memory) -> bool {
         return false;
     }
     match control.entries.as_slice() {
-        [] => false,
+        [] => control.active,
         [entry] => match transaction::site(memory, entry.site) {
             Ok(Site::Jump(to)) if to == entry.new => true,
             Ok(Site::Bytes(bytes)) if bytes == entry.original[..5] => false,

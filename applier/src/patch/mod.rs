@@ -1,6 +1,7 @@
 //! Operations on one process.
 
 mod apply;
+mod hooks;
 mod inspect;
 mod quiesce;
 mod register;

@@ -1,6 +1,6 @@
 //! Deactivating a patch.
 
-use super::{Steps, apply, inspect, transaction::Transaction};
+use super::{Steps, apply, hooks, inspect, transaction::Transaction};
 use crate::{
     Options, Outcome, ProcessError, load,
     target::{
@@ -8,7 +8,7 @@ use crate::{
         threads::StoppedThreads,
     },
 };
-use patchfile::{Uuid, control::Phase};
+use patchfile::{Uuid, control::Phase, image::HookPoint};
 
 /// Puts the old code back in force, in all ELF files of the patch. The image stays mapped: data, strings and function
 /// pointers of the patch may live on in the process; activating the patch again uses the same memory.
@@ -46,6 +46,9 @@ fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, P
     {
         return Ok(Outcome::Busy(busy));
     }
+    hooks::call(&process, &held, &images, &change, HookPoint::PreUnapply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
+    // The old code is back whatever this one says or does; to take that back would help nobody.
+    let _ = hooks::call(&process, &held, &images, &change, HookPoint::PostUnapply, &steps);
     Ok(Outcome::Done)
 }

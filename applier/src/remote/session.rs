@@ -211,8 +211,12 @@ impl<'a> Session<'a> {
         self.steps.next("set the registers for a function")?;
         ptrace::set_registers(self.tid, &regs).map_err(ProcessError::os(what))?;
         self.steps.next("call a function")?;
-        // The function may make system calls of its own: each is let through.
+        // The function may make system calls of its own: each is let through, for as long as it may take in all.
+        let started = Instant::now();
         let result = loop {
+            if started.elapsed() > PATIENCE {
+                return Err(ProcessError::unfit(format!("{what}: it does not come back")));
+            }
             self.run_to_syscall_stop(what)?;
             let at = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
             if at.orig_rax.cast_signed() == libc::SYS_rt_sigreturn && at.rsp == self.frame + 8 {

@@ -187,6 +187,11 @@ fn find_targets(
         if first.inode == 0 {
             continue;
         }
+        if modules::repeats_start(maps, index)
+            && modules::module_at(maps, index, opened(memory, view)?).is_none()
+        {
+            continue;
+        }
         let key = (first.device, first.inode);
         let remembered = lock().get(&key).cloned();
         let matching = match remembered {
@@ -199,7 +204,7 @@ fn find_targets(
                     continue;
                 }
                 let memory = opened(memory, view)?;
-                let Some(module) = modules::module_at(first, memory) else { continue };
+                let Some(module) = modules::module_at(maps, index, memory) else { continue };
                 let is = |t: &&TargetId| identity::matches(t, &module, memory, view, maps);
                 let matching: Vec<usize> =
                     targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     elf::{self, Segment},
-    maps::Mapping,
+    maps::{self, Mapping},
     memory::Memory,
 };
 use patchfile::BuildId;
@@ -72,20 +72,31 @@ pub(crate) fn begins_module(maps: &[Mapping], index: usize) -> bool {
     first.inode != 0 && later.any(|m| m.execute && m.same_file(first))
 }
 
+/// Does the start of the file appear in the mapping before this one too? lld lays segments out so that they share pages of the
+/// file, hence a small program has its header mapped twice; only the headers tell which is the beginning.
+pub(crate) fn repeats_start(maps: &[Mapping], index: usize) -> bool {
+    let before = index.checked_sub(1).and_then(|i| maps.get(i));
+    before.is_some_and(|m| m.offset == 0 && m.end == maps[index].start && m.same_file(&maps[index]))
+}
+
 /// All modules of a process, in address order.
 pub(crate) fn list(maps: &[Mapping], memory: &Memory) -> Vec<Module> {
     let starts = (0..maps.len()).filter(|i| begins_module(maps, *i));
-    starts.filter_map(|i| module_at(&maps[i], memory)).collect()
+    starts.filter_map(|i| module_at(maps, i, memory)).collect()
 }
 
-/// The module whose file header is at the start of `first`.
-pub(crate) fn module_at(first: &Mapping, memory: &Memory) -> Option<Module> {
+/// The module whose file header is at the start of this mapping; `None` if what follows is not what the header says.
+pub(crate) fn module_at(maps: &[Mapping], index: usize, memory: &Memory) -> Option<Module> {
+    let first = &maps[index];
     let header = elf::header(&memory.cached(first.start, elf::HEADER)?)?;
     let table = memory.cached(first.start.checked_add(header.table)?, 56 * usize::from(header.count))?;
     let segments = elf::segments(&table);
     let loads = || segments.iter().filter(|s| s.kind == elf::LOAD);
     let head = loads().find(|s| s.offset == 0)?;
     let bias = first.start.wrapping_sub(head.address & !4095);
+    if !loads().all(|s| agrees(s, bias, first, maps)) {
+        return None;
+    }
     let low = loads().map(|s| s.address & !4095).min()?;
     let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(4096)?;
     let (path, _) = first.path();
@@ -100,4 +111,19 @@ pub(crate) fn module_at(first: &Mapping, memory: &Memory) -> Option<Module> {
         entry: bias.wrapping_add(header.entry),
         segments,
     })
+}
+
+/// Is this segment mapped where a module that begins with `first` has it? Memory without a file may have taken a segment's place
+/// (a program that moves its code to huge pages does that).
+fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bool {
+    let address = bias.wrapping_add(segment.address) & !4095;
+    if first.inode == 0 || segment.file_size == 0 {
+        return true;
+    }
+    let Some(mapping) = maps::at(maps, address) else { return false };
+    if !mapping.same_file(first) {
+        return mapping.inode == 0;
+    }
+    mapping.offset + (address - mapping.start) == segment.offset & !4095
+        && (mapping.execute || segment.flags & elf::EXECUTE == 0)
 }

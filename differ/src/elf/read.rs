@@ -2,7 +2,7 @@
 
 use object::LittleEndian;
 use object::elf;
-use object::read::elf::{FileHeader, Rela, SectionHeader, Sym};
+use object::read::elf::{CompressionHeader, FileHeader, Rela, SectionHeader, Sym};
 
 use crate::Error;
 use crate::model::{Binding, SymbolType, Visibility};
@@ -11,6 +11,8 @@ use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Sectio
 const ENDIAN: LittleEndian = LittleEndian;
 /// Sizes and addends beyond this are no real object's; below it no sum of offsets overflows.
 const LIMIT: u64 = 1 << 48;
+/// No section of debug information of one object comes near 1 GiB.
+const LARGEST_UNPACKED: u64 = 1 << 30;
 
 /// Reads `data`; `side` names it in errors.
 pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> {
@@ -40,7 +42,7 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
         if header.sh_size(ENDIAN) > LIMIT || header.sh_addralign(ENDIAN) > LIMIT {
             return Err(bad(format!("section {} is too large", text(name, side)?)));
         }
-        sections.push(Section {
+        let mut section = Section {
             name: text(name, side)?,
             sh_type,
             flags: header.sh_flags(ENDIAN).0,
@@ -50,7 +52,9 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
             data: bytes,
             relocs: Vec::new(),
             common: false,
-        });
+        };
+        decompress(&mut section, header, data).map_err(bad)?;
+        sections.push(section);
     }
 
     for header in table.iter() {
@@ -150,6 +154,45 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
         });
     }
     Ok(Unit { side, machine: header.e_machine.get(ENDIAN).0, source_file, sections, symbols })
+}
+
+/// Puts the content of a compressed debug section in place of its compressed form (gABI, "Section Compression"): relocations are
+/// for the content.
+fn decompress(
+    section: &mut Section,
+    header: &elf::SectionHeader64<LittleEndian>,
+    data: &[u8],
+) -> Result<(), String> {
+    let told = |e: object::read::Error| format!("section {}: {e}", section.name);
+    let Some((compression, start, length)) = header.compression(ENDIAN, data).map_err(told)? else {
+        return Ok(());
+    };
+    let size = compression.ch_size(ENDIAN);
+    // Deflate expands 1032 times at most; what claims more is not to be given the memory for it.
+    if size > LARGEST_UNPACKED || size / 1100 > length {
+        return Err(format!("section {} claims to unpack to {size} bytes", section.name));
+    }
+    let format = match compression.ch_type(ENDIAN) {
+        elf::ELFCOMPRESS_ZLIB => object::CompressionFormat::Zlib,
+        elf::ELFCOMPRESS_ZSTD => object::CompressionFormat::Zstandard,
+        other => {
+            return Err(format!("section {} is compressed in an unknown way ({})", section.name, other.0));
+        }
+    };
+    let packed =
+        data.get(range(start, length)).ok_or_else(|| format!("section {} is cut off", section.name))?;
+    let packed = object::read::CompressedData { format, data: packed, uncompressed_size: size };
+    section.data = packed.decompress().map_err(told)?.into_owned();
+    section.size = size;
+    section.align = compression.ch_addralign(ENDIAN).clamp(1, LIMIT);
+    section.flags &= !elf::SHF_COMPRESSED.0;
+    Ok(())
+}
+
+/// Saturates, so that a range that is no range is beyond the data.
+fn range(start: u64, length: u64) -> std::ops::Range<usize> {
+    let at = |v: u64| usize::try_from(v).unwrap_or(usize::MAX);
+    at(start)..at(start.saturating_add(length))
 }
 
 fn text(bytes: &[u8], side: &'static str) -> Result<String, Error> {

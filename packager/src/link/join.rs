@@ -10,6 +10,7 @@ use super::chunk::{Chunk, Place};
 use super::elf::{EM_X86_64, STB_LOCAL, STT_GNU_IFUNC};
 use super::error::{LinkError, refusal};
 use super::frames::{self, Step};
+use super::hooks;
 use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
 use super::layout::{Layout, lay_out};
 use super::linked::Linked;
@@ -88,7 +89,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         relocations,
         symbols: symbols(&units, &layout),
         unwind,
-        hooks: Vec::new(),
+        hooks: hooks::collect(&units, &layout),
         segments: layout.segments,
     };
     let changed = replacements

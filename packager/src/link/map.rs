@@ -37,8 +37,9 @@ impl LinkMap {
     pub(super) fn parse(text: &str) -> Self {
         let columns = text.lines().take(5).find(|l| l.trim_start().starts_with("VMA") && l.contains("Align"));
         match columns {
-            // lld has "VMA LMA Size Align", mold has "VMA Size Align", before what is indented.
-            Some(head) => parse_columns(text, if head.contains("LMA") { 4 } else { 3 }),
+            // lld has "VMA LMA Size Align", all but the alignment hexadecimal; mold has "VMA Size Align", sizes decimal.
+            Some(head) if head.contains("LMA") => parse_columns(text, 4, 16),
+            Some(_) => parse_columns(text, 3, 10),
             None => parse_gnu(text),
         }
     }
@@ -136,7 +137,7 @@ fn push(map: &mut LinkMap, section: String, address: u64, size: &str, path: &str
     }
 }
 
-fn parse_columns(text: &str, columns: usize) -> LinkMap {
+fn parse_columns(text: &str, columns: usize, size_radix: u32) -> LinkMap {
     let mut map = LinkMap::default();
     for line in text.lines().skip_while(|l| !l.contains("Align")).skip(1) {
         let mut rest = line;
@@ -147,10 +148,11 @@ fn parse_columns(text: &str, columns: usize) -> LinkMap {
             numbers.push(&trimmed[..end]);
             rest = &trimmed[end..];
         }
-        let number = |i: usize| {
-            numbers.get(i).map(|n| n.trim_start_matches("0x")).and_then(|n| u64::from_str_radix(n, 16).ok())
+        let number = |i: usize, radix: u32| {
+            let digits = numbers.get(i).map(|n| n.trim_start_matches("0x"));
+            digits.and_then(|n| u64::from_str_radix(n, radix).ok())
         };
-        let (Some(address), Some(size)) = (number(0), number(columns - 2)) else { continue };
+        let (Some(address), Some(size)) = (number(0, 16), number(columns - 2, size_radix)) else { continue };
         // One blank ends the numbers; then 0, 8 or 16 blanks say output section, input section or symbol.
         let name = rest.trim_start();
         match (rest.len() - name.len()).saturating_sub(1) {
@@ -227,10 +229,11 @@ LOAD a.o
             1720             1720       3a    16         libx.a(m.o):(.text.startup)
             1720             1720        a     1                 pub
 ";
-        let mold = "             VMA       Size Align Out     In      Symbol
-            1700       10d    16 .text
-            1720        3a    16         a.o:(.text)
-            1720         0     0                 pub
+        // From `mold 1.10.1 -Map`.
+        let mold = "               VMA       Size Align Out     In      Symbol
+            0x14f0        206    16 .text
+            0x15b0         14    16         a.o:(.text)
+            0x15b0          0     0                 pub
 ";
         let c = &LinkMap::parse(lld).contributions[0];
         assert_eq!(
@@ -238,6 +241,6 @@ LOAD a.o
             (0x1720, 0x3a, "libx.a", Some("m.o"))
         );
         let c = &LinkMap::parse(mold).contributions[0];
-        assert_eq!((c.address, c.size, c.path.as_str(), c.section.as_str()), (0x1720, 0x3a, "a.o", ".text"));
+        assert_eq!((c.address, c.size, c.path.as_str(), c.section.as_str()), (0x15b0, 14, "a.o", ".text"));
     }
 }

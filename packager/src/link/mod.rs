@@ -9,6 +9,7 @@ mod elf;
 mod error;
 mod far_data;
 mod frames;
+mod hooks;
 mod input;
 mod join;
 mod layout;

@@ -96,9 +96,9 @@ impl<'a> Placement<'a> {
             } else {
                 by_symbols(&object, index as usize, linked)
             };
-            places.retain(|c| c.size == section.size);
+            // A place of another size is a contradiction too, never a sign that the section was left out.
             let claimed = places.first().copied();
-            places.retain(|c| section.size == 0 || same_bytes(c.address));
+            places.retain(|c| c.size == section.size && (section.size == 0 || same_bytes(c.address)));
             fits.push(match (claimed, places.is_empty()) {
                 (Some(claim), true) => Err(Base::Differs(claim.address)),
                 (None, _) => Err(Base::Dropped),

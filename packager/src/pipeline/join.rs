@@ -67,7 +67,8 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
                 report.fidelity = Some(Fidelity::Equivalent);
             }
             report.warnings.extend(output.warnings.iter().map(Warned::from));
-            let joined = (!output.image.redirects.is_empty())
+            // Hooks alone are a patch too: they may repair data.
+            let joined = (!output.image.redirects.is_empty() || !output.image.hooks.is_empty())
                 .then_some(Joined { target: reached.matched.target, output });
             Ok(Outcome { report, joined })
         }

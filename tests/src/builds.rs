@@ -57,6 +57,10 @@ pub struct Build {
     pub elf: Vec<String>,
     /// Key of the talk, if it is not the patch's name.
     pub talk: Option<String>,
+    /// `upatch apply` must fail, and say this; the process stays as it is.
+    pub refuses: Option<String>,
+    /// The first `upatch deactive` must fail, and say this.
+    pub keeps: Option<String>,
 }
 
 fn matrix() -> String {
@@ -184,15 +188,19 @@ impl Tree {
         let pid = daemon.pid().to_string();
         let patch = self.patch();
         for (phase, when) in ["before", "patched", "taken back"].into_iter().enumerate() {
-            if phase > 0 {
-                let verb = if phase == 1 { "apply" } else { "deactive" };
-                upatch()?
-                    .arg("--root")
-                    .arg(state.path())
-                    .args([verb, "--pid", &pid])
-                    .arg(&patch)
-                    .run()?
-                    .ok()?;
+            let run = |verb: &str| {
+                upatch()?.arg("--root").arg(state.path()).args([verb, "--pid", &pid]).arg(&patch).run()
+            };
+            match (phase, &build.refuses, &build.keeps) {
+                (0, ..) | (2.., Some(_), _) => {}
+                (1, Some(why), _) => drop(run("apply")?.expect_code(&[1, 3])?.says(why)?),
+                (1, None, _) => drop(run("apply")?.ok()?),
+                (_, None, keeps) => {
+                    if let Some(why) = keeps {
+                        run("deactive")?.expect_code(&[1, 3])?.says(why)?;
+                    }
+                    run("deactive")?.ok()?;
+                }
             }
             daemon.is_well().context(when)?;
             let mut client = daemon.connect()?;
