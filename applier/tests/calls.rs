@@ -8,7 +8,7 @@
 
 mod common;
 
-use applier::{Options, Outcome};
+use applier::Options;
 use common::{
     Target, compile,
     image::{Elf, patch, returns},
@@ -127,12 +127,109 @@ fn no_call_is_interrupted() {
     let patch = patch(&Elf::read(&program), "calls", vec![returns("one", 11), returns("two", 22)]);
     let mut target = Target::start(&program);
     for _ in 0..10 {
-        assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+        common::apply_patiently(target.pid(), &patch, &Options::default());
         assert_eq!(target.ask(), "11 22");
-        assert_eq!(
-            applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(),
-            Outcome::Done
-        );
+        common::deactivate_patiently(target.pid(), &patch);
         assert_eq!(target.ask(), "1 2");
     }
+}
+
+/// Calls with a timeout of 1.5 seconds that nothing else ends.
+const TIMED: &[(&str, &str, &str)] = &[
+    ("epoll_wait", "int e = epoll_create1(0); struct epoll_event v", "epoll_wait(e, &v, 1, 1500)"),
+    (
+        "epoll_pwait",
+        "int e = epoll_create1(0); struct epoll_event v; sigset_t s; sigemptyset(&s)",
+        "epoll_pwait(e, &v, 1, 1500, &s)",
+    ),
+    (
+        "epoll_pwait2",
+        "int e = epoll_create1(0); struct epoll_event v",
+        "syscall(SYS_epoll_pwait2, e, &v, 1, &t, 0, 8)",
+    ),
+    (
+        "sigtimedwait",
+        "sigset_t s; siginfo_t i; sigemptyset(&s); sigaddset(&s, SIGUSR2)",
+        "sigtimedwait(&s, &i, &t)",
+    ),
+    (
+        "semtimedop",
+        "int id = semget(IPC_PRIVATE, 1, 0600); struct sembuf o = { 0, -1, 0 }",
+        "semtimedop(id, &o, 1, &t)",
+    ),
+    (
+        "io_getevents",
+        "long c = 0; char v[32]; syscall(SYS_io_setup, 1, &c)",
+        "syscall(SYS_io_getevents, c, 1, 1, v, &t)",
+    ),
+    ("poll", "", "poll(0, 0, 1500)"),
+    ("ppoll", "", "ppoll(0, 0, &t, 0)"),
+    ("select", "struct timeval v = { 1, 500000 }", "select(0, 0, 0, 0, &v)"),
+    ("pselect", "", "pselect(0, 0, 0, 0, &t, 0)"),
+    ("nanosleep", "", "nanosleep(&t, 0)"),
+    ("clock_nanosleep", "", "clock_nanosleep(CLOCK_MONOTONIC, 0, &t, 0)"),
+    ("futex", "int f = 0", "syscall(SYS_futex, &f, 0, 0, &t, 0, 0)"),
+    (
+        "sem_timedwait",
+        "sem_t s; sem_init(&s, 0, 0); struct timespec a; clock_gettime(CLOCK_REALTIME, &a); a.tv_sec += 1; a.tv_nsec += 500000000; if (a.tv_nsec >= 1000000000) { a.tv_sec++; a.tv_nsec -= 1000000000; }",
+        "sem_timedwait(&s, &a)",
+    ),
+];
+
+/// For each byte read, starts all of them, and says how long each took, in milliseconds, and whether it was interrupted.
+fn timed_source() -> String {
+    let mut out = HEAD.replace("#include <sys/epoll.h>", "#include <sys/epoll.h>\n#include <sys/syscall.h>");
+    out.push_str(
+        "static long now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); \
+         return t.tv_sec * 1000 + t.tv_nsec / 1000000; }\n",
+    );
+    for (name, setup, call) in TIMED {
+        out.push_str(&format!(
+            "static char said_{name}[64];\nstatic void *in_{name}(void *arg) {{ \
+             const struct timespec t = {{ 1, 500000000 }}; (void)t; {setup}; errno = 0; long start = now(); \
+             long r = ({call}); (void)r; int error = errno; \
+             snprintf(said_{name}, 64, \"{name} %ld %d\", now() - start, error == EINTR); return arg; }}\n"
+        ));
+    }
+    out.push_str("int main(void) { char c; setvbuf(stdout, 0, _IONBF, 0); printf(\"ready\\n\");\n");
+    out.push_str("while (read(0, &c, 1) == 1) {\n");
+    for (name, ..) in TIMED {
+        out.push_str(&format!("pthread_t t_{name}; pthread_create(&t_{name}, 0, in_{name}, 0);\n"));
+    }
+    for (name, ..) in TIMED {
+        out.push_str(&format!("pthread_join(t_{name}, 0);\n"));
+    }
+    for (name, ..) in TIMED {
+        out.push_str(&format!("printf(\"%s,\", said_{name});\n"));
+    }
+    out + "printf(\"%d %d\\n\", one(), two()); } return failed[0]; }\n"
+}
+
+#[test]
+fn calls_go_on_with_what_is_left_of_their_timeout() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "timed", &timed_source(), &["-pthread"]);
+    let patch = patch(&Elf::read(&program), "timed", vec![returns("one", 11), returns("two", 22)]);
+    // Its first answer is to nobody's question.
+    let mut target = Target::start(&program);
+    let mut stops = 0;
+    let started = std::time::Instant::now();
+    while started.elapsed().as_millis() < 1200 {
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        common::apply_patiently(target.pid(), &patch, &Options::default());
+        common::deactivate_patiently(target.pid(), &patch);
+        stops += 2;
+    }
+    let answer = target.read_line();
+    eprintln!("{stops} stops: {answer}");
+    let mut calls = 0;
+    for call in answer.split(',').filter(|c| c.split(' ').count() == 3) {
+        let words: Vec<_> = call.split(' ').collect();
+        let (took, interrupted): (u64, u64) = (words[1].parse().unwrap(), words[2].parse().unwrap());
+        assert_eq!(interrupted, 0, "{call}");
+        assert!(took >= 1500, "{call}: too short");
+        assert!(took < 2200, "{call}: began anew");
+        calls += 1;
+    }
+    assert_eq!(calls, TIMED.len(), "{answer}");
 }

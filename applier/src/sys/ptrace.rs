@@ -119,3 +119,17 @@ pub(crate) fn pending_signals(tid: i32, shared: bool) -> io::Result<Vec<i32>> {
     let count = usize::try_from(rc).map_err(|_| io::Error::last_os_error())?;
     Ok(infos[..count].iter().map(|i| i.si_signo).collect())
 }
+
+/// Reads a word of the thread's memory.
+pub(crate) fn word(tid: i32, address: u64) -> io::Result<u64> {
+    let mut word = 0u64;
+    // SAFETY: the kernel writes one word, which the raw call returns through `data`.
+    let rc = unsafe { libc::syscall(libc::SYS_ptrace, libc::PTRACE_PEEKDATA, tid, address, &raw mut word) };
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(word) }
+}
+
+/// Writes a word of the thread's memory.
+pub(crate) fn set_word(tid: i32, address: u64, word: u64) -> io::Result<()> {
+    let cast = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    plain(libc::PTRACE_POKEDATA, tid, cast(address), cast(word))
+}

@@ -11,6 +11,8 @@ pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod process;
 pub(crate) mod procfile;
+pub(crate) mod restart;
+pub(crate) mod sleepers;
 pub(crate) mod status;
 pub(crate) mod symbols;
 pub(crate) mod threads;

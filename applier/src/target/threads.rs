@@ -1,6 +1,6 @@
 //! Stopping the threads of a process, all together, and letting them go as they were.
 
-use super::{process::Process, status};
+use super::{process::Process, restart, sleepers::Sleepers, status};
 use crate::{
     Busy, ProcessError,
     sys::{
@@ -28,6 +28,8 @@ pub(crate) struct Thread {
 #[derive(Debug)]
 pub(crate) struct StoppedThreads {
     threads: Vec<Thread>,
+    /// Which of them wait in a call that ends by itself, and since when.
+    sleepers: Sleepers,
     /// Was stopped before and stays so.
     kept: Option<i32>,
 }
@@ -48,7 +50,8 @@ impl StoppedThreads {
     /// Stops every thread of the process.
     pub(crate) fn all(process: &Process, options: i32) -> Result<Result<Self, Busy>, ProcessError> {
         let pid = process.pid;
-        let mut held = Self { threads: Vec::new(), kept: process.held };
+        let sleepers = Sleepers::find(process, &status::threads(pid)?);
+        let mut held = Self { threads: Vec::new(), sleepers, kept: process.held };
         let mut seen = HashSet::new();
         loop {
             let fresh: Vec<i32> = status::threads(pid)?.into_iter().filter(|t| !seen.contains(t)).collect();
@@ -85,6 +88,7 @@ impl StoppedThreads {
         tid: i32,
         options: i32,
     ) -> Result<Result<Option<Self>, Busy>, ProcessError> {
+        let mut sleepers = Sleepers::find(process, &[tid]);
         if !attach(process, tid, options)? {
             return Ok(Ok(None));
         }
@@ -93,7 +97,10 @@ impl StoppedThreads {
         }
         match stopped(process, tid) {
             Ok(registers) => {
-                Ok(Ok(Some(Self { threads: vec![Thread { tid, registers }], kept: process.held })))
+                // Before the thread is used for anything, which would look as if it had slept again.
+                sleepers.confirm(tid);
+                let threads = vec![Thread { tid, registers }];
+                Ok(Ok(Some(Self { threads, sleepers, kept: process.held })))
             }
             Err(NotStopped::Ended) => Ok(Ok(None)),
             Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
@@ -110,11 +117,18 @@ impl StoppedThreads {
 impl Drop for StoppedThreads {
     fn drop(&mut self) {
         let released = || self.threads.iter().filter(|t| self.kept != Some(t.tid));
-        for thread in released() {
-            restart_interrupted_call(thread);
-        }
         // Errors mean that the thread was killed meanwhile: there is nothing left to let go.
-        for thread in released() {
+        let (sleeping, others): (Vec<_>, Vec<_>) = released().partition(|t| self.sleepers.holds(t.tid));
+        for thread in &others {
+            restart::again(thread, &self.sleepers);
+        }
+        for thread in others {
+            let _ = ptrace::detach(thread.tid);
+        }
+        // These wait anyway, and finding out for how much longer takes its time.
+        for thread in sleeping {
+            self.sleepers.confirm(thread.tid);
+            restart::again(thread, &self.sleepers);
             let _ = ptrace::detach(thread.tid);
         }
     }
@@ -186,53 +200,4 @@ fn await_stop(pid: i32, tid: i32) -> Result<Registers, NotStopped> {
             }
         }
     }
-}
-
-/// `io_pgetevents`, which the libc crate does not name on x86-64.
-const IO_PGETEVENTS: i64 = 333;
-
-/// System calls that give EINTR on any wake-up (signal(7)), or on one while a timeout is set on the socket, and that can be
-/// made again since they have done nothing yet. `connect` and `close` cannot.
-const RESTARTABLE: [i64; 18] = [
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_semop,
-    libc::SYS_semtimedop,
-    libc::SYS_io_getevents,
-    IO_PGETEVENTS,
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_io_uring_enter,
-];
-
-/// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it anyway. A timeout
-/// starts anew, since how much of it had passed cannot be known from outside.
-fn restart_interrupted_call(thread: &Thread) {
-    let mut regs = thread.registers;
-    let call = regs.orig_rax.cast_signed();
-    let interrupted = regs.rax.cast_signed() == -i64::from(libc::EINTR) && RESTARTABLE.contains(&call);
-    if !interrupted || signal_waits(thread.tid) {
-        return;
-    }
-    regs.rax = regs.orig_rax;
-    regs.orig_rax = u64::MAX;
-    regs.rip = regs.rip.wrapping_sub(2);
-    let _ = ptrace::set_registers(thread.tid, &regs);
-}
-
-fn signal_waits(tid: i32) -> bool {
-    let pending = |shared| ptrace::pending_signals(tid, shared);
-    let (Ok(own), Ok(shared), Ok(mask)) = (pending(false), pending(true), ptrace::signal_mask(tid)) else {
-        return true;
-    };
-    own.into_iter().chain(shared).any(|s| mask >> (s - 1) & 1 == 0)
 }

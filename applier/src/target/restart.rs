@@ -1,0 +1,129 @@
+//! System calls that a stop makes give up: the thread makes them again.
+
+use super::{sleepers::Sleepers, threads::Thread};
+use crate::sys::ptrace::{self, Registers};
+use std::time::Duration;
+
+/// `io_pgetevents`, which the libc crate does not name on x86-64.
+const IO_PGETEVENTS: i64 = 333;
+
+/// System calls that give EINTR on any wake-up (signal(7)), or on one while a timeout is set on the socket, and that can be
+/// made again since they have done nothing yet. (`connect` goes on waiting when it is made again; the kernel itself does so
+/// where no timeout is set.) `close` cannot.
+const RESTARTABLE: [i64; 19] = [
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_io_getevents,
+    IO_PGETEVENTS,
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_accept,
+    libc::SYS_accept4,
+    libc::SYS_connect,
+    libc::SYS_io_uring_enter,
+];
+
+/// Where a system call has its timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Milliseconds in the fourth argument; negative: none.
+    Milliseconds,
+    /// Address of a `timespec` in this argument (2 to 4, from 0); null: none.
+    Timespec(usize),
+}
+
+/// The timeout of a call that does not go on by itself with what is left of it. Others do: the kernel keeps their end
+/// (`poll`, `nanosleep`, `futex`), or writes back what is left (`ppoll`, `select`), or takes a point in time (`mq_timedreceive`).
+/// A timeout of a socket cannot be made shorter for one call.
+pub(crate) fn place(call: i64) -> Option<Place> {
+    Some(match call {
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => Place::Milliseconds,
+        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Place::Timespec(3),
+        libc::SYS_rt_sigtimedwait => Place::Timespec(2),
+        libc::SYS_io_getevents | IO_PGETEVENTS => Place::Timespec(4),
+        _ => return None,
+    })
+}
+
+/// Bytes below the stack pointer that belong to the function that runs (psABI §3.2.2), and room for a `timespec`.
+const BELOW: u64 = 128 + 16;
+
+/// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it anyway; with what is
+/// left of its timeout where that is known, else with all of it.
+pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
+    let mut regs = thread.registers;
+    let call = regs.orig_rax.cast_signed();
+    let interrupted = regs.rax.cast_signed() == -i64::from(libc::EINTR) && RESTARTABLE.contains(&call);
+    if !interrupted || signal_waits(thread.tid) {
+        return;
+    }
+    if let Some((place, left)) = place(call).and_then(|p| Some((p, sleepers.left(thread, p)?))) {
+        set_timeout(thread.tid, &mut regs, place, left);
+    }
+    regs.rax = regs.orig_rax;
+    regs.orig_rax = u64::MAX;
+    regs.rip = regs.rip.wrapping_sub(2);
+    let _ = ptrace::set_registers(thread.tid, &regs);
+}
+
+/// The timeout of the call that a thread is in. `None`: it has none, or it cannot be read.
+pub(crate) fn timeout(thread: &Thread, place: Place) -> Option<Duration> {
+    let r = &thread.registers;
+    match place {
+        Place::Milliseconds => {
+            let [a, b, c, d, ..] = r.r10.to_le_bytes();
+            u32::try_from(i32::from_le_bytes([a, b, c, d])).ok().map(|ms| Duration::from_millis(ms.into()))
+        }
+        Place::Timespec(2) => timespec(thread.tid, r.rdx),
+        Place::Timespec(3) => timespec(thread.tid, r.r10),
+        Place::Timespec(_) => timespec(thread.tid, r.r8),
+    }
+}
+
+/// What cannot be written stays as it is: too long is allowed, too short is not.
+fn set_timeout(tid: i32, regs: &mut Registers, place: Place, left: Duration) {
+    match place {
+        // Rounded up.
+        Place::Milliseconds => regs.r10 = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
+        Place::Timespec(argument) => {
+            let room = regs.rsp.wrapping_sub(BELOW) & !7;
+            let written = ptrace::set_word(tid, room, left.as_secs())
+                .and_then(|()| ptrace::set_word(tid, room + 8, left.subsec_nanos().into()));
+            if written.is_err() {
+                return;
+            }
+            match argument {
+                2 => regs.rdx = room,
+                3 => regs.r10 = room,
+                _ => regs.r8 = room,
+            }
+        }
+    }
+}
+
+fn timespec(tid: i32, address: u64) -> Option<Duration> {
+    if address == 0 {
+        return None;
+    }
+    let (seconds, nanoseconds) =
+        (ptrace::word(tid, address).ok()?, ptrace::word(tid, address.checked_add(8)?).ok()?);
+    let nanoseconds = u32::try_from(nanoseconds).ok().filter(|n| *n < 1_000_000_000)?;
+    (seconds < 1 << 62).then(|| Duration::new(seconds, nanoseconds))
+}
+
+fn signal_waits(tid: i32) -> bool {
+    let pending = |shared| ptrace::pending_signals(tid, shared);
+    let (Ok(own), Ok(shared), Ok(mask)) = (pending(false), pending(true), ptrace::signal_mask(tid)) else {
+        return true;
+    };
+    own.into_iter().chain(shared).any(|s| mask >> (s - 1) & 1 == 0)
+}
