@@ -73,7 +73,22 @@ pub(crate) fn lambda_group(name: &str) -> Option<String> {
         }
     }
     group.push_str(rest);
-    found.then_some(group)
+    let numbered = unnamed(&group);
+    found |= numbered != group;
+    found.then_some(numbered)
+}
+
+/// Clang's names for lambdas that no other unit can see, `$_<number>`, with the number replaced.
+fn unnamed(name: &str) -> String {
+    let mut parts = name.split("$_");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        out.push_str("$_");
+        out.push_str(if rest.len() < part.len() { "#" } else { "" });
+        out.push_str(rest);
+    }
+    out
 }
 
 /// Where the first `E [<number>] _` has its number.

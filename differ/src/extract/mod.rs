@@ -5,7 +5,7 @@ mod reach;
 mod symbols;
 
 use crate::arch::x86_64::reloc;
-use crate::atoms::Atoms;
+use crate::atoms::{Atoms, Ref};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
 use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
@@ -35,7 +35,8 @@ pub(crate) fn extract(
     }
     for (index, &id) in shipped.iter().enumerate() {
         for r in &new.atom(id).refs {
-            if r.resolved && r.width < 4 {
+            let widened = r.resolved && r.width < 4 && widen(&mut out.sections[index], r);
+            if r.resolved && r.width < 4 && !widened {
                 verdict.refuse(
                     "short jump out of a function",
                     format!("{} ({source_file})", new.name(id)),
@@ -57,13 +58,27 @@ pub(crate) fn extract(
                 offset: r.at,
                 r_type: r.r_type,
                 symbol,
-                addend: base + r.bias,
+                addend: base + if widened { -4 } else { r.bias },
                 is_branch: r.is_branch,
             });
         }
     }
     frames::ship(new, frames, &shipped, &mut symbols, verdict, &mut out)?;
     Some(out)
+}
+
+/// Makes a short jump that is the last instruction of its section a long one: thunks of virtual functions, which the compiler puts beside
+/// the function that they lead to, end so. Nothing else moves.
+fn widen(section: &mut PatchSection, r: &Ref) -> bool {
+    const JMP_SHORT: u8 = 0xeb;
+    let Some(opcode) = r.at.checked_sub(1).and_then(|at| usize::try_from(at).ok()) else { return false };
+    if !r.is_branch || opcode + 2 != section.data.len() || section.data.get(opcode) != Some(&JMP_SHORT) {
+        return false;
+    }
+    section.data.truncate(opcode);
+    section.data.extend_from_slice(&[0xe9, 0, 0, 0, 0]);
+    section.size = section.data.len() as u64;
+    true
 }
 
 fn section(all: &Atoms, id: usize) -> PatchSection {

@@ -6,8 +6,8 @@
 
 use differ::{Refusal, Relocation};
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory, OpKind,
-    Register,
+    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory, MemoryOperand,
+    OpKind, Register,
 };
 use patchfile::image::RelocationKind;
 
@@ -28,7 +28,8 @@ pub(super) fn rewrite(
     symbol: &Resolved,
     pieces: &mut Pieces,
 ) -> Result<bool, Refusal> {
-    let Some((start, instruction)) = pieces.chunks.get(site.chunk).and_then(|c| instruction_around(c, reloc))
+    let Some((start, instruction, part)) =
+        pieces.chunks.get(site.chunk).and_then(|c| instruction_around(c, reloc))
     else {
         return Ok(false);
     };
@@ -57,10 +58,14 @@ pub(super) fn rewrite(
             let register = || instruction.op0_register().full_register();
             let memory_source = instruction.op_kind(0) == OpKind::Register;
             let piece = match code {
-                Code::Mov_r64_rm64 if memory_source => Some(detour(register(), Some(true), slot, back)),
-                Code::Mov_r32_rm32 if memory_source => Some(detour(register(), Some(false), slot, back)),
+                Code::Mov_r64_rm64 if memory_source && part == Part::Relative => {
+                    Some(detour(register(), Some(true), slot, back))
+                }
+                Code::Mov_r32_rm32 if memory_source && part == Part::Relative => {
+                    Some(detour(register(), Some(false), slot, back))
+                }
                 Code::Mov_r32_imm32 => Some(detour(register(), None, slot, back)),
-                _ => detour_with_scratch(&instruction, slot, back),
+                _ => detour_with_scratch(&instruction, part, slot, back),
             };
             let Some(piece) = piece else { return Ok(false) };
             let to = Place::Chunk { chunk: pieces.add(piece), offset: 0 };
@@ -101,13 +106,75 @@ fn detour(register: Register, load: Option<bool>, slot: Place, back: Place) -> C
     chunk
 }
 
-/// Any other instruction with the object as its memory operand: with the address in a register that it does not use. The 128 bytes below
+/// How far the stack pointer is lowered around a moved instruction: the red zone, and one register.
+const BELOW: u64 = 128 + 8;
+
+/// Which operand of the instruction the field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Displacement from the next instruction.
+    Relative,
+    /// Displacement that is the address itself, or is added to other registers.
+    Displacement,
+    /// Immediate.
+    Immediate,
+}
+
+/// The same operation with a register in place of a sign-extended immediate.
+fn by_register(code: Code) -> Option<Code> {
+    Some(match code {
+        Code::Add_rm64_imm32 | Code::Add_RAX_imm32 => Code::Add_rm64_r64,
+        Code::Sub_rm64_imm32 | Code::Sub_RAX_imm32 => Code::Sub_rm64_r64,
+        Code::Cmp_rm64_imm32 | Code::Cmp_RAX_imm32 => Code::Cmp_rm64_r64,
+        Code::And_rm64_imm32 | Code::And_RAX_imm32 => Code::And_rm64_r64,
+        Code::Or_rm64_imm32 | Code::Or_RAX_imm32 => Code::Or_rm64_r64,
+        Code::Xor_rm64_imm32 | Code::Xor_RAX_imm32 => Code::Xor_rm64_r64,
+        Code::Mov_rm64_imm32 => Code::Mov_rm64_r64,
+        _ => return None,
+    })
+}
+
+/// The instruction with the address in `scratch`: what comes before it, and itself.
+fn with_address_in(scratch: Register, instruction: &Instruction, part: Part) -> Option<Vec<Instruction>> {
+    let mut moved = *instruction;
+    let mut before = Vec::new();
+    match part {
+        Part::Immediate => {
+            moved.set_code(by_register(instruction.code())?);
+            moved.set_op1_kind(OpKind::Register);
+            moved.set_op1_register(scratch);
+            if instruction.memory_base() == Register::RSP {
+                let distance = instruction.memory_displacement64().wrapping_add(BELOW);
+                moved.set_memory_displacement64(distance);
+                moved.set_memory_displ_size(8);
+            }
+        }
+        Part::Relative | Part::Displacement => {
+            let base = instruction.memory_base();
+            if part == Part::Displacement && base != Register::None {
+                let sum = MemoryOperand::with_base_index(scratch, base);
+                before.push(Instruction::with2(Code::Lea_r64_m, scratch, sum).ok()?);
+            }
+            moved.set_memory_base(scratch);
+            moved.set_memory_displacement64(0);
+            moved.set_memory_displ_size(0);
+        }
+    }
+    before.push(moved);
+    Some(before)
+}
+
+/// Any other instruction with the object's address in an operand: with the address in a register that it does not use. The 128 bytes below
 /// the stack pointer belong to the function (psABI, 3.2.2), and no flag may change.
-fn detour_with_scratch(instruction: &Instruction, slot: Place, back: Place) -> Option<Chunk> {
+fn detour_with_scratch(instruction: &Instruction, part: Part, slot: Place, back: Place) -> Option<Chunk> {
     let mut factory = InstructionInfoFactory::new();
     let used: Vec<Register> =
         factory.info(instruction).used_registers().iter().map(|r| r.register().full_register()).collect();
-    if instruction.flow_control() != FlowControl::Next || used.contains(&Register::RSP) {
+    let in_frame = part == Part::Immediate
+        && instruction.memory_base() == Register::RSP
+        && instruction.op0_kind() == OpKind::Memory
+        && !instruction.is_stack_instruction();
+    if instruction.flow_control() != FlowControl::Next || (used.contains(&Register::RSP) && !in_frame) {
         return None;
     }
     let free = [Register::RAX, Register::RCX, Register::RDX, Register::RSI, Register::RDI];
@@ -117,12 +184,10 @@ fn detour_with_scratch(instruction: &Instruction, slot: Place, back: Place) -> O
     let mut code = vec![0x48, 0x8d, 0x64, 0x24, 0x80, 0x50 | number, 0x48, 0x8b, number << 3 | 5, 0, 0, 0, 0];
     let kind = RelocationKind::Pc32;
     let mut fixups = vec![Fixup { offset: 9, kind, to: slot, addend: -4 }];
-    let mut moved = *instruction;
-    moved.set_memory_base(scratch);
-    moved.set_memory_displacement64(0);
-    moved.set_memory_displ_size(0);
     let mut encoder = Encoder::new(64);
-    encoder.encode(&moved, 0).ok()?;
+    for instruction in with_address_in(scratch, instruction, part)? {
+        encoder.encode(&instruction, 0).ok()?;
+    }
     code.extend_from_slice(&encoder.take_buffer());
     // pop scratch; lea 128(%rsp),%rsp
     code.extend_from_slice(&[0x58 | number, 0x48, 0x8d, 0xa4, 0x24, 0x80, 0, 0, 0, 0xe9]);
@@ -134,7 +199,7 @@ fn detour_with_scratch(instruction: &Instruction, slot: Place, back: Place) -> O
 }
 
 /// The instruction whose 4-byte operand is the relocated field, read from the start of the section: reading backwards is ambiguous.
-fn instruction_around(chunk: &Chunk, reloc: &Relocation) -> Option<(u64, Instruction)> {
+fn instruction_around(chunk: &Chunk, reloc: &Relocation) -> Option<(u64, Instruction, Part)> {
     let mut decoder = Decoder::with_ip(64, &chunk.data, 0, DecoderOptions::NONE);
     while decoder.can_decode() && decoder.ip() <= reloc.offset {
         let instruction = decoder.decode();
@@ -144,11 +209,15 @@ fn instruction_around(chunk: &Chunk, reloc: &Relocation) -> Option<(u64, Instruc
         let offsets = decoder.get_constant_offsets(&instruction);
         let field = usize::try_from(reloc.offset - instruction.ip()).ok()?;
         let relative = instruction.is_ip_rel_memory_operand() && offsets.displacement_offset() == field;
-        let absolute = instruction.code() == Code::Mov_r32_imm32
-            && instruction.op_kind(1) == OpKind::Immediate32
-            && offsets.immediate_offset() == field;
-        let fits = if reloc.r_type == r::PC32 { relative } else { absolute };
-        return fits.then_some((instruction.ip(), instruction));
+        let part = match reloc.r_type {
+            r::PC32 => relative.then_some(Part::Relative),
+            _ if offsets.has_immediate() && offsets.immediate_offset() == field => Some(Part::Immediate),
+            _ if offsets.has_displacement() && offsets.displacement_offset() == field => {
+                (!instruction.is_ip_rel_memory_operand()).then_some(Part::Displacement)
+            }
+            _ => None,
+        };
+        return Some((instruction.ip(), instruction, part?));
     }
     None
 }

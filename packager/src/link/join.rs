@@ -78,7 +78,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let redirects = redirects(&replacements, &placed, &layout)?;
     let lsda =
         units.iter().any(|u| u.patch.sections.iter().any(|s| s.kind == SectionKind::Lsda && s.size > 0));
-    let register = lsda || input.units.iter().any(|u| u.cplusplus);
+    let register = lsda || input.units.iter().any(|u| u.cplusplus) || unwinds(&target, &linked);
     let unwind =
         layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
     let image = Image {
@@ -103,6 +103,23 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         })
         .collect();
     Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings })
+}
+
+/// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it itself, by name.
+fn unwinds(target: &TargetElf<'_>, linked: &Linked<'_>) -> bool {
+    const UNWINDERS: [&str; 6] = [
+        "backtrace",
+        "pthread_cancel",
+        "pthread_exit",
+        "_Unwind_Backtrace",
+        "_Unwind_ForcedUnwind",
+        "_Unwind_RaiseException",
+    ];
+    if !target.executable {
+        return true;
+    }
+    let own = |name: &&str| !target.elf.symbols.is_empty() && matches!(linked.global(name), Ok(Some(_)));
+    UNWINDERS.iter().any(|name| target.imports.contains_key(*name) || own(name))
 }
 
 /// `--icf=all` or `--icf=safe`, which gold, lld and mold know.

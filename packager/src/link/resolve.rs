@@ -349,7 +349,7 @@ impl Resolver<'_, '_> {
         if let Some(import) = self.target.imports.get(name) {
             return Ok(self.imported(name, import, pieces));
         }
-        self.new_import(symbol, place, pieces)
+        self.new_import(owner, symbol, place, pieces)
     }
 
     fn imported(&self, name: &str, import: &super::target::Imported, pieces: &mut Pieces) -> Resolved {
@@ -377,6 +377,7 @@ impl Resolver<'_, '_> {
 
     fn new_import(
         &self,
+        owner: &Unit<'_>,
         symbol: &PatchSymbol,
         place: String,
         pieces: &mut Pieces,
@@ -397,6 +398,10 @@ impl Resolver<'_, '_> {
                 Ok(Resolved::at(name, outside, function))
             }
             None if weak => Ok(Resolved::at(name, Place::Constant(0), symbol.stype == SymbolType::Function)),
+            // With one section for each function, the section's name says what was left out.
+            None if self.linked.map.discarded.iter().any(|(s, _)| s.rsplit('.').next() == Some(name)) => {
+                Err(dropped(name, owner.name))
+            }
             None => {
                 let (why, remedy) = match self.libraries.find_unloaded(name) {
                     Some(library) => (
