@@ -2,8 +2,16 @@
 
 mod common;
 
-use common::stage::{Stage, is_root, output, stage_with, until};
-use std::process::Command;
+use common::{
+    compile,
+    stage::{Stage, is_root, output, stage_with, until},
+};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
 
 /// Calls both functions from a constructor and from `main`.
 const ONCE: &str = r#"
@@ -86,4 +94,182 @@ fn thousands_from_a_script() {
     let said = output(Command::new("sh").args(["-c", &script]));
     let old = said.lines().filter(|l| *l != NEW.trim()).count();
     assert_eq!((said.lines().count(), old), (500, 0));
+}
+
+/// A program that is a script's interpreter: the kernel then opens it where nobody may attach yet.
+#[test]
+fn the_interpreter_of_a_script() {
+    if !is_root() {
+        return;
+    }
+    let stage = ready("interpreter", &[]);
+    let script = stage.dir.path().join("script");
+    fs::write(&script, format!("#!{}\n", stage.program.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let _daemon = stage.serve();
+    for round in 0..50 {
+        assert_eq!(output(&mut Command::new(&script)), NEW, "round {round}");
+    }
+}
+
+/// `execve` from a thread that is not the first, from a process that is patched already, with a system call filter, and with the
+/// signal blocked that marks the way.
+#[test]
+fn executed_in_odd_ways() {
+    if !is_root() {
+        return;
+    }
+    let source = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static char *const *args;
+static void *run(void *p) { execv(args[0], args); return p; }
+int main(int argc, char **argv) {
+    args = argv + 2;
+    if (!strcmp(argv[1], "thread")) {
+        pthread_t t;
+        pthread_create(&t, 0, run, 0);
+        for (;;) pause();
+    }
+    if (!strcmp(argv[1], "filter")) {
+        struct sock_filter no_kill[] = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_tkill, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        struct sock_fprog filter = { 4, no_kill };
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter)) return 3;
+    }
+    if (!strcmp(argv[1], "blocked")) {
+        sigset_t all;
+        sigfillset(&all);
+        sigprocmask(SIG_BLOCK, &all, 0);
+    }
+    if (!strcmp(argv[1], "ignored")) for (int i = 1; i < 32; i++) signal(i, SIG_IGN);
+    if (!strcmp(argv[1], "fails")) {
+        char *many[] = { argv[2], malloc(1 << 20), 0 };
+        memset(many[1], 'x', (1 << 20) - 1);
+        many[1][(1 << 20) - 1] = 0;
+        if (execv(argv[2], many) == 0 || errno != E2BIG) return 4;
+    }
+    run(0);
+    return 2;
+}
+"#;
+    let stage = ready("odd", &[]);
+    let odd = compile(stage.dir.path(), "caller", source, &["-pthread"]);
+    let _daemon = stage.serve();
+    for way in ["plain", "thread", "filter", "blocked", "ignored", "fails"] {
+        for round in 0..10 {
+            let said = output(Command::new(&odd).arg(way).arg(&stage.program));
+            assert_eq!(said, NEW, "{way}, round {round}");
+        }
+    }
+}
+
+/// What a process that starts children sees of it: nothing.
+#[test]
+fn the_parent_sees_no_stop_and_the_child_no_signal() {
+    if !is_root() {
+        return;
+    }
+    // Counts what waitpid and SIGCHLD report; the child tells its pending and ignored signals.
+    let source = r#"
+#define _GNU_SOURCE
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static volatile int chld;
+static void on(int s, siginfo_t *i, void *p) { chld += i->si_code != CLD_EXITED; }
+int main(int argc, char **argv) {
+    struct sigaction a = { .sa_sigaction = on, .sa_flags = SA_SIGINFO | SA_RESTART };
+    sigaction(SIGCHLD, &a, 0);
+    int odd = 0;
+    for (int i = 0; i < 100; i++) {
+        pid_t child = fork();
+        if (!child) { execv(argv[1], argv + 1); _exit(9); }
+        int status;
+        for (;;) {
+            if (waitpid(child, &status, WUNTRACED | WCONTINUED) != child) { odd++; continue; }
+            if (WIFEXITED(status)) break;
+            odd++;
+        }
+        if (WEXITSTATUS(status)) odd += 1000;
+    }
+    fprintf(stderr, "odd %d, stops %d\n", odd, chld);
+    return odd || chld;
+}
+"#;
+    let stage = ready("parent", &[]);
+    let parent = compile(stage.dir.path(), "caller", source, &[]);
+    let _daemon = stage.serve();
+    let said = output(Command::new(&parent).arg(&stage.program));
+    assert_eq!(said, NEW.repeat(100));
+}
+
+#[test]
+fn children_of_tracers_are_left_alone() {
+    if !is_root() || Command::new("strace").arg("-V").output().is_err() {
+        return;
+    }
+    let stage = ready("traced", &[]);
+    let _daemon = stage.serve();
+    let trace = stage.dir.path().join("trace");
+    let said = output(Command::new("strace").args(["-f", "-o"]).arg(&trace).arg(&stage.program));
+    assert_eq!(said, OLD, "who is traced keeps its old code");
+    let trace = fs::read_to_string(&trace).unwrap();
+    assert!(!trace.contains("SIG") && trace.contains("exited with 0"), "{trace}");
+}
+
+/// The service is killed again and again while programs start: each of them runs to its end, on old or new code.
+#[test]
+fn the_service_is_killed_at_any_moment() {
+    if !is_root() {
+        return;
+    }
+    let stage = ready("die", &[]);
+    let script =
+        format!("i=0; while [ $i -lt 600 ]; do {} || echo failed; i=$((i+1)); done", stage.program.display());
+    let running = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    let reader = std::thread::spawn(move || running.wait_with_output().unwrap());
+    let mut services = 0;
+    while !reader.is_finished() {
+        let daemon = stage.serve();
+        std::thread::sleep(Duration::from_millis(20 + services * 7 % 90));
+        drop(daemon);
+        services += 1;
+    }
+    let said = reader.join().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.lines().count(), 600);
+    let new = said.lines().filter(|l| *l == NEW.trim()).count();
+    let old = said.lines().filter(|l| *l == OLD.trim()).count();
+    assert_eq!(
+        (new + old, new > 0, services > 2),
+        (600, true, true),
+        "{new} new, {old} old, {services} services"
+    );
+    // And a service that stands still holds nobody up for long.
+    let daemon = stage.serve();
+    assert_eq!(stage.output(), NEW);
+    let pid = daemon.0.id().to_string();
+    Command::new("kill").args(["-STOP", &pid]).status().unwrap();
+    let begun = Instant::now();
+    let said = stage.output();
+    assert!(said == OLD && begun.elapsed() < Duration::from_secs(5), "{said} after {:?}", begun.elapsed());
 }

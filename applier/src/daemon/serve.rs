@@ -14,13 +14,17 @@ use crate::{
     catalog::Loaded,
     cli::{Context, Ending, Error, Process, Settler, Survey, Tally, Wanted, World, complete},
     state::{ProcessKey, Record, StateFile},
+    sys::guardian::guard,
 };
 use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, Metadata},
     io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::MetadataExt,
+    },
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -129,8 +133,12 @@ impl Service {
         };
         let marks = group.as_ref().map(|g| Marks::new(Arc::clone(g)));
         let desk = Arc::new(Desk::new(ctx.root.clone(), ctx.owner, ctx.boot.clone(), marks));
+        let guarded = group.as_ref().map(|g| guard(g.as_fd().as_raw_fd()));
+        let progress = guarded.and_then(|g| {
+            g.map_err(|e| ctx.warn(format_args!("nobody ends this program should it stand still: {e}"))).ok()
+        });
         let watch = group.and_then(|group| {
-            Watch::begin(Arc::clone(&desk), group)
+            Watch::begin(Arc::clone(&desk), group, progress)
                 .map_err(|e| unwatched = Some(format!("no thread: {e}")))
                 .ok()
         });
@@ -221,6 +229,9 @@ impl Service {
         if first {
             world.save(&root)?;
         }
+        if first {
+            self.mend(ctx, &world);
+        }
         // What is planned and watched before the processes are looked up holds for those that start meanwhile.
         self.desk.follow(&world.state, &mut None);
         let settler = Settler {
@@ -241,7 +252,7 @@ impl Service {
         let wanted = Wanted::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
         let survey =
             if records.is_empty() { Survey::default() } else { ctx.engine.survey(&wanted.targets, &[]) };
-        self.meet(&survey, first);
+        self.meet(&survey);
         self.open = false;
         for ((record, patch), elfs) in active.iter().zip(&wanted.elfs) {
             if ctx.stop.asked() {
@@ -274,14 +285,28 @@ impl Service {
         world.save_attempts(&root, ctx.engine)
     }
 
-    /// Watches the files that processes really run, and puts right what a killed service left behind in them.
-    fn meet(&self, survey: &Survey, first: bool) {
+    /// Watches the files that processes really run.
+    fn meet(&self, survey: &Survey) {
         let Some(marks) = &self.desk.marks else { return };
         let mut marks = lock(marks);
-        for process in survey.processes.iter().filter(|p| !p.targets.is_empty()) {
+        survey
+            .processes
+            .iter()
+            .filter(|p| !p.targets.is_empty())
+            .for_each(|p| marks.follow_process(p.key.pid));
+    }
+
+    /// Puts right what a killed service left behind in processes that were starting. Done before this one follows any start.
+    fn mend(&self, ctx: &Context<'_>, world: &World) {
+        if self.desk.marks.is_none() {
+            return;
+        }
+        let active = world.state.patches.iter().filter(|r| r.state.is_active());
+        let manifests = active.filter_map(|r| Some(&world.catalog.get(r.uuid)?.manifest));
+        let survey = ctx.engine.survey(&Wanted::of_manifests(manifests).targets, &[]);
+        for process in survey.processes {
             let pid = process.key.pid;
-            marks.follow_process(pid);
-            if first && crate::start::mend(pid).is_ok_and(|mended| mended) {
+            if crate::start::mend(pid).is_ok_and(|mended| mended) {
                 self.desk.tell(format_args!("process {pid}: put right after an interrupted start"));
             }
         }

@@ -52,15 +52,16 @@ impl Ticket {
         !self.answered.load(Ordering::SeqCst)
     }
 
-    /// Lets the thread go on.
-    pub(super) fn allow(&self) {
+    /// Lets the thread go on. `false` if it was let go before.
+    pub(super) fn allow(&self) -> bool {
         if self.answered.swap(true, Ordering::SeqCst) {
-            return;
+            return false;
         }
         if let Some(fd) = self.event.fd() {
             // Fails only when the thread was killed while it waited.
             let _ = self.group.write_response(FanotifyResponse::new(fd, Response::FAN_ALLOW));
         }
+        true
     }
 
     /// Was it answered? One that has waited for too long is answered now.

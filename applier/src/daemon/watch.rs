@@ -10,7 +10,7 @@ use super::{
     ticket::Ticket,
     worker,
 };
-use crate::{cli::Line, start};
+use crate::{cli::Line, start, sys::guardian::Progress};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::fanotify::{EventFFlags, Fanotify, InitFlags},
@@ -82,8 +82,8 @@ pub(super) struct Watch {
     /// Rung when there are findings.
     bell: OwnedFd,
     ringer: OwnedFd,
-    /// Counts the dispatcher's turns.
-    turns: AtomicU64,
+    /// The dispatcher's turns, and how many wait for it.
+    progress: &'static Progress,
     poke: (OwnedFd, OwnedFd),
 }
 
@@ -126,11 +126,17 @@ impl Watch {
     ///
     /// # Errors
     /// No pipe or thread can be made.
-    pub(super) fn begin(desk: Arc<Desk>, group: Arc<Fanotify>) -> io::Result<Arc<Self>> {
+    pub(super) fn begin(
+        desk: Arc<Desk>,
+        group: Arc<Fanotify>,
+        progress: Option<&'static Progress>,
+    ) -> io::Result<Arc<Self>> {
+        static OWN: Progress = Progress { turns: AtomicU64::new(0), waiting: AtomicU64::new(0) };
+        let progress = progress.unwrap_or(&OWN);
         let (bell, ringer) = pipe()?;
         let poke = pipe()?;
-        let (board, work, turns) = (Mutex::default(), Condvar::new(), AtomicU64::new(0));
-        let watch = Arc::new(Self { desk, group, board, work, bell, ringer, turns, poke });
+        let (board, work) = (Mutex::default(), Condvar::new());
+        let watch = Arc::new(Self { desk, group, board, work, bell, ringer, progress, poke });
         let dispatcher = Arc::clone(&watch);
         thread::Builder::new().name("upatch-watch".into()).spawn(move || dispatcher.dispatch())?;
         Ok(watch)
@@ -157,7 +163,7 @@ impl Watch {
     /// Number of turns of the dispatcher so far; asks it for another one.
     pub(super) fn pulse(&self) -> u64 {
         let _ = nix::unistd::write(&self.poke.1, b"!");
-        self.turns.load(Ordering::Relaxed)
+        self.progress.turns.load(Ordering::Relaxed)
     }
 
     fn dispatch(self: Arc<Self>) {
@@ -169,7 +175,7 @@ impl Watch {
             ];
             // An error other than an interruption cannot happen with valid descriptors.
             let _ = poll(&mut fds, timeout);
-            self.turns.fetch_add(1, Ordering::Relaxed);
+            self.progress.turns.fetch_add(1, Ordering::Relaxed);
             if fds[1].revents().is_some_and(|r| !r.is_empty()) {
                 drain(&self.poke.0);
             }
@@ -188,6 +194,8 @@ impl Watch {
         board.open.retain(|t| !t.settled(now));
         let stale = |job: &&Job| now.saturating_duration_since(job.begun) > WAKE;
         board.followed.values().filter(stale).for_each(|job| start::wake(job.worker));
+        let waiting = board.open.len() + board.followed.len();
+        self.progress.waiting.store(waiting as u64, Ordering::Relaxed);
         match (board.open.is_empty(), board.followed.is_empty()) {
             (false, _) => PollTimeout::from(1u8),
             (true, false) => PollTimeout::from(10u8),

@@ -27,9 +27,10 @@ const PAUSE: Duration = Duration::from_micros(500);
 pub(super) fn work(watch: &Watch) {
     // Also when a panic ends this thread.
     let _leaving = Leaving(watch);
+    let worker = start::enter();
     loop {
         let Some(ticket) = next(watch) else { return };
-        let job = Job { worker: start::own_tid(), begun: Instant::now() };
+        let job = Job { worker, begun: Instant::now() };
         if !ticket.begin(job.worker) {
             continue;
         }

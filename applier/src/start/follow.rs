@@ -107,14 +107,19 @@ impl<'a> Follower<'a> {
         ptrace::cont(self.tid, signal).map_err(|e| lost(&e))
     }
 
-    /// Waits for the end of a successful `execve`.
-    pub(super) fn await_exec(&mut self) -> Result<(), Missed> {
+    /// Waits for the end of a successful `execve`. With `or_interrupt`, also for the stop that was asked for; `false` if that comes
+    /// first.
+    pub(super) fn await_exec(&mut self, or_interrupt: bool) -> Result<bool, Missed> {
         self.executing = true;
         loop {
             match self.stop()? {
                 Stop::Exec => {
                     self.executing = false;
-                    return Ok(());
+                    return Ok(true);
+                }
+                Stop::Interrupted if or_interrupt => {
+                    self.executing = false;
+                    return Ok(false);
                 }
                 Stop::Signal(signal) => self.go(signal)?,
                 _ => self.go(0)?,

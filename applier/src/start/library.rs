@@ -54,7 +54,7 @@ fn caller(tid: i32) -> Option<u64> {
 pub fn opened<'a>(
     tid: i32,
     pid: i32,
-    allow: impl FnOnce(),
+    allow: impl FnOnce() -> bool,
     guide: &'a dyn Guide,
 ) -> Result<Held<'a>, Missed> {
     let seized = Follower::seize(tid, guide).and_then(|f| f.interrupt().map(|()| f));

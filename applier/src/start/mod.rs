@@ -44,7 +44,7 @@ pub fn wake(tid: i32) {
     crate::sys::tracee::wake(tid);
 }
 
-/// Id of the calling thread, for [`wake`].
-pub fn own_tid() -> i32 {
-    crate::sys::tracee::own_tid()
+/// Makes the calling thread one that can be woken. Gives its id, for [`wake`].
+pub fn enter() -> i32 {
+    crate::sys::tracee::enter()
 }

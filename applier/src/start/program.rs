@@ -26,21 +26,36 @@ const DT_DEBUG: u64 = 21;
 const PASSES: usize = 8;
 
 /// Follows thread `tid`, which is held in the kernel on its way into `execve`, to the point where the new program is mapped and
-/// relocated and has run nothing yet. `allow` lets it go on its way, and is called once the thread is seized.
+/// relocated and has run nothing yet. `allow` lets it go on its way, and is called once the thread is seized; it tells whether it was
+/// still held then.
+///
+/// Where the kernel lets nobody attach before `execve` is past a certain point, it may have run on for a moment. What it is
+/// found at is then as good a point as any other at which patches go into running processes, if it is not still being loaded.
 ///
 /// Where this fails, the calling OS thread has to end: that lets the thread go.
 ///
 /// # Errors
 /// See [`Missed`].
-pub fn executed<'a>(tid: i32, allow: impl FnOnce(), guide: &'a dyn Guide) -> Result<Held<'a>, Missed> {
+pub fn executed<'a>(
+    tid: i32,
+    allow: impl FnOnce() -> bool,
+    guide: &'a dyn Guide,
+) -> Result<Held<'a>, Missed> {
     let follower = Follower::seize(tid, guide);
-    allow();
+    let was_held = allow();
     let mut follower = follower?;
-    follower.await_exec()?;
+    if !was_held {
+        follower.interrupt()?;
+    }
+    let executed = follower.await_exec(!was_held)?;
     // A thread that executes a program becomes the first of its process.
-    let pid = follower.tid;
+    let pid = if executed { follower.tid } else { super::process_of(tid).ok_or(Missed::Gone)? };
     let process = Process::open(pid, &Options::default())?;
-    start(&mut follower, &process)?;
+    let auxv = auxv::read(pid).ok_or(Missed::Gone)?;
+    if !executed && (auxv.loader == 0 || loaded(pid, auxv)) {
+        return Ok(Held::new(pid, follower));
+    }
+    start(&mut follower, &process, auxv)?;
     Ok(Held::new(pid, follower))
 }
 
@@ -54,8 +69,7 @@ pub fn executing(tid: i32) -> bool {
     })
 }
 
-fn start(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
-    let auxv = auxv::read(process.pid).ok_or(Missed::Gone)?;
+fn start(follower: &mut Follower<'_>, process: &Process, auxv: auxv::Auxv) -> Result<(), Missed> {
     if auxv.loader == 0 {
         follow_static(follower)?;
         return follower.settle();
@@ -86,11 +100,14 @@ pub(super) fn to_end_of_loading(
     let rendezvous = loader
         .filter(|_| !process.status.seccomp && quiet(super::follow::MARK))
         .and_then(|l| Rendezvous::find(process, l));
+    let at = follower.registers()?.rip;
+    let rendezvous = rendezvous.filter(|r| !r.contains(at));
     let Some(rendezvous) = rendezvous else { return by_syscalls(follower, auxv) };
     rendezvous.set(process, follower.tid)?;
     let passed = pass(follower, process.pid, auxv, rendezvous);
     if passed.is_err() {
-        rendezvous.disarm(process)?;
+        // Fails where the process has ended, which `passed` says.
+        let _ = rendezvous.disarm(process);
     }
     if passed? {
         // A killed tracer between the two leaves a thread that sends itself the signal once more.

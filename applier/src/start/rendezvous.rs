@@ -40,6 +40,11 @@ impl Rendezvous {
         (address.is_multiple_of(SIZE as u64) && is_empty(&original)).then_some(Self { address, original })
     }
 
+    /// Is `address` in it?
+    pub(super) fn contains(&self, address: u64) -> bool {
+        (self.address..self.address + SIZE as u64).contains(&address)
+    }
+
     /// Makes thread `tid` send itself the signal there.
     pub(super) fn set(&self, process: &Process, tid: i32) -> Result<(), ProcessError> {
         let mut body = BODY;

@@ -2,6 +2,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod cpu;
+pub mod guardian;
 pub(crate) mod procmap;
 pub(crate) mod ptrace;
 pub(crate) mod readv;

@@ -4,7 +4,11 @@
 )]
 //! waitpid(2) for whatever the calling OS thread traces, and a way to end such a wait from another thread.
 
-use std::{io, mem, ptr};
+use std::{
+    io,
+    mem::{self, MaybeUninit},
+    ptr,
+};
 
 /// What a tracee reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +80,14 @@ pub(crate) fn wake(tid: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, WAKE) };
 }
 
-/// Id of the calling thread.
-pub(crate) fn own_tid() -> i32 {
-    // SAFETY: takes nothing, cannot fail.
-    unsafe { libc::gettid() }
+/// Lets the calling thread be woken, whatever whoever started this program has blocked. Gives its id.
+pub(crate) fn enter() -> i32 {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised by the first call; none of them can fail for valid arguments.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), WAKE);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, set.as_ptr(), ptr::null_mut());
+        libc::gettid()
+    }
 }
