@@ -29,7 +29,8 @@ pub fn main() -> ManageExit {
         }
     };
     let (stdout, stderr) = (io::stdout(), io::stderr());
-    let (mut out, mut err) = (io::BufWriter::new(stdout.lock()), stderr.lock());
+    // Not locked for good: a thread that panics while it holds a process has to get its message out.
+    let (mut out, mut err) = (io::BufWriter::new(stdout), stderr);
     // What touches no process may be ended at any point, as any other program.
     let stop: Box<dyn Stop> = if args.verb.touches_processes() {
         match Signals::block() {

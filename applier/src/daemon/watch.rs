@@ -167,6 +167,7 @@ impl Watch {
     }
 
     fn dispatch(self: Arc<Self>) {
+        start::enter();
         loop {
             let timeout = self.tick();
             let mut fds = [

@@ -44,7 +44,9 @@ pub fn wake(tid: i32) {
     crate::sys::tracee::wake(tid);
 }
 
-/// Makes the calling thread one that can be woken. Gives its id, for [`wake`].
+/// Makes the calling thread one that can be woken, and that runs at once when it is. Gives its id, for [`wake`].
 pub fn enter() -> i32 {
+    // Not allowed: then it runs when its turn comes.
+    let _ = crate::sys::tracee::be_urgent();
     crate::sys::tracee::enter()
 }

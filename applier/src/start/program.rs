@@ -61,8 +61,8 @@ pub fn executed<'a>(
 
 /// Is thread `tid` in `execve`? Once it is not, no program will come of it.
 pub fn executing(tid: i32) -> bool {
-    // While it runs in the kernel its system call is not shown.
-    fs::read_to_string(format!("/proc/{tid}/syscall")).is_ok_and(|text| {
+    // A thread that is not the first of its process loses its id on the way. While it runs in the kernel its system call is not shown.
+    fs::read_to_string(format!("/proc/{tid}/syscall")).map_or(true, |text| {
         let number = text.split_ascii_whitespace().next().unwrap_or_default();
         let is = |call: i64| number == call.to_string();
         number == "running" || is(libc::SYS_execve) || is(libc::SYS_execveat)
