@@ -7,6 +7,7 @@
 # make identity  packages built with and without the recorder, compared byte by byte
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      the tests of live processes, again and again: make soak SECONDS=600
+# make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
 # make install   DESTDIR= PREFIX=/usr
 SHELL := /bin/bash
 CARGO ?= cargo
@@ -14,6 +15,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CASES ?=
 SECONDS ?= 600
+PAIRS ?= 2000
+SEED ?= 1
 TARGET ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN = $(TARGET)/release
 # The tests look here for the programs.
@@ -21,7 +24,7 @@ export UPATCH_BIN = $(abspath $(BIN))
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity soak install clean
+.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity soak soak-random install clean
 
 all: build
 
@@ -72,6 +75,9 @@ faults: setup
 
 soak: setup build
 	scripts/soak $(SECONDS)
+
+soak-random: setup build
+	$(BIN)/upatch-random --pairs $(PAIRS) --seed $(SEED)
 
 install: setup build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch

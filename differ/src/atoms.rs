@@ -76,6 +76,8 @@ pub(crate) struct Atoms {
     /// Per section the offsets that something refers to, sorted: where anonymous pieces begin.
     pub(crate) marks: Vec<Vec<u64>>,
     pub(crate) by_name: HashMap<String, usize>,
+    /// Only the place that a reference leads to counts, not the atom: it may lie outside of every atom.
+    pub(crate) by_place: bool,
 }
 
 impl Atoms {
@@ -127,6 +129,13 @@ impl Atoms {
         (offset <= self.atoms[id].end.cast_signed()).then_some(id)
     }
 
+    /// An atom of the section, whatever `offset` lies in.
+    pub(crate) fn nearest(&self, section: usize, offset: i64) -> Option<usize> {
+        let ids = self.by_section.get(section)?;
+        let after = ids.partition_point(|&id| self.atoms[id].start.cast_signed() <= offset);
+        ids.get(after.saturating_sub(1)).copied()
+    }
+
     /// Relocations that lie in the atom.
     pub(crate) fn relocs(&self, id: usize) -> &[crate::unit::Reloc] {
         let atom = &self.atoms[id];
@@ -175,7 +184,7 @@ pub(crate) fn split(unit: Unit) -> Atoms {
         }
     }
     let marks = vec![Vec::new(); unit.sections.len()];
-    Atoms { unit, atoms, by_section, marks, by_name }
+    Atoms { unit, atoms, by_section, marks, by_name, by_place: false }
 }
 
 fn split_section(unit: &Unit, index: usize, section: &Section, symbols: &[usize], out: &mut Vec<Atom>) {

@@ -68,6 +68,11 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
 
 /// Reads, splits and resolves one object.
 pub(crate) fn load(data: &[u8], side: &'static str) -> Result<Atoms, Error> {
+    load_with(data, side, false)
+}
+
+/// The same, for comparing by place ([`Atoms::by_place`]) if asked for.
+pub(crate) fn load_with(data: &[u8], side: &'static str, by_place: bool) -> Result<Atoms, Error> {
     let unit = elf::read_unit(data, side)?;
     if unit.machine != reloc::MACHINE {
         return Err(Error::Unsupported {
@@ -82,6 +87,7 @@ pub(crate) fn load(data: &[u8], side: &'static str) -> Result<Atoms, Error> {
         });
     }
     let mut all = atoms::split(unit);
+    all.by_place = by_place;
     refs::resolve(&mut all)?;
     Ok(all)
 }

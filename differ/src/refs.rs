@@ -121,7 +121,8 @@ fn one(all: &Atoms, id: usize, r: &Reloc) -> Result<Option<Ref>, Error> {
             let offset = symbol.value.cast_signed() + r.addend + extra;
             // A named symbol says which atom is meant; a section symbol leaves only the offset.
             let found = if symbol.stype == SymbolType::Section {
-                all.find(section, offset)
+                let found = all.find(section, offset);
+                if all.by_place { found.or_else(|| all.nearest(section, offset)) } else { found }
             } else {
                 all.find(section, symbol.value.cast_signed())
             };

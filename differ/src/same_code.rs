@@ -6,7 +6,7 @@ use crate::Error;
 use crate::atoms::{AtomKind, Atoms};
 use crate::compare::Comparer;
 use crate::correlate::Pairs;
-use crate::diff::load;
+use crate::diff::{load, load_with};
 use crate::eh_frame::Frames;
 use crate::model::Mismatch;
 
@@ -16,7 +16,7 @@ use crate::model::Mismatch;
 /// # Errors
 /// As [`crate::diff`].
 pub fn same_code(plain: &[u8], sectioned: &[u8]) -> Result<Vec<Mismatch>, Error> {
-    let old = load(plain, "plain")?;
+    let old = load_with(plain, "plain", true)?;
     let new = load(sectioned, "sectioned")?;
     let pairs = by_name(&old, &new);
     let frames = Frames::default();

@@ -3,6 +3,7 @@
 //! | directive | meaning |
 //! |---|---|
 //! | `//#Flags: …` | further compiler flags |
+//! | `//#Compiler: clang` | instead of gcc or g++; passed over where it is not installed |
 //! | `//#Levels: -O0 -O2` | optimisation levels (default `-O0 -O1 -O2 -O3 -Os`) |
 //! | `//#Changed: f g`, `//#New: f`, `//#Removed: f` | exactly these functions; a `*` at the end matches any rest |
 //! | `//#ObjectsChanged:`, `//#ObjectsNew:`, `//#ObjectsRemoved:` | exactly these data objects (not checked when absent) |
@@ -10,6 +11,7 @@
 //! | `//#Warned: text` | a warning holds the text |
 //! | `//#Unchanged` | nothing differs |
 //! | `//#Existing: name -> orig` | the patch uses that symbol of the original unit |
+//! | `//#Shipped: name` | the patch has a copy of its own |
 //! | `//#Replaces: f -> g` | the patch replaces the original's `g` by `f` |
 //! | `//#Reason: text` | a reason holds the text |
 //! | `//#OnlyG` | compile with `-g` only (otherwise both with and without) |
@@ -33,6 +35,10 @@ fn main() {
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();
         let fixture = Fixture { path, text };
+        let installed = |name: &str| Command::new(name).arg("--version").output().is_ok();
+        if fixture.first("Compiler").is_some_and(|name| !installed(name)) {
+            continue;
+        }
         let levels = fixture.first("Levels").unwrap_or("-O0 -O1 -O2 -O3 -Os").to_owned();
         let debug: &[&str] = if fixture.has("OnlyG") { &["-g"] } else { &["-g", ""] };
         for level in levels.split_whitespace() {
@@ -73,7 +79,7 @@ impl Fixture {
 
     fn compile(&self, out: &Path, flags: &[&str]) -> Result<Vec<u8>, Failed> {
         let compiler = if self.path.extension().is_some_and(|e| e == "cc") { "g++" } else { "gcc" };
-        let output = Command::new(compiler)
+        let output = Command::new(self.first("Compiler").unwrap_or(compiler))
             .args(["-w", "-c"])
             .args(flags.iter().filter(|f| !f.is_empty()))
             .args(self.first("Flags").unwrap_or("").split_whitespace())
@@ -198,6 +204,10 @@ impl Fixture {
             }
         }
         let symbols = diff.patch.iter().flat_map(|p| &p.symbols);
+        for wanted in self.directives("Shipped") {
+            let mut defined = symbols.clone().filter(|s| matches!(s.place, SymbolPlace::Defined { .. }));
+            check(defined.any(|s| s.name == wanted), || format!("no copy of {wanted}: {:#?}", diff.patch))?;
+        }
         for (key, wanted) in
             ["Existing", "Replaces"].iter().flat_map(|k| self.directives(k).map(move |d| (*k, d)))
         {

@@ -10,5 +10,6 @@ pub mod overlay;
 pub mod package;
 pub mod paths;
 pub mod programs;
+pub mod random;
 pub mod run;
 pub mod walk;

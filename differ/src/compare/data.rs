@@ -2,7 +2,7 @@
 
 use super::{Comparer, Reasons};
 use crate::atoms::{Atoms, Ref};
-use crate::unit::SHF_MERGE;
+use crate::unit::{SHF_MERGE, Section};
 
 impl Comparer<'_> {
     /// Why two paired data objects differ; empty when they do not.
@@ -58,13 +58,17 @@ impl Comparer<'_> {
         if (s.flags ^ t.flags) & !SHF_MERGE & 7 != 0 {
             return false;
         }
-        let (Some((from_a, mut to_a)), Some((from_b, to_b))) = (piece(self.old, o, i), piece(self.new, n, j))
+        let (Some((mut from_a, mut to_a)), Some((mut from_b, mut to_b))) =
+            (piece(self.old, o, i), piece(self.new, n, j))
         else {
             return false;
         };
         if self.by_place {
-            // In the plain object other functions' constants follow in the same section.
-            to_a = to_a.min(from_a + (to_b - from_b));
+            // In the plain object other functions' constants follow in the same section, and references to those (`table[i - 1]`)
+            // may lie in this piece.
+            to_a = (from_a + (to_b - from_b)).min(self.old.atom(o).size());
+        } else if is_object(s) && is_object(t) {
+            (from_a, to_a, from_b, to_b) = (0, self.old.atom(o).size(), 0, self.new.atom(n).size());
         }
         if i - from_a.cast_signed() != j - from_b.cast_signed() {
             return false;
@@ -91,6 +95,12 @@ impl Comparer<'_> {
         }
         self.refs(&a, &b, 0, 0).is_none()
     }
+}
+
+/// A section that holds one object without a symbol (Clang's `.rodata..Lswitch.table.f`): all of it counts, from wherever in it or near
+/// it a reference counts its index.
+fn is_object(section: &Section) -> bool {
+    !section.has(SHF_MERGE) && section.name.starts_with(".rodata.")
 }
 
 /// The extent, in the atom, of the anonymous piece at `offset`.

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
+use crate::unit::SHF_MERGE;
 use crate::verdict::Verdict;
 
 /// The atoms to ship, in the order of the unit.
@@ -36,7 +37,7 @@ pub(super) fn reach(
             let Target::Atom { atom: target, .. } = r.target else { continue };
             let section = all.section(target);
             if all.atom(target).kind != AtomKind::Anonymous {
-                if pairs.old_of[target].is_none() {
+                if pairs.old_of[target].is_none() || is_merged(all, target) {
                     todo.push(target);
                 }
                 continue;
@@ -59,4 +60,10 @@ pub(super) fn reach(
         }
     }
     shipped.into_iter().collect()
+}
+
+/// A named constant that the linker merges with others: where it is in the program was not recorded, and a copy does as well.
+fn is_merged(all: &Atoms, id: usize) -> bool {
+    let section = all.section(id);
+    section.has(SHF_MERGE) && section.is_read_only() && !all.is_global(id) && all.atom(id).refs.is_empty()
 }

@@ -83,45 +83,55 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, work: &Work) -> Result<Compared> 
     if let (Some(record), Some(_)) = (pair.original, &pair.original_hash) {
         out.plain = std::fs::read(&record.stored).what(record.stored.to_string_lossy())?;
     }
-    let options = Options { unit: unit.clone(), ..Options::default() };
-    match differ::diff(&original, &patched, &options) {
+    match compare_objects(&unit, &out.plain, &original, &patched) {
         Ok(diff) => out.diff = diff,
-        Err(e) => {
-            refuse("comparison failed", e.to_string(), "this construct is not supported yet");
-            return Ok(out);
-        }
-    }
-    if !out.diff.is_unchanged() && !out.plain.is_empty() {
-        check_flags(&mut out, &original);
+        Err(e) => refuse("comparison failed", e.to_string(), "this construct is not supported yet"),
     }
     Ok(out)
 }
 
+/// Compares the sectioned objects of one unit, and makes sure that the sectioned original is what was linked (`plain`; empty for a
+/// new unit).
+///
+/// # Errors
+/// When an object cannot be read or holds something that is not known.
+pub fn compare_objects(
+    unit: &str,
+    plain: &[u8],
+    original: &[u8],
+    patched: &[u8],
+) -> std::result::Result<UnitDiff, differ::Error> {
+    let options = Options { unit: unit.to_owned(), ..Options::default() };
+    let mut diff = differ::diff(original, patched, &options)?;
+    if !diff.is_unchanged() && !plain.is_empty() {
+        check_flags(unit, &mut diff, plain, original);
+    }
+    Ok(diff)
+}
+
 /// Refuses when `-ffunction-sections` made other code of a function that the patch does not replace: a change could hide
 /// there, for example by other inlining.
-fn check_flags(out: &mut Compared, sectioned: &[u8]) {
-    let place = out.unit.clone();
+fn check_flags(unit: &str, diff: &mut UnitDiff, plain: &[u8], sectioned: &[u8]) {
     let refusal = |why: String| Refusal {
         what: "code depends on -ffunction-sections".into(),
-        place: place.clone(),
+        place: unit.to_owned(),
         why,
         remedy: "build the package with -ffunction-sections, or leave this unit out of the fix".into(),
     };
-    match differ::same_code(&out.plain, sectioned) {
+    match differ::same_code(plain, sectioned) {
         Ok(mismatches) => {
-            let replaced = |name: &str| {
-                out.diff.functions.iter().any(|c| c.orig_name.as_deref().unwrap_or(&c.name) == name)
-            };
+            let replaced =
+                |name: &str| diff.functions.iter().any(|c| c.orig_name.as_deref().unwrap_or(&c.name) == name);
             let found: Vec<Refusal> = mismatches
                 .iter()
                 .filter(|m| !replaced(&m.function))
                 .map(|m| refusal(format!("{}: {}", m.function, m.detail)))
                 .collect();
-            out.diff.refused.extend(found);
+            diff.refused.extend(found);
         }
-        Err(e) => out.diff.refused.push(refusal(e.to_string())),
+        Err(e) => diff.refused.push(refusal(e.to_string())),
     }
-    if !out.diff.refused.is_empty() {
-        out.diff.patch = None;
+    if !diff.refused.is_empty() {
+        diff.patch = None;
     }
 }

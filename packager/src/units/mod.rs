@@ -6,7 +6,7 @@ mod pairs;
 mod sectioned;
 mod stamps;
 
-pub use compare::{Compared, compare, only_debug_differs};
+pub use compare::{Compared, compare, compare_objects, only_debug_differs};
 pub use leaves::{Leaf, Leaves};
 pub use pairs::{Pair, pair};
 pub use sectioned::{Sectioned, section_all};
