@@ -20,7 +20,7 @@ pub mod start;
 pub mod sys;
 mod target;
 
-pub use patch::{apply, check, deactivate, inspect};
+pub use patch::{apply, check, deactivate, inspect, replace};
 pub use target::cache::{Batch, batch};
 pub use target::find::{find_in, find_processes, start_time, survey};
 

@@ -23,7 +23,7 @@ fn in_and_out(flags: &[&str]) {
     assert!(applier::inspect(pid).unwrap().is_empty());
 
     for _ in 0..3 {
-        assert_eq!(applier::apply(pid, &patch, &options).unwrap(), Outcome::Done);
+        assert_eq!(common::apply_patiently(pid, &patch, &options), Outcome::Done);
         assert_eq!(target.ask(), "11 22");
         assert_eq!(applier::apply(pid, &patch, &options).unwrap(), Outcome::Already);
         let found = applier::inspect(pid).unwrap();
@@ -31,7 +31,7 @@ fn in_and_out(flags: &[&str]) {
         assert!(target.maps().contains("upatch:CVE-1"));
         assert!(applier::check(pid, &patch, &options).unwrap().already);
 
-        assert_eq!(applier::deactivate(pid, patch.uuid, &options).unwrap(), Outcome::Done);
+        common::deactivate_patiently(pid, &patch);
         assert_eq!(target.ask(), "1 2");
         assert_eq!(applier::deactivate(pid, patch.uuid, &options).unwrap(), Outcome::Already);
         assert!(!applier::inspect(pid).unwrap()[0].in_force);
@@ -78,7 +78,7 @@ fn imports_target_data_and_own_data() {
     };
     let patch = patch(&Elf::read(&program), "imports", vec![import, data]);
     let mut target = Target::start(&program);
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     let parent = std::process::id();
     assert_eq!(target.ask(), format!("{parent} 101"));
     assert_eq!(target.ask(), format!("{parent} 102"));
@@ -100,6 +100,6 @@ fn indirect_function() {
     import.code[3] = 6;
     let patch = patch(&Elf::read(&program), "ifunc", vec![import]);
     let mut target = Target::start(&program);
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     assert_eq!(target.ask(), "3 2");
 }

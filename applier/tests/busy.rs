@@ -74,16 +74,16 @@ fn lazily_the_next_call_is_new() {
     let program = compile(dir.path(), "inside", INSIDE, &[]);
     let patch = patch(&Elf::read(&program), "lazy", vec![returns("two", 22)]);
     let mut target = Target::start(&program);
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     assert_eq!(target.ask(), "21 22");
-    assert_eq!(applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(), Outcome::Done);
+    common::deactivate_patiently(target.pid(), &patch);
 
     let elf = Elf::read(&program);
     let inner = common::image::patch(&elf, "inner", vec![with_prologue("one", 77, &program)]);
     let lazy = Options { lazy: true, ..Options::default() };
     target.rest();
     assert!(matches!(applier::apply(target.pid(), &inner, &Options::default()).unwrap(), Outcome::Busy(_)));
-    assert_eq!(applier::apply(target.pid(), &inner, &lazy).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &inner, &lazy), Outcome::Done);
     target.send();
     assert_eq!(target.read_line(), "1 2");
     assert_eq!(target.read_line(), "77 2");
@@ -105,5 +105,5 @@ fn below_a_signal_handler_on_another_stack() {
     let outcome = applier::apply(target.pid(), &one, &Options::default()).unwrap();
     let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
     assert_eq!(busy.function.as_deref(), Some("one"), "{busy}");
-    assert_eq!(applier::apply(target.pid(), &two, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &two, &Options::default()), Outcome::Done);
 }

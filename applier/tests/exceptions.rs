@@ -55,13 +55,10 @@ fn calls_thrower(register: bool, flags: &[&str]) -> (Target, LoadedPatch, tempfi
 fn caught_above_new_code(flags: &[&str]) {
     let (mut target, patch, _dir) = calls_thrower(true, flags);
     for _ in 0..3 {
-        assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+        assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
         assert_eq!(target.ask(), "100 100");
         assert_ne!(applier::inspect(target.pid()).unwrap()[0].control.registered, 0);
-        assert_eq!(
-            applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(),
-            Outcome::Done
-        );
+        common::deactivate_patiently(target.pid(), &patch);
         assert_eq!(target.ask(), "1 1");
     }
 }
@@ -80,7 +77,7 @@ fn caught_in_a_static_program() {
 #[test]
 fn not_caught_without_registration() {
     let (mut target, patch, _dir) = calls_thrower(false, &[]);
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     target.send();
     assert!(!target.child.wait().unwrap().success());
 }

@@ -96,7 +96,7 @@ fn every_kill(name: &str, new: &str) {
             applier::apply(target.pid(), &patch, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
         assert!(matches!(outcome, Outcome::Done | Outcome::Already), "{what}: {outcome:?}");
         assert_eq!(target.ask(), new, "{what}");
-        assert_eq!(applier::deactivate(target.pid(), patch.uuid, &options).unwrap(), Outcome::Done, "{what}");
+        common::deactivate_patiently(target.pid(), &patch);
         assert_eq!(target.ask(), OLD, "{what}");
         // What was left unfinished is gone; the process has the image once.
         assert_eq!(applier::inspect(target.pid()).unwrap().len(), 1, "{what}: {}", target.maps());

@@ -15,10 +15,6 @@ use common::{
 };
 use std::process::Command;
 
-fn done(outcome: Result<Outcome, applier::ProcessError>) {
-    assert_eq!(outcome.unwrap(), Outcome::Done);
-}
-
 #[test]
 fn stacked_patches_come_out_in_any_order() {
     let dir = tempfile::tempdir().unwrap();
@@ -40,20 +36,85 @@ fn stacked_patches_come_out_in_any_order() {
             let mut target = Target::start(&program);
             let mut active = Vec::new();
             for p in order {
-                done(applier::apply(target.pid(), &patches[p], &options));
+                common::apply_patiently(target.pid(), &patches[p], &options);
                 active.push(p);
                 assert_eq!(target.ask(), expect(&active), "in: {active:?}");
             }
             for p in out {
-                done(applier::deactivate(target.pid(), patches[p].uuid, &options));
+                common::deactivate_patiently(target.pid(), &patches[p]);
                 active.retain(|a| *a != p);
                 assert_eq!(target.ask(), expect(&active), "in {order:?}, out {out:?}: {active:?}");
             }
             // One that was below comes back on top.
-            done(applier::apply(target.pid(), &patches[order[0]], &options));
+            common::apply_patiently(target.pid(), &patches[order[0]], &options);
             assert_eq!(target.ask(), expect(&[order[0]]));
         }
     }
+}
+
+/// A thread that calls all the time, and remembers what it has seen of the first function.
+const HOT: &str = r#"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <unistd.h>
+#include <stdio.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static volatile int seen[100];
+static volatile long rounds;
+static void *hot(void *arg) { for (;;) { seen[one()] = 1; rounds++; } return arg; }
+int main(void) {
+    pthread_t t;
+    setvbuf(stdout, 0, _IONBF, 0);
+    pthread_create(&t, 0, hot, 0);
+    while (getchar() != EOF) {
+        // What it was about to note is noted.
+        for (long now = rounds; rounds < now + 2;) usleep(10);
+        printf("%d %d %d\n", one(), two(), seen[1]);
+        seen[1] = 0;
+    }
+}
+"#;
+
+#[test]
+fn one_version_takes_the_place_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "hot", HOT, &["-pthread"]);
+    let elf = Elf::read(&program);
+    let versions = [
+        patch(&elf, "v1", vec![returns("one", 11), returns("two", 12)]),
+        patch(&elf, "v2", vec![returns("one", 21)]),
+        patch(&elf, "v3", vec![returns("one", 31), returns("two", 32)]),
+    ];
+    let says = ["11 12 0", "21 2 0", "31 32 0"];
+    let mut target = Target::start(&program);
+    let options = Options::default();
+    let patiently = |pid: i32, old: usize, new: usize| {
+        let started = std::time::Instant::now();
+        while let Outcome::Busy(busy) =
+            applier::replace(pid, versions[old].uuid, &versions[new], &options).unwrap()
+        {
+            assert!(started.elapsed().as_secs() < 20, "{busy}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    };
+    common::apply_patiently(target.pid(), &versions[0], &options);
+    target.ask();
+    assert_eq!(target.ask(), says[0]);
+    for (old, new) in [(0, 2), (2, 0), (0, 1), (1, 2), (2, 1), (1, 0)].repeat(5) {
+        patiently(target.pid(), old, new);
+        assert_eq!(target.ask(), says[new], "{old} to {new}");
+        let in_force: Vec<_> = applier::inspect(target.pid()).unwrap();
+        let in_force: Vec<_> = in_force.iter().filter(|l| l.in_force).map(|l| l.control.uuid).collect();
+        assert_eq!(in_force, [versions[new].uuid], "{old} to {new}");
+    }
+    // Nothing to replace: it goes in all the same; again: nothing to do.
+    common::deactivate_patiently(target.pid(), &versions[0]);
+    patiently(target.pid(), 1, 2);
+    let again = applier::replace(target.pid(), versions[1].uuid, &versions[2], &options).unwrap();
+    assert_eq!(again, Outcome::Already);
+    target.ask();
+    assert_eq!(target.ask(), says[2]);
 }
 
 const LIBRARY: &str = "__attribute__((noipa)) int one(void) { return 1; }";
@@ -84,11 +145,11 @@ fn program_and_library_together() {
     let found = applier::find_processes(&both.targets());
     for pid in [target.pid(), other.pid()] {
         assert_eq!(found.iter().filter(|c| c.pid == pid).count(), 2);
-        done(applier::apply(pid, &both, &Options::default()));
+        common::apply_patiently(pid, &both, &Options::default());
     }
     assert_eq!((target.ask(), other.ask()), ("11 22".into(), "11 22".into()));
     assert_eq!(applier::inspect(target.pid()).unwrap().len(), 2);
-    done(applier::deactivate(target.pid(), both.uuid, &Options::default()));
+    common::deactivate_patiently(target.pid(), &both);
     assert_eq!((target.ask(), other.ask()), ("1 2".into(), "11 22".into()));
 }
 
@@ -108,7 +169,7 @@ fn another_mount_namespace() {
     let mut target = Target::start_with(&mut command);
     assert!(!std::path::Path::new("/mnt/inner").exists());
     assert!(applier::find_processes(&patch.targets()).iter().any(|c| c.pid == target.pid()));
-    done(applier::apply(target.pid(), &patch, &Options::default()));
+    common::apply_patiently(target.pid(), &patch, &Options::default());
     assert_eq!(target.ask(), "11 22");
 }
 
@@ -122,8 +183,8 @@ fn many_cycles_take_no_more_memory() {
     let descriptors = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let (mut lines, before) = (0, descriptors());
     for cycle in 0..300 {
-        done(applier::apply(target.pid(), &patch, &Options::default()));
-        done(applier::deactivate(target.pid(), patch.uuid, &Options::default()));
+        common::apply_patiently(target.pid(), &patch, &Options::default());
+        common::deactivate_patiently(target.pid(), &patch);
         let now = target.maps().lines().count();
         assert!(cycle == 0 || now == lines, "cycle {cycle}: {}", target.maps());
         lines = now;
@@ -146,11 +207,11 @@ fn two_hundred_processes() {
         let searched = started.elapsed();
         assert_eq!(found.len(), 200);
         for candidate in &found {
-            done(applier::apply(candidate.pid, &patch, &Options::default()));
+            common::apply_patiently(candidate.pid, &patch, &Options::default());
         }
         let applied = started.elapsed();
         for candidate in &found {
-            done(applier::deactivate(candidate.pid, patch.uuid, &Options::default()));
+            common::deactivate_patiently(candidate.pid, &patch);
         }
         eprintln!(
             "200 processes: found in {searched:?}, patched in {applied:?}, back in {:?}",
@@ -172,8 +233,8 @@ fn ten_thousand_cycles() {
     let mut before = String::new();
     let started = std::time::Instant::now();
     for cycle in 0..10_000 {
-        done(applier::apply(target.pid(), &patch, &Options::default()));
-        done(applier::deactivate(target.pid(), patch.uuid, &Options::default()));
+        common::apply_patiently(target.pid(), &patch, &Options::default());
+        common::deactivate_patiently(target.pid(), &patch);
         if cycle == 0 {
             before = memory(&target);
         }

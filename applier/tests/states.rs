@@ -39,7 +39,7 @@ fn a_stopped_process_is_patched_and_stays_stopped() {
     let mut target = Target::start(&program);
     signal(target.pid(), "-STOP");
     wait_for_state(&target, "T");
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     sleep(Duration::from_millis(20));
     assert_eq!(target.state(), "T");
     target.send();
@@ -110,10 +110,10 @@ fn first_thread_has_ended() {
     let mut target = Target::start(&program);
     wait_for_state(&target, "Z");
     assert!(applier::find_processes(&patch.targets()).iter().any(|c| c.pid == target.pid()));
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     assert_eq!(target.ask(), "11 22");
     assert_eq!(applier::inspect(target.pid()).unwrap().len(), 1);
-    assert_eq!(applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(), Outcome::Done);
+    common::deactivate_patiently(target.pid(), &patch);
     assert_eq!(target.ask(), "1 2");
 }
 
@@ -181,9 +181,9 @@ fn a_seccomp_filter_that_kills() {
     let program = compile(dir.path(), "seccomp", &source, &[]);
     let patch = patch(&Elf::read(&program), "p", vec![returns("one", 11), returns("two", 22)]);
     let mut target = Target::start(&program);
-    assert_eq!(applier::apply(target.pid(), &patch, &Options::default()).unwrap(), Outcome::Done);
+    assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     assert_eq!(target.ask(), "11 22");
-    assert_eq!(applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap(), Outcome::Done);
+    common::deactivate_patiently(target.pid(), &patch);
     assert_eq!(target.ask(), "1 2");
 }
 

@@ -26,6 +26,8 @@ const OLD: &str = "1 2";
 struct Case {
     program: PathBuf,
     patch: LoadedPatch,
+    /// Another version of it, for the operation that replaces the one by the other.
+    next: LoadedPatch,
     new: &'static str,
     _dir: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
@@ -38,8 +40,9 @@ fn case(new: &'static str, functions: Vec<New>) -> Case {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
+    let next = patch(&Elf::read(&program), "next", vec![returns("one", 31), returns("two", 32)]);
     let patch = patch(&Elf::read(&program), "calls", functions);
-    Case { program, patch, new, _dir: dir, _turn: turn }
+    Case { program, patch, next, new, _dir: dir, _turn: turn }
 }
 
 fn two_functions() -> Case {
@@ -93,7 +96,7 @@ fn check_after(case: &Case, mut target: Target, before: &(usize, Vec<String>), r
     let outcome = applier::apply(pid, &case.patch, &options).unwrap_or_else(|e| panic!("{what}: {e}"));
     assert!(matches!(outcome, Outcome::Done | Outcome::Already), "{what}: {outcome:?}");
     assert_eq!(target.ask(), case.new, "{what}");
-    assert_eq!(applier::deactivate(pid, case.patch.uuid, &options).unwrap(), Outcome::Done, "{what}");
+    common::deactivate_patiently(pid, &case.patch);
     assert_eq!(target.ask(), OLD, "{what}");
     assert_eq!(applier::inspect(pid).unwrap().len(), 1, "{what}: {}", target.maps());
     // Its four segments, and two pages of the applier.
@@ -111,7 +114,7 @@ fn every_call(case: &Case, verb: &str, harm: Harm, from: usize, step: usize) -> 
         let before = belongings(&target);
         let pid = target.pid();
         if verb != "apply" {
-            assert_eq!(applier::apply(pid, &case.patch, &options).unwrap(), Outcome::Done);
+            assert_eq!(common::apply_patiently(pid, &case.patch, &options), Outcome::Done);
         }
         let run = run(number, harm, || {
             status_of(match verb {
@@ -133,6 +136,41 @@ fn every_call(case: &Case, verb: &str, harm: Harm, from: usize, step: usize) -> 
     tried
 }
 
+/// The same for one version that takes the place of another: never is the process on code that neither has changed.
+fn every_call_of_replace(case: &Case, harm: Harm, from: usize, step: usize) -> usize {
+    let options = Options::default();
+    let next = "31 32";
+    let mut tried = 0;
+    for number in (from..).step_by(step) {
+        let mut target = Target::start(&case.program);
+        let before = belongings(&target);
+        let pid = target.pid();
+        assert_eq!(common::apply_patiently(pid, &case.patch, &options), Outcome::Done);
+        let replace = || applier::replace(pid, case.patch.uuid, &case.next, &options);
+        let run = run(number, harm, || status_of(replace()));
+        let what =
+            format!("replace, {harm:?} at system call {number} (number {:?}): {:?}", run.hit, run.status);
+        assert_eq!(target.tracer(), "0", "{what}");
+        let answer = target.ask();
+        assert!(answer == case.new || answer == next, "{what}: {answer}");
+        assert!(run.hit.is_some() || (run.status, answer.as_str()) == (Some(0), next), "{what}: {answer}");
+        assert!(matches!(replace().unwrap(), Outcome::Done | Outcome::Already), "{what}");
+        assert_eq!(target.ask(), next, "{what}");
+        let in_force = |l: &applier::Located| l.in_force && l.control.uuid == case.next.uuid;
+        let images = applier::inspect(pid).unwrap();
+        assert_eq!(images.iter().filter(|l| l.in_force).count(), 1, "{what}");
+        assert!(images.iter().any(in_force), "{what}");
+        common::deactivate_patiently(pid, &case.next);
+        assert_eq!(target.ask(), OLD, "{what}");
+        assert_eq!(belongings(&target), before, "{what}");
+        if run.hit.is_none() {
+            break;
+        }
+        tried += 1;
+    }
+    tried
+}
+
 fn try_all(case: &Case, step: usize) {
     let mut points = 0;
     for verb in ["apply", "deactivate"] {
@@ -144,7 +182,16 @@ fn try_all(case: &Case, step: usize) {
             points += tried;
         }
     }
-    eprintln!("{} points in all", points);
+    // One of a single function leaves the other as it was linked until the version of two comes.
+    if case.patch.elfs[0].image.redirects.len() == 2 {
+        for harm in [Harm::Kill, Harm::Fail(libc::EIO)] {
+            let tried = every_call_of_replace(case, harm, points % step, step);
+            eprintln!("replace, {harm:?}: {tried} system calls tried");
+            assert!(tried * step > 60, "replace: only {tried} system calls");
+            points += tried;
+        }
+    }
+    eprintln!("{points} points in all");
 }
 
 #[test]

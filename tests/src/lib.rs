@@ -4,6 +4,7 @@ pub mod builds;
 pub mod cases;
 pub mod corpus;
 pub mod daemon;
+pub mod latency;
 pub mod load;
 pub mod matrix;
 pub mod overlay;

@@ -4,6 +4,7 @@ use super::{
     Steps, hooks, inspect,
     quiesce::{self, Rule, Zone},
     register::Registrar,
+    remove::deactivate_here,
     transaction::{self, Site, Transaction},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         threads::StoppedThreads,
     },
 };
-use patchfile::{Arch, control::Phase, image::HookPoint};
+use patchfile::{Arch, Uuid, control::Phase, image::HookPoint};
 
 /// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
 /// none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in the memory it has.
@@ -27,9 +28,18 @@ use patchfile::{Arch, control::Phase, image::HookPoint};
 pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
     if options.held.is_some() {
         // Only the OS thread that holds it can do anything to it.
-        return apply_here(pid, patch, options);
+        return apply_here(pid, patch, None, options);
     }
-    process::on_own_thread(pid, || apply_here(pid, patch, options))
+    process::on_own_thread(pid, || apply_here(pid, patch, None, options))
+}
+
+/// Brings `patch` into force and takes `old`, another version of it, out, with the threads stopped once: none of them ever
+/// runs code that neither has changed. Without `old` in the process, like [`apply`].
+///
+/// # Errors
+/// See [`ProcessError`]; the process is as before.
+pub fn replace(pid: i32, old: Uuid, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
+    process::on_own_thread(pid, || apply_here(pid, patch, Some(old), options))
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -48,14 +58,32 @@ struct Instance<'a> {
     loaded: Option<usize>,
 }
 
-fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
+/// The images of `old` that are in force.
+fn superseded(images: &[Located], old: Option<Uuid>) -> Vec<usize> {
+    let is = |l: &Located| {
+        Some(l.control.uuid) == old && l.control.phase == Phase::Ready && (l.in_force || l.control.active)
+    };
+    (0..images.len()).filter(|i| is(&images[*i])).collect()
+}
+
+fn apply_here(
+    pid: i32,
+    patch: &LoadedPatch,
+    replaces: Option<Uuid>,
+    options: &Options,
+) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
     let mut process = Process::open(pid, options)?;
     let mut images = inspect::locate(&process.maps, &process.memory);
     let mut instances = find_instances(&process, patch, &images)?;
+    let replaces = replaces.filter(|old| *old != patch.uuid);
     let in_force = |i: &Instance<'_>, images: &[Located]| i.loaded.is_some_and(|l| images[l].in_force);
     if instances.iter().all(|i| in_force(i, &images)) {
-        return Ok(Outcome::Already);
+        return match replaces {
+            // Left over where an applier was killed between the two.
+            Some(old) if !superseded(&images, replaces).is_empty() => deactivate_here(pid, old, options),
+            _ => Ok(Outcome::Already),
+        };
     }
     check_entries(&process, &instances, &images)?;
     if instances.iter().any(|i| i.loaded.is_none()) {
@@ -76,7 +104,11 @@ fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcom
     if change.len() != instances.len() {
         return Err(ProcessError::unfit("the image is not where it was mapped"));
     }
+    let old = superseded(&images, replaces);
     let mut zones = zones(&process, &instances, &images, options.lazy);
+    if !options.lazy {
+        zones.extend(old.iter().flat_map(|i| image_zones(&process, &images[*i])));
+    }
     let register = instances.iter().zip(&change).filter(|(i, l)| {
         i.elf.image.unwind.is_some_and(|u| u.register) && images[**l].control.registered == 0
     });
@@ -97,10 +129,19 @@ fn apply_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcom
             registrar.register(&process, &held, &mut images[l], &steps)?;
         }
     }
+    hooks::call(&process, &held, &images, &old, HookPoint::PreUnapply, &steps)?;
     hooks::call(&process, &held, &images, &change, HookPoint::PreApply, &steps)?;
+    // First on top of the old one, then that one goes: what either of them changed is never as it was linked.
     Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
+    if let Err(error) = Transaction::new(&process.memory, &mut images, &steps).run(&old, false) {
+        Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
+        return Err(error);
+    }
+    // What it says changes nothing any more.
+    let _ = hooks::call(&process, &held, &images, &old, HookPoint::PostUnapply, &steps);
     let called = hooks::call(&process, &held, &images, &change, HookPoint::PostApply, &steps);
     if called.is_err() {
+        Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     }
     called.map(|()| Outcome::Done)

@@ -9,7 +9,7 @@ mod remove;
 mod steps;
 mod transaction;
 
-pub use apply::{apply, check};
+pub use apply::{apply, check, replace};
 pub use inspect::inspect;
 pub(crate) use inspect::locate;
 pub use remove::deactivate;

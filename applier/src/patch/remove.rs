@@ -19,7 +19,8 @@ pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, Pr
     process::on_own_thread(pid, || deactivate_here(pid, uuid, options))
 }
 
-fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
+/// The same, on the calling OS thread.
+pub(super) fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
     let mut process = Process::open(pid, options)?;
     let mut images = inspect::locate(&process.maps, &process.memory);

@@ -59,6 +59,9 @@ impl<'a> Transaction<'a> {
     /// # Errors
     /// The first failure, after everything was put back.
     pub(crate) fn run(mut self, change: &[usize], activate: bool) -> Result<(), ProcessError> {
+        if change.is_empty() {
+            return Ok(());
+        }
         let result = self.normalise().and_then(|()| {
             self.undo.clear();
             if activate { self.activate(change) } else { self.deactivate(change) }

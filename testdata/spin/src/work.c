@@ -6,3 +6,8 @@ int work(int value)
         result = result + 1;
     return result;
 }
+
+int tick(int value)
+{
+    return value * 3 + 1;
+}
