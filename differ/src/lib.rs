@@ -13,6 +13,7 @@ mod eh_frame;
 mod elf;
 mod error;
 mod extract;
+mod inlining;
 mod model;
 mod names;
 mod refs;
@@ -23,5 +24,6 @@ mod verdict;
 
 pub use diff::diff;
 pub use error::Error;
+pub use inlining::inlining;
 pub use model::*;
 pub use same_code::same_code;

@@ -261,3 +261,23 @@ pub enum SymbolPlace {
     /// Undefined in the unit too: another unit, a library, or what the linker defines (`_GLOBAL_OFFSET_TABLE_`).
     Undefined,
 }
+
+/// A function with the place of its declaration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Declared {
+    /// Symbol name.
+    pub name: String,
+    /// Path of the source file as the debug information has it.
+    pub file: String,
+    /// Line number, 0 if not known.
+    pub line: u64,
+}
+
+/// What a compiler did with the functions of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inlining {
+    /// All functions that the debug information describes, also those that exist only inside of others.
+    pub functions: Vec<Declared>,
+    /// By symbol name: what was put into a function, directly or through others.
+    pub inlined: std::collections::BTreeMap<String, Vec<Declared>>,
+}

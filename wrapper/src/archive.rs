@@ -1,6 +1,7 @@
 //! Static archives: the members and their contents. Format: ar(5), with GNU long names (`//`, `/123`), BSD long names
 //! (`#1/LEN`), and thin archives, whose members are files beside the archive.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
@@ -12,8 +13,11 @@ pub(crate) const MAGIC: &[u8; 8] = b"!<arch>\n";
 pub(crate) const THIN_MAGIC: &[u8; 8] = b"!<thin>\n";
 const HEADER: usize = 60;
 
-/// Name and SHA-256 of each member in order; the index and name tables are left out.
-pub(crate) fn members(path: &Path) -> Result<Vec<(Vec<u8>, String)>> {
+/// Name and SHA-256 of each member in order; the index and name tables are left out. `seen` gets hash and content of each.
+pub(crate) fn members(
+    path: &Path,
+    mut seen: impl FnMut(&str, &[u8]) -> Result<()>,
+) -> Result<Vec<(Vec<u8>, String)>> {
     let bytes = fs::read(path).at("read", path)?;
     let fail = |why| Error::Archive { path: path.to_path_buf(), why };
     let thin = bytes.starts_with(THIN_MAGIC);
@@ -58,12 +62,15 @@ pub(crate) fn members(path: &Path) -> Result<Vec<(Vec<u8>, String)>> {
         } else {
             raw.strip_suffix(b"/").unwrap_or(raw).to_vec()
         };
-        let sha256 = if thin {
+        let content = if thin {
             let folder = path.parent().unwrap_or(Path::new("."));
-            hash::sha256_file(&folder.join(OsBytes::from(name.as_slice()).as_path()))?
+            let file = folder.join(OsBytes::from(name.as_slice()).as_path());
+            Cow::Owned(fs::read(&file).at("read", &file)?)
         } else {
-            hash::sha256(data)
+            Cow::Borrowed(data)
         };
+        let sha256 = hash::sha256(&content);
+        seen(&sha256, &content)?;
         found.push((name, sha256));
     }
     Ok(found)
@@ -102,12 +109,12 @@ mod tests {
             [("a.o", "one"), ("another_long_name.o", "two!"), ("a.o", "three")]
                 .map(|(name, data)| (name.as_bytes().to_vec(), hash::sha256(data.as_bytes())))
                 .to_vec();
-        assert_eq!(members(&path).unwrap(), expected);
+        assert_eq!(members(&path, |_, _| Ok(())).unwrap(), expected);
         for cut in MAGIC.len() + 1..bytes.len() {
             fs::write(&path, &bytes[..cut]).unwrap();
-            let _ = members(&path);
+            let _ = members(&path, |_, _| Ok(()));
         }
         fs::write(&path, b"ELF").unwrap();
-        assert!(members(&path).is_err());
+        assert!(members(&path, |_, _| Ok(())).is_err());
     }
 }

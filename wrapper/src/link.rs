@@ -112,12 +112,20 @@ fn gather_one(
     match kind_of(&absolute) {
         FileKind::Archive if is_system(&absolute) => add(None, recorder.memo.sha256(&absolute)?, inputs),
         FileKind::Archive => {
-            for (name, sha256) in archive::members(&absolute)? {
+            for (name, sha256) in
+                archive::members(&absolute, |sha256, data| recorder.keep_input(sha256, data))?
+            {
                 add(Some(name), sha256, inputs);
             }
         }
         FileKind::Shared => inputs.shared.push(path.clone()),
-        FileKind::Object => add(None, recorder.memo.sha256(&absolute)?, inputs),
+        FileKind::Object => {
+            let sha256 = recorder.memo.sha256(&absolute)?;
+            if !is_system(&absolute) {
+                files::copy_once(&absolute, &recorder.object_file(&sha256))?;
+            }
+            add(None, sha256, inputs);
+        }
         FileKind::Other => inputs.notes.push(format!("input {} is a linker script", path.to_string_lossy())),
     }
     Ok(())

@@ -207,6 +207,22 @@ impl Records {
             .or_else(|| equal().next())
     }
 
+    /// Units whose object an input of a link may be after strip or objcopy changed it, the last one first: those that wrote a
+    /// file of this path, of a member those that wrote a file of its name. Whether it is one, the contents must tell.
+    pub fn units_by_name<'r>(
+        &'r self,
+        link: &LinkRecord,
+        path: &OsBytes,
+        member: Option<&OsBytes>,
+    ) -> impl Iterator<Item = &'r UnitRecord> {
+        let whole = link.cwd.as_path().join(path.as_path());
+        let member = member.map(|name| name.as_path().to_path_buf());
+        self.units.iter().rev().filter(move |unit| match &member {
+            Some(member) => unit.object_path.as_path().file_name() == member.file_name(),
+            None => unit.object_path.as_path() == whole,
+        })
+    }
+
     /// The last link that wrote this file.
     #[must_use]
     pub fn link_by_output(&self, output: &Path) -> Option<&LinkRecord> {

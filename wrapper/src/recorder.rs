@@ -56,10 +56,21 @@ impl Recorder {
         Ok(Dep { path: path.into(), sha256 })
     }
 
+    /// Where the copy of an object is, by its content.
+    pub(crate) fn object_file(&self, sha256: &str) -> PathBuf {
+        self.session.dir().join("objects").join(sha256)
+    }
+
+    /// Keeps what is linked, too, if it is no unit's object: it may be one that strip or objcopy has been at.
+    pub(crate) fn keep_input(&self, sha256: &str, bytes: &[u8]) -> Result<()> {
+        let kept = self.object_file(sha256);
+        if kept.exists() { Ok(()) } else { files::write(&kept, bytes) }
+    }
+
     /// A copy of an object, named by its content: the build may strip or remove its own.
     pub(crate) fn keep_object(&self, bytes: &[u8]) -> Result<(String, PathBuf)> {
         let sha256 = hash::sha256(bytes);
-        let kept = self.session.dir().join("objects").join(&sha256);
+        let kept = self.object_file(&sha256);
         if !kept.exists() {
             files::write(&kept, bytes)?;
         }

@@ -4,7 +4,7 @@
 //! DIR/session.json       configuration, phase, real tools
 //! DIR/bin/               hard links of upatch-cc under the tools' names, to be first on PATH
 //! DIR/phases/PHASE/{units,links,problems}/*.json
-//! DIR/objects/SHA256     every recorded object
+//! DIR/objects/SHA256     every recorded object, and what was linked besides
 //! DIR/outputs/SHA256     every linked file
 //! DIR/maps/              map files
 //! DIR/stdin/SHA256       sources that came on standard input

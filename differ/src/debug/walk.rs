@@ -8,8 +8,8 @@ use super::sections::Sections;
 use super::types::{Field, Type, TypeId, Types};
 use crate::unit::{Home, Unit};
 
-type Slice<'a> = EndianSlice<'a, LittleEndian>;
-type Die<'a> = DebuggingInformationEntry<Slice<'a>>;
+pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
+pub(super) type Die<'a> = DebuggingInformationEntry<Slice<'a>>;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -254,7 +254,7 @@ impl Walk<'_> {
     }
 }
 
-fn text<'a>(
+pub(super) fn text<'a>(
     dwarf: &gimli::Dwarf<Slice<'a>>,
     unit: &gimli::Unit<Slice<'a>>,
     die: &Die<'a>,
@@ -273,7 +273,7 @@ fn flag(die: &Die<'_>) -> bool {
     matches!(die.attr_value(gimli::DW_AT_declaration), Some(AttributeValue::Flag(true)))
 }
 
-fn reference(base: usize, die: &Die<'_>, name: gimli::DwAt) -> Option<TypeId> {
+pub(super) fn reference(base: usize, die: &Die<'_>, name: gimli::DwAt) -> Option<TypeId> {
     match die.attr_value(name)? {
         AttributeValue::UnitRef(offset) => Some(base + offset.0),
         AttributeValue::DebugInfoRef(offset) => Some(offset.0),

@@ -154,6 +154,33 @@ pub struct Detail {
     pub unit: String,
     /// In words.
     pub reasons: Vec<String>,
+    /// Functions inlined in it that the fix changes, with their places: why it is drawn in though its own source may be the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inlines: Vec<String>,
+}
+
+impl Detail {
+    /// One line for people: what happens to the symbol, and the first reason.
+    pub fn explain(&self) -> String {
+        let change = match self.change {
+            differ::ChangeKind::Changed => "changed",
+            differ::ChangeKind::New => "new",
+            differ::ChangeKind::Removed => "removed",
+        };
+        let mut text = format!("{change} {} {} ({})", self.kind, self.name, self.unit);
+        let mut reasons = Vec::new();
+        if !self.inlines.is_empty() {
+            reasons.push(format!("inlines {}, which the fix changes", self.inlines.join(", ")));
+        }
+        reasons.extend(self.reasons.first().cloned());
+        if self.reasons.len() > 1 {
+            reasons.push(format!("and {} more in report.yaml", self.reasons.len() - 1));
+        }
+        if !reasons.is_empty() {
+            text = format!("{text}: {}", reasons.join("; "));
+        }
+        text
+    }
 }
 
 impl From<&differ::Refusal> for Refused {

@@ -93,7 +93,7 @@ pub(super) fn analyse<'r>(
         let sides = usize::from(one.original.is_some()) + usize::from(one.patched.is_some());
         analysis.reused += sides.saturating_sub(one.compiled as usize);
     }
-    analysis.compared = compare(&analysis.pairs, &sectioned, work)?;
+    analysis.compared = compare(&analysis.pairs, &sectioned, &patched.changes, work)?;
     Ok(analysis)
 }
 

@@ -3,6 +3,7 @@
 use crate::build::{ORIGINAL, PATCHED, Recorder, RpmBuild, Stage, TreeBuild};
 use crate::cli::{Input, Request};
 use crate::error::{Context, Failure, Result};
+use crate::prep::Changes;
 use crate::progress::Progress;
 use crate::run::Log;
 use crate::source::{GitFix, SpecSource, TreeSource, missing_build_requires, unpack};
@@ -41,6 +42,8 @@ pub(super) struct Patched {
     pub(super) window: Window,
     /// Source files that the fix changed, relative to the tree.
     pub(super) files: Vec<PathBuf>,
+    /// The lines of them that it changed, in the original's numbers.
+    pub(super) changes: Changes,
 }
 
 /// Both builds share these.
@@ -245,7 +248,10 @@ impl Builds<'_> {
             }
         };
         let files = if files.is_empty() { self.files_of_fix() } else { files };
-        Ok(Patched { records: recorder.records(PATCHED)?, window: Window { start, end: now() }, files })
+        let diffs: Vec<Vec<u8>> = self.patches.iter().map(|p| std::fs::read(p).unwrap_or_default()).collect();
+        let changes = Changes::read(diffs.iter().map(Vec::as_slice), self.request.args.strip);
+        let window = Window { start, end: now() };
+        Ok(Patched { records: recorder.records(PATCHED)?, window, files, changes })
     }
 
     fn files_of_fix(&self) -> Vec<PathBuf> {

@@ -127,6 +127,7 @@ fn describe(reached: &Reached<'_>, analysis: &Analysis<'_>, target: &TargetFile)
                 change: change.kind,
                 unit: compared.unit.clone(),
                 reasons: change.reasons.clone(),
+                inlines: compared.drawn_in.get(&change.name).cloned().unwrap_or_default(),
             });
         }
         report.refused.extend(diff.refused.iter().map(Refused::from));

@@ -115,6 +115,9 @@ fn in_work(
     count(report, &original.records);
     count(report, &patched.records);
     let joined = compared.into_report(report);
+    for detail in report.elfs.iter().flat_map(|e| e.details.iter().map(move |d| (e, d))) {
+        progress.verbose(&format!("{}: {}", detail.0.name, detail.1.explain()));
+    }
     show_warnings(report, progress);
     if let Some(failure) = refused(&report.elfs) {
         return Err(failure);

@@ -51,6 +51,55 @@ pub fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
     files
 }
 
+/// Changed lines of one file of a diff, counted in the original.
+pub(super) struct Span {
+    pub(super) file: PathBuf,
+    pub(super) lines: Vec<u64>,
+}
+
+/// The changed lines of each file that is there before: removed lines, and the lines in front of which something is added.
+pub(super) fn spans(diff: &[u8], strip: u32) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut lines = diff.split(|b| *b == b'\n').peekable();
+    let (mut old_left, mut new_left, mut at) = (0u64, 0u64, 0u64);
+    let mut known = false;
+    while let Some(line) = lines.next() {
+        if old_left > 0 || new_left > 0 {
+            let mark = line.first();
+            if let (Some(b'-' | b'+'), true, Some(span)) = (mark, known, spans.last_mut())
+                && span.lines.last() != Some(&at)
+            {
+                span.lines.push(at);
+            }
+            match mark {
+                Some(b'+') => new_left = new_left.saturating_sub(1),
+                Some(b'\\') => {}
+                _ => {
+                    old_left = old_left.saturating_sub(1);
+                    new_left = new_left.saturating_sub(u64::from(mark != Some(&b'-')));
+                    at += 1;
+                }
+            }
+        } else if let Some(counts) = hunk_counts(line) {
+            (old_left, new_left) = counts;
+            at = hunk_start(line);
+        } else if let Some(from) = line.strip_prefix(b"--- ")
+            && lines.next_if(|l| l.starts_with(b"+++ ")).is_some()
+        {
+            let name = file_name(from, strip);
+            known = name.is_some();
+            spans.extend(name.map(|file| Span { file, lines: Vec::new() }));
+        }
+    }
+    spans
+}
+
+/// First line of `@@ -a,b +c,d @@` in the original.
+fn hunk_start(line: &[u8]) -> u64 {
+    let digits = line.get(4..).unwrap_or_default().iter().take_while(|b| b.is_ascii_digit());
+    digits.fold(0u64, |n, b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')))
+}
+
 fn strip_any<'a>(line: &'a [u8], prefixes: &[&[u8]]) -> Option<&'a [u8]> {
     prefixes.iter().find_map(|p| line.strip_prefix(*p))
 }

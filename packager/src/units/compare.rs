@@ -1,9 +1,11 @@
 //! Hands each pair to the differ and sorts what comes back.
 
+use super::drawn::{DrawnIn, drawn_in};
 use super::pairs::Pair;
 use super::sectioned::{Sectioned, empty_object};
 use crate::elf;
 use crate::error::{Context, Result};
+use crate::prep::Changes;
 use crate::work::Work;
 use differ::{Options, Refusal, UnitDiff};
 use rayon::prelude::*;
@@ -18,6 +20,8 @@ pub struct Compared {
     pub diff: UnitDiff,
     /// The original object as linked; empty for a new unit.
     pub plain: Vec<u8>,
+    /// Changed functions that have something inlined that the fix changes.
+    pub drawn_in: DrawnIn,
 }
 
 /// Is what runs the same on both sides, so that only debug information differs?
@@ -34,11 +38,16 @@ pub fn only_debug_differs(original: &UnitRecord, patched: &UnitRecord) -> bool {
 ///
 /// # Errors
 /// When an object cannot be read.
-pub fn compare(pairs: &[Pair<'_>], sectioned: &[Sectioned], work: &Work) -> Result<Vec<Compared>> {
-    pairs.par_iter().zip(sectioned).map(|(p, s)| one(p, s, work)).collect()
+pub fn compare(
+    pairs: &[Pair<'_>],
+    sectioned: &[Sectioned],
+    changes: &Changes,
+    work: &Work,
+) -> Result<Vec<Compared>> {
+    pairs.par_iter().zip(sectioned).map(|(p, s)| one(p, s, changes, work)).collect()
 }
 
-fn one(pair: &Pair<'_>, sectioned: &Sectioned, work: &Work) -> Result<Compared> {
+fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -> Result<Compared> {
     let unit = pair.name();
     let mut out = Compared { unit: unit.clone(), ..Compared::default() };
     out.diff.source_file.clone_from(&unit);
@@ -86,6 +95,10 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, work: &Work) -> Result<Compared> 
     match compare_objects(&unit, &out.plain, &original, &patched) {
         Ok(diff) => out.diff = diff,
         Err(e) => refuse("comparison failed", e.to_string(), "this construct is not supported yet"),
+    }
+    if !out.diff.is_unchanged() {
+        // An explanation only: without one the result is the same.
+        out.drawn_in = differ::inlining(&patched).map(|i| drawn_in(&i, changes)).unwrap_or_default();
     }
     Ok(out)
 }

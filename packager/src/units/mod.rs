@@ -1,12 +1,14 @@
 //! Which compilation units the fix touches, and their two forms for the comparison.
 
 mod compare;
+mod drawn;
 mod leaves;
 mod pairs;
 mod sectioned;
 mod stamps;
 
 pub use compare::{Compared, compare, compare_objects, only_debug_differs};
+pub use drawn::{DrawnIn, drawn_in};
 pub use leaves::{Leaf, Leaves};
 pub use pairs::{Pair, pair};
 pub use sectioned::{Sectioned, section_all};

@@ -1,7 +1,9 @@
 //! Pairs the objects of a link in the original build with those of the same link in the patched build.
 
 use super::leaves::{Leaf, Leaves};
+use crate::elf::runtime_content;
 use crate::error::Result;
+use std::path::Path;
 use wrapper::{LinkRecord, Records, UnitRecord};
 
 /// One place in a link, before and after, where the objects differ.
@@ -44,19 +46,32 @@ pub fn pair<'r>(
             continue;
         }
         pairs.push(Pair {
-            original: before.0.unit_by_object(&hash),
-            patched: other.as_ref().and_then(|h| after.0.unit_by_object(h)),
+            original: unit_of(before, &leaf, &hash),
+            patched: other.as_ref().and_then(|h| unit_of(after, &leaf, h)),
             leaf,
             original_hash: Some(hash),
             patched_hash: other,
         });
     }
     for (leaf, hash) in patched.hashes {
-        let patched = after.0.unit_by_object(&hash);
+        let patched = unit_of(after, &leaf, &hash);
         pairs.push(Pair { leaf, original_hash: None, patched_hash: Some(hash), original: None, patched });
     }
     join_renamed(&mut pairs);
     Ok(pairs)
+}
+
+/// How the object at this place was made. If strip, objcopy or the like changed its file afterwards, it still is the unit's object
+/// where nothing that runs has changed.
+fn unit_of<'r>(link: (&'r Records, &LinkRecord), leaf: &Leaf, hash: &str) -> Option<&'r UnitRecord> {
+    link.0.unit_by_object(hash).or_else(|| {
+        let content = |file: &Path| runtime_content(&std::fs::read(file).ok()?).ok();
+        let mut candidates = link.0.units_by_name(link.1, &leaf.path, leaf.member.as_ref());
+        candidates.find(|unit| {
+            let linked = unit.stored.as_path().with_file_name(hash);
+            content(&linked).is_some_and(|c| Some(c) == content(unit.stored.as_path()))
+        })
+    })
 }
 
 /// Joins a lost and a new object that come from the same source file: a compiler that also links gives its objects random

@@ -10,6 +10,27 @@ use wrapper::{OsBytes, Store, UnitRecord};
 /// The flags that put each function and datum in a section of its own; they change no instruction.
 const FLAGS: &[&str] = &["-ffunction-sections", "-fdata-sections"];
 
+/// The flags for a unit: besides, those that put its debug information into the object, so that layouts of types can be
+/// compared. They change no instruction either (gcc, "Options for Debugging Your Program"), which is checked afterwards.
+fn flags(unit: &UnitRecord) -> Vec<&'static str> {
+    let mut flags = FLAGS.to_vec();
+    let words = || unit.expanded_argv.iter().map(OsBytes::as_bytes);
+    let driven = words().next() != Some(b"-cc1") && !unit.language.starts_with("assembler");
+    if driven && words().any(|word| word.starts_with(b"-gsplit-dwarf")) {
+        flags.push("-gno-split-dwarf");
+    }
+    let level = words().rev().find_map(|word| match word {
+        b"-g0" | b"-ggdb0" | b"-g1" | b"-ggdb1" => Some(false),
+        b"-g" | b"-g2" | b"-g3" => Some(true),
+        _ if word.starts_with(b"-ggdb") || word.starts_with(b"-gdwarf") => Some(true),
+        _ => None,
+    });
+    if driven && level != Some(true) {
+        flags.push("-g");
+    }
+    flags
+}
+
 /// Sectioned objects of one pair.
 #[derive(Clone, Debug, Default)]
 pub struct Sectioned {
@@ -63,7 +84,7 @@ fn side<'r>(
     let one = |(index, pair): (usize, &Pair<'r>)| -> Side {
         let record = dated(unit(pair)?, date);
         let output = work.path("objects").join(format!("{index}-{name}.o"));
-        Some(match wrapper::recompile(&record, FLAGS, &output, store) {
+        Some(match wrapper::recompile(&record, &flags(&record), &output, store) {
             Ok(done) => (Ok(done.object), done.reused),
             Err(e) => (Err(e.to_string()), true),
         })

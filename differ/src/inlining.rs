@@ -1,0 +1,15 @@
+//! The functions of an object and what is inlined in them, for explanations.
+
+use crate::Error;
+use crate::debug;
+use crate::elf::read_unit;
+use crate::model::Inlining;
+
+/// Reads it from the debug information of a relocatable object; empty where there is none.
+///
+/// # Errors
+/// [`Error::Malformed`] when the object cannot be read.
+pub fn inlining(object: &[u8]) -> Result<Inlining, Error> {
+    let unit = read_unit(object, "explained")?;
+    Ok(debug::read_inlining(&unit).unwrap_or_default())
+}
