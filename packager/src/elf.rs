@@ -149,6 +149,15 @@ impl Elf {
     }
 }
 
+/// Does an object hold bytecode for link-time optimisation? LLVM's bitcode is no ELF file; gcc has it in sections of that name
+/// (gcc internals, "LTO file sections"), beside machine code in "fat" objects.
+pub fn holds_bytecode(data: &[u8]) -> bool {
+    let Ok(header) = Header::parse(data) else { return true };
+    let Ok(endian) = header.endian() else { return true };
+    let Ok(table) = header.sections(endian, data) else { return true };
+    table.iter().any(|s| table.section_name(endian, s).is_ok_and(|name| name.starts_with(b".gnu.lto_")))
+}
+
 /// What of a relocatable object ends up in a program, independent of debug information: sections with their relocations and the
 /// symbols. Equal answers for two objects mean that nothing that runs differs.
 ///
@@ -205,6 +214,10 @@ pub fn runtime_content(data: &[u8]) -> Result<Digest, String> {
     for index in 1..symbols.len() {
         let Ok(found) = symbols.symbol(object::SymbolIndex(index)) else { continue };
         let home = usize::from(found.st_shndx(endian).0);
+        // Names for people, and sections, which no name refers to: strip takes both away.
+        if matches!(found.st_type(), elf::STT_FILE | elf::STT_SECTION) {
+            continue;
+        }
         let debug = home != 0 && home < usize::from(elf::SHN_LORESERVE) && !alloc(home);
         if !debug {
             parts.push(symbol(index));

@@ -70,6 +70,17 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         );
         return Ok(out);
     };
+    let made_by_lto = |unit: Option<&UnitRecord>| unit.is_some_and(|u| u.lto && by_lto(u));
+    if made_by_lto(pair.patched) || made_by_lto(pair.original) {
+        refuse(
+            "link-time optimisation",
+            "code is made when the whole program is linked, where functions of all units are inlined in each other, split and renamed \
+             together: what the fix changes there is not compared"
+                .into(),
+            "only a package that is shipped built with -fno-lto can be live-patched; with rpm: %global _lto_cflags %{nil}",
+        );
+        return Ok(out);
+    }
     let original = match (&pair.original_hash, object(&sectioned.original)) {
         (None, _) => match pair.patched {
             Some(unit) => empty_object(unit, work).map_err(|f| f.to_string()),
@@ -120,6 +131,13 @@ pub fn compare_objects(
         check_flags(unit, &mut diff, plain, original);
     }
     Ok(diff)
+}
+
+/// Was the unit made from bytecode, or does it hold some, so that the linker may have made other code of it? With gold and mold
+/// nothing tells whether it did.
+fn by_lto(unit: &UnitRecord) -> bool {
+    let bytecode = || std::fs::read(&unit.stored).map_or(true, |data| elf::holds_bytecode(&data));
+    unit.not_recompilable.is_some() || bytecode()
 }
 
 /// Refuses when `-ffunction-sections` made other code of a function that the patch does not replace: a change could hide
