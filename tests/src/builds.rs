@@ -43,7 +43,7 @@ pub struct Build {
     pub target: Vec<String>,
     /// File stem in `patches/`.
     pub patch: String,
-    /// More options for `upatch-build`.
+    /// More options for `upatch-build`; `{built}` is the tree that is built without it.
     #[serde(default)]
     pub options: Vec<String>,
     /// Exit codes of `upatch-build` that are right.
@@ -160,7 +160,7 @@ impl Tree {
             .arg(self.source())
             .args(["--build", &build.build, "--name", "FIX", "--output"])
             .arg(self.output())
-            .args(&build.options)
+            .args(build.options.iter().map(|o| o.replace("{built}", &self.built().to_string_lossy())))
             .arg("--patch")
             .arg(paths::testdata("builds").join("patches").join(format!("{}.patch", build.patch)));
         if let Some(prepare) = &build.prepare {

@@ -2,6 +2,7 @@
 
 pub mod builds;
 pub mod cases;
+pub mod comments;
 pub mod corpus;
 pub mod daemon;
 pub mod latency;

@@ -106,11 +106,14 @@ fn in_work(
     let unsure =
         found.len() < original.targets.len() || found.iter().any(|m| m.fidelity == Fidelity::Mismatch);
     let fails = compared.joined.is_empty() || compared.elfs.iter().any(mismatched);
+    let mut missing = unmade(request, &original, &found);
     drop(found);
     if given && unsure && fails && builds.deepen(&mut recorder, &mut original, &mut patched, progress)? {
         let found = matches(request, &original, given, report)?;
         compared = compare(&original, &patched, &found, work, &recorder, progress)?;
+        missing = unmade(request, &original, &found);
     }
+    compared.warnings.extend(missing);
     report.units.recorded = original.records.units.len();
     count(report, &original.records);
     count(report, &patched.records);
@@ -151,6 +154,22 @@ fn in_work(
         ));
     }
     Ok(())
+}
+
+/// Targets that no recorded link made: what the fix does to them is not seen.
+fn unmade(request: &Request, original: &Original, found: &[Match<'_>]) -> Vec<Warned> {
+    let wanted = |t: &TargetFile| {
+        request.args.elf.is_empty() || request.args.elf.iter().any(|n| *n == t.name || *n == t.path)
+    };
+    let targets = original.targets.iter().enumerate();
+    let missing = targets.filter(|(i, t)| wanted(t) && !found.iter().any(|m| m.target == *i));
+    missing
+        .map(|(_, t)| Warned {
+            what: "ELF file not made by a recorded link".into(),
+            place: t.name.clone(),
+            why: "if the fix reaches it, the patch does not; use --elf to say which files are meant".into(),
+        })
+        .collect()
 }
 
 /// What comparing and linking gave.
