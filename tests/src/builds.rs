@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+const BEGIN: &str = "<!-- builds: made from testdata/builds, see tests/src/builds.rs -->\n";
+const END: &str = "<!-- end of builds -->\n";
+
 /// The file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +31,8 @@ pub struct Builds {
 pub struct Build {
     /// Name of the test.
     pub name: String,
+    /// What it shows, for `docs/what-can-be-live-patched.md`.
+    pub shows: String,
     /// Folders of `testdata/builds/` that are laid over its `src/`, in order.
     #[serde(default)]
     pub overlay: Vec<String>,
@@ -86,6 +91,32 @@ impl Builds {
         serde_yaml::from_str(&text).with_context(|| format!("{}", path.display()))
     }
 
+    /// Compares the table of builds in the documentation with the cases; `UPATCH_WRITE_PAGE=1` writes it instead.
+    ///
+    /// # Errors
+    /// They disagree.
+    pub fn check_page(&self) -> Result<()> {
+        let path = paths::repository().join("docs/what-can-be-live-patched.md");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        let (head, rest) = text.split_once(BEGIN).context("no begin mark")?;
+        let (found, tail) = rest.split_once(END).context("no end mark")?;
+        let mut table = "\n| build | what comes of it | case |\n|---|---|---|\n".to_owned();
+        for case in &self.cases {
+            table += &format!("| {} | {} | `{}` |\n", case.shows, case.outcome(), case.name);
+        }
+        table.push('\n');
+        if std::env::var_os("UPATCH_WRITE_PAGE").is_some() {
+            std::fs::write(&path, format!("{head}{BEGIN}{table}{END}{tail}"))?;
+            return Ok(());
+        }
+        ensure!(
+            found == table,
+            "{} does not say what the cases say: run `UPATCH_WRITE_PAGE=1 cargo test -p tests --test builds page`",
+            path.display()
+        );
+        Ok(())
+    }
+
     /// Builds the program without upatch, makes the patch, applies it to the running program, takes it back.
     ///
     /// # Errors
@@ -105,6 +136,22 @@ impl Builds {
         let talk = build.talk.as_ref().unwrap_or(&build.patch);
         let talk = self.talks.get(talk).with_context(|| format!("no talk {talk}"))?;
         tree.talk(build, talk).with_context(|| ended.account())
+    }
+}
+
+impl Build {
+    /// What the case says comes of it.
+    fn outcome(&self) -> String {
+        let said = self.says.join("*, *");
+        match (&self.refuses, self.exit.as_slice()) {
+            (Some(why), _) => format!("not applied: *{why}*"),
+            (None, [0]) if self.says.is_empty() || self.options.iter().any(|o| o == "-v") => {
+                "works".to_owned()
+            }
+            (None, [0]) => format!("works, with a warning: *{said}*"),
+            (None, [3]) => "changes nothing (exit code 3)".to_owned(),
+            (None, _) => format!("refused: *{said}*"),
+        }
     }
 }
 

@@ -10,14 +10,17 @@ fn main() -> std::process::ExitCode {
     let trials = match Builds::read() {
         Ok(builds) => {
             let builds = Arc::new(builds);
-            let trial = |case| {
+            let trial = |case: tests::builds::Build| {
                 let builds = builds.clone();
-                let case: tests::builds::Build = case;
                 Trial::test(case.name.clone(), move || {
                     builds.check(&case).map_err(|error| Failed::from(format!("{error:#}")))
                 })
             };
-            builds.cases.clone().into_iter().map(trial).collect()
+            let mut trials: Vec<Trial> = builds.cases.clone().into_iter().map(trial).collect();
+            trials.push(Trial::test("page", move || {
+                builds.check_page().map_err(|error| Failed::from(format!("{error:#}")))
+            }));
+            trials
         }
         Err(error) => {
             let text = format!("{error:#}");

@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -49,12 +50,10 @@ pub(crate) fn adopt(session: &Session) -> HashSet<PathBuf> {
         if is_probe(&entry.source, &entry.cwd) || is_probe(&entry.output, &entry.cwd) {
             continue;
         }
-        let Ok(bytes) = fs::read(&output) else { continue };
-        if !bytes.starts_with(b"\x7fELF") {
-            continue;
-        }
+        let Ok(meta) = fs::metadata(&output) else { continue };
         known.insert(output);
-        if !claim(session, &entry, &bytes) {
+        // Objects are not read to know them again: a build of thousands has hundreds of links.
+        if !claim(session, &entry, &meta) {
             continue;
         }
         let Ok(mut recorder) = Recorder::new(session.clone(), entry.argv.clone()) else { continue };
@@ -67,18 +66,24 @@ pub(crate) fn adopt(session: &Session) -> HashSet<PathBuf> {
 }
 
 /// Is it ours to record? Several linkers may read the log at once.
-fn claim(session: &Session, entry: &Entry, object: &[u8]) -> bool {
+fn claim(session: &Session, entry: &Entry, object: &fs::Metadata) -> bool {
     let mut key = KeyHasher::new("clang 1");
     key.field(OsBytes::from(entry.cwd.as_path()).as_bytes());
     entry.argv.iter().for_each(|word| key.field(word));
-    key.field(object);
+    for number in
+        [object.ino(), object.size(), object.mtime().cast_unsigned(), object.mtime_nsec().cast_unsigned()]
+    {
+        key.field(&number.to_le_bytes());
+    }
     let marker = session.scratch_dir().join(format!("clang-{}-{}", session.phase(), key.finish()));
     OpenOptions::new().write(true).create_new(true).open(marker).is_ok()
 }
 
 fn record(recorder: &mut Recorder, entry: &Entry) -> Result<()> {
     let mut unit = recorder.blank_unit(OsBytes::from(entry.driver.as_slice()).as_path());
-    recorder.set_object(&mut unit, &entry.output)?;
+    if !recorder.set_object(&mut unit, &entry.output)?.starts_with(b"\x7fELF") {
+        return Ok(());
+    }
     unit.expanded_argv.clone_from(&unit.argv);
     unit.kind = kind_of(&entry.language);
     unit.language.clone_from(&entry.language);
