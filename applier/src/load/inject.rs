@@ -210,10 +210,7 @@ fn inject(
     steps: &Steps,
 ) -> Result<Result<(), Busy>, ProcessError> {
     let room = if prepared.iter().any(|p| !p.late.is_empty()) { FUNCTION_ROOM } else { 0 };
-    let mut tids = status::threads(process.pid)?;
-    // The first thread has the largest stack.
-    tids.sort_by_key(|tid| *tid != process.pid);
-    for tid in tids {
+    for tid in candidates(process)? {
         let held = match StoppedThreads::one(process, tid, trace_options(process))? {
             Ok(Some(held)) => held,
             Ok(None) => continue,
@@ -237,6 +234,21 @@ fn inject(
         return Err(process.ended());
     }
     Err(ProcessError::unfit("no thread has enough room on its stack to run a system call"))
+}
+
+/// Threads looked at for one that sleeps.
+const LOOKED_AT: usize = 32;
+
+/// The threads of the process, the most suitable first: one that sleeps does not notice that it is borrowed; the first
+/// thread has the largest stack.
+fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
+    let mut tids = status::threads(process.pid)?;
+    tids.sort_by_key(|tid| *tid != process.pid);
+    let sleeps = |tid: &i32| status::thread(process.pid, *tid).is_ok_and(|s| s.state == b'S');
+    if let Some(at) = tids.iter().take(LOOKED_AT).position(sleeps) {
+        tids[..=at].rotate_right(1);
+    }
+    Ok(tids)
 }
 
 /// From here on the control blocks say that there is something to find. Done while a thread is held: kernels that are set

@@ -21,9 +21,9 @@ pub(crate) enum Report {
     Event(i32),
 }
 
-/// How often it is asked before the calling thread goes to sleep: a thread that runs stops within microseconds, which is
-/// less than falling asleep and being woken takes.
-const ASKED: usize = 40;
+/// How often it is asked before the calling thread goes to sleep, some 50 µs: a thread that runs, or that an idle processor
+/// has to be woken for, stops within that time, and being woken ourselves would take as long again.
+const ASKED: usize = 150;
 /// Longest sleep.
 const NAP: Duration = Duration::from_millis(1);
 

@@ -54,7 +54,6 @@ static long longest_gap(void)
 
             if (poll(&in, 1, 0) != 0)
                 return longest;
-            last = now();
         }
     }
 }
