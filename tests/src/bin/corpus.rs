@@ -110,9 +110,13 @@ fn result(outcome: &Outcome, verdict: Verdict) -> String {
         return outcome.error.clone();
     }
     let mut said = vec![if verdict == Verdict::Works { "works".to_owned() } else { "FAILED".to_owned() }];
-    if outcome.lines_moved && !outcome.missing.is_empty() {
-        said.push("other functions of the cold build differ in line numbers".to_owned());
-    } else if !outcome.missing.is_empty() {
+    if outcome.lazy {
+        said.push("always inside a changed function: --lazy".to_owned());
+    }
+    if !outcome.lines_moved.is_empty() {
+        said.push(format!("only line numbers: {} others", outcome.lines_moved.len()));
+    }
+    if !outcome.missing.is_empty() {
         said.push(format!("not in the patch: {}", outcome.missing.join(" ")));
     }
     if let Some(Smoke { first, .. }) = &outcome.smoke

@@ -1,5 +1,6 @@
 //! A case laid out and built as it is shipped, and its patch.
 
+use super::cold::really_differ;
 use super::{Facts, Outcome, read};
 use crate::package::{files_below, unpack};
 use crate::paths::repository;
@@ -196,7 +197,11 @@ impl Case {
             outcome.functions.extend(made.reported(field)?);
         }
         outcome.missing = self.facts.missing_from(&outcome.functions);
-        outcome.lines_moved = self.facts.moves_lines();
+        if !outcome.missing.is_empty() {
+            let suspects = std::mem::take(&mut outcome.missing);
+            outcome.missing = really_differ(&self.shipped, &self.cold()?, &suspects)?;
+            outcome.lines_moved = suspects.into_iter().filter(|f| !outcome.missing.contains(f)).collect();
+        }
         ensure!(made.dir().is_dir(), "exit code 0 and no patch directory");
         self.try_live(&made, &mut outcome, cold)?;
         Ok(outcome)

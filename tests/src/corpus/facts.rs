@@ -17,9 +17,6 @@ pub struct Facts {
     /// Functions that differ between the objects of two cold builds; no more than the first dozen.
     #[serde(default)]
     pub functions_changed: Vec<String>,
-    /// Hints; see the head of `corpus.yaml`.
-    #[serde(default)]
-    pub traits: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,12 +36,6 @@ pub fn read(corpus: &Path) -> Result<Vec<Facts>> {
 }
 
 impl Facts {
-    /// Do many functions of the cold builds differ in nothing but the line numbers of assertions? A patch keeps the old numbers, so
-    /// it need not hold those functions.
-    pub fn moves_lines(&self) -> bool {
-        self.traits.iter().any(|t| t == "wide")
-    }
-
     /// Functions of the cold builds' difference that `named` does not hold. The copies and parts that GCC makes of a function,
     /// `NAME.part.0` or `NAME.cold`, count as the function: which of them there are hangs on the options of the build.
     pub fn missing_from(&self, named: &[String]) -> Vec<String> {
@@ -69,7 +60,6 @@ mod tests {
             package: "p".into(),
             verified: true,
             functions_changed: changed,
-            traits: Vec::new(),
         };
         assert_eq!(facts.missing_from(&["a".into(), "c".into()]), ["b.part.0"]);
         assert!(facts.missing_from(&["c".into(), "b.isra.0".into(), "a".into(), "d".into()]).is_empty());

@@ -59,11 +59,12 @@ impl Smoke {
 struct Manager<'a> {
     root: tempfile::TempDir,
     made: &'a Made,
+    lazy: bool,
 }
 
 impl<'a> Manager<'a> {
     fn new(made: &'a Made) -> Result<Self> {
-        Ok(Self { root: tempfile::tempdir()?, made })
+        Ok(Self { root: tempfile::tempdir()?, made, lazy: false })
     }
 
     fn run(&self, args: &[&str]) -> Result<Ended> {
@@ -71,16 +72,27 @@ impl<'a> Manager<'a> {
     }
 
     /// Applies to one process: others of the same ELF may belong to someone else's run.
-    fn apply(&self, pid: &str) -> Result<Duration> {
+    fn apply(&mut self, pid: &str) -> Result<Duration> {
         let dir = self.made.dir();
-        let ended = self.run(&["apply", "--pid", pid, &dir.to_string_lossy()])?.ok()?;
+        let ended = self.patiently(&["apply", "--pid", pid, &dir.to_string_lossy()])?;
         let status = self.run(&["status", &self.made.name])?.ok()?;
         ensure!(status.stdout.contains(pid), "{}", status.account());
         Ok(ended.took)
     }
 
-    fn verb(&self, verb: &str) -> Result<()> {
-        self.run(&[verb, &self.made.name])?.ok().map(drop)
+    fn verb(&mut self, verb: &str) -> Result<()> {
+        self.patiently(&[verb, &self.made.name]).map(drop)
+    }
+
+    /// A program that waits for input inside a changed function never leaves it by itself: such a one is switched with `--lazy`.
+    fn patiently(&mut self, args: &[&str]) -> Result<Ended> {
+        let ended = self.run(&[args, &["--timeout", "3"]].concat())?.expect_code(&[0, 3])?;
+        if ended.code == 0 {
+            return Ok(ended);
+        }
+        ensure!(ended.stderr.contains(" pending: "), "{}", ended.account());
+        self.lazy = true;
+        self.run(&[args, &["--lazy"]].concat())?.ok()
     }
 }
 
@@ -102,7 +114,7 @@ impl Case {
         let text = std::fs::read_to_string(check)?;
         let says = |flag: &str| text.lines().any(|l| l.starts_with(flag));
         let fatal = says("FATAL=1");
-        let manager = Manager::new(made)?;
+        let mut manager = Manager::new(made)?;
         let script = Script::start(check, &self.shipped.root)?;
         let said = |ended: Ended| ended.stdout.lines().next().unwrap_or("BROKEN").to_owned();
         let mut probed = Probed { at_start: says("INIT=1"), ..Probed::default() };
@@ -137,12 +149,13 @@ impl Case {
         }
         manager.verb("remove")?;
         script.lives()?;
+        outcome.lazy |= manager.lazy;
         outcome.check = Some(probed);
         Ok(())
     }
 
     fn drive(&self, driver: &Path, made: &Made, outcome: &mut Outcome, cold: bool) -> Result<Smoke> {
-        let manager = Manager::new(made)?;
+        let mut manager = Manager::new(made)?;
         let script = Script::start(driver, &self.shipped.root)?;
         let work =
             |stage: &str| Ok::<_, anyhow::Error>(script.probe()?.ok().context(stage.to_owned())?.stdout);
@@ -157,6 +170,7 @@ impl Case {
         manager.verb("remove")?;
         let removed = work("after removal")?;
         script.lives()?;
+        outcome.lazy |= manager.lazy;
         drop(script);
 
         let mut smoke = Smoke {

@@ -6,6 +6,7 @@
 //! speak the same protocol, but their probe prints a transcript of ordinary work, the same one every time.
 
 mod case;
+mod cold;
 mod facts;
 mod live;
 mod script;
@@ -29,8 +30,10 @@ pub struct Outcome {
     pub functions: Vec<String>,
     /// Functions that differ between independent cold builds, and that the report does not name.
     pub missing: Vec<String>,
-    /// Those may differ in line numbers only.
-    pub lines_moved: bool,
+    /// Functions that differ between cold builds in line numbers only: a patch keeps the old numbers.
+    pub lines_moved: Vec<String>,
+    /// The process was in a changed function all the time, and was switched with `--lazy`.
+    pub lazy: bool,
     /// The error line, if no patch was made.
     pub error: String,
     /// Wall time of `upatch apply`.
@@ -63,10 +66,6 @@ impl Outcome {
         let shown = self.check.as_ref().is_none_or(Probed::is_right)
             && self.smoke.as_ref().is_none_or(Smoke::is_right)
             && self.applied_in.is_some();
-        if self.code == 0 && (self.missing.is_empty() || self.lines_moved) && shown {
-            Verdict::Works
-        } else {
-            Verdict::Fails
-        }
+        if self.code == 0 && self.missing.is_empty() && shown { Verdict::Works } else { Verdict::Fails }
     }
 }
