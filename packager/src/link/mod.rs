@@ -22,6 +22,7 @@ mod redirect;
 mod reloc_types;
 mod relocate;
 mod resolve;
+mod same_code;
 mod stubs;
 mod target;
 mod tls;

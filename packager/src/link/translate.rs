@@ -7,6 +7,7 @@ use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind};
 
 use super::elf::{Elf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
 use super::error::{LinkError, refusal};
+use super::same_code::SameCode;
 
 /// A symbol of the linked file.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +51,8 @@ impl TargetAddresses for SameLayout {
     }
 }
 
-/// Same addresses if every loaded section lies where it did and the code is the same, byte for byte; else by symbol.
+/// Same addresses if every loaded section lies where it did and the code is the same, byte for byte; else by symbol, or, in a
+/// stripped target, by what its code refers to.
 ///
 /// # Errors
 /// When a file is damaged.
@@ -72,6 +74,12 @@ pub fn addresses<'a>(
         return Ok(Box::new(SameLayout));
     }
     let debug = debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
+    if debug.is_none()
+        && target.symbols.is_empty()
+        && let Some(same) = SameCode::new(&linked, &target)
+    {
+        return Ok(Box::new(same));
+    }
     Ok(Box::new(BySymbol::new(linked, target, debug)))
 }
 
@@ -180,7 +188,7 @@ impl BySymbol<'_> {
     }
 }
 
-fn same_instruction(
+pub(super) fn same_instruction(
     x: &Instruction,
     y: &Instruction,
     symbol: LinkedSymbol<'_>,

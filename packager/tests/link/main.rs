@@ -7,6 +7,7 @@ mod build;
 mod cases;
 mod extract;
 mod refusals;
+mod same_code;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

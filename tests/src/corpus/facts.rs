@@ -55,12 +55,7 @@ mod tests {
     #[test]
     fn functions_that_a_report_leaves_out_are_found() {
         let changed = ["a", "b.part.0", "c.cold"].map(str::to_owned).to_vec();
-        let facts = Facts {
-            id: "x".into(),
-            package: "p".into(),
-            verified: true,
-            functions_changed: changed,
-        };
+        let facts = Facts { id: "x".into(), package: "p".into(), verified: true, functions_changed: changed };
         assert_eq!(facts.missing_from(&["a".into(), "c".into()]), ["b.part.0"]);
         assert!(facts.missing_from(&["c".into(), "b.isra.0".into(), "a".into(), "d".into()]).is_empty());
     }
