@@ -1,7 +1,8 @@
 //! Data objects: live data must stay what it is, constants are shipped anew.
 
 use super::{Cause, Verdict, place};
-use crate::atoms::AtomKind;
+use crate::arch::x86_64::escape;
+use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::compare::Comparer;
 use crate::model::Options;
 use crate::unit::SHF_TLS;
@@ -104,6 +105,9 @@ fn existing(
             "keep the old variable as it is and add one with another name",
         );
     } else if is_ro {
+        if held(cmp, (old, new), verdict, &at, reason) {
+            return;
+        }
         if shippable(cmp, opts, verdict, new, at, reason) {
             verdict.changed.insert(new, Cause { content: true, reasons });
         }
@@ -126,6 +130,67 @@ fn existing(
     }
 }
 
+/// Virtual table or type information (Itanium C++ ABI, 5.1.4.1): every object of the class points to it.
+fn is_of_class(name: &str) -> bool {
+    ["_ZTV", "_ZTT", "_ZTC", "_ZTI"].iter().any(|p| name.starts_with(p))
+}
+
+/// Live data may hold the address of a constant, and what goes through it goes on with the old one. With other functions in a table that
+/// is refused, else worth a warning.
+fn held(
+    cmp: &Comparer<'_>,
+    (old, new): (usize, usize),
+    verdict: &mut Verdict,
+    at: &str,
+    reason: &str,
+) -> bool {
+    if is_of_class(cmp.new.name(new)) || !gets_out(cmp.old, old) {
+        return false;
+    }
+    if functions_of(cmp.old, old).any(|(offset, was)| {
+        functions_of(cmp.new, new)
+            .find(|(o, _)| *o == offset)
+            .is_none_or(|(_, is)| cmp.pairs.old_of[is] != Some(was))
+    }) {
+        verdict.refuse(
+            "table of functions that live data may hold",
+            at.to_owned(),
+            &format!("{reason}; its address is stored or passed on, and objects that live would go on with the old table"),
+            "leave the table as it is, and change the functions that it names",
+        );
+        return true;
+    }
+    verdict.warn(
+        "constant whose address may be held",
+        at.to_owned(),
+        &format!("{reason}; its address is stored or passed on, and what holds it goes on with the old one"),
+    );
+    false
+}
+
+/// Functions of the unit that a table points to, by offset.
+fn functions_of(all: &Atoms, id: usize) -> impl Iterator<Item = (u64, usize)> {
+    all.atom(id).refs.iter().filter_map(|r| match r.target {
+        Target::Atom { atom, offset: 0 } if r.width == 8 && all.atom(atom).kind == AtomKind::Function => {
+            Some((r.at, atom))
+        }
+        _ => None,
+    })
+}
+
+/// Whether code gives the address of an object away, or another constant holds it.
+fn gets_out(all: &Atoms, id: usize) -> bool {
+    let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
+    all.atoms.iter().enumerate().any(|(user, atom)| {
+        let fields: Vec<u64> = atom.refs.iter().filter(is_it).map(|r| r.at).collect();
+        match atom.kind {
+            _ if fields.is_empty() || user == id => false,
+            AtomKind::Function => escape::escapes(all.bytes(user), &fields),
+            AtomKind::Object | AtomKind::Anonymous => true,
+        }
+    })
+}
+
 /// Whether a changed read-only object may be shipped as a copy; refuses otherwise.
 pub(super) fn shippable(
     cmp: &Comparer<'_>,
@@ -136,7 +201,7 @@ pub(super) fn shippable(
     reason: &str,
 ) -> bool {
     let name = cmp.new.name(new).to_owned();
-    if ["_ZTV", "_ZTT", "_ZTC", "_ZTI"].iter().any(|p| name.starts_with(p)) {
+    if is_of_class(&name) {
         verdict.refuse(
             "virtual table or type information changed",
             at,

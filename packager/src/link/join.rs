@@ -49,7 +49,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let mut pieces = Pieces::new();
     let units = read_units(input, &linked, &mut pieces)?;
     let argv = &input.record.expanded_argv;
-    let binds_own = argv.iter().any(|a| a.as_bytes().starts_with(b"-Bsymbolic"));
+    let binds_own = argv.iter().any(|a| a.as_bytes() == b"-Bsymbolic");
+    let binds_own_functions = binds_own || argv.iter().any(|a| a.as_bytes() == b"-Bsymbolic-functions");
     let mut resolver = Resolver {
         linked: &linked,
         target: &target,
@@ -60,6 +61,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         globals: globals(&units)?,
         folds: argv.iter().any(|a| folds(a.as_bytes())),
         binds_own,
+        binds_own_functions,
     };
     let (mut refused, mut warnings) = (Vec::new(), Vec::new());
     let replacements = replacements(&mut resolver, &units, &mut refused, &mut warnings);

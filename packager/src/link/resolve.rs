@@ -87,6 +87,8 @@ pub(super) struct Resolver<'a, 'b> {
     pub(super) folds: bool,
     /// `-Bsymbolic` or the like was given to the linker.
     pub(super) binds_own: bool,
+    /// The same for functions only, also with `-Bsymbolic-functions`: the library's variables may then still be copied into a program.
+    pub(super) binds_own_functions: bool,
 }
 
 impl Resolver<'_, '_> {
@@ -182,7 +184,7 @@ impl Resolver<'_, '_> {
                 let mut resolved = Resolved::at(name, Place::Target(*old), true);
                 resolved.call = call;
                 // A call that another module may take over keeps its way.
-                if symbol.binding != Binding::Local && self.preemptible(name) {
+                if symbol.binding != Binding::Local && self.preemptible(name, true) {
                     self.through_slots(&mut resolved, pieces);
                 }
                 Ok(resolved)
@@ -230,7 +232,7 @@ impl Resolver<'_, '_> {
             return Ok(Resolved::at(name, Place::Constant(found.value), false));
         }
         let address = self.translate(name, file, found)?;
-        let preemptible = global && self.preemptible(name);
+        let preemptible = global && self.preemptible(name, is_function(found.kind));
         if found.kind == STT_TLS {
             let slots = SlotsOfTls::from(self.target.slots(name));
             let mut resolved = Resolved::at(name, Place::Constant(0), false);
@@ -261,9 +263,9 @@ impl Resolver<'_, '_> {
     }
 
     /// Another module's definition may win over the target's: only in a shared object, unless it binds to itself.
-    fn preemptible(&self, name: &str) -> bool {
+    fn preemptible(&self, name: &str, function: bool) -> bool {
         !self.target.executable
-            && !self.binds_own
+            && !if function { self.binds_own_functions } else { self.binds_own }
             && !self.target.symbolic()
             && self.target.exports(name).is_some_and(|s| s.visibility == 0)
     }

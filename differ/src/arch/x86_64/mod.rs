@@ -1,4 +1,5 @@
 //! x86-64.
 
 pub(crate) mod decode;
+pub(crate) mod escape;
 pub(crate) mod reloc;
