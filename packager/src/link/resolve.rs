@@ -385,7 +385,12 @@ impl Resolver<'_, '_> {
         pieces: &mut Pieces,
     ) -> Result<Resolved, Refusal> {
         let name = symbol.name.as_str();
-        let needed = self.target.elf.dynamic_names(1);
+        let mut needed = self.target.elf.dynamic_names(1);
+        // A library that calls nothing of libc does not name it, yet no process that loads the library is without. (DT_NEEDED is 1,
+        // DT_SONAME 14.)
+        if !self.target.elf.dynamic_names(14).is_empty() && !needed.iter().any(|n| n.starts_with("libc.so")) {
+            needed.push("libc.so.6".into());
+        }
         let weak = symbol.binding == Binding::Weak;
         match self.libraries.find(&needed, name) {
             Some(export) if export.tls => Err(refusal(
