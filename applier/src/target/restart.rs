@@ -57,13 +57,38 @@ pub(crate) fn place(call: i64) -> Option<Place> {
 /// Bytes below the stack pointer that belong to the function that runs (psABI §3.2.2), and room for a `timespec`.
 const BELOW: u64 = 128 + 16;
 
+/// Does the call wait with a signal mask of its own? A signal that comes then must end it, or the program would sleep on it.
+fn brings_mask(thread: &Thread) -> bool {
+    let r = &thread.registers;
+    let word = |address: u64| ptrace::word(thread.tid, address).unwrap_or(0);
+    match r.orig_rax.cast_signed() {
+        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => r.r8 != 0,
+        IO_PGETEVENTS => r.r9 != 0 && word(r.r9) != 0,
+        // IORING_ENTER_EXT_ARG: the address of the mask is in a structure.
+        libc::SYS_io_uring_enter if r.r10 & 8 != 0 => word(r.r8) != 0,
+        libc::SYS_io_uring_enter => r.r8 != 0,
+        _ => false,
+    }
+}
+
+/// May the thread make its call again? Not if a signal waits that ends it.
+fn may_restart(thread: &Thread) -> bool {
+    if !brings_mask(thread) {
+        return !signal_waits(thread.tid);
+    }
+    // With the mask that the thread has otherwise, signals wait for the call, which lets them in and gives EINTR then. What
+    // the kernel tells here is that mask; setting it takes the call's own out of force.
+    let mask = ptrace::signal_mask(thread.tid);
+    mask.and_then(|mask| ptrace::set_signal_mask(thread.tid, mask)).is_ok()
+}
+
 /// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it anyway; with what is
 /// left of its timeout where that is known, else with all of it.
 pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
     let mut regs = thread.registers;
     let call = regs.orig_rax.cast_signed();
     let interrupted = regs.rax.cast_signed() == -i64::from(libc::EINTR) && RESTARTABLE.contains(&call);
-    if !interrupted || signal_waits(thread.tid) {
+    if !interrupted || !may_restart(thread) {
         return;
     }
     if let Some((place, left)) = place(call).and_then(|p| Some((p, sleepers.left(thread, p)?))) {

@@ -70,13 +70,21 @@ impl StoppedThreads {
             for tid in attached.iter().filter(|t| process.held != Some(**t)) {
                 let _ = ptrace::interrupt(*tid);
             }
-            for tid in attached {
-                match stopped(process, tid) {
-                    Ok(registers) => held.threads.push(Thread { tid, registers }),
-                    Err(NotStopped::Ended) => {}
-                    Err(NotStopped::Busy(busy)) => return Ok(Err(busy)),
-                    Err(NotStopped::Error(error)) => return Err(error),
-                }
+            let mut attached = attached.into_iter();
+            while let Some(tid) = attached.next() {
+                let result = match stopped(process, tid) {
+                    Ok(registers) => {
+                        held.threads.push(Thread { tid, registers });
+                        continue;
+                    }
+                    Err(NotStopped::Ended) => continue,
+                    Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
+                    Err(NotStopped::Error(error)) => Err(error),
+                };
+                // Those that stand go on at once; the others are waited for.
+                drop(held);
+                release_late(pid, [tid].into_iter().chain(attached));
+                return result;
             }
         }
         if held.threads.is_empty() { Err(process.ended()) } else { Ok(Ok(held)) }
@@ -117,8 +125,8 @@ impl StoppedThreads {
 impl Drop for StoppedThreads {
     fn drop(&mut self) {
         let released = || self.threads.iter().filter(|t| self.kept != Some(t.tid));
-        // Errors mean that the thread was killed meanwhile: there is nothing left to let go.
         let (sleeping, others): (Vec<_>, Vec<_>) = released().partition(|t| self.sleepers.holds(t.tid));
+        // Errors mean that the thread was killed meanwhile: there is nothing left to let go.
         for thread in &others {
             restart::again(thread, &self.sleepers);
         }
@@ -130,6 +138,37 @@ impl Drop for StoppedThreads {
             self.sleepers.confirm(thread.tid);
             restart::again(thread, &self.sleepers);
             let _ = ptrace::detach(thread.tid);
+        }
+    }
+}
+
+/// Longest wait for threads that were asked to stop for nothing.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Lets threads go that were asked to stop but have not been seen to. Each is waited for, since the call it was in may have
+/// given up for us, and has to be made again. Nothing is kept from running meanwhile. One that sleeps uninterruptibly has not
+/// noticed anything yet; the kernel lets it go when the calling OS thread ends.
+fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
+    let started = Instant::now();
+    for tid in tids {
+        while started.elapsed() < LATE {
+            match wait::wait(tid) {
+                Ok(Report::Interrupted) => {
+                    if let Ok(registers) = ptrace::registers(tid) {
+                        restart::again(&Thread { tid, registers }, &Sleepers::default());
+                    }
+                    let _ = ptrace::detach(tid);
+                    break;
+                }
+                Ok(Report::Signal(signal)) => {
+                    let _ = ptrace::cont(tid, signal);
+                }
+                Ok(Report::Syscall | Report::Event(_)) => {
+                    let _ = ptrace::cont(tid, 0);
+                }
+                Ok(Report::Nothing) if status::thread(pid, tid).is_ok_and(|s| s.state != b'D') => {}
+                Ok(Report::Nothing | Report::Ended) | Err(_) => break,
+            }
         }
     }
 }
