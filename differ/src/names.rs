@@ -129,6 +129,10 @@ mod tests {
             group("_ZZ1fvENKUlSt6vectorIiSaIiEEE_clES1_"),
             group("_ZZ1fvENKUlSt6vectorIiSaIiEEE0_clES1_")
         );
+        assert_eq!(
+            group("_ZNSt17_Function_handlerIFllEZ3askE3$_1E9_M_invokeERKSt9_Any_dataOl"),
+            group("_ZNSt17_Function_handlerIFllEZ3askE3$_0E9_M_invokeERKSt9_Any_dataOl")
+        );
         assert_eq!(lambda_group("_Z5setupv"), None);
         assert_eq!(lambda_group("Ulysses"), None);
     }
