@@ -151,6 +151,7 @@ impl Unit<'_> {
                 | "assembler-with-cpp"
                 | "objective-c"
         );
+        // Kept messages are those of a file or pipe: on a terminal compilers write in colour. `upatch-build` writes a log.
         if self.line.no_store.is_some()
             || !known_language
             || self.source.name == b"-"
