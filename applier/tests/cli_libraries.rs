@@ -62,8 +62,8 @@ fn library(test: &str, flags: &[&str]) -> (Stage, PathBuf, PathBuf) {
     let stage = stage_with(test, LIBRARY, &all);
     stage.install("HP1", 11, 22);
     stage.run("apply HP1").exits(0);
-    let (dir, file) = (stage.dir.path(), stage.program.to_str().expect("the path is UTF-8"));
-    let linked = compile(dir, "linked", LINKED, &[file]);
+    let (dir, file) = (stage.dir.path(), stage.program.to_string_lossy().into_owned());
+    let linked = compile(dir, "linked", LINKED, &[&file]);
     let loads = compile(dir, "loads", LOADS, &["-pthread", "-ldl"]);
     (stage, linked, loads)
 }

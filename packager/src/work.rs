@@ -25,12 +25,19 @@ const SLOTS: u32 = 1000;
 /// Mark of a slot that is to be kept.
 const KEPT: &str = "kept";
 
+/// The slot at which runs for a package begin to look. Any spread will do, as long as it stays the same.
+fn home(package: &str) -> u32 {
+    package.bytes().fold(0, |sum: u32, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % SLOTS
+}
+
 impl Work {
-    /// Takes the first free slot in `workdir`, or in a directory of the user's own among the system's temporary files.
+    /// Takes a free slot in `workdir`, or in a directory of the user's own among the system's temporary files. Objects hold the
+    /// path of the folder that they were built in, and so the store knows them there only: runs for the same `package` begin
+    /// to look at the same slot, which others that run at the same time seldom take from them.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn create(workdir: Option<&Path>, keep: bool) -> Result<Self> {
+    pub fn create(workdir: Option<&Path>, package: &str, keep: bool) -> Result<Self> {
         let base = match workdir {
             Some(dir) => {
                 std::fs::create_dir_all(dir).what(format!("--workdir {}", dir.display()))?;
@@ -45,7 +52,8 @@ impl Work {
             return Err(Failure::failed(format!("scratch directory {}", base.display()), why)
                 .hint("give a plain path with --workdir"));
         }
-        for number in 0..SLOTS {
+        let home = if workdir.is_some() { 0 } else { home(package) };
+        for number in (home..SLOTS).chain(0..home) {
             let root = base.join(number.to_string());
             let lock_file = base.join(format!("{number}.lock"));
             let file = match File::create(&lock_file) {
@@ -168,12 +176,12 @@ mod tests {
     #[test]
     fn a_slot_is_taken_again_and_never_twice_at_once() {
         let base = tempfile::tempdir().unwrap();
-        let first = Work::create(Some(base.path()), false).unwrap();
-        let second = Work::create(Some(base.path()), true).unwrap();
+        let first = Work::create(Some(base.path()), "a", false).unwrap();
+        let second = Work::create(Some(base.path()), "b", true).unwrap();
         assert_ne!(first.root(), second.root());
         let (path, kept) = (first.root().to_path_buf(), second.root().to_path_buf());
         drop((first, second));
         assert!(!path.exists() && kept.exists());
-        assert_eq!(Work::create(Some(base.path()), false).unwrap().root(), path);
+        assert_eq!(Work::create(Some(base.path()), "a", false).unwrap().root(), path);
     }
 }

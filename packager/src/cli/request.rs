@@ -30,6 +30,18 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// About the package's name, as far as the name of what was given tells it.
+    pub fn package(&self) -> String {
+        let (Self::Spec { spec: path, .. } | Self::Srpm(path) | Self::Tree { dir: path, .. }) = self;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_version = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+        let parts = name.split(['.', '-']).enumerate();
+        let named: Vec<&str> = parts.take_while(|(i, p)| *i == 0 || !is_version(p)).map(|(_, p)| p).collect();
+        named.join("-").trim_end_matches("-spec").to_owned()
+    }
+}
+
 /// A checked request.
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -23,7 +23,8 @@ use std::path::PathBuf;
 pub fn run(request: &Request, progress: &mut Progress, report: &mut Report) -> Result<()> {
     progress.phase("prepare");
     let mut staged = Staged::new(&request.args.output)?;
-    let work = Work::create(request.args.workdir.as_deref(), request.args.keep_workdir)?;
+    let work =
+        Work::create(request.args.workdir.as_deref(), &request.input.package(), request.args.keep_workdir)?;
     if request.args.keep_workdir {
         progress.info(&format!("scratch directory: {}", work.root().display()));
     }
