@@ -79,14 +79,8 @@ pub(super) fn analyse<'r>(
         return Ok(analysis);
     }
     let store = recorder.store().ok();
-    let sectioned = section_all(
-        &analysis.pairs,
-        work,
-        "BUILD.orig",
-        "BUILD.patched",
-        store.as_ref(),
-        original.window.start,
-    )?;
+    let sectioned =
+        section_all(&analysis.pairs, work, "BUILD.orig", "BUILD.patched", store.as_ref(), original.window)?;
     crate::run::check_stopped()?;
     for one in &sectioned {
         analysis.compiled += one.compiled as usize;

@@ -1,6 +1,7 @@
 //! Which compilation units the fix touches, and their two forms for the comparison.
 
 mod compare;
+mod dates;
 mod drawn;
 mod leaves;
 mod pairs;

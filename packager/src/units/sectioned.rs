@@ -1,6 +1,8 @@
 //! Compiles the touched units once more with one section per function and datum, each side in its own tree.
 
+use super::dates::compiled_at;
 use super::pairs::Pair;
+use super::stamps::Window;
 use crate::error::{Context, Result};
 use crate::work::Work;
 use rayon::prelude::*;
@@ -53,11 +55,12 @@ pub fn section_all(
     aside: &str,
     away: &str,
     store: Option<&Store>,
-    date: u64,
+    window: Window,
 ) -> Result<Vec<Sectioned>> {
-    let patched = side(pairs, work, store, date, "patched", |p| p.patched);
+    let dates: Vec<u64> = pairs.iter().map(|p| date(p, window)).collect();
+    let patched = side(pairs, work, store, &dates, "patched", |p| p.patched);
     work.bring_back(aside, away)?;
-    let original = side(pairs, work, store, date, "original", |p| p.original);
+    let original = side(pairs, work, store, &dates, "original", |p| p.original);
     let both = patched.into_iter().zip(original);
     Ok(both
         .map(|(p, o)| {
@@ -77,12 +80,12 @@ fn side<'r>(
     pairs: &[Pair<'r>],
     work: &Work,
     store: Option<&Store>,
-    date: u64,
+    dates: &[u64],
     name: &str,
     unit: impl Fn(&Pair<'r>) -> Option<&'r UnitRecord> + Sync,
 ) -> Vec<Side> {
     let one = |(index, pair): (usize, &Pair<'r>)| -> Side {
-        let record = dated(unit(pair)?, date);
+        let record = dated(unit(pair)?, dates[index]);
         let output = work.path("objects").join(format!("{index}-{name}.o"));
         Some(match wrapper::recompile(&record, &flags(&record), &output, store) {
             Ok(done) => (Ok(done.object), done.reused),
@@ -90,6 +93,12 @@ fn side<'r>(
         })
     };
     pairs.par_iter().enumerate().map(one).collect()
+}
+
+/// The date that the original object was compiled at, as it says itself.
+fn date(pair: &Pair<'_>, window: Window) -> u64 {
+    let object = pair.original.and_then(|unit| std::fs::read(&unit.stored).ok()).unwrap_or_default();
+    compiled_at(&object, window.start, window.end)
 }
 
 /// Both sides see one date: else `__DATE__` and `__TIME__` would differ between them (gcc, "Environment Variables",
