@@ -8,6 +8,8 @@
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      the tests of live processes, again and again: make soak SECONDS=600
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
+# make null-diff a comment on top of every file of a package changes nothing: make null-diff CASES="..."
+# make fuzz      each reader of untrusted bytes: make fuzz SECONDS=300
 # make install   DESTDIR= PREFIX=/usr
 SHELL := /bin/bash
 CARGO ?= cargo
@@ -24,7 +26,7 @@ export UPATCH_BIN = $(abspath $(BIN))
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity soak soak-random install clean
+.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity soak soak-random null-diff fuzz install clean
 
 all: build
 
@@ -78,6 +80,12 @@ soak: setup build
 
 soak-random: setup build
 	$(BIN)/upatch-random --pairs $(PAIRS) --seed $(SEED)
+
+null-diff: setup setup-corpus build
+	$(BIN)/upatch-null-diff $(CASES)
+
+fuzz:
+	scripts/fuzz $(SECONDS)
 
 install: setup build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch

@@ -5,6 +5,7 @@ pub mod cases;
 pub mod comments;
 pub mod corpus;
 pub mod daemon;
+pub mod differ_speed;
 pub mod latency;
 pub mod load;
 pub mod matrix;

@@ -63,16 +63,30 @@ impl Comparer<'_> {
         else {
             return false;
         };
-        if self.by_place {
-            // In the plain object other functions' constants follow in the same section, and references to those (`table[i - 1]`)
-            // may lie in this piece.
-            to_a = (from_a + (to_b - from_b)).min(self.old.atom(o).size());
-        } else if is_object(s) && is_object(t) {
-            (from_a, to_a, from_b, to_b) = (0, self.old.atom(o).size(), 0, self.new.atom(n).size());
-        }
         if i - from_a.cast_signed() != j - from_b.cast_signed() {
             return false;
         }
+        if self.by_place {
+            // In the plain object other functions' constants follow in the same section, and references to those (`table[i - 1]`)
+            // may lie in this piece.
+            let all = (from_a + (to_b - from_b)).min(self.old.atom(o).size());
+            to_a = to_a.min(all);
+            return self.same_range(o, (from_a, to_a), n, (from_b, to_b))
+                || self.same_range(o, (from_a, all), n, (from_b, to_b));
+        }
+        if is_object(s) && is_object(t) {
+            (from_a, to_a, from_b, to_b) = (0, self.old.atom(o).size(), 0, self.new.atom(n).size());
+        }
+        self.same_range(o, (from_a, to_a), n, (from_b, to_b))
+    }
+
+    fn same_range(
+        &mut self,
+        o: usize,
+        (from_a, to_a): (u64, u64),
+        n: usize,
+        (from_b, to_b): (u64, u64),
+    ) -> bool {
         let refs = |all: &Atoms, id: usize, from: u64, to: u64| -> Vec<Ref> {
             all.atom(id)
                 .refs

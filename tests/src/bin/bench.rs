@@ -1,13 +1,14 @@
-//! `upatch-bench [build|pause]`: what making a patch costs against a plain build, and what applying one costs the process.
+//! `upatch-bench [build|differ|pause]`: what making a patch costs against a plain build, and what applying one costs the process.
 //!
 //! The clock is the wall for latencies, and user + system CPU seconds of all processes for builds.
 
 #![expect(clippy::print_stdout, reason = "tables are what this program is for")]
 
 use anyhow::{Context, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::corpus::{folder, lay_out};
+use tests::differ_speed;
 use tests::latency::Bench;
 use tests::paths::program;
 use tests::run::{Cmd, children_cpu_seconds};
@@ -21,6 +22,9 @@ fn main() -> Result<()> {
         let bench = Bench::new()?;
         println!("{}", bench.threads(ROUNDS)?);
         println!("{}", bench.processes(5)?);
+    }
+    if wanted("differ") {
+        comparisons()?;
     }
     if wanted("build") {
         match folder() {
@@ -39,6 +43,44 @@ fn cost(command: Cmd, what: &str) -> Result<(f64, f64)> {
     let ended = command.limit(Duration::from_secs(3600)).run()?.ok().with_context(|| what.to_owned())?;
     let cpu = children_cpu_seconds()? - before;
     Ok((cpu, ended.took.as_secs_f64()))
+}
+
+/// Compares the objects of a package: those below `UPATCH_BENCH_OBJECTS` (two folders with a colon between them), or redis as its spec builds
+/// it, once with `-O2` and once with `-O1`.
+fn comparisons() -> Result<()> {
+    let given = std::env::var("UPATCH_BENCH_OBJECTS").ok();
+    let mut kept = Vec::new();
+    let folders: Vec<PathBuf> = match &given {
+        Some(folders) => folders.split(':').map(PathBuf::from).collect(),
+        None => {
+            let corpus = folder().context("no corpus: set UPATCH_CORPUS or UPATCH_BENCH_OBJECTS")?;
+            for level in ["-O2", "-O1"] {
+                let (top, spec) = lay_out(&corpus, "redis-CVE-2025-32023", &[])?;
+                let topdir = format!("_topdir {}", top.path().display());
+                let flags = format!("optflags -g {level} -ffunction-sections -fdata-sections");
+                let build = Cmd::new("rpmbuild").args(["--define", &topdir, "--define", &flags, "-bc"]);
+                build.arg(&spec).limit(Duration::from_secs(3600)).run()?.ok()?;
+                kept.push(top);
+            }
+            kept.iter().map(|top| top.path().join("BUILD")).collect()
+        }
+    };
+    println!("comparing objects");
+    println!(
+        "{:<24} {:>8} {:>9} {:>10} {:>12} {:>9}",
+        "", "pairs", "MiB", "pairs/s", "CPU ms/pair", "peak MiB"
+    );
+    let (first, last) = (folders.first().context("folders")?, folders.last().context("folders")?);
+    let same = differ_speed::pairs(first, first)?;
+    let rounds = differ_speed::rounds(&same);
+    println!("{:<24} {}", "each with itself", differ_speed::compare(&same, rounds)?);
+    println!("{:<24} {}", "each with itself, 10×", differ_speed::compare(&same, 10 * rounds)?);
+    if last != first {
+        let changed = differ_speed::pairs(first, last)?;
+        println!("{:<24} {}", "nearly all changed", differ_speed::compare(&changed, rounds)?);
+    }
+    println!();
+    Ok(())
 }
 
 fn builds(corpus: &Path) -> Result<()> {

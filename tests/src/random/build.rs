@@ -53,7 +53,12 @@ fn compile(dir: &Path, source: &str, plan: &Plan, extra: &[&str], object: &str) 
 
 /// The objects with one section for each function and datum.
 pub(super) fn sectioned(dir: &Path, names: &[&'static str], plan: &Plan) -> Result<Vec<Vec<u8>>> {
-    names.iter().map(|n| compile(dir, n, plan, &SECTIONS, &format!("{n}.sections.o"))).collect()
+    names.iter().map(|n| compile(dir, n, plan, &SECTIONS, &sectioned_name(n))).collect()
+}
+
+/// File name of such an object.
+pub(super) fn sectioned_name(source: &str) -> String {
+    format!("{source}.sections.o")
 }
 
 /// Compiles and links what lies in `dir`.

@@ -131,10 +131,14 @@ impl Campaign {
             {
                 continue;
             }
-            let (mutant, changes) = mutate(&mut Rng::with_seed(seed), &program);
+            let mutant = mutate(&mut Rng::with_seed(seed), &program);
             let dir = scratch.path().join(format!("mutant-{number}"));
-            let outcome = original.judge(&dir, &mutant.render());
-            add(pair, outcome, &changes, Some(&dir))?;
+            let mut outcome = original.judge(&dir, &mutant.program.render());
+            if mutant.neutral && matches!(outcome, Outcome::Right | Outcome::Refused(_)) {
+                outcome =
+                    Outcome::Failed(format!("a shift of all lines was taken for a change: {outcome:?}"));
+            }
+            add(pair, outcome, &mutant.changes, Some(&dir))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod build;
 mod campaign;
 mod csmith;
 mod feature;
+mod listing;
 mod mutate;
 mod pair;
 mod plan;

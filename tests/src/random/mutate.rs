@@ -6,15 +6,24 @@
 use super::program::Program;
 use fastrand::Rng;
 
-/// A changed copy, and the changes in words.
-pub(super) fn mutate(rng: &mut Rng, original: &Program) -> (Program, Vec<String>) {
+/// A changed copy.
+#[derive(Debug)]
+pub(super) struct Mutant {
+    pub(super) program: Program,
+    /// The changes in words.
+    pub(super) changes: Vec<String>,
+    /// Only line numbers differ, so no function may be reported.
+    pub(super) neutral: bool,
+}
+
+pub(super) fn mutate(rng: &mut Rng, original: &Program) -> Mutant {
     let mut program = original.clone();
     let mut what = Vec::new();
     if rng.u32(..25) == 0 {
         for unit in &mut program.units {
             unit.shift = 3;
         }
-        return (program, vec!["lines shifted".into()]);
+        return Mutant { program, changes: vec!["lines shifted".into()], neutral: true };
     }
     let wanted = 1 + rng.usize(..3);
     for _ in 0..20 {
@@ -40,7 +49,7 @@ pub(super) fn mutate(rng: &mut Rng, original: &Program) -> (Program, Vec<String>
         };
         what.extend(done);
     }
-    (program, what)
+    Mutant { program, changes: what, neutral: false }
 }
 
 /// A line with a complete simple statement, or the condition of an `if`.

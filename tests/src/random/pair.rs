@@ -1,6 +1,7 @@
 //! One pair, from its sources to the verdict.
 
 use super::build::{self, Built};
+use super::listing;
 use super::plan::{Form, Plan};
 use super::process::Running;
 use super::sanitize;
@@ -90,7 +91,7 @@ impl Original {
             Ok(all) => all,
             Err(e) => return Outcome::Unfit(format!("{e:#}")),
         };
-        let output = match self.make(&sectioned) {
+        let output = match self.make(dir, &sectioned) {
             Ok(Made::Patch(output)) => output,
             Ok(Made::Refused(reasons)) => return Outcome::Refused(reasons),
             Ok(Made::Nothing) if prints == self.prints => return Outcome::Same,
@@ -116,12 +117,14 @@ impl Original {
         Outcome::Wrong(why)
     }
 
-    fn make(&self, patched: &[Vec<u8>]) -> Result<Made> {
+    fn make(&self, dir: &Path, patched: &[Vec<u8>]) -> Result<Made> {
         let mut diffs = Vec::new();
         for (index, name) in self.names.iter().enumerate() {
             let plain = &self.built.plain[index];
             let diff = compare_objects(name, plain, &self.sectioned[index], &patched[index])
                 .with_context(|| format!("comparing {name}"))?;
+            let object = build::sectioned_name(name);
+            listing::account(&self.built.dir.join(&object), &dir.join(&object), &diff)?;
             diffs.push((index, diff));
         }
         let refused: Vec<String> = diffs
