@@ -222,6 +222,10 @@ fn calls_go_on_with_what_is_left_of_their_timeout() {
     }
     let answer = target.read_line();
     eprintln!("{stops} stops: {answer}");
+    // What the machine makes of a timeout that the kernel keeps itself.
+    let usual =
+        answer.split(',').find_map(|c| c.strip_prefix("nanosleep ")?.split(' ').next()?.parse::<u64>().ok());
+    let usual = usual.unwrap();
     let (mut calls, mut late) = (0, 0);
     for call in answer.split(',').filter(|c| c.split(' ').count() == 3) {
         let words: Vec<_> = call.split(' ').collect();
@@ -229,9 +233,9 @@ fn calls_go_on_with_what_is_left_of_their_timeout() {
         assert_eq!(interrupted, 0, "{call}");
         assert!(took >= 1500, "{call}: too short");
         // Where it cannot be known whether a thread has slept on (it was woken late, on a busy machine), its call begins anew.
-        assert!(took < 2650, "{call}: began anew each time");
+        assert!(took < usual + 1150, "{call}: began anew each time");
         // The last eight are the kernel's business; what it writes back for `ppoll` and `select` does not count a stop itself.
-        late += usize::from(took > 2200 && calls < 6);
+        late += usize::from(took > usual + 700 && calls < 6);
         calls += 1;
     }
     assert!(late <= 2, "{answer}");

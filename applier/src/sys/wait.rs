@@ -2,7 +2,16 @@
 //! waitpid(2) for traced threads.
 
 use super::alarm::Alarm;
-use std::{hint, io, thread, time::Duration};
+use std::{
+    hint, io,
+    num::NonZero,
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 /// What a traced thread reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +36,47 @@ const ASKED: usize = 150;
 /// Longest sleep.
 const NAP: Duration = Duration::from_millis(1);
 
+/// OS threads of ours that trace something.
+static TRACERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts the calling OS thread among those that trace, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Tracing(());
+
+impl Tracing {
+    /// Begins.
+    pub(crate) fn begin() -> Self {
+        TRACERS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        TRACERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Is there a processor for every tracer and for a thread that is to stop? Otherwise asking again and again keeps just that
+/// thread from running.
+fn may_ask_often() -> bool {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    match TRACERS.load(Ordering::Relaxed) {
+        // Not worth a look at the number of processors.
+        0 | 1 => true,
+        tracers => {
+            tracers < *PROCESSORS.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
+        }
+    }
+}
+
 thread_local! {
     static ALARM: Option<Alarm> = Alarm::new().ok();
 }
 
 /// Waits for a report of `tid`, not much longer than a millisecond: then [`Report::Nothing`].
 pub(crate) fn wait(tid: i32) -> io::Result<Report> {
-    for _ in 0..ASKED {
+    for _ in 0..if may_ask_often() { ASKED } else { 1 } {
         match ask(tid, libc::WNOHANG)? {
             Report::Nothing => hint::spin_loop(),
             report => return Ok(report),

@@ -7,7 +7,7 @@ use super::{
     modules::{self, Module},
     status::{self, Status},
 };
-use crate::{Options, ProcessError};
+use crate::{Options, ProcessError, sys::wait::Tracing};
 use std::{panic, thread};
 
 /// A process and what is known about it.
@@ -87,7 +87,11 @@ pub(crate) fn on_own_thread<T: Send>(
     work: impl FnOnce() -> Result<T, ProcessError> + Send,
 ) -> Result<T, ProcessError> {
     thread::scope(|scope| {
-        let handle = thread::Builder::new().name("upatch-tracer".into()).spawn_scoped(scope, work);
+        let traced = || {
+            let _tracing = Tracing::begin();
+            work()
+        };
+        let handle = thread::Builder::new().name("upatch-tracer".into()).spawn_scoped(scope, traced);
         match handle.map_err(ProcessError::os("cannot start a thread"))?.join() {
             Ok(result) => result.map_err(|error| status::ending(pid).unwrap_or(error)),
             Err(payload) => panic::resume_unwind(payload),
