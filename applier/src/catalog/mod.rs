@@ -7,6 +7,7 @@ mod fit;
 mod id;
 mod read;
 mod scan;
+mod walk;
 
 pub use entry::{Entry, EntryError, Loaded, Origin};
 pub use fit::{DiskElf, ElfFile, disk_elf, elf_file};

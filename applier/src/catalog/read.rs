@@ -1,8 +1,8 @@
-//! Reading a patch directory without being fooled: every file is opened once, never through a symbolic link, and what is
+//! Reading a patch directory without being fooled: every file is opened once, never through a link of another user, and what is
 //! checked (owner, mode, type, size) is checked on the open file.
 
 use nix::{
-    fcntl::{OFlag, open, openat},
+    fcntl::{OFlag, openat},
     sys::stat::{FileStat, Mode, SFlag, fstat},
 };
 use std::{
@@ -82,7 +82,7 @@ pub enum ReadError {
     },
 }
 
-fn system(path: &Path, error: nix::Error) -> ReadError {
+pub(super) fn system(path: &Path, error: nix::Error) -> ReadError {
     match error {
         nix::Error::ENOENT | nix::Error::ENOTDIR => ReadError::Absent(path.into()),
         nix::Error::EACCES | nix::Error::EPERM => ReadError::Denied(path.into()),
@@ -105,8 +105,7 @@ impl PatchDir {
     /// # Errors
     /// [`ReadError::Untrusted`] when somebody else may change its contents.
     pub fn open(path: &Path, owner: Owner) -> Result<Self, ReadError> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let fd = open(path, flags, Mode::empty()).map_err(|e| system(path, e))?;
+        let fd = super::walk::directory(path, owner)?;
         owner.trusts(path, &fstat(fd.as_fd()).map_err(|e| system(path, e))?)?;
         Ok(Self { fd, path: path.into(), owner })
     }

@@ -109,23 +109,17 @@ pub struct Only {
 }
 
 /// How to change processes.
-#[derive(Clone, Debug, ClapArgs)]
+#[derive(Clone, Debug, Default, ClapArgs)]
 pub struct How {
     /// Redirect at once although old code is on some stack
     #[arg(long)]
     pub lazy: bool,
-    /// Retry busy processes for this long
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub timeout: Duration,
+    /// Retry busy processes for this long [default: 10, or what /etc/upatch/upatch.yaml says]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-}
-
-impl Default for How {
-    fn default() -> Self {
-        Self { lazy: false, timeout: Duration::from_secs(10), dry_run: false }
-    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -224,9 +218,9 @@ pub struct Rescan {
 /// Options of `daemon`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Daemon {
-    /// Look for new processes this often
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
-    pub interval: Duration,
+    /// Look this often for new processes that the kernel has not told of [default: 1, or what /etc/upatch/upatch.yaml says]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub interval: Option<Duration>,
 }
 
 /// Options of `log`.

@@ -1,6 +1,6 @@
 //! What every verb needs.
 
-use super::{engine::Engine, error::Error, guard::Stop};
+use super::{engine::Engine, error::Error, guard::Stop, settings::Settings};
 use crate::catalog::Owner;
 use patchfile::exit::ManageExit;
 use std::{
@@ -20,6 +20,8 @@ pub struct Context<'a> {
     pub owner: Owner,
     /// Identity of this boot.
     pub boot: String,
+    /// Defaults of this machine.
+    pub settings: Settings,
     /// Results.
     pub out: &'a mut dyn Write,
     /// Messages.

@@ -244,6 +244,7 @@ impl Stage {
             stop: &*self.stop,
             owner: Owner { uid: self.uid, gid: Owner::current().gid },
             boot: self.boot.into(),
+            settings: crate::cli::Settings::default(),
             out: &mut out,
             err: &mut err,
         };

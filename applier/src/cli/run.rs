@@ -8,6 +8,7 @@ use super::{
     guard::{Never, Signals, Stop},
     order,
     real::RealEngine,
+    settings::Settings,
     verbs,
 };
 use crate::catalog::Owner;
@@ -45,12 +46,21 @@ pub fn main() -> ManageExit {
     };
     // Only compared with what was written in this boot; unknown (no /proc) is a boot of its own.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let owner = Owner::current();
+    let settings = match Settings::read(&args.root, owner) {
+        Ok(settings) => settings,
+        Err(error) => {
+            writeln!(err, "{error}").ok();
+            return error.exit;
+        }
+    };
     let mut ctx = Context {
         root: args.root.clone(),
         engine: &RealEngine,
         stop: &*stop,
-        owner: Owner::current(),
+        owner,
         boot,
+        settings,
         out: &mut out,
         err: &mut err,
     };
@@ -91,7 +101,10 @@ fn verb(verb: &Verb, ctx: &mut Context<'_>) -> Result<ManageExit, Error> {
         Verb::Save(args) => verbs::save(ctx, args),
         Verb::Restore(args) => verbs::restore(ctx, args),
         Verb::Rescan(args) => verbs::rescan(ctx, args),
-        Verb::Daemon(args) => crate::daemon::serve(ctx, args.interval),
+        Verb::Daemon(args) => {
+            let interval = ctx.settings.interval(args.interval);
+            crate::daemon::serve(ctx, interval)
+        }
         Verb::Log(args) => verbs::log(ctx, args),
         Verb::Completions { shell } => generate::completions(ctx, *shell),
         Verb::Man => generate::man(ctx),

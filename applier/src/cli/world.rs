@@ -35,6 +35,8 @@ pub struct World {
     pub attempts: Attempts,
     /// Can the state be written? Not without root.
     pub writable: bool,
+    /// Was the state file lost, and the state read from the processes?
+    pub rebuilt: bool,
     lock: Option<Lock>,
 }
 
@@ -48,6 +50,7 @@ impl World {
         let file = StateFile::read(&ctx.root, &ctx.boot)
             .map_err(|e| Error::new(kind_exit(e.kind()), path.display().to_string(), e))?;
         let catalog = Catalog::read(&ctx.root, ctx.owner);
+        let mut rebuilt = false;
         let state = match file {
             StateFile::Read(state) => state,
             StateFile::Absent if !has_log(&ctx.root) => State::empty(&ctx.boot),
@@ -60,10 +63,11 @@ impl World {
                     "{}: {why}: the state is read from the processes instead",
                     path.display()
                 ));
+                rebuilt = true;
                 rebuild(&ctx.boot, &catalog, &ctx.engine.survey(&[], &[]), whole_system(&ctx.root))
             }
         };
-        Ok(Self { catalog, state, attempts: Attempts::read(&ctx.root), writable: false, lock: None })
+        Ok(Self { catalog, state, attempts: Attempts::read(&ctx.root), writable: false, rebuilt, lock: None })
     }
 
     /// Takes the lock, waiting for other holders, and reads everything, for changing it. Without root, and only where `pids`

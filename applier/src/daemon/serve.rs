@@ -16,7 +16,7 @@ use crate::{
     state::{ProcessKey, Record, StateFile},
     sys::guardian::guard,
 };
-use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
+use patchfile::{Uuid, exit::ManageExit, paths, state::ProcessState};
 use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, Metadata},
@@ -25,6 +25,7 @@ use std::{
         fd::{AsFd, AsRawFd},
         unix::fs::MetadataExt,
     },
+    path::Path,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
@@ -96,7 +97,9 @@ struct Service {
     /// Did that leave something to be tried again?
     open: bool,
     /// The state file as it was then.
-    state: Option<(u64, u64, i64)>,
+    state: Option<Stamp>,
+    /// The directories of installed packages as they were then, where files of an active patch are missing.
+    missing: Option<Vec<Stamp>>,
     /// Processes that were there then.
     pids: HashSet<i32>,
     presence: Option<Presence>,
@@ -105,8 +108,20 @@ struct Service {
     said: String,
 }
 
-fn stamp(meta: &Metadata) -> (u64, u64, i64) {
+type Stamp = (u64, u64, i64);
+
+fn stamp(meta: &Metadata) -> Stamp {
     (meta.ino(), meta.size(), meta.mtime_nsec())
+}
+
+/// Changes when patches are installed or removed.
+fn installed(root: &Path) -> Vec<Stamp> {
+    let patches = root.join(paths::PATCHES);
+    let packages = fs::read_dir(&patches).into_iter().flatten().filter_map(|e| Some(e.ok()?.path()));
+    let mut packages: Vec<_> = packages.collect();
+    packages.sort();
+    packages.push(patches);
+    packages.iter().filter_map(|p| fs::metadata(p).ok()).map(|m| stamp(&m)).collect()
 }
 
 fn all_pids() -> HashSet<i32> {
@@ -117,7 +132,10 @@ fn all_pids() -> HashSet<i32> {
 impl Service {
     fn begin(ctx: &mut Context<'_>, interval: Duration) -> Self {
         let mut unwatched = None;
-        let group = if ctx.engine.is_real() {
+        if !ctx.settings.hold {
+            unwatched = Some("the settings say that no process is to be held".into());
+        }
+        let group = if ctx.engine.is_real() && ctx.settings.hold {
             watch::group()
                 .map_err(|e| {
                     let why = format!("the kernel does not hold processes that start (fanotify: {e})");
@@ -151,6 +169,7 @@ impl Service {
             asked: None,
             open: false,
             state: None,
+            missing: None,
             pids: HashSet::new(),
             presence: None,
             findings: Vec::new(),
@@ -180,6 +199,7 @@ impl Service {
             || self.open
             || !missed.is_empty()
             || state != self.state
+            || self.missing.as_ref().is_some_and(|m| *m != installed(&self.desk.root))
             || since(self.looked) >= LOOK_AGAIN
             || self.somebody_new(ctx);
         self.findings.extend(findings);
@@ -225,8 +245,8 @@ impl Service {
         let mut world = World::change(ctx, &[])?;
         let records = world.state.patches.clone();
         let root = ctx.root.clone();
-        // Once at the start a rebuilt state is written, whatever it says.
-        if first {
+        // A rebuilt state is written at once, whatever it says.
+        if first || world.rebuilt {
             world.save(&root)?;
         }
         if first {
@@ -249,6 +269,8 @@ impl Service {
             .filter(|r| r.state.is_active())
             .filter_map(|record| Some((record, self.desk.load(&world.catalog, record)?)))
             .collect();
+        let planned = records.iter().filter(|r| r.state.is_active()).count();
+        self.missing = (active.len() < planned).then(|| installed(&root));
         let wanted = Wanted::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
         let survey =
             if records.is_empty() { Survey::default() } else { ctx.engine.survey(&wanted.targets, &[]) };

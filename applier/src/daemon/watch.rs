@@ -13,7 +13,10 @@ use super::{
 use crate::{cli::Line, start, sys::guardian::Progress};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::fanotify::{EventFFlags, Fanotify, InitFlags},
+    sys::{
+        fanotify::{EventFFlags, Fanotify, InitFlags},
+        resource::{Resource, getrlimit, setrlimit},
+    },
 };
 use patchfile::Uuid;
 use std::{
@@ -33,6 +36,8 @@ use std::{
 const WORKERS: usize = 16;
 /// Most events that wait. More are let through at once: each holds a file descriptor, and the kernel denies what it has none for.
 const WAITING: usize = 512;
+/// File descriptors needed at least: one for each that waits, those of one read, and some for looking at processes.
+const FILES: u64 = 2048;
 /// A worker without work ends after this time.
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// How often a worker that waits for its process is asked to think about it.
@@ -100,6 +105,15 @@ pub(super) fn group() -> io::Result<Arc<Fanotify>> {
         | InitFlags::FAN_UNLIMITED_QUEUE;
     let files = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC;
     let group = Fanotify::init(flags, files)?;
+    // Each process that is held takes a descriptor; where there is none left, the kernel would deny it its file.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let enough = most.max(FILES);
+    if setrlimit(Resource::RLIMIT_NOFILE, enough, enough).is_err() {
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+        if most < FILES {
+            return Err(io::Error::other(format!("only {most} file descriptors are allowed")));
+        }
+    }
     // Whether the events are there shows at the first mark only; our own program is as good as any, and is ours to execute.
     let own = std::fs::File::open("/proc/self/exe")?;
     let mask = nix::sys::fanotify::MaskFlags::FAN_OPEN_EXEC_PERM;

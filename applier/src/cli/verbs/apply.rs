@@ -75,7 +75,7 @@ pub(super) fn one(
         root: &root,
         verb,
         lazy: args.how.lazy,
-        timeout: args.how.timeout,
+        timeout: ctx.settings.timeout(args.how.timeout),
     };
     let record = world.state.get(uuid).cloned();
     let covers = |p: ProcessKey| record.as_ref().is_some_and(|r| r.covers(p));

@@ -66,7 +66,7 @@ pub(super) fn one(
         root: &root,
         verb,
         lazy: args.how.lazy,
-        timeout: args.how.timeout,
+        timeout: ctx.settings.timeout(args.how.timeout),
     };
     // A process that is just starting may be patched by what began before; look again until none is found.
     let mut tally = settler.deactivate(uuid, &survey, |_| true);

@@ -1,0 +1,144 @@
+//! The service as a service: capabilities, watchdog, its fallback, and what it costs.
+
+mod common;
+
+use common::{
+    PAIR, Target,
+    stage::{Stage, UPATCH, is_root, stage, until},
+};
+use std::{
+    fs,
+    os::unix::{net::UnixDatagram, process::CommandExt},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+/// The capabilities in the unit file, as setpriv(1) wants them.
+fn capabilities(without: &[&str]) -> String {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rpm/upatch.service");
+    let unit = fs::read_to_string(unit).unwrap();
+    let line = unit.lines().find_map(|l| l.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let caps = line.split(' ').map(|c| c.strip_prefix("CAP_").unwrap().to_lowercase());
+    let caps = caps.filter(|c| !without.contains(&c.as_str())).map(|c| format!(",+{c}"));
+    format!("-all{}", caps.collect::<String>())
+}
+
+/// The service with the unit's capabilities and no others.
+fn confined(stage: &Stage, without: &[&str], interval: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.arg("--no-new-privs").arg(format!("--bounding-set={}", capabilities(without)));
+    command.arg(UPATCH).arg("--root").arg(stage.root()).args(["daemon", "--interval", interval]);
+    command
+}
+
+#[test]
+fn the_units_capabilities_are_enough() {
+    if !is_root() || Command::new("setpriv").arg("-V").output().is_err() {
+        return;
+    }
+    let stage = stage("caps", PAIR);
+    stage.install("HP1", 11, 22);
+    stage.run("apply HP1").exits(0);
+    fs::set_permissions(stage.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (nobody, mut before) = (65534, Vec::new());
+    for uid in [0, nobody] {
+        let mut command = Command::new(&stage.program);
+        before.push(Target::start_with(command.uid(uid).gid(uid)));
+    }
+    let _service = stage.serve_with(&mut confined(&stage, &[], "600"));
+    for target in &mut before {
+        until("processes of every user are patched", || target.ask() == "11 22");
+    }
+    for uid in [0, nobody] {
+        let mut command = Command::new(&stage.program);
+        let mut target = Target::start_with(command.uid(uid).gid(uid));
+        assert_eq!(target.ask(), "11 22", "user {uid}");
+    }
+    stage.run("status HP1").exits(0).says("2 patched, 0 pending, 0 refused").says("before they run");
+}
+
+#[test]
+fn where_the_kernel_does_not_hold_processes_they_are_looked_for() {
+    if !is_root() || Command::new("setpriv").arg("-V").output().is_err() {
+        return;
+    }
+    let stage = stage("polls", PAIR);
+    stage.install("HP1", 11, 22);
+    stage.run("apply HP1").exits(0);
+    let _service = stage.serve_with(&mut confined(&stage, &["sys_admin"], "0.2"));
+    let mut target = Target::start(&stage.program);
+    until("it is found", || target.ask() == "11 22");
+    stage.run("status HP1").exits(0).says("looks for new processes every 0.2 s").says("fanotify");
+    let json = stage.run("status HP1 --json").out;
+    assert!(json.contains("\"polled\""), "{json}");
+}
+
+#[test]
+fn the_watchdog_is_told_in_time() {
+    if !is_root() {
+        return;
+    }
+    let stage = stage("watchdog", PAIR);
+    let socket = stage.dir.path().join("notify");
+    let listener = UnixDatagram::bind(&socket).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut command = stage.command("daemon --interval 600");
+    let _service = stage.serve_with(command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000"));
+    let next = || {
+        let mut message = [0; 64];
+        // With a timeout set, a wait is not taken up again after whatever interrupts it.
+        let n = loop {
+            match listener.recv(&mut message) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                other => break other.unwrap(),
+            }
+        };
+        String::from_utf8(message[..n].to_vec()).unwrap()
+    };
+    assert_eq!(next(), "READY=1");
+    let begun = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(next(), "WATCHDOG=1");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+/// Resident memory in KiB and processor time in clock ticks.
+fn cost(pid: u32) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let rss = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<u64> =
+        stat.rsplit(')').next().unwrap().split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+    (rss.trim().trim_end_matches(" kB").parse().unwrap(), fields[11] + fields[12])
+}
+
+/// The bars: 10 MB and 0 % with 100 patches. Of one processor second, the kernel counts hundredths.
+#[test]
+fn idle_with_a_hundred_patches() {
+    if !is_root() {
+        return;
+    }
+    let stage = stage("idle", PAIR);
+    for i in 0..100 {
+        stage.install(&format!("HP{i}"), 100 + i, 200 + i);
+    }
+    let all: Vec<_> = (0..100).map(|i| format!("HP{i}")).collect();
+    stage.run(&format!("apply {}", all.join(" "))).exits(0);
+    // As users run it, where that has been built: a program for debugging is several times the size.
+    let released = std::env::var_os("UPATCH_BIN").map(|dir| Path::new(&dir).join("upatch"));
+    let released = released.filter(|p| p.exists());
+    let bar = if released.is_some() { 10_000 } else { 16_000 };
+    let mut command = Command::new(released.as_deref().unwrap_or(Path::new(UPATCH)));
+    let service = stage.serve_with(command.arg("--root").arg(stage.root()).arg("daemon"));
+    let mut target = Target::start(&stage.program);
+    assert_eq!(target.ask(), "199 299");
+    std::thread::sleep(Duration::from_secs(2));
+    let before = cost(service.0.id());
+    std::thread::sleep(Duration::from_secs(4));
+    let (rss, ticks) = cost(service.0.id());
+    println!("resident {rss} KiB, {} ticks in 4 s", ticks - before.1);
+    assert!(rss < bar, "{rss} KiB");
+    assert!(ticks - before.1 <= 2, "{} ticks", ticks - before.1);
+}
