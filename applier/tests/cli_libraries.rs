@@ -1,4 +1,5 @@
 //! Libraries that are patched as they are loaded, before their constructors run.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;
 
@@ -76,10 +77,13 @@ fn each(flags: &[(&str, &[&str])], by_hand: impl Fn(&str) -> bool) {
         let _service = stage.serve();
         for round in 0..20 {
             assert_eq!(output(&mut Command::new(&linked)), NEW, "{test}, round {round}");
-            assert!(by_hand(&load(&[])), "{test}, dlopen, round {round}");
         }
-        for round in 0..10 {
-            assert!(by_hand(&load(&["two", "threads"])), "{test}, beside threads, round {round}");
+        // Another thread may be slow to stop on a busy machine: then the old code runs until it does, all of it.
+        for more in [&[][..], &["two", "threads"]] {
+            let said: Vec<_> = (0..20).map(|_| load(more)).collect();
+            let old = said.iter().filter(|s| *s == OLD).count();
+            assert!(said.iter().all(|s| s == OLD || by_hand(s)), "{test}: {said:?}");
+            assert!(old < 10, "{test}: {}", stage.run("log").out);
         }
     }
 }

@@ -205,6 +205,7 @@ impl Service {
         self.findings.extend(findings);
         if !self.findings.is_empty() {
             record(ctx, &self.findings)?;
+            self.open |= self.findings.iter().any(|f| matches!(f.line.ending, Ending::Pending(_)));
             self.findings.clear();
         }
         if due {
@@ -231,7 +232,8 @@ impl Service {
             return false;
         }
         let survey = ctx.engine.survey(&plan.targets, &new);
-        survey.processes.iter().any(|p| {
+        let followed = self.watch.as_ref().map(|w| w.followed()).unwrap_or_default();
+        survey.processes.iter().filter(|p| !followed.contains(&p.key.pid)).any(|p| {
             plan.patches.iter().any(|planned| {
                 planned.record.covers(p.key)
                     && planned.elfs.iter().any(|(t, _)| p.targets.contains(t))
@@ -276,6 +278,7 @@ impl Service {
             if records.is_empty() { Survey::default() } else { ctx.engine.survey(&wanted.targets, &[]) };
         self.meet(&survey);
         self.open = false;
+        let followed = self.watch.as_ref().map(|w| w.followed()).unwrap_or_default();
         for ((record, patch), elfs) in active.iter().zip(&wanted.elfs) {
             if ctx.stop.asked() {
                 break;
@@ -286,6 +289,7 @@ impl Service {
             let ripe = |p: &&Process| {
                 elfs.iter().any(|(target, _)| p.targets.contains(target))
                     && !complete(p, uuid, elfs)
+                    && !followed.contains(&p.key.pid)
                     && (ask || !refused(p.key))
             };
             let processes = survey.processes.iter().filter(ripe).cloned().collect();

@@ -174,6 +174,13 @@ impl Watch {
         (std::mem::take(&mut board.findings), std::mem::take(&mut board.missed))
     }
 
+    /// Processes whose start is being followed: they are in good hands.
+    pub(super) fn followed(&self) -> Vec<i32> {
+        let board = lock(&self.board);
+        let tids = board.followed.keys().copied().chain(board.open.iter().map(|t| t.tid()));
+        tids.filter_map(start::process_of).collect()
+    }
+
     /// Number of turns of the dispatcher so far; asks it for another one.
     pub(super) fn pulse(&self) -> u64 {
         let _ = nix::unistd::write(&self.poke.1, b"!");

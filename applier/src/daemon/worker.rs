@@ -103,7 +103,7 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
     let missed = match held {
         Ok(held) => {
             patch(watch, &held);
-            return true;
+            return held.alone();
         }
         Err(missed) => missed,
     };
@@ -150,7 +150,7 @@ fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
     for planned in concerned {
         let mut ending = Ending::of(held.apply(&planned.patch.patch));
         for _ in 0..TRIES {
-            if !matches!(ending, Ending::Pending(_)) {
+            if !matches!(ending, Ending::Pending(_)) || !held.alone() {
                 break;
             }
             thread::sleep(PAUSE);

@@ -1,7 +1,10 @@
 //! A process at the point where patches go in.
 
 use super::follow::Follower;
-use crate::{LoadedPatch, Options, Outcome, ProcessError, TargetId, target::process::Process};
+use crate::{
+    LoadedPatch, Options, Outcome, ProcessError, TargetId,
+    target::{process::Process, status},
+};
 use std::marker::PhantomData;
 
 /// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
@@ -30,6 +33,15 @@ impl<'a> Held<'a> {
 
     fn options(&self) -> Options {
         Options { held: Some(self.follower.tid), ..Options::default() }
+    }
+
+    /// Is the thread that was followed the only one that the calling OS thread holds? After an attempt that failed, others may be
+    /// attached that have not stopped yet: only the end of the OS thread lets them go.
+    pub fn alone(&self) -> bool {
+        let own = super::own_tid();
+        let threads = status::threads(self.pid).unwrap_or_default();
+        let mut others = threads.into_iter().filter(|t| *t != self.follower.tid);
+        !others.any(|t| status::status(t).is_ok_and(|s| s.tracer == own))
     }
 
     /// Which of `targets` the process maps.

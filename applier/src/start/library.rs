@@ -10,7 +10,11 @@ use crate::{
     Options,
     target::{maps, process::Process, status},
 };
-use std::fs;
+use std::{fs, thread, time::Duration};
+
+/// How often and after which pause a thread is looked at again that is not asleep yet.
+const TRIES: usize = 200;
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// Is thread `tid`, which is held in the kernel in `open`, the dynamic loader at work? Whoever else reads the file is of no
 /// interest.
@@ -35,7 +39,15 @@ pub fn process_of(tid: i32) -> Option<i32> {
 
 /// Where the thread calls `open` from (proc_pid_syscall(5): number, six arguments, stack pointer, instruction pointer).
 fn caller(tid: i32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+    // The event can be here before its thread has gone to sleep.
+    let text = (0..TRIES).find_map(|_| {
+        let text = fs::read_to_string(format!("/proc/{tid}/syscall")).ok()?;
+        if text.starts_with("running") {
+            thread::sleep(PAUSE);
+            return None;
+        }
+        Some(text)
+    })?;
     let mut fields = text.split_ascii_whitespace();
     let number: i64 = fields.next()?.parse().ok()?;
     if ![libc::SYS_openat, libc::SYS_open, libc::SYS_openat2].contains(&number) {

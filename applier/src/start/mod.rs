@@ -50,3 +50,8 @@ pub fn enter() -> i32 {
     let _ = crate::sys::tracee::be_urgent();
     crate::sys::tracee::enter()
 }
+
+/// Id of the calling thread.
+fn own_tid() -> i32 {
+    crate::sys::tracee::own_tid()
+}

@@ -92,6 +92,12 @@ pub(crate) fn enter() -> i32 {
     }
 }
 
+/// Id of the calling thread.
+pub(crate) fn own_tid() -> i32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::gettid() }
+}
+
 /// Lets the calling thread run before all that are not urgent: others are held until it has done its work, which takes a
 /// moment. Threads that it starts are not urgent.
 ///
