@@ -106,7 +106,8 @@ fn the_state_is_lost_or_cut_while_the_service_runs() {
             drop(service);
             service = serve(&stage);
         }
-        until("it is rebuilt", || fs::read_to_string(&path).is_ok_and(|s| s.contains("ACTIVED")));
+        let what = format!("it is rebuilt after a cut to {len:?} of {}", String::from_utf8_lossy(&whole));
+        until(&what, || fs::read_to_string(&path).is_ok_and(|s| s.contains("ACTIVED")));
         assert_eq!(target.ask(), "11 22");
         let mut later = Target::start(&stage.program);
         until("later ones get it too", || later.ask() == "11 22");

@@ -215,7 +215,8 @@ impl Service {
             if ask {
                 self.asked = Some(now);
             }
-            self.state = fs::metadata(StateFile::path(&self.desk.root)).ok().map(|m| stamp(&m));
+            // As it was before the look: what was written meanwhile, also by the look itself, is looked at next time.
+            self.state = state;
         }
         self.introduce(ctx);
         Ok(())
