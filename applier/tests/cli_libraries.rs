@@ -1,5 +1,4 @@
 //! Libraries that are patched as they are loaded, before their constructors run.
-#![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;
 
