@@ -73,7 +73,7 @@ impl Ticket {
         let late = match begun {
             Some((begun, worker)) => {
                 let time = now.saturating_duration_since(begun);
-                time > ATTACHING || (time > ASLEEP && sleeps(worker))
+                time > ATTACHING || (time > ASLEEP && attaches(worker))
             }
             None => now.saturating_duration_since(self.came) > QUEUED,
         };
@@ -84,11 +84,10 @@ impl Ticket {
     }
 }
 
-/// Does thread `tid` of this program wait for something? One that only waits for a processor does not.
-fn sleeps(tid: i32) -> bool {
-    fs::read_to_string(format!("/proc/self/task/{tid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['S', 'D']))
-    })
+/// Does thread `tid` of this program wait in `ptrace`? One that waits for a processor or a lock of ours does not.
+fn attaches(tid: i32) -> bool {
+    fs::read_to_string(format!("/proc/self/task/{tid}/syscall"))
+        .is_ok_and(|text| text.split_ascii_whitespace().next() == Some(&libc::SYS_ptrace.to_string()))
 }
 
 impl Drop for Ticket {
