@@ -10,6 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+use crate::programs::upatch;
+
 static LIVE: Mutex<()> = Mutex::new(());
 
 /// To be held while daemons run: a patch reaches every process of the same ELF file, those of other tests too.
@@ -191,4 +193,19 @@ impl Client {
         ensure!(got == answer, "{when}: {line:?} is answered by {got:?} instead of {answer:?}");
         Ok(())
     }
+}
+
+/// Applies a patch directory that holds `fix-exe` to a fresh daemon of `root`, and asks it for an area before and after.
+///
+/// # Errors
+/// An answer is not the right one, or anything else fails.
+pub fn multiplies(root: &Path, program: &str, patch: &Path) -> Result<()> {
+    let _alone = alone();
+    let state = tempfile::tempdir()?;
+    let mut daemon = Daemon::start(root, program)?;
+    let mut client = daemon.connect()?;
+    client.expect("area 3 4", "area 7", "before")?;
+    upatch()?.arg("--root").arg(state.path()).arg("apply").arg(patch).run()?.ok()?;
+    client.expect("area 3 4", "area 12", "patched")?;
+    daemon.is_well()
 }

@@ -141,3 +141,49 @@ impl Drop for Load {
         let _ = self.benchmark.wait();
     }
 }
+
+/// Load on a redis that holds keys to be found again.
+#[derive(Debug)]
+pub struct Kept {
+    load: Load,
+    client: Redis,
+}
+
+/// Keys that nothing of the load touches.
+const KEYS: usize = 1000;
+
+impl Kept {
+    /// Writes the keys, and starts a load that keeps its log in `dir`.
+    ///
+    /// # Errors
+    /// The server does not answer, or a program cannot be started.
+    pub fn start(root: &Path, port: u16, dir: &Path) -> Result<Self> {
+        let mut client = Redis::connect(port)?;
+        for n in 0..KEYS {
+            client.command(&["SET", &format!("kept:{n}"), &format!("before-{n}")])?;
+        }
+        let load = Load::start(root, port, 4, &dir.join("benchmark.log"))?;
+        load.go_on(3000)?;
+        Ok(Self { load, client })
+    }
+
+    /// See [`Load::go_on`].
+    ///
+    /// # Errors
+    /// See there.
+    pub fn go_on(&self, more: u64) -> Result<()> {
+        self.load.go_on(more)
+    }
+
+    /// Looks for the keys and stops the load. Returns the number of requests answered.
+    ///
+    /// # Errors
+    /// A key is not what it was; and see [`Load::finish`].
+    pub fn finish(mut self) -> Result<u64> {
+        for n in 0..KEYS {
+            let got = self.client.command(&["GET", &format!("kept:{n}")])?;
+            ensure!(got == format!("before-{n}"), "kept:{n} is {got}");
+        }
+        self.load.finish()
+    }
+}

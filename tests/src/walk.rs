@@ -1,8 +1,8 @@
 //! The whole road on a real redis: shipped package, patch RPM, `rpm -i` under load, `rpm -e`; from a spec file, a source RPM
 //! and a git tree.
 
-use crate::corpus::{Case, lay_out};
-use crate::load::{Load, Redis};
+use crate::corpus::{Case, Script, lay_out};
+use crate::load::Kept;
 use crate::overlay::Overlay;
 use crate::package::files_below;
 use crate::programs::{upatch, upatch_build};
@@ -144,50 +144,19 @@ fn patch_rpm(out: &Path) -> Result<String> {
     rpms.rfind(|p| p.ends_with(".rpm") && !p.ends_with(".src.rpm")).context("no patch RPM")
 }
 
-/// The running program, stopped when dropped.
-struct Server<'a> {
-    case: &'a Case,
-    root: &'a Path,
-    dir: TempDir,
-}
-
-impl Server<'_> {
-    fn check(&self, verb: &str) -> Result<Ended> {
-        let script = self.case.check();
-        Cmd::new(script).arg(self.root).arg(verb).arg(self.dir.path()).limit(Duration::from_secs(120)).run()
-    }
-
-    fn read(&self, file: &str) -> Result<String> {
-        Ok(std::fs::read_to_string(self.dir.path().join(file))?.trim().to_owned())
-    }
-}
-
-impl Drop for Server<'_> {
-    fn drop(&mut self) {
-        let _ = self.check("stop");
-    }
-}
-
 fn live(walk: &mut Walk, case: &Case, root: &Path, patch: &Patch) -> Result<()> {
     let fatal = std::fs::read_to_string(case.check())?.lines().any(|l| l.starts_with("FATAL=1"));
     let view = Overlay::new()?;
     view.run(&["rpm", "-i", "--nodeps", &text(&case.shipped.rpm)])?.ok()?;
-    let server = Server { case, root, dir: tempfile::tempdir()? };
-    server.check("start")?.ok()?;
-    let before = server.check("probe")?.expect_code(&[1])?;
+    let server = Script::start(&case.check(), root)?;
+    let before = server.probe()?.expect_code(&[1])?;
     walk.note(format!("probe: {}", before.stdout.trim()));
     if fatal {
-        server.check("stop")?;
-        server.check("start")?.ok()?;
+        server.restart()?;
     }
-    let port: u16 = server.read("port")?.parse()?;
-    let pid = server.read("pid")?;
-    let mut client = Redis::connect(port)?;
-    for n in 0..1000 {
-        client.command(&["SET", &format!("kept:{n}"), &format!("before-{n}")])?;
-    }
-    let load = Load::start(root, port, 4, &server.dir.path().join("benchmark.log"))?;
-    load.go_on(3000)?;
+    let pid = server.pid()?;
+    let port = server.port().context("the check names no port")?;
+    let load = Kept::start(root, port, server.dir())?;
     let scratch = tempfile::tempdir()?;
     let by_hand = |args: &[&str]| upatch()?.arg("--root").arg(scratch.path()).args(args).run()?.ok();
     let list = match patch {
@@ -203,7 +172,7 @@ fn live(walk: &mut Walk, case: &Case, root: &Path, patch: &Patch) -> Result<()> 
     walk.ran(&list);
     ensure!(list.stdout.contains("ACTIVED"), "{}", list.account());
     load.go_on(3000)?;
-    let during = server.check("probe")?.ok()?;
+    let during = server.probe()?.ok()?;
     walk.note(format!("probe: {}", during.stdout.trim()));
     load.go_on(3000)?;
     match patch {
@@ -217,14 +186,10 @@ fn live(walk: &mut Walk, case: &Case, root: &Path, patch: &Patch) -> Result<()> 
         }
     }
     load.go_on(3000)?;
-    for n in 0..1000 {
-        let got = client.command(&["GET", &format!("kept:{n}")])?;
-        ensure!(got == format!("before-{n}"), "kept:{n} is {got}");
-    }
     walk.requests = load.finish()?;
-    ensure!(server.read("pid")? == pid, "another process");
+    ensure!(server.pid()? == pid, "another process");
     // The old code is back: the hole too. Last, since it may kill the server.
-    let after = server.check("probe")?.expect_code(&[1])?;
+    let after = server.probe()?.expect_code(&[1])?;
     walk.note(format!("probe: {}", after.stdout.trim()));
     walk.note(format!(
         "{} requests under load, none failed; 1000 keys written before are there",

@@ -44,17 +44,6 @@ fn fidelity(made: &Made) -> Result<String> {
 /// A function more in a unit that the patch has nothing to do with: all addresses after it are others.
 const SHIFT: &str = "sed -i '3i int shift_of_addresses(int x); int shift_of_addresses(int x) { return x * 31 + x / 7; }' audit.c";
 
-fn multiplies(root: &Path, patch: &Path) -> Result<()> {
-    let _alone = daemon::alone();
-    let state = tempfile::tempdir()?;
-    let mut daemon = Daemon::start(root, "usr/bin/hello-daemon")?;
-    let mut client = daemon.connect()?;
-    client.expect("area 3 4", "area 7", "before")?;
-    upatch()?.arg("--root").arg(state.path()).arg("apply").arg(patch).run()?.ok()?;
-    client.expect("area 3 4", "area 12", "patched")?;
-    daemon.is_well()
-}
-
 #[test]
 fn a_stripped_target_with_other_addresses_needs_its_debuginfo() -> Result<()> {
     let target = shipped_with(SHIFT)?;
@@ -67,7 +56,7 @@ fn a_stripped_target_with_other_addresses_needs_its_debuginfo() -> Result<()> {
     let made = make(&target, "fix-exe", &[&option, &file])?;
     made.ended.clone().ok()?;
     ensure!(fidelity(&made)?.contains("equivalent"), "{}", fidelity(&made)?);
-    multiplies(&target.root, &made.dir())
+    daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())
 }
 
 #[test]
@@ -110,7 +99,7 @@ fn a_stamp_in_the_data_is_equivalent() -> Result<()> {
     let made = make(&target, "fix-exe", &[])?;
     made.ended.clone().ok()?;
     ensure!(fidelity(&made)?.contains("equivalent"), "{}", fidelity(&made)?);
-    multiplies(&target.root, &made.dir())
+    daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())
 }
 
 /// The patch made for an identical target says so.
@@ -120,5 +109,5 @@ fn identical_is_said() -> Result<()> {
     let made = make_patch(&target, &target.layout.patch("fix-exe"), "F", &["--no-rpm"])?;
     made.ended.clone().ok()?;
     ensure!(fidelity(&made)?.contains("identical"), "{}", fidelity(&made)?);
-    multiplies(&target.root, &made.dir())
+    daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())
 }

@@ -8,23 +8,11 @@ use tests::paths;
 use tests::programs::{make_patch, upatch, upatch_build};
 use tests::run::Cmd;
 
-/// Applies a patch directory to a fresh daemon of `root` and asks it for an area.
-fn multiplies(root: &Path, program: &str, patch: &Path) -> Result<()> {
-    let _alone = daemon::alone();
-    let state = tempfile::tempdir()?;
-    let mut daemon = Daemon::start(root, program)?;
-    let mut client = daemon.connect()?;
-    client.expect("area 3 4", "area 7", "before")?;
-    upatch()?.arg("--root").arg(state.path()).arg("apply").arg(patch).run()?.ok()?;
-    client.expect("area 3 4", "area 12", "patched")?;
-    daemon.is_well()
-}
-
 fn prep_style(style: &str) -> Result<()> {
     let built = Layout::new("hello-daemon")?.with_prep(style)?.build(&[])?;
     let made = make_patch(&built, &built.layout.patch("fix-exe"), "P", &["--no-rpm"])?;
     made.ended.clone().ok()?;
-    multiplies(&built.root, "usr/bin/hello-daemon", &made.dir())
+    daemon::multiplies(&built.root, "usr/bin/hello-daemon", &made.dir())
 }
 
 #[test]
@@ -71,7 +59,7 @@ fn source_rpm() -> Result<()> {
         .run()?
         .ok()?;
     // No --name: the CVE id of the patch's subject.
-    multiplies(&built.root, "usr/bin/hello-daemon", &out.path().join("CVE-2026-10001"))
+    daemon::multiplies(&built.root, "usr/bin/hello-daemon", &out.path().join("CVE-2026-10001"))
 }
 
 /// A copy of the sources, built, for tests without rpm; the own patch is not in it.
@@ -130,7 +118,7 @@ fn source_tree_is_left_untouched() -> Result<()> {
         .arg(format!("DESTDIR={}", root.display()))
         .run()?
         .ok()?;
-    multiplies(&root, "usr/bin/hello-daemon", &out.path().join("TREE"))
+    daemon::multiplies(&root, "usr/bin/hello-daemon", &out.path().join("TREE"))
 }
 
 #[test]
@@ -178,7 +166,7 @@ fn git_range() -> Result<()> {
         .arg(format!("DESTDIR={}", root.display()))
         .run()?
         .ok()?;
-    multiplies(&root, "usr/bin/hello-daemon", &out.path().join("GIT"))
+    daemon::multiplies(&root, "usr/bin/hello-daemon", &out.path().join("GIT"))
 }
 
 #[test]
@@ -198,5 +186,5 @@ fn a_compiler_called_by_its_full_path_is_recorded() -> Result<()> {
     let built = layout.build(&[])?;
     let made = make_patch(&built, &built.layout.patch("fix-exe"), "ABS", &["--no-rpm"])?;
     made.ended.clone().ok()?;
-    multiplies(&built.root, "usr/bin/hello-daemon", &made.dir())
+    daemon::multiplies(&built.root, "usr/bin/hello-daemon", &made.dir())
 }

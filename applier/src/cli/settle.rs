@@ -1,6 +1,8 @@
 //! Bringing processes to where a patch shall be. Verbs and the daemon both do it this way.
 
 use super::{
+    args::How,
+    context::Context,
     drive::{Ending, Tally, drive},
     engine::{Engine, Process, Survey},
     guard::Stop,
@@ -31,6 +33,20 @@ pub struct Settler<'a> {
     pub lazy: bool,
     /// See `--timeout`.
     pub timeout: Duration,
+}
+
+impl<'a> Settler<'a> {
+    /// As a command does it that was called `verb`.
+    pub(super) fn of_verb<'c: 'a>(ctx: &Context<'c>, root: &'a Path, verb: &'a str, how: &How) -> Self {
+        let timeout = ctx.settings.timeout(how.timeout);
+        Self { engine: ctx.engine, stop: ctx.stop, root, verb, lazy: how.lazy, timeout }
+    }
+
+    /// As the service does it: one try for each process, it comes by again.
+    pub fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
+        let (verb, lazy, timeout) = ("daemon", false, Duration::ZERO);
+        Self { engine: ctx.engine, stop: ctx.stop, root, verb, lazy, timeout }
+    }
 }
 
 impl std::fmt::Debug for Settler<'_> {

@@ -257,14 +257,7 @@ impl Service {
         }
         // What is planned and watched before the processes are looked up holds for those that start meanwhile.
         self.desk.follow(&world.state, &mut None);
-        let settler = Settler {
-            engine: ctx.engine,
-            stop: ctx.stop,
-            root: &root,
-            verb: "daemon",
-            lazy: false,
-            timeout: Duration::ZERO,
-        };
+        let settler = Settler::of_service(ctx, &root);
         let log = |e: io::Error| Error::failed("log", e);
         // One look at /proc for all patches.
         let active: Vec<(&Record, Arc<Loaded>)> = records
@@ -381,14 +374,7 @@ fn record(ctx: &mut Context<'_>, findings: &[Finding]) -> Result<(), Error> {
         tallies.entry((finding.uuid, finding.id.clone())).or_default().lines.push(finding.line.clone());
     }
     let mut world = World::change(ctx, &[])?;
-    let settler = Settler {
-        engine: ctx.engine,
-        stop: ctx.stop,
-        root: &root,
-        verb: "daemon",
-        lazy: false,
-        timeout: Duration::ZERO,
-    };
+    let settler = Settler::of_service(ctx, &root);
     for ((uuid, id), tally) in &tallies {
         settler.note(&mut world, id, *uuid, tally, "patched").map_err(|e| Error::failed("log", e))?;
         announce(ctx, id, tally)?;

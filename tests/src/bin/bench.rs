@@ -7,7 +7,7 @@
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tests::corpus::{folder, lay_out};
+use tests::corpus::{folder, lay_out, required};
 use tests::differ_speed;
 use tests::latency::Bench;
 use tests::paths::program;
@@ -27,16 +27,10 @@ fn main() -> Result<()> {
         comparisons()?;
     }
     if wanted("build") {
-        match folder() {
-            Some(corpus) => {
-                let id = std::env::var("UPATCH_BENCH_CASE").unwrap_or_else(|_| "redis-CVE-2025-32023".into());
-                builds(&corpus, &id, false)?;
-                builds(&corpus, &id, true)?;
-            }
-            None => {
-                bail!("no corpus, so no build of redis: set UPATCH_CORPUS, or put it at ../shared/corpus")
-            }
-        }
+        let corpus = required()?;
+        let id = std::env::var("UPATCH_BENCH_CASE").unwrap_or_else(|_| "redis-CVE-2025-32023".into());
+        builds(&corpus, &id, false)?;
+        builds(&corpus, &id, true)?;
     }
     Ok(())
 }

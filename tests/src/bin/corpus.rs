@@ -2,14 +2,13 @@
 //! a package stands for all of its verified cases; without cases, all that are verified. `--cold` builds the fixed package too, for
 //! every case, and compares what it does with what the patched process does.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::io::Write;
 use std::process::ExitCode;
-use tests::corpus::{Case, Facts, Outcome, Probed, Smoke, Verdict, folder, read};
+use tests::corpus::{Case, Facts, Outcome, Probed, Smoke, Verdict, read, required};
 
 fn main() -> Result<ExitCode> {
-    let corpus =
-        folder().context("no corpus: set UPATCH_CORPUS to its folder, or put it at ../shared/corpus")?;
+    let corpus = required()?;
     let mut cold = false;
     let mut names = Vec::new();
     for arg in std::env::args().skip(1) {

@@ -5,13 +5,13 @@
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tests::corpus::{folder, lay_out};
+use tests::corpus::{asked, lay_out, required};
 use tests::package::files_below;
 use tests::paths::program;
 use tests::run::Cmd;
@@ -31,12 +31,8 @@ const CASES: [&str; 7] = [
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn main() -> Result<ExitCode> {
-    let corpus =
-        folder().context("no corpus: set UPATCH_CORPUS to its folder, or put it at ../shared/corpus")?;
-    let mut ids: Vec<String> = std::env::args().skip(1).collect();
-    if ids.is_empty() {
-        ids = CASES.map(str::to_owned).to_vec();
-    }
+    let corpus = required()?;
+    let ids = asked(&CASES);
     println!("{:<28} {:>8} {:>8} {:>10} {:>9}  result", "case", "objects", "linked", "MB", "recorded");
     let mut same = 0;
     for id in &ids {

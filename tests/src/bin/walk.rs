@@ -3,20 +3,16 @@
 
 #![expect(clippy::print_stdout, reason = "a transcript is what this program is for")]
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::process::ExitCode;
-use tests::corpus::{Case, folder};
+use tests::corpus::{Case, asked, required};
 use tests::walk::{Way, walk};
 
 const CASES: [&str; 3] = ["redis-CVE-2025-32023", "redis-CVE-2025-46817", "redis-CVE-2024-31227"];
 
 fn main() -> Result<ExitCode> {
-    let corpus =
-        folder().context("no corpus: set UPATCH_CORPUS to its folder, or put it at ../shared/corpus")?;
-    let mut ids: Vec<String> = std::env::args().skip(1).collect();
-    if ids.is_empty() {
-        ids = CASES.map(str::to_owned).to_vec();
-    }
+    let corpus = required()?;
+    let ids = asked(&CASES);
     let cache = tempfile::tempdir()?;
     let mut failed = 0;
     for id in &ids {

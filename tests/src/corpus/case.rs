@@ -20,6 +20,20 @@ pub fn folder() -> Option<PathBuf> {
     dir.join("mkcase").is_file().then_some(dir)
 }
 
+/// The same for programs that are nothing without it.
+///
+/// # Errors
+/// There is none.
+pub fn required() -> Result<PathBuf> {
+    folder().context("no corpus: set UPATCH_CORPUS to its folder, or put it at ../shared/corpus")
+}
+
+/// The cases named on the command line, else `default`.
+pub fn asked(default: &[&str]) -> Vec<String> {
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    if named.is_empty() { default.iter().map(|id| (*id).to_owned()).collect() } else { named }
+}
+
 /// What is kept between runs: packages as shipped, compiled units. `$UPATCH_CORPUS_CACHE`, or `corpus-cache` in the checkout.
 fn cache() -> PathBuf {
     match std::env::var_os("UPATCH_CORPUS_CACHE") {

@@ -2,7 +2,7 @@
 
 use super::script::Script;
 use super::{Case, Outcome};
-use crate::load::{Load, Redis};
+use crate::load::Kept;
 use crate::paths::repository;
 use crate::programs::{Made, upatch};
 use crate::run::Ended;
@@ -124,22 +124,18 @@ impl Case {
             script.restart()?;
         }
         let port = script.port().filter(|_| self.facts.package == "redis");
-        let mut load = port.map(|port| start_load(&self.shipped.root, port, script.dir())).transpose()?;
+        let load = port.map(|port| Kept::start(&self.shipped.root, port, script.dir())).transpose()?;
         outcome.applied_in = Some(manager.apply(&script.pid()?)?);
-        if let Some((load, _)) = &load {
+        if let Some(load) = &load {
             load.go_on(3000)?;
         }
         probed.after = said(script.probe()?);
-        if let Some((load, mut client)) = load.take() {
+        if let Some(load) = load {
             load.go_on(1000)?;
             manager.verb("deactive")?;
             load.go_on(1000)?;
             manager.verb("active")?;
             load.go_on(1000)?;
-            for n in 0..1000 {
-                let got = client.command(&["GET", &format!("kept:{n}")])?;
-                ensure!(got == format!("before-{n}"), "kept:{n} is {got}");
-            }
             outcome.requests = load.finish()?;
         }
         manager.verb("deactive")?;
@@ -201,17 +197,6 @@ fn difference(is: &str, should: &str) -> Option<String> {
         let (a, b) = (is.lines().nth(n).unwrap_or(end), should.lines().nth(n).unwrap_or(end));
         (a != b).then(|| format!("{a:?} instead of {b:?}"))
     })
-}
-
-/// Keys to be found again later, and clients that go on all the time.
-fn start_load(root: &Path, port: u16, dir: &Path) -> Result<(Load, Redis)> {
-    let mut client = Redis::connect(port)?;
-    for n in 0..1000 {
-        client.command(&["SET", &format!("kept:{n}"), &format!("before-{n}")])?;
-    }
-    let load = Load::start(root, port, 4, &dir.join("benchmark.log"))?;
-    load.go_on(3000)?;
-    Ok((load, client))
 }
 
 #[cfg(test)]

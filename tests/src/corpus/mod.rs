@@ -11,9 +11,10 @@ mod facts;
 mod live;
 mod script;
 
-pub use case::{Case, Shipped, folder, lay_out};
+pub use case::{Case, Shipped, asked, folder, lay_out, required};
 pub use facts::{Facts, read};
 pub use live::{Probed, Smoke};
+pub use script::Script;
 
 use std::time::Duration;
 

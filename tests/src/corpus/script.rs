@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// The program under way; stopped when dropped.
 #[derive(Debug)]
-pub(super) struct Script {
+pub struct Script {
     script: PathBuf,
     root: PathBuf,
     dir: TempDir,
@@ -16,20 +16,29 @@ pub(super) struct Script {
 
 impl Script {
     /// Starts it.
-    pub(super) fn start(script: &Path, root: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// The script fails.
+    pub fn start(script: &Path, root: &Path) -> Result<Self> {
         let this = Self { script: script.to_path_buf(), root: root.to_path_buf(), dir: tempfile::tempdir()? };
         this.run("start")?.ok().with_context(|| format!("{}", script.display()))?;
         Ok(this)
     }
 
     /// Stops it and starts it again.
-    pub(super) fn restart(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// The script fails.
+    pub fn restart(&self) -> Result<()> {
         self.run("stop")?;
         self.run("start")?.ok().map(drop)
     }
 
     /// Makes it work; the exit code is the script's.
-    pub(super) fn probe(&self) -> Result<Ended> {
+    ///
+    /// # Errors
+    /// The script cannot be run, or does not end.
+    pub fn probe(&self) -> Result<Ended> {
         self.run("probe")
     }
 
@@ -43,12 +52,15 @@ impl Script {
     }
 
     /// Folder of the run.
-    pub(super) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// The process to patch.
-    pub(super) fn pid(&self) -> Result<String> {
+    ///
+    /// # Errors
+    /// The script has named none.
+    pub fn pid(&self) -> Result<String> {
         Ok(std::fs::read_to_string(self.dir().join("pid"))
             .context("the script names no process")?
             .trim()
@@ -56,12 +68,15 @@ impl Script {
     }
 
     /// The port it listens on, if it does.
-    pub(super) fn port(&self) -> Option<u16> {
+    pub fn port(&self) -> Option<u16> {
         std::fs::read_to_string(self.dir().join("port")).ok()?.trim().parse().ok()
     }
 
     /// Fails if the process has ended.
-    pub(super) fn lives(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// It has.
+    pub fn lives(&self) -> Result<()> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?));
         // A program that has ended may still be there as a zombie.
         ensure!(!stat.context("the program has ended")?.contains(") Z "), "the program has ended");

@@ -69,14 +69,7 @@ pub(super) fn one(
     };
 
     let root = ctx.root.clone();
-    let settler = Settler {
-        engine: ctx.engine,
-        stop: ctx.stop,
-        root: &root,
-        verb,
-        lazy: args.how.lazy,
-        timeout: ctx.settings.timeout(args.how.timeout),
-    };
+    let settler = Settler::of_verb(ctx, &root, verb, &args.how);
     let record = world.state.get(uuid).cloned();
     let covers = |p: ProcessKey| record.as_ref().is_some_and(|r| r.covers(p));
     let mut tally = settler.activate(patch, survey, pids.is_empty(), covers);

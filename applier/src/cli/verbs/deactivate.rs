@@ -60,14 +60,7 @@ pub(super) fn one(
     };
 
     let root = ctx.root.clone();
-    let settler = Settler {
-        engine: ctx.engine,
-        stop: ctx.stop,
-        root: &root,
-        verb,
-        lazy: args.how.lazy,
-        timeout: ctx.settings.timeout(args.how.timeout),
-    };
+    let settler = Settler::of_verb(ctx, &root, verb, &args.how);
     // A process that is just starting may be patched by what began before; look again until none is found.
     let mut tally = settler.deactivate(uuid, &survey, |_| true);
     while pids.is_empty() && !tally.interrupted && !tally.lines.is_empty() {
