@@ -1,10 +1,9 @@
 //! Targets that the rebuild is not identical to: stripped, linked at other addresses, or another program.
 
 use anyhow::{Result, ensure};
-use std::path::Path;
-use tests::daemon::{self, Daemon};
+use tests::daemon;
 use tests::package::{Built, Layout};
-use tests::programs::{Made, make_patch, upatch, upatch_build};
+use tests::programs::{Made, make_patch, upatch_build};
 
 /// The package as somebody else has built it: `change` is a shell command run in the sources.
 fn shipped_with(change: &str) -> Result<Built> {

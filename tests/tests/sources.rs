@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use std::path::Path;
-use tests::daemon::{self, Daemon};
+use tests::daemon;
 use tests::package::{Layout, files_below};
 use tests::paths;
-use tests::programs::{make_patch, upatch, upatch_build};
+use tests::programs::{make_patch, upatch_build};
 use tests::run::Cmd;
 
 fn prep_style(style: &str) -> Result<()> {

@@ -4,7 +4,7 @@
 
 #![expect(clippy::print_stdout, reason = "tables are what this program is for")]
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::corpus::{folder, lay_out, required};
