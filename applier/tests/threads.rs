@@ -151,3 +151,18 @@ fn threads_that_come_and_go() {
 fn a_signal_every_200_microseconds() {
     under_fire(Some("signals"));
 }
+
+/// Behind `clone`, where a new thread and its maker are most of the time, there is no unwind information.
+#[test]
+fn new_threads_hold_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "new", COMING_AND_GOING, &["-pthread"]);
+    let patch = patch(&Elf::read(&program), "new", vec![returns("one", 11), returns("two", 22)]);
+    let target = Target::start_with(&mut Command::new(&program));
+    for _ in 0..50 {
+        match applier::apply(target.pid(), &patch, &Options::default()).unwrap() {
+            Outcome::Busy(busy) => assert!(!busy.why.contains("no unwind information"), "{busy}"),
+            _ => deactivate_patiently(target.pid(), &patch),
+        }
+    }
+}

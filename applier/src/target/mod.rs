@@ -1,5 +1,6 @@
 //! The target process: its memory map, modules, threads and stacks.
 
+pub(crate) mod ahead;
 pub(crate) mod cache;
 pub(crate) mod elf;
 pub(crate) mod find;

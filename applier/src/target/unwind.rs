@@ -1,6 +1,7 @@
 //! Strict stack unwinding: every frame is known, or the answer is "unsure". There is no guess by frame pointer.
 
 use super::{
+    ahead::{self, Leads},
     frames::{COUNT, Cfa, RETURN, RSP, Row, Rule, Tables},
     memory::Memory,
 };
@@ -69,8 +70,17 @@ pub(crate) fn walk(
 ) -> Result<Vec<Frame>, Unsure> {
     let mut regs = values(registers);
     let mut frames = Vec::new();
-    let mut exact = true;
-    let mut pc = registers.rip;
+    let (mut pc, mut exact) = (registers.rip, true);
+    if tables.row(pc).is_none() && !tables.is_start(pc) {
+        match lead(tables, registers, stack, &mut frames) {
+            Some(Next::At(address)) => pc = address,
+            Some(Next::ReturnsTo(caller)) => {
+                (pc, exact) = (caller, false);
+                regs[RSP] = Some(registers.rsp + 8);
+            }
+            None => {}
+        }
+    }
     while frames.len() < DEEPEST {
         frames.push(Frame { pc, exact });
         // A return address may be the first of the next function, when the call was the last instruction of its own.
@@ -98,6 +108,33 @@ pub(crate) fn walk(
         (regs, exact, pc) = (caller, signal, next);
     }
     Err(Unsure { pc, why: "a stack too deep to follow" })
+}
+
+/// Where a thread comes to from code without unwind information.
+enum Next {
+    At(u64),
+    ReturnsTo(u64),
+}
+
+/// Where the innermost frame leads that has no unwind information. The addresses on the way count as places where it is.
+fn lead(
+    tables: &mut Tables,
+    registers: &Registers,
+    stack: &Stack<'_>,
+    frames: &mut Vec<Frame>,
+) -> Option<Next> {
+    let read = |pc| {
+        let mut bytes = [0; ahead::LONGEST];
+        stack.memory.read_into(pc, &mut bytes).ok().map(|()| bytes)
+    };
+    let leads = ahead::follow(registers.into(), read, |pc| {
+        frames.push(Frame { pc, exact: true });
+        tables.row(pc).is_some()
+    })?;
+    match leads {
+        Leads::To(address) => Some(Next::At(address)),
+        Leads::Back => stack.word(registers.rsp).map(Next::ReturnsTo),
+    }
 }
 
 fn step(row: &Row, regs: &Values, stack: &Stack<'_>) -> Option<Values> {
