@@ -92,7 +92,7 @@ fn one_version_takes_the_place_of_another() {
     let patiently = |pid: i32, old: usize, new: usize| {
         let started = std::time::Instant::now();
         while let Outcome::Busy(busy) =
-            applier::replace(pid, versions[old].uuid, &versions[new], &options).unwrap()
+            applier::replace(pid, &[versions[old].uuid], &versions[new], &options).unwrap()
         {
             assert!(started.elapsed().as_secs() < 20, "{busy}");
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -111,7 +111,7 @@ fn one_version_takes_the_place_of_another() {
     // Nothing to replace: it goes in all the same; again: nothing to do.
     common::deactivate_patiently(target.pid(), &versions[0]);
     patiently(target.pid(), 1, 2);
-    let again = applier::replace(target.pid(), versions[1].uuid, &versions[2], &options).unwrap();
+    let again = applier::replace(target.pid(), &[versions[1].uuid], &versions[2], &options).unwrap();
     assert_eq!(again, Outcome::Already);
     target.ask();
     assert_eq!(target.ask(), says[2]);

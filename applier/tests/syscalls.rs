@@ -146,7 +146,7 @@ fn every_call_of_replace(case: &Case, harm: Harm, from: usize, step: usize) -> u
         let before = belongings(&target);
         let pid = target.pid();
         assert_eq!(common::apply_patiently(pid, &case.patch, &options), Outcome::Done);
-        let replace = || applier::replace(pid, case.patch.uuid, &case.next, &options);
+        let replace = || applier::replace(pid, &[case.patch.uuid], &case.next, &options);
         let run = run(number, harm, || status_of(replace()));
         let what =
             format!("replace, {harm:?} at system call {number} (number {:?}): {:?}", run.hit, run.status);

@@ -2,7 +2,7 @@
 
 use super::{engine::Process, error::exit_of, guard::Stop};
 use crate::{Outcome, ProcessError, state::ProcessKey};
-use patchfile::{exit::ManageExit, state::ProcessState};
+use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
 use std::{
     num::NonZero,
     sync::{
@@ -84,6 +84,8 @@ pub struct Tally {
     pub lines: Vec<Line>,
     /// Was it stopped before the end?
     pub interrupted: bool,
+    /// What was in force in processes and gives way to what is brought into force.
+    pub replaces: Vec<(ProcessKey, Uuid)>,
 }
 
 impl Tally {
@@ -109,6 +111,7 @@ impl Tally {
             self.lines.push(line);
         }
         self.interrupted |= other.interrupted;
+        self.replaces.extend(other.replaces);
     }
 
     /// The exit code: when everything was refused, what it was refused for.
@@ -166,7 +169,7 @@ pub(super) fn drive(
     let ended =
         |e: Option<Ending>| e.unwrap_or_else(|| Ending::Pending("interrupted before it was its turn".into()));
     let line = |(p, e): (&Process, _)| Line { key: p.key, comm: p.comm.clone(), ending: ended(e) };
-    Tally { lines: processes.iter().zip(endings).map(line).collect(), interrupted }
+    Tally { lines: processes.iter().zip(endings).map(line).collect(), interrupted, replaces: Vec::new() }
 }
 
 /// One try on each process in `open`, a few at a time. Those not begun when a stop is asked for are left out.

@@ -51,11 +51,17 @@ pub trait Engine: Sync {
     /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and for patches.
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey;
 
-    /// Brings a patch into a process and puts it in force. See [`crate::apply`].
+    /// Brings a patch into a process and puts it in force, in the place of `older` versions of it. See [`crate::replace`].
     ///
     /// # Errors
     /// See [`ProcessError`].
-    fn apply(&self, process: ProcessKey, patch: &LoadedPatch, lazy: bool) -> Result<Outcome, ProcessError>;
+    fn apply(
+        &self,
+        process: ProcessKey,
+        patch: &LoadedPatch,
+        older: &[Uuid],
+        lazy: bool,
+    ) -> Result<Outcome, ProcessError>;
 
     /// Puts the old code back. See [`crate::deactivate`].
     ///

@@ -135,7 +135,13 @@ impl Engine for FakeEngine {
         Survey { processes: seen.filter(of_interest).collect(), unseen }
     }
 
-    fn apply(&self, process: ProcessKey, patch: &LoadedPatch, _: bool) -> Result<Outcome, ProcessError> {
+    fn apply(
+        &self,
+        process: ProcessKey,
+        patch: &LoadedPatch,
+        older: &[Uuid],
+        _: bool,
+    ) -> Result<Outcome, ProcessError> {
         if let Some(newcomer) = self.newcomer.lock().unwrap().take() {
             self.processes.lock().unwrap().push(newcomer);
         }
@@ -147,6 +153,7 @@ impl Engine for FakeEngine {
                     p.blocks.push((patch.uuid, elf.index, true));
                 }
             }
+            p.blocks.iter_mut().filter(|b| older.contains(&b.0)).for_each(|b| b.2 = false);
             if before == p.blocks { Outcome::Already } else { Outcome::Done }
         })
     }

@@ -60,8 +60,14 @@ impl Engine for RealEngine {
         survey
     }
 
-    fn apply(&self, process: ProcessKey, patch: &LoadedPatch, lazy: bool) -> Result<Outcome, ProcessError> {
-        crate::apply(process.pid, patch, &options(process, lazy))
+    fn apply(
+        &self,
+        process: ProcessKey,
+        patch: &LoadedPatch,
+        older: &[Uuid],
+        lazy: bool,
+    ) -> Result<Outcome, ProcessError> {
+        crate::replace(process.pid, older, patch, &options(process, lazy))
     }
 
     fn deactivate(&self, process: ProcessKey, uuid: Uuid, lazy: bool) -> Result<Outcome, ProcessError> {

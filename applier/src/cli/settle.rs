@@ -69,10 +69,11 @@ pub fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool 
 
 impl Settler<'_> {
     /// Applies `patch` to every process in `survey` that maps one of its ELF files and that `wants` lets through, then to
-    /// those that have started meanwhile (if `again`).
+    /// those that have started meanwhile (if `again`). `older` versions of it that a process has give way in the same step.
     pub fn activate(
         &self,
         patch: &Loaded,
+        older: &[Uuid],
         survey: Survey,
         again: bool,
         wants: impl Fn(ProcessKey) -> bool,
@@ -90,7 +91,11 @@ impl Settler<'_> {
             if fresh.is_empty() {
                 break;
             }
-            let work = |p| self.engine.apply(p, &patch.patch, self.lazy);
+            let work = |p| self.engine.apply(p, &patch.patch, older, self.lazy);
+            for process in &fresh {
+                let carried = older.iter().filter(|old| process.runs(**old));
+                tally.replaces.extend(carried.map(|old| (process.key, *old)));
+            }
             tally.extend(drive(&fresh, self.timeout, self.stop, work));
             if tally.interrupted || !again {
                 break;
@@ -106,8 +111,8 @@ impl Settler<'_> {
         drive(&carriers, self.timeout, self.stop, |p| self.engine.deactivate(p, uuid, self.lazy))
     }
 
-    /// Other versions of the patch `id` than `uuid` give way, process by process, wherever the new one is in force. The
-    /// record of an old version is dropped once nothing runs it.
+    /// Where an older version of the patch `id` than `uuid` was left beside it, by whoever was killed or refused on the way, it goes.
+    /// The record of an older version is dropped once nothing runs it.
     ///
     /// # Errors
     /// The log cannot be written.
@@ -141,7 +146,12 @@ impl Settler<'_> {
             let event =
                 |outcome: String| Event::new(self.verb, id, uuid, outcome).on(line.key.pid, &line.comm);
             match &line.ending {
-                Ending::Done => events.push(event(done.into())),
+                Ending::Done => {
+                    events.push(event(done.into()));
+                    for (_, old) in tally.replaces.iter().filter(|(key, _)| *key == line.key) {
+                        events.push(Event { uuid: *old, ..event("replaced by a newer version".into()) });
+                    }
+                }
                 Ending::Pending(why) if changed => events.push(event(format!("pending: {why}"))),
                 Ending::Refused(why, _) if changed => events.push(event(format!("refused: {why}"))),
                 _ => {}

@@ -151,6 +151,19 @@ impl World {
         Ok(found)
     }
 
+    /// `patches` and, of those that `ids` name by name, the older versions that some process may still run, since a newer one was
+    /// refused there.
+    pub fn with_older(&self, patches: Vec<Known>, ids: &[OsString]) -> Vec<Known> {
+        let by_uuid =
+            |uuid: Uuid| ids.iter().any(|id| id.to_str().and_then(|t| t.parse().ok()) == Some(uuid));
+        let older = self
+            .recorded()
+            .into_iter()
+            .filter(|old| patches.iter().any(|p| p.id == old.id && p.uuid != old.uuid && !by_uuid(p.uuid)));
+        let older: Vec<_> = older.filter(|old| patches.iter().all(|p| p.uuid != old.uuid)).collect();
+        patches.into_iter().chain(older).collect()
+    }
+
     /// Every patch known: from the catalog, from the state, and for the system as a whole from the processes in `survey`.
     pub fn everything(&self, root: &Path, survey: &Survey) -> Vec<Known> {
         let mut all: Vec<_> = self.catalog.entries.iter().cloned().map(Known::from_entry).collect();

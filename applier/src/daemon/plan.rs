@@ -24,6 +24,10 @@ pub(super) struct Planned {
     pub(super) patch: Arc<Loaded>,
     /// Its ELF files: index in [`Plan::targets`] and in the manifest.
     pub(super) elfs: Vec<(usize, u32)>,
+    /// Versions of it that give way to it.
+    pub(super) older: Vec<Uuid>,
+    /// Versions that it gives way to where they are not refused.
+    pub(super) newer: Vec<Uuid>,
 }
 
 /// All active patches whose files are there, in order of application.
@@ -123,10 +127,16 @@ impl Desk {
             })
             .collect();
         lock(&self.cache).retain(|uuid, _| state.get(*uuid).is_some_and(|r| r.state.is_active()));
+        let loaded: Vec<_> = patches.iter().map(|(r, _)| r.uuid).collect();
         let wanted = Wanted::of_manifests(patches.iter().map(|(_, p)| &p.manifest));
         let patches = patches.into_iter().zip(wanted.elfs);
-        let patches = patches.map(|((record, patch), elfs)| Planned { record, patch, elfs }).collect();
-        let plan = Plan { patches, targets: wanted.targets };
+        let patches = patches.map(|((record, patch), elfs)| {
+            let older = state.older(&record.id, record.uuid);
+            let newer = state.newer(&record.id, record.uuid).into_iter().map(|r| r.uuid);
+            let newer = newer.filter(|n| loaded.contains(n)).collect();
+            Planned { record, patch, elfs, older, newer }
+        });
+        let plan = Plan { patches: patches.collect(), targets: wanted.targets };
         let files = plan.patches.iter().flat_map(|p| &p.patch.manifest.elfs).map(|e| e.path.clone());
         let (files, targets): (Vec<_>, _) = (files.collect(), plan.targets.clone());
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan;

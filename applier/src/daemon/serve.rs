@@ -236,7 +236,8 @@ impl Service {
         let followed = self.watch.as_ref().map(|w| w.followed()).unwrap_or_default();
         survey.processes.iter().filter(|p| !followed.contains(&p.key.pid)).any(|p| {
             plan.patches.iter().any(|planned| {
-                planned.record.covers(p.key)
+                planned.newer.is_empty()
+                    && planned.record.covers(p.key)
                     && planned.elfs.iter().any(|(t, _)| p.targets.contains(t))
                     && !complete(p, planned.record.uuid, &planned.elfs)
             })
@@ -278,17 +279,28 @@ impl Service {
                 break;
             }
             let (id, uuid) = (&record.id, record.uuid);
-            let refused =
-                |p: ProcessKey| matches!(world.attempts.get(uuid, p), Some(ProcessState::Refused { .. }));
+            let is_refused = |uuid: Uuid, p: ProcessKey| {
+                matches!(world.attempts.get(uuid, p), Some(ProcessState::Refused { .. }))
+            };
+            let older = world.state.older(id, uuid);
+            let newer = world.state.newer(id, uuid);
+            // What a newer version of it covers gets that, unless it was refused there.
+            let superseded = |p: &Process| {
+                let loaded = |n: &Record| active.iter().any(|(r, _)| r.uuid == n.uuid);
+                newer
+                    .iter()
+                    .any(|n| loaded(n) && n.covers(p.key) && (p.runs(n.uuid) || !is_refused(n.uuid, p.key)))
+            };
             let ripe = |p: &&Process| {
                 elfs.iter().any(|(target, _)| p.targets.contains(target))
                     && !complete(p, uuid, elfs)
                     && !followed.contains(&p.key.pid)
-                    && (ask || !refused(p.key))
+                    && (ask || !is_refused(uuid, p.key))
+                    && !superseded(p)
             };
             let processes = survey.processes.iter().filter(ripe).cloned().collect();
             let survey = Survey { processes, unseen: Vec::new() };
-            let tally = settler.activate(patch, survey, false, |p| record.covers(p));
+            let tally = settler.activate(patch, &older, survey, false, |p| record.covers(p));
             self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
             settler.note(&mut world, id, uuid, &tally, "patched").map_err(log)?;
             announce(ctx, id, &tally)?;

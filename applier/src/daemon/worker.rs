@@ -1,7 +1,7 @@
 //! One start after the other.
 
 use super::{
-    plan::{Plan, lock},
+    plan::{Plan, Planned, lock},
     ticket::Ticket,
     watch::{Finding, IDLE, Job, Watch},
 };
@@ -11,6 +11,7 @@ use crate::{
     state::ProcessKey,
 };
 use std::{
+    collections::VecDeque,
     sync::{Arc, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -146,15 +147,24 @@ fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
         .patches
         .iter()
         .filter(|p| p.record.covers(key) && p.elfs.iter().any(|(target, _)| mapped.contains(target)));
-    let mut findings = Vec::new();
-    for planned in concerned {
-        let mut ending = Ending::of(held.apply(&planned.patch.patch));
+    let concerned: Vec<_> = concerned.collect();
+    let mut findings: Vec<Finding> = Vec::new();
+    // Of several versions of a patch, an older one only where the newer is refused.
+    let current = concerned.iter().filter(|p| !concerned.iter().any(|n| p.newer.contains(&n.record.uuid)));
+    let mut todo: VecDeque<&Planned> = current.copied().collect();
+    while let Some(planned) = todo.pop_front() {
+        let apply = || Ending::of(held.apply(&planned.patch.patch, &planned.older));
+        let mut ending = apply();
         for _ in 0..TRIES {
             if !matches!(ending, Ending::Pending(_)) || !held.alone() {
                 break;
             }
             thread::sleep(PAUSE);
-            ending = Ending::of(held.apply(&planned.patch.patch));
+            ending = apply();
+        }
+        if matches!(ending, Ending::Refused(..)) {
+            let older = concerned.iter().rev().find(|o| o.newer.last() == Some(&planned.record.uuid));
+            todo.extend(older);
         }
         if matches!(ending, Ending::Already | Ending::Gone) {
             continue;

@@ -26,20 +26,25 @@ use patchfile::{Arch, Uuid, control::Phase, image::HookPoint};
 /// # Errors
 /// See [`ProcessError`]; the process is as before.
 pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
-    if options.held.is_some() {
-        // Only the OS thread that holds it can do anything to it.
-        return apply_here(pid, patch, None, options);
-    }
-    process::on_own_thread(pid, || apply_here(pid, patch, None, options))
+    replace(pid, &[], patch, options)
 }
 
-/// Brings `patch` into force and takes `old`, another version of it, out, with the threads stopped once: none of them ever
-/// runs code that neither has changed. Without `old` in the process, like [`apply`].
+/// Brings `patch` into force and takes the `older` versions of it out that the process has, with the threads stopped once: none
+/// of them ever runs code that neither has changed. Without any of them in the process, like [`apply`].
 ///
 /// # Errors
 /// See [`ProcessError`]; the process is as before.
-pub fn replace(pid: i32, old: Uuid, patch: &LoadedPatch, options: &Options) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || apply_here(pid, patch, Some(old), options))
+pub fn replace(
+    pid: i32,
+    older: &[Uuid],
+    patch: &LoadedPatch,
+    options: &Options,
+) -> Result<Outcome, ProcessError> {
+    if options.held.is_some() {
+        // Only the OS thread that holds it can do anything to it.
+        return apply_here(pid, patch, older, options);
+    }
+    process::on_own_thread(pid, || apply_here(pid, patch, older, options))
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -58,10 +63,11 @@ struct Instance<'a> {
     loaded: Option<usize>,
 }
 
-/// The images of `old` that are in force.
-fn superseded(images: &[Located], old: Option<Uuid>) -> Vec<usize> {
+/// The images of the patches `older` that are in force.
+fn superseded(images: &[Located], older: &[Uuid]) -> Vec<usize> {
     let is = |l: &Located| {
-        Some(l.control.uuid) == old && l.control.phase == Phase::Ready && (l.in_force || l.control.active)
+        let known = older.contains(&l.control.uuid) && l.control.phase == Phase::Ready;
+        known && (l.in_force || l.control.active)
     };
     (0..images.len()).filter(|i| is(&images[*i])).collect()
 }
@@ -69,21 +75,26 @@ fn superseded(images: &[Located], old: Option<Uuid>) -> Vec<usize> {
 fn apply_here(
     pid: i32,
     patch: &LoadedPatch,
-    replaces: Option<Uuid>,
+    older: &[Uuid],
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
     let mut process = Process::open(pid, options)?;
     let mut images = inspect::locate(&process.maps, &process.memory);
     let mut instances = find_instances(&process, patch, &images)?;
-    let replaces = replaces.filter(|old| *old != patch.uuid);
+    let older: Vec<Uuid> = older.iter().copied().filter(|old| *old != patch.uuid).collect();
     let in_force = |i: &Instance<'_>, images: &[Located]| i.loaded.is_some_and(|l| images[l].in_force);
     if instances.iter().all(|i| in_force(i, &images)) {
-        return match replaces {
-            // Left over where an applier was killed between the two.
-            Some(old) if !superseded(&images, replaces).is_empty() => deactivate_here(pid, old, options),
-            _ => Ok(Outcome::Already),
-        };
+        let mut outcome = Outcome::Already;
+        // Left over where an applier was killed between the two.
+        for l in superseded(&images, &older) {
+            outcome = match deactivate_here(pid, images[l].control.uuid, options)? {
+                Outcome::Already => outcome,
+                busy @ Outcome::Busy(_) => return Ok(busy),
+                Outcome::Done => Outcome::Done,
+            };
+        }
+        return Ok(outcome);
     }
     check_entries(&process, &instances, &images)?;
     if instances.iter().any(|i| i.loaded.is_none()) {
@@ -104,7 +115,7 @@ fn apply_here(
     if change.len() != instances.len() {
         return Err(ProcessError::unfit("the image is not where it was mapped"));
     }
-    let old = superseded(&images, replaces);
+    let old = superseded(&images, &older);
     let mut zones = zones(&process, &instances, &images, options.lazy);
     if !options.lazy {
         zones.extend(old.iter().flat_map(|i| image_zones(&process, &images[*i])));

@@ -5,6 +5,7 @@ use crate::{
     LoadedPatch, Options, Outcome, ProcessError, TargetId,
     target::{process::Process, status},
 };
+use patchfile::Uuid;
 use std::marker::PhantomData;
 
 /// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
@@ -58,12 +59,12 @@ impl<'a> Held<'a> {
         Ok(targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect())
     }
 
-    /// Brings `patch` into force. See [`crate::apply`].
+    /// Brings `patch` into force, in the place of `older` versions of it. See [`crate::replace`].
     ///
     /// # Errors
     /// See [`ProcessError`].
-    pub fn apply(&self, patch: &LoadedPatch) -> Result<Outcome, ProcessError> {
-        crate::apply(self.pid, patch, &self.options())
+    pub fn apply(&self, patch: &LoadedPatch, older: &[Uuid]) -> Result<Outcome, ProcessError> {
+        crate::replace(self.pid, older, patch, &self.options())
     }
 }
 

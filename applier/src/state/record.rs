@@ -76,6 +76,27 @@ impl State {
         &mut self.patches[at]
     }
 
+    /// Versions of the patch `id` that were applied before `uuid`, which takes their place.
+    pub fn older(&self, id: &str, uuid: Uuid) -> Vec<Uuid> {
+        let before = self.patches.iter().take_while(|r| r.uuid != uuid);
+        before.filter(|r| r.id == id).map(|r| r.uuid).collect()
+    }
+
+    /// Active versions of the patch `id` that were applied after `uuid`, the newest first.
+    pub fn newer(&self, id: &str, uuid: Uuid) -> Vec<&Record> {
+        let after = self.patches.iter().rev().take_while(|r| r.uuid != uuid);
+        after.filter(|r| r.id == id && r.state.is_active()).collect()
+    }
+
+    /// Makes `uuid` the version of its patch that was applied last.
+    pub fn make_newest(&mut self, uuid: Uuid) {
+        let Some(at) = self.patches.iter().position(|r| r.uuid == uuid) else { return };
+        if self.patches[at + 1..].iter().any(|r| r.id == self.patches[at].id) {
+            let record = self.patches.remove(at);
+            self.patches.push(record);
+        }
+    }
+
     /// Forgets `uuid`.
     pub fn forget(&mut self, uuid: Uuid) {
         self.patches.retain(|r| r.uuid != uuid);

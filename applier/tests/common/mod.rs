@@ -13,6 +13,8 @@ pub mod image;
 #[cfg(test)]
 pub mod stage;
 pub mod sys;
+#[cfg(test)]
+pub mod view;
 
 use std::{
     io::{BufRead, BufReader, Write},

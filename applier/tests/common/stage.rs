@@ -93,6 +93,11 @@ impl Stage {
 
     /// Writes the patch `name`, which makes `one` and `two` return these values.
     pub fn patch(&self, at: &Path, name: &str, one: u32, two: u32) -> Uuid {
+        self.patch_of(&self.program, at, name, one, two)
+    }
+
+    /// The same where the program is installed as `path`.
+    pub fn patch_of(&self, path: &Path, at: &Path, name: &str, one: u32, two: u32) -> Uuid {
         fs::create_dir_all(at).unwrap();
         let image = image(&Elf::read(&self.program), vec![returns("one", one), returns("two", two)], false);
         let bytes = image.write().unwrap();
@@ -111,8 +116,8 @@ impl Stage {
             description: String::new(),
             sources: vec![],
             elfs: vec![patchfile::manifest::Elf {
-                name: self.program.file_name().unwrap().to_str().unwrap().into(),
-                path: self.program.to_str().unwrap().into(),
+                name: path.file_name().unwrap().to_str().unwrap().into(),
+                path: path.to_str().unwrap().into(),
                 build_id: image.target.build_id.clone(),
                 code: image.target.code,
                 patch: "pair.upatch".into(),

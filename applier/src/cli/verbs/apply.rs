@@ -70,9 +70,9 @@ pub(super) fn one(
 
     let root = ctx.root.clone();
     let settler = Settler::of_verb(ctx, &root, verb, &args.how);
-    let record = world.state.get(uuid).cloned();
+    let (record, older) = (world.state.get(uuid).cloned(), world.state.older(id, uuid));
     let covers = |p: ProcessKey| record.as_ref().is_some_and(|r| r.covers(p));
-    let mut tally = settler.activate(patch, survey, pids.is_empty(), covers);
+    let mut tally = settler.activate(patch, &older, survey, pids.is_empty(), covers);
     tally.extend(misfits);
     name_missed(ctx, id, &tally);
     let nothing = tally.all_refused() || (tally.interrupted && tally.reached() == 0);
@@ -123,6 +123,7 @@ fn intend(world: &mut World, known: &Known, survey: &Survey, pids: &[i32], state
         record.only = Some(keys);
     }
     record.state = record.state.max(state);
+    world.state.make_newest(known.uuid);
 }
 
 fn announce(

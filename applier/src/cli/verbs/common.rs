@@ -225,5 +225,5 @@ pub(super) fn probe_all<'a>(
         comm: p.comm.clone(),
         ending: probe(ctx.engine.check(p.key, &patch.patch, lazy)),
     };
-    Tally { lines: processes.map(line).collect(), interrupted: false }
+    Tally { lines: processes.map(line).collect(), ..Tally::default() }
 }

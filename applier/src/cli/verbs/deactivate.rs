@@ -25,6 +25,7 @@ fn change(ctx: &mut Context<'_>, args: &Change, verb: &str, forget: bool) -> Res
     exist(ctx, &args.only.pids)?;
     let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &args.only.pids)? };
     let patches = world.resolve(ctx, &args.ids)?;
+    let patches = world.with_older(patches, &args.ids);
     each(ctx, patches, |ctx, known| one(ctx, &mut world, verb, &known, args, forget))
 }
 
