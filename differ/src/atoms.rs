@@ -68,39 +68,39 @@ pub(crate) enum Target {
 
 /// A unit, split.
 #[derive(Debug)]
-pub(crate) struct Atoms {
-    pub(crate) unit: Unit,
+pub(crate) struct Atoms<'a> {
+    pub(crate) unit: Unit<'a>,
     pub(crate) atoms: Vec<Atom>,
     /// Per section its atoms, by start.
     pub(crate) by_section: Vec<Vec<usize>>,
     /// Per section the offsets that something refers to, sorted: where anonymous pieces begin.
     pub(crate) marks: Vec<Vec<u64>>,
-    pub(crate) by_name: HashMap<String, usize>,
+    pub(crate) by_name: HashMap<&'a str, usize>,
     /// Only the place that a reference leads to counts, not the atom: it may lie outside of every atom.
     pub(crate) by_place: bool,
 }
 
-impl Atoms {
+impl<'a> Atoms<'a> {
     pub(crate) fn atom(&self, id: usize) -> &Atom {
         &self.atoms[id]
     }
 
-    pub(crate) fn section(&self, id: usize) -> &Section {
+    pub(crate) fn section(&self, id: usize) -> &Section<'a> {
         &self.unit.sections[self.atoms[id].section]
     }
 
-    pub(crate) fn symbol(&self, symbol: usize) -> &Symbol {
+    pub(crate) fn symbol(&self, symbol: usize) -> &Symbol<'a> {
         &self.unit.symbols[symbol]
     }
 
     /// The best symbol of an atom.
-    pub(crate) fn primary(&self, id: usize) -> Option<&Symbol> {
+    pub(crate) fn primary(&self, id: usize) -> Option<&Symbol<'a>> {
         self.atoms[id].names.first().map(|&s| self.symbol(s))
     }
 
     /// Its name, or that of its section.
     pub(crate) fn name(&self, id: usize) -> &str {
-        self.primary(id).map_or(self.section(id).name.as_str(), |s| s.name.as_str())
+        self.primary(id).map_or(&*self.section(id).name, |s| s.name)
     }
 
     /// Content; empty for zeroed memory.
@@ -147,7 +147,7 @@ impl Atoms {
 }
 
 /// Splits `unit`. References are not resolved yet.
-pub(crate) fn split(unit: Unit) -> Atoms {
+pub(crate) fn split(unit: Unit<'_>) -> Atoms<'_> {
     let mut in_section: Vec<Vec<usize>> = vec![Vec::new(); unit.sections.len()];
     for (index, symbol) in unit.symbols.iter().enumerate() {
         if let Home::Section(section) = symbol.home
@@ -180,14 +180,20 @@ pub(crate) fn split(unit: Unit) -> Atoms {
     let mut by_name = HashMap::new();
     for (id, atom) in atoms.iter().enumerate() {
         for &symbol in &atom.names {
-            by_name.insert(unit.symbols[symbol].name.clone(), id);
+            by_name.insert(unit.symbols[symbol].name, id);
         }
     }
     let marks = vec![Vec::new(); unit.sections.len()];
     Atoms { unit, atoms, by_section, marks, by_name, by_place: false }
 }
 
-fn split_section(unit: &Unit, index: usize, section: &Section, symbols: &[usize], out: &mut Vec<Atom>) {
+fn split_section(
+    unit: &Unit<'_>,
+    index: usize,
+    section: &Section<'_>,
+    symbols: &[usize],
+    out: &mut Vec<Atom>,
+) {
     let typed = |s: &Symbol| s.stype != SymbolType::None;
     let mut order = symbols.to_vec();
     // At one place the best name first: typed, sized, global, then by name, so that both sides choose alike.
@@ -200,16 +206,8 @@ fn split_section(unit: &Unit, index: usize, section: &Section, symbols: &[usize]
                 Binding::Local => 2,
             };
             // Of several names of one function the compiler gives the first one to the section.
-            let own_section = section.name.strip_suffix(s.name.as_str()).is_some_and(|r| r.ends_with('.'));
-            (
-                s.value,
-                !typed(s),
-                s.size == 0,
-                s.stype == SymbolType::IFunc,
-                !own_section,
-                rank,
-                s.name.clone(),
-            )
+            let own_section = section.name.strip_suffix(s.name).is_some_and(|r| r.ends_with('.'));
+            (s.value, !typed(s), s.size == 0, s.stype == SymbolType::IFunc, !own_section, rank, s.name)
         };
         key(a).cmp(&key(b))
     });
@@ -281,7 +279,7 @@ fn split_section(unit: &Unit, index: usize, section: &Section, symbols: &[usize]
     }
 }
 
-fn is_padding(section: &Section, start: u64, end: u64) -> bool {
+fn is_padding(section: &Section<'_>, start: u64, end: u64) -> bool {
     if section.relocs.iter().any(|r| (start..end).contains(&r.offset)) {
         return false;
     }

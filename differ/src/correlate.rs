@@ -4,7 +4,7 @@
 //! wrong pair would make new code use another variable; therefore static locals are paired by the function they belong to, and what
 //! stays ambiguous is left for a refusal.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::names::{self, Parsed};
@@ -80,12 +80,17 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
         pair_constants(old, new, olds, ids, &mut pairs);
         // A changed table keeps its owner; a wrong pair of constants costs precision only.
-        by_owner(&old_owners, &new_owners, olds, ids, &mut pairs);
+        by_owner(&old_owners, &new_owners, olds, ids, &|_, _| true, &mut pairs);
     }
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Writable) {
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
         by_scope(old, new, old_scopes, new_scopes, olds, ids, &mut pairs);
-        by_owner(&old_owners, &new_owners, olds, ids, &mut pairs);
+        // Where the debug information names the scopes of both, different scopes are different variables.
+        let may_be_same = |o: usize, n: usize| match (old_scopes.of(o), new_scopes.of(n)) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        by_owner(&old_owners, &new_owners, olds, ids, &may_be_same, &mut pairs);
         // What the debug information knows and left open stays open.
         let unknown = |scopes: &Scopes, ids: &[usize]| ids.iter().all(|&id| scopes.of(id).is_none());
         if unknown(old_scopes, olds) || unknown(new_scopes, ids) {
@@ -96,15 +101,7 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
             if pairs.old_of[id].is_some() {
                 continue;
             }
-            // Where the debug information names the scopes of both, different scopes are different variables.
-            let rivals: Vec<usize> = left
-                .iter()
-                .copied()
-                .filter(|&o| match (old_scopes.of(o), new_scopes.of(id)) {
-                    (Some(a), Some(b)) => a == b,
-                    _ => true,
-                })
-                .collect();
+            let rivals: Vec<usize> = left.iter().copied().filter(|&o| may_be_same(o, id)).collect();
             if !rivals.is_empty() {
                 pairs.ambiguous.insert(id, rivals);
             }
@@ -172,7 +169,7 @@ pub(crate) fn fingerprint(all: &Atoms, id: usize) -> Fingerprint {
                 AtomKind::Anonymous => (r.at, r.r_type, String::new(), 0),
                 _ => (r.at, r.r_type, names::parse(all.name(atom)).base, offset),
             },
-            Target::Symbol { symbol, offset } => (r.at, r.r_type, all.symbol(symbol).name.clone(), offset),
+            Target::Symbol { symbol, offset } => (r.at, r.r_type, all.symbol(symbol).name.to_owned(), offset),
         });
     }
     if bytes.is_empty() {
@@ -200,20 +197,26 @@ fn pair_functions(old: &Atoms, new: &Atoms, olds: &[usize], news: &[usize], pair
 
 /// Equal content first with equal name, then with any.
 fn pair_constants(old: &Atoms, new: &Atoms, olds: &[usize], news: &[usize], pairs: &mut Pairs) {
-    let prints: HashMap<usize, _> = olds.iter().map(|&o| (o, fingerprint(old, o))).collect();
-    for same_name in [true, false] {
-        for &id in news {
-            if pairs.old_of[id].is_some() {
-                continue;
-            }
-            let print = fingerprint(new, id);
-            if let Some(&o) = olds.iter().find(|&&o| {
-                pairs.new_of[o].is_none()
-                    && (!same_name || old.name(o) == new.name(id))
-                    && prints.get(&o) == Some(&print)
-            }) {
-                pairs.join(o, id);
-            }
+    if olds.is_empty() || news.is_empty() {
+        return;
+    }
+    let by_name: HashMap<&str, usize> = olds.iter().rev().map(|&o| (old.name(o), o)).collect();
+    let mut unnamed = Vec::new();
+    for &id in news.iter().filter(|&&id| pairs.old_of[id].is_none()).collect::<Vec<_>>() {
+        let print = fingerprint(new, id);
+        match by_name.get(new.name(id)) {
+            Some(&o) if pairs.new_of[o].is_none() && fingerprint(old, o) == print => pairs.join(o, id),
+            _ => unnamed.push((id, print)),
+        }
+    }
+    // In their order, so that the first of several equal ones is taken.
+    let mut left: HashMap<Fingerprint, VecDeque<usize>> = HashMap::new();
+    for &o in olds.iter().filter(|&&o| pairs.new_of[o].is_none()) {
+        left.entry(fingerprint(old, o)).or_default().push_back(o);
+    }
+    for (id, print) in unnamed {
+        if let Some(o) = left.get_mut(&print).and_then(VecDeque::pop_front) {
+            pairs.join(o, id);
         }
     }
 }
@@ -311,24 +314,45 @@ fn by_owner(
     new_owners: &[BTreeSet<String>],
     olds: &[usize],
     news: &[usize],
+    may_be_same: &dyn Fn(usize, usize) -> bool,
     pairs: &mut Pairs,
 ) {
-    let equal = |o: usize, n: usize| !new_owners[n].is_empty() && old_owners[o] == new_owners[n];
-    let overlap = |o: usize, n: usize| !old_owners[o].is_disjoint(&new_owners[n]);
-    let rules: [&dyn Fn(usize, usize) -> bool; 2] = [&equal, &overlap];
-    for fits in rules {
-        for &n in news {
-            if pairs.old_of[n].is_some() {
-                continue;
-            }
-            let mut candidates = olds.iter().copied().filter(|&o| pairs.new_of[o].is_none() && fits(o, n));
-            let (Some(o), None) = (candidates.next(), candidates.next()) else { continue };
-            let rivals = news.iter().filter(|&&m| pairs.old_of[m].is_none() && fits(o, m)).count();
-            if rivals == 1 {
-                pairs.join(o, n);
-            }
+    let mut equal: HashMap<&BTreeSet<String>, (Vec<usize>, Vec<usize>)> = HashMap::new();
+    let mut overlap: HashMap<&str, (Vec<usize>, Vec<usize>)> = HashMap::new();
+    for &o in olds.iter().filter(|&&o| pairs.new_of[o].is_none()) {
+        equal.entry(&old_owners[o]).or_default().0.push(o);
+        old_owners[o].iter().for_each(|owner| overlap.entry(owner).or_default().0.push(o));
+    }
+    for &n in news.iter().filter(|&&n| pairs.old_of[n].is_none()) {
+        equal.entry(&new_owners[n]).or_default().1.push(n);
+        new_owners[n].iter().for_each(|owner| overlap.entry(owner).or_default().1.push(n));
+    }
+    for (owners, group) in equal {
+        if let ([o], [n]) = (group.0.as_slice(), group.1.as_slice())
+            && !owners.is_empty()
+            && may_be_same(*o, *n)
+        {
+            pairs.join(*o, *n);
         }
     }
+    let of = |owner: &String| overlap.get(owner.as_str());
+    for &n in news {
+        if pairs.old_of[n].is_some() {
+            continue;
+        }
+        let candidates = new_owners[n].iter().filter_map(of).flat_map(|(olds, _)| olds);
+        let Some(o) = only(candidates.filter(|&&o| pairs.new_of[o].is_none())) else { continue };
+        let rivals = old_owners[o].iter().filter_map(of).flat_map(|(_, news)| news);
+        if only(rivals.filter(|&&m| pairs.old_of[m].is_none())) == Some(n) && may_be_same(o, n) {
+            pairs.join(o, n);
+        }
+    }
+}
+
+/// What all are, if there are any and all are the same.
+fn only<'a>(mut all: impl Iterator<Item = &'a usize>) -> Option<usize> {
+    let first = *all.next()?;
+    all.all(|&other| other == first).then_some(first)
 }
 
 /// The same number of variables of one name in one function, equal in size and content one by one: by their order.

@@ -12,6 +12,7 @@ use crate::extract;
 use crate::model::{Options, UnitDiff};
 use crate::refs;
 use crate::scopes::{self, Scopes};
+use crate::unit::Reading;
 use crate::verdict;
 
 /// Compares two relocatable objects of one unit, both compiled with `-ffunction-sections -fdata-sections`.
@@ -28,20 +29,22 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let source_file = if opts.unit.is_empty() { new.unit.source_file.clone() } else { opts.unit.clone() };
     let (old_frames, new_frames) = (eh_frame::read(&old)?, eh_frame::read(&new)?);
     // Debug information is large: it is read only where something depends on it.
-    let mut debug = None;
+    let (mut old_statics, mut new_statics) = (None, None);
     if scopes::needed(&old) || scopes::needed(&new) {
-        debug = Some((debug::read(&old.unit), debug::read(&new.unit)));
+        old_statics = debug::read_statics(&elf::read_unit(orig, "original", Reading::All)?);
+        new_statics = debug::read_statics(&elf::read_unit(patched, "patched", Reading::All)?);
     }
-    let (old_info, new_info) = debug.as_ref().map_or((None, None), |(o, n)| (o.as_ref(), n.as_ref()));
-    let (old_scopes, new_scopes) = (Scopes::new(&old, old_info), Scopes::new(&new, new_info));
+    let old_scopes = Scopes::new(&old, old_statics.as_deref().unwrap_or_default());
+    let new_scopes = Scopes::new(&new, new_statics.as_deref().unwrap_or_default());
     let pairs = correlate::correlate(&old, &new, &old_scopes, &new_scopes);
     let mut cmp = Comparer::new(&old, &new, &old_frames, &new_frames, &pairs);
     let mut verdict = verdict::judge(&mut cmp, opts, &source_file);
 
     let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
     if !nothing && !opts.skip_layout {
-        let debug = debug.unwrap_or_else(|| (debug::read(&old.unit), debug::read(&new.unit)));
-        match debug {
+        let was = debug::read(&elf::read_unit(orig, "original", Reading::All)?);
+        let is = debug::read(&elf::read_unit(patched, "patched", Reading::All)?);
+        match (was, is) {
             (Some(was), Some(is)) => verdict::layout::judge(&was, &is, &mut verdict, &source_file),
             _ => verdict.warn(
                 "no debug information",
@@ -67,13 +70,13 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
 }
 
 /// Reads, splits and resolves one object.
-pub(crate) fn load(data: &[u8], side: &'static str) -> Result<Atoms, Error> {
+pub(crate) fn load<'a>(data: &'a [u8], side: &'static str) -> Result<Atoms<'a>, Error> {
     load_with(data, side, false)
 }
 
 /// The same, for comparing by place ([`Atoms::by_place`]) if asked for.
-pub(crate) fn load_with(data: &[u8], side: &'static str, by_place: bool) -> Result<Atoms, Error> {
-    let unit = elf::read_unit(data, side)?;
+pub(crate) fn load_with<'a>(data: &'a [u8], side: &'static str, by_place: bool) -> Result<Atoms<'a>, Error> {
+    let unit = elf::read_unit(data, side, Reading::Program)?;
     if unit.machine != reloc::MACHINE {
         return Err(Error::Unsupported {
             what: format!("ELF machine {} (this version knows x86-64)", unit.machine),

@@ -4,12 +4,13 @@ use crate::Error;
 use crate::debug;
 use crate::elf::read_unit;
 use crate::model::Inlining;
+use crate::unit::Reading;
 
 /// Reads it from the debug information of a relocatable object; empty where there is none.
 ///
 /// # Errors
 /// [`Error::Malformed`] when the object cannot be read.
 pub fn inlining(object: &[u8]) -> Result<Inlining, Error> {
-    let unit = read_unit(object, "explained")?;
+    let unit = read_unit(object, "explained", Reading::All)?;
     Ok(debug::read_inlining(&unit).unwrap_or_default())
 }

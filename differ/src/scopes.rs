@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::atoms::{AtomKind, Atoms};
-use crate::debug::Info;
+use crate::debug::Static;
 use crate::names;
 
 /// Scope of each static local, by atom.
@@ -15,9 +15,8 @@ pub(crate) struct Scopes {
 
 impl Scopes {
     /// Takes the scopes out of the debug information.
-    pub(crate) fn new(all: &Atoms, info: Option<&Info>) -> Scopes {
+    pub(crate) fn new(all: &Atoms, statics: &[Static]) -> Scopes {
         let mut by_atom = HashMap::new();
-        let statics = info.map_or(&[][..], |i| i.statics.as_slice());
         for (order, s) in statics.iter().enumerate() {
             let found = all.find(s.section, s.offset.cast_signed());
             if let Some(id) = found.filter(|&id| all.atom(id).start == s.offset) {

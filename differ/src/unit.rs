@@ -1,5 +1,7 @@
 //! A relocatable object as this crate sees it: sections, symbols, relocations. No `object::` type gets here.
 
+use std::borrow::Cow;
+
 use crate::model::{Binding, SymbolType, Visibility};
 
 /// `SHF_WRITE` (gABI).
@@ -21,35 +23,44 @@ pub(crate) const SHT_NOBITS: u32 = 8;
 /// `SHT_INIT_ARRAY`, `SHT_FINI_ARRAY`, `SHT_PREINIT_ARRAY` (gABI).
 pub(crate) const SHT_ARRAYS: [u32; 3] = [14, 15, 16];
 
+/// What is to be read of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The program: debug information, which is most of an object, is left alone.
+    Program,
+    /// Debug information too: its relocations, and unpacked.
+    All,
+}
+
 /// One relocatable object.
 #[derive(Debug)]
-pub(crate) struct Unit {
+pub(crate) struct Unit<'a> {
     /// `original` or `patched`, for messages.
     pub(crate) side: &'static str,
     pub(crate) machine: u16,
     pub(crate) source_file: String,
-    pub(crate) sections: Vec<Section>,
-    pub(crate) symbols: Vec<Symbol>,
+    pub(crate) sections: Vec<Section<'a>>,
+    pub(crate) symbols: Vec<Symbol<'a>>,
 }
 
 /// One section, with the relocations that apply to it.
 #[derive(Debug, Clone)]
-pub(crate) struct Section {
-    pub(crate) name: String,
+pub(crate) struct Section<'a> {
+    pub(crate) name: Cow<'a, str>,
     pub(crate) sh_type: u32,
     pub(crate) flags: u64,
     pub(crate) align: u64,
     pub(crate) entsize: u64,
     pub(crate) size: u64,
     /// Empty for `SHT_NOBITS`.
-    pub(crate) data: Vec<u8>,
-    /// In ascending order of offset.
+    pub(crate) data: Cow<'a, [u8]>,
+    /// In ascending order of offset. Those of debug information only where that was asked for ([`Reading`]).
     pub(crate) relocs: Vec<Reloc>,
     /// Made up for `SHN_COMMON` symbols.
     pub(crate) common: bool,
 }
 
-impl Section {
+impl Section<'_> {
     pub(crate) fn has(&self, flag: u64) -> bool {
         self.flags & flag != 0
     }
@@ -122,9 +133,9 @@ impl Section {
 
 /// One symbol.
 #[derive(Debug, Clone)]
-pub(crate) struct Symbol {
+pub(crate) struct Symbol<'a> {
     /// Of a section symbol: its section's name.
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
     pub(crate) binding: Binding,
     pub(crate) visibility: Visibility,
     pub(crate) stype: SymbolType,

@@ -113,7 +113,7 @@ impl Comparer<'_> {
 
 /// A section that holds one object without a symbol (Clang's `.rodata..Lswitch.table.f`): all of it counts, from wherever in it or near
 /// it a reference counts its index.
-fn is_object(section: &Section) -> bool {
+fn is_object(section: &Section<'_>) -> bool {
     !section.has(SHF_MERGE) && section.name.starts_with(".rodata.")
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn piece(all: &Atoms, id: usize, offset: i64) -> Option<(u64, u64)> {
     Some((from.min(size), to))
 }
 
-fn slice(all: &Atoms, id: usize, from: u64, to: u64) -> &[u8] {
+fn slice<'a>(all: &'a Atoms<'_>, id: usize, from: u64, to: u64) -> &'a [u8] {
     let (Ok(from), Ok(to)) = (usize::try_from(from), usize::try_from(to)) else { return &[] };
     all.bytes(id).get(from..to).unwrap_or(&[])
 }

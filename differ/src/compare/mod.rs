@@ -14,8 +14,8 @@ use crate::model::SymbolType;
 
 /// Compares atoms of two units whose named atoms are paired.
 pub(crate) struct Comparer<'a> {
-    pub(crate) old: &'a Atoms,
-    pub(crate) new: &'a Atoms,
+    pub(crate) old: &'a Atoms<'a>,
+    pub(crate) new: &'a Atoms<'a>,
     pub(crate) old_frames: &'a Frames,
     pub(crate) new_frames: &'a Frames,
     pub(crate) pairs: &'a Pairs,
@@ -30,8 +30,8 @@ pub(crate) type Reasons = Vec<String>;
 
 impl<'a> Comparer<'a> {
     pub(crate) fn new(
-        old: &'a Atoms,
-        new: &'a Atoms,
+        old: &'a Atoms<'a>,
+        new: &'a Atoms<'a>,
         old_frames: &'a Frames,
         new_frames: &'a Frames,
         pairs: &'a Pairs,
@@ -93,7 +93,7 @@ impl<'a> Comparer<'a> {
     /// The symbol or content that a reference means, for messages.
     pub(crate) fn describe(all: &Atoms, target: Target) -> String {
         match target {
-            Target::Symbol { symbol, .. } => all.symbol(symbol).name.clone(),
+            Target::Symbol { symbol, .. } => all.symbol(symbol).name.to_owned(),
             Target::Atom { atom, offset } => {
                 if all.atom(atom).kind == AtomKind::Anonymous {
                     return data::describe(all, atom, offset);

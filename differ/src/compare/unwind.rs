@@ -28,7 +28,7 @@ impl Comparer<'_> {
     }
 
     fn same_entry(&mut self, x: &Entry, y: &Entry) -> bool {
-        blanked(self.old, x) == blanked(self.new, y)
+        same_content(self.old, x, self.new, y)
             && x.refs.len() == y.refs.len()
             && x.refs.iter().zip(&y.refs).all(|(r, s): (&Ref, &Ref)| r.at == s.at && self.same_ref(r, s))
     }
@@ -38,23 +38,18 @@ fn entry(frames: &Frames, index: usize) -> &Entry {
     &frames.entries[index]
 }
 
-/// The entry without its length and its pointer to the CIE, without relocated fields, and without padding: the assembler fills up the last
-/// entry of the section further than the others (`DW_CFA_nop`, zero).
-fn blanked(all: &Atoms, entry: &Entry) -> Vec<u8> {
-    let mut bytes = all.unit.sections[entry.section].data.get(entry.start..entry.end).unwrap_or(&[]).to_vec();
-    if let Some(length) = bytes.get_mut(..4) {
-        length.fill(0);
+/// Whether the content is the same without the length and the pointer to the CIE, without relocated fields, and without padding: the assembler
+/// fills up the last entry of the section further than the others (`DW_CFA_nop`, zero).
+fn same_content(old: &Atoms, x: &Entry, new: &Atoms, y: &Entry) -> bool {
+    fn content<'a>(all: &'a Atoms<'_>, entry: &Entry) -> &'a [u8] {
+        all.unit.sections[entry.section].data.get(entry.start..entry.end).unwrap_or(&[])
     }
-    if let (true, Some(pointer)) = (entry.cie.is_some(), bytes.get_mut(4..8)) {
-        pointer.fill(0);
-    }
-    for r in &entry.refs {
-        let from = usize::try_from(r.at).unwrap_or(usize::MAX);
-        if let Some(field) = bytes.get_mut(from..from.saturating_add(usize::from(r.width))) {
-            field.fill(0);
-        }
-    }
-    let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-    bytes.truncate(end);
-    bytes
+    let blanked = |bytes: &[u8], entry: &Entry, at: usize| {
+        let relocated = |r: &Ref| (r.at..r.at.saturating_add(u64::from(r.width))).contains(&(at as u64));
+        let head = if entry.cie.is_some() { 8 } else { 4 };
+        let left_out = at < head || entry.refs.iter().any(relocated);
+        if left_out { 0 } else { bytes.get(at).copied().unwrap_or(0) }
+    };
+    let (a, b) = (content(old, x), content(new, y));
+    (0..a.len().max(b.len())).all(|at| blanked(a, x, at) == blanked(b, y, at))
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::entries::{Slice, reference, text};
 use super::sections::Sections;
-use super::walk::{Slice, reference, text};
 use crate::model::{Declared, Inlining};
 use crate::unit::Unit;
 

@@ -1,10 +1,13 @@
 //! Debug information (DWARF 4 and 5) as far as a comparison needs it: scopes of static locals, layouts of types.
 
+mod entries;
 mod inlined;
 mod sections;
+mod statics;
 mod types;
 mod walk;
 
 pub(crate) use inlined::read as read_inlining;
+pub(crate) use statics::{Static, read as read_statics};
 pub(crate) use types::{Layout, Member, TypeId};
 pub(crate) use walk::{Info, read};

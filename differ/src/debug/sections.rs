@@ -1,5 +1,6 @@
 //! Debug sections of a relocatable object, with their relocations applied.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use gimli::{EndianSlice, LittleEndian, SectionId};
@@ -10,36 +11,50 @@ use crate::unit::{Section, Unit};
 /// `SHF_COMPRESSED` (gABI).
 const SHF_COMPRESSED: u64 = 0x800;
 
+/// What scopes, types and inlined functions are read from. Lists of places and ranges are larger than all of these.
+const READ: [&str; 7] = [
+    ".debug_info",
+    ".debug_abbrev",
+    ".debug_str",
+    ".debug_line_str",
+    ".debug_str_offsets",
+    ".debug_addr",
+    ".debug_line",
+];
+
 /// The sections, relocated: references between debug sections are offsets then. Addresses become offsets in their section.
-pub(super) struct Sections {
-    bytes: HashMap<String, Vec<u8>>,
+pub(super) struct Sections<'a> {
+    bytes: HashMap<&'a str, Cow<'a, [u8]>>,
 }
 
-impl Sections {
+impl<'a> Sections<'a> {
     /// `None` without (readable) debug information.
-    pub(super) fn load(unit: &Unit) -> Option<Sections> {
+    pub(super) fn load(unit: &'a Unit<'_>) -> Option<Sections<'a>> {
         let mut bytes = HashMap::new();
-        for section in unit.sections.iter().filter(|s| s.name.starts_with(".debug_")) {
+        for section in unit.sections.iter().filter(|s| READ.contains(&&*s.name)) {
             if section.has(SHF_COMPRESSED) {
                 return None;
             }
             // One unit has one of each; a second one (`.debug_types` groups, macros) is not needed here.
-            bytes.entry(section.name.clone()).or_insert_with(|| relocated(unit, section));
+            bytes.entry(&*section.name).or_insert_with(|| relocated(unit, section));
         }
         bytes.contains_key(".debug_info").then_some(Sections { bytes })
     }
 
     pub(super) fn dwarf(&self) -> gimli::Dwarf<EndianSlice<'_, LittleEndian>> {
         let load = |id: SectionId| -> Result<_, gimli::Error> {
-            let bytes = self.bytes.get(id.name()).map_or(&[][..], Vec::as_slice);
+            let bytes = self.bytes.get(id.name()).map_or(&[][..], |b| &**b);
             Ok(EndianSlice::new(bytes, LittleEndian))
         };
         gimli::Dwarf::load(load).unwrap_or_default()
     }
 }
 
-fn relocated(unit: &Unit, section: &Section) -> Vec<u8> {
-    let mut bytes = section.data.clone();
+fn relocated<'a>(unit: &Unit<'_>, section: &'a Section<'_>) -> Cow<'a, [u8]> {
+    if section.relocs.is_empty() {
+        return Cow::Borrowed(&section.data);
+    }
+    let mut bytes = section.data.to_vec();
     for r in &section.relocs {
         let Some(kind) = reloc::kind(r.r_type) else { continue };
         let value = unit.symbols[r.symbol].value.wrapping_add(r.addend.cast_unsigned()).to_le_bytes();
@@ -49,5 +64,5 @@ fn relocated(unit: &Unit, section: &Section) -> Vec<u8> {
             field.copy_from_slice(value);
         }
     }
-    bytes
+    Cow::Owned(bytes)
 }

@@ -10,6 +10,7 @@ use crate::model::{
     Binding, PatchObject, PatchSection, PatchSymbol, Relocation, SectionKind, SymbolPlace, SymbolType,
     Visibility,
 };
+use crate::unit::Reading;
 
 const SIDE: &str = "patch";
 
@@ -209,7 +210,7 @@ impl PatchObject {
     /// # Errors
     /// When the bytes are no such object, or one of another format version.
     pub fn from_elf(data: &[u8]) -> Result<PatchObject, Error> {
-        let unit = read_unit(data, SIDE)?;
+        let unit = read_unit(data, SIDE, Reading::Program)?;
         let meta = unit
             .sections
             .iter()
@@ -241,10 +242,10 @@ impl PatchObject {
                 });
             }
             sections.push(PatchSection {
-                name: section.name.clone(),
+                name: section.name.to_string(),
                 kind,
                 align: section.align,
-                data: section.data.clone(),
+                data: section.data.to_vec(),
                 size: section.size,
                 flags: section.flags,
                 relocations,

@@ -1,12 +1,14 @@
 //! Reads a relocatable ELF64 object into a [`Unit`].
 
+use std::borrow::Cow;
+
 use object::LittleEndian;
 use object::elf;
 use object::read::elf::{CompressionHeader, FileHeader, Rela, SectionHeader, Sym};
 
 use crate::Error;
 use crate::model::{Binding, SymbolType, Visibility};
-use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
+use crate::unit::{Home, Reading, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
 
 const ENDIAN: LittleEndian = LittleEndian;
 /// Sizes and addends beyond this are no real object's; below it no sum of offsets overflows.
@@ -15,7 +17,7 @@ const LIMIT: u64 = 1 << 48;
 const LARGEST_UNPACKED: u64 = 1 << 30;
 
 /// Reads `data`; `side` names it in errors.
-pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> {
+pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading) -> Result<Unit<'a>, Error> {
     let bad = |detail: String| Error::Malformed { side, detail };
     let broken = |e: object::read::Error| Error::Malformed { side, detail: e.to_string() };
 
@@ -35,25 +37,27 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
         let name = table.section_name(ENDIAN, header).map_err(broken)?;
         let sh_type = header.sh_type(ENDIAN).0;
         let bytes = if sh_type == SHT_NOBITS || index.0 == 0 {
-            Vec::new()
+            &[]
         } else {
-            header.data(ENDIAN, data).map_err(broken)?.to_vec()
+            header.data(ENDIAN, data).map_err(broken)?
         };
         if header.sh_size(ENDIAN) > LIMIT || header.sh_addralign(ENDIAN) > LIMIT {
             return Err(bad(format!("section {} is too large", text(name, side)?)));
         }
         let mut section = Section {
-            name: text(name, side)?,
+            name: Cow::Borrowed(text(name, side)?),
             sh_type,
             flags: header.sh_flags(ENDIAN).0,
             align: header.sh_addralign(ENDIAN).max(1),
             entsize: header.sh_entsize(ENDIAN),
             size: header.sh_size(ENDIAN),
-            data: bytes,
+            data: Cow::Borrowed(bytes),
             relocs: Vec::new(),
             common: false,
         };
-        decompress(&mut section, header, data).map_err(bad)?;
+        if reading == Reading::All || section.has(SHF_ALLOC) {
+            decompress(&mut section, header, data).map_err(bad)?;
+        }
         sections.push(section);
     }
 
@@ -69,6 +73,10 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
         let section = sections
             .get_mut(target)
             .ok_or_else(|| bad(format!("relocations for section {target}, which does not exist")))?;
+        if reading == Reading::Program && !section.has(SHF_ALLOC) {
+            continue;
+        }
+        section.relocs.reserve(entries.len());
         for entry in entries {
             let symbol = entry.r_sym(ENDIAN, false) as usize;
             if symbol >= symtab.len() && symbol != 0 {
@@ -104,7 +112,7 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
         let mut value = symbol.st_value(ENDIAN);
         let size = symbol.st_size(ENDIAN);
         if symbol.st_type() == elf::STT_FILE && source_file.is_empty() {
-            source_file.clone_from(&name);
+            name.clone_into(&mut source_file);
         }
         let home = if raw_section == elf::SHN_COMMON {
             if value > LIMIT || size > LIMIT {
@@ -112,13 +120,13 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
             }
             // A common symbol's value is its alignment. It becomes zeroed memory of its own.
             sections.push(Section {
-                name: format!(".bss.{name}"),
+                name: Cow::Owned(format!(".bss.{name}")),
                 sh_type: SHT_NOBITS,
                 flags: SHF_ALLOC | SHF_WRITE | if symbol.st_type() == elf::STT_TLS { SHF_TLS } else { 0 },
                 align: value.max(1),
                 entsize: 0,
                 size,
-                data: Vec::new(),
+                data: Cow::Borrowed(&[]),
                 relocs: Vec::new(),
                 common: true,
             });
@@ -140,7 +148,10 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
                 return Err(bad(format!("symbol {name} reaches beyond section {}", section.name)));
             }
             if symbol.st_type() == elf::STT_SECTION {
-                name.clone_from(&section.name);
+                // Those of common symbols, which are made up, have no symbol of their own.
+                if let Cow::Borrowed(own) = section.name {
+                    name = own;
+                }
             }
         }
         symbols.push(Symbol {
@@ -159,7 +170,7 @@ pub(crate) fn read_unit(data: &[u8], side: &'static str) -> Result<Unit, Error> 
 /// Puts the content of a compressed debug section in place of its compressed form (gABI, "Section Compression"): relocations are
 /// for the content.
 fn decompress(
-    section: &mut Section,
+    section: &mut Section<'_>,
     header: &elf::SectionHeader64<LittleEndian>,
     data: &[u8],
 ) -> Result<(), String> {
@@ -182,7 +193,7 @@ fn decompress(
     let packed =
         data.get(range(start, length)).ok_or_else(|| format!("section {} is cut off", section.name))?;
     let packed = object::read::CompressedData { format, data: packed, uncompressed_size: size };
-    section.data = packed.decompress().map_err(told)?.into_owned();
+    section.data = Cow::Owned(packed.decompress().map_err(told)?.into_owned());
     section.size = size;
     section.align = compression.ch_addralign(ENDIAN).clamp(1, LIMIT);
     section.flags &= !elf::SHF_COMPRESSED.0;
@@ -195,11 +206,11 @@ fn range(start: u64, length: u64) -> std::ops::Range<usize> {
     at(start)..at(start.saturating_add(length))
 }
 
-fn text(bytes: &[u8], side: &'static str) -> Result<String, Error> {
+fn text<'a>(bytes: &'a [u8], side: &'static str) -> Result<&'a str, Error> {
     // Names are keys: a lossy conversion could make two of them one.
-    String::from_utf8(bytes.to_vec()).map_err(|e| Error::Malformed {
+    str::from_utf8(bytes).map_err(|_| Error::Malformed {
         side,
-        detail: format!("the name {:?} is not UTF-8", String::from_utf8_lossy(e.as_bytes())),
+        detail: format!("the name {:?} is not UTF-8", String::from_utf8_lossy(bytes)),
     })
 }
 

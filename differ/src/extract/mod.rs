@@ -110,7 +110,7 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
         }
     }
     PatchSection {
-        name: section.name.clone(),
+        name: section.name.to_string(),
         kind,
         align,
         data,

@@ -9,15 +9,15 @@ use crate::unit::Home;
 use crate::verdict::Verdict;
 
 pub(super) struct Symbols<'a> {
-    old: &'a Atoms,
-    new: &'a Atoms,
+    old: &'a Atoms<'a>,
+    new: &'a Atoms<'a>,
     pairs: &'a Pairs,
     of_atom: HashMap<usize, usize>,
     of_symbol: HashMap<usize, usize>,
 }
 
 impl<'a> Symbols<'a> {
-    pub(super) fn new(old: &'a Atoms, new: &'a Atoms, pairs: &'a Pairs) -> Self {
+    pub(super) fn new(old: &'a Atoms<'a>, new: &'a Atoms<'a>, pairs: &'a Pairs) -> Self {
         Symbols { old, new, pairs, of_atom: HashMap::new(), of_symbol: HashMap::new() }
     }
 
@@ -33,7 +33,7 @@ impl<'a> Symbols<'a> {
         let atom = self.new.atom(id);
         if atom.kind == AtomKind::Anonymous {
             out.push(PatchSymbol {
-                name: self.new.section(id).name.clone(),
+                name: self.new.section(id).name.to_string(),
                 binding: Binding::Local,
                 visibility: Visibility::Default,
                 stype: SymbolType::Section,
@@ -57,14 +57,14 @@ impl<'a> Symbols<'a> {
             let replaces = if index == 0 {
                 replaced.map(|old| self.old.name(old).to_owned())
             } else {
-                verdict.extra_replaced.contains(&symbol.name).then(|| symbol.name.clone())
+                verdict.extra_replaced.contains(symbol.name).then(|| symbol.name.to_owned())
             };
             let old_fragments = match &replaces {
                 Some(_) if index == 0 => verdict.old_fragments.get(&id).cloned().unwrap_or_default(),
                 _ => Vec::new(),
             };
             out.push(PatchSymbol {
-                name: symbol.name.clone(),
+                name: symbol.name.to_owned(),
                 binding: symbol.binding,
                 visibility: symbol.visibility,
                 stype: symbol.stype,
@@ -90,12 +90,12 @@ impl<'a> Symbols<'a> {
                     let s = self.new.symbol(symbol);
                     let place = if s.stype == SymbolType::IFunc {
                         // One that is new was refused, so the original has it under the same name.
-                        SymbolPlace::Existing { orig_name: s.name.clone(), is_function: true }
+                        SymbolPlace::Existing { orig_name: s.name.to_owned(), is_function: true }
                     } else {
                         SymbolPlace::Undefined
                     };
                     out.push(PatchSymbol {
-                        name: s.name.clone(),
+                        name: s.name.to_owned(),
                         binding: s.binding,
                         visibility: s.visibility,
                         stype: s.stype,
@@ -112,7 +112,7 @@ impl<'a> Symbols<'a> {
                 let old = self.pairs.old_of[atom]?;
                 let s = self.new.primary(atom)?;
                 out.push(PatchSymbol {
-                    name: s.name.clone(),
+                    name: s.name.to_owned(),
                     binding: s.binding,
                     visibility: s.visibility,
                     stype: s.stype,

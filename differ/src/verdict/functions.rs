@@ -51,7 +51,7 @@ fn aliases(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
             continue;
         }
         for &symbol in &atom.names {
-            let name = &cmp.new.symbol(symbol).name;
+            let name = cmp.new.symbol(symbol).name;
             let Some(&old) = cmp.old.by_name.get(name) else { continue };
             if cmp.pairs.old_of[new] == Some(old) || !cmp.old.is_global(old) {
                 continue;
@@ -64,7 +64,7 @@ fn aliases(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
                     "build both with -fno-ipa-icf, or leave the functions unchanged",
                 );
             } else {
-                verdict.extra_replaced.insert(name.clone());
+                verdict.extra_replaced.insert(name.to_owned());
                 add(verdict, new, vec![format!("is now also `{name}`, which had code of its own")]);
             }
         }
@@ -192,7 +192,7 @@ fn entered_inside<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> HashMap<usize, &
 }
 
 /// The neighbour in the same section that control runs into, or that runs into it.
-fn flows(all: &Atoms, id: usize) -> Option<&str> {
+fn flows<'a>(all: &'a Atoms<'_>, id: usize) -> Option<&'a str> {
     let ids = &all.by_section[all.atom(id).section];
     let position = ids.iter().position(|&i| i == id)?;
     let open = |id: usize| {

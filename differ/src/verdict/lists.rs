@@ -43,11 +43,11 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
     let mut out: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (id, atom) in all.atoms.iter().enumerate() {
         let section = all.section(id);
-        if IGNORED.contains(&section.name.as_str()) {
+        if IGNORED.contains(&&*section.name) {
             continue;
         }
         if section.is_ctor_list() || (atom.kind == AtomKind::Anonymous && !section.is_standard()) {
-            out.entry(section.name.clone()).or_default().push(id);
+            out.entry(section.name.to_string()).or_default().push(id);
         }
     }
     out
