@@ -24,7 +24,10 @@ pub enum ProcessError {
         /// Pid of the tracer.
         by: i32,
     },
-    /// The patch was not made for anything this process maps, or the process is of a kind that cannot be patched.
+    /// The patch was not made for anything this process maps. Where it did a moment ago, it executes another program now, or ends.
+    #[error("does not fit: it maps no ELF file that the patch is for")]
+    NotMapped,
+    /// The process is of a kind that cannot be patched, or the patch not for what it maps.
     #[error("does not fit: {why}")]
     Unfit {
         /// What does not fit.

@@ -101,6 +101,8 @@ pub struct Options {
     pub lazy: bool,
     /// Expected start time of the process, see [`Candidate::start_time`]; another one means [`crate::ProcessError::Gone`].
     pub start_time: Option<u64>,
+    /// How long threads that are in the way may run on while the others stand, so that they get out of it. Zero: not at all.
+    pub patience: std::time::Duration,
     /// The one thread of the process that the calling OS thread holds already, stopped on its way back to user mode (see
     /// [`crate::start`]). It stays held.
     #[doc(hidden)]

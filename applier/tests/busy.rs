@@ -13,6 +13,7 @@ use common::{
     Target, compile,
     image::{Elf, New, patch, returns},
 };
+use std::{process::Command, time::Duration};
 
 /// `one` reads from standard input: whoever waits is inside it.
 const INSIDE: &str = r#"
@@ -106,4 +107,65 @@ fn below_a_signal_handler_on_another_stack() {
     let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
     assert_eq!(busy.function.as_deref(), Some("one"), "{busy}");
     assert_eq!(common::apply_patiently(target.pid(), &two, &Options::default()), Outcome::Done);
+}
+
+/// Eight threads of which each is in `one` nearly all of the time: they are never all outside of it.
+const HOT: &str = r#"
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+static volatile long spins;
+__attribute__((noipa)) int two(void) { return 2; }
+__attribute__((noipa)) int one(void) { for (int i = 0; i < 20000; i++) spins++; return two() - 1; }
+static void *hot(void *arg) { for (;;) { one(); getppid(); } return arg; }
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    for (int i = 0; i < 8; i++) { pthread_t t; pthread_create(&t, 0, hot, 0); }
+    while (getchar() != EOF) printf("%d %d %s\n", one(), two(), spins > 0 ? "spins" : "");
+}
+"#;
+
+#[test]
+fn threads_in_the_way_get_out_of_it_while_others_stand() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "hot", HOT, &[]);
+    let patch = patch(&Elf::read(&program), "hot", vec![with_prologue("one", 11, &program)]);
+    let mut target = Target::start(&program);
+    let patient = Options { patience: Duration::from_millis(500), ..Options::default() };
+    // Once may be luck.
+    for _ in 0..5 {
+        assert_eq!(applier::apply(target.pid(), &patch, &patient).unwrap(), Outcome::Done);
+        assert_eq!(target.ask(), "11 2 spins");
+        assert_eq!(applier::deactivate(target.pid(), patch.uuid, &patient).unwrap(), Outcome::Done);
+        assert_eq!(target.ask(), "1 2 spins");
+    }
+    assert_eq!(target.tracer(), "0");
+}
+
+#[test]
+fn what_job_control_has_stopped_stays_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "halted", HOT, &[]);
+    let patch = patch(&Elf::read(&program), "halted", vec![with_prologue("one", 11, &program)]);
+    let mut target = Target::start(&program);
+    let pid = target.pid().to_string();
+    let kill = |signal: &str| Command::new("kill").args([signal, &pid]).status().unwrap();
+    kill("-STOP");
+    let cpu = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", target.pid())).unwrap();
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().map(str::to_owned).collect();
+        (fields[0].clone(), fields[11].clone())
+    };
+    while cpu().0 != "T" {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let before = cpu();
+    let patient = Options { patience: Duration::from_millis(300), ..Options::default() };
+    for _ in 0..3 {
+        let outcome = applier::apply(target.pid(), &patch, &patient).unwrap();
+        assert!(matches!(outcome, Outcome::Busy(_)), "{outcome:?}");
+    }
+    assert_eq!(cpu(), before);
+    kill("-CONT");
+    assert_eq!(target.ask(), "1 2 spins");
 }

@@ -4,7 +4,7 @@
 //! priority (`chrt -f 10 upatch-bench pause`).
 
 use crate::paths::{program, testdata};
-use crate::run::Cmd;
+use crate::programs::patch_by_build;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, PipeWriter, Write};
@@ -153,24 +153,10 @@ impl Bench {
     /// Either fails.
     pub fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let (built, clean, out) =
-            (dir.path().join("spin"), dir.path().join("source"), dir.path().join("out"));
-        for copy in [&built, &clean] {
-            Cmd::new("cp").arg("-r").arg(testdata("spin").join("src")).arg(copy).run()?.ok()?;
-        }
-        Cmd::new("make").arg("-C").arg(&built).run()?.ok()?;
-        Cmd::new(program("upatch-build")?)
-            .arg("--source")
-            .arg(&clean)
-            .args(["--build", "make", "--no-cache", "--name", "SPIN", "--patch"])
-            .arg(testdata("spin").join("patches/work.patch"))
-            .arg("--target")
-            .arg(built.join("spin"))
-            .arg("--output")
-            .arg(&out)
-            .run()?
-            .ok()?;
-        Ok(Self { spin: built.join("spin"), patch: out.join("SPIN"), dir })
+        let source = testdata("spin");
+        let fix = source.join("patches/work.patch");
+        let (spin, patch) = patch_by_build(dir.path(), &source.join("src"), "make", "spin", &fix)?;
+        Ok(Self { spin, patch, dir })
     }
 
     /// Runs `upatch`; gives milliseconds.
@@ -220,7 +206,7 @@ impl Bench {
                 pause.push(said.gap);
                 new.push(said.call);
                 memory = spin.memory()? - before;
-                off.push(self.upatch(&["remove", "--pid", &pid, "SPIN"])?);
+                off.push(self.upatch(&["remove", "--pid", &pid, "PATCH"])?);
             }
             let calls = format!("{:.2} → {:.2}", old.best(), new.best());
             writeln!(
@@ -251,11 +237,11 @@ impl Bench {
                 apply.push(self.upatch(&["apply", &self.patch()])?);
                 let patched = crowd.children.iter().filter(|c| {
                     std::fs::read_to_string(format!("/proc/{}/maps", c.id()))
-                        .is_ok_and(|maps| maps.contains("upatch:SPIN"))
+                        .is_ok_and(|maps| maps.contains("upatch:PATCH"))
                 });
                 let patched = patched.count();
                 ensure!(patched == size, "{patched} of {size} processes have the patch");
-                off.push(self.upatch(&["remove", "SPIN"])?);
+                off.push(self.upatch(&["remove", "PATCH"])?);
             }
             writeln!(table, "{size:>10} {:>18} {:>18}", apply.show(), off.show())?;
         }

@@ -15,4 +15,5 @@ pub mod paths;
 pub mod programs;
 pub mod random;
 pub mod run;
+pub mod soak;
 pub mod walk;

@@ -75,7 +75,7 @@ impl Load {
     /// A program cannot be started.
     pub fn start(root: &Path, port: u16, clients: usize, log: &Path) -> Result<Self> {
         let benchmark = Cmd::new(root.join("usr/bin/redis-benchmark"))
-            .args(["-p", &port.to_string(), "-c", "20", "-l", "-q", "-t", "set,get,incr,lpush,hset"])
+            .args(["-p", &port.to_string(), "-c", "20", "-l", "-q", "-t", "set,get,incr,lpush,lpop,hset"])
             .spawn_to(log)?;
         let stop = Arc::new(AtomicBool::new(false));
         let done = Arc::new(AtomicU64::new(0));

@@ -123,6 +123,38 @@ pub fn make_patch(built: &Built, patch: &Path, name: &str, args: &[&str]) -> Res
     Ok(Made { output, name: name.to_owned(), ended })
 }
 
+/// Builds a program from the sources `tree` with the shell command `build`, and makes a patch for it. `dir` is where to work. Returns the
+/// program, which is `program` in the tree, and the patch directory.
+///
+/// # Errors
+/// Either fails.
+pub fn patch_by_build(
+    dir: &Path,
+    tree: &Path,
+    build: &str,
+    program: &str,
+    patch: &Path,
+) -> Result<(PathBuf, PathBuf)> {
+    let (built, clean, out) = (dir.join("built"), dir.join("source"), dir.join("out"));
+    for copy in [&built, &clean] {
+        Cmd::new("cp").arg("-r").arg(tree).arg(copy).run()?.ok()?;
+    }
+    Cmd::new("sh").args(["-c", build]).dir(&built).run()?.ok()?;
+    let program = built.join(program);
+    upatch_build()?
+        .arg("--source")
+        .arg(&clean)
+        .args(["--build", build, "--no-cache", "--name", "PATCH", "--patch"])
+        .arg(patch)
+        .arg("--target")
+        .arg(&program)
+        .arg("--output")
+        .arg(&out)
+        .run()?
+        .ok()?;
+    Ok((program, out.join("PATCH")))
+}
+
 fn collect(value: &serde_yaml::Value, field: &str, below: bool, names: &mut Vec<String>) {
     match value {
         serde_yaml::Value::Mapping(map) => {

@@ -104,16 +104,39 @@ pub fn walk(corpus: &Path, case: &Case, way: Way, cache: &Path) -> Result<Walk> 
 }
 
 /// How redis is built in a source tree, as its spec file does.
-const BUILD: &str = "make -j2 MALLOC=libc OPTIMIZATION=-O2 CFLAGS='-O2 -g'";
+pub const BUILD: &str = "make -j2 MALLOC=libc OPTIMIZATION=-O2 CFLAGS='-O2 -g'";
+
+/// The unpacked sources of a case, in a folder of `scratch`.
+///
+/// # Errors
+/// They cannot be had.
+pub fn redis_tree(corpus: &Path, case: &str, scratch: &Path) -> Result<PathBuf> {
+    let (top, spec) = lay_out(corpus, case, &[])?;
+    let define = format!("_topdir {}", top.path().display());
+    Cmd::new("rpmbuild").args(["--define", &define, "-bp"]).arg(&spec).run()?.ok()?;
+    let tree = scratch.join("redis");
+    let unpacked = std::fs::read_dir(top.path().join("BUILD"))?.next().context("nothing unpacked")??;
+    Cmd::new("cp").arg("-r").arg(unpacked.path()).arg(&tree).run()?.ok()?;
+    Ok(tree)
+}
+
+/// What a copy of the sources `tree` builds, installed in a folder of `scratch`.
+///
+/// # Errors
+/// The build fails.
+pub fn redis_root(tree: &Path, scratch: &Path) -> Result<PathBuf> {
+    let running = scratch.join("running");
+    Cmd::new("cp").arg("-r").arg(tree).arg(&running).run()?.ok()?;
+    Cmd::new("sh").args(["-c", BUILD]).dir(&running).limit(Duration::from_secs(3600)).run()?.ok()?;
+    let root = scratch.join("root");
+    let install = format!("{BUILD} install PREFIX={}/usr", root.display());
+    Cmd::new("sh").args(["-c", &install]).dir(&running).limit(Duration::from_secs(3600)).run()?.ok()?;
+    Ok(root)
+}
 
 /// A git tree whose last commit is the fix, and a redis installed from the commit before.
 fn git_tree(corpus: &Path, case: &Case, scratch: &TempDir) -> Result<(PathBuf, PathBuf)> {
-    let (top, spec) = lay_out(corpus, &case.facts.id, &[])?;
-    let define = format!("_topdir {}", top.path().display());
-    Cmd::new("rpmbuild").args(["--define", &define, "-bp"]).arg(&spec).run()?.ok()?;
-    let tree = scratch.path().join("redis");
-    let unpacked = std::fs::read_dir(top.path().join("BUILD"))?.next().context("nothing unpacked")??;
-    Cmd::new("cp").arg("-r").arg(unpacked.path()).arg(&tree).run()?.ok()?;
+    let tree = redis_tree(corpus, &case.facts.id, scratch.path())?;
     let git = |args: &[&str]| {
         let who = ["-c", "user.name=upatch", "-c", "user.email=upatch@example.org"];
         Cmd::new("git").args(who).args(args).dir(&tree).run()?.ok()
@@ -121,12 +144,7 @@ fn git_tree(corpus: &Path, case: &Case, scratch: &TempDir) -> Result<(PathBuf, P
     git(&["init", "-q"])?;
     git(&["add", "-A", "-f"])?;
     git(&["commit", "-qm", "base"])?;
-    let running = scratch.path().join("running");
-    Cmd::new("cp").arg("-r").arg(&tree).arg(&running).run()?.ok()?;
-    Cmd::new("sh").args(["-c", BUILD]).dir(&running).limit(Duration::from_secs(3600)).run()?.ok()?;
-    let root = scratch.path().join("root");
-    let install = format!("{BUILD} install PREFIX={}/usr", root.display());
-    Cmd::new("sh").args(["-c", &install]).dir(&running).limit(Duration::from_secs(3600)).run()?.ok()?;
+    let root = redis_root(&tree, scratch.path())?;
     git(&["apply", &text(&case.top.path().join("hotpatch.patch"))])?;
     git(&["add", "-A", "-f"])?;
     git(&["commit", "-qm", "the fix"])?;

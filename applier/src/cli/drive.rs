@@ -30,7 +30,7 @@ pub enum Ending {
     Pending(String),
     /// Not possible, and what that means for the exit code when it is so everywhere.
     Refused(String, ManageExit),
-    /// The process ended by itself: neither success nor failure.
+    /// The process ended by itself, or its program did: neither success nor failure.
     Gone,
 }
 
@@ -51,7 +51,8 @@ impl Ending {
             // Nothing to take out any more.
             Ok(Outcome::Already) | Err(ProcessError::NotLoaded) => Self::Already,
             Ok(Outcome::Busy(busy)) => Self::Pending(busy.to_string()),
-            Err(ProcessError::Gone | ProcessError::Zombie) => Self::Gone,
+            // Only processes that were seen to map the target come here.
+            Err(ProcessError::Gone | ProcessError::Zombie | ProcessError::NotMapped) => Self::Gone,
             // Another one of us (the service, at a process that is just starting) is done in an instant.
             Err(ProcessError::Traced { by }) if is_upatch(by) => {
                 Self::Pending(format!("another upatch (process {by}) is at it"))

@@ -57,7 +57,7 @@ impl Error {
 pub(super) fn exit_of(error: &ProcessError) -> ManageExit {
     match error {
         ProcessError::NotPermitted { .. } => ManageExit::NotPermitted,
-        ProcessError::Unfit { .. } => ManageExit::DoesNotFit,
+        ProcessError::Unfit { .. } | ProcessError::NotMapped => ManageExit::DoesNotFit,
         ProcessError::Conflict { .. } | ProcessError::EntryChanged { .. } => ManageExit::Conflict,
         _ => ManageExit::Failed,
     }

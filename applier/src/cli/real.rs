@@ -3,7 +3,7 @@
 use super::engine::{Engine, Process, Survey};
 use crate::{CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId, state::ProcessKey};
 use patchfile::Uuid;
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 /// The engine of this crate, on the processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,8 +32,11 @@ pub(crate) fn comm(pid: i32) -> String {
     )
 }
 
+/// See [`Options::patience`]: what a process may at most be slower by at a try that fails.
+const PATIENCE: Duration = Duration::from_millis(2);
+
 fn options(process: ProcessKey, lazy: bool) -> Options {
-    Options { lazy, start_time: Some(process.start), ..Options::default() }
+    Options { lazy, start_time: Some(process.start), patience: PATIENCE, ..Options::default() }
 }
 
 impl Engine for RealEngine {

@@ -96,7 +96,12 @@ impl Settler<'_> {
                 let carried = older.iter().filter(|old| process.runs(**old));
                 tally.replaces.extend(carried.map(|old| (process.key, *old)));
             }
-            tally.extend(drive(&fresh, self.timeout, self.stop, work));
+            let now = drive(&fresh, self.timeout, self.stop, work);
+            // Which may have been an `execve` half done, of the same program.
+            for line in now.lines.iter().filter(|l| l.ending == Ending::Gone) {
+                seen.remove(&line.key);
+            }
+            tally.extend(now);
             if tally.interrupted || !again {
                 break;
             }

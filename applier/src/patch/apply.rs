@@ -2,23 +2,25 @@
 
 use super::{
     Steps, hooks, inspect,
-    quiesce::{self, Rule, Zone},
+    outwait::Quiescence,
+    quiesce::{Rule, Zone},
     register::Registrar,
     remove::deactivate_here,
     transaction::{self, Site, Transaction},
 };
 use crate::{
-    Busy, CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
+    CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
     load::{self, Pending, Remains},
     target::{
         frames::Tables,
-        identity, maps,
+        identity,
         modules::Module,
         process::{self, Process},
         threads::StoppedThreads,
     },
 };
 use patchfile::{Arch, Uuid, control::Phase, image::HookPoint};
+use std::time::Duration;
 
 /// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
 /// none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in the memory it has.
@@ -132,9 +134,11 @@ fn apply_here(
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    if let Some(busy) = settle(&mut process, &held, &mut tables, &zones, options.lazy)? {
+    let mut quiescence = Quiescence::new(&mut process, held, &mut tables, &zones, options);
+    if let Some(busy) = quiescence.reach(options.patience)? {
         return Ok(Outcome::Busy(busy));
     }
+    let held = quiescence.held();
     if let Some(registrar) = registrar {
         for l in register {
             registrar.register(&process, &held, &mut images[l], &steps)?;
@@ -174,7 +178,9 @@ fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckR
     let zones = zones(&process, &instances, &images, options.lazy);
     let mut tables = tables(&process, &images);
     report.busy = match StoppedThreads::all(&process, load::trace_options(&process))? {
-        Ok(held) => settle(&mut process, &held, &mut tables, &zones, options.lazy)?,
+        Ok(held) => {
+            Quiescence::new(&mut process, held, &mut tables, &zones, options).reach(Duration::ZERO)?
+        }
         Err(busy) => Some(busy),
     };
     Ok(report)
@@ -221,7 +227,7 @@ fn find_instances<'a>(
         }
     }
     if instances.is_empty() {
-        return Err(ProcessError::unfit("it maps no ELF file that the patch is for"));
+        return Err(ProcessError::NotMapped);
     }
     Ok(instances)
 }
@@ -335,27 +341,4 @@ pub(super) fn tables(process: &Process, images: &[Located]) -> Tables {
         );
     }
     tables
-}
-
-/// With all threads stopped: is one of them in `zones`? Modules that were mapped meanwhile are read first.
-pub(super) fn settle(
-    process: &mut Process,
-    held: &StoppedThreads,
-    tables: &mut Tables,
-    zones: &[Zone],
-    lazy: bool,
-) -> Result<Option<Busy>, ProcessError> {
-    let unknown = |t: &crate::target::threads::Thread| {
-        !tables.covers(t.registers.rip) || maps::at(&process.maps, t.registers.rsp).is_none()
-    };
-    if held.threads().iter().any(unknown) {
-        process.refresh()?;
-        process.modules = crate::target::modules::list(&process.maps, &process.memory);
-        for module in &process.modules {
-            if !tables.covers(module.start) {
-                tables.add_module(module, &process.memory, process.view, &process.maps);
-            }
-        }
-    }
-    quiesce::find_busy(process, held, tables, zones, lazy)
 }

@@ -3,6 +3,7 @@
 mod apply;
 mod hooks;
 mod inspect;
+mod outwait;
 mod quiesce;
 mod register;
 mod remove;

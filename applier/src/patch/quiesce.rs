@@ -1,13 +1,13 @@
 //! Is any stopped thread in code that is about to change hands?
 
 use crate::{
-    Busy, ProcessError,
+    Busy,
     sys::readv,
     target::{
         frames::Tables,
         maps,
         process::Process,
-        threads::{StoppedThreads, Thread},
+        threads::Thread,
         unwind::{self, Frame, Stack},
     },
 };
@@ -65,17 +65,16 @@ const AHEAD: u64 = 2048;
 /// Bytes of a stack searched word by word where it cannot be unwound.
 const SCAN: u64 = 1 << 20;
 
-/// The first thread found in one of `zones`. `lazy`: where a stack cannot be unwound, it is enough that no word on it is an
-/// address in `zones`.
+/// The threads among `which` that are in one of `zones`. `lazy`: where a stack cannot be unwound, it is enough that no word on it is
+/// an address in `zones`.
 pub(crate) fn find_busy(
     process: &Process,
-    held: &StoppedThreads,
+    which: &[&Thread],
     tables: &mut Tables,
     zones: &[Zone],
     lazy: bool,
-) -> Result<Option<Busy>, ProcessError> {
-    let mut stacks: Vec<(u64, Vec<u8>)> = held
-        .threads()
+) -> Vec<Busy> {
+    let mut stacks: Vec<(u64, Vec<u8>)> = which
         .iter()
         .map(|t| {
             let sp = t.registers.rsp;
@@ -86,10 +85,11 @@ pub(crate) fn find_busy(
     let want: usize = stacks.iter().map(|(_, b)| b.len()).sum();
     let mut pieces: Vec<_> = stacks.iter_mut().map(|(a, b)| (*a, b.as_mut_slice())).collect();
     let complete = readv::read_pieces(process.view, &mut pieces).is_ok_and(|got| got == want);
-    for (thread, (start, bytes)) in held.threads().iter().zip(&stacks) {
+    let mut found = Vec::new();
+    for (thread, (start, bytes)) in which.iter().zip(&stacks) {
         let bytes: &[u8] = if complete { bytes } else { &[] };
         let stack = Stack { start: *start, bytes, memory: &process.memory };
-        let busy = match unwind::walk(tables, &thread.registers, &stack) {
+        found.extend(match unwind::walk(tables, &thread.registers, &stack) {
             Ok(frames) => in_zone(thread, &frames, zones),
             Err(unsure) if lazy => scan(process, thread, zones).map(|_| Busy {
                 tid: thread.tid,
@@ -105,12 +105,9 @@ pub(crate) fn find_busy(
                 function: None,
                 why: format!("is in {}: {}", describe(process, unsure.pc), unsure.why),
             }),
-        };
-        if busy.is_some() {
-            return Ok(busy);
-        }
+        });
     }
-    Ok(None)
+    found
 }
 
 fn in_zone(thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {

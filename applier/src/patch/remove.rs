@@ -1,6 +1,6 @@
 //! Deactivating a patch.
 
-use super::{Steps, apply, hooks, inspect, transaction::Transaction};
+use super::{Steps, apply, hooks, inspect, outwait::Quiescence, transaction::Transaction};
 use crate::{
     Options, Outcome, ProcessError, load,
     target::{
@@ -42,11 +42,13 @@ pub(super) fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
+    let mut quiescence = Quiescence::new(&mut process, held, &mut tables, &zones, options);
     if !zones.is_empty()
-        && let Some(busy) = apply::settle(&mut process, &held, &mut tables, &zones, options.lazy)?
+        && let Some(busy) = quiescence.reach(options.patience)?
     {
         return Ok(Outcome::Busy(busy));
     }
+    let held = quiescence.held();
     hooks::call(&process, &held, &images, &change, HookPoint::PreUnapply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     // The old code is back whatever this one says or does; to take that back would help nobody.

@@ -254,7 +254,7 @@ impl<'a> Session<'a> {
                     return Err(ProcessError::unfit(format!("{what}: signal {fault}")));
                 }
                 Report::Signal(signal) => self.kept.push(signal),
-                Report::Interrupted | Report::Syscall | Report::Event(_) => {}
+                Report::Interrupted | Report::Suspended | Report::Syscall | Report::Event(_) => {}
             }
             ptrace::syscall(self.tid, 0).map_err(ProcessError::os(what))?;
         }
@@ -297,7 +297,7 @@ impl<'a> Session<'a> {
         let started = Instant::now();
         loop {
             match wait::wait(self.tid).map_err(ProcessError::os(what))? {
-                Report::Interrupted => return Ok(()),
+                Report::Interrupted | Report::Suspended => return Ok(()),
                 Report::Ended => return Err(ProcessError::Gone),
                 Report::Nothing if started.elapsed() > PATIENCE => {
                     return Err(ProcessError::unfit(format!("{what}: it does not stop")));

@@ -20,8 +20,10 @@ pub(crate) enum Report {
     Nothing,
     /// It ended.
     Ended,
-    /// Stopped by us, or with its whole group.
+    /// Stopped by us.
     Interrupted,
+    /// The same, or just so, while its process is stopped by job control.
+    Suspended,
     /// At the entry to or exit from a system call.
     Syscall,
     /// About to receive this signal.
@@ -96,6 +98,26 @@ pub(crate) fn wait(tid: i32) -> io::Result<Report> {
     })
 }
 
+/// Waits for a report of `tid` for about so long. The calling thread sleeps: the one that is waited for may need its processor.
+pub(crate) fn wait_for(tid: i32, time: Duration) -> io::Result<Report> {
+    let first = ask(tid, libc::WNOHANG)?;
+    if first != Report::Nothing {
+        return Ok(first);
+    }
+    ALARM.with(|alarm| match alarm {
+        Some(alarm) => {
+            alarm.every(time.min(NAP));
+            let report = ask(tid, 0);
+            alarm.every(Duration::ZERO);
+            report
+        }
+        None => {
+            thread::sleep(time.min(NAP));
+            ask(tid, libc::WNOHANG)
+        }
+    })
+}
+
 fn ask(tid: i32, flags: i32) -> io::Result<Report> {
     let mut status = 0;
     // SAFETY: the kernel writes one int.
@@ -116,7 +138,8 @@ fn ask(tid: i32, flags: i32) -> io::Result<Report> {
     }
     let signal = libc::WSTOPSIG(status);
     Ok(match status >> 16 {
-        libc::PTRACE_EVENT_STOP => Report::Interrupted,
+        libc::PTRACE_EVENT_STOP if signal == libc::SIGTRAP => Report::Interrupted,
+        libc::PTRACE_EVENT_STOP => Report::Suspended,
         0 if signal == libc::SIGTRAP | 0x80 => Report::Syscall,
         0 => Report::Signal(signal),
         event => Report::Event(event),

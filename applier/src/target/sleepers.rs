@@ -72,6 +72,11 @@ impl Sleepers {
         self.0.iter().any(|(t, ..)| *t == tid)
     }
 
+    /// It ran on: what it waits in now is something else.
+    pub(crate) fn forget(&mut self, tid: i32) {
+        self.0.retain(|(t, ..)| *t != tid);
+    }
+
     /// With the thread stopped for the first time: has it slept until then?
     pub(crate) fn confirm(&mut self, tid: i32) {
         for (_, wait, slept) in self.0.iter_mut().filter(|(t, _, s)| *t == tid && *s == Slept::NotAskedYet) {

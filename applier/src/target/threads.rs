@@ -21,13 +21,20 @@ pub(crate) struct Thread {
     pub tid: i32,
     /// Its registers when it stopped.
     pub registers: Registers,
+    /// Its process is stopped by job control: it must not run.
+    pub suspended: bool,
 }
 
 /// Threads that we hold. Dropping lets them go. A thread that was asked to stop but has not is let go by the kernel when the
 /// tracing OS thread ends, which is why every operation runs on an OS thread of its own.
 #[derive(Debug)]
 pub(crate) struct StoppedThreads {
+    pid: i32,
     threads: Vec<Thread>,
+    /// Those that were asked to stop.
+    seen: HashSet<i32>,
+    /// Those among them that have not been seen to.
+    late: Vec<i32>,
     /// Which of them wait in a call that ends by itself, and since when.
     sleepers: Sleepers,
     /// Was stopped before and stays so.
@@ -39,6 +46,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Wait after which a thread's state is looked at.
 const SUSPICION: Duration = Duration::from_millis(2);
 
+/// Shortest wait that is worth a timer.
+const SHORTEST: Duration = Duration::from_micros(20);
+
 /// Why a thread could not be stopped.
 enum NotStopped {
     Ended,
@@ -49,12 +59,31 @@ enum NotStopped {
 impl StoppedThreads {
     /// Stops every thread of the process.
     pub(crate) fn all(process: &Process, options: i32) -> Result<Result<Self, Busy>, ProcessError> {
-        let pid = process.pid;
-        let sleepers = Sleepers::find(process, &status::threads(pid)?);
-        let mut held = Self { threads: Vec::new(), sleepers, kept: process.held };
-        let mut seen = HashSet::new();
+        let sleepers = Sleepers::find(process, &status::threads(process.pid)?);
+        let mut held = Self {
+            pid: process.pid,
+            threads: Vec::new(),
+            seen: HashSet::new(),
+            late: Vec::new(),
+            sleepers,
+            kept: process.held,
+        };
+        if let Err(busy) = held.rest(process, options)? {
+            return Ok(Err(busy));
+        }
+        if held.threads.is_empty() { Err(process.ended()) } else { Ok(Ok(held)) }
+    }
+
+    /// Stops the threads that are not held yet. Returns their ids.
+    pub(crate) fn rest(
+        &mut self,
+        process: &Process,
+        options: i32,
+    ) -> Result<Result<Vec<i32>, Busy>, ProcessError> {
+        let from = self.threads.len();
         loop {
-            let fresh: Vec<i32> = status::threads(pid)?.into_iter().filter(|t| !seen.contains(t)).collect();
+            let all = status::threads(self.pid)?;
+            let fresh: Vec<i32> = all.into_iter().filter(|t| !self.seen.contains(t)).collect();
             if fresh.is_empty() {
                 break;
             }
@@ -62,7 +91,7 @@ impl StoppedThreads {
             // then one scheduling round, not one for each thread.
             let mut attached = Vec::with_capacity(fresh.len());
             for tid in fresh {
-                seen.insert(tid);
+                self.seen.insert(tid);
                 if attach(process, tid, options)? {
                     attached.push(tid);
                 }
@@ -73,21 +102,53 @@ impl StoppedThreads {
             let mut attached = attached.into_iter();
             while let Some(tid) = attached.next() {
                 let result = match stopped(process, tid) {
-                    Ok(registers) => {
-                        held.threads.push(Thread { tid, registers });
+                    Ok(thread) => {
+                        self.threads.push(thread);
                         continue;
                     }
                     Err(NotStopped::Ended) => continue,
                     Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
                     Err(NotStopped::Error(error)) => Err(error),
                 };
-                // Those that stand go on at once; the others are waited for.
-                drop(held);
-                release_late(pid, [tid].into_iter().chain(attached));
+                self.late.extend([tid].into_iter().chain(attached));
                 return result;
             }
         }
-        if held.threads.is_empty() { Err(process.ended()) } else { Ok(Ok(held)) }
+        Ok(Ok(self.threads[from..].iter().map(|t| t.tid).collect()))
+    }
+
+    /// Lets one of the threads run on, for about `slice` or to where its next system call is done, and stops it again. `false` if it has
+    /// ended.
+    pub(crate) fn advance(
+        &mut self,
+        tid: i32,
+        options: i32,
+        slice: Duration,
+    ) -> Result<Result<bool, Busy>, ProcessError> {
+        let Some(index) = self.threads.iter().position(|t| t.tid == tid) else { return Ok(Ok(false)) };
+        restart::again(&self.threads[index], &self.sleepers);
+        self.sleepers.forget(tid);
+        let stopped = ptrace::set_options(tid, options | ptrace::SYSGOOD)
+            .and_then(|()| run_on(tid, slice))
+            .map_err(|e| not_stopped(tid, e))
+            .and_then(|()| await_stop(self.pid, tid));
+        match stopped {
+            Ok(thread) => {
+                self.threads[index] = thread;
+                Ok(Ok(true))
+            }
+            Err(why) => {
+                self.threads.swap_remove(index);
+                match why {
+                    NotStopped::Ended => Ok(Ok(false)),
+                    NotStopped::Busy(busy) => {
+                        self.late.push(tid);
+                        Ok(Err(busy))
+                    }
+                    NotStopped::Error(error) => Err(error),
+                }
+            }
+        }
     }
 
     /// Stops one thread. `None` if it has ended.
@@ -104,11 +165,12 @@ impl StoppedThreads {
             let _ = ptrace::interrupt(tid);
         }
         match stopped(process, tid) {
-            Ok(registers) => {
+            Ok(thread) => {
                 // Before the thread is used for anything, which would look as if it had slept again.
                 sleepers.confirm(tid);
-                let threads = vec![Thread { tid, registers }];
-                Ok(Ok(Some(Self { threads, sleepers, kept: process.held })))
+                let threads = vec![thread];
+                let (pid, seen, late, kept) = (process.pid, HashSet::from([tid]), Vec::new(), process.held);
+                Ok(Ok(Some(Self { pid, threads, seen, late, sleepers, kept })))
             }
             Err(NotStopped::Ended) => Ok(Ok(None)),
             Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
@@ -139,6 +201,8 @@ impl Drop for StoppedThreads {
             restart::again(thread, &self.sleepers);
             let _ = ptrace::detach(thread.tid);
         }
+        // Those that stand go on at once; the others are waited for.
+        release_late(self.pid, self.late.iter().copied());
     }
 }
 
@@ -153,9 +217,9 @@ fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
     for tid in tids {
         while started.elapsed() < LATE {
             match wait::wait(tid) {
-                Ok(Report::Interrupted) => {
+                Ok(Report::Interrupted | Report::Suspended) => {
                     if let Ok(registers) = ptrace::registers(tid) {
-                        restart::again(&Thread { tid, registers }, &Sleepers::default());
+                        restart::again(&Thread { tid, registers, suspended: false }, &Sleepers::default());
                     }
                     let _ = ptrace::detach(tid);
                     break;
@@ -203,29 +267,70 @@ fn refusal(process: &Process) -> ProcessError {
     }
 }
 
-/// The registers of a thread, once it has stopped.
-fn stopped(process: &Process, tid: i32) -> Result<Registers, NotStopped> {
+/// A thread, once it has stopped.
+fn stopped(process: &Process, tid: i32) -> Result<Thread, NotStopped> {
     if process.held == Some(tid) {
         // It can only have been killed meanwhile.
-        return ptrace::registers(tid).map_err(|_| NotStopped::Ended);
+        let registers = ptrace::registers(tid).map_err(|_| NotStopped::Ended)?;
+        return Ok(Thread { tid, registers, suspended: false });
     }
     await_stop(process.pid, tid)
 }
 
+/// Lets a stopped thread go on, and asks it to stop once it has come out of a system call, or when the time is over.
+fn run_on(tid: i32, slice: Duration) -> io::Result<()> {
+    let until = Instant::now() + slice;
+    let (mut signal, mut entered) = (0, false);
+    loop {
+        ptrace::syscall(tid, signal)?;
+        signal = 0;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match wait::wait_for(tid, left.max(SHORTEST))? {
+                // From here it runs no instruction before it stops for `interrupt`.
+                Report::Syscall if entered => {
+                    return ptrace::interrupt(tid).and_then(|()| ptrace::cont(tid, 0));
+                }
+                Report::Syscall => entered = true,
+                Report::Signal(number) => signal = number,
+                Report::Event(_) => {}
+                // Job control has come first.
+                Report::Interrupted | Report::Suspended => {
+                    return ptrace::interrupt(tid).and_then(|()| ptrace::cont(tid, 0));
+                }
+                Report::Ended => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
+                Report::Nothing if left.is_zero() => return ptrace::interrupt(tid),
+                Report::Nothing => continue,
+            }
+            break;
+        }
+    }
+}
+
+fn not_stopped(tid: i32, error: io::Error) -> NotStopped {
+    match error.raw_os_error() {
+        Some(libc::ESRCH) => NotStopped::Ended,
+        _ => NotStopped::Error(ProcessError::Os { what: format!("cannot stop thread {tid}"), source: error }),
+    }
+}
+
 /// Waits until a thread that was asked to stop has done so. Signals that come first are delivered: the thread then stops at
 /// the first instruction of the handler.
-fn await_stop(pid: i32, tid: i32) -> Result<Registers, NotStopped> {
+fn await_stop(pid: i32, tid: i32) -> Result<Thread, NotStopped> {
     let started = Instant::now();
     loop {
-        let os = |e: io::Error| match e.raw_os_error() {
-            Some(libc::ESRCH) => NotStopped::Ended,
-            _ => NotStopped::Error(ProcessError::Os { what: format!("cannot stop thread {tid}"), source: e }),
-        };
+        let os = |error| not_stopped(tid, error);
         match wait::wait(tid).map_err(os)? {
-            Report::Interrupted => return ptrace::registers(tid).map_err(os),
+            report @ (Report::Interrupted | Report::Suspended) => {
+                let suspended = report == Report::Suspended;
+                return Ok(Thread { tid, registers: ptrace::registers(tid).map_err(os)?, suspended });
+            }
             Report::Ended => return Err(NotStopped::Ended),
             Report::Signal(signal) => ptrace::cont(tid, signal).map_err(os)?,
-            Report::Syscall | Report::Event(_) => ptrace::cont(tid, 0).map_err(os)?,
+            // Such a stop on the way makes the kernel forget that it was asked for another.
+            Report::Syscall | Report::Event(_) => {
+                ptrace::interrupt(tid).and_then(|()| ptrace::cont(tid, 0)).map_err(os)?;
+            }
             Report::Nothing => {
                 let waited = started.elapsed();
                 if waited > SUSPICION && status::thread(pid, tid).is_ok_and(|s| s.state == b'D') {

@@ -96,6 +96,14 @@ fn a_process_that_ends_meanwhile_is_neither() {
 }
 
 #[test]
+fn a_process_that_executes_another_program_meanwhile_is_neither() {
+    let stage = Stage::new([process(10, 1), process(11, 1)]);
+    stage.install("HP1", &[1]);
+    refuses(&stage, 10, || ProcessError::NotMapped);
+    stage.run("apply HP1").exits(Done).says("1 process patched");
+}
+
+#[test]
 fn only_the_processes_named() {
     let stage = Stage::new([process(10, 1), process(11, 1), process(12, 2)]);
     let uuid = stage.install("HP1", &[1]).uuid;

@@ -208,7 +208,7 @@ pub(super) fn probe(result: Result<CheckReport, ProcessError>) -> Ending {
         Ok(report) if report.already => Ending::Already,
         Ok(CheckReport { busy: Some(busy), .. }) => Ending::Pending(busy.to_string()),
         Ok(_) => Ending::Done,
-        Err(ProcessError::Gone | ProcessError::Zombie) => Ending::Gone,
+        Err(ProcessError::Gone | ProcessError::Zombie | ProcessError::NotMapped) => Ending::Gone,
         Err(error) => Ending::Refused(error.to_string(), exit_of(&error)),
     }
 }
