@@ -6,17 +6,19 @@
 # make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
 # make identity  packages built with and without the recorder, compared byte by byte
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
-# make soak      the tests of live processes, again and again: make soak SECONDS=600
+# make soak      a patch goes into programs at work and out again: make soak CYCLES=10000 SUBJECTS="redis nginx hot"
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
 # make null-diff a comment on top of every file of a package changes nothing: make null-diff CASES="..."
-# make fuzz      each reader of untrusted bytes: make fuzz SECONDS=300
+# make fuzz      each reader of untrusted bytes: make fuzz FUZZ_SECONDS=300
 # make install   DESTDIR= PREFIX=/usr
 SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 CASES ?=
-SECONDS ?= 600
+FUZZ_SECONDS ?= 300
+CYCLES ?= 10000
+SUBJECTS ?=
 PAIRS ?= 2000
 SEED ?= 1
 TARGET ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -26,7 +28,8 @@ export UPATCH_BIN = $(abspath $(BIN))
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity soak soak-random null-diff fuzz install clean
+.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity faults soak soak-random null-diff \
+	fuzz install clean
 
 all: build
 
@@ -75,8 +78,9 @@ identity: setup build
 faults: setup
 	$(CARGO) test --locked -p applier --test syscalls -- --ignored --nocapture
 
-soak: setup build
-	scripts/soak $(SECONDS)
+soak: setup setup-corpus build
+	@scripts/setup --soak
+	$(BIN)/upatch-soak --cycles $(CYCLES) $(SUBJECTS)
 
 soak-random: setup build
 	$(BIN)/upatch-random --pairs $(PAIRS) --seed $(SEED)
@@ -85,7 +89,7 @@ null-diff: setup setup-corpus build
 	$(BIN)/upatch-null-diff $(CASES)
 
 fuzz:
-	scripts/fuzz $(SECONDS)
+	scripts/fuzz $(FUZZ_SECONDS)
 
 install: setup build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch
