@@ -12,7 +12,11 @@ silent %s/word\(\d\+\)/W<\1>/g
 silent! %s/\v(some) (text)/\=submatch(2) . "-" . submatch(1)/
 sort n
 global/0 /move 0
-normal! 5Gdw3Jx~u
+" All that a script does is one step to undo, unless it says where one ends.
+let &undolevels = &undolevels
+normal! 5Gdw3Jx~
+let &undolevels = &undolevels
+undo
 normal! ggVGgu
 silent! normal! gg=G
 1,5yank a
@@ -33,25 +37,29 @@ try
 catch
   call append('$', v:exception)
 endtry
-undojoin | normal! Ga!
+let &undolevels = &undolevels
+normal! Go!
+let &undolevels = &undolevels
 undo
 redo
 set foldmethod=indent | normal! zMzR
 silent! vimgrep /w<1/ %
+%print
 new
-call setline(1, 'second')
+call setline(1, ['second', 'third', 'fourth'])
 wincmd w
-split | resize 3 | only
-normal! ggqaA.jq3@a
-call append('$', string(getpos('.')) . ' ' . line('$') . ' ' . bufnr('$') - bufnr('%'))
+split | resize 3 | wincmd j | only
+execute "normal! ggqaA.\<Esc>jq3@a"
+call append('$', string(getpos('.')) . ' ' . line('$') . ' ' . winnr('$'))
 diffthis | diffoff
 call append('$', expand('%:p') . strftime('') . fnamemodify('/a/b.c', ':t:r'))
 retab | left 2 | center 60
 %print
+%bwipeout!
 V
     ask "end of work" "source $DIR/script.vim
 put ='end of work'
 \$print
-bwipeout!" | sed "s,$DIR,DIR,g"
+%bwipeout!" | sed "s,$DIR,DIR,g"
 }
 run "$@"

@@ -6,6 +6,7 @@ pub(crate) mod layout;
 mod lists;
 mod objects;
 mod spread;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -62,6 +63,7 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     lists::judge(cmp, &mut verdict, source_file);
     lambdas::judge(cmp, &mut verdict, source_file);
     spread::spread(cmp, opts, &mut verdict, source_file);
+    state::judge(cmp, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
     lists::check_constructors(cmp, &mut verdict, source_file);
     fragments(cmp, &mut verdict);

@@ -11,10 +11,10 @@ use iced_x86::{
 };
 
 /// Registers that carry arguments (psABI, 3.2.3).
-const ARGUMENTS: [Register; 6] =
+pub(super) const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 /// Registers that a call leaves alone.
-const KEPT: [Register; 6] =
+pub(super) const KEPT: [Register; 6] =
     [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Registers that hold the address or one derived from it; `true` once it was used to read memory.

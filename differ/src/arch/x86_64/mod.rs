@@ -2,4 +2,5 @@
 
 pub(crate) mod decode;
 pub(crate) mod escape;
+pub(crate) mod kept;
 pub(crate) mod reloc;

@@ -1,0 +1,296 @@
+//! Does a function keep, in memory that outlives it, a value that it computes from a given source, and answer from what is kept there?
+//!
+//! That is what a function with a cached answer looks like: `if (s->hash) return s->hash; … return s->hash = hash(s, seed)`. One pass in
+//! the order of the bytes, jumps not followed; what it says yes to is looked at by a person, so it errs towards *no*. A value counts as
+//! computed only when it was mixed (multiplied, shifted, combined by exclusive or, handed to a function): a counter or a pointer that is stored is none.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
+    Register,
+};
+
+use super::escape::{ARGUMENTS, KEPT};
+
+/// A member of some object: offset from a pointer, and size, in bytes.
+pub(crate) type Member = (i64, usize);
+
+/// What is known about a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Value {
+    /// Comes from the source.
+    sourced: bool,
+    /// … and went through a computation that mixes.
+    mixed: bool,
+    /// Members that it was read from.
+    from: BTreeSet<Member>,
+}
+
+/// What a function does with the source.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// A member that holds a computed value, and that the function also answers from.
+    pub(crate) kept: Option<Member>,
+    /// It returns a value that comes from the source.
+    pub(crate) returns: bool,
+}
+
+/// Where the source shows in code: offsets of fields, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    /// Operands that name a variable.
+    pub(crate) variables: Vec<u64>,
+    /// Operands of calls that return the source, or what was made of it.
+    pub(crate) calls: Vec<u64>,
+}
+
+/// Follows the source through a function's code.
+pub(crate) fn follow(bytes: &[u8], source: &Source) -> Found {
+    let mut pass = Pass { source, ..Pass::new() };
+    let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+    while decoder.can_decode() {
+        let insn = decoder.decode();
+        pass.step(&insn);
+    }
+    let kept = pass.stored.iter().find(|m| pass.read.contains(m)).copied();
+    Found { kept, returns: pass.returns }
+}
+
+struct Pass<'a> {
+    source: &'a Source,
+    factory: InstructionInfoFactory,
+    values: HashMap<Register, Value>,
+    slots: HashMap<(Register, i64), Value>,
+    /// Registers that point to the variable itself.
+    own: HashSet<Register>,
+    has_frame: bool,
+    stored: BTreeSet<Member>,
+    read: BTreeSet<Member>,
+    returns: bool,
+}
+
+const NOTHING: &Source = &Source { variables: Vec::new(), calls: Vec::new() };
+
+impl Pass<'_> {
+    fn new() -> Self {
+        Self {
+            source: NOTHING,
+            factory: InstructionInfoFactory::new(),
+            values: HashMap::new(),
+            slots: HashMap::new(),
+            own: HashSet::new(),
+            has_frame: false,
+            stored: BTreeSet::new(),
+            read: BTreeSet::new(),
+            returns: false,
+        }
+    }
+
+    fn step(&mut self, insn: &Instruction) {
+        let within = |fields: &[u64]| fields.iter().any(|f| (insn.ip()..insn.next_ip()).contains(f));
+        match insn.flow_control() {
+            FlowControl::Call | FlowControl::IndirectCall => return self.call(within(&self.source.calls)),
+            FlowControl::Return => {
+                self.returns |= self.values.get(&Register::RAX).is_some_and(|v| v.sourced);
+                return;
+            }
+            _ => {}
+        }
+        let names = within(&self.source.variables);
+        if insn.mnemonic() == Mnemonic::Mov
+            && insn.op0_register() == Register::RBP
+            && insn.op1_register() == Register::RSP
+        {
+            self.has_frame = true;
+        }
+        let result = self.result(insn, names);
+        if insn.op_count() > 0 && insn.op0_kind() == OpKind::Memory {
+            self.store(insn, &result);
+        }
+        let points = (names && insn.mnemonic() == Mnemonic::Lea)
+            || (insn.op_count() > 1
+                && matches!(insn.mnemonic(), Mnemonic::Mov | Mnemonic::Lea | Mnemonic::Add)
+                && self.touches_own(insn));
+        for used in self.factory.info(insn).used_registers() {
+            if matches!(used.access(), OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite) {
+                let register = used.register().full_register();
+                self.own.remove(&register);
+                if result == Value::default() {
+                    self.values.remove(&register);
+                } else {
+                    self.values.insert(register, result.clone());
+                }
+            }
+        }
+        if points && insn.op0_kind() == OpKind::Register {
+            self.own.insert(insn.op0_register().full_register());
+        }
+    }
+
+    fn call(&mut self, returns_it: bool) {
+        let given = ARGUMENTS.iter().any(|r| self.values.get(r).is_some_and(|v| v.sourced));
+        self.values.retain(|r, _| KEPT.contains(r));
+        self.own.retain(|r| KEPT.contains(r));
+        if returns_it || given {
+            let value = Value { sourced: true, mixed: true, ..Value::default() };
+            self.values.insert(Register::RAX, value);
+        }
+    }
+
+    /// The value that an instruction makes of its operands.
+    fn result(&mut self, insn: &Instruction, names: bool) -> Value {
+        let mut result = Value::default();
+        let mut add = |value: &Value| {
+            result.sourced |= value.sourced;
+            result.mixed |= value.mixed;
+            result.from.extend(&value.from);
+        };
+        if matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test) {
+            self.note_read(insn);
+            return Value::default();
+        }
+        let writes_only = {
+            let info = self.factory.info(insn);
+            insn.op_count() > 0 && info.op0_access() == OpAccess::Write
+        };
+        for operand in 0..insn.op_count() {
+            if operand == 0 && writes_only {
+                continue;
+            }
+            match insn.op_kind(operand) {
+                OpKind::Register => {
+                    if let Some(value) = self.values.get(&insn.op_register(operand).full_register()) {
+                        add(value);
+                    }
+                }
+                OpKind::Memory if insn.mnemonic() == Mnemonic::Lea => {
+                    for register in [insn.memory_base(), insn.memory_index()] {
+                        if let Some(value) = self.values.get(&register.full_register()) {
+                            add(value);
+                        }
+                    }
+                }
+                OpKind::Memory if names => add(&Value { sourced: true, ..Value::default() }),
+                OpKind::Memory => {
+                    if let Some(slot) = self.slot(insn) {
+                        if let Some(value) = self.slots.get(&slot) {
+                            add(value);
+                        }
+                    } else if operand > 0
+                        && let Some(member) = self.member(insn)
+                    {
+                        self.read.insert(member);
+                        add(&Value { from: BTreeSet::from([member]), ..Value::default() });
+                    }
+                }
+                _ => {}
+            }
+        }
+        let cleared = matches!(insn.mnemonic(), Mnemonic::Xor | Mnemonic::Pxor)
+            && insn.op0_kind() == OpKind::Register
+            && insn.op1_kind() == OpKind::Register
+            && insn.op0_register() == insn.op1_register();
+        if cleared {
+            return Value::default();
+        }
+        result.mixed |= result.sourced && mixes(insn.mnemonic());
+        result
+    }
+
+    fn note_read(&mut self, insn: &Instruction) {
+        let memory = (0..insn.op_count()).any(|i| insn.op_kind(i) == OpKind::Memory);
+        if memory
+            && self.slot(insn).is_none()
+            && let Some(member) = self.member(insn)
+        {
+            self.read.insert(member);
+        }
+    }
+
+    fn store(&mut self, insn: &Instruction, result: &Value) {
+        if matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test) {
+            return;
+        }
+        if let Some(slot) = self.slot(insn) {
+            self.slots.insert(slot, result.clone());
+        } else if let Some(member) = self.member(insn)
+            && insn.mnemonic() == Mnemonic::Mov
+            && result.mixed
+            && !result.from.contains(&member)
+        {
+            self.stored.insert(member);
+        }
+    }
+
+    /// A place on the stack.
+    fn slot(&self, insn: &Instruction) -> Option<(Register, i64)> {
+        let base = insn.memory_base();
+        let is_stack = base == Register::RSP || base == Register::RBP && self.has_frame;
+        is_stack.then(|| (base, insn.memory_displacement64().cast_signed()))
+    }
+
+    /// A member of an object that a pointer leads to; of the variable itself does not count.
+    fn member(&self, insn: &Instruction) -> Option<Member> {
+        let base = insn.memory_base().full_register();
+        let plain = base != Register::None && base != Register::RIP && insn.memory_index() == Register::None;
+        let size = insn.memory_size().size();
+        (plain && !self.touches_own(insn)).then(|| (insn.memory_displacement64().cast_signed(), size))
+    }
+
+    fn touches_own(&self, insn: &Instruction) -> bool {
+        let memory = [insn.memory_base(), insn.memory_index()];
+        let operands = (1..insn.op_count()).map(|i| insn.op_register(i));
+        memory.into_iter().chain(operands).any(|r| self.own.contains(&r.full_register()))
+    }
+}
+
+fn mixes(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::{Imul, Mul, Mulx, Rol, Ror, Rorx, Sar, Sarx, Shl, Shld, Shlx, Shr, Shrd, Shrx, Xor};
+    matches!(
+        mnemonic,
+        Xor | Imul | Mul | Mulx | Rol | Ror | Rorx | Sar | Sarx | Shl | Shld | Shlx | Shr | Shrd | Shrx
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(code: &[u8], variables: &[u64]) -> Option<Member> {
+        follow(code, &Source { variables: variables.to_vec(), calls: Vec::new() }).kept
+    }
+
+    #[test]
+    fn a_cached_value_is_found() {
+        // mov 4(%rdi),%eax; test %eax,%eax; jne +; mov 0(%rip),%eax; imul $33,%eax,%eax; mov %eax,4(%rdi); ret
+        let code = [
+            0x8b, 0x47, 4, 0x85, 0xc0, 0x75, 12, 0x8b, 0x05, 0, 0, 0, 0, 0x6b, 0xc0, 33, 0x89, 0x47, 4, 0xc3,
+        ];
+        assert_eq!(kept(&code, &[9]), Some((4, 4)));
+        // The same, and the variable is another one.
+        assert_eq!(kept(&code, &[]), None);
+    }
+
+    #[test]
+    fn counters_sums_and_other_members_are_none() {
+        // mov 4(%rdi),%eax; mov 0(%rip),%eax; add $1,%eax; mov %eax,4(%rdi); ret: a counter
+        let counter = [0x8b, 0x47, 4, 0x8b, 0x05, 0, 0, 0, 0, 0x83, 0xc0, 1, 0x89, 0x47, 4, 0xc3];
+        assert_eq!(kept(&counter, &[5]), None);
+        // mov 4(%rdi),%eax; xor 0(%rip),%eax; mov %eax,4(%rdi); ret: made of what was there
+        assert_eq!(kept(&[0x8b, 0x47, 4, 0x33, 0x05, 0, 0, 0, 0, 0x89, 0x47, 4, 0xc3], &[5]), None);
+        // mov 8(%rdi),%eax; imul 0(%rip),%eax; mov %eax,4(%rdi); ret: nobody reads it here
+        assert_eq!(kept(&[0x8b, 0x47, 8, 0x0f, 0xaf, 0x05, 0, 0, 0, 0, 0x89, 0x47, 4, 0xc3], &[6]), None);
+    }
+
+    #[test]
+    fn what_is_returned_is_told() {
+        // mov 0(%rip),%eax; ret
+        let source = Source { variables: vec![2], calls: Vec::new() };
+        assert!(follow(&[0x8b, 0x05, 0, 0, 0, 0, 0xc3], &source).returns);
+        // call; ret
+        let source = Source { variables: Vec::new(), calls: vec![1] };
+        assert!(follow(&[0xe8, 0, 0, 0, 0, 0xc3], &source).returns);
+        assert!(!follow(&[0xe8, 0, 0, 0, 0, 0xc3], NOTHING).returns);
+    }
+}

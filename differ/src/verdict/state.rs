@@ -1,0 +1,111 @@
+//! New variables: state that begins with the patch, while the process has a past.
+//!
+//! What the old code computed without such a variable, and the process keeps, does not take it into account. Whether anything of that has
+//! to agree with it is mostly not to be seen in the code; it is rare enough that each is worth the question. One pattern is seen, and
+//! refused: a function that answers from a value which it has computed earlier, and computes that with the new variable from now on, as a
+//! hash with a seed that is chosen at random. Old and new values would meet in one table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Verdict, place};
+use crate::arch::x86_64::kept::{self, Member, Source};
+use crate::atoms::{AtomKind, Ref, Target};
+use crate::compare::Comparer;
+
+pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
+    // Variables that the same functions use belong to one purpose.
+    let mut groups: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
+    let variables: BTreeSet<usize> = verdict.new.iter().copied().filter(|&id| is_variable(cmp, id)).collect();
+    if variables.is_empty() {
+        return;
+    }
+    for (function, (offset, _)) in keepers(cmp, &variables) {
+        let mut names: Vec<&str> = variables.iter().map(|&id| cmp.new.name(id)).collect();
+        names.sort_unstable();
+        verdict.refuse(
+            "kept values are computed in another way",
+            place(cmp.new.name(function), source_file),
+            &format!(
+                "it computes a value with new variables (of {}), keeps it at offset {offset} of an object, and answers from what is kept \
+                 there; objects that live hold values that the old code computed without them",
+                names.join(", ")
+            ),
+            "keep the new values apart from those of the old code (a shadow variable), or leave this part of the fix to the next start",
+        );
+    }
+    for &id in &variables {
+        let users = users(cmp, verdict, id);
+        if !users.is_empty() {
+            groups.entry(users).or_default().push(cmp.new.name(id));
+        }
+    }
+    for (users, mut variables) in groups {
+        variables.sort_unstable();
+        let users: Vec<String> = users.iter().map(|u| format!("`{u}`")).collect();
+        verdict.warn(
+            "new variable",
+            place(&variables.join(", "), source_file),
+            &format!(
+                "used by {}; in processes that run already it begins with its initial value, and what the old code computed and stored \
+                 without it stays as it is: must any of that agree with it?",
+                users.join(", ")
+            ),
+        );
+    }
+}
+
+fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
+    let is_guard = cmp.new.name(id).starts_with("_ZGV");
+    cmp.new.atom(id).kind == AtomKind::Object && !cmp.new.section(id).is_read_only() && !is_guard
+}
+
+/// Functions that keep what they compute with one of the variables, in an object that both old and new code answer from.
+fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Member)> {
+    let functions: Vec<usize> =
+        (0..cmp.new.atoms.len()).filter(|&id| cmp.new.atom(id).kind == AtomKind::Function).collect();
+    let mut returning: BTreeSet<usize> = BTreeSet::new();
+    loop {
+        let mut found = Vec::new();
+        let mut more = false;
+        for &id in &functions {
+            let fields = |wanted: &dyn Fn(&Ref) -> bool| -> Vec<u64> {
+                cmp.new.atom(id).refs.iter().filter(|r| wanted(r)).map(|r| r.at).collect()
+            };
+            let names = |r: &Ref, set: &BTreeSet<usize>| matches!(r.target, Target::Atom { atom, .. } if set.contains(&atom));
+            let source = Source {
+                variables: fields(&|r| names(r, variables)),
+                calls: fields(&|r| r.is_branch && names(r, &returning)),
+            };
+            if source.variables.is_empty() && source.calls.is_empty() {
+                continue;
+            }
+            let seen = kept::follow(cmp.new.bytes(id), &source);
+            more |= seen.returns && returning.insert(id);
+            // A function that is new has no past.
+            found.extend(seen.kept.filter(|_| cmp.pairs.old_of[id].is_some()).map(|member| (id, member)));
+        }
+        if !more {
+            return found;
+        }
+    }
+}
+
+/// The changed functions that refer to it; if there are none, the new ones.
+fn users<'a>(cmp: &Comparer<'a>, verdict: &Verdict, id: usize) -> Vec<&'a str> {
+    let refers = |user: usize| {
+        let refs = &cmp.new.atom(user).refs;
+        refs.iter().any(|r| matches!(r.target, Target::Atom { atom, .. } if atom == id))
+    };
+    let mut users: Vec<usize> = (0..cmp.new.atoms.len())
+        .filter(|&user| cmp.new.atom(user).kind == AtomKind::Function && refers(user))
+        .map(|user| verdict.parent.get(&user).copied().unwrap_or(user))
+        .collect();
+    let is_old = |&user: &usize| cmp.pairs.old_of[user].is_some();
+    if users.iter().any(is_old) {
+        users.retain(is_old);
+    }
+    let mut names: Vec<&str> = users.into_iter().map(|user| cmp.new.name(user)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
