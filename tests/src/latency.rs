@@ -4,7 +4,7 @@
 //! priority (`chrt -f 10 upatch-bench pause`).
 
 use crate::paths::{program, testdata};
-use crate::programs::patch_by_build;
+use crate::programs::{Service, patch_by_build};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, PipeWriter, Write};
@@ -159,12 +159,16 @@ impl Bench {
         Ok(Self { spin, patch, dir })
     }
 
-    /// Runs `upatch`; gives milliseconds.
-    fn upatch(&self, args: &[&str]) -> Result<f64> {
+    fn root(&self) -> Result<PathBuf> {
         let root = self.dir.path().join("root");
         std::fs::create_dir_all(&root)?;
+        Ok(root)
+    }
+
+    /// Runs `upatch`; gives milliseconds.
+    fn upatch(&self, args: &[&str]) -> Result<f64> {
         let mut command = Command::new(program("upatch")?);
-        command.arg("--root").arg(root).args(args).stdin(Stdio::null()).stdout(Stdio::null());
+        command.arg("--root").arg(self.root()?).args(args).stdin(Stdio::null()).stdout(Stdio::null());
         let began = Instant::now();
         let status = command.status()?;
         let took = began.elapsed();
@@ -247,4 +251,61 @@ impl Bench {
         }
         Ok(table)
     }
+
+    /// Milliseconds from `fork` to the end of a process that answers one line, and whether it ran the new code.
+    fn start_to_end(&self) -> Result<(f64, bool)> {
+        let began = Instant::now();
+        let mut child =
+            Command::new(&self.spin).arg("0").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        child.stdin.take().context("pipe")?.write_all(b"\n")?;
+        let output = child.wait_with_output()?;
+        let took = began.elapsed().as_secs_f64() * 1000.0;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((took, said.ends_with("0 12 0\n")))
+    }
+
+    /// What a patch costs processes that start.
+    ///
+    /// # Errors
+    /// Something does not work.
+    pub fn starts(&self, rounds: usize) -> Result<String> {
+        let mut table = format!(
+            "a process from start to end, {rounds} rounds, milliseconds: median (best)\n{:<34} {:>15} {:>9}\n",
+            "", "", "more"
+        );
+        let rows = ["no service", "service, patch not active", "service, patch active"];
+        let mut values: [Values; 3] = Default::default();
+        // In turns, so that a machine that gets slower meanwhile slows all of them.
+        for _ in 0..TURNS {
+            let service = Service::start(&self.root()?)?;
+            self.upatch(&["apply", &self.patch()])?;
+            self.measure(&mut values[2], rounds / TURNS, true)?;
+            self.upatch(&["deactive", "PATCH"])?;
+            self.measure(&mut values[1], rounds / TURNS, false)?;
+            self.upatch(&["remove", "PATCH"])?;
+            service.finish()?;
+            self.measure(&mut values[0], rounds / TURNS, false)?;
+        }
+        let base = values[0].median();
+        for (name, row) in rows.iter().zip(&values) {
+            writeln!(table, "{name:<34} {:>15} {:>9.2}", row.show(), row.median() - base)?;
+        }
+        Ok(table)
+    }
+
+    fn measure(&self, values: &mut Values, rounds: usize, patched: bool) -> Result<()> {
+        for _ in 0..rounds {
+            let (took, new) = self.start_to_end()?;
+            ensure!(
+                new == patched,
+                "a process that started ran the {} code",
+                if new { "new" } else { "old" }
+            );
+            values.push(took);
+        }
+        Ok(())
+    }
 }
+
+/// How often the service starts and ends while starts are measured.
+const TURNS: usize = 5;

@@ -5,7 +5,9 @@ use crate::paths;
 use crate::run::{Cmd, Ended};
 use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// `upatch-build` with a store of compiled units that all tests of one program share, so that stale hits would show.
@@ -153,6 +155,49 @@ pub fn patch_by_build(
         .run()?
         .ok()?;
     Ok((program, out.join("PATCH")))
+}
+
+/// `upatch daemon`, killed when dropped.
+#[derive(Debug)]
+pub struct Service(Child);
+
+impl Service {
+    /// Starts it and waits until it listens. Its log is in `root`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(root: &Path) -> Result<Self> {
+        let socket = root.join("run/upatch/socket");
+        // One that was killed has left it.
+        match std::fs::remove_file(&socket) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let command = upatch()?.arg("--root").arg(root).arg("daemon");
+        let service = Self(command.spawn_to(&root.join("service.log"))?);
+        let began = Instant::now();
+        while !socket.exists() {
+            ensure!(began.elapsed() < Duration::from_secs(10), "the service does not listen");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(service)
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// It had ended by itself.
+    pub fn finish(mut self) -> Result<()> {
+        ensure!(self.0.try_wait()?.is_none(), "the service has ended by itself");
+        Ok(())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn collect(value: &serde_yaml::Value, field: &str, below: bool, names: &mut Vec<String>) {

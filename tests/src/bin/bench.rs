@@ -1,4 +1,4 @@
-//! `upatch-bench [build|differ|pause]`: what making a patch costs against a plain build, and what applying one costs the process.
+//! `upatch-bench [build|differ|pause|starts]`: what making a patch costs against a plain build, and what applying one costs the process.
 //!
 //! The clock is the wall for latencies, and user + system CPU seconds of all processes for builds.
 
@@ -14,14 +14,18 @@ use tests::paths::program;
 use tests::run::{Cmd, children_cpu_seconds};
 
 const ROUNDS: usize = 20;
+const STARTS: usize = 500;
 
 fn main() -> Result<()> {
     let what: Vec<String> = std::env::args().skip(1).collect();
     let wanted = |name: &str| what.is_empty() || what.iter().any(|w| w == name);
-    if wanted("pause") {
+    if wanted("pause") || wanted("starts") {
         let bench = Bench::new()?;
-        println!("{}", bench.threads(ROUNDS)?);
-        println!("{}", bench.processes(5)?);
+        if wanted("pause") {
+            println!("{}", bench.threads(ROUNDS)?);
+            println!("{}", bench.processes(5)?);
+        }
+        println!("{}", bench.starts(STARTS)?);
     }
     if wanted("differ") {
         comparisons()?;

@@ -5,8 +5,7 @@ mod nginx;
 mod program;
 mod redis;
 
-use crate::paths::program as built;
-use crate::run::Cmd;
+use crate::programs::{self, Service};
 use anyhow::{Context, Result, bail, ensure};
 use std::fmt;
 use std::path::Path;
@@ -128,7 +127,7 @@ struct Upatch<'a> {
 impl Upatch<'_> {
     fn run(&mut self, args: &[&str]) -> Result<()> {
         for _ in 0..20 {
-            let command = Cmd::new(built("upatch")?).arg("--root").arg(self.root);
+            let command = programs::upatch()?.arg("--root").arg(self.root);
             let ended = command.args(args).run()?.expect_code(&[0, 3])?;
             self.times.push(ended.took);
             if ended.code == 0 {
@@ -186,32 +185,4 @@ pub fn soak(name: &str, cycles: usize) -> Result<Row> {
     let longest = upatch.times.last().copied().unwrap_or_default();
     let (name, command, pending) = (name.to_owned(), (median, longest), upatch.pending);
     Ok(Row { name, cycles, took, command, pending, checked, before, after })
-}
-
-/// `upatch daemon`.
-struct Service(std::process::Child);
-
-impl Service {
-    fn start(root: &Path) -> Result<Self> {
-        let command = Cmd::new(built("upatch")?).arg("--root").arg(root).arg("daemon");
-        let service = Self(command.spawn_to(&root.join("service.log"))?);
-        let began = Instant::now();
-        while !root.join("run/upatch/socket").exists() {
-            ensure!(began.elapsed() < Duration::from_secs(10), "the service does not listen");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Ok(service)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        ensure!(self.0.try_wait()?.is_none(), "the service has ended by itself");
-        Ok(())
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
