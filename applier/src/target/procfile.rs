@@ -14,3 +14,23 @@ pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
     File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+/// A file that the kernel prints in one go (`stat`, `status`, `syscall`; not `maps`): what is shorter than asked for is all of it.
+pub(crate) fn read_one(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; PAGE];
+    let mut file = File::open(path)?;
+    let mut len = 0;
+    loop {
+        let got = file.read(&mut bytes[len..])?;
+        len += got;
+        if got == 0 || len < bytes.len() {
+            break;
+        }
+        bytes.resize(2 * len, 0);
+    }
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// The kernel prints into a buffer of this size first.
+const PAGE: usize = 4096;

@@ -115,7 +115,7 @@ fn with_known<T>(work: impl FnOnce(&mut HashMap<i32, Wait>) -> T) -> T {
 
 /// System call and address of a thread that is blocked.
 fn waits_in(pid: i32, tid: i32) -> Option<(i64, u64)> {
-    let text = procfile::read(&format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
+    let text = procfile::read_one(&format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
     parse_syscall(std::str::from_utf8(&text).ok()?)
 }
 
@@ -137,7 +137,7 @@ fn in_c_library(process: &Process, pc: u64) -> bool {
 
 /// How often a thread has gone to sleep.
 fn switches(tid: i32) -> Option<u64> {
-    let text = procfile::read(&format!("/proc/{tid}/status")).ok()?;
+    let text = procfile::read_one(&format!("/proc/{tid}/status")).ok()?;
     let mut lines = std::str::from_utf8(&text).ok()?.lines().rev();
     lines.find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok())
 }

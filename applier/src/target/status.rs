@@ -50,7 +50,7 @@ pub(crate) fn thread(pid: i32, tid: i32) -> Result<Stat, ProcessError> {
 }
 
 fn read_stat(path: &str) -> Result<Stat, ProcessError> {
-    let bytes = procfile::read(path).map_err(|e| gone_or(e, path))?;
+    let bytes = procfile::read_one(path).map_err(|e| gone_or(e, path))?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or(ProcessError::Gone)
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct Status {
 /// Reads `/proc/PID/status`.
 pub(crate) fn status(pid: i32) -> Result<Status, ProcessError> {
     let path = format!("/proc/{pid}/status");
-    let bytes = procfile::read(&path).map_err(|e| gone_or(e, &path))?;
+    let bytes = procfile::read_one(&path).map_err(|e| gone_or(e, &path))?;
     Ok(parse_status(&String::from_utf8_lossy(&bytes)))
 }
 
