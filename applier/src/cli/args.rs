@@ -21,7 +21,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
         7  not permitted"
 )]
 pub struct Args {
-    /// Another file-system root for /usr/lib/upatch, /var/lib/upatch and /run/upatch
+    /// Another file-system root for /etc/upatch, /usr/lib/upatch, /var/lib/upatch and /run/upatch
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
     /// What to do.

@@ -5,6 +5,24 @@ use clap::CommandFactory;
 use patchfile::exit::ManageExit;
 use std::io::{ErrorKind, Write};
 
+/// With `--root`, all of them below that.
+const FILES: &str = r#".SH FILES
+.TP
+\fI/etc/upatch/upatch.yaml\fR
+Defaults of this machine, all of them optional: \fBtimeout\fR, seconds for which busy processes are tried again (10); \fBinterval\fR, seconds between
+two looks of the service at all processes (1); \fBhold\fR, whether the service may hold processes as they start (true). Owned by root and not
+writable by others, or it is not read.
+.TP
+\fI/usr/lib/upatch/patches\fR
+Installed patches, one folder for each build of a package.
+.TP
+\fI/var/lib/upatch\fR
+What is wanted: patches applied, accepted, and copies of those whose package may go; and what was done when (see \fBupatch log\fR).
+.TP
+\fI/run/upatch\fR
+Lock, socket of the service, and why processes are still pending.
+"#;
+
 /// Prints completions.
 pub(super) fn completions(ctx: &mut Context<'_>, shell: clap_complete::Shell) -> Result<ManageExit, Error> {
     let mut text = Vec::new();
@@ -37,6 +55,7 @@ pub(super) fn man(ctx: &mut Context<'_>) -> Result<ManageExit, Error> {
         text.extend_from_slice(part.as_bytes());
     }
     page.render_extra_section(&mut text).map_err(failed)?;
+    text.extend_from_slice(FILES.as_bytes());
     print(ctx, &text)
 }
 
