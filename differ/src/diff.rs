@@ -15,6 +15,9 @@ use crate::scopes::{self, Scopes};
 use crate::unit::Reading;
 use crate::verdict;
 
+/// What gcc defines in an object without machine code.
+const SLIM: &str = "__gnu_lto_slim";
+
 /// Compares two relocatable objects of one unit, both compiled with `-ffunction-sections -fdata-sections`.
 ///
 /// # Errors
@@ -83,7 +86,8 @@ pub(crate) fn load_with<'a>(data: &'a [u8], side: &'static str, by_place: bool) 
             place: format!("the {side} object"),
         });
     }
-    if unit.sections.iter().any(|s| s.name.starts_with(".gnu.lto_")) {
+    // Beside machine code ("fat" objects) bytecode is of no interest here.
+    if unit.symbols.iter().any(|s| s.name == SLIM) {
         return Err(Error::Unsupported {
             what: "link-time optimisation: the object holds no machine code".into(),
             place: format!("the {side} object"),

@@ -281,3 +281,12 @@ pub struct Inlining {
     /// By symbol name: what was put into a function, directly or through others.
     pub inlined: std::collections::BTreeMap<String, Vec<Declared>>,
 }
+
+/// Where a symbol comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Path of the source file that was compiled, as the debug information has it.
+    pub source: String,
+    /// Other source files cannot name it (internal linkage, or none): equal names in two files are two things.
+    pub internal: bool,
+}

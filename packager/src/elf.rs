@@ -158,6 +158,54 @@ pub fn holds_bytecode(data: &[u8]) -> bool {
     table.iter().any(|s| table.section_name(endian, s).is_ok_and(|name| name.starts_with(b".gnu.lto_")))
 }
 
+/// A symbol that an object defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// Its name.
+    pub name: String,
+    /// `STB_LOCAL`
+    pub local: bool,
+    /// Other modules can see it: neither local nor hidden.
+    pub exported: bool,
+}
+
+/// The functions and data that a relocatable object defines; compilers' labels (`.LC0`) left out.
+///
+/// # Errors
+/// In words, when the object cannot be read.
+pub fn defined_names(data: &[u8]) -> Result<Vec<Name>, String> {
+    use object::read::elf::Sym;
+    let text = |e: object::read::Error| e.to_string();
+    let header = Header::parse(data).map_err(text)?;
+    let endian = header.endian().map_err(text)?;
+    let table = header.sections(endian, data).map_err(text)?;
+    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(text)?;
+    let mut names = Vec::new();
+    for symbol in symbols.iter() {
+        let named = !matches!(symbol.st_type(), elf::STT_FILE | elf::STT_SECTION);
+        if !named || symbol.st_shndx(endian).0 == 0 {
+            continue;
+        }
+        let name = symbols.symbol_name(endian, symbol).map_err(text)?;
+        if name.is_empty() || name.starts_with(b".L") {
+            continue;
+        }
+        let name = std::str::from_utf8(name).map_err(|_| "a symbol's name is not UTF-8".to_owned())?;
+        let local = symbol.st_bind() == elf::STB_LOCAL;
+        let hidden = matches!(symbol.st_visibility(), elf::STV_HIDDEN | elf::STV_INTERNAL);
+        names.push(Name { name: name.to_owned(), local, exported: !local && !hidden });
+    }
+    Ok(names)
+}
+
+/// Has an object a section of this name?
+pub fn has_section(data: &[u8], name: &str) -> bool {
+    let Ok(header) = Header::parse(data) else { return false };
+    let Ok(endian) = header.endian() else { return false };
+    let Ok(table) = header.sections(endian, data) else { return false };
+    table.iter().any(|s| table.section_name(endian, s).is_ok_and(|found| found == name.as_bytes()))
+}
+
 /// What of a relocatable object ends up in a program, independent of debug information: sections with their relocations and the
 /// symbols. Equal answers for two objects mean that nothing that runs differs.
 ///

@@ -14,6 +14,7 @@ use crate::error::{IoContext, Result};
 use crate::files::Scratch;
 use crate::flags::Stage;
 use crate::inputs;
+use crate::ltrans;
 use crate::names::{self, Tool};
 use crate::record::{UnitKind, UnitRecord};
 use crate::recorder::{Recorder, is_probe};
@@ -174,10 +175,7 @@ fn by_driver(recorder: &mut Recorder, unit: &mut UnitRecord, parent: &Parent, te
     unit.lto = parent.line.lto || parent.links_lto;
     unit.notes.push("recorded by the assembler's call".to_owned());
     if parent.links_lto {
-        unit.source = text.into();
-        unit.language = "lto".to_owned();
-        unit.not_recompilable = Some("it was made while linking, by link-time optimisation".to_owned());
-        return Ok(());
+        return ltrans::describe(recorder, unit, parent, text);
     }
     let Some(source) = parent.source_of(text) else {
         unit.source = text.into();

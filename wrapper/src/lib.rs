@@ -20,6 +20,7 @@ mod identity;
 mod inputs;
 mod ldline;
 mod link;
+mod ltrans;
 mod names;
 pub mod osbytes;
 pub mod recompile;
@@ -35,6 +36,7 @@ mod sys;
 pub mod tool;
 
 pub use error::{Error, Result};
+pub use ltrans::LANGUAGE as LTRANS;
 pub use osbytes::OsBytes;
 pub use recompile::{RecompileOutcome, recompile};
 pub use record::{Dep, LinkInput, LinkRecord, MapFlavour, Problem, Records, UnitKind, UnitRecord};

@@ -14,6 +14,7 @@ use crate::env;
 use crate::error::Result;
 use crate::files;
 use crate::ldline::LinkLine;
+use crate::ltrans;
 use crate::names::Tool;
 use crate::record::{LinkInput, LinkRecord, MapFlavour, RECORD_VERSION, UnitRecord};
 use crate::recorder::{Recorder, is_probe};
@@ -240,26 +241,26 @@ fn loaded_libraries(recorder: &Recorder, map: &[u8], inputs: &mut Inputs) {
 /// Objects that a linker plugin added: the map names them, the assembler's wrapper has recorded them as units, the
 /// files are gone by now.
 fn plugin_objects(recorder: &Recorder, map: &[u8], inputs: &mut Inputs) -> bool {
-    let loads: Vec<&[u8]> =
-        map.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"LOAD ")).collect();
-    let added: Vec<&[u8]> =
-        loads.into_iter().filter(|name| memchr::memmem::find(name, b".ltrans").is_some()).collect();
-    if added.is_empty() {
+    let named = |name: &[u8]| memchr::memmem::find(map, name).is_some();
+    if !named(b".ltrans") && !named(b".lto.o") {
         return false;
     }
     let units = recorder.session.phase_dir(recorder.session.phase()).join("units");
     let units: Vec<UnitRecord> = files::read_all(&units).unwrap_or_default();
-    for name in added {
-        let unit = units.iter().rev().find(|unit| unit.lto && unit.object_path.as_bytes() == name);
-        match unit {
-            Some(unit) => inputs.objects.push(LinkInput {
-                path: name.into(),
+    let before = inputs.objects.len();
+    for unit in units.iter().filter(|unit| unit.language == ltrans::LANGUAGE) {
+        let spelt = [&unit.object_path, &unit.object].into_iter().find(|name| named(name.as_bytes()));
+        if let Some(name) = spelt {
+            inputs.objects.push(LinkInput {
+                path: name.clone(),
                 member: None,
                 sha256: unit.object_sha256.clone(),
                 occurrence: 0,
-            }),
-            None => inputs.notes.push(format!("input {} has no record", String::from_utf8_lossy(name))),
+            });
         }
+    }
+    if inputs.objects.len() == before {
+        inputs.notes.push("objects of link-time optimisation have no record".to_owned());
     }
     true
 }

@@ -114,7 +114,7 @@ impl Session {
     pub fn create(dir: &Path, config: &Config) -> Result<Self> {
         fs::create_dir_all(dir).at("create", dir)?;
         let dir = fs::canonicalize(dir).at("resolve", dir)?;
-        for sub in ["bin", "phases", "objects", "outputs", "maps", "stdin", "tmp"] {
+        for sub in ["bin", "phases", "objects", "outputs", "maps", "stdin", "bytecode", "tmp"] {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub).at("create", &sub)?;
         }

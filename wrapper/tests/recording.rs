@@ -239,8 +239,23 @@ fn link_time_optimisation() {
     let [link] = &records.links[..] else { panic!("{records:?}") };
     assert!(link.lto, "{link:?}");
     let made = records.units.iter().find(|unit| unit.language == "lto").unwrap();
-    assert!(made.not_recompilable.is_some());
     assert!(link.inputs.iter().any(|input| input.sha256 == made.object_sha256));
+    // Its temporary files are gone; the same call gives the same object again.
+    let again = lab.build().join("again.o");
+    let plain = wrapper::recompile(made, &[], &again, None).unwrap();
+    assert_eq!(plain.sha256, made.object_sha256);
+    let sectioned = wrapper::recompile(made, &["-ffunction-sections"], &again, None).unwrap();
+    assert!(memchr::memmem::find(&std::fs::read(sectioned.object).unwrap(), b".text.startup.main").is_some());
+}
+
+#[test]
+fn link_time_optimisation_in_one_piece() {
+    let lab = lab();
+    lab.ok("gcc -O2 -flto -c a.c && gcc -O2 -flto -c main.c && gcc -O2 -flto -flto-partition=none a.o main.o -o prog && ./prog");
+    let records = lab.records();
+    assert!(records.links[0].lto, "{records:?}");
+    let made = records.units.iter().find(|unit| unit.language == "lto").unwrap();
+    assert!(made.not_recompilable.as_ref().unwrap().contains("-flto-partition=none"), "{made:?}");
 }
 
 #[test]

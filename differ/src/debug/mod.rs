@@ -2,12 +2,14 @@
 
 mod entries;
 mod inlined;
+mod origins;
 mod sections;
 mod statics;
 mod types;
 mod walk;
 
 pub(crate) use inlined::read as read_inlining;
+pub(crate) use origins::read as read_origins;
 pub(crate) use statics::{Static, read as read_statics};
 pub(crate) use types::{Layout, Member, TypeId};
-pub(crate) use walk::{Info, read};
+pub(crate) use walk::{Info, SCOPE, read};

@@ -31,6 +31,7 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Vec<Static>> {
         places: Places::new(unit)?,
         functions: Vec::new(),
         names: HashMap::new(),
+        lines: HashMap::new(),
         statics: Vec::new(),
     };
     let mut headers = dwarf.units();
@@ -46,7 +47,7 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Vec<Static>> {
                 outer.push((depth, found.functions.len()));
                 found.function(&dwarf, &unit, base, die, around);
             } else if let Some(function) = around {
-                found.variable(&dwarf, &unit, die, function);
+                found.variable(&dwarf, &unit, base, die, function);
             }
             Some(())
         })?;
@@ -113,6 +114,8 @@ struct Found<'a, 'u> {
     /// Functions and their inlined copies: offset of the entry, and the one around it.
     functions: Vec<(TypeId, Option<usize>)>,
     names: HashMap<TypeId, Name<'a>>,
+    /// Lines of variables, for entries that refer to them (`DW_AT_abstract_origin`).
+    lines: HashMap<TypeId, u64>,
     /// Function by its index, line, section and offset.
     statics: Vec<(usize, u64, usize, u64)>,
 }
@@ -144,11 +147,15 @@ impl<'a> Found<'a, '_> {
         self.functions.push((offset, around));
     }
 
-    fn variable(&mut self, dwarf: &Dwarf<'a>, unit: &Unit<'a>, die: &Die<'a>, function: usize) {
+    fn variable(&mut self, dwarf: &Dwarf<'a>, unit: &Unit<'a>, base: usize, die: &Die<'a>, function: usize) {
+        let origin = || reference(base, die, gimli::DW_AT_abstract_origin);
+        let line = number(die, gimli::DW_AT_decl_line).or_else(|| self.lines.get(&origin()?).copied());
+        if let Some(line) = line {
+            self.lines.insert(base + die.offset().0, line);
+        }
         let field = self.places.field(dwarf, unit, die);
         if let Some((section, offset)) = field.and_then(|f| self.places.place(f)) {
-            let line = number(die, gimli::DW_AT_decl_line).unwrap_or(0);
-            self.statics.push((function, line, section, offset));
+            self.statics.push((function, line.unwrap_or(0), section, offset));
         }
     }
 

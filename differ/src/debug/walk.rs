@@ -18,15 +18,30 @@ pub(crate) struct Info {
     pub(crate) variables: Vec<TypeId>,
 }
 
+/// Between the name of a type and that of its source file, where there are several.
+pub(crate) const SCOPE: char = '\0';
+
 /// Reads the debug information; `None` when there is none, or it cannot be read.
 pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
     let sections = Sections::load(unit)?;
     let dwarf = sections.dwarf();
-    let mut walk =
-        Walk { places: Places::new(unit)?, info: Info::default(), names: HashMap::new(), around: Vec::new() };
+    let mut walk = Walk {
+        places: Places::new(unit)?,
+        info: Info::default(),
+        names: HashMap::new(),
+        around: Vec::new(),
+        declared: HashMap::new(),
+        scope: String::new(),
+    };
+    let several = count(&dwarf) > 1;
     let mut headers = dwarf.units();
     while let Some(header) = headers.next().ok()? {
         let (base, unit) = (header.offset().0, dwarf.unit(header).ok()?);
+        if several {
+            // Types of one name in two source files are two types.
+            let name = unit.name.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            walk.scope = format!("{SCOPE}{name}");
+        }
         // First the names, since what refers to them may come before.
         each(&unit, is_named, |_, die| {
             if let Some(name) = linkage_name(&dwarf, &unit, die) {
@@ -113,6 +128,16 @@ struct Walk<'a, 'u> {
     info: Info,
     names: HashMap<TypeId, Slice<'a>>,
     around: Vec<Frame<'a>>,
+    /// Type of each variable's declaration, for entries that refer to it (`DW_AT_abstract_origin`).
+    declared: HashMap<TypeId, TypeId>,
+    /// What is put behind the names of types, in an object made from several sources.
+    scope: String,
+}
+
+/// How many units the debug information has.
+fn count(dwarf: &Dwarf<'_>) -> usize {
+    let mut headers = dwarf.units();
+    std::iter::from_fn(|| headers.next().ok().flatten()).count()
 }
 
 impl<'a> Walk<'a, '_> {
@@ -215,6 +240,7 @@ impl<'a> Walk<'a, '_> {
             out.push_str(call);
         }
         out.push_str(&name.to_string_lossy());
+        out.push_str(&self.scope);
         out
     }
 
@@ -235,8 +261,14 @@ impl<'a> Walk<'a, '_> {
         } else {
             die.attr_value(gimli::DW_AT_external).is_some()
         };
+        let origin = || reference(base, die, gimli::DW_AT_abstract_origin);
+        let declared = || self.declared.get(&origin()?).copied();
+        let type_id = reference(base, die, gimli::DW_AT_type).or_else(declared);
+        if let Some(type_id) = type_id {
+            self.declared.insert(base + die.offset().0, type_id);
+        }
         if is_static {
-            self.info.variables.extend(reference(base, die, gimli::DW_AT_type));
+            self.info.variables.extend(type_id);
         }
     }
 }

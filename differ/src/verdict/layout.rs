@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Verdict, place};
-use crate::debug::{Info, Layout, Member, TypeId};
+use crate::debug::{Info, Layout, Member, SCOPE, TypeId};
 
 pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: &str) {
     // Old variables: what is new in the patch has the new layout.
@@ -15,7 +15,7 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
         .filter_map(|(name, &o)| Some((name, (o, *new.types.named.get(name)?))))
         .collect();
     for (name, (o, n)) in names {
-        let at = place(name, source_file);
+        let at = place(name.split(SCOPE).next().unwrap_or_default(), source_file);
         if let Some(change) = enumeration(old, new, o, n) {
             verdict.warn(
                 "enumeration renumbered",

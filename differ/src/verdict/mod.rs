@@ -51,7 +51,10 @@ impl Verdict {
     }
 
     pub(crate) fn warn(&mut self, what: &str, place: String, why: &str) {
-        self.warnings.push(Warning { what: what.into(), place, why: why.into() });
+        let warning = Warning { what: what.into(), place, why: why.into() };
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 }
 

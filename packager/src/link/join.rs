@@ -15,7 +15,7 @@ use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
 use super::layout::{Layout, lay_out};
 use super::linked::Linked;
 use super::map::LinkMap;
-use super::place::Placement;
+use super::placement::Placement;
 use super::redirect::{self, Entry, OldFunction};
 use super::relocate;
 use super::resolve::{Resolver, Unit};
@@ -142,7 +142,7 @@ fn read_units<'a>(
             return Err(LinkError::Elf { file: unit.name.to_owned(), why });
         }
         let placement = match &unit.original {
-            Some(o) => Some(Placement::new(unit.name, o.sha256, o.object, input.record, linked)?),
+            Some(o) => Some(Placement::new(unit.name, o, input.record, linked)?),
             None => None,
         };
         let chunks = unit.patch.sections.iter().map(|section| {
@@ -280,20 +280,21 @@ fn replacement(
             return Err(folded(&format!("perhaps also for {name}, which the linker left out (`--icf`)")));
         }
     }
-    let aliases: HashSet<&str> = placement.aliases(old).map(|n| n.split('@').next().unwrap_or(n)).collect();
-    let other = |name: &&str| *name != old && !aliases.contains(name);
+    let aliases: HashSet<&str> =
+        placement.aliases(old).into_iter().map(|n| n.split('@').next().unwrap_or(n)).collect();
+    let other = |name: &&str| *name != at.name && !aliases.contains(name);
     if let Some(other) = resolver.linked.functions_at(at.found.value).find(other) {
         return Err(folded(&format!("`{other}`")));
     }
     let file = if at.binding == STB_LOCAL { at.file.as_str() } else { "" };
-    let address = resolver.translate(old, file, &at.found)?;
+    let address = resolver.translate(&at.name, file, &at.found)?;
     let next = resolver.linked.next_symbol(at.found.value);
     let reach = resolver.addresses.reach(address, next.map(|next| next - at.found.value));
     let mut fragments = Vec::new();
     for name in old_fragments {
         if let Some(part) = placement.locate(name, resolver.linked)? {
             let file = if part.binding == STB_LOCAL { part.file.as_str() } else { "" };
-            let range = (resolver.translate(name, file, &part.found)?, part.found.size);
+            let range = (resolver.translate(&part.name, file, &part.found)?, part.found.size);
             if range.0 != address && !fragments.contains(&range) {
                 fragments.push(range);
             }

@@ -45,6 +45,12 @@ impl LinkMap {
     }
 }
 
+/// The inputs that put something into the output, by file and archive member as the map names them.
+pub fn contributing(text: &str) -> std::collections::HashSet<(String, Option<String>)> {
+    let map = LinkMap::parse(text);
+    map.contributions.into_iter().filter(|c| c.size > 0).map(|c| (c.path, c.member)).collect()
+}
+
 fn split_member(path: &str) -> (String, Option<String>) {
     match path.strip_suffix(')').and_then(|p| p.rsplit_once('(')) {
         Some((archive, member)) if !archive.is_empty() => (archive.to_owned(), Some(member.to_owned())),

@@ -18,6 +18,7 @@ mod linked;
 mod map;
 mod mask;
 mod place;
+mod placement;
 mod redirect;
 mod reloc_types;
 mod relocate;
@@ -29,7 +30,8 @@ mod tls;
 mod translate;
 
 pub use error::LinkError;
-pub use input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, UnitPatch};
+pub use input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, Piece, Pieces, UnitPatch};
 pub use join::link;
 pub use libraries::{Export, Libraries, LibraryFiles};
+pub use map::contributing;
 pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, addresses};

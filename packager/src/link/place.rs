@@ -30,9 +30,9 @@ enum Base {
     Differs(u64),
 }
 
-/// The original unit of a patch object, placed.
+/// One object of the original unit of a patch object, placed.
 #[derive(Debug)]
-pub(super) struct Placement<'a> {
+pub(super) struct PlacedObject<'a> {
     name: String,
     object: Elf<'a>,
     bases: Vec<Base>,
@@ -42,6 +42,8 @@ pub(super) struct Placement<'a> {
 /// A symbol of the original unit in the linked file.
 #[derive(Clone, Debug)]
 pub(super) struct Located {
+    /// Name in the object, hence in the linked file.
+    pub(super) name: String,
     pub(super) found: Found,
     pub(super) binding: u8,
     pub(super) visibility: u8,
@@ -51,7 +53,7 @@ pub(super) struct Located {
     pub(super) overridden: bool,
 }
 
-impl<'a> Placement<'a> {
+impl<'a> PlacedObject<'a> {
     /// Places the object with this content hash.
     ///
     /// # Errors
@@ -127,6 +129,7 @@ impl<'a> Placement<'a> {
         };
         let file = symbol.file.and_then(|i| self.object.symbols.get(i)).map_or("", |f| f.name.as_str());
         let located = |found: Found| Located {
+            name: name.to_owned(),
             found,
             binding: symbol.binding,
             visibility: symbol.visibility,

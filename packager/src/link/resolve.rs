@@ -10,7 +10,8 @@ use super::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_TLS};
 use super::error::refusal;
 use super::libraries::Libraries;
 use super::linked::{Found, Linked, is_function};
-use super::place::{Located, Placement};
+use super::place::Located;
+use super::placement::Placement;
 use super::stubs::Pieces;
 use super::target::{Slots, TargetElf};
 use super::translate::{LinkedSymbol, TargetAddresses};
@@ -202,10 +203,10 @@ impl Resolver<'_, '_> {
                 "report it",
             ));
         };
-        let Located { found, binding, visibility, file, .. } =
+        let Located { name, found, binding, visibility, file, .. } =
             placement.locate(name, self.linked)?.ok_or_else(|| dropped(name, owner.name))?;
         let global = binding != STB_LOCAL && visibility == 0;
-        self.found(name, if binding == STB_LOCAL { &file } else { "" }, &found, global, pieces)
+        self.found(&name, if binding == STB_LOCAL { &file } else { "" }, &found, global, pieces)
     }
 
     /// Address in the target of something found in the linked file.

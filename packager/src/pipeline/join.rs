@@ -82,9 +82,15 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
 
 fn unit_patch<'a>(analysis: &'a Analysis<'_>, index: usize) -> Option<UnitPatch<'a>> {
     let (pair, compared) = (&analysis.pairs[index], &analysis.compared[index]);
-    let original =
-        pair.original_hash.as_deref().map(|sha256| OriginalUnit { sha256, object: &compared.plain });
-    let cplusplus = pair.patched.is_some_and(|u| u.language.contains("c++"));
+    let original = match &compared.pieces {
+        Some(pieces) => Some(OriginalUnit::Pieces(pieces)),
+        None => {
+            let object = &compared.plain;
+            pair.original_hash.as_deref().map(|sha256| OriginalUnit::Object { sha256, object })
+        }
+    };
+    let cplusplus = pair.patched.is_some_and(|u| u.language.contains("c++"))
+        || pair.optimised.as_ref().is_some_and(|p| p.cplusplus());
     Some(UnitPatch { name: &compared.unit, cplusplus, original, patch: compared.diff.patch.as_ref()? })
 }
 

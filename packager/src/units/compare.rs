@@ -1,10 +1,12 @@
 //! Hands each pair to the differ and sorts what comes back.
 
 use super::drawn::{DrawnIn, drawn_in};
+use super::optimised;
 use super::pairs::Pair;
 use super::sectioned::{Sectioned, empty_object};
 use crate::elf;
 use crate::error::{Context, Result};
+use crate::link::Pieces;
 use crate::prep::Changes;
 use crate::work::Work;
 use differ::{Options, Refusal, UnitDiff};
@@ -20,6 +22,8 @@ pub struct Compared {
     pub diff: UnitDiff,
     /// The original object as linked; empty for a new unit.
     pub plain: Vec<u8>,
+    /// The original objects of a program that was optimised at link time, instead of [`Compared::plain`].
+    pub pieces: Option<Pieces>,
     /// Changed functions that have something inlined that the fix changes.
     pub drawn_in: DrawnIn,
 }
@@ -44,7 +48,15 @@ pub fn compare(
     changes: &Changes,
     work: &Work,
 ) -> Result<Vec<Compared>> {
-    pairs.par_iter().zip(sectioned).map(|(p, s)| one(p, s, changes, work)).collect()
+    let all = pairs.par_iter().zip(sectioned).enumerate();
+    all.map(|(index, (p, s))| match (&p.optimised, &s.pieces) {
+        (Some(programs), Some(pieces)) => {
+            let dir = work.path("objects").join(format!("{index}-merged"));
+            optimised::compare(&p.name(), programs, pieces, changes, &dir)
+        }
+        _ => one(p, s, changes, work),
+    })
+    .collect()
 }
 
 fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -> Result<Compared> {
@@ -71,14 +83,10 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         return Ok(out);
     };
     let made_by_lto = |unit: Option<&UnitRecord>| unit.is_some_and(|u| u.lto && by_lto(u));
-    if made_by_lto(pair.patched) || made_by_lto(pair.original) {
-        refuse(
-            "link-time optimisation",
-            "code is made when the whole program is linked, where functions of all units are inlined in each other, split and renamed \
-             together: what the fix changes there is not compared"
-                .into(),
-            "only a package that is shipped built with -fno-lto can be live-patched; with rpm: %global _lto_cflags %{nil}",
-        );
+    if !pair.direct && (made_by_lto(pair.patched) || made_by_lto(pair.original)) {
+        let why =
+            "code is made when the whole program is linked, and what this linker made of it was not recorded";
+        refuse(optimised::WHAT, why.into(), optimised::REMEDY);
         return Ok(out);
     }
     let original = match (&pair.original_hash, object(&sectioned.original)) {
@@ -133,8 +141,7 @@ pub fn compare_objects(
     Ok(diff)
 }
 
-/// Was the unit made from bytecode, or does it hold some, so that the linker may have made other code of it? With gold and mold
-/// nothing tells whether it did.
+/// Was the unit made from bytecode, or does it hold some, so that the linker may have made other code of it?
 fn by_lto(unit: &UnitRecord) -> bool {
     let bytecode = || std::fs::read(&unit.stored).map_or(true, |data| elf::holds_bytecode(&data));
     unit.not_recompilable.is_some() || bytecode()
@@ -143,6 +150,20 @@ fn by_lto(unit: &UnitRecord) -> bool {
 /// Refuses when `-ffunction-sections` made other code of a function that the patch does not replace: a change could hide
 /// there, for example by other inlining.
 fn check_flags(unit: &str, diff: &mut UnitDiff, plain: &[u8], sectioned: &[u8]) {
+    diff.refused.extend(flag_refusals(unit, diff, plain, sectioned, &|name| name.to_owned()));
+    if !diff.refused.is_empty() {
+        diff.patch = None;
+    }
+}
+
+/// The same for one object; `named` gives the comparison's name of a symbol of it.
+pub(super) fn flag_refusals(
+    unit: &str,
+    diff: &UnitDiff,
+    plain: &[u8],
+    sectioned: &[u8],
+    named: &dyn Fn(&str) -> String,
+) -> Vec<Refusal> {
     let refusal = |why: String| Refusal {
         what: "code depends on -ffunction-sections".into(),
         place: unit.to_owned(),
@@ -153,16 +174,9 @@ fn check_flags(unit: &str, diff: &mut UnitDiff, plain: &[u8], sectioned: &[u8]) 
         Ok(mismatches) => {
             let replaced =
                 |name: &str| diff.functions.iter().any(|c| c.orig_name.as_deref().unwrap_or(&c.name) == name);
-            let found: Vec<Refusal> = mismatches
-                .iter()
-                .filter(|m| !replaced(&m.function))
-                .map(|m| refusal(format!("{}: {}", m.function, m.detail)))
-                .collect();
-            diff.refused.extend(found);
+            let kept = mismatches.iter().filter(|m| !replaced(&named(&m.function)));
+            kept.map(|m| refusal(format!("{}: {}", m.function, m.detail))).collect()
         }
-        Err(e) => diff.refused.push(refusal(e.to_string())),
-    }
-    if !diff.refused.is_empty() {
-        diff.patch = None;
+        Err(e) => vec![refusal(e.to_string())],
     }
 }

@@ -1,7 +1,12 @@
 //! The objects that went into a link, through `-r` links and archives.
+//!
+//! Objects with bytecode for link-time optimisation go another way: what the linker took is what its plugin made of all of them.
 
+use crate::elf::holds_bytecode;
 use crate::error::{Context, Result};
+use crate::link::contributing;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes, Records};
 
 /// Where in a link an object stands: the file as the linker names it, the archive member, which one of that name, and
@@ -33,6 +38,19 @@ impl Leaf {
 pub struct Leaves {
     /// Hash by place.
     pub hashes: BTreeMap<Leaf, String>,
+    /// Objects that hold bytecode, of which the linker took the machine code all the same.
+    pub direct: HashSet<Leaf>,
+    /// What link-time optimisation took and made.
+    pub optimised: Optimised,
+}
+
+/// Objects of link-time optimisation.
+#[derive(Clone, Debug, Default)]
+pub struct Optimised {
+    /// Hashes of the objects that were made during the link.
+    pub pieces: Vec<String>,
+    /// Hashes of those that they were made from.
+    pub sources: Vec<String>,
 }
 
 impl Leaves {
@@ -61,7 +79,13 @@ impl Leaves {
             Some(map) => Some(Taken::read(&std::fs::read(map).what(map.to_string_lossy())?)),
             None => None,
         };
+        let made = |hash: &str| records.unit_by_object(hash).is_some_and(|u| u.language == wrapper::LTRANS);
+        let mut contributes: Option<HashSet<_>> = None;
         for input in &link.inputs {
+            if link.lto && made(&input.sha256) {
+                self.optimised.pieces.push(input.sha256.clone());
+                continue;
+            }
             if let (Some(member), Some(taken)) = (&input.member, &taken)
                 && !taken.has(&input.path, member)
             {
@@ -81,10 +105,36 @@ impl Leaves {
                 member: input.member.clone(),
                 occurrence: input.occurrence,
             };
+            if bytecode(link, &input.sha256) {
+                let found = contributes.get_or_insert_with(|| in_map(link));
+                let member = input.member.as_ref().map(OsBytes::to_string_lossy);
+                if found.contains(&(input.path.to_string_lossy(), member)) {
+                    self.direct.insert(leaf.clone());
+                } else if link.lto {
+                    self.optimised.sources.push(input.sha256.clone());
+                    continue;
+                }
+            }
             self.hashes.insert(leaf, input.sha256.clone());
         }
         Ok(())
     }
+}
+
+/// Does an input hold bytecode? Those that the system brings are not kept, and hold none.
+fn bytecode(link: &LinkRecord, sha256: &str) -> bool {
+    std::fs::read(input_file(link, sha256)).is_ok_and(|data| holds_bytecode(&data))
+}
+
+/// The recorder's copy of an input.
+pub(super) fn input_file(link: &LinkRecord, sha256: &str) -> PathBuf {
+    let session = link.saved.as_path().parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    session.join("objects").join(sha256)
+}
+
+fn in_map(link: &LinkRecord) -> HashSet<(String, Option<String>)> {
+    let map = link.map.as_ref().and_then(|map| std::fs::read(map).ok()).unwrap_or_default();
+    contributing(&String::from_utf8_lossy(&map))
 }
 
 /// Archive members that a map file names as `archive(member)`.

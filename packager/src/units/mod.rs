@@ -4,6 +4,8 @@ mod compare;
 mod dates;
 mod drawn;
 mod leaves;
+mod lto;
+mod optimised;
 mod pairs;
 mod sectioned;
 mod stamps;

@@ -1,6 +1,7 @@
 //! Pairs the objects of a link in the original build with those of the same link in the patched build.
 
-use super::leaves::{Leaf, Leaves};
+use super::leaves::{Leaf, Leaves, Optimised};
+use super::lto::{Program, Programs};
 use crate::elf::runtime_content;
 use crate::error::Result;
 use std::path::Path;
@@ -19,6 +20,10 @@ pub struct Pair<'r> {
     pub original: Option<&'r UnitRecord>,
     /// How the patched object was made.
     pub patched: Option<&'r UnitRecord>,
+    /// Both objects hold bytecode too, but the linker took their machine code.
+    pub direct: bool,
+    /// It stands for all that link-time optimisation made of the two programs.
+    pub(crate) optimised: Option<Box<Programs<'r>>>,
 }
 
 impl Pair<'_> {
@@ -40,25 +45,72 @@ pub fn pair<'r>(
     let original = Leaves::of(before.0, before.1)?;
     let mut patched = Leaves::of(after.0, after.1)?;
     let mut pairs = Vec::new();
-    for (leaf, hash) in original.hashes {
+    let mut original = original;
+    for (leaf, hash) in std::mem::take(&mut original.hashes) {
         let other = patched.hashes.remove(&leaf);
+        let direct = original.direct.contains(&leaf) && patched.direct.contains(&leaf);
         if other.as_ref() == Some(&hash) {
             continue;
         }
         pairs.push(Pair {
             original: unit_of(before, &leaf, &hash),
             patched: other.as_ref().and_then(|h| unit_of(after, &leaf, h)),
+            direct,
+            optimised: None,
             leaf,
             original_hash: Some(hash),
             patched_hash: other,
         });
     }
-    for (leaf, hash) in patched.hashes {
+    let patched_direct = std::mem::take(&mut patched.direct);
+    for (leaf, hash) in std::mem::take(&mut patched.hashes) {
         let patched = unit_of(after, &leaf, &hash);
-        pairs.push(Pair { leaf, original_hash: None, patched_hash: Some(hash), original: None, patched });
+        let direct = patched_direct.contains(&leaf);
+        pairs.push(Pair {
+            leaf,
+            original_hash: None,
+            patched_hash: Some(hash),
+            original: None,
+            patched,
+            direct,
+            optimised: None,
+        });
     }
     join_renamed(&mut pairs);
+    pairs.extend(programs(before, after, &original.optimised, &patched.optimised));
     Ok(pairs)
+}
+
+/// What link-time optimisation made of the two programs, if that differs.
+fn programs<'r>(
+    before: (&'r Records, &'r LinkRecord),
+    after: (&'r Records, &'r LinkRecord),
+    original: &Optimised,
+    patched: &Optimised,
+) -> Option<Pair<'r>> {
+    let hashes = |optimised: &Optimised| {
+        let mut hashes = optimised.pieces.clone();
+        hashes.sort();
+        hashes.join(" ")
+    };
+    let (was, is) = (hashes(original), hashes(patched));
+    if was == is {
+        return None;
+    }
+    let name = before.1.output.as_path().file_name().unwrap_or_default().to_string_lossy();
+    let leaf = Leaf { path: format!("{name}, optimised at link time").as_str().into(), ..Leaf::default() };
+    Some(Pair {
+        leaf,
+        original_hash: Some(was).filter(|h| !h.is_empty()),
+        patched_hash: Some(is),
+        original: None,
+        patched: None,
+        direct: false,
+        optimised: Some(Box::new(Programs {
+            original: Program::new(before.0, before.1, original),
+            patched: Program::new(after.0, after.1, patched),
+        })),
+    })
 }
 
 /// How the object at this place was made. If strip, objcopy or the like changed its file afterwards, it still is the unit's object
@@ -90,6 +142,7 @@ fn join_renamed(pairs: &mut Vec<Pair<'_>>) {
                 if other < at {
                     at -= 1;
                 }
+                pairs[at].direct &= new.direct;
                 pairs[at].patched = new.patched;
                 pairs[at].patched_hash = new.patched_hash;
             }

@@ -1,6 +1,7 @@
 //! Compiles the touched units once more with one section per function and datum, each side in its own tree.
 
 use super::dates::compiled_at;
+use super::lto;
 use super::pairs::Pair;
 use super::stamps::Window;
 use crate::error::{Context, Result};
@@ -16,6 +17,9 @@ const FLAGS: &[&str] = &["-ffunction-sections", "-fdata-sections"];
 /// compared. They change no instruction either (gcc, "Options for Debugging Your Program"), which is checked afterwards.
 fn flags(unit: &UnitRecord) -> Vec<&'static str> {
     let mut flags = FLAGS.to_vec();
+    if unit.lto && unit.language != wrapper::LTRANS {
+        flags.push("-fno-lto");
+    }
     let words = || unit.expanded_argv.iter().map(OsBytes::as_bytes);
     let driven = words().next() != Some(b"-cc1") && !unit.language.starts_with("assembler");
     if driven && words().any(|word| word.starts_with(b"-gsplit-dwarf")) {
@@ -42,6 +46,8 @@ pub struct Sectioned {
     pub patched: Option<std::result::Result<PathBuf, String>>,
     /// How many were compiled, not taken from the store.
     pub compiled: u32,
+    /// The pieces of both programs, of a pair that stands for link-time optimisation.
+    pub(crate) pieces: Option<[lto::Compiled; 2]>,
 }
 
 /// Compiles both sides of each pair. The patched tree lies at `BUILD`, the original one at `aside`; when this returns, the original
@@ -59,19 +65,37 @@ pub fn section_all(
 ) -> Result<Vec<Sectioned>> {
     let dates: Vec<u64> = pairs.iter().map(|p| date(p, window)).collect();
     let patched = side(pairs, work, store, &dates, "patched", |p| p.patched);
+    let patched_pieces = pieces(pairs, work, "patched", |p| &p.patched);
     work.bring_back(aside, away)?;
     let original = side(pairs, work, store, &dates, "original", |p| p.original);
+    let original_pieces = pieces(pairs, work, "original", |p| &p.original);
     let both = patched.into_iter().zip(original);
     Ok(both
-        .map(|(p, o)| {
+        .zip(original_pieces.into_iter().zip(patched_pieces))
+        .map(|((p, o), (o_pieces, p_pieces))| {
             let compiled = |r: &Side| u32::from(r.as_ref().is_some_and(|(_, reused)| !reused));
             Sectioned {
+                pieces: o_pieces.zip(p_pieces).map(|(o, p)| [o, p]),
                 compiled: compiled(&p) + compiled(&o),
                 original: o.map(|r| r.0),
                 patched: p.map(|r| r.0),
             }
         })
         .collect())
+}
+
+/// Compiles the pieces of the programs that link-time optimisation made.
+fn pieces<'r>(
+    pairs: &[Pair<'r>],
+    work: &Work,
+    name: &str,
+    program: impl for<'p> Fn(&'p lto::Programs<'r>) -> &'p lto::Program<'r>,
+) -> Vec<Option<lto::Compiled>> {
+    let dir = |index: usize| work.path("objects").join(format!("{index}-{name}"));
+    let one = |(index, pair): (usize, &Pair<'r>)| {
+        Some(program(pair.optimised.as_ref()?).compile(&dir(index), flags))
+    };
+    pairs.iter().enumerate().map(one).collect()
 }
 
 type Side = Option<(std::result::Result<PathBuf, String>, bool)>;

@@ -49,7 +49,7 @@ fn join_with(
         .map(|(object, sha256, patch, name)| UnitPatch {
             name,
             cplusplus: name.ends_with(".cc"),
-            original: Some(OriginalUnit { sha256, object }),
+            original: Some(OriginalUnit::Object { sha256, object }),
             patch,
         })
         .collect();

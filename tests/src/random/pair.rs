@@ -139,7 +139,8 @@ impl Original {
         let units: Vec<UnitPatch<'_>> = diffs
             .iter()
             .filter_map(|(index, diff)| {
-                let original = OriginalUnit { sha256: &hashes[*index], object: &self.built.plain[*index] };
+                let original =
+                    OriginalUnit::Object { sha256: &hashes[*index], object: &self.built.plain[*index] };
                 let name = self.names[*index];
                 let cplusplus = name.ends_with(".cc");
                 Some(UnitPatch { name, cplusplus, original: Some(original), patch: diff.patch.as_ref()? })

@@ -1,0 +1,157 @@
+//! Which source file each symbol of an object comes from, when the object was made from several ones: link-time optimisation, `ld -r`.
+//!
+//! gcc describes what it makes at link time in a unit without a name, whose entries refer by `DW_AT_abstract_origin` to those that the
+//! compiler wrote for each source file (gcc internals, "LTO": early debug).
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::entries::{reference, text};
+use super::sections::Sections;
+use crate::model::{Origin, SymbolType};
+use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
+
+/// How gcc calls the unit of what was made while linking. An entry of it that refers to no other comes from a source file that was compiled
+/// without debug information.
+const MADE: &str = "<artificial>";
+
+/// What an entry for a function or a variable says.
+struct Entry {
+    /// Offset in `.debug_info` of the entry and of what follows it.
+    at: usize,
+    end: usize,
+    /// Number in the list of units.
+    source: usize,
+    external: bool,
+    function: bool,
+    /// Of a function: where its list of ranges is.
+    ranges: Option<usize>,
+    /// The entry that says more: abstract origin or declaration.
+    more: Option<usize>,
+    /// The outermost function around it.
+    within: Option<usize>,
+    name: Option<String>,
+}
+
+/// By symbol name. `None` when there is no debug information, or it cannot be read.
+pub(crate) fn read(unit: &Unit<'_>) -> Option<BTreeMap<String, Origin>> {
+    let sections = Sections::load(unit)?;
+    let dwarf = sections.dwarf();
+    let mut sources = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().ok()? {
+        let base = header.offset().0;
+        let unit = dwarf.unit(header).ok()?;
+        let name = unit.name.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = unit.comp_dir.map(|d| d.to_string_lossy().into_owned()).unwrap_or_default();
+        let path = std::path::Path::new(&folder).join(&name);
+        sources.push((name != MADE).then(|| path.to_string_lossy().into_owned()));
+        let mut dies = unit.entries();
+        let mut functions: Vec<Option<usize>> = Vec::new();
+        let mut open = false;
+        while let Some(die) = dies.next_dfs().ok()? {
+            let at = base + die.offset().0;
+            if let (true, Some(last)) = (open, entries.last_mut()) {
+                last.end = at;
+            }
+            let function = die.tag() == gimli::DW_TAG_subprogram;
+            open = function || die.tag() == gimli::DW_TAG_variable;
+            functions.truncate(usize::try_from(die.depth()).ok()?);
+            let within = functions.last().copied().flatten();
+            functions.push(within.or(function.then_some(at)));
+            if !open {
+                continue;
+            }
+            let ranges = match die.attr_value(gimli::DW_AT_ranges) {
+                Some(gimli::AttributeValue::RangeListsRef(offset)) => Some(offset.0),
+                _ => None,
+            };
+            entries.push(Entry {
+                at,
+                end: base + header.length_including_self(),
+                source: sources.len() - 1,
+                external: matches!(
+                    die.attr_value(gimli::DW_AT_external),
+                    Some(gimli::AttributeValue::Flag(true))
+                ),
+                function,
+                ranges,
+                more: reference(base, die, gimli::DW_AT_abstract_origin)
+                    .or_else(|| reference(base, die, gimli::DW_AT_specification)),
+                within,
+                name: text(&dwarf, &unit, die, gimli::DW_AT_linkage_name)
+                    .or_else(|| text(&dwarf, &unit, die, gimli::DW_AT_name)),
+            });
+        }
+    }
+    Some(by_symbol(unit, &entries, &sources))
+}
+
+fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> BTreeMap<String, Origin> {
+    let relocations =
+        |name: &str| unit.sections.iter().find(|s| s.name == name).map_or(&[][..], |s| s.relocs.as_slice());
+    let (info, lists) = (relocations(".debug_info"), relocations(".debug_rnglists"));
+    let mut symbols: HashMap<(usize, u64), Vec<&str>> = HashMap::new();
+    for symbol in unit.symbols.iter().filter(|s| s.stype != SymbolType::Section && !s.name.is_empty()) {
+        if let Home::Section(section) = symbol.home {
+            symbols.entry((section, symbol.value)).or_default().push(symbol.name);
+        }
+    }
+    let known: HashMap<usize, &Entry> = entries.iter().map(|e| (e.at, e)).collect();
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let own = place(unit, info, entry.at, entry.end, entry.function);
+        // Functions in several parts have a list; its first two entries are enough to find the one that has the function's name.
+        let parts = entry.ranges.filter(|_| own.is_none());
+        let listed = parts.into_iter().flat_map(|from| in_list(unit, lists, from));
+        let (end, external, name) = chain(&known, entry);
+        let Some(source) = &sources[end.source] else { continue };
+        for at in own.into_iter().chain(listed) {
+            for symbol in symbols.get(&at).into_iter().flatten() {
+                let base = symbol.split('.').next().unwrap_or_default();
+                if entry.function && name.is_some_and(|n| n != base) {
+                    continue;
+                }
+                // A variable of an inline function is one in the whole program, though each unit describes it.
+                let shared = symbol.starts_with("_ZZ")
+                    && end.within.and_then(|w| known.get(&w)).is_some_and(|f| chain(&known, f).1);
+                let origin = Origin { source: source.clone(), internal: !external && !shared };
+                found.entry((*symbol).to_owned()).or_insert(origin);
+            }
+        }
+    }
+    found
+}
+
+/// The last entry of a chain of origins and declarations, whether one of them is external, and the name.
+fn chain<'e>(known: &HashMap<usize, &'e Entry>, entry: &'e Entry) -> (&'e Entry, bool, Option<&'e str>) {
+    let (mut last, mut external, mut name) = (entry, entry.external, entry.name.as_deref());
+    // Deeper than any compiler nests them; damaged information may go round in circles.
+    for _ in 0..8 {
+        let Some(next) = last.more.and_then(|at| known.get(&at)) else { break };
+        external |= next.external;
+        name = name.or(next.name.as_deref());
+        last = next;
+    }
+    (last, external, name)
+}
+
+/// What the first address in an entry's own attributes refers to: a function's entry, a variable's memory.
+fn place(unit: &Unit<'_>, relocs: &[Reloc], from: usize, to: usize, code: bool) -> Option<(usize, u64)> {
+    let first = relocs.partition_point(|r| r.offset < from as u64);
+    let own = relocs.get(first..)?.iter().take_while(|r| r.offset < to as u64);
+    own.filter_map(|r| target(unit, r)).find(|(section, _)| unit.sections[*section].is_text() == code)
+}
+
+fn in_list(unit: &Unit<'_>, relocs: &[Reloc], from: usize) -> Vec<(usize, u64)> {
+    let first = relocs.partition_point(|r| r.offset < from as u64);
+    relocs.get(first..).unwrap_or_default().iter().take(2).filter_map(|r| target(unit, r)).collect()
+}
+
+fn target(unit: &Unit<'_>, r: &Reloc) -> Option<(usize, u64)> {
+    let symbol = &unit.symbols[r.symbol];
+    let Home::Section(section) = symbol.home else { return None };
+    unit.sections[section]
+        .has(SHF_ALLOC)
+        .then(|| (section, symbol.value.wrapping_add(r.addend.cast_unsigned())))
+}

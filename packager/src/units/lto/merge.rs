@@ -1,0 +1,181 @@
+//! Puts the pieces of both programs together, with names that mean the same on both sides.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::names::{self, Symbol};
+use super::program::Program;
+use crate::elf;
+use crate::error::{Context, Failure, Result};
+use crate::link::{Piece, Pieces};
+use crate::run::Tool;
+
+/// Both programs as one unit.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Merged {
+    /// The original, a section for each function.
+    pub(crate) original: Vec<u8>,
+    /// The patched one.
+    pub(crate) patched: Vec<u8>,
+    /// The original pieces as they were linked, and whose names are whose.
+    pub(crate) pieces: Pieces,
+    /// The original pieces with a section for each function, one by one.
+    pub(crate) sectioned: Vec<Vec<u8>>,
+}
+
+/// Merges the compiled pieces of both programs in files below `dir`.
+///
+/// # Errors
+/// When the tools of binutils fail, or the programs have no debug information, without which symbols of one name from different
+/// source files cannot be told apart.
+pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Result<Merged> {
+    let was = Joined::new(original, &dir.join("original"))?;
+    let is = Joined::new(patched, &dir.join("patched"))?;
+    let [was_names, is_names] = names::canonical([&was.symbols, &is.symbols]);
+    let mut pieces = Pieces::default();
+    for (symbol, name) in was.symbols.iter().zip(&was_names) {
+        let piece = Piece { object: symbol.piece, name: symbol.own.clone() };
+        pieces.names.insert(name.clone(), piece);
+    }
+    for unit in &original.program.pieces {
+        let data = std::fs::read(&unit.stored).what(unit.stored.to_string_lossy())?;
+        pieces.objects.push((unit.object_sha256.clone(), data));
+    }
+    let sectioned = original.compiled.iter().map(|p| std::fs::read(p).what(p.display().to_string()));
+    Ok(Merged {
+        original: was.renamed(&was_names)?,
+        patched: is.renamed(&is_names)?,
+        pieces,
+        sectioned: sectioned.collect::<Result<_>>()?,
+    })
+}
+
+/// What is merged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Side<'a> {
+    /// How the pieces were made.
+    pub(crate) program: &'a Program<'a>,
+    /// The same, compiled once more.
+    pub(crate) compiled: &'a [PathBuf],
+}
+
+/// The pieces of one side in one file, each symbol with a name of its own.
+struct Joined {
+    dir: PathBuf,
+    file: PathBuf,
+    symbols: Vec<Symbol>,
+}
+
+impl Joined {
+    fn new(side: &Side<'_>, dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir).what(dir.display().to_string())?;
+        let mut symbols = Vec::new();
+        let mut taken: HashSet<String> = HashSet::new();
+        let mut parts = Vec::new();
+        let contents = side.compiled.iter().map(|p| std::fs::read(p).what(p.display().to_string()));
+        let contents: Vec<Vec<u8>> = contents.collect::<Result<_>>()?;
+        let own: Vec<Vec<elf::Name>> = contents
+            .iter()
+            .map(|data| elf::defined_names(data).map_err(|why| unreadable(&why)))
+            .collect::<Result<_>>()?;
+        // Names that several pieces share first: a local symbol must not take one of them.
+        taken.extend(own.iter().flatten().filter(|n| !n.local).map(|n| n.name.clone()));
+        for (piece, (names, path)) in own.into_iter().zip(side.compiled).enumerate() {
+            let mut renames = BTreeMap::new();
+            for elf::Name { name: own, local, exported } in names {
+                let mut name = own.clone();
+                if local && !taken.insert(name.clone()) {
+                    name = format!("{own}:{piece}");
+                    renames.insert(own.clone(), name.clone());
+                }
+                symbols.push(Symbol { name, own, piece, exported, origin: None });
+            }
+            parts.push(rename(path, &renames, &dir.join(format!("{piece}.o")), false)?);
+        }
+        let early = side.program.sources.iter().enumerate();
+        let early: Vec<PathBuf> = early
+            .filter_map(|(i, source)| early_debug(source, &dir.join(format!("{i}.debug.o"))).transpose())
+            .collect::<Result<_>>()?;
+        let file = dir.join("joined.o");
+        // Sections of one name stay apart; those of debug information are put together.
+        Tool::new("ld")
+            .args(["-r", "--unique", "-z", "noexecstack", "-o"])
+            .arg(&file)
+            .args(early.iter().chain(&parts))
+            .check()?;
+        let data = std::fs::read(&file).what(file.display().to_string())?;
+        let mut origins = differ::origins(&data).map_err(|e| unreadable(&e.to_string()))?;
+        if origins.is_empty() {
+            let why = "without debug information functions of one name in several source files cannot be told apart";
+            return Err(Failure::failed("link-time optimisation", why));
+        }
+        for symbol in &mut symbols {
+            symbol.origin = origins.remove(&symbol.name);
+        }
+        names::inherit(&mut symbols);
+        Ok(Self { dir: dir.to_path_buf(), file, symbols })
+    }
+
+    /// The merged object with other names. What only pieces shared with each other is local in it.
+    fn renamed(&self, names: &[String]) -> Result<Vec<u8>> {
+        let pairs = self.symbols.iter().zip(names).filter(|(symbol, name)| symbol.name != **name);
+        let renames = pairs.map(|(symbol, name)| (symbol.name.clone(), name.clone())).collect();
+        let file = rename(&self.file, &renames, &self.dir.join("renamed.o"), true)?;
+        std::fs::read(&file).what(file.display().to_string())
+    }
+}
+
+fn unreadable(why: &str) -> Failure {
+    Failure::failed("an object of link-time optimisation cannot be read", why)
+}
+
+/// Gives symbols other names; with `localise` those that a linker would hide become local.
+fn rename(object: &Path, names: &BTreeMap<String, String>, output: &Path, localise: bool) -> Result<PathBuf> {
+    if names.is_empty() && !localise {
+        return Ok(object.to_path_buf());
+    }
+    let mut list = String::new();
+    for (from, to) in names {
+        list += &format!("{from} {to}\n");
+    }
+    let file = output.with_extension("names");
+    std::fs::write(&file, list).what(file.display().to_string())?;
+    let mut redefine = std::ffi::OsString::from("--redefine-syms=");
+    redefine.push(&file);
+    let mut tool = Tool::new("objcopy").arg(redefine);
+    if localise {
+        tool = tool.arg("--localize-hidden");
+    }
+    tool.arg(object).arg(output).check()?;
+    Ok(output.to_path_buf())
+}
+
+/// What the compiler wrote about a source file, before any optimisation, as debug sections of an object of its own. gcc puts it beside the
+/// bytecode (gcc internals, "LTO file sections"), and the pieces refer to it by a symbol.
+fn early_debug(object: &Path, output: &Path) -> Result<Option<PathBuf>> {
+    const MARK: &[u8] = b"__gnu_lto_slim";
+    let mut data = std::fs::read(object).what(object.display().to_string())?;
+    if !elf::has_section(&data, ".gnu.debuglto_.debug_info") {
+        return Ok(None);
+    }
+    // objcopy renames nothing in an object with this symbol.
+    let marks: Vec<usize> = memchr::memmem::find_iter(&data, MARK).collect();
+    for at in marks {
+        data[at..at + MARK.len()].copy_from_slice(b"__gnu_lto_kept");
+    }
+    let copy = output.with_extension("copy");
+    std::fs::write(&copy, data).what(copy.display().to_string())?;
+    let mut tool = Tool::new("objcopy").arg("--only-section=.gnu.debuglto_*");
+    for name in ["info", "abbrev", "line", "str", "line_str"] {
+        let section = format!(".gnu.debuglto_.debug_{name}=.debug_{name},readonly,debug,contents");
+        tool = tool.arg("--rename-section").arg(section);
+    }
+    tool.arg(&copy).arg(output).check()?;
+    std::fs::remove_file(&copy).what(copy.display().to_string())?;
+    Ok(Some(output.to_path_buf()))
+}
+
+/// Functions and data of each object by name, as [`Pieces::names`] has them the other way round.
+pub(crate) fn by_piece(pieces: &Pieces) -> HashMap<(usize, &str), &str> {
+    pieces.names.iter().map(|(name, p)| ((p.object, p.name.as_str()), name.as_str())).collect()
+}

@@ -1,0 +1,64 @@
+//! One side: the pieces of a program and what they were made from.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use wrapper::{LinkRecord, Records, UnitRecord};
+
+use crate::units::leaves::{Optimised, input_file};
+
+/// What link-time optimisation made of a program before and after the fix.
+#[derive(Clone, Debug)]
+pub(crate) struct Programs<'r> {
+    /// As shipped.
+    pub(crate) original: Program<'r>,
+    /// With the fix.
+    pub(crate) patched: Program<'r>,
+}
+
+impl Programs<'_> {
+    /// Is part of them from C++?
+    pub(crate) fn cplusplus(&self) -> bool {
+        self.original.cplusplus || self.patched.cplusplus
+    }
+}
+
+/// One of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Program<'r> {
+    /// How each piece was made, in the order of the link.
+    pub(crate) pieces: Vec<&'r UnitRecord>,
+    /// The recorder's copies of the objects with bytecode.
+    pub(crate) sources: Vec<PathBuf>,
+    /// Is one of them from C++?
+    pub(crate) cplusplus: bool,
+}
+
+/// The pieces, compiled once more with a section for each function and datum; or why they could not be.
+pub(crate) type Compiled = Result<Vec<PathBuf>, String>;
+
+impl<'r> Program<'r> {
+    pub(crate) fn new(records: &'r Records, link: &LinkRecord, found: &Optimised) -> Self {
+        let unit = |hash: &String| records.unit_by_object(hash);
+        Self {
+            pieces: found.pieces.iter().filter_map(unit).collect(),
+            sources: found.sources.iter().map(|hash| input_file(link, hash)).collect(),
+            cplusplus: found.sources.iter().filter_map(unit).any(|u| u.language.contains("c++")),
+        }
+    }
+
+    /// Compiles the pieces into files of `dir`.
+    pub(crate) fn compile(
+        &self,
+        dir: &Path,
+        flags: impl Fn(&UnitRecord) -> Vec<&'static str> + Sync,
+    ) -> Compiled {
+        std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
+        let one = |(index, unit): (usize, &&UnitRecord)| {
+            let output = dir.join(format!("{index}.o"));
+            wrapper::recompile(unit, &flags(unit), &output, None).map(|done| done.object)
+        };
+        let compiled: Result<Vec<PathBuf>, _> = self.pieces.par_iter().enumerate().map(one).collect();
+        compiled.map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,80 @@
+//! Compares two programs that were optimised while they were linked.
+
+use std::path::{Path, PathBuf};
+
+use differ::{Options, Refusal};
+
+use super::compare::{Compared, flag_refusals};
+use super::drawn::drawn_in;
+use super::lto::{self, Compiled, Program, Programs};
+use crate::error::Result;
+use crate::prep::Changes;
+
+/// Title of the refusals.
+pub(super) const WHAT: &str = "link-time optimisation";
+
+/// What always helps.
+pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags %{nil}), then it can be live-patched";
+
+/// Compares all that the optimiser made of both programs as one unit, with files below `dir`.
+///
+/// # Errors
+/// When a file cannot be read or written, or a tool of binutils fails.
+pub(super) fn compare(
+    unit: &str,
+    programs: &Programs<'_>,
+    compiled: &[Compiled; 2],
+    changes: &Changes,
+    dir: &Path,
+) -> Result<Compared> {
+    let mut out = Compared { unit: unit.to_owned(), ..Compared::default() };
+    out.diff.source_file = unit.to_owned();
+    let refuse =
+        |why: String| Refusal { what: WHAT.into(), place: unit.to_owned(), why, remedy: REMEDY.into() };
+    let pieces = |program: &Program<'_>, compiled: &Compiled| -> std::result::Result<Vec<PathBuf>, String> {
+        if program.pieces.is_empty() {
+            return Err("only one of the two builds was optimised at link time, or what the linker made was not recorded".into());
+        }
+        compiled.clone()
+    };
+    let (original, patched) =
+        match (pieces(&programs.original, &compiled[0]), pieces(&programs.patched, &compiled[1])) {
+            (Ok(original), Ok(patched)) => (original, patched),
+            (Err(why), _) | (_, Err(why)) => {
+                out.diff.refused.push(refuse(why));
+                return Ok(out);
+            }
+        };
+    let side = |program, compiled| lto::Side { program, compiled };
+    let merged = lto::merge(
+        &side(&programs.original, original.as_slice()),
+        &side(&programs.patched, patched.as_slice()),
+        dir,
+    );
+    let merged = match merged {
+        Ok(merged) => merged,
+        Err(failure) => {
+            out.diff.refused.push(refuse(failure.why));
+            return Ok(out);
+        }
+    };
+    let options = Options { unit: unit.to_owned(), ..Options::default() };
+    match differ::diff(&merged.original, &merged.patched, &options) {
+        Ok(diff) => out.diff = diff,
+        Err(e) => out.diff.refused.push(refuse(e.to_string())),
+    }
+    if !out.diff.is_unchanged() {
+        let names = lto::by_piece(&merged.pieces);
+        for (index, (plain, sectioned)) in merged.pieces.objects.iter().zip(&merged.sectioned).enumerate() {
+            let named = |name: &str| names.get(&(index, name)).copied().unwrap_or(name).to_owned();
+            let found = flag_refusals(unit, &out.diff, &plain.1, sectioned, &named);
+            out.diff.refused.extend(found);
+        }
+        out.drawn_in = differ::inlining(&merged.patched).map(|i| drawn_in(&i, changes)).unwrap_or_default();
+    }
+    if !out.diff.refused.is_empty() {
+        out.diff.patch = None;
+    }
+    out.pieces = Some(merged.pieces);
+    Ok(out)
+}
