@@ -239,11 +239,14 @@ fn inject(
 /// Threads looked at for one that sleeps.
 const LOOKED_AT: usize = 32;
 
-/// The threads of the process, the most suitable first: one that sleeps does not notice that it is borrowed; the first
-/// thread has the largest stack.
+/// The threads of the process, the most suitable first: one that is held need not be waited for; one that sleeps does not notice
+/// that it is borrowed; the first thread has the largest stack.
 fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
     let mut tids = status::threads(process.pid)?;
-    tids.sort_by_key(|tid| *tid != process.pid);
+    tids.sort_by_key(|tid| (process.held != Some(*tid), *tid != process.pid));
+    if process.held.is_some() {
+        return Ok(tids);
+    }
     let sleeps = |tid: &i32| status::thread(process.pid, *tid).is_ok_and(|s| s.state == b'S');
     if let Some(at) = tids.iter().take(LOOKED_AT).position(sleeps) {
         tids[..=at].rotate_right(1);

@@ -99,7 +99,7 @@ pub(crate) fn own_tid() -> i32 {
 }
 
 /// Lets the calling thread run before all that are not urgent: others are held until it has done its work, which takes a
-/// moment. Threads that it starts are not urgent.
+/// moment. So may the threads that it starts: one that first has to wait for its turn comes too late on a busy machine.
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_NICE`; everything works without, only that on a busy machine processes are held for longer.
@@ -107,8 +107,7 @@ pub(crate) fn be_urgent() -> io::Result<()> {
     // SAFETY: all-zero is a value of this plain C structure.
     let mut parameters: libc::sched_param = unsafe { mem::zeroed() };
     parameters.sched_priority = 1;
-    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the kernel reads one structure.
-    let rc = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    let rc = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -110,7 +110,9 @@ impl StoppedThreads {
                     Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
                     Err(NotStopped::Error(error)) => Err(error),
                 };
-                self.late.extend([tid].into_iter().chain(attached));
+                // The one that whoever called us holds stays with them.
+                let asked = [tid].into_iter().chain(attached).filter(|t| process.held != Some(*t));
+                self.late.extend(asked);
                 return result;
             }
         }
@@ -173,7 +175,10 @@ impl StoppedThreads {
                 Ok(Ok(Some(Self { pid, threads, seen, late, sleepers, kept })))
             }
             Err(NotStopped::Ended) => Ok(Ok(None)),
-            Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
+            Err(NotStopped::Busy(busy)) => {
+                release_late(process.pid, [tid].into_iter());
+                Ok(Err(busy))
+            }
             Err(NotStopped::Error(error)) => Err(error),
         }
     }
