@@ -330,6 +330,10 @@ impl Service {
 
     /// Puts right what a killed service left behind in processes that were starting. Done before this one follows any start.
     fn mend(&self, ctx: &Context<'_>, world: &World) {
+        let pinned = crate::start::unpin_all(&watch::notes(&ctx.root));
+        if pinned > 0 {
+            self.desk.tell(format_args!("{pinned} threads may use all of their processors again"));
+        }
         if self.desk.marks.is_none() {
             return;
         }

@@ -1,22 +1,30 @@
 //! One process held by the kernel in `open` or `execve`, until the ticket for it is answered.
 
+use super::plan::lock;
+use crate::start::Pin;
 use nix::sys::fanotify::{Fanotify, FanotifyEvent, FanotifyResponse, MaskFlags, Response};
 use std::{
     fs,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::Path,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 /// Longest wait for a worker. A start that has waited so long goes on unpatched, and is patched while it runs.
-const QUEUED: Duration = Duration::from_millis(100);
+const QUEUED: Duration = Duration::from_millis(200);
 /// Longest wait for the worker to attach.
-const ATTACHING: Duration = Duration::from_millis(100);
+const ATTACHING: Duration = Duration::from_millis(200);
 /// Before Linux 6.8, and where a script names the program, the kernel lets nobody attach before `execve` has gone on: a worker that
 /// is asleep so long after it began waits for that, and attaches at once when it has.
 const ASLEEP: Duration = Duration::from_millis(1);
+
+/// How a ticket stands.
+#[derive(Debug, Default)]
+struct Answer {
+    given: bool,
+    /// What was done so that the worker is in time.
+    pin: Option<Pin>,
+}
 
 /// One event that wants an answer. Dropping answers it.
 #[derive(Debug)]
@@ -26,13 +34,15 @@ pub(super) struct Ticket {
     came: Instant,
     /// When, and which thread of ours.
     begun: Mutex<Option<(Instant, i32)>>,
-    answered: AtomicBool,
+    answer: Mutex<Answer>,
+    /// Where notes about pins are kept.
+    notes: Arc<Path>,
 }
 
 impl Ticket {
-    pub(super) fn new(group: Arc<Fanotify>, event: FanotifyEvent) -> Self {
-        let (came, begun, answered) = (Instant::now(), Mutex::new(None), AtomicBool::new(false));
-        Self { group, event, came, begun, answered }
+    pub(super) fn new(group: Arc<Fanotify>, event: FanotifyEvent, notes: Arc<Path>) -> Self {
+        let (came, begun, answer) = (Instant::now(), Mutex::default(), Mutex::default());
+        Self { group, event, came, begun, answer, notes }
     }
 
     /// The thread that is held.
@@ -47,16 +57,20 @@ impl Ticket {
 
     /// A worker begins with it. `false` when it was answered before its turn came.
     pub(super) fn begin(&self, worker: i32) -> bool {
-        let mut begun = self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *begun = Some((Instant::now(), worker));
-        !self.answered.load(Ordering::SeqCst)
+        *lock(&self.begun) = Some((Instant::now(), worker));
+        !lock(&self.answer).given
     }
 
     /// Lets the thread go on. `false` if it was let go before.
     pub(super) fn allow(&self) -> bool {
-        if self.answered.swap(true, Ordering::SeqCst) {
+        self.respond(&mut lock(&self.answer))
+    }
+
+    fn respond(&self, answer: &mut Answer) -> bool {
+        if answer.given {
             return false;
         }
+        answer.given = true;
         if let Some(fd) = self.event.fd() {
             // Fails only when the thread was killed while it waited.
             let _ = self.group.write_response(FanotifyResponse::new(fd, Response::FAN_ALLOW));
@@ -64,21 +78,31 @@ impl Ticket {
         true
     }
 
+    /// The worker is attached, or has failed: it and the thread go where they like again.
+    pub(super) fn unpin(&self) {
+        drop(lock(&self.answer).pin.take());
+    }
+
     /// Was it answered? One that has waited for too long is answered now.
     pub(super) fn settled(&self, now: Instant) -> bool {
-        if self.answered.load(Ordering::SeqCst) {
+        let mut answer = lock(&self.answer);
+        if answer.given {
             return true;
         }
-        let begun = *self.begun.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let begun = *lock(&self.begun);
         let late = match begun {
             Some((begun, worker)) => {
                 let time = now.saturating_duration_since(begun);
-                time > ATTACHING || (time > ASLEEP && attaches(worker))
+                let waits = time > ASLEEP && attaches(worker);
+                if waits && self.executes() {
+                    answer.pin = Pin::set(self.tid(), worker, &self.notes);
+                }
+                waits || time > ATTACHING
             }
             None => now.saturating_duration_since(self.came) > QUEUED,
         };
         if late {
-            self.allow();
+            self.respond(&mut answer);
         }
         late
     }

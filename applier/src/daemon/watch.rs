@@ -23,7 +23,7 @@ use std::{
     collections::{HashMap, VecDeque},
     io,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -90,6 +90,8 @@ pub(super) struct Watch {
     /// The dispatcher's turns, and how many wait for it.
     progress: &'static Progress,
     poke: (OwnedFd, OwnedFd),
+    /// See [`start::Pin`].
+    notes: Arc<Path>,
 }
 
 /// Asks the kernel for a group.
@@ -125,6 +127,11 @@ pub(super) fn group() -> io::Result<Arc<Fanotify>> {
     Ok(Arc::new(group))
 }
 
+/// Where there are notes about threads that are kept to one processor for a moment.
+pub(super) fn notes(root: &Path) -> PathBuf {
+    root.join(patchfile::paths::RUN).join("pinned")
+}
+
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     use nix::fcntl::OFlag;
     Ok(nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?)
@@ -150,7 +157,8 @@ impl Watch {
         let (bell, ringer) = pipe()?;
         let poke = pipe()?;
         let (board, work) = (Mutex::default(), Condvar::new());
-        let watch = Arc::new(Self { desk, group, board, work, bell, ringer, progress, poke });
+        let notes = notes(&desk.root).into();
+        let watch = Arc::new(Self { desk, group, board, work, bell, ringer, progress, poke, notes });
         let dispatcher = Arc::clone(&watch);
         thread::Builder::new().name("upatch-watch".into()).spawn(move || dispatcher.dispatch())?;
         Ok(watch)
@@ -201,9 +209,11 @@ impl Watch {
             if fds[1].revents().is_some_and(|r| !r.is_empty()) {
                 drain(&self.poke.0);
             }
+            // Said before they are taken: stopped right after that, this program is still known to be waited for.
+            self.progress.waiting.fetch_max(1, Ordering::Relaxed);
             let Ok(events) = self.group.read_events() else { continue };
             for event in events {
-                let ticket = Arc::new(Ticket::new(Arc::clone(&self.group), event));
+                let ticket = Arc::new(Ticket::new(Arc::clone(&self.group), event, Arc::clone(&self.notes)));
                 self.take_up(ticket);
             }
         }

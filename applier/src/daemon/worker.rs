@@ -37,7 +37,7 @@ pub(super) fn work(watch: &Watch) {
         }
         let tid = ticket.tid();
         lock(&watch.board).followed.insert(tid, job);
-        let following = Following { watch, tid, begun: job.begun };
+        let following = Following { watch, ticket: &ticket, tid, begun: job.begun };
         let clean = follow(watch, &ticket, &following);
         following.letting_go();
         if !clean {
@@ -72,6 +72,7 @@ fn next(watch: &Watch) -> Option<Arc<Ticket>> {
 
 struct Following<'a> {
     watch: &'a Watch,
+    ticket: &'a Ticket,
     tid: i32,
     begun: Instant,
 }
@@ -79,6 +80,10 @@ struct Following<'a> {
 impl Guide for Following<'_> {
     fn time_left(&self, _tid: i32) -> bool {
         self.begun.elapsed() < PATIENCE
+    }
+
+    fn attached(&self) {
+        self.ticket.unpin();
     }
 
     fn letting_go(&self) {
@@ -91,7 +96,9 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
     let tid = ticket.tid();
     let allow = || ticket.allow();
     let held = if ticket.executes() {
-        start::executed(tid, allow, following)
+        let held = start::executed(tid, allow, following);
+        ticket.unpin();
+        held
     } else {
         match start::process_of(tid).filter(|_| start::loads(tid)) {
             Some(pid) => start::opened(tid, pid, allow, following),

@@ -5,6 +5,7 @@ use std::fs;
 /// Where the dynamic loader is; 0 without one.
 const AT_BASE: u64 = 7;
 const AT_PHDR: u64 = 3;
+const AT_ENTRY: u64 = 9;
 
 /// What of it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(super) struct Auxv {
     pub(super) loader: u64,
     /// Run-time address of the program's own program headers.
     pub(super) headers: u64,
+    /// Run-time address of the program's first instruction, to which its dynamic loader goes, if it has one.
+    pub(super) entry: u64,
 }
 
 /// Reads the vector of a process.
@@ -22,12 +25,13 @@ pub(super) fn read(pid: i32) -> Option<Auxv> {
 
 fn parse(bytes: &[u8]) -> Option<Auxv> {
     let word = |b: &[u8]| Some(u64::from_le_bytes(b.try_into().ok()?));
-    let mut found = Auxv { loader: 0, headers: 0 };
+    let mut found = Auxv { loader: 0, headers: 0, entry: 0 };
     for pair in bytes.chunks_exact(16) {
         let (key, value) = (word(&pair[..8])?, word(&pair[8..])?);
         match key {
             AT_BASE => found.loader = value,
             AT_PHDR => found.headers = value,
+            AT_ENTRY => found.entry = value,
             _ => {}
         }
     }

@@ -46,6 +46,9 @@ pub trait Guide {
     /// Asked after each [`crate::start::wake`]: is there time left?
     fn time_left(&self, tid: i32) -> bool;
 
+    /// The thread is attached to, and will stop before it runs anything new.
+    fn attached(&self);
+
     /// The thread is let go next, from a stop: what it does from then on is new.
     fn letting_go(&self);
 }

@@ -19,6 +19,7 @@ mod auxv;
 mod follow;
 mod held;
 mod library;
+mod pin;
 mod program;
 mod relocated;
 mod rendezvous;
@@ -26,6 +27,7 @@ mod rendezvous;
 pub use follow::{Guide, Missed};
 pub use held::Held;
 pub use library::{loads, opened, process_of};
+pub use pin::{Pin, unpin_all};
 pub use program::{executed, executing};
 pub use rendezvous::mend;
 

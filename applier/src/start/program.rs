@@ -47,12 +47,15 @@ pub fn executed<'a>(
     if !was_held {
         follower.interrupt()?;
     }
+    guide.attached();
     let executed = follower.await_exec(!was_held)?;
     // A thread that executes a program becomes the first of its process.
     let pid = if executed { follower.tid } else { super::process_of(tid).ok_or(Missed::Gone)? };
     let process = Process::open(pid, &Options::default())?;
     let auxv = auxv::read(pid).ok_or(Missed::Gone)?;
-    if !executed && (auxv.loader == 0 || loaded(pid, auxv)) {
+    // Its first instruction is as good as the end of `execve`.
+    let begun = !executed && follower.registers()?.rip != auxv.entry;
+    if begun && (auxv.loader == 0 || loaded(pid, auxv)) {
         return Ok(Held::new(pid, follower));
     }
     start(&mut follower, &process, auxv)?;

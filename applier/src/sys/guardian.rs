@@ -24,6 +24,8 @@ pub struct Progress {
 
 /// Time between two looks, in milliseconds.
 const LOOK: i32 = 250;
+/// The same while there is nothing to do.
+const IDLE: i32 = 1000;
 /// Looks without progress after which a program that is stopped is ended, and one that is not.
 const STRIKES_STOPPED: u32 = 4;
 const STRIKES: u32 = 40;
@@ -71,7 +73,8 @@ fn watch(parent: i32, listener: RawFd, progress: &Progress) {
     let (mut strikes, mut seen) = (0, None);
     loop {
         let waiting = progress.waiting.load(Ordering::Relaxed) > 0;
-        let readable = poll(listener, if waiting { 0 } else { -1 });
+        // An event that the listener has taken before it was stopped shows in `waiting` only.
+        let readable = poll(listener, if waiting { 0 } else { IDLE });
         let turns = progress.turns.load(Ordering::Relaxed);
         strikes = if (waiting || readable) && seen == Some(turns) { strikes + 1 } else { 0 };
         seen = Some(turns);

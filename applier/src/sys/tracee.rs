@@ -104,10 +104,56 @@ pub(crate) fn own_tid() -> i32 {
 /// # Errors
 /// `EPERM` without `CAP_SYS_NICE`; everything works without, only that on a busy machine processes are held for longer.
 pub(crate) fn be_urgent() -> io::Result<()> {
+    set_urgency(0, 1)
+}
+
+fn set_urgency(tid: i32, priority: i32) -> io::Result<()> {
     // SAFETY: all-zero is a value of this plain C structure.
     let mut parameters: libc::sched_param = unsafe { mem::zeroed() };
-    parameters.sched_priority = 1;
+    parameters.sched_priority = priority;
     // SAFETY: the kernel reads one structure.
-    let rc = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &raw const parameters) };
+    let rc = unsafe { libc::sched_setscheduler(tid, libc::SCHED_RR, &raw const parameters) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Policy and priority of a thread.
+fn urgency(tid: i32) -> io::Result<(i32, i32)> {
+    // SAFETY: all-zero is a value of this plain C structure.
+    let mut parameters: libc::sched_param = unsafe { mem::zeroed() };
+    // SAFETY: takes an integer.
+    let policy = unsafe { libc::sched_getscheduler(tid) };
+    // SAFETY: the kernel writes one structure.
+    let rc = unsafe { libc::sched_getparam(tid, &raw mut parameters) };
+    if policy < 0 || rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok((policy, parameters.sched_priority))
+    }
+}
+
+/// Makes thread `worker` of this program, which is urgent already, run before thread `other` where both share a processor. `false`
+/// where that cannot be.
+///
+/// # Errors
+/// One of them is gone, or more urgency is not allowed.
+pub(crate) fn outrank(worker: i32, other: i32) -> io::Result<bool> {
+    let (policy, priority) = urgency(other)?;
+    if urgency(worker)?.0 != libc::SCHED_RR {
+        return Ok(false);
+    }
+    match policy {
+        libc::SCHED_FIFO | libc::SCHED_RR if priority < 99 => {
+            set_urgency(worker, priority + 1).map(|()| true)
+        }
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+/// Takes back what [`outrank`] has done.
+pub(crate) fn be_urgent_again(worker: i32) {
+    if urgency(worker).is_ok_and(|(_, priority)| priority > 1) {
+        // It has that much already.
+        let _ = set_urgency(worker, 1);
+    }
 }
