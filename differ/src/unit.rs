@@ -79,7 +79,15 @@ impl Section<'_> {
 
     /// Read-only once the program runs: also what is writable only until it has been relocated.
     pub(crate) fn is_read_only(&self) -> bool {
-        !self.has(SHF_WRITE) || self.is_relro()
+        !self.has(SHF_WRITE) || self.is_relro() || self.is_initializer()
+    }
+
+    /// What Clang copies to initialise an array on the stack. For volatile elements it is not marked as constant, but nothing else can refer
+    /// to it, and nothing writes to it.
+    fn is_initializer(&self) -> bool {
+        self.name
+            .strip_prefix(".data..Lconstinit")
+            .is_some_and(|number| number.bytes().all(|b| b == b'.' || b.is_ascii_digit()))
     }
 
     pub(crate) fn is_relro(&self) -> bool {

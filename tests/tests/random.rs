@@ -12,6 +12,7 @@ fn a_few_random_programs_are_patched_right() -> Result<()> {
         keep: std::env::temp_dir().join("upatch-random-failures"),
         only: None,
         verbose: false,
+        keep_refused: false,
     };
     let summary = campaign.run()?;
     ensure!(summary.bad.is_empty(), "{summary}");

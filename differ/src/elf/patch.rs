@@ -252,8 +252,8 @@ impl PatchObject {
             });
         }
         for symbol in &meta.symbols {
-            if let SymbolPlace::Defined { section, offset, .. } = &symbol.place
-                && sections.get(*section).is_none_or(|s| *offset > s.size)
+            if let SymbolPlace::Defined { section, offset, size, .. } = &symbol.place
+                && sections.get(*section).is_none_or(|s| *offset > s.size || *size > s.size - *offset)
             {
                 return Err(bad(format!("symbol {} lies outside of its section", symbol.name)));
             }

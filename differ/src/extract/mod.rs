@@ -9,7 +9,7 @@ use crate::atoms::{Atoms, Ref};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
 use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
-use crate::unit::{SHF_MERGE, SHF_STRINGS};
+use crate::unit::{SHF_MERGE, SHF_STRINGS, SHF_WRITE};
 use crate::verdict::Verdict;
 
 /// Makes the patch object; `None` with a refusal added when something cannot be shipped.
@@ -109,13 +109,15 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
             field.fill(0);
         }
     }
+    let writable = section.is_relro() || !section.is_read_only();
+    let shed = SHF_MERGE | SHF_STRINGS | if writable { 0 } else { SHF_WRITE };
     PatchSection {
         name: section.name.to_string(),
         kind,
         align,
         data,
         size: atom.size(),
-        flags: section.flags & !(SHF_MERGE | SHF_STRINGS),
+        flags: section.flags & !shed,
         relocations: Vec::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! `upatch-random [--pairs N] [--seed S] [--jobs J] [--keep DIR] [--only PAIR] [-v]`: random pairs of programs, each patched live and compared with
+//! `upatch-random [--pairs N] [--seed S] [--jobs J] [--keep DIR] [--only PAIR] [--keep-refused] [-v]`: random pairs of programs, each patched live and compared with
 //! its cold-built patched side. Ends with 1 if one was wrong.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
@@ -16,11 +16,16 @@ fn main() -> Result<ExitCode> {
         keep: PathBuf::from("random-failures"),
         only: None,
         verbose: false,
+        keep_refused: false,
     };
     let mut args = std::env::args().skip(1);
     while let Some(option) = args.next() {
         if option == "-v" {
             campaign.verbose = true;
+            continue;
+        }
+        if option == "--keep-refused" {
+            campaign.keep_refused = true;
             continue;
         }
         let value = args.next().with_context(|| format!("{option} needs a value"))?;

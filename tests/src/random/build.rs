@@ -45,9 +45,10 @@ pub(super) fn write_sources(dir: &Path, sources: &[(&'static str, String)]) -> R
 }
 
 fn compile(dir: &Path, source: &str, plan: &Plan, extra: &[&str], object: &str) -> Result<Vec<u8>> {
-    let mut command = Command::new(plan.driver(source.ends_with(".cc")));
+    let (driver, flags) = plan.unit(source);
+    let mut command = Command::new(driver);
     command.current_dir(dir).args(["-c", "-o", object, source, "-isystem", super::csmith::INCLUDE]);
-    run(command.args(&plan.compile).args(extra))?;
+    run(command.args(flags).args(extra))?;
     Ok(std::fs::read(dir.join(object))?)
 }
 

@@ -34,6 +34,8 @@ pub struct Campaign {
     pub only: Option<u64>,
     /// A line for each pair.
     pub verbose: bool,
+    /// Keep what was refused too.
+    pub keep_refused: bool,
 }
 
 /// What came out.
@@ -108,9 +110,12 @@ impl Campaign {
                 eprintln!("{pair}: {outcome:?} {changes:?}");
             }
             let mut entry = None;
-            if let Outcome::Wrong(why) | Outcome::Failed(why) = &outcome {
-                let kept = self.keep.join(format!("seed-{}-pair-{pair}", self.seed));
+            let kept = self.keep.join(format!("seed-{}-pair-{pair}", self.seed));
+            let is_bad = matches!(outcome, Outcome::Wrong(_) | Outcome::Failed(_));
+            if is_bad || self.keep_refused && matches!(outcome, Outcome::Refused(_)) {
                 keep(scratch.path(), mutant, &kept, &format!("{outcome:?}\n{note}\n{changes:#?}\n"))?;
+            }
+            if let Outcome::Wrong(why) | Outcome::Failed(why) = &outcome {
                 entry = Some(format!(
                     "{why}\n  kept in {}, again with: upatch-random --seed {} --only {pair}",
                     kept.display(),

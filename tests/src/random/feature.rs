@@ -89,6 +89,22 @@ impl Feature {
         format!("feature {} ({}): ${index} {old} -> {}", self.id, self.kind(), self.params[index])
     }
 
+    /// Makes its constants visible to other units, or no longer so.
+    pub(super) fn toggle_constants(&mut self) -> String {
+        self.local_constants = !self.local_constants;
+        format!("feature {} ({}): constants static: {}", self.id, self.kind(), self.local_constants)
+    }
+
+    /// Makes its entry visible to other units, or no longer so.
+    pub(super) fn toggle_linkage(&mut self) -> String {
+        self.local = !self.local;
+        format!("feature {} ({}): static: {}", self.id, self.kind(), self.local)
+    }
+
+    pub(super) fn calls(&self, id: u32) -> bool {
+        self.callee == Some(id)
+    }
+
     /// `uint32_t feat_1(uint32_t x);`
     pub(super) fn prototype(&self) -> String {
         format!("{}uint32_t feat_{}(uint32_t);", if self.local { "static " } else { "" }, self.id)

@@ -45,6 +45,7 @@ pub(super) fn mutate(rng: &mut Rng, original: &Program) -> Mutant {
             }
             18 => remove_call(rng, &mut program),
             _ if rng.u32(..4) == 0 => initial_value(rng, &mut program),
+            _ if rng.bool() => linkage(rng, &mut program),
             _ => reorder(rng, &mut program),
         };
         what.extend(done);
@@ -190,6 +191,22 @@ fn remove_call(rng: &mut Rng, program: &mut Program) -> Option<String> {
     let index = (!inserts.is_empty()).then(|| rng.usize(..inserts.len()))?;
     let gone = inserts.remove(index);
     Some(format!("line {}: `{}` removed (feature {:?})", gone.line, gone.text, gone.feature))
+}
+
+/// Functions and constants that become static, or cease to be.
+fn linkage(rng: &mut Rng, program: &mut Program) -> Option<String> {
+    let unit = rng.usize(..program.units.len());
+    let index = rng.choice(0..program.units[unit].features.len())?;
+    if rng.bool() {
+        return Some(program.units[unit].features[index].toggle_constants());
+    }
+    let id = program.units[unit].features[index].id;
+    let others = program.units.iter().skip(1).flat_map(|u| &u.features);
+    // The first unit calls everything, so only its own functions can be static.
+    if unit > 0 || others.into_iter().any(|f| f.calls(id)) {
+        return None;
+    }
+    Some(program.units[unit].features[index].toggle_linkage())
 }
 
 /// Functions in another order: nothing changes but the numbers that a compiler gives.

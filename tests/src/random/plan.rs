@@ -24,7 +24,21 @@ pub(super) struct Plan {
     pub(super) stripped: bool,
     /// Units but the first go through an archive.
     pub(super) archive: bool,
+    /// Another optimisation level for units but the first, as makefiles have for hot files.
+    pub(super) second_level: Option<&'static str>,
+    /// Units but the first are made by the other compiler.
+    pub(super) mixed: bool,
 }
+
+/// What Clang does not know, or warns about.
+const GCC_ONLY: [&str; 6] = [
+    "-fno-reorder-blocks-and-partition",
+    "-fno-ipa-icf",
+    "-fno-toplevel-reorder",
+    "-fipa-pta",
+    "-falign-functions=1",
+    "-fgcse-after-reload",
+];
 
 static LINKERS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let there = |name: &str| Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success());
@@ -78,12 +92,9 @@ impl Plan {
             maybe(8, "-mavx2");
         }
         if !clang {
-            maybe(8, "-fno-reorder-blocks-and-partition");
-            maybe(8, "-fno-ipa-icf");
-            maybe(10, "-fno-toplevel-reorder");
-            maybe(12, "-fipa-pta");
-            maybe(12, "-falign-functions=1");
-            maybe(12, "-fgcse-after-reload");
+            for (one_in, flag) in [8, 8, 10, 12, 12, 12].into_iter().zip(GCC_ONLY) {
+                maybe(one_in, flag);
+            }
         }
         let mut link = vec![if form == Form::Fixed { "-no-pie" } else { "-pie" }];
         if form == Form::Library {
@@ -113,15 +124,33 @@ impl Plan {
         } else {
             maybe(6, "-rdynamic");
         }
-        Self { clang, form, compile, link, stripped: rng.u32(..4) == 0, archive: rng.u32(..6) == 0 }
+        let second_level = (rng.u32(..5) == 0).then(|| level[rng.usize(..level.len())]);
+        let mixed = *CLANG && rng.u32(..10) == 0;
+        let (stripped, archive) = (rng.u32(..4) == 0, rng.u32(..6) == 0);
+        Self { clang, form, compile, link, stripped, archive, second_level, mixed }
     }
 
+    /// Compiler and flags for a source file.
+    pub(super) fn unit(&self, source: &str) -> (&'static str, Vec<&'static str>) {
+        let is_first = source.starts_with("first");
+        let clang = self.clang ^ (self.mixed && !is_first);
+        let known = |flag: &&&str| !clang || !GCC_ONLY.contains(*flag);
+        let mut flags: Vec<&str> = self.compile.iter().filter(known).copied().collect();
+        flags.extend(self.second_level.filter(|_| !is_first));
+        (driver(clang, source.ends_with(".cc")), flags)
+    }
+
+    /// What links.
     pub(super) fn driver(&self, cplusplus: bool) -> &'static str {
-        match (self.clang, cplusplus) {
-            (false, false) => "gcc",
-            (false, true) => "g++",
-            (true, false) => "clang",
-            (true, true) => "clang++",
-        }
+        driver(self.clang, cplusplus)
+    }
+}
+
+fn driver(clang: bool, cplusplus: bool) -> &'static str {
+    match (clang, cplusplus) {
+        (false, false) => "gcc",
+        (false, true) => "g++",
+        (true, false) => "clang",
+        (true, true) => "clang++",
     }
 }
