@@ -1,10 +1,12 @@
 //! What is written to `--output`.
 
 mod dir;
+mod merged;
 mod report;
 mod rpm;
 mod template;
 
 pub use dir::{Staged, publish};
+pub(crate) use merged::merged;
 pub use report::{Detail, ElfReport, ErrorReport, PatchReport, Refused, Report, UnitsReport, Warned};
 pub use rpm::{PatchPackage, RpmInput};

@@ -6,7 +6,7 @@ use crate::error::{Context, Failure, Result};
 use crate::link::{
     Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link,
 };
-use crate::output::{Detail, ElfReport, Refused, Warned};
+use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::target::{Fidelity, TargetFile};
 use differ::ChangeKind;
 use patchfile::exit::BuildExit;
@@ -167,9 +167,10 @@ pub(super) fn refused(reports: &[ElfReport]) -> Option<Failure> {
         }
         return Some(failure);
     }
-    let why = refusals.iter().map(|r| format!("{}: {}", r.what, r.place)).collect::<Vec<_>>().join("; ");
+    let line = |r: &&Refused| (r.what.clone(), r.place.clone(), format!("{}; {}", r.why, r.remedy));
+    let lines = merged(refusals.iter().map(line));
+    let why = lines.iter().map(|(what, place, _)| format!("{what}: {place}")).collect::<Vec<_>>().join("; ");
     let mut failure = Failure::new(BuildExit::Refused, "the change cannot be live-patched safely", why);
-    failure.hints =
-        refusals.iter().map(|r| format!("{} ({}): {}; {}", r.what, r.place, r.why, r.remedy)).collect();
+    failure.hints = lines.iter().map(|(what, place, rest)| format!("{what} ({place}): {rest}")).collect();
     Some(failure)
 }

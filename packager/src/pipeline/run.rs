@@ -8,7 +8,9 @@ use crate::build::Recorder;
 use crate::cli::Request;
 use crate::error::{Context, Failure, Result};
 use crate::naming::{self, Naming};
-use crate::output::{ElfReport, PatchPackage, PatchReport, Report, RpmInput, Staged, Warned, publish};
+use crate::output::{
+    ElfReport, PatchPackage, PatchReport, Report, RpmInput, Staged, Warned, merged, publish,
+};
 use crate::progress::Progress;
 use crate::target::{Fidelity, Match, TargetFile, from_files, match_links};
 use crate::work::Work;
@@ -249,8 +251,9 @@ fn source_of(source: &Source) -> Option<&crate::source::SpecSource> {
 
 fn show_warnings(report: &Report, progress: &Progress) {
     let elfs = report.elfs.iter().flat_map(|e| &e.warnings);
-    for warning in report.warnings.iter().chain(elfs) {
-        progress.warning(&format!("{}: {}: {}", warning.what, warning.place, warning.why));
+    let all = report.warnings.iter().chain(elfs);
+    for (what, place, why) in merged(all.map(|w| (w.what.clone(), w.place.clone(), w.why.clone()))) {
+        progress.warning(&format!("{what}: {place}: {why}"));
     }
     if !report.problems.is_empty() {
         progress.warning(&format!("{} things could not be recorded, see report.yaml", report.problems.len()));
