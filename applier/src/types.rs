@@ -137,6 +137,8 @@ pub enum FaultKind {
 pub enum Outcome {
     /// The change was made now.
     Done,
+    /// The change was made now, and something about it wants to be known.
+    DoneBut(String),
     /// It was so already.
     Already,
     /// Not now: a thread is in the way. Nothing was changed; try again.

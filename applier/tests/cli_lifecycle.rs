@@ -82,7 +82,7 @@ fn the_files_of_an_active_patch_are_deleted() {
     assert_eq!((target.ask().as_str(), later.ask().as_str()), ("1 2", "1 2"));
     drop(service);
     stage.run("list").exits(0);
-    stage.run("status HP1").exits(4);
+    stage.run("status pair-1-1/HP1").exits(4);
 }
 
 #[test]
@@ -164,4 +164,26 @@ fn the_next_version_of_a_patch() {
     stage.run("deactive HP1").exits(0);
     assert_eq!(target.ask(), "1 2");
     assert_eq!(Target::start(&stage.program).ask(), "1 2");
+}
+
+/// What a hook says that is called when all is done changes nothing, but is told.
+#[test]
+fn a_hook_that_fails_when_the_old_code_is_back() {
+    use common::image::{Elf, image, returns};
+    use patchfile::image::{Hook, HookPoint};
+    if !is_root() {
+        return;
+    }
+    let stage = stage("afterwards", PAIR);
+    let mut image = image(&Elf::read(&stage.program), vec![returns("one", 11), returns("two", 22)], false);
+    // The function returns 11, which is not 0.
+    image.hooks = vec![Hook { when: HookPoint::PostUnapply, address: image.redirects[0].new }];
+    let at = stage.root().join(paths::PATCHES).join("pair-1-1/HP1");
+    stage.patch_with(&stage.program, &at, "HP1", &image);
+    let mut target = Target::start(&stage.program);
+    stage.run("apply HP1").exits(0);
+    assert_eq!(target.ask(), "11 22");
+    stage.run("deactive HP1").exits(0).warns("refused with 11 (post-unapply)");
+    assert_eq!(target.ask(), "1 2");
+    stage.run("log").says("warning: the old code is back, but");
 }

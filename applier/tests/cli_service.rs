@@ -143,3 +143,32 @@ fn idle_with_a_hundred_patches() {
     assert!(rss < bar, "{rss} KiB");
     assert!(ticks - before.1 <= 2, "{} ticks", ticks - before.1);
 }
+
+#[test]
+fn one_service_at_a_time() {
+    if !is_root() {
+        return;
+    }
+    let stage = stage("alone", PAIR);
+    let service = stage.serve();
+    let pid = service.0.id();
+    stage.run("daemon").exits(1).warns("another one serves already").warns(&pid.to_string());
+    // One that is ending is waited for.
+    let other = stage.command("daemon --interval 600");
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let mut other = other;
+            stage.serve_with(&mut other)
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        drop(service);
+        waiting.join().unwrap()
+    });
+    stage.run("list").exits(0);
+    drop(waiting);
+    // Nor is a directory believed that others may write to.
+    let run = stage.root().join(patchfile::paths::RUN);
+    fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    stage.run("daemon").exits(7).warns("others may write to it");
+    stage.run("apply HP1").exits(7);
+}

@@ -24,6 +24,8 @@ const WORKERS: usize = 8;
 pub enum Ending {
     /// Changed now.
     Done,
+    /// Changed now, with this to be known.
+    DoneBut(String),
     /// Was so already.
     Already,
     /// Not yet.
@@ -40,7 +42,7 @@ impl Ending {
         match self {
             Self::Pending(why) => ProcessState::Pending { why: why.clone() },
             Self::Refused(why, _) => ProcessState::Refused { why: why.clone() },
-            Self::Done | Self::Already | Self::Gone => ProcessState::Patched,
+            Self::Done | Self::DoneBut(_) | Self::Already | Self::Gone => ProcessState::Patched,
         }
     }
 
@@ -48,6 +50,7 @@ impl Ending {
     pub fn of(result: Result<Outcome, ProcessError>) -> Self {
         match result {
             Ok(Outcome::Done) => Self::Done,
+            Ok(Outcome::DoneBut(what)) => Self::DoneBut(what),
             // Nothing to take out any more.
             Ok(Outcome::Already) | Err(ProcessError::NotLoaded) => Self::Already,
             Ok(Outcome::Busy(busy)) => Self::Pending(busy.to_string()),
@@ -97,7 +100,7 @@ impl Tally {
 
     /// Processes now as wanted.
     pub fn reached(&self) -> usize {
-        self.count(|e| matches!(e, Ending::Done | Ending::Already))
+        self.count(|e| matches!(e, Ending::Done | Ending::DoneBut(_) | Ending::Already))
     }
 
     /// Processes not as wanted, that still live.

@@ -35,3 +35,4 @@ pub use settings::Settings;
 pub use settle::{Settler, complete};
 pub use view::Wanted;
 pub use world::World;
+pub(crate) use world::kind_exit;

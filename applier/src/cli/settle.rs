@@ -151,8 +151,11 @@ impl Settler<'_> {
             let event =
                 |outcome: String| Event::new(self.verb, id, uuid, outcome).on(line.key.pid, &line.comm);
             match &line.ending {
-                Ending::Done => {
+                Ending::Done | Ending::DoneBut(_) => {
                     events.push(event(done.into()));
+                    if let Ending::DoneBut(what) = &line.ending {
+                        events.push(event(format!("warning: {what}")));
+                    }
                     for (_, old) in tally.replaces.iter().filter(|(key, _)| *key == line.key) {
                         events.push(Event { uuid: *old, ..event("replaced by a newer version".into()) });
                     }

@@ -261,7 +261,7 @@ fn unwritable(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
 }
 
-pub(super) fn kind_exit(kind: ErrorKind) -> ManageExit {
+pub(crate) fn kind_exit(kind: ErrorKind) -> ManageExit {
     match kind {
         ErrorKind::PermissionDenied => ManageExit::NotPermitted,
         _ => ManageExit::Failed,

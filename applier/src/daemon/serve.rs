@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     catalog::Loaded,
-    cli::{Context, Ending, Error, Process, Settler, Survey, Tally, Wanted, World, complete},
-    state::{ProcessKey, Record, StateFile},
+    cli::{Context, Ending, Error, Process, Settler, Survey, Tally, Wanted, World, complete, kind_exit},
+    state::{Lock, ProcessKey, Record, StateFile},
     sys::guardian::guard,
 };
 use patchfile::{Uuid, exit::ManageExit, paths, state::ProcessState};
@@ -35,6 +35,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Time after which all processes are looked at although nothing seems to have happened.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Longest wait for a service that is ending.
+const PREDECESSOR: Duration = Duration::from_secs(3);
+
 /// Serves until asked to stop.
 ///
 /// # Errors
@@ -42,6 +45,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(30);
 pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
     ctx.needs_root("daemon", &[])?;
     let mut service = Service::begin(ctx, interval);
+    // After the guard was started, which would hold it too and lives for a moment longer.
+    let _only = alone(ctx)?;
     let mut watchdog = Watchdog::from_environment();
     for count in 0u64.. {
         match service.turn(ctx, count) {
@@ -83,6 +88,25 @@ pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Er
     }
     notify("STOPPING=1").ok();
     Ok(ManageExit::Done)
+}
+
+/// Two services would both hold whatever starts. One that is about to end is waited for.
+fn alone(ctx: &Context<'_>) -> Result<Lock, Error> {
+    let until = Instant::now() + PREDECESSOR;
+    loop {
+        let path = ctx.root.join(paths::RUN).join("service.lock");
+        match Lock::of_service(&ctx.root) {
+            Ok(Some(lock)) => return Ok(lock),
+            Ok(None) if Instant::now() < until && !ctx.stop.wait(Duration::from_millis(20)) => {}
+            Ok(None) => {
+                let other = Presence::read(&ctx.root)
+                    .map_or(String::new(), |p| format!(" (process {})", p.process.pid));
+                return Err(Error::failed("daemon", format_args!("another one serves already{other}"))
+                    .hint("systemctl status upatch"));
+            }
+            Err(e) => return Err(Error::new(kind_exit(e.kind()), path.display().to_string(), e)),
+        }
+    }
 }
 
 struct Service {
@@ -376,7 +400,7 @@ impl Service {
 }
 
 fn announce(ctx: &mut Context<'_>, id: &str, tally: &Tally) -> Result<(), Error> {
-    for line in tally.lines.iter().filter(|l| l.ending == Ending::Done) {
+    for line in tally.lines.iter().filter(|l| matches!(l.ending, Ending::Done | Ending::DoneBut(_))) {
         ctx.say(format_args!("{id}: process {} ({}) patched", line.key.pid, line.comm))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use super::{
     outwait::Quiescence,
     quiesce::{Rule, Zone},
     register::Registrar,
-    remove::deactivate_here,
+    remove::{afterwards, deactivate_here},
     transaction::{self, Site, Transaction},
 };
 use crate::{
@@ -93,7 +93,7 @@ fn apply_here(
             outcome = match deactivate_here(pid, images[l].control.uuid, options)? {
                 Outcome::Already => outcome,
                 busy @ Outcome::Busy(_) => return Ok(busy),
-                Outcome::Done => Outcome::Done,
+                done => done,
             };
         }
         return Ok(outcome);
@@ -152,14 +152,13 @@ fn apply_here(
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
         return Err(error);
     }
-    // What it says changes nothing any more.
-    let _ = hooks::call(&process, &held, &images, &old, HookPoint::PostUnapply, &steps);
+    let left = hooks::call(&process, &held, &images, &old, HookPoint::PostUnapply, &steps);
     let called = hooks::call(&process, &held, &images, &change, HookPoint::PostApply, &steps);
     if called.is_err() {
         Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     }
-    called.map(|()| Outcome::Done)
+    called.map(|()| afterwards(left))
 }
 
 fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {

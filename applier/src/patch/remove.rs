@@ -51,7 +51,14 @@ pub(super) fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result
     let held = quiescence.held();
     hooks::call(&process, &held, &images, &change, HookPoint::PreUnapply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
-    // The old code is back whatever this one says or does; to take that back would help nobody.
-    let _ = hooks::call(&process, &held, &images, &change, HookPoint::PostUnapply, &steps);
-    Ok(Outcome::Done)
+    let called = hooks::call(&process, &held, &images, &change, HookPoint::PostUnapply, &steps);
+    Ok(afterwards(called))
+}
+
+/// What the hook says that is called when the old code is back. To take that back would help nobody, but it should be known.
+pub(super) fn afterwards(called: Result<(), ProcessError>) -> Outcome {
+    match called {
+        Ok(()) => Outcome::Done,
+        Err(error) => Outcome::DoneBut(format!("the old code is back, but {error} (post-unapply)")),
+    }
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use patchfile::{
     Arch, Digest, Manifest, Uuid,
+    image::Image,
     manifest::{FORMAT, Kind, Package},
     paths,
 };
@@ -98,8 +99,13 @@ impl Stage {
 
     /// The same where the program is installed as `path`.
     pub fn patch_of(&self, path: &Path, at: &Path, name: &str, one: u32, two: u32) -> Uuid {
-        fs::create_dir_all(at).unwrap();
         let image = image(&Elf::read(&self.program), vec![returns("one", one), returns("two", two)], false);
+        self.patch_with(path, at, name, &image)
+    }
+
+    /// The same with another image.
+    pub fn patch_with(&self, path: &Path, at: &Path, name: &str, image: &Image) -> Uuid {
+        fs::create_dir_all(at).unwrap();
         let bytes = image.write().unwrap();
         fs::write(at.join("pair.upatch"), &bytes).unwrap();
         let mut manifest = Manifest {

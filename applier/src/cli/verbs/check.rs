@@ -38,7 +38,7 @@ pub(in crate::cli) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<Manag
                 Ending::Already => ("patched", None),
                 Ending::Pending(why) => ("busy", Some(why)),
                 Ending::Refused(why, _) => ("refused", Some(why)),
-                Ending::Done | Ending::Gone => ("ready", None),
+                Ending::Done | Ending::DoneBut(_) | Ending::Gone => ("ready", None),
             };
             let (pid, comm) = (line.key.pid, &line.comm);
             lines.push(json!({"pid": pid, "comm": comm, "state": state, "why": why}));

@@ -124,12 +124,17 @@ fn comm(survey: &Survey, pid: i32) -> String {
 fn reason(ending: &Ending) -> &str {
     match ending {
         Ending::Pending(why) | Ending::Refused(why, _) => why,
-        Ending::Done | Ending::Already | Ending::Gone => "",
+        Ending::Done | Ending::DoneBut(_) | Ending::Already | Ending::Gone => "",
     }
 }
 
-/// Names each process that is not as wanted, on standard error.
+/// Names each process that is not as wanted, or of which there is something to know, on standard error.
 pub(super) fn name_missed(ctx: &mut Context<'_>, id: &str, tally: &Tally) {
+    for line in &tally.lines {
+        if let Ending::DoneBut(what) = &line.ending {
+            ctx.warn(format_args!("{id}: process {} ({}): {what}", line.key.pid, line.comm));
+        }
+    }
     for line in tally.missed() {
         let kind = if matches!(line.ending, Ending::Pending(_)) { "pending" } else { "refused" };
         let why = reason(&line.ending);
