@@ -61,6 +61,27 @@ const WAITERS: &[(&str, &str, &str)] = &[
         "sem_timedwait(&s, &t)",
     ),
     (
+        "recvmsg_timeout",
+        "int s[2]; char c; struct iovec v = { &c, 1 }; struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 }; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_DGRAM, 0, s); setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "recvmsg(s[0], &m, 0)",
+    ),
+    (
+        "recvmmsg_timeout",
+        "int s[2]; char c; struct iovec v = { &c, 1 }; struct mmsghdr m = { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } }; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_DGRAM, 0, s); setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "recvmmsg(s[0], &m, 1, 0, 0)",
+    ),
+    // Where it is not allowed, the thread only ends.
+    (
+        "io_uring",
+        "struct io_uring_params p = { 0 }; long u = syscall(__NR_io_uring_setup, 4, &p); if (u < 0) return 0",
+        "syscall(__NR_io_uring_enter, u, 0, 1, IORING_ENTER_GETEVENTS, 0, 0)",
+    ),
+    (
+        "io_uring_timeout",
+        "struct io_uring_params p = { 0 }; long u = syscall(__NR_io_uring_setup, 4, &p); if (u < 0) return 0; struct __kernel_timespec t = { 100, 0 }; struct io_uring_getevents_arg a = { .ts = (unsigned long)&t }",
+        "syscall(__NR_io_uring_enter, u, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &a, sizeof a)",
+    ),
+    (
         "accept_timeout",
         "int s = socket(AF_UNIX, SOCK_STREAM, 0); struct timeval t = { 100, 0 }; struct sockaddr a = { AF_UNIX }; bind(s, &a, 2); listen(s, 1); setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
         "accept(s, 0, 0)",
@@ -71,6 +92,7 @@ const HEAD: &str = r#"
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -78,6 +100,7 @@ const HEAD: &str = r#"
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <sys/inotify.h>
 #include <sys/msg.h>
 #include <sys/select.h>

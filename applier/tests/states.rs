@@ -220,3 +220,83 @@ fn a_symbol_that_nobody_has_is_named() {
     assert!(matches!(&result, Err(ProcessError::Unresolved { symbol }) if symbol == "no_such_function"));
     assert!(!target.maps().contains("upatch:"));
 }
+
+/// A thread that waits for a file system that does not answer, as network file systems do when the network is gone: the process is
+/// left as it was, at once, with the reason; it is patched when the answer comes.
+#[test]
+fn a_thread_that_waits_for_a_file_system_that_hangs() {
+    let source = r#"
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static int fuse, hangs[2], answers[2];
+static char buffer[1 << 17];
+static void answer(unsigned long id, int error, const void *data, unsigned len) {
+    struct { struct fuse_out_header h; char data[64]; } out = { { sizeof out.h + len, error, id } };
+    memcpy(out.data, data, len);
+    if (write(fuse, &out, out.h.len) < 0) perror("answer");
+}
+static void *serve(void *p) {
+    struct fuse_in_header *in = (void *)buffer;
+    while (read(fuse, buffer, sizeof buffer) > 0) {
+        if (in->opcode == FUSE_INIT) {
+            struct fuse_init_out out = { .major = 7, .minor = 31, .max_write = 4096 };
+            answer(in->unique, 0, &out, sizeof out);
+        } else if (in->opcode == FUSE_LOOKUP) {
+            unsigned long id = in->unique;
+            char c = 0;
+            if (write(hangs[1], &c, 1) < 0 || read(answers[0], &c, 1) < 0) return 0;
+            answer(id, -2, 0, 0);
+        }
+    }
+    return p;
+}
+static void *look(void *path) { struct stat s; for (;;) { stat(path, &s); pause(); } return path; }
+int main(int argc, char **argv) {
+    char options[99], file[999], c;
+    pthread_t t;
+    setvbuf(stdout, 0, _IONBF, 0);
+    if (pipe(hangs) || pipe(answers) || unshare(CLONE_NEWNS) || mount(0, "/", 0, MS_REC | MS_PRIVATE, 0)) return 1;
+    fuse = open("/dev/fuse", O_RDWR);
+    sprintf(options, "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
+    if (fuse < 0 || mount("hangs", argv[1], "fuse", 0, options)) {
+        do puts("none"); while (getchar() != EOF);
+        return 0;
+    }
+    pthread_create(&t, 0, serve, 0);
+    sprintf(file, "%s/file", argv[1]);
+    pthread_create(&t, 0, look, file);
+    if (read(hangs[0], &c, 1) < 0) return 1;
+    for (int asked = 0; getchar() != EOF; asked++) {
+        if (asked == 2 && write(answers[1], &c, 1) < 0) return 1;
+        printf("%d %d\n", one(), two());
+    }
+}
+"#;
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "hangs", source, &["-pthread"]);
+    let mount = dir.path().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let patch = patch(&Elf::read(&program), "hangs", vec![returns("one", 11), returns("two", 22)]);
+    let mut target = Target::start_with(Command::new(&program).arg(&mount));
+    if target.ask() == "none" {
+        return;
+    }
+    let started = Instant::now();
+    let outcome = applier::apply(target.pid(), &patch, &Options::default()).unwrap();
+    let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
+    assert!(busy.why.contains("sleeps uninterruptibly"), "{busy}");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(target.ask(), "1 2");
+    common::apply_patiently(target.pid(), &patch, &Options::default());
+    assert_eq!(target.ask(), "11 22");
+}
