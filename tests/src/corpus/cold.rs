@@ -63,21 +63,37 @@ impl Listing {
 
 fn disassemble(elf: &Path) -> Result<Vec<(String, Vec<String>)>> {
     let listing = Cmd::new("objdump").args(["-d", "--no-show-raw-insn"]).arg(elf).run()?.ok()?.stdout;
-    let mut functions: Vec<(String, Vec<String>)> = Vec::new();
-    for line in listing.lines() {
-        if let Some(name) = line.strip_suffix(">:").and_then(|l| l.split_once('<')) {
-            functions.push((name.1.to_owned(), Vec::new()));
-        } else if let (Some((_, instruction)), Some((name, code))) =
-            (line.split_once(":\t"), functions.last_mut())
-        {
-            code.push(plain(instruction, name));
-        }
-    }
-    Ok(functions)
+    Ok(functions(&listing))
 }
 
-/// An instruction without what moves when other code grows: addresses of the program. Places inside the function stay.
-fn plain(instruction: &str, function: &str) -> String {
+/// A function of a listing: name, address, instructions with their offsets.
+type Listed<'a> = (String, u64, Vec<(u64, &'a str)>);
+
+/// The functions of a listing, with their instructions.
+fn functions(listing: &str) -> Vec<(String, Vec<String>)> {
+    let mut functions: Vec<Listed<'_>> = Vec::new();
+    let number = |text: &str| u64::from_str_radix(text.trim(), 16).ok();
+    for line in listing.lines() {
+        if let Some((address, name)) = line.strip_suffix(">:").and_then(|l| l.split_once(" <")) {
+            functions.push((name.to_owned(), number(address).unwrap_or_default(), Vec::new()));
+        } else if let (Some((address, instruction)), Some((_, start, code))) =
+            (line.split_once(":\t"), functions.last_mut())
+            && !is_filling(instruction)
+        {
+            code.push((number(address).unwrap_or_default() - *start, instruction));
+        }
+    }
+    let plain = |(name, _, code): Listed<'_>| {
+        let offsets: Vec<u64> = code.iter().map(|(at, _)| *at).collect();
+        let code = code.iter().map(|(_, instruction)| plain(instruction, &name, &offsets)).collect();
+        (name, code)
+    };
+    functions.into_iter().map(plain).collect()
+}
+
+/// An instruction without what moves when other code grows: addresses of the program. Places inside the function are counted in
+/// instructions, `offsets` of which are those that do something: what fills up to a boundary hangs on where the function lies.
+fn plain(instruction: &str, function: &str, offsets: &[u64]) -> String {
     let (instruction, _) = instruction.split_once('#').unwrap_or((instruction, ""));
     let words = instruction.split_whitespace().filter(|word| {
         let target = word.starts_with('<');
@@ -86,8 +102,12 @@ fn plain(instruction: &str, function: &str) -> String {
     let mut text: Vec<String> = words.map(str::to_owned).collect();
     if let Some((_, target)) = instruction.split_once('<') {
         let target = target.trim_end().trim_end_matches('>');
-        let name = target.split_once("+0x").map_or(target, |(name, _)| name);
-        text.push(if name == function { target.to_owned() } else { name.to_owned() });
+        let (name, offset) = target.split_once("+0x").unwrap_or((target, "0"));
+        let place = u64::from_str_radix(offset, 16).ok().filter(|_| name == function);
+        text.push(match place {
+            Some(place) => format!("{name}#{}", offsets.partition_point(|at| *at < place)),
+            None => name.to_owned(),
+        });
     }
     let mut text = text.join(" ");
     if let Some(end) = text.find("(%rip)") {
@@ -104,9 +124,6 @@ fn same_code(a: &[String], b: &[String]) -> bool {
         let plain = number.bytes().all(|b| b.is_ascii_hexdigit());
         (plain && ["edi", "esi", "edx", "ecx", "r8d", "r9d"].contains(&register)).then(|| register.to_owned())
     };
-    // What is behind the last instruction fills up to the next function.
-    let end = |code: &[String]| code.len() - code.iter().rev().take_while(|i| is_filling(i)).count();
-    let (a, b) = (&a[..end(a)], &b[..end(b)]);
     a.len() == b.len()
         && a.iter().zip(b).all(|(x, y)| x == y || argument(x).is_some_and(|r| argument(y) == Some(r)))
 }
@@ -114,7 +131,7 @@ fn same_code(a: &[String], b: &[String]) -> bool {
 fn is_filling(instruction: &str) -> bool {
     instruction.starts_with("nop")
         || instruction.starts_with("cs nopw")
-        || instruction == "xchg %ax,%ax"
+        || instruction.split_whitespace().eq(["xchg", "%ax,%ax"])
         || instruction.starts_with("data16")
 }
 
@@ -124,19 +141,33 @@ mod tests {
 
     #[test]
     fn only_line_numbers_may_differ() {
-        let code = |text: &str| text.lines().map(|l| plain(l, "f")).collect::<Vec<_>>();
+        let code = |text: &str| {
+            let listing = text.replace('@', "      ");
+            functions(&listing).swap_remove(0).1
+        };
         let old = code(
-            "lea    0x2a(%rip),%rdi        # 2000 <x>\nmov    $0x173,%edx\nje     10e0 <f+0x20>\ncall   1000 <g>\nret\nnop",
+            "1000 <f>:\n@1000:\tlea    0x2a(%rip),%rdi        # 2000 <x>\n@1007:\tmov    $0x173,%edx\n@100c:\tje     1014 <f+0x14>\n\
+             @100e:\tnopw 0x0(%rax,%rax,1)\n@1014:\tcall   900 <g>\n@1019:\tret\n@101a:\tnop",
         );
+        assert_eq!(old.len(), 5);
         let moved = code(
-            "lea    0x3f(%rip),%rdi        # 3000 <y+0x8>\nmov    $0x16d,%edx\nje     11e0 <f+0x20>\ncall   1100 <g>\nret",
+            "1108 <f>:\n@1108:\tlea    0x3f(%rip),%rdi        # 3000 <y+0x8>\n@110f:\tmov    $0x16d,%edx\n\
+             @1114:\tje     1118 <f+0x10>\n@1116:\txchg   %ax,%ax\n@1118:\tcall   1100 <g>\n@111d:\tret",
         );
         assert!(same_code(&old, &moved));
+        let body = |jump: &str, register: &str, callee: &str, end: &str| {
+            code(&format!(
+                "1000 <f>:\n@1000:\tlea    0x2a(%rip),%rdi\n@1007:\tmov    $0x173,%{register}\n@100c:\tje     {jump}\n\
+                 @1014:\tcall   900 <{callee}>\n{end}"
+            ))
+        };
+        let ret = "@1019:\tret";
+        assert!(same_code(&old, &body("1014 <f+0x14>", "edx", "g", ret)));
         for other in [
-            code("lea    0x2a(%rip),%rdi\nmov    $0x173,%edx\nje     10e0 <f+0x24>\ncall   1000 <g>\nret"),
-            code("lea    0x2a(%rip),%rdi\nmov    $0x173,%eax\nje     10e0 <f+0x20>\ncall   1000 <g>\nret"),
-            code("lea    0x2a(%rip),%rdi\nmov    $0x173,%edx\nje     10e0 <f+0x20>\ncall   1000 <h>\nret"),
-            code("lea    0x2a(%rip),%rdi\nmov    $0x173,%edx\nje     10e0 <f+0x20>\ncall   1000 <g>"),
+            body("1019 <f+0x19>", "edx", "g", ret),
+            body("1014 <f+0x14>", "eax", "g", ret),
+            body("1014 <f+0x14>", "edx", "h", ret),
+            body("1014 <f+0x14>", "edx", "g", ""),
         ] {
             assert!(!same_code(&old, &other), "{other:?}");
         }
