@@ -42,11 +42,7 @@ pub fn replace(
     patch: &LoadedPatch,
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
-    if options.held.is_some() {
-        // Only the OS thread that holds it can do anything to it.
-        return apply_here(pid, patch, older, options);
-    }
-    process::on_own_thread(pid, || apply_here(pid, patch, older, options))
+    process::on_own_thread(pid, || apply_here(Process::open(pid, options)?, patch, older, options))
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -74,14 +70,15 @@ fn superseded(images: &[Located], older: &[Uuid]) -> Vec<usize> {
     (0..images.len()).filter(|i| is(&images[*i])).collect()
 }
 
-fn apply_here(
-    pid: i32,
+/// The same on the calling OS thread, for a process that was looked at since it last ran.
+pub(crate) fn apply_here(
+    mut process: Process,
     patch: &LoadedPatch,
     older: &[Uuid],
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
-    let mut process = Process::open(pid, options)?;
+    let pid = process.pid;
     let mut images = inspect::locate(&process.maps, &process.memory);
     let mut instances = find_instances(&process, patch, &images)?;
     let older: Vec<Uuid> = older.iter().copied().filter(|old| *old != patch.uuid).collect();
@@ -105,7 +102,12 @@ fn apply_here(
             .filter(|l| l.control.uuid == patch.uuid && l.control.phase == Phase::Loading)
             .map(|l| (l.address, l.control.size))
             .collect();
-        let stale = Remains::find(&process, stale);
+        // A program that begins has no open files of ours; one that loads a library is looked at again some other time.
+        let stale = if process.held.is_some() {
+            Remains { mappings: stale, descriptors: Vec::new() }
+        } else {
+            Remains::find(&process, stale)
+        };
         let pending = pending(&instances);
         if let Err(busy) = load::load(&mut process, &patch.name, patch.uuid, &pending, &stale, &steps)? {
             return Ok(Outcome::Busy(busy));
@@ -329,7 +331,8 @@ pub(super) fn image_zones(process: &Process, image: &Located) -> Vec<Zone> {
 
 /// Unwind tables of modules and images.
 pub(super) fn tables(process: &Process, images: &[Located]) -> Tables {
-    let mut tables = process.tables();
+    // At the start of a program the one stack is in the dynamic loader: no other tables are needed.
+    let mut tables = if process.held.is_some() { Tables::default() } else { process.tables() };
     for image in images.iter().filter(|l| l.control.eh_frame != 0) {
         let end = image.address.saturating_add(image.control.size);
         tables.add_image(

@@ -10,6 +10,7 @@ mod remove;
 mod steps;
 mod transaction;
 
+pub(crate) use apply::apply_here;
 pub use apply::{apply, check, replace};
 pub use inspect::inspect;
 pub(crate) use inspect::locate;

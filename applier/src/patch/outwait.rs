@@ -49,7 +49,7 @@ impl Spot {
 }
 
 impl<'a> Quiescence<'a> {
-    /// All threads are stopped. Unwind tables of modules that were mapped since `tables` were made are read when a thread is in one.
+    /// All threads are stopped. Unwind tables that are not among `tables` are read when a stack leads to their module.
     pub(super) fn new(
         process: &'a mut Process,
         held: StoppedThreads,
@@ -115,17 +115,10 @@ impl<'a> Quiescence<'a> {
         let wanted = |t: &&Thread| which.is_none_or(|w| w.contains(&t.tid));
         let threads: Vec<&Thread> = self.held.threads().iter().filter(wanted).collect();
         let (process, tables) = (&mut *self.process, &mut *self.tables);
-        let unknown = threads
-            .iter()
-            .any(|t| !tables.covers(t.registers.rip) || maps::at(&process.maps, t.registers.rsp).is_none());
-        if unknown {
+        let known = |address: u64| maps::at(&process.maps, address).is_some();
+        if !threads.iter().all(|t| known(t.registers.rip) && known(t.registers.rsp)) {
             process.refresh()?;
             process.modules = modules::list(&process.maps, &process.memory);
-            for module in &process.modules {
-                if !tables.covers(module.start) {
-                    tables.add_module(module, &process.memory, process.view, &process.maps);
-                }
-            }
         }
         Ok(quiesce::find_busy(process, &threads, tables, self.zones, self.lazy))
     }

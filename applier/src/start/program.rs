@@ -107,7 +107,7 @@ pub(super) fn to_end_of_loading(
     let rendezvous = rendezvous.filter(|r| !r.contains(at));
     let Some(rendezvous) = rendezvous else { return by_syscalls(follower, auxv) };
     rendezvous.set(process, follower.tid)?;
-    let passed = pass(follower, process.pid, auxv, rendezvous);
+    let passed = pass(follower, process, auxv, rendezvous);
     if passed.is_err() {
         // Fails where the process has ended, which `passed` says.
         let _ = rendezvous.disarm(process);
@@ -125,13 +125,14 @@ pub(super) fn to_end_of_loading(
 /// Lets the thread pass the rendezvous until the loader has finished. Tells whether it has.
 fn pass(
     follower: &mut Follower<'_>,
-    pid: i32,
+    process: &Process,
     auxv: auxv::Auxv,
     rendezvous: Rendezvous,
 ) -> Result<bool, Missed> {
     for _ in 0..PASSES {
         follower.run_to_mark(|regs| rendezvous.sent(regs))?;
-        if loaded(pid, auxv) {
+        // The program was mapped when `process` was looked at.
+        if consistent(process, auxv).unwrap_or(false) && loaded(process.pid, auxv) {
             return Ok(true);
         }
     }

@@ -3,6 +3,7 @@
 
 use super::alarm::Alarm;
 use std::{
+    cell::Cell,
     hint, io,
     num::NonZero,
     sync::{
@@ -59,9 +60,21 @@ impl Drop for Tracing {
     }
 }
 
+thread_local! {
+    static SHARES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The calling OS thread is likely to share its processor with the one thread that it traces: it waits for it asleep.
+pub(crate) fn share_processor() {
+    SHARES.set(true);
+}
+
 /// Is there a processor for every tracer and for a thread that is to stop? Otherwise asking again and again keeps just that
 /// thread from running.
 fn may_ask_often() -> bool {
+    if SHARES.get() {
+        return false;
+    }
     static PROCESSORS: OnceLock<usize> = OnceLock::new();
     match TRACERS.load(Ordering::Relaxed) {
         // Not worth a look at the number of processors.
