@@ -62,6 +62,9 @@ pub struct Build {
     pub elf: Vec<String>,
     /// Key of the talk, if it is not the patch's name.
     pub talk: Option<String>,
+    /// Variables for `upatch-build`.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
     /// `upatch apply` must fail, and say this; the process stays as it is.
     pub refuses: Option<String>,
     /// The first `upatch deactive` must fail, and say this.
@@ -215,6 +218,9 @@ impl Tree {
         }
         for target in &build.target {
             command = command.arg("--target").arg(self.built().join(target));
+        }
+        for (name, value) in &build.env {
+            command = command.env(name, value);
         }
         command.run()
     }

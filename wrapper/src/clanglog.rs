@@ -1,6 +1,6 @@
 //! Units compiled by a clang that the build calls by its full path: it assembles by itself and calls nothing of ours. But
 //! where the variables `CC_PRINT_OPTIONS` and `CC_PRINT_OPTIONS_FILE` are set (clang's driver, `Driver.h`), it writes each
-//! command of its compiler proper, `clang -cc1 …`, to that file. Whoever uses the objects next, our `ar` or our `ld`, reads
+//! command of its compiler proper, `clang -cc1 …`, and of its assembler, `clang -cc1as …`, to that file. Whoever uses the objects next, our `ar` or our `ld`, reads
 //! the file and records what it finds.
 //!
 //! Long lines of compilers that run at the same time may mix. What does not parse then is left out, so its object stays
@@ -19,11 +19,18 @@ use crate::env;
 use crate::error::Result;
 use crate::files::Scratch;
 use crate::hash::KeyHasher;
+use crate::record::UnitRecord;
 use crate::recorder::{Recorder, is_probe};
 use crate::session::Session;
 
 /// First argument of such a command.
 pub(crate) const CC1: &[u8] = b"-cc1";
+
+/// The same of its assembler.
+pub(crate) const CC1AS: &[u8] = b"-cc1as";
+
+/// Its language.
+const ASSEMBLER: &str = "assembler";
 
 /// One command of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +96,10 @@ fn record(recorder: &mut Recorder, entry: &Entry) -> Result<()> {
     unit.language.clone_from(&entry.language);
     unit.source = entry.source.as_slice().into();
     unit.notes.push("recorded from clang's own log".to_owned());
+    if entry.language == ASSEMBLER {
+        assembled(recorder, entry, &mut unit);
+        return recorder.write_unit(&unit);
+    }
     unit.deps.push(recorder.dep(&entry.source)?);
     match headers(recorder, entry) {
         Ok(names) => {
@@ -102,6 +113,28 @@ fn record(recorder: &mut Recorder, entry: &Entry) -> Result<()> {
         Err(why) => unit.notes.push(format!("headers are not known: {why}")),
     }
     recorder.write_unit(&unit)
+}
+
+/// The text was the build's own, or a temporary file that the preprocessor made of it.
+fn assembled(recorder: &mut Recorder, entry: &Entry, unit: &mut UnitRecord) {
+    if let Ok(dep) = recorder.dep(&entry.source) {
+        let text = fs::read(dep.path.as_path()).unwrap_or_default();
+        if crate::scan::scan(&text).opaque.is_some() {
+            unit.notes.push("headers are not known: the assembler reads more files".to_owned());
+        }
+        unit.deps.push(dep);
+        return;
+    }
+    let own = entry.argv.iter().position(|word| word == b"-main-file-name");
+    if let Some(name) = own.and_then(|at| entry.argv.get(at + 1)) {
+        unit.source = name.as_slice().into();
+        unit.deps.extend(recorder.dep(name));
+    }
+    unit.notes.push("headers are not known: the preprocessor's output is gone".to_owned());
+    unit.not_recompilable = Some(
+        "clang, called by its full path, made it from a temporary file; let the build find clang on PATH"
+            .into(),
+    );
 }
 
 /// Runs the preprocessor alone, with a list of what it reads.
@@ -159,10 +192,16 @@ fn parse(line: &[u8]) -> Option<Entry> {
         found.next().filter(|_| found.next().is_none())
     };
     let value = |name: &[u8]| argv.get(once(name)? + 1).cloned();
-    let ends_well = argv.len() > 4 && argv[argv.len() - 3] == b"-x";
-    if argv.first().map(Vec::as_slice) != Some(CC1) || once(b"-emit-obj").is_none() || !ends_well {
-        return None;
-    }
+    let assembles = argv.first().map(Vec::as_slice) == Some(CC1AS);
+    let language = if assembles {
+        (value(b"-filetype").as_deref() == Some(b"obj")).then(|| ASSEMBLER.as_bytes().to_vec())?
+    } else {
+        let ends_well = argv.len() > 4 && argv[argv.len() - 3] == b"-x";
+        if argv.first().map(Vec::as_slice) != Some(CC1) || once(b"-emit-obj").is_none() || !ends_well {
+            return None;
+        }
+        argv[argv.len() - 2].clone()
+    };
     let joined = |name: &[u8]| argv.iter().find_map(|word| Some(word.strip_prefix(name)?.to_vec()));
     let cwd = joined(b"-fcoverage-compilation-dir=")
         .or_else(|| joined(b"-fdebug-compilation-dir="))
@@ -171,7 +210,7 @@ fn parse(line: &[u8]) -> Option<Entry> {
     Some(Entry {
         output: value(b"-o")?,
         source: argv.last()?.clone(),
-        language: String::from_utf8(argv[argv.len() - 2].clone()).ok()?,
+        language: String::from_utf8(language).ok()?,
         cwd: Some(cwd).filter(|dir| dir.is_absolute() && is_dir(dir))?,
         driver,
         argv,

@@ -101,7 +101,10 @@ impl Plan {
             let words = crate::assemble::without_output(&recorded);
             return Ok(Self { words, env, cacheable: false, family: Tool::Assembler });
         }
-        if recorded.first().map(Vec::as_slice) == Some(clanglog::CC1) {
+        let pass = recorded.first().map(Vec::as_slice);
+        if pass == Some(clanglog::CC1) || pass == Some(clanglog::CC1AS) {
+            // The assembler makes the sections that its text says.
+            let extra_flags = if pass == Some(clanglog::CC1) { extra_flags } else { &[] };
             let extra: Vec<Vec<u8>> = extra_flags.iter().map(|flag| flag.as_bytes().to_vec()).collect();
             let words = clanglog::without_outputs(&recorded, &extra);
             return Ok(Self { words, env, cacheable: false, family: Tool::Clang });

@@ -296,6 +296,9 @@ impl Session {
             let dir = self.phase_dir(&self.state.phase).join(kind);
             fs::create_dir_all(&dir).at("create", &dir)?;
         }
+        // A clang that cannot open its log fails; what is there can be opened even on a full disk.
+        let log = self.clang_log();
+        fs::OpenOptions::new().create(true).append(true).open(&log).at("create", &log)?;
         Ok(())
     }
 

@@ -115,6 +115,42 @@ fn clang_called_by_its_full_path() {
 }
 
 #[test]
+fn clang_called_by_its_full_path_for_assembly() {
+    let lab = lab();
+    lab.write("t.S", "#define ONE 1\n.text\n.globl t\nt: mov $ONE, %eax\n ret\n");
+    lab.ok("/usr/bin/clang -O2 -S a.c && /usr/bin/clang -c a.s t.S && clang -c main.c && clang a.o main.o t.o -o prog && ./prog");
+    let records = lab.records();
+    assert_eq!(records.problems, []);
+    let unit = |object: &str| records.unit_by_object(&wrapper::hash::sha256(&lab.object(object))).unwrap();
+    let (text, mixed) = (unit("a.o"), unit("t.o"));
+    assert_eq!((text.source.as_bytes(), text.kind), (&b"a.s"[..], wrapper::UnitKind::Assemble));
+    let again = recompile(text, &["-ffunction-sections"], &lab.scratch.path().join("again.o"), None).unwrap();
+    assert_eq!(again.sha256, text.object_sha256);
+    // Made of a temporary file: it is known, and known not to be repeatable.
+    assert_eq!(mixed.source.as_bytes(), b"t.S");
+    assert!(mixed.not_recompilable.as_ref().unwrap().contains("full path"), "{mixed:?}");
+}
+
+/// The recorder's trouble is not the build's.
+#[test]
+fn a_session_that_cannot_be_written() {
+    let lab = lab();
+    let phase = lab.session.phase_dir("original");
+    for dir in ["units", "links", "problems"] {
+        std::fs::remove_dir(phase.join(dir)).unwrap();
+        std::fs::write(phase.join(dir), "").unwrap();
+    }
+    let session = phase.parent().unwrap().parent().unwrap();
+    for dir in ["objects", "outputs", "maps", "stdin", "tmp", "bytecode"] {
+        std::fs::remove_dir(session.join(dir)).unwrap();
+        std::fs::write(session.join(dir), "").unwrap();
+    }
+    lab.ok("gcc -c a.c && clang -c main.c && gcc a.o main.o -o prog && ./prog");
+    lab.ok("/usr/bin/gcc -flto a.c main.c -o prog && ./prog && gcc -pipe -c a.c && ar rcs liba.a a.o && gcc -xc -c - < a.c -o b.o");
+    lab.ok("/usr/bin/clang -c a.c && clang a.c main.c -o prog && ./prog");
+}
+
+#[test]
 fn objects_of_a_clang_by_its_full_path_that_go_into_an_archive_and_away() {
     let lab = lab();
     lab.ok("/usr/bin/clang -O2 -c a.c && ar rcs liba.a a.o && rm a.o && gcc main.c liba.a -o prog");

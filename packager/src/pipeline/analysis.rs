@@ -31,8 +31,10 @@ pub(super) struct Analysis<'r> {
     pub(super) compiled: usize,
     /// The same, taken from the store.
     pub(super) reused: usize,
-    /// Links that the patched build did not make.
+    /// ELF files that the patched build did not link.
     pub(super) lost: Vec<String>,
+    /// ELF files that it made, without a record of how.
+    pub(super) unrecorded: Vec<String>,
 }
 
 /// Compares both builds. The original tree lies aside as `BUILD.orig`.
@@ -49,7 +51,10 @@ pub(super) fn analyse<'r>(
     for matched in matches {
         let name = &original.targets[matched.target].name;
         let Some(link) = counterpart(matched.link, original, patched) else {
-            analysis.lost.push(name.clone());
+            // The patched tree is in place: what is there was made in it.
+            let made = matched.link.output.as_path().exists();
+            let list = if made { &mut analysis.unrecorded } else { &mut analysis.lost };
+            list.push(name.clone());
             continue;
         };
         let mut units = Vec::new();

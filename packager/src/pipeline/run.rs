@@ -9,14 +9,14 @@ use crate::cli::Request;
 use crate::error::{Context, Failure, Result};
 use crate::naming::{self, Naming};
 use crate::output::{
-    ElfReport, PatchPackage, PatchReport, Report, RpmInput, Staged, Warned, merged, publish,
+    ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned, merged, publish,
 };
 use crate::progress::Progress;
 use crate::target::{Fidelity, Match, TargetFile, from_files, match_links};
 use crate::work::Work;
 use patchfile::exit::BuildExit;
 use patchfile::manifest::Package;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Makes the patch. `report` is filled in as far as the run comes.
 ///
@@ -210,6 +210,7 @@ fn compare(
             why: "the patched build does not link it; it stays as it is".into(),
         });
     }
+    outcome.elfs.extend(analysis.unrecorded.iter().map(|name| unrecorded(name)));
     progress.phase("link");
     for reached in &analysis.reached {
         let one = join(reached, &analysis, original)?;
@@ -219,6 +220,19 @@ fn compare(
         outcome.joined.extend(one.joined);
     }
     Ok(outcome)
+}
+
+/// What the fix does to this file is not known.
+fn unrecorded(name: &str) -> ElfReport {
+    let refused = Refused {
+        what: "link not recorded".into(),
+        place: name.to_owned(),
+        why: "the patched build made the file, but how could not be recorded".into(),
+        remedy: "see that the scratch directory (--workdir) has room and stays writable during the build; report.yaml lists what could \
+                 not be recorded"
+            .into(),
+    };
+    ElfReport { name: name.to_owned(), refused: vec![refused], ..ElfReport::default() }
 }
 
 impl Outcome {
@@ -283,7 +297,13 @@ fn cache(request: &Request) -> Option<PathBuf> {
     }
     let base = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache")))?;
-    Some(absolute(base.join("upatch")))
+    // Nobody asked for a store: where none can be kept, as in a build service, the run does without.
+    Some(absolute(base.join("upatch"))).filter(|dir| can_write(dir))
+}
+
+fn can_write(dir: &Path) -> bool {
+    let probe = || tempfile::Builder::new().prefix(".probe").tempfile_in(dir);
+    std::fs::create_dir_all(dir).is_ok() && probe().is_ok()
 }
 
 fn targets(
