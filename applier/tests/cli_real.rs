@@ -237,3 +237,37 @@ fn the_service_patches_what_starts_later_and_ends_cleanly() {
     assert!(said.iter().any(|l| l.contains("patched")), "{said:?}");
     assert_eq!(target.ask(), "11 22");
 }
+
+/// A measurement, not a test: `UPATCH_BIN=target/release cargo test -- --ignored --nocapture what_a_command_costs`.
+#[test]
+#[ignore = "measures"]
+fn what_a_command_costs() {
+    let stage = stage("costs", PAIR);
+    stage.install("HP1", 11, 22);
+    let _target = Target::start(&stage.program);
+    let program = std::env::var_os("UPATCH_BIN").map(|d| std::path::Path::new(&d).join("upatch"));
+    let program = program.unwrap_or_else(|| common::stage::UPATCH.into());
+    let times = |verb: &str| {
+        let mut times: Vec<_> = (0..100)
+            .map(|_| {
+                let mut command = std::process::Command::new(&program);
+                command
+                    .arg("--root")
+                    .arg(stage.root())
+                    .args([verb, "HP1"])
+                    .stdout(std::process::Stdio::null());
+                let begun = std::time::Instant::now();
+                assert!(command.status().unwrap().success());
+                let time = begun.elapsed();
+                let other = if verb == "deactive" { "active" } else { "deactive" };
+                assert!(stage.run(&format!("{other} HP1")).code == Some(0));
+                time
+            })
+            .collect();
+        times.sort();
+        (times[0], times[times.len() / 2])
+    };
+    eprintln!("apply: least and median {:?}", times("apply"));
+    stage.run("apply HP1").exits(0);
+    eprintln!("deactive: least and median {:?}", times("deactive"));
+}

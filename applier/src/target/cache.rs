@@ -1,11 +1,13 @@
 //! Unwind tables of files, kept while many processes are dealt with one after the other.
 
 use super::{elf, identity, maps::Mapping, memory::Memory, modules::Module};
+use crate::TargetId;
 use patchfile::BuildId;
 use std::{
     collections::HashMap,
     os::unix::fs::FileExt,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 /// While this lives, what was learned from an ELF file in one process is used in the next one that maps it. The memory is
@@ -23,9 +25,40 @@ pub fn batch() -> Batch {
 
 static CURRENT: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
 
-/// Contents of read-only segments by file.
+/// What is shared.
 #[derive(Debug, Default)]
-struct Shared(Mutex<HashMap<Key, Arc<[u8]>>>);
+struct Shared {
+    /// Contents of read-only segments by file.
+    contents: Mutex<HashMap<Key, Arc<[u8]>>>,
+    /// What files were found to be.
+    files: Mutex<Option<Files>>,
+}
+
+/// Which of some targets a file (device, inode) is.
+pub(crate) type Known = HashMap<(u64, u64), Vec<usize>>;
+
+#[derive(Debug)]
+struct Files {
+    since: Instant,
+    targets: Vec<TargetId>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// For how long a file is what it was: a command looks at all processes two or three times within this.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// What is known of files with regard to `targets`: in a batch, what was found a moment ago.
+pub(crate) fn known(targets: &[TargetId]) -> Arc<Mutex<Known>> {
+    let shared = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    let Some(shared) = shared else { return Arc::default() };
+    let mut files = shared.files.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(files) = files.as_ref().filter(|f| f.since.elapsed() < FRESH && f.targets == targets) {
+        return Arc::clone(&files.known);
+    }
+    let known = Arc::default();
+    *files = Some(Files { since: Instant::now(), targets: targets.to_vec(), known: Arc::clone(&known) });
+    known
+}
 
 /// Device, inode, build-id (so that a file written over in place is another one), offset in the file and length.
 type Key = ((u64, u64), BuildId, u64, usize);
@@ -50,7 +83,7 @@ pub(crate) fn content(
     let Some(id) = module.build_id(memory) else { return own() };
     let offset = segment.offset.wrapping_add(link - segment.address);
     let key = (module.file, id, offset, len);
-    let lock = || shared.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let lock = || shared.contents.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(bytes) = lock().get(&key) {
         return Some(Arc::clone(bytes));
     }

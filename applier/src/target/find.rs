@@ -1,6 +1,7 @@
 //! Which processes map an ELF file or carry a patch.
 
 use super::{
+    cache::{self, Known},
     identity,
     maps::{self, Mapping},
     memory::Memory,
@@ -11,7 +12,6 @@ use crate::{
     sys::procmap::{self, Runs},
 };
 use std::{
-    collections::HashMap,
     fs,
     num::NonZero,
     path::PathBuf,
@@ -62,10 +62,6 @@ enum Look {
     Images,
 }
 
-/// Which targets a file (device, inode) is, for those read from the file itself: what a process has in its own memory may
-/// be forged and must not speak for other processes.
-type Known = HashMap<(u64, u64), Vec<usize>>;
-
 /// Processes for which a second thread of ours is worth its start.
 const SHARE: usize = 250;
 /// Most threads of ours that read.
@@ -82,7 +78,8 @@ fn pids() -> Vec<i32> {
 }
 
 fn look_at_all(pids: &[i32], targets: &[TargetId], look: Look) -> Survey {
-    let known = Mutex::default();
+    // Only of files that were read themselves: what a process has in its own memory may be forged and must not speak for others.
+    let known = cache::known(targets);
     let some = |pids: &[i32]| {
         let mut survey = Survey::default();
         for pid in pids {
