@@ -103,13 +103,12 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
         let own = place(unit, info, entry.at, entry.end, entry.function);
         // Functions in several parts have a list; its first two entries are enough to find the one that has the function's name.
         let parts = entry.ranges.filter(|_| own.is_none());
-        let listed = parts.into_iter().flat_map(|from| in_list(unit, lists, from));
+        let listed = parts.into_iter().flat_map(|from| in_list(unit, lists, from)).map(|at| (at, true));
         let (end, external, name) = chain(&known, entry);
         let Some(source) = &sources[end.source] else { continue };
-        for at in own.into_iter().chain(listed) {
+        for (at, listed) in own.into_iter().map(|at| (at, false)).chain(listed) {
             for symbol in symbols.get(&at).into_iter().flatten() {
-                let base = symbol.split('.').next().unwrap_or_default();
-                if entry.function && name.is_some_and(|n| n != base) {
+                if listed && !name.is_some_and(|name| is_named(symbol, name)) {
                     continue;
                 }
                 // A variable of an inline function is one in the whole program, though each unit describes it.
@@ -121,6 +120,14 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
         }
     }
     found
+}
+
+/// Is this the entry of a function of that name, and not a fragment? In C++ functions that other files cannot see have no linkage name in the
+/// debug information; the mangled name holds the name then.
+fn is_named(symbol: &str, name: &str) -> bool {
+    let base = symbol.split('.').next().unwrap_or_default();
+    let cold = symbol.split('.').any(|part| part == "cold");
+    !cold && (base == name || base.starts_with("_Z") && base.contains(name))
 }
 
 /// The last entry of a chain of origins and declarations, whether one of them is external, and the name.
