@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use differ::Options;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// At least this many pairs in the small round.
 const PAIRS: usize = 500;
@@ -83,6 +83,45 @@ pub fn compare(pairs: &[Pair], rounds: usize) -> Result<Speed> {
         cpu: own_cpu_seconds()? - cpu,
         peak: peak_mib()?,
     })
+}
+
+/// One function of a large unit: a static local, tables, strings and a switch, as many units have them.
+const FUNCTION: &str = r#"
+__attribute__((noinline)) int f@(int x) {
+  static int count = @;
+  static const int table[] = { @, 7, 13, 4 };
+  static const char *const names[] = { "alpha @", "beta", __func__ };
+  count += x;
+  if (x < 0) fails(__func__, "negative");
+  switch (x) {
+  case 0: return out("zero", @);
+  case 1: return out(names[x & 1], count);
+  case 2: return out("two", 3);
+  case 3: return count ^ 5;
+  case 4: return count * 3 + CHANGE;
+  case 5: return x ^ @;
+  }
+  return table[x & 3] + out("rest @", count);
+}
+"#;
+
+/// Compiles one unit of so many functions below `original` and, with each function changed, below `patched`.
+///
+/// # Errors
+/// gcc is missing or fails.
+pub fn one_unit(functions: usize, original: &Path, patched: &Path) -> Result<()> {
+    let mut text =
+        "extern int out(const char *, int); extern void fails(const char *, const char *);\n".to_owned();
+    text.extend((0..functions).map(|i| FUNCTION.replace('@', &i.to_string())));
+    for (folder, change) in [(original, "-DCHANGE=1"), (patched, "-DCHANGE=2")] {
+        std::fs::create_dir_all(folder)?;
+        let source = folder.join("unit.c");
+        std::fs::write(&source, &text)?;
+        let command = crate::run::Cmd::new("gcc").args(["-c", "-g", "-O1", "-ffunction-sections"]);
+        let command = command.args(["-fdata-sections", change, "-o"]).arg(folder.join("unit.o")).arg(&source);
+        command.limit(Duration::from_secs(900)).run()?.ok()?;
+    }
+    Ok(())
 }
 
 /// As many rounds over the pairs as make up a big package.

@@ -81,6 +81,17 @@ fn comparisons() -> Result<()> {
         let changed = differ_speed::pairs(first, last)?;
         println!("{:<24} {}", "nearly all changed", differ_speed::compare(&changed, rounds)?);
     }
+    // The same number of functions in all, in small units and in large ones.
+    for (functions, rounds) in [(500, 40), (5000, 4)] {
+        let scratch = tempfile::tempdir()?;
+        let (original, patched) = (scratch.path().join("original"), scratch.path().join("patched"));
+        differ_speed::one_unit(functions, &original, &patched)?;
+        for (what, other) in [("itself", &original), ("all changed", &patched)] {
+            let pairs = differ_speed::pairs(&original, other)?;
+            let what = format!("{functions} functions, {what}");
+            println!("{what:<24} {}", differ_speed::compare(&pairs, rounds)?);
+        }
+    }
     println!();
     Ok(())
 }
