@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::atoms::{AtomKind, Atoms, Target};
+use crate::arch::x86_64::reading;
+use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
 use crate::unit::SHF_MERGE;
@@ -44,7 +45,8 @@ pub(super) fn reach(
             }
             // Clang's `.L….DW.stub`: pointers to type information that nothing writes to.
             let is_stub = all.section(id).is_lsda() && !section.is_text();
-            if !is_stub && (section.is_text() || !section.is_read_only()) {
+            let is_live = !section.is_read_only() && !is_pool(all, target);
+            if !is_stub && (section.is_text() || is_live) {
                 verdict.refuse(
                     if section.is_text() { "code without a symbol" } else { "live data without a symbol" },
                     format!("{} ({source_file})", section.name),
@@ -60,6 +62,22 @@ pub(super) fn reach(
         }
     }
     shipped.into_iter().collect()
+}
+
+/// Constants that the compiler made, in writable memory because they hold addresses: in position-independent code GCC initialises arrays on
+/// the stack from them. With a section for each datum nothing else of a compiler's has no name; what assembly in the source may have put
+/// there is told by its use.
+fn is_pool(all: &Atoms, id: usize) -> bool {
+    let section = all.section(id);
+    let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
+    let reads = |user: usize| {
+        let fields: Vec<u64> = all.atom(user).refs.iter().filter(is_it).map(|r| r.at).collect();
+        fields.is_empty()
+            || (all.atom(user).kind == AtomKind::Function && reading::only_reads(all.bytes(user), &fields))
+    };
+    [".data", ".data.rel", ".data.rel.local"].contains(&&*section.name)
+        && all.by_section[all.atom(id).section].len() == 1
+        && (0..all.atoms.len()).all(reads)
 }
 
 /// A named constant that the linker merges with others: where it is in the program was not recorded, and a copy does as well.

@@ -18,7 +18,7 @@ pub(super) const KEPT: [Register; 6] =
     [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Registers that hold the address or one derived from it; `true` once it was used to read memory.
-type Held = HashMap<Register, bool>;
+pub(super) type Held = HashMap<Register, bool>;
 
 /// Whether the address that the instruction with its field at one of `fields` (offsets in `bytes`, sorted) forms may get out.
 pub(crate) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
@@ -44,7 +44,7 @@ pub(crate) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
 }
 
 /// The address itself, not what lies there.
-fn forms_address(insn: &Instruction) -> bool {
+pub(super) fn forms_address(insn: &Instruction) -> bool {
     let immediate = (0..insn.op_count()).any(|i| {
         matches!(insn.op_kind(i), OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64)
     });
@@ -52,7 +52,7 @@ fn forms_address(insn: &Instruction) -> bool {
         || (immediate && matches!(insn.mnemonic(), Mnemonic::Mov | Mnemonic::Push))
 }
 
-fn gives_away(insn: &Instruction, held: &Held) -> bool {
+pub(super) fn gives_away(insn: &Instruction, held: &Held) -> bool {
     let holds = |r: Register| held.contains_key(&r.full_register());
     let argument = || ARGUMENTS.iter().any(|r| held.get(r) == Some(&false));
     match insn.flow_control() {
@@ -76,7 +76,7 @@ fn gives_away(insn: &Instruction, held: &Held) -> bool {
 }
 
 /// Brings `held` up to date.
-fn follow(insn: &Instruction, factory: &mut InstructionInfoFactory, held: &mut Held) {
+pub(super) fn follow(insn: &Instruction, factory: &mut InstructionInfoFactory, held: &mut Held) {
     if held.is_empty() {
         return;
     }

@@ -3,4 +3,5 @@
 pub(crate) mod decode;
 pub(crate) mod escape;
 pub(crate) mod kept;
+pub(crate) mod reading;
 pub(crate) mod reloc;
