@@ -16,6 +16,8 @@ pub(crate) struct Info {
     pub(crate) types: Types,
     /// Types of variables with static storage, also of those only declared here.
     pub(crate) variables: Vec<TypeId>,
+    /// Types that functions with external linkage take and return: others, in other units or the callers of a library, have the objects.
+    pub(crate) exchanged: Vec<TypeId>,
 }
 
 /// Between the name of a type and that of its source file, where there are several.
@@ -31,6 +33,7 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
         names: HashMap::new(),
         around: Vec::new(),
         declared: HashMap::new(),
+        exchanging: None,
         scope: String::new(),
     };
     let several = count(&dwarf) > 1;
@@ -65,6 +68,7 @@ fn is_named(tag: gimli::DwTag) -> bool {
         && !matches!(
             tag,
             gimli::DW_TAG_variable
+                | gimli::DW_TAG_formal_parameter
                 | gimli::DW_TAG_member
                 | gimli::DW_TAG_enumerator
                 | gimli::DW_TAG_inlined_subroutine
@@ -89,6 +93,7 @@ fn is_wanted(tag: gimli::DwTag) -> bool {
                 | gimli::DW_TAG_enumerator
                 | gimli::DW_TAG_subrange_type
                 | gimli::DW_TAG_variable
+                | gimli::DW_TAG_formal_parameter
         )
 }
 
@@ -130,6 +135,8 @@ struct Walk<'a, 'u> {
     around: Vec<Frame<'a>>,
     /// Type of each variable's declaration, for entries that refer to it (`DW_AT_abstract_origin`).
     declared: HashMap<TypeId, TypeId>,
+    /// The last function with external linkage.
+    exchanging: Option<TypeId>,
     /// What is put behind the names of types, in an object made from several sources.
     scope: String,
 }
@@ -146,6 +153,10 @@ impl<'a> Walk<'a, '_> {
         let own_name = || slice(dwarf, unit, die, gimli::DW_AT_name);
         match die.tag() {
             gimli::DW_TAG_subprogram | gimli::DW_TAG_inlined_subroutine => {
+                if die.attr_value(gimli::DW_AT_external).is_some() {
+                    self.exchanging = Some(offset);
+                    self.info.exchanged.extend(reference(base, die, gimli::DW_AT_type));
+                }
                 return Part::Function(self.name_of(base, offset, die));
             }
             gimli::DW_TAG_namespace => return Part::Scope(own_name()),
@@ -199,6 +210,11 @@ impl<'a> Walk<'a, '_> {
                 }
             }
             gimli::DW_TAG_variable => self.variable(base, unit, dwarf, die),
+            gimli::DW_TAG_formal_parameter
+                if self.exchanging.is_some() && self.exchanging == self.around.last().map(|f| f.offset) =>
+            {
+                self.info.exchanged.extend(reference(base, die, gimli::DW_AT_type));
+            }
             tag if is_derived(tag) => {
                 let inner = reference(base, die, gimli::DW_AT_type);
                 let is_pointer = matches!(

@@ -8,6 +8,8 @@ use crate::debug::{Info, Layout, Member, SCOPE, TypeId};
 pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: &str) {
     // Old variables: what is new in the patch has the new layout.
     let live = old.types.reach(old.variables.iter().copied());
+    // Objects that others hold: those of a library live with its callers, and no variable of the library leads to them.
+    let exchanged = old.types.reach(old.exchanged.iter().copied());
     let names: BTreeMap<&String, (TypeId, TypeId)> = old
         .types
         .named
@@ -29,6 +31,14 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
                 "layout of a structure changed",
                 at,
                 &format!("{change}; objects that live already, which variables of this unit lead to, have the old layout"),
+                "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
+            ),
+            Some((change, true)) if exchanged.contains(&o) => verdict.refuse(
+                "layout of a structure changed",
+                at,
+                &format!(
+                    "{change}; functions that others call take or return such objects, and those that live already have the old layout"
+                ),
                 "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
             ),
             Some((change, true)) => verdict.warn(
