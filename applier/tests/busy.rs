@@ -131,7 +131,7 @@ fn threads_in_the_way_get_out_of_it_while_others_stand() {
     let program = compile(dir.path(), "hot", HOT, &[]);
     let patch = patch(&Elf::read(&program), "hot", vec![with_prologue("one", 11, &program)]);
     let mut target = Target::start(&program);
-    let patient = Options { patience: Duration::from_millis(500), ..Options::default() };
+    let patient = Options { patience: Duration::from_secs(10), ..Options::default() };
     // Once may be luck.
     for _ in 0..5 {
         assert_eq!(applier::apply(target.pid(), &patch, &patient).unwrap(), Outcome::Done);

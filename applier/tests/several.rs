@@ -8,12 +8,15 @@
 
 mod common;
 
-use applier::{LoadedElf, Options, Outcome};
+use applier::{LoadedElf, Options, Outcome, ProcessError};
 use common::{
     PAIR, Target, compile,
     image::{Elf, image, patch, returns},
 };
-use std::process::Command;
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::Command,
+};
 
 #[test]
 fn stacked_patches_come_out_in_any_order() {
@@ -242,4 +245,71 @@ fn ten_thousand_cycles() {
     eprintln!("10,000 cycles in {:?}: {} then {}", started.elapsed(), before.trim(), memory(&target).trim());
     assert_eq!(memory(&target), before);
     assert_eq!(target.ask(), "1 2");
+}
+
+/// What one has seen of a process must not be acted upon when another has changed it meanwhile.
+#[test]
+fn two_at_the_same_process_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "contended", PAIR, &[]);
+    let patch = patch(&Elf::read(&program), "contended", vec![returns("one", 11), returns("two", 22)]);
+    for _ in 0..60 {
+        let mut target = Target::start(&program);
+        let pid = target.pid();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        match applier::apply(pid, &patch, &Options::default()) {
+                            Ok(Outcome::Busy(_)) | Err(ProcessError::Traced { .. }) => {}
+                            Ok(_) => break,
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(target.ask(), "11 22");
+        assert_eq!(applier::inspect(pid).unwrap().len(), 1);
+    }
+}
+
+/// The child of `vfork` has its parent's memory until it executes another program.
+const IN_VFORK: &str = r#"
+#include <stdio.h>
+#include <unistd.h>
+#include <sys/wait.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    while (getchar() != EOF) {
+        pid_t child = vfork();
+        if (child == 0) { printf("%d\n", getpid()); char c; if (read(0, &c, 1)) {} _exit(0); }
+        waitpid(child, 0, 0);
+        printf("%d %d\n", one(), two());
+    }
+}
+"#;
+
+#[test]
+fn a_child_that_shares_its_parents_memory_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "vforked", IN_VFORK, &[]);
+    let patch = patch(&Elf::read(&program), "vforked", vec![returns("one", 11), returns("two", 22)]);
+    let mut child = std::process::Command::new(&program)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    input.write_all(b"x").unwrap();
+    let forked: i32 = lines.next().unwrap().parse().unwrap();
+    let outcome = applier::apply(forked, &patch, &Options::default()).unwrap();
+    assert!(matches!(&outcome, Outcome::Busy(busy) if busy.why.contains("vfork")), "{outcome:?}");
+    input.write_all(b"x").unwrap();
+    assert_eq!(lines.next().unwrap(), "1 2");
+    drop(input);
+    child.wait().unwrap();
 }

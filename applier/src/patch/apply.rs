@@ -5,11 +5,12 @@ use super::{
     outwait::Quiescence,
     quiesce::{Rule, Zone},
     register::Registrar,
-    remove::{afterwards, deactivate_here},
+    remove::{afterwards, deactivate_in},
     transaction::{self, Site, Transaction},
 };
+use crate::start::is_being_loaded;
 use crate::{
-    CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
+    Busy, CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
     load::{self, Pending, Remains},
     target::{
         frames::Tables,
@@ -42,7 +43,7 @@ pub fn replace(
     patch: &LoadedPatch,
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || apply_here(Process::open(pid, options)?, patch, older, options))
+    process::on_own_thread(pid, || apply_here(pid, patch, older, options))
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -70,15 +71,22 @@ fn superseded(images: &[Located], older: &[Uuid]) -> Vec<usize> {
     (0..images.len()).filter(|i| is(&images[*i])).collect()
 }
 
-/// The same on the calling OS thread, for a process that was looked at since it last ran.
+/// The same on the calling OS thread.
 pub(crate) fn apply_here(
-    mut process: Process,
+    pid: i32,
     patch: &LoadedPatch,
     older: &[Uuid],
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
-    let pid = process.pid;
+    let mut process = match Process::open_alone(pid, options)? {
+        Ok(process) => process,
+        Err(busy) => return Ok(Outcome::Busy(busy)),
+    };
+    if options.held.is_none() && is_being_loaded(&process) {
+        let why = "is in a process whose dynamic loader is at work".into();
+        return Ok(Outcome::Busy(Busy { tid: pid, function: None, why }));
+    }
     let mut images = inspect::locate(&process.maps, &process.memory);
     let mut instances = find_instances(&process, patch, &images)?;
     let older: Vec<Uuid> = older.iter().copied().filter(|old| *old != patch.uuid).collect();
@@ -87,7 +95,7 @@ pub(crate) fn apply_here(
         let mut outcome = Outcome::Already;
         // Left over where an applier was killed between the two.
         for l in superseded(&images, &older) {
-            outcome = match deactivate_here(pid, images[l].control.uuid, options)? {
+            outcome = match deactivate_in(&mut process, images[l].control.uuid, options)? {
                 Outcome::Already => outcome,
                 busy @ Outcome::Busy(_) => return Ok(busy),
                 done => done,
@@ -164,7 +172,10 @@ pub(crate) fn apply_here(
 }
 
 fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
-    let mut process = Process::open(pid, options)?;
+    let mut process = match Process::open_alone(pid, options)? {
+        Ok(process) => process,
+        Err(busy) => return Ok(CheckReport { busy: Some(busy), ..CheckReport::default() }),
+    };
     let images = inspect::locate(&process.maps, &process.memory);
     let instances = find_instances(&process, patch, &images)?;
     let modules =

@@ -97,8 +97,9 @@ impl<'a> Quiescence<'a> {
             slice = (slice * 2).min(SLICE.1);
         }
         // One of them may have executed another program.
-        let alive = self.process.modules.first().is_some_and(|m| self.process.memory.word(m.start).is_ok());
-        if alive { Ok(busy.into_iter().next()) } else { Err(ProcessError::NotMapped) }
+        let Some(any) = self.held.threads().first() else { return Err(self.process.ended()) };
+        self.process.is_as_seen(any.tid)?;
+        Ok(busy.into_iter().next())
     }
 
     /// The threads, all of them where they may be.

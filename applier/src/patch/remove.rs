@@ -16,13 +16,19 @@ use patchfile::{Uuid, control::Phase, image::HookPoint};
 /// # Errors
 /// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have the patch.
 pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || deactivate_here(pid, uuid, options))
+    process::on_own_thread(pid, || match Process::open_alone(pid, options)? {
+        Ok(mut process) => deactivate_in(&mut process, uuid, options),
+        Err(busy) => Ok(Outcome::Busy(busy)),
+    })
 }
 
-/// The same, on the calling OS thread.
-pub(super) fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
+/// The same, on the calling OS thread, which has the process for itself.
+pub(super) fn deactivate_in(
+    process: &mut Process,
+    uuid: Uuid,
+    options: &Options,
+) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
-    let mut process = Process::open(pid, options)?;
     let mut images = inspect::locate(&process.maps, &process.memory);
     let ours = |l: &crate::Located| l.control.uuid == uuid && l.control.phase == Phase::Ready;
     let change: Vec<usize> = (0..images.len()).filter(|i| ours(&images[*i])).collect();
@@ -35,23 +41,23 @@ pub(super) fn deactivate_here(pid: i32, uuid: Uuid, options: &Options) -> Result
     let zones = if options.lazy {
         Vec::new()
     } else {
-        change.iter().flat_map(|i| apply::image_zones(&process, &images[*i])).collect()
+        change.iter().flat_map(|i| apply::image_zones(process, &images[*i])).collect()
     };
-    let mut tables = apply::tables(&process, &images);
-    let held = match StoppedThreads::all(&process, load::trace_options(&process))? {
+    let mut tables = apply::tables(process, &images);
+    let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    let mut quiescence = Quiescence::new(&mut process, held, &mut tables, &zones, options);
+    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, options);
     if !zones.is_empty()
         && let Some(busy) = quiescence.reach(options.patience)?
     {
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
-    hooks::call(&process, &held, &images, &change, HookPoint::PreUnapply, &steps)?;
+    hooks::call(process, &held, &images, &change, HookPoint::PreUnapply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
-    let called = hooks::call(&process, &held, &images, &change, HookPoint::PostUnapply, &steps);
+    let called = hooks::call(process, &held, &images, &change, HookPoint::PostUnapply, &steps);
     Ok(afterwards(called))
 }
 

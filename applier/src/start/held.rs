@@ -7,14 +7,12 @@ use crate::{
     target::{process::Process, status},
 };
 use patchfile::Uuid;
-use std::{cell::Cell, marker::PhantomData};
+use std::marker::PhantomData;
 
 /// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
 pub struct Held<'a> {
     pid: i32,
     follower: Follower<'a>,
-    /// What the next step begins with.
-    seen: Cell<Option<Process>>,
     /// Belongs to the OS thread that traces.
     not_send: PhantomData<*const ()>,
 }
@@ -27,7 +25,7 @@ impl std::fmt::Debug for Held<'_> {
 
 impl<'a> Held<'a> {
     pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
-        Self { pid, follower, seen: Cell::new(None), not_send: PhantomData }
+        Self { pid, follower, not_send: PhantomData }
     }
 
     /// The process.
@@ -53,23 +51,13 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn mapped(&self, targets: &[TargetId]) -> Result<Vec<usize>, ProcessError> {
-        let process = self.look()?;
+        let process = Process::open(self.pid, &self.options())?;
         let ids: Vec<_> = process.modules.iter().map(|m| m.build_id(&process.memory)).collect();
         let is = |target: &TargetId| {
             let by_id = target.build_id.is_some() && ids.contains(&target.build_id);
             by_id || (target.build_id.is_none() && process.maps_code(target))
         };
-        let mapped = targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();
-        self.seen.replace(Some(process));
-        Ok(mapped)
-    }
-
-    /// The process as it is now. Nothing runs in it but what is done through `self`, if it has no other threads.
-    fn look(&self) -> Result<Process, ProcessError> {
-        match self.seen.take() {
-            Some(seen) => Ok(seen),
-            None => Process::open(self.pid, &self.options()),
-        }
+        Ok(targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect())
     }
 
     /// Brings `patch` into force, in the place of `older` versions of it. See [`crate::replace`].
@@ -77,7 +65,7 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn apply(&self, patch: &LoadedPatch, older: &[Uuid]) -> Result<Outcome, ProcessError> {
-        apply_here(self.look()?, patch, older, &self.options())
+        apply_here(self.pid, patch, older, &self.options())
     }
 }
 

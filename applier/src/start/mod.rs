@@ -28,6 +28,7 @@ pub use follow::{Guide, Missed};
 pub use held::Held;
 pub use library::{loads, opened, process_of};
 pub use pin::{Pin, unpin_all};
+pub(crate) use program::is_being_loaded;
 pub use program::{executed, executing};
 pub use rendezvous::mend;
 

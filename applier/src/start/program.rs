@@ -154,6 +154,14 @@ fn loaded(pid: i32, auxv: auxv::Auxv) -> bool {
     consistent(&process, auxv).unwrap_or(false) && relocated::all(&process, auxv.loader)
 }
 
+/// Is the dynamic loader at work, at the start of the program or in `dlopen`? What it has not relocated yet must not be looked at.
+/// A loader that never says what it does is taken to be done.
+pub(crate) fn is_being_loaded(process: &Process) -> bool {
+    let Some(auxv) = auxv::read(process.view) else { return false };
+    let Some(loader) = process.modules.iter().find(|m| m.start == auxv.loader) else { return false };
+    consistent(process, auxv) == Some(false) && Rendezvous::find(process, loader).is_some()
+}
+
 fn consistent(process: &Process, auxv: auxv::Auxv) -> Option<bool> {
     let program = process.modules.iter().find(|m| (m.start..m.end).contains(&auxv.headers))?;
     let debug = linkmap::dynamic(program, &process.memory).into_iter().find(|(tag, _)| *tag == DT_DEBUG)?.1;

@@ -6,6 +6,7 @@ pub mod guardian;
 pub(crate) mod procmap;
 pub(crate) mod ptrace;
 pub(crate) mod readv;
+pub(crate) mod sharing;
 pub mod signals;
 pub(crate) mod tracee;
 pub(crate) mod wait;

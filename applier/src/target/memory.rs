@@ -1,6 +1,6 @@
 //! Memory of the target through `/proc/PID/mem`.
 
-use crate::ProcessError;
+use crate::{ProcessError, sys::sharing};
 use std::{
     cell::RefCell,
     collections::HashMap,
@@ -35,6 +35,15 @@ impl Memory {
                 _ => ProcessError::Os { what: "cannot open its memory".into(), source: e },
             })?;
         Ok(Self { file, pages: RefCell::default() })
+    }
+
+    /// Takes the right to change it, which only one of us can have at a time, and keeps it as long as the handle. The lock is on the
+    /// open file, and who may not write to the memory cannot take it.
+    ///
+    /// # Errors
+    /// The kernel knows no such locks.
+    pub(crate) fn try_lock(&self) -> Result<bool, ProcessError> {
+        sharing::try_lock(&self.file).map_err(ProcessError::os("cannot lock its memory"))
     }
 
     /// Reads `len` bytes.

@@ -5,9 +5,13 @@ use super::{
     maps::{self, Mapping},
     memory::Memory,
     modules::{self, Module},
+    procfile,
     status::{self, Status},
 };
-use crate::{Options, ProcessError, sys::wait::Tracing};
+use crate::{
+    Busy, Options, ProcessError,
+    sys::{ptrace, sharing, wait::Tracing},
+};
 use std::{panic, thread};
 
 /// A process and what is known about it.
@@ -27,6 +31,8 @@ pub(crate) struct Process {
     pub status: Status,
     /// See [`Options::held`].
     pub held: Option<i32>,
+    /// Where the kernel has put random bytes for it (`AT_RANDOM`): what tells its memory from that of another program.
+    random: u64,
 }
 
 impl Process {
@@ -35,6 +41,22 @@ impl Process {
     /// # Errors
     /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`].
     pub(crate) fn open(pid: i32, options: &Options) -> Result<Self, ProcessError> {
+        match Self::look(pid, options, false)? {
+            Ok(process) => Ok(process),
+            Err(busy) => Err(ProcessError::unfit(busy.to_string())),
+        }
+    }
+
+    /// Looks at a process in order to change it. Nobody else of us changes it as long as the value lives: what was seen stays true
+    /// but for what the process itself does.
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub(crate) fn open_alone(pid: i32, options: &Options) -> Result<Result<Self, Busy>, ProcessError> {
+        Self::look(pid, options, true)
+    }
+
+    fn look(pid: i32, options: &Options, alone: bool) -> Result<Result<Self, Busy>, ProcessError> {
         let stat = status::process(pid)?;
         if options.start_time.is_some_and(|t| t != stat.start_time) {
             return Err(ProcessError::Gone);
@@ -42,6 +64,14 @@ impl Process {
         let status = status::status(pid)?;
         let view = status::view_of(pid, &stat)?;
         let memory = Memory::open(view)?;
+        let busy = |why: &str| Ok(Err(Busy { tid: pid, function: None, why: why.into() }));
+        if alone && !memory.try_lock()? {
+            return busy("is in a process that another upatch is at");
+        }
+        // Only the threads of one of them would be stopped.
+        if alone && status.parent > 0 && sharing::same_memory(pid, status.parent) == Some(true) {
+            return busy("shares its memory with its parent (in vfork)");
+        }
         let maps = maps::read(view)?;
         if maps.is_empty() {
             return Err(ProcessError::unfit(
@@ -49,7 +79,21 @@ impl Process {
             ));
         }
         let modules = modules::list(&maps, &memory);
-        Ok(Self { pid, view, memory, maps, modules, status, held: options.held })
+        let random = if alone { random_bytes(view)? } else { 0 };
+        Ok(Ok(Self { pid, view, memory, maps, modules, status, held: options.held, random }))
+    }
+
+    /// With thread `tid` stopped: is the memory of its process still the one that was looked at? It may have executed another program just
+    /// before it stopped, and the old memory may live on with its parent.
+    ///
+    /// # Errors
+    /// [`ProcessError::NotMapped`] if not.
+    pub(crate) fn is_as_seen(&self, tid: i32) -> Result<(), ProcessError> {
+        let now = ptrace::word(tid, self.random).ok();
+        if self.random != 0 && now.is_some() && now == self.memory.word(self.random).ok() {
+            return Ok(());
+        }
+        Err(ProcessError::NotMapped)
     }
 
     /// Reads the memory map again.
@@ -74,6 +118,17 @@ impl Process {
         }
         tables
     }
+}
+
+fn random_bytes(view: i32) -> Result<u64, ProcessError> {
+    const AT_RANDOM: u64 = 25;
+    let bytes = procfile::read_one(&format!("/proc/{view}/auxv"))
+        .map_err(ProcessError::os("cannot read its auxiliary vector"))?;
+    let words: Vec<u64> =
+        bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes)).collect();
+    let found = words.chunks_exact(2).find(|pair| pair[0] == AT_RANDOM).map(|pair| pair[1]);
+    // Without memory of its own it has none.
+    found.ok_or(ProcessError::Gone)
 }
 
 /// Runs `work`, which is about process `pid`, on an OS thread of its own. When that thread ends, however it ends, the kernel

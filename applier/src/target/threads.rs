@@ -71,7 +71,9 @@ impl StoppedThreads {
         if let Err(busy) = held.rest(process, options)? {
             return Ok(Err(busy));
         }
-        if held.threads.is_empty() { Err(process.ended()) } else { Ok(Ok(held)) }
+        let Some(first) = held.threads.first() else { return Err(process.ended()) };
+        process.is_as_seen(first.tid)?;
+        Ok(Ok(held))
     }
 
     /// Stops the threads that are not held yet. Returns their ids.
@@ -172,7 +174,9 @@ impl StoppedThreads {
                 sleepers.confirm(tid);
                 let threads = vec![thread];
                 let (pid, seen, late, kept) = (process.pid, HashSet::from([tid]), Vec::new(), process.held);
-                Ok(Ok(Some(Self { pid, threads, seen, late, sleepers, kept })))
+                let held = Self { pid, threads, seen, late, sleepers, kept };
+                process.is_as_seen(tid)?;
+                Ok(Ok(Some(held)))
             }
             Err(NotStopped::Ended) => Ok(Ok(None)),
             Err(NotStopped::Busy(busy)) => {
