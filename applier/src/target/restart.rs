@@ -116,11 +116,11 @@ pub(crate) fn timeout(thread: &Thread, place: Place) -> Option<Duration> {
 
 /// What cannot be written stays as it is: too long is allowed, too short is not.
 fn set_timeout(tid: i32, regs: &mut Registers, place: Place, left: Duration) {
+    let value = argument_for(regs, place, left);
     match place {
-        // Rounded up.
-        Place::Milliseconds => regs.r10 = u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
+        Place::Milliseconds => regs.r10 = value,
         Place::Timespec(argument) => {
-            let room = regs.rsp.wrapping_sub(BELOW) & !7;
+            let room = value;
             let written = ptrace::set_word(tid, room, left.as_secs())
                 .and_then(|()| ptrace::set_word(tid, room + 8, left.subsec_nanos().into()));
             if written.is_err() {
@@ -131,6 +131,26 @@ fn set_timeout(tid: i32, regs: &mut Registers, place: Place, left: Duration) {
                 3 => regs.r10 = room,
                 _ => regs.r8 = room,
             }
+        }
+    }
+}
+
+/// What [`set_timeout`] puts into the argument at `place`: a call that was made again is known by it, since one that the program makes
+/// itself has another.
+pub(crate) fn argument_for(regs: &Registers, place: Place, left: Duration) -> u64 {
+    match place {
+        // Rounded up.
+        Place::Milliseconds => u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
+        Place::Timespec(_) => regs.rsp.wrapping_sub(BELOW) & !7,
+    }
+}
+
+impl Place {
+    /// Which argument of the call it is, from 0.
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Milliseconds => 3,
+            Self::Timespec(argument) => argument,
         }
     }
 }

@@ -24,6 +24,8 @@ struct Wait {
     call: i64,
     /// Address behind it.
     pc: u64,
+    /// The argument that its timeout is in, or at.
+    argument: u64,
     /// How often the thread had gone to sleep.
     switches: u64,
     /// First seen, where it has not been stopped since.
@@ -54,14 +56,16 @@ impl Sleepers {
     /// Looks the threads `tids` up.
     pub(crate) fn find(process: &Process, tids: &[i32]) -> Self {
         let one = |tid: &i32| {
-            let (call, pc) = waits_in(process.pid, *tid)?;
+            let (call, arguments, pc) = waits_in(process.pid, *tid)?;
             // After the call returns, the register of the timeout has another value than before. That matters to nobody if
             // the call is one of the C library's functions, whose callers keep nothing there (psABI §3.2.1).
-            restart::place(call).filter(|_| in_c_library(process, pc))?;
+            let place = restart::place(call).filter(|_| in_c_library(process, pc))?;
+            let argument = *arguments.get(place.index())?;
             let switches = switches(*tid)?;
-            let fresh = Wait { call, pc, switches, seen: Instant::now(), end: None };
+            let fresh = Wait { call, pc, argument, switches, seen: Instant::now(), end: None };
             let known = with_known(|known| known.get(tid).copied());
-            let same = known.filter(|k| (k.call, k.pc, k.switches) == (call, pc, switches));
+            // Made again, the call may have been over without going to sleep, and this be the program's next.
+            let same = known.filter(|k| Wait { seen: k.seen, end: k.end, ..fresh } == *k);
             Some((*tid, same.unwrap_or(fresh), Slept::NotAskedYet))
         };
         Self(tids.iter().filter_map(one).collect())
@@ -97,15 +101,21 @@ impl Sleepers {
             Some(end) => end,
             None => wait.seen.checked_add(restart::timeout(thread, place)?)?,
         };
+        let left = end.saturating_duration_since(Instant::now());
+        let argument = restart::argument_for(r, place, left);
         // It goes to sleep once more, in the same call.
-        let again = Wait { switches: switches(*tid)? + 1, end: Some(end), ..*wait };
+        let again = Wait { switches: switches(*tid)? + 1, end: Some(end), argument, ..*wait };
         with_known(|known| {
+            // The program's own next call could not be told from it.
+            if wait.end.is_none() && argument == wait.argument {
+                return known.remove(tid);
+            }
             if known.len() > MANY {
                 known.retain(|_, w| w.end.is_some_and(|end| end > Instant::now()));
             }
             known.insert(*tid, again)
         });
-        Some(end.saturating_duration_since(Instant::now()))
+        Some(left)
     }
 }
 
@@ -114,17 +124,20 @@ fn with_known<T>(work: impl FnOnce(&mut HashMap<i32, Wait>) -> T) -> T {
 }
 
 /// System call and address of a thread that is blocked.
-fn waits_in(pid: i32, tid: i32) -> Option<(i64, u64)> {
+fn waits_in(pid: i32, tid: i32) -> Option<(i64, Vec<u64>, u64)> {
     let text = procfile::read_one(&format!("/proc/{pid}/task/{tid}/syscall")).ok()?;
     parse_syscall(std::str::from_utf8(&text).ok()?)
 }
 
 /// `number 0x… ×6 stack-pointer address`; `running` where it is not blocked.
-fn parse_syscall(text: &str) -> Option<(i64, u64)> {
+fn parse_syscall(text: &str) -> Option<(i64, Vec<u64>, u64)> {
     let mut words = text.split_ascii_whitespace();
     let call = words.next()?.parse().ok()?;
-    let pc = words.nth(7)?.strip_prefix("0x")?;
-    Some((call, u64::from_str_radix(pc, 16).ok()?))
+    let numbers = words.map(|w| u64::from_str_radix(w.strip_prefix("0x")?, 16).ok());
+    let mut numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
+    let pc = numbers.pop()?;
+    numbers.truncate(6);
+    Some((call, numbers, pc))
 }
 
 fn in_c_library(process: &Process, pc: u64) -> bool {
@@ -149,7 +162,8 @@ mod tests {
     #[test]
     fn files_of_the_kernel() {
         let text = "232 0x5 0x7ffd0 0x1 0xffffffff 0x0 0x8 0x7ffd4901a3a8 0x7fb54bce82ad\n";
-        assert_eq!(parse_syscall(text), Some((232, 0x7fb5_4bce_82ad)));
+        let arguments = vec![5, 0x7_ffd0, 1, 0xffff_ffff, 0, 8];
+        assert_eq!(parse_syscall(text), Some((232, arguments, 0x7fb5_4bce_82ad)));
         assert_eq!(parse_syscall("running\n"), None);
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(switches(own).is_some());
