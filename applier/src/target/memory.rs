@@ -121,6 +121,10 @@ impl Memory {
 }
 
 fn failed(verb: &str, address: u64, source: io::Error) -> ProcessError {
+    // Nothing at all is read or written (proc_pid_mem(5)) once the process has another memory, or none.
+    if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero) {
+        return ProcessError::NotMapped;
+    }
     match source.raw_os_error() {
         Some(libc::ESRCH) => ProcessError::Gone,
         _ => {
