@@ -73,6 +73,9 @@ impl Process {
             return busy("shares its memory with its parent (in vfork)");
         }
         let maps = maps::read(view)?;
+        if maps.is_empty() && alone {
+            return Err(ProcessError::NotMapped);
+        }
         if maps.is_empty() {
             return Err(ProcessError::unfit(
                 "it has no memory of its own (a kernel thread, or it is ending)",
