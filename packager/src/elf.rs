@@ -152,10 +152,20 @@ impl Elf {
 /// Does an object hold bytecode for link-time optimisation? LLVM's bitcode is no ELF file; gcc has it in sections of that name
 /// (gcc internals, "LTO file sections"), beside machine code in "fat" objects.
 pub fn holds_bytecode(data: &[u8]) -> bool {
-    let Ok(header) = Header::parse(data) else { return true };
-    let Ok(endian) = header.endian() else { return true };
-    let Ok(table) = header.sections(endian, data) else { return true };
-    table.iter().any(|s| table.section_name(endian, s).is_ok_and(|name| name.starts_with(b".gnu.lto_")))
+    any_section(data, |name| name.starts_with(b".gnu.lto_")).unwrap_or(true)
+}
+
+/// Has an object a section of this name?
+pub fn has_section(data: &[u8], name: &str) -> bool {
+    any_section(data, |found| found == name.as_bytes()).unwrap_or(false)
+}
+
+/// Does this hold for the name of any section? `None` for what is no ELF file.
+fn any_section(data: &[u8], holds: impl Fn(&[u8]) -> bool) -> Option<bool> {
+    let header = Header::parse(data).ok()?;
+    let endian = header.endian().ok()?;
+    let table = header.sections(endian, data).ok()?;
+    Some(table.iter().any(|s| table.section_name(endian, s).is_ok_and(&holds)))
 }
 
 /// A symbol that an object defines.
@@ -196,14 +206,6 @@ pub fn defined_names(data: &[u8]) -> Result<Vec<Name>, String> {
         names.push(Name { name: name.to_owned(), local, exported: !local && !hidden });
     }
     Ok(names)
-}
-
-/// Has an object a section of this name?
-pub fn has_section(data: &[u8], name: &str) -> bool {
-    let Ok(header) = Header::parse(data) else { return false };
-    let Ok(endian) = header.endian() else { return false };
-    let Ok(table) = header.sections(endian, data) else { return false };
-    table.iter().any(|s| table.section_name(endian, s).is_ok_and(|found| found == name.as_bytes()))
 }
 
 /// What of a relocatable object ends up in a program, independent of debug information: sections with their relocations and the

@@ -7,7 +7,7 @@ use crate::error::{Context, Result};
 use crate::link::contributing;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use wrapper::{LinkRecord, OsBytes, Records};
+use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
 
 /// Where in a link an object stands: the file as the linker names it, the archive member, which one of that name, and
 /// the `-r` link it came through.
@@ -59,31 +59,37 @@ impl Leaves {
     /// # Errors
     /// When a map file cannot be read.
     pub fn of(records: &Records, link: &LinkRecord) -> Result<Self> {
-        let mut leaves = Self::default();
-        let mut seen = HashSet::new();
-        leaves.add(records, link, &[], &mut seen)?;
-        Ok(leaves)
+        // A later unit hides an earlier one with the same object, as in `Records::unit_by_object`.
+        let units = records.units.iter().map(|unit| (unit.object_sha256.as_str(), unit)).collect();
+        let mut walk = Walk { records, units, seen: HashSet::new(), found: Self::default() };
+        walk.add(link, &[])?;
+        Ok(walk.found)
     }
+}
 
-    fn add<'r>(
-        &mut self,
-        records: &'r Records,
-        link: &'r LinkRecord,
-        through: &[OsBytes],
-        seen: &mut HashSet<&'r str>,
-    ) -> Result<()> {
-        if !seen.insert(&link.id) {
+/// The way through the links.
+struct Walk<'r> {
+    records: &'r Records,
+    /// By the hash of the object: a link of a big program has thousands of inputs.
+    units: HashMap<&'r str, &'r UnitRecord>,
+    seen: HashSet<&'r str>,
+    found: Leaves,
+}
+
+impl<'r> Walk<'r> {
+    fn add(&mut self, link: &'r LinkRecord, through: &[OsBytes]) -> Result<()> {
+        if !self.seen.insert(&link.id) {
             return Ok(());
         }
         let taken = match &link.map {
             Some(map) => Some(Taken::read(&std::fs::read(map).what(map.to_string_lossy())?)),
             None => None,
         };
-        let made = |hash: &str| records.unit_by_object(hash).is_some_and(|u| u.language == wrapper::LTRANS);
         let mut contributes: Option<HashSet<_>> = None;
         for input in &link.inputs {
-            if link.lto && made(&input.sha256) {
-                self.optimised.pieces.push(input.sha256.clone());
+            let unit = self.units.get(input.sha256.as_str()).copied();
+            if link.lto && unit.is_some_and(|u| u.language == wrapper::LTRANS) {
+                self.found.optimised.pieces.push(input.sha256.clone());
                 continue;
             }
             if let (Some(member), Some(taken)) = (&input.member, &taken)
@@ -91,12 +97,11 @@ impl Leaves {
             {
                 continue;
             }
-            let inner =
-                records.link_by_sha256(&input.sha256).filter(|l| l.relocatable && input.member.is_none());
-            if let Some(inner) = inner {
+            let inner = self.records.link_by_sha256(&input.sha256);
+            if let Some(inner) = inner.filter(|l| l.relocatable && input.member.is_none()) {
                 let mut deeper = through.to_vec();
                 deeper.push(input.path.clone());
-                self.add(records, inner, &deeper, seen)?;
+                self.add(inner, &deeper)?;
                 continue;
             }
             let leaf = Leaf {
@@ -105,25 +110,27 @@ impl Leaves {
                 member: input.member.clone(),
                 occurrence: input.occurrence,
             };
-            if bytecode(link, &input.sha256) {
-                let found = contributes.get_or_insert_with(|| in_map(link));
+            if bytecode(link, unit, &input.sha256) {
+                let contributes = contributes.get_or_insert_with(|| in_map(link));
                 let member = input.member.as_ref().map(OsBytes::to_string_lossy);
-                if found.contains(&(input.path.to_string_lossy(), member)) {
-                    self.direct.insert(leaf.clone());
+                if contributes.contains(&(input.path.to_string_lossy(), member)) {
+                    self.found.direct.insert(leaf.clone());
                 } else if link.lto {
-                    self.optimised.sources.push(input.sha256.clone());
+                    self.found.optimised.sources.push(input.sha256.clone());
                     continue;
                 }
             }
-            self.hashes.insert(leaf, input.sha256.clone());
+            self.found.hashes.insert(leaf, input.sha256.clone());
         }
         Ok(())
     }
 }
 
-/// Does an input hold bytecode? Those that the system brings are not kept, and hold none.
-fn bytecode(link: &LinkRecord, sha256: &str) -> bool {
-    std::fs::read(input_file(link, sha256)).is_ok_and(|data| holds_bytecode(&data))
+/// Does an input hold bytecode? Those that the system brings are not kept, and hold none; nor does one that was compiled without
+/// link-time optimisation, in a link without it, which saves reading it.
+fn bytecode(link: &LinkRecord, unit: Option<&UnitRecord>, sha256: &str) -> bool {
+    let without = !link.lto && unit.is_some_and(|unit| !unit.lto);
+    !without && std::fs::read(input_file(link, sha256)).is_ok_and(|data| holds_bytecode(&data))
 }
 
 /// The recorder's copy of an input.

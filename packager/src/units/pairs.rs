@@ -42,10 +42,9 @@ pub fn pair<'r>(
     before: (&'r Records, &'r LinkRecord),
     after: (&'r Records, &'r LinkRecord),
 ) -> Result<Vec<Pair<'r>>> {
-    let original = Leaves::of(before.0, before.1)?;
+    let mut original = Leaves::of(before.0, before.1)?;
     let mut patched = Leaves::of(after.0, after.1)?;
     let mut pairs = Vec::new();
-    let mut original = original;
     for (leaf, hash) in std::mem::take(&mut original.hashes) {
         let other = patched.hashes.remove(&leaf);
         let direct = original.direct.contains(&leaf) && patched.direct.contains(&leaf);
@@ -62,18 +61,15 @@ pub fn pair<'r>(
             patched_hash: other,
         });
     }
-    let patched_direct = std::mem::take(&mut patched.direct);
     for (leaf, hash) in std::mem::take(&mut patched.hashes) {
-        let patched = unit_of(after, &leaf, &hash);
-        let direct = patched_direct.contains(&leaf);
         pairs.push(Pair {
+            original: None,
+            patched: unit_of(after, &leaf, &hash),
+            direct: patched.direct.contains(&leaf),
+            optimised: None,
             leaf,
             original_hash: None,
             patched_hash: Some(hash),
-            original: None,
-            patched,
-            direct,
-            optimised: None,
         });
     }
     join_renamed(&mut pairs);

@@ -1,7 +1,7 @@
 //! An nginx that wrk and checking clients keep busy.
 
-use super::Subject;
 use super::http::Http;
+use super::{Subject, once_it_listens};
 use crate::paths::testdata;
 use crate::programs::patch_by_build;
 use crate::run::Cmd;
@@ -12,7 +12,6 @@ use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// It runs.
@@ -69,7 +68,7 @@ impl Loaded {
             .arg(&run)
             .args(["-c", "nginx.conf"])
             .spawn_to(&dir.path().join("server.log"))?;
-        let client = connect(port)?;
+        let client = once_it_listens(|| Http::connect(port))?;
         let wrk_log = dir.path().join("wrk.log");
         let wrk = Cmd::new("wrk")
             .args(["-t2", "-c20", "-d24h", &format!("http://127.0.0.1:{port}/index.html")])
@@ -101,17 +100,6 @@ fn configuration(port: u16) -> String {
          http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 1d;\n\
          server {{ listen 127.0.0.1:{port}; root html; }} }}\n"
     )
-}
-
-fn connect(port: u16) -> Result<Http> {
-    let began = Instant::now();
-    loop {
-        match Http::connect(port) {
-            Ok(client) => return Ok(client),
-            Err(error) if began.elapsed() > Duration::from_secs(20) => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
 }
 
 fn only_child(pid: u32) -> Result<u32> {

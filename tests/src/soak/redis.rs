@@ -1,19 +1,18 @@
 //! A redis that redis-benchmark and checking clients keep busy.
 
-use super::Subject;
+use super::{Subject, once_it_listens};
 use crate::corpus::required;
 use crate::load::{Kept, Redis};
 use crate::paths::testdata;
 use crate::programs::upatch_build;
+use crate::run::Cmd;
 use crate::walk::{BUILD, redis_root, redis_tree};
 use anyhow::Result;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
-
-use crate::run::Cmd;
 
 /// It runs.
 #[derive(Debug)]
@@ -55,14 +54,7 @@ impl Loaded {
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
             .arg(dir.path())
             .spawn_to(&dir.path().join("server.log"))?;
-        let began = Instant::now();
-        let client = loop {
-            match Redis::connect(port) {
-                Ok(client) => break client,
-                Err(error) if began.elapsed() > Duration::from_secs(20) => return Err(error),
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        };
+        let client = once_it_listens(|| Redis::connect(port))?;
         let patch = dir.path().join("out/SOAK");
         let mut this = Self { server, client, load: None, patch, _dir: dir };
         this.load = Some(Kept::start(&root, port, this._dir.path())?);
