@@ -50,6 +50,7 @@ impl Listing {
     }
 
     fn same_but_for_lines(&self, other: &Self, function: &str) -> bool {
+        let function = function.strip_suffix(ALIAS).unwrap_or(function);
         let of = |listing: &Self| -> Vec<(PathBuf, Vec<String>)> {
             let named = listing.0.iter().filter(|((_, name), _)| name == function);
             named.map(|((path, _), code)| (path.clone(), code.clone())).collect()
@@ -69,8 +70,13 @@ fn disassemble(elf: &Path) -> Result<Vec<(String, Vec<String>)>> {
 /// A function of a listing: name, address, instructions with their offsets.
 type Listed<'a> = (String, u64, Vec<(u64, &'a str)>);
 
+/// What GCC calls the local second name that it gives a function which another module may replace; which of the two objdump shows
+/// is not the same in every build.
+const ALIAS: &str = ".localalias";
+
 /// The functions of a listing, with their instructions.
 fn functions(listing: &str) -> Vec<(String, Vec<String>)> {
+    let listing = listing.replace(&format!("{ALIAS}>"), ">").replace(&format!("{ALIAS}+"), "+");
     let mut functions: Vec<Listed<'_>> = Vec::new();
     let number = |text: &str| u64::from_str_radix(text.trim(), 16).ok();
     for line in listing.lines() {
@@ -138,6 +144,15 @@ fn is_filling(instruction: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_second_name_of_a_function_is_the_function() {
+        let one = functions(
+            "1000 <f.localalias>:\n 1000:\tje     1008 <f.localalias+0x8>\n 1008:\tcall   1000 <f.localalias>\n",
+        );
+        let other = functions("2000 <f>:\n 2000:\tje     2008 <f+0x8>\n 2008:\tcall   2000 <f>\n");
+        assert_eq!(one, other);
+    }
 
     #[test]
     fn only_line_numbers_may_differ() {
