@@ -20,7 +20,7 @@ Installed patches, one folder for each build of a package.
 What is wanted: patches applied, accepted, and copies of those whose package may go; and what was done when (see \fBupatch log\fR).
 .TP
 \fI/run/upatch\fR
-Lock, socket of the service, and why processes are still pending.
+Lock, socket of the service, why processes are still pending, and notes about threads that are kept to one processor while they start.
 "#;
 
 /// Prints completions.

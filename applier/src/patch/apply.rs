@@ -8,10 +8,10 @@ use super::{
     remove::{afterwards, deactivate_in},
     transaction::{self, Site, Transaction},
 };
-use crate::start::is_being_loaded;
 use crate::{
     Busy, CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
     load::{self, Pending, Remains},
+    start::is_being_loaded,
     target::{
         frames::Tables,
         identity,
@@ -43,7 +43,17 @@ pub fn replace(
     patch: &LoadedPatch,
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || apply_here(pid, patch, older, options))
+    process::on_own_thread(pid, || {
+        let mut process = match Process::open_alone(pid, options)? {
+            Ok(process) => process,
+            Err(busy) => return Ok(Outcome::Busy(busy)),
+        };
+        if is_being_loaded(&process) {
+            let why = "is in a process whose dynamic loader is at work".into();
+            return Ok(Outcome::Busy(Busy { tid: pid, function: None, why }));
+        }
+        apply_here(&mut process, patch, older, options)
+    })
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -71,31 +81,23 @@ fn superseded(images: &[Located], older: &[Uuid]) -> Vec<usize> {
     (0..images.len()).filter(|i| is(&images[*i])).collect()
 }
 
-/// The same on the calling OS thread.
+/// The same on the calling OS thread, which has the process for itself.
 pub(crate) fn apply_here(
-    pid: i32,
+    process: &mut Process,
     patch: &LoadedPatch,
     older: &[Uuid],
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
     let steps = Steps::new(options);
-    let mut process = match Process::open_alone(pid, options)? {
-        Ok(process) => process,
-        Err(busy) => return Ok(Outcome::Busy(busy)),
-    };
-    if options.held.is_none() && is_being_loaded(&process) {
-        let why = "is in a process whose dynamic loader is at work".into();
-        return Ok(Outcome::Busy(Busy { tid: pid, function: None, why }));
-    }
     let mut images = inspect::locate(&process.maps, &process.memory);
-    let mut instances = find_instances(&process, patch, &images)?;
+    let mut instances = find_instances(process, patch, &images)?;
     let older: Vec<Uuid> = older.iter().copied().filter(|old| *old != patch.uuid).collect();
     let in_force = |i: &Instance<'_>, images: &[Located]| i.loaded.is_some_and(|l| images[l].in_force);
     if instances.iter().all(|i| in_force(i, &images)) {
         let mut outcome = Outcome::Already;
         // Left over where an applier was killed between the two.
         for l in superseded(&images, &older) {
-            outcome = match deactivate_in(&mut process, images[l].control.uuid, options)? {
+            outcome = match deactivate_in(process, images[l].control.uuid, options)? {
                 Outcome::Already => outcome,
                 busy @ Outcome::Busy(_) => return Ok(busy),
                 done => done,
@@ -103,7 +105,7 @@ pub(crate) fn apply_here(
         }
         return Ok(outcome);
     }
-    check_entries(&process, &instances, &images)?;
+    check_entries(process, &instances, &images)?;
     if instances.iter().any(|i| i.loaded.is_none()) {
         let stale: Vec<_> = images
             .iter()
@@ -114,56 +116,56 @@ pub(crate) fn apply_here(
         let stale = if process.held.is_some() {
             Remains { mappings: stale, descriptors: Vec::new() }
         } else {
-            Remains::find(&process, stale)
+            Remains::find(process, stale)
         };
         let pending = pending(&instances);
-        if let Err(busy) = load::load(&mut process, &patch.name, patch.uuid, &pending, &stale, &steps)? {
+        if let Err(busy) = load::load(process, &patch.name, patch.uuid, &pending, &stale, &steps)? {
             return Ok(Outcome::Busy(busy));
         }
         images = inspect::locate(&process.maps, &process.memory);
-        instances = find_instances(&process, patch, &images)?;
+        instances = find_instances(process, patch, &images)?;
     }
     let change: Vec<usize> = instances.iter().filter_map(|i| i.loaded).collect();
     if change.len() != instances.len() {
         return Err(ProcessError::unfit("the image is not where it was mapped"));
     }
     let old = superseded(&images, &older);
-    let mut zones = zones(&process, &instances, &images, options.lazy);
+    let mut zones = zones(process, &instances, &images, options.lazy);
     if !options.lazy {
-        zones.extend(old.iter().flat_map(|i| image_zones(&process, &images[*i])));
+        zones.extend(old.iter().flat_map(|i| image_zones(process, &images[*i])));
     }
     let register = instances.iter().zip(&change).filter(|(i, l)| {
         i.elf.image.unwind.is_some_and(|u| u.register) && images[**l].control.registered == 0
     });
     let register: Vec<usize> = register.map(|(_, l)| *l).collect();
-    let registrar = if register.is_empty() { None } else { Registrar::find(&process)? };
+    let registrar = if register.is_empty() { None } else { Registrar::find(process)? };
     zones.extend(registrar.iter().flat_map(|r| r.zones.clone()));
-    let mut tables = tables(&process, &images);
+    let mut tables = tables(process, &images);
     // What is stopped is let go when `held` is dropped, after the last write.
-    let held = match StoppedThreads::all(&process, load::trace_options(&process))? {
+    let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    let mut quiescence = Quiescence::new(&mut process, held, &mut tables, &zones, options);
+    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, options);
     if let Some(busy) = quiescence.reach(options.patience)? {
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
     if let Some(registrar) = registrar {
         for l in register {
-            registrar.register(&process, &held, &mut images[l], &steps)?;
+            registrar.register(process, &held, &mut images[l], &steps)?;
         }
     }
-    hooks::call(&process, &held, &images, &old, HookPoint::PreUnapply, &steps)?;
-    hooks::call(&process, &held, &images, &change, HookPoint::PreApply, &steps)?;
+    hooks::call(process, &held, &images, &old, HookPoint::PreUnapply, &steps)?;
+    hooks::call(process, &held, &images, &change, HookPoint::PreApply, &steps)?;
     // First on top of the old one, then that one goes: what either of them changed is never as it was linked.
     Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
     if let Err(error) = Transaction::new(&process.memory, &mut images, &steps).run(&old, false) {
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
         return Err(error);
     }
-    let left = hooks::call(&process, &held, &images, &old, HookPoint::PostUnapply, &steps);
-    let called = hooks::call(&process, &held, &images, &change, HookPoint::PostApply, &steps);
+    let left = hooks::call(process, &held, &images, &old, HookPoint::PostUnapply, &steps);
+    let called = hooks::call(process, &held, &images, &change, HookPoint::PostApply, &steps);
     if called.is_err() {
         Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;

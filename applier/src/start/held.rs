@@ -7,12 +7,14 @@ use crate::{
     target::{process::Process, status},
 };
 use patchfile::Uuid;
-use std::marker::PhantomData;
+use std::{cell::RefCell, marker::PhantomData};
 
 /// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
 pub struct Held<'a> {
     pid: i32,
     follower: Follower<'a>,
+    /// As it was seen last, and ours alone since then.
+    seen: RefCell<Option<Process>>,
     /// Belongs to the OS thread that traces.
     not_send: PhantomData<*const ()>,
 }
@@ -25,7 +27,7 @@ impl std::fmt::Debug for Held<'_> {
 
 impl<'a> Held<'a> {
     pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
-        Self { pid, follower, not_send: PhantomData }
+        Self { pid, follower, seen: RefCell::default(), not_send: PhantomData }
     }
 
     /// The process.
@@ -51,13 +53,18 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn mapped(&self, targets: &[TargetId]) -> Result<Vec<usize>, ProcessError> {
-        let process = Process::open(self.pid, &self.options())?;
+        let (process, alone) = match Process::open_alone(self.pid, &self.options())? {
+            Ok(process) => (process, true),
+            Err(_) => (Process::open(self.pid, &self.options())?, false),
+        };
         let ids: Vec<_> = process.modules.iter().map(|m| m.build_id(&process.memory)).collect();
         let is = |target: &TargetId| {
             let by_id = target.build_id.is_some() && ids.contains(&target.build_id);
             by_id || (target.build_id.is_none() && process.maps_code(target))
         };
-        Ok(targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect())
+        let mapped = targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();
+        *self.seen.borrow_mut() = Some(process).filter(|_| alone);
+        Ok(mapped)
     }
 
     /// Brings `patch` into force, in the place of `older` versions of it. See [`crate::replace`].
@@ -65,7 +72,16 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn apply(&self, patch: &LoadedPatch, older: &[Uuid]) -> Result<Outcome, ProcessError> {
-        apply_here(self.pid, patch, older, &self.options())
+        let seen =
+            self.seen.take().map_or_else(|| Process::open_alone(self.pid, &self.options()), |p| Ok(Ok(p)));
+        let mut process = match seen? {
+            Ok(process) => process,
+            Err(busy) => return Ok(Outcome::Busy(busy)),
+        };
+        let outcome = apply_here(&mut process, patch, older, &self.options())?;
+        // While one waits for another thread of the process, that may do anything.
+        *self.seen.borrow_mut() = Some(process).filter(|_| !matches!(outcome, Outcome::Busy(_)));
+        Ok(outcome)
     }
 }
 

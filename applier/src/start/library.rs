@@ -1,14 +1,13 @@
 //! A library from `open` to the point before its constructors.
 
 use super::{
-    auxv,
     follow::{Follower, Guide, Missed},
     held::Held,
     program, relocated,
 };
 use crate::{
     Options,
-    target::{maps, process::Process, status},
+    target::{auxv, linkmap, maps, process::Process, status},
 };
 use std::{fs, thread, time::Duration};
 
@@ -20,7 +19,7 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// interest.
 pub fn loads(tid: i32) -> bool {
     caller(tid).is_some_and(|pc| {
-        let loader = auxv::read(tid).map(|a| a.loader).filter(|l| *l != 0);
+        let loader = auxv::read(tid).ok().map(|a| a.loader).filter(|l| *l != 0);
         let Some((loader, maps)) = loader.and_then(|l| Some((l, maps::read(tid).ok()?))) else {
             return false;
         };
@@ -74,13 +73,11 @@ pub fn opened<'a>(
     let mut follower = seized?;
     follower.await_interrupt()?;
     let regs = follower.registers()?;
-    let auxv = auxv::read(pid).ok_or(Missed::Gone)?;
     let process = Process::open(pid, &Options::default())?;
-    let program = process.modules.iter().find(|m| (m.start..m.end).contains(&auxv.headers));
-    let starting = program.is_some_and(|p| !relocated::is(&process, p))
+    let starting = linkmap::program(&process).is_some_and(|p| !relocated::is(&process, p))
         && status::threads(pid).is_ok_and(|t| t.len() == 1);
     if starting {
-        program::to_end_of_loading(&mut follower, &process, auxv)?;
+        program::to_end_of_loading(&mut follower, &process)?;
         return Ok(Held::new(pid, follower));
     }
     drop(process);

@@ -15,7 +15,6 @@
 //!
 //! Breakpoints and single steps are not used: they outlive the tracer, and a trap without tracer kills.
 
-mod auxv;
 mod follow;
 mod held;
 mod library;

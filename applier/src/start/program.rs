@@ -1,7 +1,6 @@
 //! A program from `execve` to the point before its code.
 
 use super::{
-    auxv,
     follow::{Follower, Guide, Missed},
     held::Held,
     relocated,
@@ -52,13 +51,12 @@ pub fn executed<'a>(
     // A thread that executes a program becomes the first of its process.
     let pid = if executed { follower.tid } else { super::process_of(tid).ok_or(Missed::Gone)? };
     let process = Process::open(pid, &Options::default())?;
-    let auxv = auxv::read(pid).ok_or(Missed::Gone)?;
     // Its first instruction is as good as the end of `execve`.
-    let begun = !executed && follower.registers()?.rip != auxv.entry;
-    if begun && (auxv.loader == 0 || loaded(pid, auxv)) {
+    let begun = !executed && follower.registers()?.rip != process.auxv.entry;
+    if begun && (process.auxv.loader == 0 || loaded(pid)) {
         return Ok(Held::new(pid, follower));
     }
-    start(&mut follower, &process, auxv)?;
+    start(&mut follower, &process)?;
     Ok(Held::new(pid, follower))
 }
 
@@ -72,12 +70,12 @@ pub fn executing(tid: i32) -> bool {
     })
 }
 
-fn start(follower: &mut Follower<'_>, process: &Process, auxv: auxv::Auxv) -> Result<(), Missed> {
-    if auxv.loader == 0 {
+fn start(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
+    if process.auxv.loader == 0 {
         follow_static(follower)?;
         return follower.settle();
     }
-    to_end_of_loading(follower, process, auxv)
+    to_end_of_loading(follower, process)
 }
 
 fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
@@ -92,12 +90,8 @@ fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
 }
 
 /// From a stop before or in the dynamic loader to the one at which it has finished.
-pub(super) fn to_end_of_loading(
-    follower: &mut Follower<'_>,
-    process: &Process,
-    auxv: auxv::Auxv,
-) -> Result<(), Missed> {
-    let loader = process.modules.iter().find(|m| m.start == auxv.loader);
+pub(super) fn to_end_of_loading(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
+    let loader = process.loader();
     // A blocked signal would stay behind; a filter might kill for the system call.
     let quiet = |signal: i32| ptrace::signal_mask(follower.tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
     let rendezvous = loader
@@ -105,9 +99,9 @@ pub(super) fn to_end_of_loading(
         .and_then(|l| Rendezvous::find(process, l));
     let at = follower.registers()?.rip;
     let rendezvous = rendezvous.filter(|r| !r.contains(at));
-    let Some(rendezvous) = rendezvous else { return by_syscalls(follower, auxv) };
+    let Some(rendezvous) = rendezvous else { return by_syscalls(follower) };
     rendezvous.set(process, follower.tid)?;
-    let passed = pass(follower, process, auxv, rendezvous);
+    let passed = pass(follower, process, rendezvous);
     if passed.is_err() {
         // Fails where the process has ended, which `passed` says.
         let _ = rendezvous.disarm(process);
@@ -119,51 +113,45 @@ pub(super) fn to_end_of_loading(
         return follower.settle();
     }
     rendezvous.disarm(process)?;
-    by_syscalls(follower, auxv)
+    by_syscalls(follower)
 }
 
 /// Lets the thread pass the rendezvous until the loader has finished. Tells whether it has.
-fn pass(
-    follower: &mut Follower<'_>,
-    process: &Process,
-    auxv: auxv::Auxv,
-    rendezvous: Rendezvous,
-) -> Result<bool, Missed> {
+fn pass(follower: &mut Follower<'_>, process: &Process, rendezvous: Rendezvous) -> Result<bool, Missed> {
     for _ in 0..PASSES {
         follower.run_to_mark(|regs| rendezvous.sent(regs))?;
         // The program was mapped when `process` was looked at.
-        if consistent(process, auxv).unwrap_or(false) && loaded(process.pid, auxv) {
+        if consistent(process).unwrap_or(false) && loaded(process.pid) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn by_syscalls(follower: &mut Follower<'_>, auxv: auxv::Auxv) -> Result<(), Missed> {
+fn by_syscalls(follower: &mut Follower<'_>) -> Result<(), Missed> {
     loop {
         follower.run_to_syscall()?;
-        if loaded(follower.tid, auxv) {
+        if loaded(follower.tid) {
             return follower.settle();
         }
     }
 }
 
 /// Does the dynamic loader say that it has finished, and is the program relocated?
-fn loaded(pid: i32, auxv: auxv::Auxv) -> bool {
+fn loaded(pid: i32) -> bool {
     let Ok(process) = Process::open(pid, &Options::default()) else { return false };
-    consistent(&process, auxv).unwrap_or(false) && relocated::all(&process, auxv.loader)
+    consistent(&process).unwrap_or(false) && relocated::all(&process, process.auxv.loader)
 }
 
 /// Is the dynamic loader at work, at the start of the program or in `dlopen`? What it has not relocated yet must not be looked at.
 /// A loader that never says what it does is taken to be done.
 pub(crate) fn is_being_loaded(process: &Process) -> bool {
-    let Some(auxv) = auxv::read(process.view) else { return false };
-    let Some(loader) = process.modules.iter().find(|m| m.start == auxv.loader) else { return false };
-    consistent(process, auxv) == Some(false) && Rendezvous::find(process, loader).is_some()
+    let Some(loader) = process.loader() else { return false };
+    consistent(process) == Some(false) && Rendezvous::find(process, loader).is_some()
 }
 
-fn consistent(process: &Process, auxv: auxv::Auxv) -> Option<bool> {
-    let program = process.modules.iter().find(|m| (m.start..m.end).contains(&auxv.headers))?;
+fn consistent(process: &Process) -> Option<bool> {
+    let program = linkmap::program(process)?;
     let debug = linkmap::dynamic(program, &process.memory).into_iter().find(|(tag, _)| *tag == DT_DEBUG)?.1;
     if debug == 0 {
         return Some(false);

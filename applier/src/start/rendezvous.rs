@@ -6,7 +6,7 @@
 //! none has done before it runs. The tracer puts the empty body back at the last stop; [`mend`] does it for one that was killed
 //! before that.
 
-use super::{auxv, follow::MARK};
+use super::follow::MARK;
 use crate::{
     ProcessError,
     sys::ptrace::Registers,
@@ -107,8 +107,7 @@ fn is_empty(code: &[u8; SIZE]) -> bool {
 /// See [`ProcessError`].
 pub fn mend(pid: i32) -> Result<bool, ProcessError> {
     let process = Process::open(pid, &crate::Options::default())?;
-    let Some(auxv) = auxv::read(pid) else { return Ok(false) };
-    let Some(loader) = process.modules.iter().find(|m| m.start == auxv.loader) else { return Ok(false) };
+    let Some(loader) = process.loader() else { return Ok(false) };
     let Some(found) = Symbols::of(loader, &process.memory).and_then(|s| s.find(NAME, None)) else {
         return Ok(false);
     };
@@ -129,9 +128,7 @@ mod tests {
     fn the_loader_of_this_machine_has_it() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let process = Process::open(pid, &crate::Options::default()).unwrap();
-        let at = auxv::read(pid).unwrap().loader;
-        let loader = process.modules.iter().find(|m| m.start == at).unwrap();
-        assert!(Rendezvous::find(&process, loader).is_some());
+        assert!(Rendezvous::find(&process, process.loader().unwrap()).is_some());
         assert!(!mend(pid).unwrap());
     }
 

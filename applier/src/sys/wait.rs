@@ -97,18 +97,7 @@ pub(crate) fn wait(tid: i32) -> io::Result<Report> {
             report => return Ok(report),
         }
     }
-    ALARM.with(|alarm| match alarm {
-        Some(alarm) => {
-            alarm.every(NAP);
-            let report = ask(tid, 0);
-            alarm.every(Duration::ZERO);
-            report
-        }
-        None => {
-            thread::sleep(NAP / 20);
-            ask(tid, libc::WNOHANG)
-        }
-    })
+    ask_asleep(tid, NAP)
 }
 
 /// Waits for a report of `tid` for about so long. The calling thread sleeps: the one that is waited for may need its processor.
@@ -117,15 +106,20 @@ pub(crate) fn wait_for(tid: i32, time: Duration) -> io::Result<Report> {
     if first != Report::Nothing {
         return Ok(first);
     }
+    ask_asleep(tid, time.min(NAP))
+}
+
+/// Asks once, asleep until there is a report or the time is over; without a timer, looks again after a shorter time.
+fn ask_asleep(tid: i32, time: Duration) -> io::Result<Report> {
     ALARM.with(|alarm| match alarm {
         Some(alarm) => {
-            alarm.every(time.min(NAP));
+            alarm.every(time);
             let report = ask(tid, 0);
             alarm.every(Duration::ZERO);
             report
         }
         None => {
-            thread::sleep(time.min(NAP));
+            thread::sleep(time.min(NAP / 20));
             ask(tid, libc::WNOHANG)
         }
     })

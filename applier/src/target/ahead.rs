@@ -36,8 +36,7 @@ impl From<&Registers> for Place {
 }
 
 /// Follows a stopped thread through branches, by the values it has. `None` where another instruction comes first; those followed
-/// change no register. `known` is asked at each step whether there is
-/// unwind information.
+/// change no register. `known` is asked at each step whether there is unwind information.
 pub(crate) fn follow(
     place: Place,
     read: impl Fn(u64) -> Option<[u8; LONGEST]>,

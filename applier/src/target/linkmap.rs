@@ -1,9 +1,7 @@
 //! The order in which the dynamic loader searches modules: the link map (`<link.h>`, gABI "Dynamic Section", `DT_DEBUG`).
 
 use super::{elf, memory::Memory, modules::Module, process::Process};
-use std::fs;
 
-const AT_PHDR: u64 = 3;
 const DT_DEBUG: u64 = 21;
 /// More modules than any process has; ends a list that runs in a circle.
 const MOST: usize = 1 << 16;
@@ -21,11 +19,8 @@ pub(crate) fn search_order(process: &Process) -> Vec<&Module> {
 }
 
 /// The module of the program itself.
-fn program(process: &Process) -> Option<&Module> {
-    let auxv = fs::read(format!("/proc/{}/auxv", process.view)).ok()?;
-    let words = |b: &[u8]| Some((elf::u64_at(b, 0)?, elf::u64_at(b, 8)?));
-    let headers = auxv.chunks_exact(16).filter_map(words).find(|(key, _)| *key == AT_PHDR)?.1;
-    process.modules.iter().find(|m| (m.start..m.end).contains(&headers))
+pub(crate) fn program(process: &Process) -> Option<&Module> {
+    process.modules.iter().find(|m| (m.start..m.end).contains(&process.auxv.headers))
 }
 
 fn link_map<'a>(process: &'a Process, program: &Module) -> Option<Vec<&'a Module>> {

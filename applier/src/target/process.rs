@@ -1,11 +1,11 @@
 //! A process that is being looked at.
 
 use super::{
+    auxv::{self, Auxv},
     frames::Tables,
     maps::{self, Mapping},
     memory::Memory,
     modules::{self, Module},
-    procfile,
     status::{self, Status},
 };
 use crate::{
@@ -31,20 +31,49 @@ pub(crate) struct Process {
     pub status: Status,
     /// See [`Options::held`].
     pub held: Option<i32>,
-    /// Where the kernel has put random bytes for it (`AT_RANDOM`): what tells its memory from that of another program.
-    random: u64,
+    /// Its auxiliary vector.
+    pub auxv: Auxv,
+}
+
+/// A process whose memory is at hand, before anything in it is looked at.
+struct Approach {
+    pid: i32,
+    view: i32,
+    memory: Memory,
+    status: Status,
+}
+
+impl Approach {
+    fn to(pid: i32, options: &Options) -> Result<Self, ProcessError> {
+        let stat = status::process(pid)?;
+        if options.start_time.is_some_and(|t| t != stat.start_time) {
+            return Err(ProcessError::Gone);
+        }
+        let status = status::status(pid)?;
+        let view = status::view_of(pid, &stat)?;
+        Ok(Self { pid, view, memory: Memory::open(view)?, status })
+    }
+
+    fn look(self, options: &Options) -> Result<Process, ProcessError> {
+        let Self { pid, view, memory, status } = self;
+        let maps = maps::read(view)?;
+        if maps.is_empty() {
+            return Err(ProcessError::NotMapped);
+        }
+        let auxv = auxv::read(view)?;
+        let modules = modules::list(&maps, &memory);
+        Ok(Process { pid, view, memory, maps, modules, status, held: options.held, auxv })
+    }
 }
 
 impl Process {
     /// Looks at a process, reads only.
     ///
     /// # Errors
-    /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`].
+    /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`]; [`ProcessError::NotMapped`] for one without
+    /// memory of its own.
     pub(crate) fn open(pid: i32, options: &Options) -> Result<Self, ProcessError> {
-        match Self::look(pid, options, false)? {
-            Ok(process) => Ok(process),
-            Err(busy) => Err(ProcessError::unfit(busy.to_string())),
-        }
+        Approach::to(pid, options)?.look(options)
     }
 
     /// Looks at a process in order to change it. Nobody else of us changes it as long as the value lives: what was seen stays true
@@ -53,37 +82,17 @@ impl Process {
     /// # Errors
     /// As [`Process::open`].
     pub(crate) fn open_alone(pid: i32, options: &Options) -> Result<Result<Self, Busy>, ProcessError> {
-        Self::look(pid, options, true)
-    }
-
-    fn look(pid: i32, options: &Options, alone: bool) -> Result<Result<Self, Busy>, ProcessError> {
-        let stat = status::process(pid)?;
-        if options.start_time.is_some_and(|t| t != stat.start_time) {
-            return Err(ProcessError::Gone);
-        }
-        let status = status::status(pid)?;
-        let view = status::view_of(pid, &stat)?;
-        let memory = Memory::open(view)?;
+        let approach = Approach::to(pid, options)?;
         let busy = |why: &str| Ok(Err(Busy { tid: pid, function: None, why: why.into() }));
-        if alone && !memory.try_lock()? {
+        if !approach.memory.try_lock()? {
             return busy("is in a process that another upatch is at");
         }
         // Only the threads of one of them would be stopped.
-        if alone && status.parent > 0 && sharing::same_memory(pid, status.parent) == Some(true) {
+        let parent = approach.status.parent;
+        if parent > 0 && sharing::same_memory(pid, parent) == Some(true) {
             return busy("shares its memory with its parent (in vfork)");
         }
-        let maps = maps::read(view)?;
-        if maps.is_empty() && alone {
-            return Err(ProcessError::NotMapped);
-        }
-        if maps.is_empty() {
-            return Err(ProcessError::unfit(
-                "it has no memory of its own (a kernel thread, or it is ending)",
-            ));
-        }
-        let modules = modules::list(&maps, &memory);
-        let random = if alone { random_bytes(view)? } else { 0 };
-        Ok(Ok(Self { pid, view, memory, maps, modules, status, held: options.held, random }))
+        approach.look(options).map(Ok)
     }
 
     /// With thread `tid` stopped: is the memory of its process still the one that was looked at? It may have executed another program just
@@ -92,11 +101,16 @@ impl Process {
     /// # Errors
     /// [`ProcessError::NotMapped`] if not.
     pub(crate) fn is_as_seen(&self, tid: i32) -> Result<(), ProcessError> {
-        let now = ptrace::word(tid, self.random).ok();
-        if self.random != 0 && now.is_some() && now == self.memory.word(self.random).ok() {
+        let now = ptrace::word(tid, self.auxv.random).ok();
+        if now.is_some() && now == self.memory.word(self.auxv.random).ok() {
             return Ok(());
         }
         Err(ProcessError::NotMapped)
+    }
+
+    /// Its dynamic loader, if it has one.
+    pub(crate) fn loader(&self) -> Option<&Module> {
+        self.modules.iter().find(|m| m.start == self.auxv.loader)
     }
 
     /// Reads the memory map again.
@@ -121,17 +135,6 @@ impl Process {
         }
         tables
     }
-}
-
-fn random_bytes(view: i32) -> Result<u64, ProcessError> {
-    const AT_RANDOM: u64 = 25;
-    let bytes = procfile::read_one(&format!("/proc/{view}/auxv"))
-        .map_err(ProcessError::os("cannot read its auxiliary vector"))?;
-    let words: Vec<u64> =
-        bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes)).collect();
-    let found = words.chunks_exact(2).find(|pair| pair[0] == AT_RANDOM).map(|pair| pair[1]);
-    // Without memory of its own it has none.
-    found.ok_or(ProcessError::Gone)
 }
 
 /// Runs `work`, which is about process `pid`, on an OS thread of its own. When that thread ends, however it ends, the kernel

@@ -1,5 +1,6 @@
 //! Reading files of `/proc`.
 
+use crate::ProcessError;
 use std::{
     fs::File,
     io::{self, Read},
@@ -30,6 +31,14 @@ pub(crate) fn read_one(path: &str) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(len);
     Ok(bytes)
+}
+
+/// What it means that `path` cannot be read.
+pub(crate) fn gone_or(error: io::Error, path: &str) -> ProcessError {
+    match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
+        _ => ProcessError::Os { what: format!("cannot read {path}"), source: error },
+    }
 }
 
 /// The kernel prints into a buffer of this size first.

@@ -1,8 +1,11 @@
 //! What `/proc/PID/stat` and `/proc/PID/status` say (proc_pid_stat(5), proc_pid_status(5)).
 
-use super::{maps, procfile};
+use super::{
+    maps,
+    procfile::{self, gone_or},
+};
 use crate::ProcessError;
-use std::{fs, io};
+use std::fs;
 
 /// The fields of `/proc/…/stat` that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +55,6 @@ pub(crate) fn thread(pid: i32, tid: i32) -> Result<Stat, ProcessError> {
 fn read_stat(path: &str) -> Result<Stat, ProcessError> {
     let bytes = procfile::read_one(path).map_err(|e| gone_or(e, path))?;
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or(ProcessError::Gone)
-}
-
-fn gone_or(error: io::Error, path: &str) -> ProcessError {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
-        _ => ProcessError::Os { what: format!("cannot read {path}"), source: error },
-    }
 }
 
 /// The command name, in parentheses, may hold anything, also spaces and parentheses: fields count from the last `)`.

@@ -73,10 +73,12 @@ pub(crate) fn walk(
     let (mut pc, mut exact) = (registers.rip, true);
     if tables.row(pc).is_none() && !tables.is_start(pc) {
         match lead(tables, registers, stack, &mut frames) {
-            Some(Next::At(address)) => pc = address,
-            Some(Next::ReturnsTo(caller)) => {
-                (pc, exact) = (caller, false);
-                regs[RSP] = Some(registers.rsp + 8);
+            Some(Leads::To(address)) => pc = address,
+            Some(Leads::Back) => {
+                if let Some(caller) = stack.word(registers.rsp) {
+                    (pc, exact) = (caller, false);
+                    regs[RSP] = Some(registers.rsp + 8);
+                }
             }
             None => {}
         }
@@ -110,31 +112,21 @@ pub(crate) fn walk(
     Err(Unsure { pc, why: "a stack too deep to follow" })
 }
 
-/// Where a thread comes to from code without unwind information.
-enum Next {
-    At(u64),
-    ReturnsTo(u64),
-}
-
 /// Where the innermost frame leads that has no unwind information. The addresses on the way count as places where it is.
 fn lead(
     tables: &mut Tables,
     registers: &Registers,
     stack: &Stack<'_>,
     frames: &mut Vec<Frame>,
-) -> Option<Next> {
+) -> Option<Leads> {
     let read = |pc| {
         let mut bytes = [0; ahead::LONGEST];
         stack.memory.read_into(pc, &mut bytes).ok().map(|()| bytes)
     };
-    let leads = ahead::follow(registers.into(), read, |pc| {
+    ahead::follow(registers.into(), read, |pc| {
         frames.push(Frame { pc, exact: true });
         tables.row(pc).is_some()
-    })?;
-    match leads {
-        Leads::To(address) => Some(Next::At(address)),
-        Leads::Back => stack.word(registers.rsp).map(Next::ReturnsTo),
-    }
+    })
 }
 
 fn step(row: &Row, regs: &Values, stack: &Stack<'_>) -> Option<Values> {

@@ -46,8 +46,6 @@ pub(super) fn one(
     args: &Change,
     state: PatchState,
 ) -> Result<ManageExit, Error> {
-    // What the first look at all processes learns of files serves the next ones.
-    let _batch = crate::batch();
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
     let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
     let misfits = fits(ctx, id, &patch.manifest, &survey, pids)?;

@@ -188,6 +188,8 @@ pub(super) fn each<T>(
     patches: impl IntoIterator<Item = T>,
     mut work: impl FnMut(&mut Context<'_>, T) -> Result<ManageExit, Error>,
 ) -> Result<ManageExit, Error> {
+    // What the first look at all processes learns of files serves the next ones.
+    let _batch = crate::batch();
     let mut exits = Vec::new();
     for patch in patches {
         if ctx.stop.asked() {

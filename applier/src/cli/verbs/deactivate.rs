@@ -38,8 +38,6 @@ pub(super) fn one(
     args: &Change,
     forget: bool,
 ) -> Result<ManageExit, Error> {
-    // What the first look at all processes learns of files serves the next ones.
-    let _batch = crate::batch();
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
     let survey = ctx.engine.survey(&[], pids);
     if args.how.dry_run {
