@@ -151,10 +151,10 @@ fn failure_of_every_step() {
         }
         assert_eq!(target.tracer(), "0");
         let done = applier::apply(target.pid(), &patch, &Options::default()).unwrap();
-        assert!(matches!(done, Outcome::Done | Outcome::Already));
+        assert!(matches!(done, Outcome::Done | Outcome::Already), "{done:?}");
         assert_eq!(target.ask(), NEW);
         let taken_out = applier::deactivate(target.pid(), patch.uuid, &failing);
-        assert_eq!(target.ask(), if taken_out.is_ok() { OLD } else { NEW }, "step {step}");
+        assert_eq!(target.ask(), if taken_out.is_ok() { OLD } else { NEW }, "step {step}: {taken_out:?}");
         applier::deactivate(target.pid(), patch.uuid, &Options::default()).unwrap();
         assert_eq!(target.ask(), OLD);
         if result.is_ok() && taken_out.is_ok() && step > 40 {

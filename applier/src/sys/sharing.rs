@@ -17,6 +17,12 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Gives the lock back, also where a child has the descriptor too.
+pub(crate) fn unlock(file: &File) {
+    // SAFETY: takes integers only; the descriptor is open.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+}
+
 /// Have two processes the same memory (kcmp(2), `KCMP_VM`)? `None` where the kernel does not tell.
 pub(crate) fn same_memory(one: i32, other: i32) -> Option<bool> {
     const KCMP_VM: i32 = 1;

@@ -2,7 +2,7 @@
 
 use crate::{ProcessError, sys::sharing};
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     fs::{File, OpenOptions},
     io,
@@ -15,6 +15,7 @@ use std::{
 pub(crate) struct Memory {
     file: File,
     pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
+    locked: Cell<bool>,
 }
 
 const PAGE: u64 = 4096;
@@ -34,7 +35,7 @@ impl Memory {
                 }
                 _ => ProcessError::Os { what: "cannot open its memory".into(), source: e },
             })?;
-        Ok(Self { file, pages: RefCell::default() })
+        Ok(Self { file, pages: RefCell::default(), locked: Cell::new(false) })
     }
 
     /// Takes the right to change it, which only one of us can have at a time, and keeps it as long as the handle. The lock is on the
@@ -43,7 +44,9 @@ impl Memory {
     /// # Errors
     /// The kernel knows no such locks.
     pub(crate) fn try_lock(&self) -> Result<bool, ProcessError> {
-        sharing::try_lock(&self.file).map_err(ProcessError::os("cannot lock its memory"))
+        let taken = sharing::try_lock(&self.file).map_err(ProcessError::os("cannot lock its memory"))?;
+        self.locked.set(taken);
+        Ok(taken)
     }
 
     /// Reads `len` bytes.
@@ -120,6 +123,15 @@ impl Memory {
     }
 }
 
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // A program that another thread of ours is just starting has the descriptor until it executes.
+        if self.locked.get() {
+            sharing::unlock(&self.file);
+        }
+    }
+}
+
 fn failed(verb: &str, address: u64, source: io::Error) -> ProcessError {
     // Nothing at all is read or written (proc_pid_mem(5)) once the process has another memory, or none.
     if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::WriteZero) {
@@ -130,5 +142,23 @@ fn failed(verb: &str, address: u64, source: io::Error) -> ProcessError {
         _ => {
             ProcessError::Os { what: format!("cannot {verb} memory of the process at {address:#x}"), source }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_goes_with_its_holder_though_a_child_has_the_descriptor_too() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let (first, second) = (Memory::open(pid).unwrap(), Memory::open(pid).unwrap());
+        assert!(first.try_lock().unwrap());
+        // As in a child between `fork` and `execve`.
+        let inherited = first.file.try_clone().unwrap();
+        assert!(!second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
+        drop(inherited);
     }
 }
