@@ -3,14 +3,17 @@
 use crate::{Arch, BuildId, Digest, Uuid};
 use serde::{Deserialize, Serialize};
 
-/// Version of the manifest and of the patch ELF this crate reads and writes. One number for both: they travel together.
+/// Version of the manifest and of the patch ELF that this crate writes. One number for both: they travel together.
 pub const FORMAT: u32 = 1;
+/// Version of a patch in which one ELF file refers to what the patch adds to another, and the newest one that this crate reads. Written only
+/// where it is needed.
+pub const FORMAT_SIBLINGS: u32 = 2;
 
 /// The manifest of one patch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// Format version, [`FORMAT`].
+    /// Format version: the highest that a patch ELF needs, see [`crate::image::Image::format`].
     pub format: u32,
     /// Identity, made from the content by [`Manifest::seal`].
     pub uuid: Uuid,
@@ -121,7 +124,7 @@ pub enum ManifestError {
     #[error("manifest does not parse: {0}")]
     Syntax(String),
     /// Another format version.
-    #[error("manifest has format version {found}, this program reads {FORMAT}")]
+    #[error("manifest has format version {found}, this program reads versions up to {FORMAT_SIBLINGS}")]
     Format {
         /// The version found.
         found: u32,
@@ -169,7 +172,7 @@ impl Manifest {
         }
         let syntax = |e: serde_yaml::Error| ManifestError::Syntax(e.to_string());
         let version: Version = serde_yaml::from_str(text).map_err(syntax)?;
-        if version.format != FORMAT {
+        if !(FORMAT..=FORMAT_SIBLINGS).contains(&version.format) {
             return Err(ManifestError::Format { found: version.format });
         }
         let manifest: Self = serde_yaml::from_str(text).map_err(syntax)?;

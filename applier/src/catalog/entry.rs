@@ -2,7 +2,11 @@
 
 use super::{Owner, PatchDir, ReadError};
 use crate::LoadedPatch;
-use patchfile::{Digest, Manifest, image::Image, paths};
+use patchfile::{
+    Digest, Manifest,
+    image::{Image, validate_together},
+    paths,
+};
 use std::path::{Path, PathBuf};
 
 /// How a patch came to be known.
@@ -87,6 +91,11 @@ impl Entry {
                 return Err(self.content(&elf.patch, why));
             }
             let image = Image::parse(&bytes).map_err(|e| self.content(&elf.patch, e.to_string()))?;
+            if image.format() > self.manifest.format {
+                let why =
+                    format!("has format version {}, the manifest {}", image.format(), self.manifest.format);
+                return Err(self.content(&elf.patch, why));
+            }
             if image.arch != self.manifest.arch {
                 let why = format!("is for {}, the manifest says {}", image.arch, self.manifest.arch);
                 return Err(self.content(&elf.patch, why));
@@ -97,6 +106,7 @@ impl Entry {
             images.push(image);
             files.push((elf.patch.clone(), bytes));
         }
+        validate_together(&images).map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;
         let patch = LoadedPatch::new(&self.manifest, images);
         Ok(Loaded { manifest: self.manifest.clone(), patch, files })
     }

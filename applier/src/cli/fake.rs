@@ -303,6 +303,7 @@ fn image(build: u8) -> Image {
         symbols: vec![],
         unwind: None,
         hooks: vec![],
+        exports: vec![],
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mapping images into the target.
 
-use super::{Layout, Resolved, find_gap, landing, relocate, resolve};
+use super::{Layout, Resolved, Sibling, find_gap, landing, relocate, resolve};
 use crate::{
     Busy, ProcessError,
     patch::Steps,
@@ -29,6 +29,13 @@ pub(crate) struct Pending<'a> {
     pub image: &'a Image,
     /// The module it is for.
     pub module: Module,
+}
+
+impl<'a> Pending<'a> {
+    /// What it adds to its module once it is at `base`.
+    fn at(&self, base: u64) -> Sibling<'a> {
+        Sibling { start: self.module.start, bias: self.module.bias, base, exports: &self.image.exports }
+    }
 }
 
 /// Contents for one place in the target.
@@ -88,7 +95,7 @@ fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), Pr
     session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
 }
 
-/// Maps images, not active yet.
+/// Maps images, not active yet, beside those of the same patch that are `loaded`.
 ///
 /// # Errors
 /// See [`ProcessError`]; nothing stays mapped.
@@ -97,13 +104,14 @@ pub(crate) fn load(
     name: &str,
     uuid: Uuid,
     pending: &[Pending<'_>],
+    loaded: &[Sibling<'_>],
     remains: &Remains,
     steps: &Steps,
 ) -> Result<Result<(), Busy>, ProcessError> {
     let gadgets = Gadgets::find(process)?;
     let mut tries = 0;
     loop {
-        let prepared = prepare_all(process, name, uuid, pending)?;
+        let prepared = prepare_all(process, name, uuid, pending, loaded)?;
         match inject(process, gadgets, name, &prepared, remains, steps) {
             // Something else was mapped there in the meantime: look for another place.
             Err(ProcessError::Os { source, .. })
@@ -127,23 +135,31 @@ fn prepare_all(
     name: &str,
     uuid: Uuid,
     pending: &[Pending<'_>],
+    loaded: &[Sibling<'_>],
 ) -> Result<Vec<Prepared>, ProcessError> {
     let mut taken = Vec::new();
-    let mut prepared = Vec::new();
+    let mut places = Vec::new();
+    let mut siblings = loaded.to_vec();
     for p in pending {
         let layout = Layout::of(p.image);
         let base = find_gap(&process.maps, &taken, &p.module, layout.size).ok_or_else(|| {
             ProcessError::NoMemoryNear { size: layout.size, module: p.module.name().to_owned() }
         })?;
         taken.push((base, base + layout.size));
-        prepared.push(prepare(process, name, uuid, p, layout, base)?);
+        siblings.push(p.at(base));
+        places.push((layout, base));
     }
-    Ok(prepared)
+    let prepared = pending.iter().zip(places);
+    prepared.map(|(p, (layout, base))| prepare(process, name, uuid, p, layout, base, &siblings)).collect()
 }
 
 /// Are places found and all symbols there? For checking without changing anything.
-pub(crate) fn rehearse(process: &Process, pending: &[Pending<'_>]) -> Result<(), ProcessError> {
-    prepare_all(process, "", Uuid::from_bytes([0; 16]), pending)?;
+pub(crate) fn rehearse(
+    process: &Process,
+    pending: &[Pending<'_>],
+    loaded: &[Sibling<'_>],
+) -> Result<(), ProcessError> {
+    prepare_all(process, "", Uuid::from_bytes([0; 16]), pending, loaded)?;
     Gadgets::find(process).map(|_| ())
 }
 
@@ -154,9 +170,10 @@ fn prepare(
     pending: &Pending<'_>,
     mut layout: Layout,
     base: u64,
+    siblings: &[Sibling<'_>],
 ) -> Result<Prepared, ProcessError> {
     let Pending { elf, image, module } = pending;
-    let values = resolve(process, module, image, base)?;
+    let values = resolve(process, module, image, base, siblings)?;
     let mut late = Vec::new();
     for relocation in &image.relocations {
         match values.get(relocation.reference as usize) {

@@ -1,10 +1,11 @@
 //! Finding what an image refers to in the running process.
 
+use super::relocate;
 use crate::{
     ProcessError,
     target::{linkmap, memory::Memory, modules::Module, process::Process, symbols::Symbols},
 };
-use patchfile::image::{Image, ImportKind, Reference};
+use patchfile::image::{Export, Exported, Image, ImportKind, Reference};
 
 /// Value of a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +16,30 @@ pub(crate) enum Resolved {
     ResultOf(u64),
 }
 
-/// Values of all references of `image`, which goes to `base` for `module`.
+/// What a patch adds to the symbols of a module of this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sibling<'a> {
+    /// Lowest address of the module.
+    pub start: u64,
+    /// Its load bias.
+    pub bias: u64,
+    /// Where the image is, or will be.
+    pub base: u64,
+    /// What it exports.
+    pub exports: &'a [Export],
+}
+
+impl Sibling<'_> {
+    fn find(&self, name: &str, version: Option<&str>) -> Option<u64> {
+        let export = self.exports.iter().find(|e| e.name == name && e.version.as_deref() == version)?;
+        Some(match export.at {
+            Exported::Image(address) => self.base.wrapping_add(address),
+            Exported::Target(address) => self.bias.wrapping_add(address),
+        })
+    }
+}
+
+/// Values of all references of `image`, which goes to `base` for `module`, beside the `siblings` of the same patch.
 ///
 /// # Errors
 /// [`ProcessError::Unresolved`].
@@ -24,10 +48,14 @@ pub(crate) fn resolve(
     module: &Module,
     image: &Image,
     base: u64,
+    siblings: &[Sibling<'_>],
 ) -> Result<Vec<Resolved>, ProcessError> {
     let memory = &process.memory;
     let mut tables: Option<Vec<Symbols<'_>>> = None;
     let resolve_one = |reference: &Reference| match reference {
+        Reference::Sibling { name, version, kind } => {
+            sibling(process, siblings, name, version.as_deref(), *kind)
+        }
         Reference::Image => Ok(Resolved::Value(base)),
         Reference::Target => Ok(Resolved::Value(module.bias)),
         Reference::TargetWord { address } => {
@@ -46,6 +74,54 @@ pub(crate) fn resolve(
         }
     };
     image.references.iter().map(resolve_one).collect()
+}
+
+/// Fields of `image`, which is at `base` already, that lead to siblings: address and content. Where they are may have changed since the image
+/// was filled in, when libraries were closed and loaded again, or an applier was killed in between.
+///
+/// # Errors
+/// [`ProcessError::Unresolved`].
+pub(crate) fn sibling_fields(
+    process: &Process,
+    image: &Image,
+    base: u64,
+    siblings: &[Sibling<'_>],
+) -> Result<Vec<(u64, Vec<u8>)>, ProcessError> {
+    let mut fields = Vec::new();
+    for relocation in &image.relocations {
+        let reference = image.references.get(relocation.reference as usize);
+        let Some(Reference::Sibling { name, version, kind }) = reference else { continue };
+        // The answer of a resolver, in a module that has the symbol by itself, is the same as it was.
+        if let Resolved::Value(value) = sibling(process, siblings, name, version.as_deref(), *kind)? {
+            let field = relocate::field(relocation, value, base)?;
+            fields.push((base.wrapping_add(relocation.address), field));
+        }
+    }
+    Ok(fields)
+}
+
+/// What the dynamic loader would find if every module had been linked with its part of the patch.
+fn sibling(
+    process: &Process,
+    siblings: &[Sibling<'_>],
+    name: &str,
+    version: Option<&str>,
+    kind: ImportKind,
+) -> Result<Resolved, ProcessError> {
+    for module in linkmap::search_order(process) {
+        let table = Symbols::of(module, &process.memory);
+        if let Some(found) = find(table.as_slice(), name, version, kind)? {
+            return Ok(found);
+        }
+        let added = siblings.iter().filter(|s| s.start == module.start);
+        if let Some(address) = added.into_iter().find_map(|s| s.find(name, version)) {
+            return Ok(Resolved::Value(address));
+        }
+    }
+    let symbol = format!(
+        "{name} (which the patch adds to another file of the package, that this process does not have or has of another build)"
+    );
+    Err(ProcessError::Unresolved { symbol })
 }
 
 fn symbol_tables<'a>(process: &'a Process, memory: &'a Memory) -> Vec<Symbols<'a>> {

@@ -2,6 +2,7 @@
 
 use super::{
     Steps, hooks, inspect,
+    instances::{Instance, find_instances, loaded, outdated, pending},
     outwait::Quiescence,
     quiesce::{Rule, Zone},
     register::Registrar,
@@ -9,18 +10,16 @@ use super::{
     transaction::{self, Site, Transaction},
 };
 use crate::{
-    Busy, CheckReport, LoadedElf, LoadedPatch, Located, Options, Outcome, ProcessError, TargetId,
-    load::{self, Pending, Remains},
+    Busy, CheckReport, LoadedPatch, Located, Options, Outcome, ProcessError,
+    load::{self, Remains},
     start::is_being_loaded,
     target::{
         frames::Tables,
-        identity,
-        modules::Module,
         process::{self, Process},
         threads::StoppedThreads,
     },
 };
-use patchfile::{Arch, Uuid, control::Phase, image::HookPoint};
+use patchfile::{Uuid, control::Phase, image::HookPoint};
 use std::time::Duration;
 
 /// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
@@ -64,21 +63,19 @@ pub fn check(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckRe
     process::on_own_thread(pid, || check_here(pid, patch, options))
 }
 
-/// One ELF of the patch and one module it is for.
-struct Instance<'a> {
-    elf: &'a LoadedElf,
-    module: Module,
-    /// Index among the images the process has.
-    loaded: Option<usize>,
-}
-
 /// The images of the patches `older` that are in force.
 fn superseded(images: &[Located], older: &[Uuid]) -> Vec<usize> {
     let is = |l: &Located| {
         let known = older.contains(&l.control.uuid) && l.control.phase == Phase::Ready;
         known && (l.in_force || l.control.active)
     };
-    (0..images.len()).filter(|i| is(&images[*i])).collect()
+    last_first(images, (0..images.len()).filter(|i| is(&images[*i])).collect())
+}
+
+/// The order of going out of force: ELF files that use what the patch adds to others come after them in the manifest.
+pub(super) fn last_first(images: &[Located], mut change: Vec<usize>) -> Vec<usize> {
+    change.sort_by_key(|i| std::cmp::Reverse(images[*i].control.elf));
+    change
 }
 
 /// The same on the calling OS thread, which has the process for itself.
@@ -118,8 +115,9 @@ pub(crate) fn apply_here(
         } else {
             Remains::find(process, stale)
         };
-        let pending = pending(&instances);
-        if let Err(busy) = load::load(process, &patch.name, patch.uuid, &pending, &stale, &steps)? {
+        let (pending, loaded) = (pending(&instances), loaded(&instances, &images));
+        let name = &patch.name;
+        if let Err(busy) = load::load(process, name, patch.uuid, &pending, &loaded, &stale, &steps)? {
             return Ok(Outcome::Busy(busy));
         }
         images = inspect::locate(&process.maps, &process.memory);
@@ -129,6 +127,7 @@ pub(crate) fn apply_here(
     if change.len() != instances.len() {
         return Err(ProcessError::unfit("the image is not where it was mapped"));
     }
+    let outdated = outdated(process, &instances, &images)?;
     let old = superseded(&images, &older);
     let mut zones = zones(process, &instances, &images, options.lazy);
     if !options.lazy {
@@ -151,6 +150,10 @@ pub(crate) fn apply_here(
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
+    for (address, field) in outdated {
+        steps.next("say where a sibling is")?;
+        process.memory.write(address, &field)?;
+    }
     if let Some(registrar) = registrar {
         for l in register {
             registrar.register(process, &held, &mut images[l], &steps)?;
@@ -188,7 +191,7 @@ fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckR
         return Ok(report);
     }
     check_entries(&process, &instances, &images)?;
-    load::rehearse(&process, &pending(&instances))?;
+    load::rehearse(&process, &pending(&instances), &loaded(&instances, &images))?;
     let zones = zones(&process, &instances, &images, options.lazy);
     let mut tables = tables(&process, &images);
     report.busy = match StoppedThreads::all(&process, load::trace_options(&process))? {
@@ -198,52 +201,6 @@ fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckR
         Err(busy) => Some(busy),
     };
     Ok(report)
-}
-
-fn pending<'a>(instances: &[Instance<'a>]) -> Vec<Pending<'a>> {
-    let missing = instances.iter().filter(|i| i.loaded.is_none());
-    missing.map(|i| Pending { elf: i.elf.index, image: &i.elf.image, module: i.module.clone() }).collect()
-}
-
-/// The modules of the process that the patch is for.
-fn find_instances<'a>(
-    process: &Process,
-    patch: &'a LoadedPatch,
-    images: &[Located],
-) -> Result<Vec<Instance<'a>>, ProcessError> {
-    if process.status.shadow_stack {
-        return Err(ProcessError::unfit("it runs with a shadow stack, which is not supported yet"));
-    }
-    let mut instances = Vec::new();
-    for elf in &patch.elfs {
-        let target = &elf.image.target;
-        let id = TargetId { build_id: target.build_id.clone(), code: target.code };
-        let fits = |m: &&Module| identity::matches(&id, m, &process.memory, process.view, &process.maps);
-        for module in process.modules.iter().filter(|m| m.path != "[vdso]").filter(fits) {
-            if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != Arch::X86_64
-            {
-                return Err(ProcessError::unfit(format!("{} is of another architecture", module.name())));
-            }
-            if !load::has_control_room(&elf.image) {
-                return Err(ProcessError::unfit("the patch has no room for its control block"));
-            }
-            if elf.image.hooks.len() > load::HOOK_ROOM {
-                return Err(ProcessError::unfit(format!(
-                    "the patch has more than {} hooks",
-                    load::HOOK_ROOM
-                )));
-            }
-            let is = |l: &Located| {
-                let c = &l.control;
-                c.uuid == patch.uuid && c.elf == elf.index && c.bias == module.bias && c.phase == Phase::Ready
-            };
-            instances.push(Instance { elf, module: module.clone(), loaded: images.iter().position(is) });
-        }
-    }
-    if instances.is_empty() {
-        return Err(ProcessError::NotMapped);
-    }
-    Ok(instances)
 }
 
 /// Are the functions' entries as linked, or redirected by another patch of ours?

@@ -3,6 +3,7 @@
 mod apply;
 mod hooks;
 mod inspect;
+mod instances;
 mod outwait;
 mod quiesce;
 mod register;

@@ -32,6 +32,7 @@ pub(super) fn deactivate_in(
     let mut images = inspect::locate(&process.maps, &process.memory);
     let ours = |l: &crate::Located| l.control.uuid == uuid && l.control.phase == Phase::Ready;
     let change: Vec<usize> = (0..images.len()).filter(|i| ours(&images[*i])).collect();
+    let change = apply::last_first(&images, change);
     if change.is_empty() {
         return Err(ProcessError::NotLoaded);
     }

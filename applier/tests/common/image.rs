@@ -205,6 +205,7 @@ pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
         symbols: Vec::new(),
         unwind: Some(Unwind { eh_frame, eh_frame_size, register }),
         hooks: Vec::new(),
+        exports: Vec::new(),
     }
 }
 

@@ -26,6 +26,8 @@ pub struct LinkInput<'a> {
     pub target: &'a [u8],
     /// From addresses of `linked` to those of `target`; see [`super::addresses`].
     pub addresses: &'a dyn TargetAddresses,
+    /// The file as it came from the linker in the patched build: what it exports then.
+    pub patched: Option<&'a [u8]>,
     /// Where symbols come from that the target does not import yet; see [`super::LibraryFiles`].
     pub libraries: &'a dyn Libraries,
 }
@@ -87,7 +89,8 @@ pub struct Piece {
 /// The image and what is in it.
 #[derive(Clone, Debug)]
 pub struct LinkOutput {
-    /// To be written as `<elf>.upatch`. Without redirects when no changed function is in this ELF file: nothing to ship then.
+    /// To be written as `<elf>.upatch`. Without redirects when no changed function is in this ELF file: nothing to ship then, unless another
+    /// file needs one of its exports, which are all that the fix adds.
     pub image: Image,
     /// Replaced functions.
     pub changed: Vec<ChangedFunction>,
@@ -95,6 +98,19 @@ pub struct LinkOutput {
     pub new: Vec<NewSymbol>,
     /// What an author should know.
     pub warnings: Vec<Warning>,
+    /// What the image refers to in the images of other ELF files of the same patch.
+    pub used: Vec<SiblingUse>,
+}
+
+/// A symbol that the fix adds to another ELF file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiblingUse {
+    /// Number of that file, see [`super::Sibling`].
+    pub number: usize,
+    /// Name.
+    pub name: String,
+    /// Version, if the file versions its symbols.
+    pub version: Option<String>,
 }
 
 /// A function that is replaced.

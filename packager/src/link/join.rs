@@ -9,6 +9,7 @@ use patchfile::image::{Image, Redirect, Symbol, Unwind};
 use super::chunk::{Chunk, Place};
 use super::elf::{EM_X86_64, STB_LOCAL, STT_GNU_IFUNC};
 use super::error::{LinkError, refusal};
+use super::exports;
 use super::frames::{self, Step};
 use super::hooks;
 use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
@@ -92,6 +93,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         symbols: symbols(&units, &layout),
         unwind,
         hooks: hooks::collect(&units, &layout),
+        exports: exports::added(input.patched, &resolver, &units, &layout)?,
         segments: layout.segments,
     };
     let changed = replacements
@@ -104,7 +106,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
             new_size: r.new_size,
         })
         .collect();
-    Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings })
+    Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings, used: pieces.used })
 }
 
 /// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it itself, by name.

@@ -7,6 +7,7 @@
 mod chunk;
 mod elf;
 mod error;
+mod exports;
 mod far_data;
 mod frames;
 mod hooks;
@@ -30,8 +31,10 @@ mod tls;
 mod translate;
 
 pub use error::LinkError;
-pub use input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, Piece, Pieces, UnitPatch};
+pub use input::{
+    ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, Piece, Pieces, SiblingUse, UnitPatch,
+};
 pub use join::link;
-pub use libraries::{Export, Libraries, LibraryFiles};
+pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
 pub use map::contributing;
 pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, addresses};

@@ -350,6 +350,15 @@ impl Resolver<'_, '_> {
             }
         }
         if let Some(import) = self.target.imports.get(name) {
+            let added = || self.libraries.find(&self.needed(), name)?.added_by;
+            if import.weak && added().is_some() {
+                return Err(refusal(
+                    "weak symbol that comes to be defined",
+                    place,
+                    "the fix adds it to a library, but running code has asked for it and found it missing",
+                    "give what is new another name, and call that",
+                ));
+            }
             return Ok(self.imported(name, import, pieces));
         }
         self.new_import(owner, symbol, place, pieces)
@@ -378,6 +387,19 @@ impl Resolver<'_, '_> {
         resolved
     }
 
+    /// Names of the libraries that are loaded with the target.
+    fn needed(&self) -> Vec<String> {
+        const DT_NEEDED: u64 = 1;
+        const DT_SONAME: u64 = 14;
+        let mut needed = self.target.elf.dynamic_names(DT_NEEDED);
+        // A library that calls nothing of libc does not name it, yet no process that loads the library is without.
+        let library = !self.target.elf.dynamic_names(DT_SONAME).is_empty();
+        if library && !needed.iter().any(|n| n.starts_with("libc.so")) {
+            needed.push("libc.so.6".into());
+        }
+        needed
+    }
+
     fn new_import(
         &self,
         owner: &Unit<'_>,
@@ -386,12 +408,7 @@ impl Resolver<'_, '_> {
         pieces: &mut Pieces,
     ) -> Result<Resolved, Refusal> {
         let name = symbol.name.as_str();
-        let mut needed = self.target.elf.dynamic_names(1);
-        // A library that calls nothing of libc does not name it, yet no process that loads the library is without. (DT_NEEDED is 1,
-        // DT_SONAME 14.)
-        if !self.target.elf.dynamic_names(14).is_empty() && !needed.iter().any(|n| n.starts_with("libc.so")) {
-            needed.push("libc.so.6".into());
-        }
+        let needed = self.needed();
         let weak = symbol.binding == Binding::Weak;
         match self.libraries.find(&needed, name) {
             Some(export) if export.tls => Err(refusal(
@@ -402,7 +419,10 @@ impl Resolver<'_, '_> {
             )),
             Some(export) => {
                 let function = export.kind == ImportKind::Function;
-                let outside = pieces.import(name, export.version, weak, export.kind);
+                let outside = match export.added_by {
+                    Some(number) => pieces.sibling(name, export.version, export.kind, number),
+                    None => pieces.import(name, export.version, weak, export.kind),
+                };
                 Ok(Resolved::at(name, outside, function))
             }
             None if weak => Ok(Resolved::at(name, Place::Constant(0), symbol.stype == SymbolType::Function)),
@@ -411,6 +431,16 @@ impl Resolver<'_, '_> {
                 Err(dropped(name, owner.name))
             }
             None => {
+                if let Some(sibling) = self.libraries.find_added(name) {
+                    return Err(refusal(
+                        "symbol new in a file that the target does not load",
+                        place,
+                        format!(
+                            "the fix adds it to {sibling}, which is no library that this file names (`DT_NEEDED`)"
+                        ),
+                        "hand its address over through what both files have already, or add the source to this file too",
+                    ));
+                }
                 let (why, remedy) = match self.libraries.find_unloaded(name) {
                     Some(library) => (
                         format!("it needs library {library}, which the target does not load"),

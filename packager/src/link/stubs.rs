@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use patchfile::image::{ImportKind, Reference, RelocationKind};
 
 use super::chunk::{Chunk, Fixup, Place};
+use super::input::SiblingUse;
 
 /// Index of [`Reference::Image`].
 pub(super) const IMAGE: u32 = 0;
@@ -18,6 +19,8 @@ pub(super) struct Pieces {
     pub(super) references: Vec<Reference>,
     slots: HashMap<Vec<(Place, i64)>, usize>,
     jumps: HashMap<Place, usize>,
+    /// What is used of other ELF files' patches.
+    pub(super) used: Vec<SiblingUse>,
 }
 
 impl Pieces {
@@ -27,6 +30,7 @@ impl Pieces {
             references: vec![Reference::Image, Reference::Target],
             slots: HashMap::new(),
             jumps: HashMap::new(),
+            used: Vec::new(),
         }
     }
 
@@ -61,6 +65,21 @@ impl Pieces {
             return Place::Outside(u32::try_from(index).unwrap_or(u32::MAX));
         }
         self.reference(Reference::Import { name: name.to_owned(), version, weak, kind })
+    }
+
+    /// A symbol that the same patch adds to the ELF file of this number.
+    pub(super) fn sibling(
+        &mut self,
+        name: &str,
+        version: Option<String>,
+        kind: ImportKind,
+        number: usize,
+    ) -> Place {
+        let used = SiblingUse { number, name: name.to_owned(), version: version.clone() };
+        if !self.used.contains(&used) {
+            self.used.push(used);
+        }
+        self.reference(Reference::Sibling { name: name.to_owned(), version, kind })
     }
 
     /// The content of a word of the running target.

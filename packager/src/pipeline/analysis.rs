@@ -3,6 +3,7 @@
 use super::builds::{Original, Patched};
 use crate::build::Recorder;
 use crate::error::Result;
+use crate::link::Sibling;
 use crate::output::Warned;
 use crate::progress::Progress;
 use crate::target::{Match, TargetFile};
@@ -16,6 +17,8 @@ use wrapper::LinkRecord;
 #[derive(Debug)]
 pub(super) struct Reached<'r> {
     pub(super) matched: Match<'r>,
+    /// The link of the patched build.
+    pub(super) patched: &'r LinkRecord,
     /// Indices of the units, in [`Analysis::pairs`].
     pub(super) units: Vec<usize>,
 }
@@ -26,6 +29,8 @@ pub(super) struct Analysis<'r> {
     pub(super) pairs: Vec<Pair<'r>>,
     pub(super) compared: Vec<Compared>,
     pub(super) reached: Vec<Reached<'r>>,
+    /// All ELF files that both builds linked, numbered as the targets.
+    pub(super) siblings: Vec<Sibling>,
     pub(super) warnings: Vec<Warned>,
     /// Units compiled for the comparison.
     pub(super) compiled: usize,
@@ -57,6 +62,12 @@ pub(super) fn analyse<'r>(
             list.push(name.clone());
             continue;
         };
+        analysis.siblings.push(Sibling {
+            number: matched.target,
+            name: name.clone(),
+            path: matched.link.output.as_path().to_path_buf(),
+            patched: link.saved.as_path().to_path_buf(),
+        });
         let mut units = Vec::new();
         for pair in pair((&original.records, matched.link), (&patched.records, link))? {
             let key = (pair.original_hash.clone(), pair.patched_hash.clone());
@@ -77,7 +88,7 @@ pub(super) fn analyse<'r>(
             units.extend(index);
         }
         if !units.is_empty() {
-            analysis.reached.push(Reached { matched: matched.clone(), units });
+            analysis.reached.push(Reached { matched: matched.clone(), patched: link, units });
         }
     }
     if analysis.pairs.is_empty() {

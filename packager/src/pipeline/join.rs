@@ -13,7 +13,7 @@ use patchfile::exit::BuildExit;
 use std::path::Path;
 use wrapper::{LinkRecord, Records};
 
-/// One finished image.
+/// One image. Whether it is shipped, and with what of its exports, the others decide: see [`super::siblings`].
 #[derive(Debug)]
 pub(super) struct Joined {
     /// Index of the target.
@@ -25,18 +25,21 @@ pub(super) struct Joined {
 /// What became of one ELF file.
 #[derive(Debug)]
 pub(super) struct Outcome {
+    /// Index of the target.
+    pub(super) target: usize,
     pub(super) report: ElfReport,
     pub(super) joined: Option<Joined>,
 }
 
 /// Reports the comparison of one ELF file's units, then links them unless something was refused.
 pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Original) -> Result<Outcome> {
-    let target = &original.targets[reached.matched.target];
+    let number = reached.matched.target;
+    let target = &original.targets[number];
     let mut report = describe(reached, analysis, target);
     let units: Vec<&usize> =
         reached.units.iter().filter(|i| analysis.compared[**i].diff.patch.is_some()).collect();
     if !report.refused.is_empty() || units.is_empty() {
-        return Ok(Outcome { report, joined: None });
+        return Ok(Outcome { target: number, report, joined: None });
     }
     let patches: Vec<UnitPatch<'_>> = units.iter().filter_map(|i| unit_patch(analysis, **i)).collect();
     let record = reached.matched.link;
@@ -49,7 +52,10 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         Ok(places) => places,
         Err(e) => return Err(fails(e)),
     };
-    let libraries = libraries(record, &original.records);
+    let patched = &reached.patched.saved;
+    let patched = std::fs::read(patched).what(patched.to_string_lossy())?;
+    let siblings = analysis.siblings.iter().filter(|s| s.number != number);
+    let libraries = libraries(record, &original.records).with_siblings(siblings.cloned().collect());
     let input = LinkInput {
         name: &target.name,
         units: &patches,
@@ -58,6 +64,7 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         linked: &linked,
         target: &target.data,
         addresses: places.as_ref(),
+        patched: Some(&patched),
         libraries: &libraries as &dyn Libraries,
     };
     match link(&input) {
@@ -67,14 +74,11 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
                 report.fidelity = Some(Fidelity::Equivalent);
             }
             report.warnings.extend(output.warnings.iter().map(Warned::from));
-            // Hooks alone are a patch too: they may repair data.
-            let joined = (!output.image.redirects.is_empty() || !output.image.hooks.is_empty())
-                .then_some(Joined { target: reached.matched.target, output });
-            Ok(Outcome { report, joined })
+            Ok(Outcome { target: number, report, joined: Some(Joined { target: number, output }) })
         }
         Err(LinkError::Refused(refusals)) => {
             report.refused.extend(refusals.iter().map(Refused::from));
-            Ok(Outcome { report, joined: None })
+            Ok(Outcome { target: number, report, joined: None })
         }
         Err(e) => Err(fails(e)),
     }

@@ -5,5 +5,6 @@ mod builds;
 mod join;
 mod run;
 mod shipped;
+mod siblings;
 
 pub use run::run;

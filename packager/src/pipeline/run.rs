@@ -4,6 +4,7 @@ use super::analysis::{analyse, chosen};
 use super::builds::{Builds, Original, Patched, Source};
 use super::join::{Joined, join, refused};
 use super::shipped;
+use super::siblings::settle;
 use crate::build::Recorder;
 use crate::cli::Request;
 use crate::error::{Context, Failure, Result};
@@ -212,13 +213,11 @@ fn compare(
     }
     outcome.elfs.extend(analysis.unrecorded.iter().map(|name| unrecorded(name)));
     progress.phase("link");
-    for reached in &analysis.reached {
-        let one = join(reached, &analysis, original)?;
-        if !one.report.details.is_empty() || !one.report.refused.is_empty() {
-            outcome.elfs.push(one.report);
-        }
-        outcome.joined.extend(one.joined);
-    }
+    let joined = analysis.reached.iter().map(|reached| join(reached, &analysis, original));
+    let mut joined = joined.collect::<Result<Vec<_>>>()?;
+    outcome.joined = settle(&mut joined, |target| original.targets[target].name.clone());
+    let reports = joined.into_iter().map(|one| one.report);
+    outcome.elfs.extend(reports.filter(|r| !r.details.is_empty() || !r.refused.is_empty()));
     Ok(outcome)
 }
 

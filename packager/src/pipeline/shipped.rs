@@ -61,7 +61,7 @@ pub(super) fn make(
     let arch =
         joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
     let mut manifest = Manifest {
-        format: manifest::FORMAT,
+        format: joined.iter().map(|j| j.output.image.format()).max().unwrap_or(manifest::FORMAT),
         uuid: patchfile::Uuid::from_bytes([0; 16]),
         name: naming.name.clone(),
         version: request.args.patch_version,

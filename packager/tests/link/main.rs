@@ -64,6 +64,7 @@ fn join_with(
         linked: &built.linked,
         target,
         addresses: &*addresses,
+        patched: None,
         libraries: &libraries,
     })
 }
@@ -90,6 +91,7 @@ fn script(image: &Image, active: bool) -> String {
             Reference::Import { name, version, .. } => {
                 writeln!(text, "import {name} {}", version.as_deref().unwrap_or("-"))
             }
+            Reference::Sibling { name, .. } => panic!("{name} is in no other file"),
         };
     }
     for r in &image.relocations {

@@ -11,3 +11,4 @@ mod validate;
 mod tests;
 
 pub use model::*;
+pub use validate::validate_together;

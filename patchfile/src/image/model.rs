@@ -1,5 +1,6 @@
 //! The typed form of a patch ELF. Layout of the file: `docs/patch-format.md`.
 
+use crate::manifest::{FORMAT, FORMAT_SIBLINGS};
 use crate::{Arch, BuildId, Digest};
 
 /// A patch for one ELF file, laid out: all addresses inside it are final relative to the image's base, which the applier
@@ -25,6 +26,8 @@ pub struct Image {
     pub unwind: Option<Unwind>,
     /// Functions to call on the way.
     pub hooks: Vec<Hook>,
+    /// What the patch adds to the symbols that the target exports, for the patch's other ELF files. No two of one name and version.
+    pub exports: Vec<Export>,
 }
 
 /// Identity and shape of the target ELF.
@@ -116,6 +119,16 @@ pub enum Reference {
         /// Function or object.
         kind: ImportKind,
     },
+    /// A dynamic symbol that the same patch adds to another ELF file ([`Image::exports`]). Looked up in link-map order, where a module with
+    /// such an image has the symbol as if it had been linked with it.
+    Sibling {
+        /// Symbol name.
+        name: String,
+        /// Symbol version, if the library versions its symbols.
+        version: Option<String>,
+        /// Function or object.
+        kind: ImportKind,
+    },
 }
 
 /// What kind of symbol is imported.
@@ -198,6 +211,26 @@ pub struct Hook {
     pub address: u64,
 }
 
+/// A symbol that the patch adds to those that the target exports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// Symbol name.
+    pub name: String,
+    /// Symbol version, if the target versions its symbols.
+    pub version: Option<String>,
+    /// Where it is.
+    pub at: Exported,
+}
+
+/// Where an exported symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exported {
+    /// Address in the image: new.
+    Image(u64),
+    /// Link-time address of the target: there before, though not exported.
+    Target(u64),
+}
+
 /// When a hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookPoint {
@@ -218,12 +251,12 @@ pub enum ImageError {
     #[error("not a patch ELF: {0}")]
     Elf(String),
     /// Another format version.
-    #[error("patch ELF has format version {found}, this program reads {expected}")]
+    #[error("patch ELF has format version {found}, this program reads versions up to {newest}")]
     Format {
         /// The version found.
         found: u32,
-        /// The version expected.
-        expected: u32,
+        /// The newest version that is known.
+        newest: u32,
     },
     /// An architecture this program does not know.
     #[error("patch ELF is for unknown machine {0}")]
@@ -239,6 +272,12 @@ pub enum ImageError {
 }
 
 impl Image {
+    /// The oldest format version that can express it: what an older program can apply, it shall read.
+    pub fn format(&self) -> u32 {
+        let sibling = |r: &Reference| matches!(r, Reference::Sibling { .. });
+        if self.exports.is_empty() && !self.references.iter().any(sibling) { FORMAT } else { FORMAT_SIBLINGS }
+    }
+
     /// Size of the mapping in bytes: end of the last segment, rounded up to a page.
     pub fn size(&self) -> u64 {
         self.segments.last().map_or(0, |s| (s.address + s.size).next_multiple_of(PAGE))

@@ -64,7 +64,8 @@ impl Image {
             found.map(|s| s.data).ok_or_else(|| not_ours(format!("no section {name}")))
         };
         // The version first: another one may mean anything else has changed.
-        let target = tables::decode_target(table(tables::TARGET)?)?;
+        let (format, target) = tables::decode_target(table(tables::TARGET)?)?;
+        let exports = table(tables::EXPORTS).map_or(Ok(Vec::new()), tables::decode_exports)?;
         let image = Self {
             arch: Arch::from_e_machine(machine).ok_or(ImageError::Machine(machine))?,
             target,
@@ -75,7 +76,11 @@ impl Image {
             symbols: read_symbols(&sections)?,
             unwind: tables::decode_unwind(table(tables::UNWIND)?)?,
             hooks: tables::decode_hooks(table(tables::HOOKS)?)?,
+            exports,
         };
+        if image.format() > format {
+            return Err(not_ours(format!("it holds what format version {format} does not know")));
+        }
         image.validate()?;
         Ok(image)
     }

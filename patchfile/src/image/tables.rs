@@ -2,10 +2,10 @@
 
 use super::codec::{Decoder, Encoder};
 use super::{
-    Hook, HookPoint, Image, ImageError, ImportKind, Redirect, Reference, Relocation, RelocationKind, Target,
-    Unwind,
+    Export, Exported, Hook, HookPoint, Image, ImageError, ImportKind, Redirect, Reference, Relocation,
+    RelocationKind, Target, Unwind,
 };
-use crate::manifest::FORMAT;
+use crate::manifest::{FORMAT, FORMAT_SIBLINGS};
 use crate::{BuildId, Digest};
 
 pub(super) const TARGET: &str = ".upatch.target";
@@ -14,32 +14,37 @@ pub(super) const REFERENCES: &str = ".upatch.references";
 pub(super) const RELOCATIONS: &str = ".upatch.relocations";
 pub(super) const UNWIND: &str = ".upatch.unwind";
 pub(super) const HOOKS: &str = ".upatch.hooks";
+pub(super) const EXPORTS: &str = ".upatch.exports";
 
 /// Every table with the section it goes to.
-pub(super) fn encode(image: &Image) -> [(&'static str, Vec<u8>); 6] {
-    [
-        (TARGET, target(&image.target)),
+pub(super) fn encode(image: &Image) -> Vec<(&'static str, Vec<u8>)> {
+    let mut tables = vec![
+        (TARGET, target(&image.target, image.format())),
         (REDIRECTS, redirects(&image.redirects)),
         (REFERENCES, references(&image.references)),
         (RELOCATIONS, relocations(&image.relocations)),
         (UNWIND, unwind(image.unwind.as_ref())),
         (HOOKS, hooks(&image.hooks)),
-    ]
+    ];
+    if !image.exports.is_empty() {
+        tables.push((EXPORTS, exports(&image.exports)));
+    }
+    tables
 }
 
-fn target(target: &Target) -> Vec<u8> {
+fn target(target: &Target, format: u32) -> Vec<u8> {
     let mut e = Encoder::default();
-    e.u32(FORMAT).u8(u8::from(target.fixed)).raw(target.code.as_bytes());
+    e.u32(format).u8(u8::from(target.fixed)).raw(target.code.as_bytes());
     e.bytes(target.build_id.as_ref().map_or(&[], |id| id.as_bytes())).bytes(target.name.as_bytes());
     e.0
 }
 
-/// Reads the target table; its first word is the format version, checked before anything else is looked at.
-pub(super) fn decode_target(bytes: &[u8]) -> Result<Target, ImageError> {
+/// Reads the target table; its first word is the format version, checked before anything else is looked at, and given too.
+pub(super) fn decode_target(bytes: &[u8]) -> Result<(u32, Target), ImageError> {
     let mut d = Decoder::new(TARGET, bytes);
     let found = d.u32()?;
-    if found != FORMAT {
-        return Err(ImageError::Format { found, expected: FORMAT });
+    if !(FORMAT..=FORMAT_SIBLINGS).contains(&found) {
+        return Err(ImageError::Format { found, newest: FORMAT_SIBLINGS });
     }
     let fixed = match d.u8()? {
         0 => false,
@@ -53,7 +58,7 @@ pub(super) fn decode_target(bytes: &[u8]) -> Result<Target, ImageError> {
     };
     let name = d.string()?;
     d.end()?;
-    Ok(Target { name, build_id, code, fixed })
+    Ok((found, Target { name, build_id, code, fixed }))
 }
 
 fn redirects(list: &[Redirect]) -> Vec<u8> {
@@ -103,9 +108,22 @@ fn references(list: &[Reference]) -> Vec<u8> {
                 .u8(u8::from(*kind == ImportKind::Object))
                 .bytes(name.as_bytes())
                 .bytes(version.as_deref().unwrap_or("").as_bytes()),
+            Reference::Sibling { name, version, kind } => e
+                .u8(4)
+                .u8(u8::from(*kind == ImportKind::Object))
+                .bytes(name.as_bytes())
+                .bytes(version.as_deref().unwrap_or("").as_bytes()),
         };
     }
     e.0
+}
+
+fn import_kind(d: &mut Decoder<'_>) -> Result<ImportKind, ImageError> {
+    Ok(if d.u8()? == 0 { ImportKind::Function } else { ImportKind::Object })
+}
+
+fn version(d: &mut Decoder<'_>) -> Result<Option<String>, ImageError> {
+    Ok(Some(d.string()?).filter(|v| !v.is_empty()))
 }
 
 pub(super) fn decode_references(bytes: &[u8]) -> Result<Vec<Reference>, ImageError> {
@@ -117,10 +135,12 @@ pub(super) fn decode_references(bytes: &[u8]) -> Result<Vec<Reference>, ImageErr
             2 => Reference::TargetWord { address: d.u64()? },
             3 => {
                 let weak = d.u8()? != 0;
-                let kind = if d.u8()? == 0 { ImportKind::Function } else { ImportKind::Object };
-                let name = d.string()?;
-                let version = Some(d.string()?).filter(|v| !v.is_empty());
-                Reference::Import { name, version, weak, kind }
+                let kind = import_kind(d)?;
+                Reference::Import { name: d.string()?, version: version(d)?, weak, kind }
+            }
+            4 => {
+                let kind = import_kind(d)?;
+                Reference::Sibling { name: d.string()?, version: version(d)?, kind }
             }
             other => return Err(d.damaged(format!("unknown kind {other}"))),
         })
@@ -196,6 +216,34 @@ pub(super) fn decode_hooks(bytes: &[u8]) -> Result<Vec<Hook>, ImageError> {
         let when =
             *POINTS.get(usize::from(point)).ok_or_else(|| d.damaged(format!("unknown point {point}")))?;
         Ok(Hook { when, address: d.u64()? })
+    })?;
+    d.end()?;
+    Ok(list)
+}
+
+fn exports(list: &[Export]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.len());
+    for export in list {
+        e.bytes(export.name.as_bytes()).bytes(export.version.as_deref().unwrap_or("").as_bytes());
+        match export.at {
+            Exported::Image(address) => e.u8(0).u64(address),
+            Exported::Target(address) => e.u8(1).u64(address),
+        };
+    }
+    e.0
+}
+
+pub(super) fn decode_exports(bytes: &[u8]) -> Result<Vec<Export>, ImageError> {
+    let mut d = Decoder::new(EXPORTS, bytes);
+    let list = d.list(17, |d| {
+        let (name, version) = (d.string()?, version(d)?);
+        let at = match d.u8()? {
+            0 => Exported::Image(d.u64()?),
+            1 => Exported::Target(d.u64()?),
+            other => return Err(d.damaged(format!("unknown kind {other}"))),
+        };
+        Ok(Export { name, version, at })
     })?;
     d.end()?;
     Ok(list)

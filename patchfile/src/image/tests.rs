@@ -62,19 +62,62 @@ fn sample() -> Image {
         ],
         unwind: Some(Unwind { eh_frame: 0x2010, eh_frame_size: 0x20, register: true }),
         hooks: vec![Hook { when: HookPoint::PreUnapply, address: 0x1010 }],
+        exports: vec![],
     }
+}
+
+/// One ELF file of a patch whose ELF files refer to each other.
+fn sibling() -> Image {
+    let mut image = sample();
+    image.references.push(Reference::Sibling {
+        name: "hllNew".into(),
+        version: Some("HLL_2".into()),
+        kind: ImportKind::Function,
+    });
+    image.exports = vec![
+        Export { name: "hllOther".into(), version: None, at: Exported::Image(0x1020) },
+        Export { name: "hllOther".into(), version: Some("HLL_2".into()), at: Exported::Target(0x4000) },
+    ];
+    image
 }
 
 #[test]
 fn image_reads_back_and_is_deterministic() {
-    let bytes = sample().write().unwrap();
-    assert_eq!(Image::parse(&bytes).unwrap(), sample());
-    assert_eq!(bytes, Image::parse(&bytes).unwrap().write().unwrap());
+    for image in [sample(), sibling()] {
+        let bytes = image.write().unwrap();
+        assert_eq!(Image::parse(&bytes).unwrap(), image);
+        assert_eq!(bytes, Image::parse(&bytes).unwrap().write().unwrap());
+    }
+}
+
+#[test]
+fn a_newer_format_is_written_only_where_it_is_needed() {
+    assert_eq!((sample().format(), sibling().format()), (1, 2));
+    let mut importing = sibling();
+    importing.exports.clear();
+    assert_eq!(importing.format(), 2);
+    // A file that says 1 and holds what only 2 knows.
+    for image in [sibling(), importing] {
+        let mut bytes = image.write().unwrap();
+        let at = version_at(&bytes);
+        bytes[at] = 1;
+        assert!(matches!(Image::parse(&bytes), Err(ImageError::Elf(_))));
+    }
+}
+
+#[test]
+fn what_one_image_wants_another_has() {
+    let (user, mut library) = (sibling(), sample());
+    assert!(validate_together(&[user.clone(), library.clone()]).is_err());
+    library.exports = vec![Export { name: "hllNew".into(), version: None, at: Exported::Image(0x1020) }];
+    assert!(validate_together(&[user.clone(), library.clone()]).is_err(), "another version");
+    library.exports[0].version = Some("HLL_2".into());
+    assert_eq!(validate_together(&[user, library]), Ok(()));
 }
 
 #[test]
 fn every_truncation_is_an_error() {
-    let bytes = sample().write().unwrap();
+    let bytes = sibling().write().unwrap();
     for end in 0..bytes.len() {
         assert!(Image::parse(&bytes[..end]).is_err(), "first {end} bytes");
     }
@@ -82,7 +125,7 @@ fn every_truncation_is_an_error() {
 
 #[test]
 fn no_flipped_byte_panics() {
-    let bytes = sample().write().unwrap();
+    let bytes = sibling().write().unwrap();
     for at in 0..bytes.len() {
         for value in [0, 1, 0x7f, 0xff] {
             let mut copy = bytes.clone();
@@ -108,10 +151,14 @@ fn rules_are_enforced() {
             i.unwind = Some(Unwind { eh_frame: 0x3000, eh_frame_size: 4, register: false })
         }),
         ("hook in data", |i| i.hooks[0].address = 0x3000),
+        ("export in the control block", |i| i.exports[0].at = Exported::Image(0x20)),
+        ("export outside", |i| i.exports[0].at = Exported::Image(0x1000_0000)),
+        ("export outside of the address space", |i| i.exports[1].at = Exported::Target(1 << 50)),
+        ("export twice", |i| i.exports[1].version = None),
         ("huge", |i| i.segments[3].size = 1 << 40),
     ];
     for (what, edit) in edits {
-        let mut image = sample();
+        let mut image = sibling();
         edit(&mut image);
         assert!(image.write().is_err(), "{what}");
     }
@@ -119,11 +166,14 @@ fn rules_are_enforced() {
 
 #[test]
 fn other_format_version_is_told() {
-    let bytes = sample().write().unwrap();
-    let at = bytes
-        .windows(4 + 1 + 32)
-        .position(|w| w[..5] == [1, 0, 0, 0, 0] && w[5..] == *Digest::of(b"code").as_bytes());
-    let mut copy = bytes;
-    copy[at.unwrap()] = 9;
-    assert_eq!(Image::parse(&copy), Err(ImageError::Format { found: 9, expected: 1 }));
+    let mut bytes = sample().write().unwrap();
+    let at = version_at(&bytes);
+    bytes[at] = 9;
+    assert_eq!(Image::parse(&bytes), Err(ImageError::Format { found: 9, newest: 2 }));
+}
+
+/// Where the format version is.
+fn version_at(bytes: &[u8]) -> usize {
+    let mut windows = bytes.windows(4 + 1 + 32);
+    windows.position(|w| w[1..5] == [0, 0, 0, 0] && w[5..] == *Digest::of(b"code").as_bytes()).unwrap()
 }

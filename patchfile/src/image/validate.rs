@@ -1,14 +1,33 @@
 //! What must hold of an image before anything is done with it. A patch ELF is untrusted input: the applier relies on each
 //! of these.
 
-use super::{Access, Image, ImageError, PAGE};
+use super::{Access, Export, Exported, Image, ImageError, PAGE, Reference};
 use crate::control;
+use std::collections::HashSet;
 
 /// No patch is larger; bounds what a damaged file can ask for.
 const MAX_SIZE: u64 = 512 << 20;
 
 fn damaged(table: &'static str, why: impl Into<String>) -> ImageError {
     ImageError::Damaged { table, why: why.into() }
+}
+
+/// Checks that the images of one patch have what they want of each other.
+///
+/// # Errors
+/// [`ImageError::Damaged`] naming the first symbol that one image wants of the others and none has.
+pub fn validate_together(images: &[Image]) -> Result<(), ImageError> {
+    for image in images {
+        for reference in &image.references {
+            let Reference::Sibling { name, version, .. } = reference else { continue };
+            let exports = images.iter().flat_map(|i| &i.exports);
+            if !exports.into_iter().any(|e| e.name == *name && e.version == *version) {
+                let why = format!("{} wants {name}, which no ELF file of the patch has", image.target.name);
+                return Err(damaged("references", why));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Image {
@@ -39,6 +58,28 @@ impl Image {
         for hook in &self.hooks {
             if !self.is_in(hook.address, 1, Access::Execute) {
                 return Err(damaged("hooks", "a hook lies outside the code"));
+            }
+        }
+        self.validate_exports()
+    }
+
+    fn validate_exports(&self) -> Result<(), ImageError> {
+        let mut known = HashSet::new();
+        for Export { name, version, at } in &self.exports {
+            let bad = |why: &str| Err(damaged("exports", format!("{name}: {why}")));
+            if !known.insert((name, version)) {
+                return bad("twice");
+            }
+            match *at {
+                Exported::Image(address) => {
+                    if !matches!(self.segment_at(address, 1), Some((segment, _)) if segment != 0) {
+                        return bad("lies outside the image's contents");
+                    }
+                }
+                Exported::Target(address) if address >= 1 << 47 => {
+                    return bad("lies outside the address space");
+                }
+                Exported::Target(_) => {}
             }
         }
         Ok(())

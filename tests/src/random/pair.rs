@@ -161,6 +161,7 @@ impl Original {
             linked,
             target,
             addresses: &*addresses,
+            patched: None,
             libraries: &libraries,
         };
         match link::link(&input) {

@@ -47,7 +47,7 @@ pub(crate) struct Source {
 
 /// Follows the source through a function's code.
 pub(crate) fn follow(bytes: &[u8], source: &Source) -> Found {
-    let mut pass = Pass { source, ..Pass::new() };
+    let mut pass = Pass::new(source);
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     while decoder.can_decode() {
         let insn = decoder.decode();
@@ -70,12 +70,10 @@ struct Pass<'a> {
     returns: bool,
 }
 
-const NOTHING: &Source = &Source { variables: Vec::new(), calls: Vec::new() };
-
-impl Pass<'_> {
-    fn new() -> Self {
+impl<'a> Pass<'a> {
+    fn new(source: &'a Source) -> Self {
         Self {
-            source: NOTHING,
+            source,
             factory: InstructionInfoFactory::new(),
             values: HashMap::new(),
             slots: HashMap::new(),
@@ -291,6 +289,6 @@ mod tests {
         // call; ret
         let source = Source { variables: Vec::new(), calls: vec![1] };
         assert!(follow(&[0xe8, 0, 0, 0, 0, 0xc3], &source).returns);
-        assert!(!follow(&[0xe8, 0, 0, 0, 0, 0xc3], NOTHING).returns);
+        assert!(!follow(&[0xe8, 0, 0, 0, 0, 0xc3], &Source::default()).returns);
     }
 }
