@@ -30,7 +30,8 @@ pub(crate) fn read(pid: i32) -> Result<Auxv, ProcessError> {
     let path = format!("/proc/{pid}/auxv");
     let bytes = procfile::read_one(&path).map_err(|e| procfile::gone_or(e, &path))?;
     let found = parse(&bytes);
-    if found.headers == 0 || found.random == 0 { Err(ProcessError::Gone) } else { Ok(found) }
+    // The kernel gives it to every program; the headers only where a segment holds them.
+    if found.random == 0 { Err(ProcessError::Gone) } else { Ok(found) }
 }
 
 fn parse(bytes: &[u8]) -> Auxv {
