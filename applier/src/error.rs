@@ -47,6 +47,14 @@ pub enum ProcessError {
         /// `name` or `name@version`.
         symbol: String,
     },
+    /// What the patch adds to one ELF file and wants in another is not there.
+    #[error(
+        "symbol {symbol}, which the patch adds to another file of the package, is not in the process: it has another build of that file"
+    )]
+    NoSibling {
+        /// `name` or `name@version`.
+        symbol: String,
+    },
     /// The bytes at a function's entry are not what the patch expects.
     #[error(
         "the entry of {function} at {address:#x} was changed by something else (a debugger, another tool)"

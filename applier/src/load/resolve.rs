@@ -42,7 +42,7 @@ impl Sibling<'_> {
 /// Values of all references of `image`, which goes to `base` for `module`, beside the `siblings` of the same patch.
 ///
 /// # Errors
-/// [`ProcessError::Unresolved`].
+/// [`ProcessError::Unresolved`], [`ProcessError::NoSibling`].
 pub(crate) fn resolve(
     process: &Process,
     module: &Module,
@@ -66,10 +66,7 @@ pub(crate) fn resolve(
             match find(tables, name, version.as_deref(), *kind)? {
                 Some(resolved) => Ok(resolved),
                 None if *weak => Ok(Resolved::Value(0)),
-                None => {
-                    let version = version.as_ref().map(|v| format!("@{v}")).unwrap_or_default();
-                    Err(ProcessError::Unresolved { symbol: format!("{name}{version}") })
-                }
+                None => Err(ProcessError::Unresolved { symbol: versioned(name, version.as_deref()) }),
             }
         }
     };
@@ -80,7 +77,7 @@ pub(crate) fn resolve(
 /// was filled in, when libraries were closed and loaded again, or an applier was killed in between.
 ///
 /// # Errors
-/// [`ProcessError::Unresolved`].
+/// [`ProcessError::NoSibling`].
 pub(crate) fn sibling_fields(
     process: &Process,
     image: &Image,
@@ -118,10 +115,11 @@ fn sibling(
             return Ok(Resolved::Value(address));
         }
     }
-    let symbol = format!(
-        "{name} (which the patch adds to another file of the package, that this process does not have or has of another build)"
-    );
-    Err(ProcessError::Unresolved { symbol })
+    Err(ProcessError::NoSibling { symbol: versioned(name, version) })
+}
+
+fn versioned(name: &str, version: Option<&str>) -> String {
+    format!("{name}{}", version.map(|v| format!("@{v}")).unwrap_or_default())
 }
 
 fn symbol_tables<'a>(process: &'a Process, memory: &'a Memory) -> Vec<Symbols<'a>> {

@@ -146,9 +146,8 @@ impl<'a> Transaction<'a> {
     /// Makes flags and code agree, which they do not where an applier was killed. No step changes which code is in force.
     fn normalise(&mut self) -> Result<(), ProcessError> {
         for i in 0..self.images.len() {
-            let single =
-                self.images[i].control.entries.len() == 1 && self.images[i].control.phase == Phase::Ready;
-            if single && self.images[i].control.active != self.images[i].in_force {
+            let ready = self.images[i].control.phase == Phase::Ready;
+            if ready && self.images[i].control.active != self.images[i].in_force {
                 self.set_active(i, self.images[i].in_force)?;
             }
         }

@@ -4,7 +4,9 @@ use applier::{LoadedElf, LoadedPatch};
 use patchfile::{
     Arch, BuildId, Digest, Uuid,
     control::{self, ACTIVE, PREVIOUS},
-    image::{Access, Image, Redirect, Reference, Relocation, RelocationKind, Segment, Target, Unwind},
+    image::{
+        Access, Image, ImportKind, Redirect, Reference, Relocation, RelocationKind, Segment, Target, Unwind,
+    },
 };
 use std::{path::Path, process::Command};
 
@@ -75,6 +77,8 @@ pub struct New {
 pub enum Field {
     /// A word of the image's GOT holding an imported symbol's address.
     Import(&'static str),
+    /// A word of the image's GOT holding the address of what the patch adds to another ELF file.
+    Sibling(&'static str),
     /// A variable of the target.
     Target(&'static str),
     /// A counter in the image's own data.
@@ -128,15 +132,14 @@ pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
                     addend: elf.symbol(name).0.cast_signed() - 4,
                 }),
                 Field::Data => code[position..position + 4].copy_from_slice(&rel(DATA, address + 4)),
-                Field::Import(name) => {
+                Field::Import(name) | Field::Sibling(name) => {
                     let slot = CONST + got.len() as u64;
                     got.extend_from_slice(&[0; 8]);
                     code[position..position + 4].copy_from_slice(&rel(slot, address + 4));
-                    references.push(Reference::Import {
-                        name: name.into(),
-                        version: None,
-                        weak: false,
-                        kind: patchfile::image::ImportKind::Function,
+                    let (name, version, kind) = (name.into(), None, ImportKind::Function);
+                    references.push(match field {
+                        Field::Sibling(_) => Reference::Sibling { name, version, kind },
+                        _ => Reference::Import { name, version, weak: false, kind },
                     });
                     let reference = u32::try_from(references.len() - 1).unwrap();
                     relocations.push(Relocation {
