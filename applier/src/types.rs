@@ -103,10 +103,6 @@ pub struct Options {
     pub start_time: Option<u64>,
     /// How long threads that are in the way may run on while the others stand, so that they get out of it. Zero: not at all.
     pub patience: std::time::Duration,
-    /// The one thread of the process that the calling OS thread holds already, stopped on its way back to user mode (see
-    /// [`crate::start`]). It stays held.
-    #[doc(hidden)]
-    pub held: Option<i32>,
     /// For tests: what goes wrong.
     #[doc(hidden)]
     pub fault: Option<Fault>,

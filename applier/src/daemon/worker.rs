@@ -137,7 +137,7 @@ fn patch(watch: &Watch, held: &Held<'_>) {
     let pid = held.pid();
     // Whoever changes the plan waits for this, so that a patch being taken out is not put in behind its back.
     let plan = watch.desk.plan.read().unwrap_or_else(PoisonError::into_inner);
-    let Ok(start) = crate::start_time(pid) else { return };
+    let Ok(start) = held.start_time() else { return };
     let key = ProcessKey { pid, start };
     let findings = put_in(&plan, held, key);
     drop(plan);

@@ -1,10 +1,10 @@
 //! Mapping images into the target.
 
-use super::{Layout, Resolved, Sibling, find_gap, landing, relocate, resolve};
+use super::{Layout, Resolved, Sibling, find_gap, landing, relocate, resolve, send::send};
 use crate::{
     Busy, ProcessError,
     patch::Steps,
-    remote::{FUNCTION_ROOM, Gadgets, Session},
+    remote::{Call, Errand, FUNCTION_ROOM, Gadgets, Session},
     sys::ptrace,
     target::{modules::Module, process::Process, status, threads::StoppedThreads},
 };
@@ -39,9 +39,9 @@ impl<'a> Pending<'a> {
 }
 
 /// Contents for one place in the target.
-struct Prepared {
-    base: u64,
-    layout: Layout,
+pub(super) struct Prepared {
+    pub(super) base: u64,
+    pub(super) layout: Layout,
     /// Fields whose value only a function of the target can tell.
     late: Vec<(Relocation, u64)>,
 }
@@ -50,8 +50,8 @@ const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 const MAP_PRIVATE: u64 = 2;
 const MAP_FIXED: u64 = 0x10;
 const MAP_ANONYMOUS: u64 = 0x20;
-const MFD_CLOEXEC: u64 = 1;
-const NO_FILE: u64 = u64::MAX;
+pub(super) const MFD_CLOEXEC: u64 = 1;
+pub(super) const NO_FILE: u64 = u64::MAX;
 /// `control::Phase` in a control block.
 const PHASE: u64 = 64;
 
@@ -108,11 +108,10 @@ pub(crate) fn load(
     remains: &Remains,
     steps: &Steps,
 ) -> Result<Result<(), Busy>, ProcessError> {
-    let gadgets = Gadgets::find(process)?;
     let mut tries = 0;
     loop {
         let prepared = prepare_all(process, name, uuid, pending, loaded)?;
-        match inject(process, gadgets, name, &prepared, remains, steps) {
+        match inject(process, name, &prepared, remains, steps) {
             // Something else was mapped there in the meantime: look for another place.
             Err(ProcessError::Os { source, .. })
                 if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
@@ -220,13 +219,17 @@ fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
 /// With one thread stopped: maps everything.
 fn inject(
     process: &Process,
-    gadgets: Gadgets,
     name: &str,
     prepared: &[Prepared],
     remains: &Remains,
     steps: &Steps,
 ) -> Result<Result<(), Busy>, ProcessError> {
-    let room = if prepared.iter().any(|p| !p.late.is_empty()) { FUNCTION_ROOM } else { 0 };
+    let late = prepared.iter().any(|p| !p.late.is_empty());
+    if !late && let Some(errand) = Errand::begin(process, steps)? {
+        return send(errand, process, name, prepared, remains, steps).map(Ok);
+    }
+    let gadgets = Gadgets::find(process)?;
+    let room = if late { FUNCTION_ROOM } else { 0 };
     for tid in candidates(process)? {
         let held = match StoppedThreads::one(process, tid, trace_options(process))? {
             Ok(Some(held)) => held,
@@ -260,7 +263,7 @@ const LOOKED_AT: usize = 32;
 /// that it is borrowed; the first thread has the largest stack.
 fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
     let mut tids = status::threads(process.pid)?;
-    tids.sort_by_key(|tid| (process.held != Some(*tid), *tid != process.pid));
+    tids.sort_by_key(|tid| (!process.holds(*tid), *tid != process.pid));
     if process.held.is_some() {
         return Ok(tids);
     }
@@ -273,7 +276,11 @@ fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
 
 /// From here on the control blocks say that there is something to find. Done while a thread is held: kernels that are set
 /// so (`proc_mem.force_override=ptrace`) let only a tracer write where the process may not.
-fn mark_complete(process: &Process, prepared: &[Prepared], steps: &Steps) -> Result<(), ProcessError> {
+pub(super) fn mark_complete(
+    process: &Process,
+    prepared: &[Prepared],
+    steps: &Steps,
+) -> Result<(), ProcessError> {
     for p in prepared {
         steps.next("mark the image as complete")?;
         process.memory.write(p.base + PHASE, &1u32.to_le_bytes())?;
@@ -344,21 +351,28 @@ fn map_file(
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
+    fill(process, fd, p, steps)?;
+    map(session, &mappings(p, fd), steps, mapped)
+}
+
+/// Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
+pub(super) fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), ProcessError> {
     steps.next("fill the memory")?;
-    // Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
     let path = format!("/proc/{}/fd/{fd}", process.view);
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(ProcessError::os(path))?;
-    file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))?;
-    steps.next("map the image")?;
-    let flags = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
-    map(session, p.base, p.layout.size, protection(Access::Read), flags, fd, 0, mapped)?;
-    for (offset, size, access) in &p.layout.parts {
-        steps.next("map a segment")?;
-        let flags = MAP_PRIVATE | MAP_FIXED;
-        let args = [p.base + offset, *size, protection(*access), flags, fd, *offset];
-        session.call("mmap", libc::SYS_mmap, args)?;
-    }
-    Ok(())
+    file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))
+}
+
+/// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other rights on top of that.
+pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<Call> {
+    let kind = if fd == NO_FILE { MAP_PRIVATE | MAP_ANONYMOUS } else { MAP_PRIVATE };
+    let call = |at, size, access, flags, offset| Call {
+        number: libc::SYS_mmap,
+        args: [at, size, protection(access), kind | flags, fd, if fd == NO_FILE { 0 } else { offset }],
+    };
+    let parts = p.layout.parts.iter();
+    let parts = parts.map(|(offset, size, access)| call(p.base + offset, *size, *access, MAP_FIXED, *offset));
+    [call(p.base, p.layout.size, Access::Read, MAP_FIXED_NOREPLACE, 0)].into_iter().chain(parts).collect()
 }
 
 fn map_anonymous(
@@ -368,37 +382,27 @@ fn map_anonymous(
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    steps.next("map the image without a name")?;
-    let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-    map(session, p.base, p.layout.size, protection(Access::Read), flags, NO_FILE, 0, mapped)?;
-    for (offset, size, access) in &p.layout.parts {
-        steps.next("map a segment")?;
-        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-        let args = [p.base + offset, *size, protection(*access), flags, NO_FILE, 0];
-        session.call("mmap", libc::SYS_mmap, args)?;
-    }
+    map(session, &mappings(p, NO_FILE), steps, mapped)?;
     steps.next("fill the memory")?;
     process.memory.write(p.base, &p.layout.bytes)
 }
 
-#[expect(clippy::too_many_arguments, reason = "mirrors mmap(2)")]
+/// Makes the calls of [`mappings`].
 fn map(
     session: &mut Session<'_>,
-    at: u64,
-    size: u64,
-    protection: u64,
-    flags: u64,
-    fd: u64,
-    offset: u64,
+    calls: &[Call],
+    steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    let got = session.call("mmap", libc::SYS_mmap, [at, size, protection, flags, fd, offset])?;
-    mapped.push((got, size));
-    if got == at {
-        return Ok(());
+    for (number, call) in calls.iter().enumerate() {
+        steps.next("map a segment")?;
+        let got = session.call("mmap", call.number, call.args)?;
+        if number == 0 {
+            mapped.push((got, call.args[1]));
+        }
+        call.result(got).map_err(|source| ProcessError::Os { what: "mmap".into(), source })?;
     }
-    // Kernels before 4.17 do not know MAP_FIXED_NOREPLACE and take the address for a hint.
-    Err(ProcessError::Os { what: "mmap".into(), source: std::io::Error::from_raw_os_error(libc::EEXIST) })
+    Ok(())
 }
 
 /// Size in bytes of a control block, as a check that images have room for it.

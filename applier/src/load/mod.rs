@@ -5,6 +5,7 @@ mod layout;
 mod place;
 mod relocate;
 mod resolve;
+mod send;
 
 pub(crate) use inject::{Pending, Remains, has_control_room, load, rehearse, trace_options};
 pub(crate) use layout::{HOOK_ROOM, HOOK_TABLE, Layout, hooks, landing, object, read_hooks};

@@ -2,9 +2,13 @@
 
 use super::follow::Follower;
 use crate::{
-    LoadedPatch, Options, Outcome, ProcessError, TargetId,
+    Busy, LoadedPatch, Options, Outcome, ProcessError, TargetId,
     patch::apply_here,
-    target::{process::Process, status},
+    remote::Room,
+    target::{
+        process::{Hold, Process},
+        status,
+    },
 };
 use patchfile::Uuid;
 use std::{cell::RefCell, marker::PhantomData};
@@ -15,6 +19,8 @@ pub struct Held<'a> {
     follower: Follower<'a>,
     /// As it was seen last, and ours alone since then.
     seen: RefCell<Option<Process>>,
+    /// See [`Hold`].
+    room: Option<Room>,
     /// Belongs to the OS thread that traces.
     not_send: PhantomData<*const ()>,
 }
@@ -27,7 +33,15 @@ impl std::fmt::Debug for Held<'_> {
 
 impl<'a> Held<'a> {
     pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
-        Self { pid, follower, seen: RefCell::default(), not_send: PhantomData }
+        Self { pid, follower, seen: RefCell::default(), room: None, not_send: PhantomData }
+    }
+
+    /// As the process has been looked at since it was stopped. `alone`: nobody else of us is at it.
+    pub(super) fn of(follower: Follower<'a>, process: Process, alone: bool, room: Option<Room>) -> Self {
+        let mut held = Self::new(process.pid, follower);
+        held.room = room;
+        held.keep(process, alone);
+        held
     }
 
     /// The process.
@@ -35,8 +49,31 @@ impl<'a> Held<'a> {
         self.pid
     }
 
-    fn options(&self) -> Options {
-        Options { held: Some(self.follower.tid), ..Options::default() }
+    fn keep(&self, mut process: Process, alone: bool) {
+        process.held = Some(Hold { tid: self.follower.tid, room: self.room });
+        *self.seen.borrow_mut() = Some(process).filter(|_| alone);
+    }
+
+    fn open(&self) -> Result<Result<Process, Busy>, ProcessError> {
+        match self.seen.take() {
+            Some(process) => Ok(Ok(process)),
+            None => {
+                let hold = Hold { tid: self.follower.tid, room: self.room };
+                let opened = Process::open_alone(self.pid, &Options::default())?;
+                Ok(opened.map(|process| Process { held: Some(hold), ..process }))
+            }
+        }
+    }
+
+    /// When it started, in clock ticks since boot.
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub fn start_time(&self) -> Result<u64, ProcessError> {
+        match &*self.seen.borrow() {
+            Some(process) => Ok(process.start_time),
+            None => crate::start_time(self.pid),
+        }
     }
 
     /// Is the thread that was followed the only one that the calling OS thread holds? After an attempt that failed, others may be
@@ -53,9 +90,9 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn mapped(&self, targets: &[TargetId]) -> Result<Vec<usize>, ProcessError> {
-        let (process, alone) = match Process::open_alone(self.pid, &self.options())? {
+        let (process, alone) = match self.open()? {
             Ok(process) => (process, true),
-            Err(_) => (Process::open(self.pid, &self.options())?, false),
+            Err(_) => (Process::open(self.pid, &Options::default())?, false),
         };
         let ids: Vec<_> = process.modules.iter().map(|m| m.build_id(&process.memory)).collect();
         let is = |target: &TargetId| {
@@ -63,7 +100,7 @@ impl<'a> Held<'a> {
             by_id || (target.build_id.is_none() && process.maps_code(target))
         };
         let mapped = targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();
-        *self.seen.borrow_mut() = Some(process).filter(|_| alone);
+        self.keep(process, alone);
         Ok(mapped)
     }
 
@@ -72,15 +109,13 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn apply(&self, patch: &LoadedPatch, older: &[Uuid]) -> Result<Outcome, ProcessError> {
-        let seen =
-            self.seen.take().map_or_else(|| Process::open_alone(self.pid, &self.options()), |p| Ok(Ok(p)));
-        let mut process = match seen? {
+        let mut process = match self.open()? {
             Ok(process) => process,
             Err(busy) => return Ok(Outcome::Busy(busy)),
         };
-        let outcome = apply_here(&mut process, patch, older, &self.options())?;
+        let outcome = apply_here(&mut process, patch, older, &Options::default())?;
         // While one waits for another thread of the process, that may do anything.
-        *self.seen.borrow_mut() = Some(process).filter(|_| !matches!(outcome, Outcome::Busy(_)));
+        self.keep(process, !matches!(outcome, Outcome::Busy(_)));
         Ok(outcome)
     }
 }

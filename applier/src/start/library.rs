@@ -77,8 +77,7 @@ pub fn opened<'a>(
     let starting = linkmap::program(&process).is_some_and(|p| !relocated::is(&process, p))
         && status::threads(pid).is_ok_and(|t| t.len() == 1);
     if starting {
-        program::to_end_of_loading(&mut follower, &process)?;
-        return Ok(Held::new(pid, follower));
+        return program::to_end_of_loading(follower, process, false);
     }
     drop(process);
     match regs.rax.cast_signed() {

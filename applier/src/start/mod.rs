@@ -5,8 +5,8 @@
 //!
 //! - `execve` of a dynamic program: the dynamic loader calls an empty function of its own whenever it has finished with its
 //!   list of modules, for debuggers (`r_brk` in `<link.h>`). For the time of the start that function sends its own thread a
-//!   signal that nobody who does not trace it takes notice of ([`rendezvous`]). Two stops lead to the point where every library is
-//!   relocated and no constructor has run.
+//!   signal that nobody who does not trace it takes notice of ([`rendezvous`]). One stop leads from `execve` to the point where every
+//!   library is relocated and no constructor has run.
 //! - Where that is not possible (seccomp filters, an unknown loader): stops at system calls, until the loader says that it
 //!   has finished.
 //! - A static program: stops at system calls until it has set up its thread pointer, which comes after its own relocation.

@@ -4,12 +4,12 @@ use super::{
     follow::{Follower, Guide, Missed},
     held::Held,
     relocated,
-    rendezvous::Rendezvous,
+    rendezvous::{self, Rendezvous},
 };
 use crate::{
     Options,
     sys::ptrace,
-    target::{linkmap, process::Process},
+    target::{linkmap, process::Process, status},
 };
 use std::fs;
 
@@ -48,16 +48,19 @@ pub fn executed<'a>(
     }
     guide.attached();
     let executed = follower.await_exec(!was_held)?;
-    // A thread that executes a program becomes the first of its process.
-    let pid = if executed { follower.tid } else { super::process_of(tid).ok_or(Missed::Gone)? };
+    if executed {
+        // A thread that executes a program becomes the first of its process, and the only one.
+        let (process, alone) = Process::begin(follower.tid)?;
+        return start(follower, process, alone);
+    }
+    let pid = super::process_of(tid).ok_or(Missed::Gone)?;
     let process = Process::open(pid, &Options::default())?;
     // Its first instruction is as good as the end of `execve`.
-    let begun = !executed && follower.registers()?.rip != process.auxv.entry;
-    if begun && (process.auxv.loader == 0 || loaded(pid)) {
+    let begun = follower.registers()?.rip != process.auxv.entry;
+    if begun && (process.auxv.loader == 0 || has_loaded(&process)) {
         return Ok(Held::new(pid, follower));
     }
-    start(&mut follower, &process)?;
-    Ok(Held::new(pid, follower))
+    start(follower, process, false)
 }
 
 /// Is thread `tid` in `execve`? Once it is not, no program will come of it.
@@ -70,12 +73,14 @@ pub fn executing(tid: i32) -> bool {
     })
 }
 
-fn start(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
-    if process.auxv.loader == 0 {
-        follow_static(follower)?;
-        return follower.settle();
+fn start(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Result<Held<'_>, Missed> {
+    if process.auxv.loader != 0 {
+        return to_end_of_loading(follower, process, alone);
     }
-    to_end_of_loading(follower, process)
+    follow_static(&mut follower)?;
+    follower.settle()?;
+    process.look_again()?;
+    Ok(Held::of(follower, process, alone, None))
 }
 
 fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
@@ -89,65 +94,75 @@ fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
     Ok(())
 }
 
-/// From a stop before or in the dynamic loader to the one at which it has finished.
-pub(super) fn to_end_of_loading(follower: &mut Follower<'_>, process: &Process) -> Result<(), Missed> {
-    let loader = process.loader();
+/// From a stop before or in the dynamic loader to the one at which it has finished. `alone`: nobody else of us is at the process.
+pub(super) fn to_end_of_loading(
+    mut follower: Follower<'_>,
+    mut process: Process,
+    alone: bool,
+) -> Result<Held<'_>, Missed> {
     // A blocked signal would stay behind; a filter might kill for the system call.
-    let quiet = |signal: i32| ptrace::signal_mask(follower.tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
-    let rendezvous = loader
-        .filter(|_| !process.status.seccomp && quiet(super::follow::MARK))
-        .and_then(|l| Rendezvous::find(process, l));
+    let tid = follower.tid;
+    let quiet = |signal: i32| ptrace::signal_mask(tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
+    let usable = !process.status.seccomp && quiet(super::follow::MARK);
+    let rendezvous = process.loader().filter(|_| usable).and_then(|l| Rendezvous::find(&process, l));
     let at = follower.registers()?.rip;
-    let rendezvous = rendezvous.filter(|r| !r.contains(at));
-    let Some(rendezvous) = rendezvous else { return by_syscalls(follower) };
-    rendezvous.set(process, follower.tid)?;
-    let passed = pass(follower, process, rendezvous);
+    let Some(mut rendezvous) = rendezvous.filter(|r| !r.contains(at)) else {
+        return by_syscalls(follower, process, alone);
+    };
+    rendezvous.set(&process, tid)?;
+    let passed = pass(&mut follower, &mut process, rendezvous);
     if passed.is_err() {
         // Fails where the process has ended, which `passed` says.
-        let _ = rendezvous.disarm(process);
+        let _ = rendezvous.disarm(&process);
     }
     if passed? {
         // A killed tracer between the two leaves a thread that sends itself the signal once more.
         follower.jump(rendezvous.address)?;
-        rendezvous.clear(process)?;
-        return follower.settle();
+        rendezvous.clear(&process)?;
+        // A library that audits the loader may have started threads.
+        let room = (status::process(process.pid)?.threads == 1).then_some(rendezvous.room);
+        if room.is_none() {
+            follower.settle()?;
+        }
+        return Ok(Held::of(follower, process, alone, room));
     }
-    rendezvous.disarm(process)?;
-    by_syscalls(follower)
+    rendezvous.disarm(&process)?;
+    by_syscalls(follower, process, alone)
 }
 
 /// Lets the thread pass the rendezvous until the loader has finished. Tells whether it has.
-fn pass(follower: &mut Follower<'_>, process: &Process, rendezvous: Rendezvous) -> Result<bool, Missed> {
+fn pass(follower: &mut Follower<'_>, process: &mut Process, rendezvous: Rendezvous) -> Result<bool, Missed> {
     for _ in 0..PASSES {
         follower.run_to_mark(|regs| rendezvous.sent(regs))?;
-        // The program was mapped when `process` was looked at.
-        if consistent(process).unwrap_or(false) && loaded(process.pid) {
+        process.look_again()?;
+        if has_loaded(process) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn by_syscalls(follower: &mut Follower<'_>) -> Result<(), Missed> {
+fn by_syscalls(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Result<Held<'_>, Missed> {
     loop {
         follower.run_to_syscall()?;
-        if loaded(follower.tid) {
-            return follower.settle();
+        process.look_again()?;
+        if has_loaded(&process) {
+            follower.settle()?;
+            return Ok(Held::of(follower, process, alone, None));
         }
     }
 }
 
 /// Does the dynamic loader say that it has finished, and is the program relocated?
-fn loaded(pid: i32) -> bool {
-    let Ok(process) = Process::open(pid, &Options::default()) else { return false };
-    consistent(&process).unwrap_or(false) && relocated::all(&process, process.auxv.loader)
+fn has_loaded(process: &Process) -> bool {
+    consistent(process).unwrap_or(false) && relocated::all(process, process.auxv.loader)
 }
 
 /// Is the dynamic loader at work, at the start of the program or in `dlopen`? What it has not relocated yet must not be looked at.
 /// A loader that never says what it does is taken to be done.
 pub(crate) fn is_being_loaded(process: &Process) -> bool {
     let Some(loader) = process.loader() else { return false };
-    consistent(process) == Some(false) && Rendezvous::find(process, loader).is_some()
+    consistent(process) == Some(false) && rendezvous::is_in(process, loader)
 }
 
 fn consistent(process: &Process) -> Option<bool> {

@@ -1,27 +1,27 @@
 //! The function that the dynamic loader calls for debuggers (`r_brk` in `<link.h>`; `_dl_debug_state` in glibc and musl): empty,
 //! called when the list of modules is about to change and when it has changed.
 //!
-//! While a program starts, its body is a system call by which the thread sends itself `SIGURG`. The tracer gets the signal and
-//! keeps it. Were the tracer gone, the kernel would drop it, as this signal is ignored unless a program asks for it, which
-//! none has done before it runs. The tracer puts the empty body back at the last stop; [`mend`] does it for one that was killed
-//! before that.
+//! While a program starts, it leads to code in a [`Room`] by which, once the list is complete, the thread sends itself `SIGURG`. The tracer
+//! gets the signal and keeps it. Were the tracer gone, the kernel would drop it, as this signal is ignored unless a program asks for
+//! it, which none has done before it runs. The tracer puts the empty body back at the last stop; [`mend`] does it for one that was
+//! killed before that.
 
-use super::follow::MARK;
 use crate::{
     ProcessError,
+    remote::{Room, write_mark},
     sys::ptrace::Registers,
-    target::{modules::Module, process::Process, symbols::Symbols},
+    target::{maps, modules::Module, process::Process, symbols::Symbols},
 };
 
 const NAME: &str = "_dl_debug_state";
+/// What the loader tells debuggers, where it has a name (glibc), and where in that the state of the list is (`r_state` in `<link.h>`).
+const LIST: &str = "_r_debug";
+const STATE: u64 = 24;
 /// The function and the padding behind it: it is aligned to 16 bytes.
 const SIZE: usize = 16;
-/// `mov $tid,%edi; push $SIGURG; pop %rsi; mov $SYS_tkill,%eax; syscall; ret`, without the operand of the first. The registers are
-/// those that any call may change (psABI §3.2.1), and the stack is as it was while the system call runs.
-const BODY: [u8; SIZE] = [0xbf, 0, 0, 0, 0, 0x6a, MARK as u8, 0x5e, 0xb8, 200, 0, 0, 0, 0x0f, 0x05, 0xc3];
-const RETURN: &[u8] = b"\xc3";
-/// Where the instruction pointer is after the system call.
-const AFTER: u64 = 15;
+/// `mov $room,%rax; jmp *%rax`, without the operand of the first.
+const LEAD: ([u8; 2], [u8; 2]) = ([0x48, 0xb8], [0xff, 0xe0]);
+const RETURN: u8 = 0xc3;
 
 /// The function, as found in one process.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +29,36 @@ pub(super) struct Rendezvous {
     /// Where it is.
     pub(super) address: u64,
     original: [u8; SIZE],
+    /// Where the code is that it leads to.
+    pub(super) room: Room,
+    /// Where the state of the list is.
+    state: Option<u64>,
+    /// Where the instruction pointer is after the system call.
+    after: u64,
+}
+
+/// Has the loader such a function?
+pub(super) fn is_in(process: &Process, loader: &Module) -> bool {
+    symbol(process, loader, NAME).is_some()
+}
+
+fn symbol(process: &Process, loader: &Module, name: &str) -> Option<u64> {
+    Some(Symbols::of(loader, &process.memory)?.find(name, None)?.address)
 }
 
 impl Rendezvous {
     /// Finds the function in `loader`. `None` where it is not what it should be.
     pub(super) fn find(process: &Process, loader: &Module) -> Option<Self> {
-        let address = Symbols::of(loader, &process.memory)?.find(NAME, None)?.address;
+        let address = symbol(process, loader, NAME)?;
         let mut original = [0; SIZE];
         process.memory.read_into(address, &mut original).ok()?;
-        (address.is_multiple_of(SIZE as u64) && is_empty(&original)).then_some(Self { address, original })
+        if !address.is_multiple_of(SIZE as u64) || !is_empty(&original) {
+            return None;
+        }
+        let state = symbol(process, loader, LIST).map(|list| list.wrapping_add(STATE));
+        let others = process.modules.iter().filter(|m| m.path != "[vdso]");
+        let room = Room::find([loader].into_iter().chain(others), &process.memory)?;
+        Some(Self { address, original, room, state, after: 0 })
     }
 
     /// Is `address` in it?
@@ -46,10 +67,13 @@ impl Rendezvous {
     }
 
     /// Makes thread `tid` send itself the signal there.
-    pub(super) fn set(&self, process: &Process, tid: i32) -> Result<(), ProcessError> {
-        let mut body = BODY;
-        body[1..5].copy_from_slice(&tid.to_le_bytes());
-        process.memory.write(self.address, &body)
+    pub(super) fn set(&mut self, process: &Process, tid: i32) -> Result<(), ProcessError> {
+        let code = code(self.state, tid);
+        self.after = self.room.address + code.len() as u64 - 1;
+        process.memory.write(self.room.address, &code)?;
+        let [a, b, c, d, e, f, g, h] = self.room.address.to_le_bytes();
+        let ([x, y], [j, k]) = LEAD;
+        process.memory.write(self.address, &[x, y, a, b, c, d, e, f, g, h, j, k])
     }
 
     /// Puts the function back. No thread may be in it, but at its beginning.
@@ -60,13 +84,30 @@ impl Rendezvous {
     /// Empties the function whoever is in it: one write of the return alone, which no thread can see half of; one that is past it
     /// goes through the rest once more.
     pub(super) fn disarm(&self, process: &Process) -> Result<(), ProcessError> {
-        process.memory.write(self.address, RETURN)
+        process.memory.write(self.address, &[RETURN])
     }
 
     /// Has the thread just sent itself the signal?
     pub(super) fn sent(&self, regs: &Registers) -> bool {
-        regs.rip == self.address + AFTER
+        regs.rip == self.after
     }
+}
+
+/// The code that the function leads to. The registers are those that any call may change (psABI §3.2.1), and the stack is as it was
+/// while the system call runs.
+fn code(state: Option<u64>, tid: i32) -> Vec<u8> {
+    let mut mark = Vec::new();
+    write_mark(&mut mark, tid);
+    let mut code = Vec::new();
+    if let Some(state) = state {
+        // mov $state,%rax; cmpl $0,(%rax); jne (behind the system call)
+        code.extend([0x48, 0xb8]);
+        code.extend(state.to_le_bytes());
+        code.extend([0x83, 0x38, 0, 0x75, mark.len() as u8]);
+    }
+    code.extend(mark);
+    code.push(RETURN);
+    code
 }
 
 /// `ret`, perhaps behind `endbr64`, and only padding behind it.
@@ -108,16 +149,16 @@ fn is_empty(code: &[u8; SIZE]) -> bool {
 pub fn mend(pid: i32) -> Result<bool, ProcessError> {
     let process = Process::open(pid, &crate::Options::default())?;
     let Some(loader) = process.loader() else { return Ok(false) };
-    let Some(found) = Symbols::of(loader, &process.memory).and_then(|s| s.find(NAME, None)) else {
-        return Ok(false);
-    };
-    let mut code = [0; SIZE];
-    process.memory.read_into(found.address, &mut code)?;
-    if code[0] != BODY[0] || code[5..] != BODY[5..] {
+    let Some(address) = symbol(&process, loader, NAME) else { return Ok(false) };
+    let lead = process.memory.read(address, 12)?;
+    let Some(to) = lead.strip_prefix(&LEAD.0).and_then(|l| l.strip_suffix(&LEAD.1)) else { return Ok(false) };
+    let to = to.try_into().map_or(0, u64::from_le_bytes);
+    // The room is in a page of its own module's code. What is there now may be what an errand has left.
+    if !maps::at(&process.maps, to).is_some_and(|m| m.execute && !m.write && m.inode != 0) {
         return Ok(false);
     }
     // As `disarm`.
-    process.memory.write(found.address, RETURN).map(|()| true)
+    process.memory.write(address, &[RETURN]).map(|()| true)
 }
 
 #[cfg(test)]
@@ -128,8 +169,17 @@ mod tests {
     fn the_loader_of_this_machine_has_it() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let process = Process::open(pid, &crate::Options::default()).unwrap();
-        assert!(Rendezvous::find(&process, process.loader().unwrap()).is_some());
+        let found = Rendezvous::find(&process, process.loader().unwrap()).unwrap();
+        assert_eq!(process.memory.read(found.state.unwrap(), 4).unwrap(), [0; 4]);
         assert!(!mend(pid).unwrap());
+    }
+
+    #[test]
+    fn the_branch_leads_to_the_return() {
+        let with = code(Some(0x7f00_0000_1000), 4711);
+        let without = code(None, 4711);
+        assert_eq!(with[15..], without);
+        assert_eq!(with[15 + usize::from(with[14])], RETURN);
     }
 
     #[test]

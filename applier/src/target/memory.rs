@@ -86,6 +86,11 @@ impl Memory {
         self.file.write_all_at(bytes, address).map_err(|e| failed("write", address, e))
     }
 
+    /// Empties the cache of [`Memory::cached`]: what is read from now on is what is there now.
+    pub(crate) fn forget(&mut self) {
+        self.pages.get_mut().clear();
+    }
+
     /// Reads through a cache of pages: for tables that do not change while we look.
     pub(crate) fn cached(&self, address: u64, len: usize) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(len);

@@ -88,21 +88,27 @@ pub(crate) fn list(maps: &[Mapping], memory: &Memory) -> Vec<Module> {
 /// The module whose file header is at the start of this mapping; `None` if what follows is not what the header says.
 pub(crate) fn module_at(maps: &[Mapping], index: usize, memory: &Memory) -> Option<Module> {
     let first = &maps[index];
-    let header = elf::header(&memory.cached(first.start, elf::HEADER)?)?;
-    let table = memory.cached(first.start.checked_add(header.table)?, 56 * usize::from(header.count))?;
+    let module = by_header(first.start, memory)?;
+    if !module.of_kind(elf::LOAD).all(|s| agrees(s, module.bias, first, maps)) {
+        return None;
+    }
+    let path = first.path().0.to_owned();
+    Some(Module { path, file: (first.device, first.inode), ..module })
+}
+
+/// The module whose file header is at `start`, as the kernel maps it: what file it is is left open.
+pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
+    let header = elf::header(&memory.cached(start, elf::HEADER)?)?;
+    let table = memory.cached(start.checked_add(header.table)?, 56 * usize::from(header.count))?;
     let segments = elf::segments(&table);
     let loads = || segments.iter().filter(|s| s.kind == elf::LOAD);
     let head = loads().find(|s| s.offset == 0)?;
-    let bias = first.start.wrapping_sub(head.address & !4095);
-    if !loads().all(|s| agrees(s, bias, first, maps)) {
-        return None;
-    }
+    let bias = start.wrapping_sub(head.address & !4095);
     let low = loads().map(|s| s.address & !4095).min()?;
     let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(4096)?;
-    let (path, _) = first.path();
     Some(Module {
-        path: path.to_owned(),
-        file: (first.device, first.inode),
+        path: String::new(),
+        file: (0, 0),
         start: bias.wrapping_add(low),
         end: bias.wrapping_add(high),
         bias,

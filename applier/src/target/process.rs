@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     Busy, Options, ProcessError,
+    remote::Room,
     sys::{ptrace, sharing, wait::Tracing},
 };
 use std::{panic, thread};
@@ -19,6 +20,8 @@ use std::{panic, thread};
 pub(crate) struct Process {
     /// Process id.
     pub pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
     /// The thread through which `/proc` shows its memory, see [`status::view`].
     pub view: i32,
     /// Its memory.
@@ -29,16 +32,30 @@ pub(crate) struct Process {
     pub modules: Vec<Module>,
     /// Its status.
     pub status: Status,
-    /// See [`Options::held`].
-    pub held: Option<i32>,
+    /// The thread that is held for us.
+    pub held: Option<Hold>,
     /// Its auxiliary vector.
     pub auxv: Auxv,
 }
+
+/// A thread of a process that the calling OS thread holds already, stopped on its way back to user mode (see [`crate::start`]).
+/// It stays held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    /// The thread.
+    pub tid: i32,
+    /// Where it is the only thread, called an empty function of its dynamic loader, and nothing of the program has run: room for
+    /// [`crate::remote::Errand`].
+    pub room: Option<Room>,
+}
+
+const PAGE: u64 = 4096;
 
 /// A process whose memory is at hand, before anything in it is looked at.
 struct Approach {
     pid: i32,
     view: i32,
+    start_time: u64,
     memory: Memory,
     status: Status,
 }
@@ -46,23 +63,42 @@ struct Approach {
 impl Approach {
     fn to(pid: i32, options: &Options) -> Result<Self, ProcessError> {
         let stat = status::process(pid)?;
-        if options.start_time.is_some_and(|t| t != stat.start_time) {
+        let start_time = stat.start_time;
+        if options.start_time.is_some_and(|t| t != start_time) {
             return Err(ProcessError::Gone);
         }
         let status = status::status(pid)?;
         let view = status::view_of(pid, &stat)?;
-        Ok(Self { pid, view, memory: Memory::open(view)?, status })
+        Ok(Self { pid, view, start_time, memory: Memory::open(view)?, status })
     }
 
-    fn look(self, options: &Options) -> Result<Process, ProcessError> {
-        let Self { pid, view, memory, status } = self;
-        let maps = maps::read(view)?;
+    /// Keeps all others of us away. What is in the way of that?
+    fn alone(&self) -> Result<Option<Busy>, ProcessError> {
+        let busy = |why: &str| Ok(Some(Busy { tid: self.pid, function: None, why: why.into() }));
+        if !self.memory.try_lock()? {
+            return busy("is in a process that another upatch is at");
+        }
+        // Only the threads of one of them would be stopped.
+        let parent = self.status.parent;
+        if parent > 0 && sharing::same_memory(self.pid, parent) == Some(true) {
+            return busy("shares its memory with its parent (in vfork)");
+        }
+        Ok(None)
+    }
+
+    fn look(self) -> Result<Process, ProcessError> {
+        let maps = maps::read(self.view)?;
         if maps.is_empty() {
             return Err(ProcessError::NotMapped);
         }
-        let auxv = auxv::read(view)?;
-        let modules = modules::list(&maps, &memory);
-        Ok(Process { pid, view, memory, maps, modules, status, held: options.held, auxv })
+        let auxv = auxv::read(self.view)?;
+        let modules = modules::list(&maps, &self.memory);
+        Ok(self.seen(maps, modules, auxv))
+    }
+
+    fn seen(self, maps: Vec<Mapping>, modules: Vec<Module>, auxv: Auxv) -> Process {
+        let Self { pid, view, start_time, memory, status } = self;
+        Process { pid, view, start_time, memory, maps, modules, status, held: None, auxv }
     }
 }
 
@@ -73,7 +109,7 @@ impl Process {
     /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`]; [`ProcessError::NotMapped`] for one without
     /// memory of its own.
     pub(crate) fn open(pid: i32, options: &Options) -> Result<Self, ProcessError> {
-        Approach::to(pid, options)?.look(options)
+        Approach::to(pid, options)?.look()
     }
 
     /// Looks at a process in order to change it. Nobody else of us changes it as long as the value lives: what was seen stays true
@@ -83,16 +119,41 @@ impl Process {
     /// As [`Process::open`].
     pub(crate) fn open_alone(pid: i32, options: &Options) -> Result<Result<Self, Busy>, ProcessError> {
         let approach = Approach::to(pid, options)?;
-        let busy = |why: &str| Ok(Err(Busy { tid: pid, function: None, why: why.into() }));
-        if !approach.memory.try_lock()? {
-            return busy("is in a process that another upatch is at");
+        match approach.alone()? {
+            Some(busy) => Ok(Err(busy)),
+            None => approach.look().map(Ok),
         }
-        // Only the threads of one of them would be stopped.
-        let parent = approach.status.parent;
-        if parent > 0 && sharing::same_memory(pid, parent) == Some(true) {
-            return busy("shares its memory with its parent (in vfork)");
-        }
-        approach.look(options).map(Ok)
+    }
+
+    /// A process whose only thread has just executed a program and has not run any of it. Its memory map is read by
+    /// [`Process::look_again`] when that is done; until then its modules are the program and its dynamic loader. Tells whether it is ours
+    /// alone, as with [`Process::open_alone`].
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub(crate) fn begin(pid: i32) -> Result<(Self, bool), ProcessError> {
+        let approach = Approach::to(pid, &Options::default())?;
+        let alone = approach.alone()?.is_none();
+        let auxv = auxv::read(pid)?;
+        let starts = [auxv.headers & !(PAGE - 1), auxv.loader].into_iter().filter(|at| *at != 0);
+        let modules = starts.filter_map(|at| modules::by_header(at, &approach.memory)).collect();
+        Ok((approach.seen(Vec::new(), modules, auxv), alone))
+    }
+
+    /// Looks at it again.
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub(crate) fn look_again(&mut self) -> Result<(), ProcessError> {
+        self.memory.forget();
+        self.maps = maps::read(self.view)?;
+        self.modules = modules::list(&self.maps, &self.memory);
+        Ok(())
+    }
+
+    /// Is this the thread that is held for us?
+    pub(crate) fn holds(&self, tid: i32) -> bool {
+        self.held.is_some_and(|h| h.tid == tid)
     }
 
     /// With thread `tid` stopped: is the memory of its process still the one that was looked at? It may have executed another program just

@@ -12,6 +12,8 @@ use std::fs;
 pub(crate) struct Stat {
     /// `R`, `S`, `D`, `T`, `t`, `Z`, `X` …
     pub state: u8,
+    /// Number of threads.
+    pub threads: u32,
     /// Start time in clock ticks since boot.
     pub start_time: u64,
 }
@@ -61,7 +63,8 @@ fn read_stat(path: &str) -> Result<Stat, ProcessError> {
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    Some(Stat { state, start_time: fields.nth(18)?.parse().ok()? })
+    let threads = fields.nth(16)?.parse().ok()?;
+    Some(Stat { state, threads, start_time: fields.nth(1)?.parse().ok()? })
 }
 
 /// The fields of `/proc/PID/status` that matter here.
@@ -123,7 +126,7 @@ mod tests {
     fn hostile_command_name() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         let stat = parse_stat(&format!("42 (a) R (b) {fields}")).unwrap();
-        assert_eq!(stat, Stat { state: b'S', start_time: 4711 });
+        assert_eq!(stat, Stat { state: b'S', threads: 17, start_time: 4711 });
         assert_eq!(parse_stat("42 (a"), None);
     }
 

@@ -66,7 +66,7 @@ impl StoppedThreads {
             seen: HashSet::new(),
             late: Vec::new(),
             sleepers,
-            kept: process.held,
+            kept: process.held.map(|h| h.tid),
         };
         if let Err(busy) = held.rest(process, options)? {
             return Ok(Err(busy));
@@ -98,7 +98,7 @@ impl StoppedThreads {
                     attached.push(tid);
                 }
             }
-            for tid in attached.iter().filter(|t| process.held != Some(**t)) {
+            for tid in attached.iter().filter(|t| !process.holds(**t)) {
                 let _ = ptrace::interrupt(*tid);
             }
             let mut attached = attached.into_iter();
@@ -113,7 +113,7 @@ impl StoppedThreads {
                     Err(NotStopped::Error(error)) => Err(error),
                 };
                 // The one that whoever called us holds stays with them.
-                let asked = [tid].into_iter().chain(attached).filter(|t| process.held != Some(*t));
+                let asked = [tid].into_iter().chain(attached).filter(|t| !process.holds(*t));
                 self.late.extend(asked);
                 return result;
             }
@@ -165,7 +165,7 @@ impl StoppedThreads {
         if !attach(process, tid, options)? {
             return Ok(Ok(None));
         }
-        if process.held != Some(tid) {
+        if !process.holds(tid) {
             let _ = ptrace::interrupt(tid);
         }
         match stopped(process, tid) {
@@ -173,7 +173,8 @@ impl StoppedThreads {
                 // Before the thread is used for anything, which would look as if it had slept again.
                 sleepers.confirm(tid);
                 let threads = vec![thread];
-                let (pid, seen, late, kept) = (process.pid, HashSet::from([tid]), Vec::new(), process.held);
+                let (seen, late) = (HashSet::from([tid]), Vec::new());
+                let (pid, kept) = (process.pid, process.held.map(|h| h.tid));
                 let held = Self { pid, threads, seen, late, sleepers, kept };
                 process.is_as_seen(tid)?;
                 Ok(Ok(Some(held)))
@@ -248,7 +249,7 @@ fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
 
 /// Attaches to a thread without stopping it. `false` if it has ended.
 fn attach(process: &Process, tid: i32, options: i32) -> Result<bool, ProcessError> {
-    if process.held == Some(tid) {
+    if process.holds(tid) {
         return Ok(ptrace::set_options(tid, options).is_ok());
     }
     let Err(error) = ptrace::seize(tid, options) else { return Ok(true) };
@@ -278,7 +279,7 @@ fn refusal(process: &Process) -> ProcessError {
 
 /// A thread, once it has stopped.
 fn stopped(process: &Process, tid: i32) -> Result<Thread, NotStopped> {
-    if process.held == Some(tid) {
+    if process.holds(tid) {
         // It can only have been killed meanwhile.
         let registers = ptrace::registers(tid).map_err(|_| NotStopped::Ended)?;
         return Ok(Thread { tid, registers, suspended: false });
