@@ -113,6 +113,15 @@ impl Work {
         std::fs::create_dir(self.build()).what("build tree")
     }
 
+    /// Empties the tree at `BUILD`.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn start_over(&self) -> Result<()> {
+        clear(&self.build())?;
+        std::fs::create_dir(self.build()).what("build tree")
+    }
+
     /// Brings the tree `aside` to `BUILD`; the one there goes to `away`.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ pub const PATCHED: &str = "patched";
 #[derive(Debug)]
 pub struct Recorder {
     session: Session,
+    site_script: Option<PathBuf>,
 }
 
 impl Recorder {
@@ -32,7 +33,7 @@ impl Recorder {
         }
         config.store = cache;
         let session = Session::create(&work.path("session"), &config).what("recording session")?;
-        Ok(Self { session })
+        Ok(Self { session, site_script: None })
     }
 
     /// Starts a phase.
@@ -43,9 +44,25 @@ impl Recorder {
         self.session.set_phase(phase).what("recording session")
     }
 
+    /// Forgets what a phase recorded so far.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn discard(&mut self, phase: &str) -> Result<()> {
+        let dir = self.session.phase_dir(phase);
+        std::fs::remove_dir_all(&dir).what(dir.display().to_string())
+    }
+
+    /// The site script that the next builds' `configure` reads, if any.
+    pub fn site_script(&mut self, script: Option<&Path>) {
+        self.site_script = script.map(Path::to_path_buf);
+    }
+
     /// Variables for the build.
     pub fn env(&self) -> Vec<(OsString, OsString)> {
-        self.session.env()
+        let mut env = self.session.env();
+        env.extend(self.site_script.iter().map(|s| ("CONFIG_SITE".into(), s.clone().into_os_string())));
+        env
     }
 
     /// What a phase recorded.

@@ -1,11 +1,11 @@
 //! The two builds, whatever the source is.
 
-use crate::build::{ORIGINAL, PATCHED, Recorder, RpmBuild, Stage, TreeBuild};
+use crate::build::{Configured, ORIGINAL, PATCHED, Recorder, RpmBuild, Stage, TreeBuild};
 use crate::cli::{Input, Request};
 use crate::error::{Context, Failure, Result};
-use crate::prep::Changes;
+use crate::prep::{Changes, PatchFiles, touched_files};
 use crate::progress::Progress;
-use crate::run::Log;
+use crate::run::{Log, check_stopped};
 use crate::source::{GitFix, SpecSource, TreeSource, missing_build_requires, unpack};
 use crate::target::{Fidelity, Match, Stages, TargetFile, adopt_shipped, from_links, from_root, match_links};
 use crate::units::Window;
@@ -227,13 +227,35 @@ impl Builds<'_> {
         Ok(true)
     }
 
-    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched.
+    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched. What `configure` found out in
+    /// the original build, whose tree lies aside, is not tested again if that changes nothing.
     pub(super) fn patched(
         &self,
         recorder: &mut Recorder,
+        original: &Original,
         install: bool,
         progress: &Progress,
     ) -> Result<Patched> {
+        let (to, aside) = (self.work.path("log"), self.work.path("BUILD.orig"));
+        let touched = self.touched();
+        let files = touched.old.union(&touched.new).cloned().collect();
+        let known = Configured::write(&to, (&aside, &self.work.build()), &original.records, &files)?;
+        recorder.site_script(known.as_ref().map(Configured::script));
+        let built = self.patched_once(recorder, install, progress);
+        recorder.site_script(None);
+        let Some(known) = known.filter(Configured::used) else { return built };
+        if built.is_ok() && known.held() {
+            progress.verbose("what configure found out in the original build was taken over");
+            return built;
+        }
+        check_stopped()?;
+        progress.verbose("configure does not come to the same end with what it found out in the original build: once more without that");
+        self.work.start_over()?;
+        recorder.discard(PATCHED)?;
+        self.patched_once(recorder, install, progress)
+    }
+
+    fn patched_once(&self, recorder: &mut Recorder, install: bool, progress: &Progress) -> Result<Patched> {
         recorder.phase(PATCHED)?;
         let start = now();
         let mut log = Log::create(&self.work.path("log").join("patched.log"))?;
@@ -247,20 +269,22 @@ impl Builds<'_> {
                 Vec::new()
             }
         };
-        let files = if files.is_empty() { self.files_of_fix() } else { files };
+        let files = if files.is_empty() { self.touched().new.into_iter().collect() } else { files };
         let diffs: Vec<Vec<u8>> = self.patches.iter().map(|p| std::fs::read(p).unwrap_or_default()).collect();
         let changes = Changes::read(diffs.iter().map(Vec::as_slice), self.request.args.strip);
         let window = Window { start, end: now() };
         Ok(Patched { records: recorder.records(PATCHED)?, window, files, changes })
     }
 
-    fn files_of_fix(&self) -> Vec<PathBuf> {
-        let read = |p: &PathBuf| std::fs::read(p).unwrap_or_default();
-        let files = self
-            .patches
-            .iter()
-            .flat_map(|p| crate::prep::touched_files(&read(p), self.request.args.strip).new);
-        files.collect()
+    /// The files that the fix names.
+    fn touched(&self) -> PatchFiles {
+        let mut all = PatchFiles::default();
+        for patch in self.patches {
+            let files = touched_files(&std::fs::read(patch).unwrap_or_default(), self.request.args.strip);
+            all.old.extend(files.old);
+            all.new.extend(files.new);
+        }
+        all
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call per stage, all of them differ")]

@@ -100,7 +100,7 @@ fn in_work(
     progress.phase("patched build");
     work.set_aside("BUILD.orig")?;
     let install = found.iter().any(|m| !original.stages.in_build(m.link));
-    let mut patched = builds.patched(&mut recorder, install, progress)?;
+    let mut patched = builds.patched(&mut recorder, &original, install, progress)?;
     if let Some(patch) = &mut report.patch {
         patch.files = patched.files.iter().map(|f| f.display().to_string()).collect();
     }
