@@ -110,3 +110,13 @@ fn identical_is_said() -> Result<()> {
     ensure!(fidelity(&made)?.contains("identical"), "{}", fidelity(&made)?);
     daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())
 }
+
+/// What the change itself is refused for stands for every target: it is not the target's fault.
+#[test]
+fn a_change_that_cannot_be_live_patched_is_refused_for_another_target_too() -> Result<()> {
+    let target = shipped_with("sed -i 's/level error/a longer level error/' level.c")?;
+    let made = make(&target, "struct-grown", &[])?;
+    let ended = made.ended.clone().expect_code(&[4])?.is_plain_error()?;
+    ensure!(ended.stderr.contains("layout of a structure changed"), "{}", ended.account());
+    made.nothing_written()
+}

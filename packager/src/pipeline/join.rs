@@ -38,6 +38,10 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
     let mut report = describe(reached, analysis, target);
     let units: Vec<&usize> =
         reached.units.iter().filter(|i| analysis.compared[**i].diff.patch.is_some()).collect();
+    if !report.refused.is_empty() && report.fidelity == Some(Fidelity::Mismatch) {
+        // Whether the functions concerned are the target's is found by linking; a refusal of the change itself stands anyway.
+        report.fidelity = None;
+    }
     if !report.refused.is_empty() || units.is_empty() {
         return Ok(Outcome { target: number, report, joined: None });
     }
