@@ -44,7 +44,8 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let mut verdict = verdict::judge(&mut cmp, opts, &source_file);
 
     let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
-    if !nothing && !opts.skip_layout {
+    // A unit that is new has no objects that are older.
+    if !nothing && !opts.skip_layout && !old.atoms.is_empty() {
         let was = debug::read(&elf::read_unit(orig, "original", Reading::All)?);
         let is = debug::read(&elf::read_unit(patched, "patched", Reading::All)?);
         match (was, is) {
