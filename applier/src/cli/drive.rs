@@ -1,7 +1,10 @@
 //! One operation on many processes: side by side, busy ones tried again until time is up, no process ever left half done.
 
 use super::{engine::Process, error::exit_of, guard::Stop};
-use crate::{Outcome, ProcessError, state::ProcessKey};
+use crate::{
+    Outcome, ProcessError,
+    state::{Event, ProcessKey},
+};
 use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
 use std::{
     num::NonZero,
@@ -79,6 +82,22 @@ pub struct Line {
     pub comm: String,
     /// How it ended.
     pub ending: Ending,
+}
+
+impl Line {
+    /// An event of the log about it.
+    pub(super) fn event(&self, verb: &str, id: &str, uuid: Uuid, outcome: String) -> Event {
+        Event::new(verb, id, uuid, outcome).on(self.key.pid, &self.comm)
+    }
+
+    /// The events where it was changed, which is called `done`.
+    pub fn done(&self, verb: &str, id: &str, uuid: Uuid, done: &str) -> Vec<Event> {
+        let mut events = vec![self.event(verb, id, uuid, done.into())];
+        if let Ending::DoneBut(what) = &self.ending {
+            events.push(self.event(verb, id, uuid, format!("warning: {what}")));
+        }
+        events
+    }
 }
 
 /// How it ended with all.

@@ -29,7 +29,7 @@ pub use engine::{Engine, Process, Survey};
 pub use error::Error;
 pub use guard::{Never, Signals, Stop};
 pub use real::RealEngine;
-pub(crate) use real::comm;
+pub(crate) use real::{comm, printable};
 pub use run::{main, run};
 pub use settings::Settings;
 pub use settle::{Settler, complete};

@@ -19,17 +19,13 @@ fn pids() -> Vec<i32> {
 
 /// The name of a process, fit for a terminal.
 pub(crate) fn comm(pid: i32) -> String {
-    fs::read(format!("/proc/{pid}/comm")).map_or_else(
-        |_| "?".into(),
-        // A process chooses its name: nothing in it may move a terminal's cursor.
-        |b| {
-            String::from_utf8_lossy(&b)
-                .trim_end()
-                .chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .collect()
-        },
-    )
+    let name = fs::read(format!("/proc/{pid}/comm"));
+    name.map_or_else(|_| "?".into(), |name| printable(String::from_utf8_lossy(&name).trim_end()))
+}
+
+/// A process chooses its name: nothing in it may move a terminal's cursor.
+pub(crate) fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// See [`Options::patience`]: what a process may at most be slower by at a try that fails.

@@ -44,7 +44,7 @@ impl<'a> Settler<'a> {
 
     /// As the service does it: one try for each process, it comes by again.
     pub fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
-        let (verb, lazy, timeout) = ("daemon", false, Duration::ZERO);
+        let (verb, lazy, timeout) = (crate::daemon::VERB, false, Duration::ZERO);
         Self { engine: ctx.engine, stop: ctx.stop, root, verb, lazy, timeout }
     }
 }
@@ -148,14 +148,10 @@ impl Settler<'_> {
         for line in &tally.lines {
             let state = line.ending.state();
             let changed = world.attempts.get(uuid, line.key) != Some(&state);
-            let event =
-                |outcome: String| Event::new(self.verb, id, uuid, outcome).on(line.key.pid, &line.comm);
+            let event = |outcome| line.event(self.verb, id, uuid, outcome);
             match &line.ending {
                 Ending::Done | Ending::DoneBut(_) => {
-                    events.push(event(done.into()));
-                    if let Ending::DoneBut(what) = &line.ending {
-                        events.push(event(format!("warning: {what}")));
-                    }
+                    events.extend(line.done(self.verb, id, uuid, done));
                     for (_, old) in tally.replaces.iter().filter(|(key, _)| *key == line.key) {
                         events.push(Event { uuid: *old, ..event("replaced by a newer version".into()) });
                     }

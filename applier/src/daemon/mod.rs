@@ -4,6 +4,7 @@ mod marks;
 mod notify;
 mod plan;
 mod present;
+mod record;
 mod serve;
 mod socket;
 mod ticket;
@@ -11,5 +12,6 @@ mod watch;
 mod worker;
 
 pub use present::{Presence, Way};
+pub(crate) use record::VERB;
 pub use serve::serve;
 pub use socket::tell;

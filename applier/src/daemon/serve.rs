@@ -7,18 +7,19 @@ use super::{
     notify::{Watchdog, notify},
     plan::{Desk, lock},
     present::{Presence, Way},
+    record::{DONE, announce, record},
     socket,
     watch::{self, Finding, Watch},
 };
 use crate::{
     catalog::Loaded,
-    cli::{Context, Ending, Error, Process, Settler, Survey, Tally, Wanted, World, complete, kind_exit},
+    cli::{Context, Ending, Error, Process, Settler, Survey, Wanted, World, complete, kind_exit},
     state::{Lock, ProcessKey, Record, StateFile},
     sys::guardian::guard,
 };
 use patchfile::{Uuid, exit::ManageExit, paths, state::ProcessState};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     fs::{self, Metadata},
     io,
     os::{
@@ -124,8 +125,9 @@ struct Service {
     state: Option<Stamp>,
     /// The directories of installed packages as they were then, where files of an active patch are missing.
     missing: Option<Vec<Stamp>>,
-    /// Processes that were there then.
+    /// Processes that were there when they were last counted, and when that was.
     pids: HashSet<i32>,
+    counted: Option<Instant>,
     presence: Option<Presence>,
     /// Not written down yet.
     findings: Vec<Finding>,
@@ -195,6 +197,7 @@ impl Service {
             state: None,
             missing: None,
             pids: HashSet::new(),
+            counted: None,
             presence: None,
             findings: Vec::new(),
             said: String::new(),
@@ -225,7 +228,7 @@ impl Service {
             || state != self.state
             || self.missing.as_ref().is_some_and(|m| *m != installed(&self.desk.root))
             || since(self.looked) >= LOOK_AGAIN
-            || self.somebody_new(ctx);
+            || (since(self.counted) >= self.interval && self.somebody_new(ctx));
         self.findings.extend(findings);
         if !self.findings.is_empty() {
             record(ctx, &self.findings)?;
@@ -249,6 +252,7 @@ impl Service {
     /// Is there a process that was not there at the last look, and that lacks a patch? What the watched files brought is patched
     /// already; this finds copies of them that are not watched, such as those in containers started since.
     fn somebody_new(&mut self, ctx: &Context<'_>) -> bool {
+        self.counted = Some(Instant::now());
         let pids = all_pids();
         let new: Vec<i32> = pids.difference(&self.pids).copied().collect();
         self.pids = pids;
@@ -326,8 +330,8 @@ impl Service {
             let survey = Survey { processes, unseen: Vec::new() };
             let tally = settler.activate(patch, &older, survey, false, |p| record.covers(p));
             self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
-            settler.note(&mut world, id, uuid, &tally, "patched").map_err(log)?;
-            announce(ctx, id, &tally)?;
+            settler.note(&mut world, id, uuid, &tally, DONE).map_err(log)?;
+            announce(ctx, id, &tally.lines)?;
             settler.take_over(&mut world, id, uuid, &[]).map_err(log)?;
         }
         for record in records.iter().filter(|r| !r.state.is_active()) {
@@ -397,27 +401,4 @@ impl Service {
             }
         }
     }
-}
-
-fn announce(ctx: &mut Context<'_>, id: &str, tally: &Tally) -> Result<(), Error> {
-    for line in tally.lines.iter().filter(|l| matches!(l.ending, Ending::Done | Ending::DoneBut(_))) {
-        ctx.say(format_args!("{id}: process {} ({}) patched", line.key.pid, line.comm))?;
-    }
-    Ok(())
-}
-
-/// Writes down what came of starts.
-fn record(ctx: &mut Context<'_>, findings: &[Finding]) -> Result<(), Error> {
-    let root = ctx.root.clone();
-    let mut tallies: BTreeMap<(Uuid, String), Tally> = BTreeMap::new();
-    for finding in findings {
-        tallies.entry((finding.uuid, finding.id.clone())).or_default().lines.push(finding.line.clone());
-    }
-    let mut world = World::change(ctx, &[])?;
-    let settler = Settler::of_service(ctx, &root);
-    for ((uuid, id), tally) in &tallies {
-        settler.note(&mut world, id, *uuid, tally, "patched").map_err(|e| Error::failed("log", e))?;
-        announce(ctx, id, tally)?;
-    }
-    world.save_attempts(&root, ctx.engine)
 }

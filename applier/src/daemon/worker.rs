@@ -6,7 +6,7 @@ use super::{
     watch::{Finding, IDLE, Job, Watch},
 };
 use crate::{
-    cli::{Ending, Line, comm},
+    cli::{Ending, Line, comm, printable},
     start::{self, Guide, Held, Missed},
     state::ProcessKey,
 };
@@ -110,8 +110,15 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
     };
     let missed = match held {
         Ok(held) => {
-            patch(watch, &held);
-            return held.alone();
+            let findings = patch(watch, &held);
+            let alone = held.alone();
+            // It need not wait for what there is to tell.
+            drop(held);
+            if !findings.is_empty() {
+                lock(&watch.board).findings.extend(findings);
+                watch.ring();
+            }
+            return alone;
         }
         Err(missed) => missed,
     };
@@ -133,19 +140,11 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
 }
 
 /// Brings everything that is planned into the process that is held.
-fn patch(watch: &Watch, held: &Held<'_>) {
+fn patch(watch: &Watch, held: &Held<'_>) -> Vec<Finding> {
     let pid = held.pid();
     // Whoever changes the plan waits for this, so that a patch being taken out is not put in behind its back.
     let plan = watch.desk.plan.read().unwrap_or_else(PoisonError::into_inner);
-    let Ok(start) = held.start_time() else { return };
-    let key = ProcessKey { pid, start };
-    let findings = put_in(&plan, held, key);
-    drop(plan);
-    if findings.is_empty() {
-        return;
-    }
-    lock(&watch.board).findings.extend(findings);
-    watch.ring();
+    held.start_time().map_or_else(|_| Vec::new(), |start| put_in(&plan, held, ProcessKey { pid, start }))
 }
 
 fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
@@ -176,7 +175,8 @@ fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
         if matches!(ending, Ending::Already | Ending::Gone) {
             continue;
         }
-        let line = Line { key, comm: comm(key.pid), ending };
+        let comm = held.name().map_or_else(|| comm(key.pid), |name| printable(&name));
+        let line = Line { key, comm, ending };
         findings.push(Finding { uuid: planned.record.uuid, id: planned.record.id.clone(), line });
     }
     findings

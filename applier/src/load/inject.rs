@@ -2,7 +2,7 @@
 
 use super::{Layout, Resolved, Sibling, find_gap, landing, relocate, resolve, send::send};
 use crate::{
-    Busy, ProcessError,
+    Busy, Located, ProcessError,
     patch::Steps,
     remote::{Call, Errand, FUNCTION_ROOM, Gadgets, Session},
     sys::ptrace,
@@ -42,8 +42,17 @@ impl<'a> Pending<'a> {
 pub(super) struct Prepared {
     pub(super) base: u64,
     pub(super) layout: Layout,
+    control: Control,
     /// Fields whose value only a function of the target can tell.
     late: Vec<(Relocation, u64)>,
+}
+
+impl Prepared {
+    /// As it is found once it is complete.
+    fn located(self) -> Located {
+        let control = Control { phase: Phase::Ready, ..self.control };
+        Located { address: self.base, control, in_force: false }
+    }
 }
 
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
@@ -95,7 +104,8 @@ fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), Pr
     session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
 }
 
-/// Maps images, not active yet, beside those of the same patch that are `loaded`.
+/// Maps images, not active yet, beside those of the same patch that are `loaded`. Tells where they are, which the memory map of `process`
+/// does not.
 ///
 /// # Errors
 /// See [`ProcessError`]; nothing stays mapped.
@@ -107,7 +117,7 @@ pub(crate) fn load(
     loaded: &[Sibling<'_>],
     remains: &Remains,
     steps: &Steps,
-) -> Result<Result<(), Busy>, ProcessError> {
+) -> Result<Result<Vec<Located>, Busy>, ProcessError> {
     let mut tries = 0;
     loop {
         let prepared = prepare_all(process, name, uuid, pending, loaded)?;
@@ -119,11 +129,7 @@ pub(crate) fn load(
                 tries += 1;
                 process.refresh()?;
             }
-            Ok(Ok(())) => {
-                process.refresh()?;
-                return Ok(Ok(()));
-            }
-            other => return other,
+            outcome => return Ok(outcome?.map(|()| prepared.into_iter().map(Prepared::located).collect())),
         }
     }
 }
@@ -206,7 +212,7 @@ fn prepare(
         entries: image.redirects.iter().map(entry).collect(),
     };
     put(&mut layout.bytes, 0, &control.encode())?;
-    Ok(Prepared { base, layout, late })
+    Ok(Prepared { base, layout, control, late })
 }
 
 fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {

@@ -117,10 +117,14 @@ pub(crate) fn apply_here(
         };
         let (pending, loaded) = (pending(&instances), loaded(&instances, &images));
         let name = &patch.name;
-        if let Err(busy) = load::load(process, name, patch.uuid, &pending, &loaded, &stale, &steps)? {
-            return Ok(Outcome::Busy(busy));
+        match load::load(process, name, patch.uuid, &pending, &loaded, &stale, &steps)? {
+            Ok(fresh) => {
+                images.retain(|l| !stale.mappings.iter().any(|(address, _)| *address == l.address));
+                images.extend(fresh);
+                images.sort_by_key(|l| l.address);
+            }
+            Err(busy) => return Ok(Outcome::Busy(busy)),
         }
-        images = inspect::locate(&process.maps, &process.memory);
         instances = find_instances(process, patch, &images)?;
     }
     let change: Vec<usize> = instances.iter().filter_map(|i| i.loaded).collect();
@@ -139,14 +143,15 @@ pub(crate) fn apply_here(
     let register: Vec<usize> = register.map(|(_, l)| *l).collect();
     let registrar = if register.is_empty() { None } else { Registrar::find(process)? };
     zones.extend(registrar.iter().flat_map(|r| r.zones.clone()));
-    let mut tables = tables(process, &images);
+    let idle = process.begins() && !zones.iter().any(|z| in_loader(process, z));
+    let mut tables = if idle { Tables::default() } else { tables(process, &images) };
     // What is stopped is let go when `held` is dropped, after the last write.
     let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
     let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, options);
-    if let Some(busy) = quiescence.reach(options.patience)? {
+    if !idle && let Some(busy) = quiescence.reach(options.patience)? {
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
@@ -282,6 +287,11 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
         }
     }
     zones
+}
+
+/// The one thread of a program that has not begun has nothing but code of its loader on its stack.
+fn in_loader(process: &Process, zone: &Zone) -> bool {
+    process.loader().is_none_or(|l| zone.start < l.end && zone.end > l.start)
 }
 
 /// The code of an image.

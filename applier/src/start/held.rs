@@ -11,7 +11,10 @@ use crate::{
     },
 };
 use patchfile::Uuid;
-use std::{cell::RefCell, marker::PhantomData};
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+};
 
 /// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
 pub struct Held<'a> {
@@ -19,6 +22,8 @@ pub struct Held<'a> {
     follower: Follower<'a>,
     /// As it was seen last, and ours alone since then.
     seen: RefCell<Option<Process>>,
+    /// Has an image come in since then?
+    changed: Cell<bool>,
     /// See [`Hold`].
     room: Option<Room>,
     /// Belongs to the OS thread that traces.
@@ -33,15 +38,24 @@ impl std::fmt::Debug for Held<'_> {
 
 impl<'a> Held<'a> {
     pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
-        Self { pid, follower, seen: RefCell::default(), room: None, not_send: PhantomData }
+        let (seen, changed) = (RefCell::default(), Cell::new(false));
+        Self { pid, follower, seen, changed, room: None, not_send: PhantomData }
     }
 
     /// As the process has been looked at since it was stopped. `alone`: nobody else of us is at it.
-    pub(super) fn of(follower: Follower<'a>, process: Process, alone: bool, room: Option<Room>) -> Self {
+    pub(super) fn of(
+        follower: Follower<'a>,
+        mut process: Process,
+        alone: bool,
+        room: Option<Room>,
+    ) -> Result<Self, ProcessError> {
         let mut held = Self::new(process.pid, follower);
-        held.room = room;
+        let stat = status::process(process.pid)?;
+        process.start_time = stat.start_time;
+        // A library that audits the loader may have started threads.
+        held.room = room.filter(|_| stat.threads == 1);
         held.keep(process, alone);
-        held
+        Ok(held)
     }
 
     /// The process.
@@ -56,7 +70,12 @@ impl<'a> Held<'a> {
 
     fn open(&self) -> Result<Result<Process, Busy>, ProcessError> {
         match self.seen.take() {
-            Some(process) => Ok(Ok(process)),
+            Some(mut process) => {
+                if self.changed.take() {
+                    process.refresh()?;
+                }
+                Ok(Ok(process))
+            }
             None => {
                 let hold = Hold { tid: self.follower.tid, room: self.room };
                 let opened = Process::open_alone(self.pid, &Options::default())?;
@@ -76,9 +95,17 @@ impl<'a> Held<'a> {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> Option<String> {
+        self.seen.borrow().as_ref().map(|process| process.status.name.clone())
+    }
+
     /// Is the thread that was followed the only one that the calling OS thread holds? After an attempt that failed, others may be
     /// attached that have not stopped yet: only the end of the OS thread lets them go.
     pub fn alone(&self) -> bool {
+        if self.room.is_some() {
+            return true;
+        }
         let own = super::own_tid();
         let threads = status::threads(self.pid).unwrap_or_default();
         let mut others = threads.into_iter().filter(|t| *t != self.follower.tid);
@@ -114,6 +141,7 @@ impl<'a> Held<'a> {
             Err(busy) => return Ok(Outcome::Busy(busy)),
         };
         let outcome = apply_here(&mut process, patch, older, &Options::default())?;
+        self.changed.set(true);
         // While one waits for another thread of the process, that may do anything.
         self.keep(process, !matches!(outcome, Outcome::Busy(_)));
         Ok(outcome)

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     Options,
     sys::ptrace,
-    target::{linkmap, process::Process, status},
+    target::{linkmap, process::Process},
 };
 use std::fs;
 
@@ -80,7 +80,7 @@ fn start(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Resul
     follow_static(&mut follower)?;
     follower.settle()?;
     process.look_again()?;
-    Ok(Held::of(follower, process, alone, None))
+    Ok(Held::of(follower, process, alone, None)?)
 }
 
 fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
@@ -119,12 +119,7 @@ pub(super) fn to_end_of_loading(
         // A killed tracer between the two leaves a thread that sends itself the signal once more.
         follower.jump(rendezvous.address)?;
         rendezvous.clear(&process)?;
-        // A library that audits the loader may have started threads.
-        let room = (status::process(process.pid)?.threads == 1).then_some(rendezvous.room);
-        if room.is_none() {
-            follower.settle()?;
-        }
-        return Ok(Held::of(follower, process, alone, room));
+        return Ok(Held::of(follower, process, alone, Some(rendezvous.room))?);
     }
     rendezvous.disarm(&process)?;
     by_syscalls(follower, process, alone)
@@ -148,7 +143,7 @@ fn by_syscalls(mut follower: Follower<'_>, mut process: Process, alone: bool) ->
         process.look_again()?;
         if has_loaded(&process) {
             follower.settle()?;
-            return Ok(Held::of(follower, process, alone, None));
+            return Ok(Held::of(follower, process, alone, None)?);
         }
     }
 }

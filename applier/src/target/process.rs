@@ -126,14 +126,16 @@ impl Process {
     }
 
     /// A process whose only thread has just executed a program and has not run any of it. Its memory map is read by
-    /// [`Process::look_again`] when that is done; until then its modules are the program and its dynamic loader. Tells whether it is ours
-    /// alone, as with [`Process::open_alone`].
+    /// [`Process::look_again`] when that is done; until then its modules are the program and its dynamic loader, and its start time is not
+    /// known. Tells whether it is ours alone, as with [`Process::open_alone`].
     ///
     /// # Errors
     /// As [`Process::open`].
     pub(crate) fn begin(pid: i32) -> Result<(Self, bool), ProcessError> {
-        let approach = Approach::to(pid, &Options::default())?;
-        let alone = approach.alone()?.is_none();
+        let (status, memory) = (status::status(pid)?, Memory::open(pid)?);
+        // Its memory is its own, whoever its parent is.
+        let alone = memory.try_lock()?;
+        let approach = Approach { pid, view: pid, start_time: 0, memory, status };
         let auxv = auxv::read(pid)?;
         let starts = [auxv.headers & !(PAGE - 1), auxv.loader].into_iter().filter(|at| *at != 0);
         let modules = starts.filter_map(|at| modules::by_header(at, &approach.memory)).collect();
@@ -149,6 +151,11 @@ impl Process {
         self.maps = maps::read(self.view)?;
         self.modules = modules::list(&self.maps, &self.memory);
         Ok(())
+    }
+
+    /// Has nothing of the program run, and is the thread that is held the only one?
+    pub(crate) fn begins(&self) -> bool {
+        self.held.is_some_and(|h| h.room.is_some())
     }
 
     /// Is this the thread that is held for us?

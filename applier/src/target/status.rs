@@ -70,6 +70,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
 /// The fields of `/proc/PID/status` that matter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Status {
+    /// Name of the thread, as it has chosen it.
+    pub name: String,
     /// Pid of the parent.
     pub parent: i32,
     /// Pid of the tracer, 0 if none.
@@ -96,6 +98,7 @@ fn parse_status(text: &str) -> Status {
     for (key, value) in text.lines().filter_map(|l| l.split_once(':')) {
         let value = value.trim();
         match key {
+            "Name" => value.clone_into(&mut status.name),
             "PPid" => status.parent = value.parse().unwrap_or(0),
             "TracerPid" => status.tracer = value.parse().unwrap_or(0),
             "Seccomp" => status.seccomp = value != "0",
@@ -133,12 +136,20 @@ mod tests {
     #[test]
     fn status_fields() {
         let status = parse_status(
-            "State:\tT (stopped)\nPPid:\t5\nTracerPid:\t7\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\nSeccomp:\t2\n\
+            "Name:\ta b\nState:\tT (stopped)\nPPid:\t5\nTracerPid:\t7\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\nSeccomp:\t2\n\
              x86_Thread_features:\tshstk wrss \n",
         );
         assert_eq!(
             status,
-            Status { parent: 5, tracer: 7, seccomp: true, shadow_stack: true, state: b'T', killed: true }
+            Status {
+                name: "a b".into(),
+                parent: 5,
+                tracer: 7,
+                seccomp: true,
+                shadow_stack: true,
+                state: b'T',
+                killed: true
+            }
         );
     }
 

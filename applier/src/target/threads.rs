@@ -59,6 +59,15 @@ enum NotStopped {
 impl StoppedThreads {
     /// Stops every thread of the process.
     pub(crate) fn all(process: &Process, options: i32) -> Result<Result<Self, Busy>, ProcessError> {
+        if process.begins()
+            && let Some(hold) = process.held
+        {
+            // It is the only one.
+            return match Self::one(process, hold.tid, options)? {
+                Ok(one) => one.map(Ok).ok_or_else(|| process.ended()),
+                Err(busy) => Ok(Err(busy)),
+            };
+        }
         let sleepers = Sleepers::find(process, &status::threads(process.pid)?);
         let mut held = Self {
             pid: process.pid,
@@ -161,7 +170,9 @@ impl StoppedThreads {
         tid: i32,
         options: i32,
     ) -> Result<Result<Option<Self>, Busy>, ProcessError> {
-        let mut sleepers = Sleepers::find(process, &[tid]);
+        // One that is held waits in no call.
+        let mut sleepers =
+            if process.holds(tid) { Sleepers::default() } else { Sleepers::find(process, &[tid]) };
         if !attach(process, tid, options)? {
             return Ok(Ok(None));
         }
