@@ -52,7 +52,7 @@ EXEC
 SORT l ALPHA
 OBJECT ENCODING l
 DUMP f
-KEYS *
+EVAL "local k = redis.call('KEYS', '*') table.sort(k) return k" 0
 ACL WHOAMI
 ACL SETUSER someone on >pw ~k* +get
 ACL DRYRUN someone GET k

@@ -30,6 +30,11 @@ impl Redis {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// Does it answer those who give no password?
+    pub fn is_open(&mut self) -> bool {
+        self.command(&["PING"]).is_ok()
+    }
+
     /// Sends a command and returns the reply: a simple string, a number or a bulk string; an error reply is an error.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use super::script::Script;
 use super::{Case, Outcome};
-use crate::load::Kept;
+use crate::load::{Kept, Redis};
 use crate::paths::repository;
 use crate::programs::{Made, upatch};
 use crate::run::Ended;
@@ -123,7 +123,8 @@ impl Case {
         if fatal {
             script.restart()?;
         }
-        let port = script.port().filter(|_| self.facts.package == "redis");
+        let open = |port: &u16| Redis::connect(*port).is_ok_and(|mut redis| redis.is_open());
+        let port = script.port().filter(|_| self.facts.package == "redis").filter(open);
         let load = port.map(|port| Kept::start(&self.shipped.root, port, script.dir())).transpose()?;
         outcome.applied_in = Some(manager.apply(&script.pid()?)?);
         if let Some(load) = &load {
