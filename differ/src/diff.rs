@@ -31,11 +31,18 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     }
     let source_file = if opts.unit.is_empty() { new.unit.source_file.clone() } else { opts.unit.clone() };
     let (old_frames, new_frames) = (eh_frame::read(&old)?, eh_frame::read(&new)?);
-    // Debug information is large: it is read only where something depends on it.
+    // Debug information is large: it is read only where something depends on it, and once.
+    let with_debug = || {
+        Ok((
+            elf::read_unit(orig, "original", Reading::Debug)?,
+            elf::read_unit(patched, "patched", Reading::Debug)?,
+        ))
+    };
+    let mut debugged = None;
     let (mut old_statics, mut new_statics) = (None, None);
     if scopes::needed(&old) || scopes::needed(&new) {
-        old_statics = debug::read_statics(&elf::read_unit(orig, "original", Reading::All)?);
-        new_statics = debug::read_statics(&elf::read_unit(patched, "patched", Reading::All)?);
+        let (was, is) = debugged.insert(with_debug()?);
+        (old_statics, new_statics) = (debug::read_statics(was), debug::read_statics(is));
     }
     let old_scopes = Scopes::new(&old, old_statics.as_deref().unwrap_or_default());
     let new_scopes = Scopes::new(&new, new_statics.as_deref().unwrap_or_default());
@@ -46,9 +53,11 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
     // A unit that is new has no objects that are older.
     if !nothing && !opts.skip_layout && !old.atoms.is_empty() {
-        let was = debug::read(&elf::read_unit(orig, "original", Reading::All)?);
-        let is = debug::read(&elf::read_unit(patched, "patched", Reading::All)?);
-        match (was, is) {
+        let (was, is) = match debugged.take() {
+            Some(read) => read,
+            None => with_debug()?,
+        };
+        match (debug::read(&was), debug::read(&is)) {
             (Some(was), Some(is)) => verdict::layout::judge(&was, &is, &mut verdict, &source_file),
             _ => verdict.warn(
                 "no debug information",

@@ -11,6 +11,6 @@ use crate::unit::Reading;
 /// # Errors
 /// [`Error::Malformed`] when the object cannot be read.
 pub fn inlining(object: &[u8]) -> Result<Inlining, Error> {
-    let unit = read_unit(object, "explained", Reading::All)?;
+    let unit = read_unit(object, "explained", Reading::Debug)?;
     Ok(debug::read_inlining(&unit).unwrap_or_default())
 }

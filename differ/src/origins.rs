@@ -13,6 +13,6 @@ use crate::unit::Reading;
 /// # Errors
 /// [`Error::Malformed`] when the object cannot be read.
 pub fn origins(object: &[u8]) -> Result<BTreeMap<String, Origin>, Error> {
-    let unit = read_unit(object, "merged", Reading::All)?;
+    let unit = read_unit(object, "merged", Reading::Debug)?;
     Ok(debug::read_origins(&unit).unwrap_or_default())
 }

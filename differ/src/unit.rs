@@ -28,8 +28,8 @@ pub(crate) const SHT_ARRAYS: [u32; 3] = [14, 15, 16];
 pub(crate) enum Reading {
     /// The program: debug information, which is most of an object, is left alone.
     Program,
-    /// Debug information too: its relocations, and unpacked.
-    All,
+    /// Debug information alone: its relocations, and unpacked.
+    Debug,
 }
 
 /// One relocatable object.

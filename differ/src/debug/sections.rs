@@ -12,7 +12,7 @@ use crate::unit::{Section, Unit};
 const SHF_COMPRESSED: u64 = 0x800;
 
 /// What scopes, types and inlined functions are read from. Lists of places and ranges are larger than all of these.
-const READ: [&str; 7] = [
+pub(crate) const READ: [&str; 7] = [
     ".debug_info",
     ".debug_abbrev",
     ".debug_str",

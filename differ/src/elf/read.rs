@@ -7,6 +7,7 @@ use object::elf;
 use object::read::elf::{CompressionHeader, FileHeader, Rela, SectionHeader, Sym};
 
 use crate::Error;
+use crate::debug;
 use crate::model::{Binding, SymbolType, Visibility};
 use crate::unit::{Home, Reading, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
 
@@ -55,7 +56,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
             relocs: Vec::new(),
             common: false,
         };
-        if reading == Reading::All || section.has(SHF_ALLOC) {
+        if is_read(&section, reading) {
             decompress(&mut section, header, data).map_err(bad)?;
         }
         sections.push(section);
@@ -73,7 +74,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
         let section = sections
             .get_mut(target)
             .ok_or_else(|| bad(format!("relocations for section {target}, which does not exist")))?;
-        if reading == Reading::Program && !section.has(SHF_ALLOC) {
+        if !is_read(section, reading) {
             continue;
         }
         section.relocs.reserve(entries.len());
@@ -165,6 +166,14 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
         });
     }
     Ok(Unit { side, machine: header.e_machine.get(ENDIAN).0, source_file, sections, symbols })
+}
+
+/// Are content and relocations of the section wanted?
+fn is_read(section: &Section<'_>, reading: Reading) -> bool {
+    match reading {
+        Reading::Program => section.has(SHF_ALLOC),
+        Reading::Debug => debug::READ.contains(&&*section.name),
+    }
 }
 
 /// Puts the content of a compressed debug section in place of its compressed form (gABI, "Section Compression"): relocations are
