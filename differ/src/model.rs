@@ -15,6 +15,9 @@ pub struct Options {
     pub allow_global_rodata: bool,
     /// Do not compare the layouts of structures in the debug information.
     pub skip_layout: bool,
+    /// Functions of the original whose entries have no room for a jump. Where nothing can call one but functions of this unit that can be
+    /// replaced, those are, and it is shipped as new code for them.
+    pub too_short: Vec<String>,
 }
 
 /// Everything that differs between the two variants of one compilation unit.

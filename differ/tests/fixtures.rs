@@ -13,6 +13,9 @@
 //! | `//#Existing: name -> orig` | the patch uses that symbol of the original unit |
 //! | `//#Shipped: name` | the patch has a copy of its own |
 //! | `//#Replaces: f -> g` | the patch replaces the original's `g` by `f` |
+//! | `//#Entryless: f g` | the patch replaces none of these |
+//! | `//#OldCode: f: g h` | exactly these are old code of `f` beside its entry |
+//! | `//#TooShort: f` | compared as if `f` had no room for a jump |
 //! | `//#Reason: text` | a reason holds the text |
 //! | `//#OnlyG` | compile with `-g` only (otherwise both with and without) |
 
@@ -113,7 +116,9 @@ impl Fixture {
         let mismatches = differ::same_code(&plain, &orig)?;
         check(mismatches.is_empty(), || format!("plain and sectioned: {mismatches:?}"))?;
 
-        let diff = differ::diff(&orig, &patched, &Options::default())?;
+        let too_short = self.directives("TooShort").map(str::to_owned).collect();
+        let options = Options { too_short, ..Options::default() };
+        let diff = differ::diff(&orig, &patched, &options)?;
         self.verify(&diff)?;
         if let Some(patch) = &diff.patch {
             let elf = patch.to_elf()?;
@@ -207,6 +212,23 @@ impl Fixture {
         for wanted in self.directives("Shipped") {
             let mut defined = symbols.clone().filter(|s| matches!(s.place, SymbolPlace::Defined { .. }));
             check(defined.any(|s| s.name == wanted), || format!("no copy of {wanted}: {:#?}", diff.patch))?;
+        }
+        let entries: Vec<_> = symbols
+            .clone()
+            .filter_map(|s| match &s.place {
+                SymbolPlace::Defined { replaces: Some(old), old_fragments, .. } => Some((old, old_fragments)),
+                _ => None,
+            })
+            .collect();
+        for name in self.directives("Entryless").flat_map(str::split_whitespace) {
+            check(entries.iter().all(|(old, _)| *old != name), || {
+                format!("{name} is replaced: {entries:?}")
+            })?;
+        }
+        for (name, wanted) in self.directives("OldCode").filter_map(|d| d.split_once(':')) {
+            let found =
+                entries.iter().find(|(old, _)| *old == name).map(|(_, fragments)| fragments.join(" "));
+            check(found.as_deref() == Some(wanted.trim()), || format!("{name}: old code {found:?}"))?;
         }
         for (key, wanted) in
             ["Existing", "Replaces"].iter().flat_map(|k| self.directives(k).map(move |d| (*k, d)))

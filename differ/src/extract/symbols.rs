@@ -48,7 +48,8 @@ impl<'a> Symbols<'a> {
             return;
         }
         let is_part = verdict.parent.contains_key(&id);
-        let replaced = self.pairs.old_of[id].filter(|_| atom.kind == AtomKind::Function && !is_part);
+        let has_entry = atom.kind == AtomKind::Function && !is_part && !verdict.entryless.contains(&id);
+        let replaced = self.pairs.old_of[id].filter(|_| has_entry);
         for (index, &symbol) in atom.names.iter().enumerate() {
             let symbol = self.new.symbol(symbol);
             if index > 0 && symbol.stype == SymbolType::None {

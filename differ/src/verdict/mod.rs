@@ -5,6 +5,7 @@ mod lambdas;
 pub(crate) mod layout;
 mod lists;
 mod objects;
+mod short;
 mod spread;
 mod state;
 
@@ -28,6 +29,10 @@ pub(crate) struct Verdict {
     pub(crate) extra_replaced: BTreeSet<String>,
     /// Cold fragments and the functions that they belong to, patched side.
     pub(crate) parent: HashMap<usize, usize>,
+    /// Changed functions that no entry leads to: new code for their callers.
+    pub(crate) entryless: BTreeSet<usize>,
+    /// Per caller those that it was replaced for.
+    in_callers: HashMap<usize, Vec<usize>>,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) warnings: Vec<Warning>,
     pub(crate) global_rodata: Vec<String>,
@@ -66,6 +71,7 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     lists::judge(cmp, &mut verdict, source_file);
     lambdas::judge(cmp, &mut verdict, source_file);
     spread::spread(cmp, opts, &mut verdict, source_file);
+    short::judge(cmp, opts, &mut verdict);
     state::judge(cmp, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
     lists::check_constructors(cmp, &mut verdict, source_file);
@@ -105,7 +111,8 @@ fn fragments(cmp: &Comparer<'_>, verdict: &mut Verdict) {
         }
         let Some(old) = cmp.pairs.old_of[new] else { continue };
         let mut seen = vec![old];
-        let mut todo = vec![old];
+        seen.extend(short::called(cmp, verdict, new));
+        let mut todo = seen.clone();
         while let Some(id) = todo.pop() {
             let gone = cmp.old.atom(id).refs.iter().filter_map(|r| match r.target {
                 Target::Atom { atom, .. }

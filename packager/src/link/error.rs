@@ -17,6 +17,15 @@ pub enum LinkError {
     /// The change cannot be live-patched; every reason is named.
     #[error("{}", describe(.0))]
     Refused(Vec<Refusal>),
+    /// Nothing stands against the change but functions whose entries have no room for a jump. If their callers were replaced too
+    /// (`differ::Options::too_short`), it might do.
+    #[error("{}", describe(.refusals))]
+    NoRoom {
+        /// Why it cannot be live-patched as it is.
+        refusals: Vec<Refusal>,
+        /// Those functions: index in [`super::LinkInput::units`], and name in the original unit.
+        functions: Vec<(usize, String)>,
+    },
     /// What was linked contradicts itself: a fault of this program or of a record.
     #[error("{0}")]
     Inconsistent(String),

@@ -28,6 +28,8 @@ use super::target::TargetElf;
 struct Replacement {
     name: String,
     unit: String,
+    /// Index of the unit.
+    owner: usize,
     /// In the target.
     old: u64,
     old_size: u64,
@@ -71,9 +73,14 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
             relocate::section(&resolver, &units, u, index, &mut pieces, &mut refused);
         }
     }
-    let entries = entries(&replacements, &target, &mut refused);
+    let (entries, short) = entries(&replacements, &target, &mut refused);
     if !refused.is_empty() {
+        refused.extend(short.into_iter().map(|(refusal, _)| refusal));
         return Err(LinkError::Refused(refused));
+    }
+    if !short.is_empty() {
+        let (refusals, functions) = short.into_iter().unzip();
+        return Err(LinkError::NoRoom { refusals, functions });
     }
     let placed = place_entries(&replacements, entries, &mut pieces);
     let mut layout = lay_out(&pieces.chunks, replacements.len())?;
@@ -211,7 +218,7 @@ fn replacements(
             };
             let Some(&chunk) = unit.chunks.get(*section) else { continue };
             let new = Place::Chunk { chunk, offset: *offset };
-            match replacement(resolver, unit, old, old_fragments, new, *size) {
+            match replacement(resolver, (u, unit), old, old_fragments, new, *size) {
                 Ok(Some(r)) => {
                     resolver.old.insert((u, i), r.old);
                     // A function that several units hold a copy of, or one with two names, is redirected once.
@@ -243,7 +250,7 @@ fn replacements(
 
 fn replacement(
     resolver: &Resolver<'_, '_>,
-    unit: &Unit<'_>,
+    (owner, unit): (usize, &Unit<'_>),
     old: &str,
     old_fragments: &[String],
     new: Place,
@@ -305,6 +312,7 @@ fn replacement(
     Ok(Some(Replacement {
         name: old.to_owned(),
         unit: unit.name.to_owned(),
+        owner,
         old: address,
         old_size: at.found.size,
         reach,
@@ -314,9 +322,17 @@ fn replacement(
     }))
 }
 
+/// A function without room for a jump: why it cannot be redirected, the index of its unit, and its name there.
+type Short = (Refusal, (usize, String));
+
 /// Plans every entry.
-fn entries(replacements: &[Replacement], target: &TargetElf<'_>, refused: &mut Vec<Refusal>) -> Vec<Entry> {
+fn entries(
+    replacements: &[Replacement],
+    target: &TargetElf<'_>,
+    refused: &mut Vec<Refusal>,
+) -> (Vec<Entry>, Vec<Short>) {
     let mut entries = Vec::with_capacity(replacements.len());
+    let mut short = Vec::new();
     for r in replacements {
         let old = OldFunction {
             name: r.name.clone(),
@@ -340,10 +356,10 @@ fn entries(replacements: &[Replacement], target: &TargetElf<'_>, refused: &mut V
                 "change this function alone in a patch of its own",
             )),
             Ok(entry) => entries.push(entry),
-            Err(refusal) => refused.push(refusal),
+            Err(refusal) => short.push((refusal, (r.owner, r.name.clone()))),
         }
     }
-    entries
+    (entries, short)
 }
 
 /// Stub and resumption of each redirect: pieces.

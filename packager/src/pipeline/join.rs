@@ -8,8 +8,11 @@ use crate::link::{
 };
 use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::target::{Fidelity, TargetFile};
+use crate::units::{Compared, Pair};
 use differ::ChangeKind;
 use patchfile::exit::BuildExit;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 use wrapper::{LinkRecord, Records};
 
@@ -35,34 +38,91 @@ pub(super) struct Outcome {
 pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Original) -> Result<Outcome> {
     let number = reached.matched.target;
     let target = &original.targets[number];
-    let mut report = describe(reached, analysis, target);
-    let units: Vec<&usize> =
-        reached.units.iter().filter(|i| analysis.compared[**i].diff.patch.is_some()).collect();
-    if !report.refused.is_empty() && report.fidelity == Some(Fidelity::Mismatch) {
-        // Whether the functions concerned are the target's is found by linking; a refusal of the change itself stands anyway.
-        report.fidelity = None;
-    }
-    if !report.refused.is_empty() || units.is_empty() {
+    let mut units: Vec<Cow<'_, Compared>> =
+        reached.units.iter().map(|i| Cow::Borrowed(&analysis.compared[*i])).collect();
+    loop {
+        let mut report = describe(reached, &units, target);
+        let pairs = reached.units.iter().map(|i| &analysis.pairs[*i]);
+        let with_patch: Vec<usize> = (0..units.len()).filter(|i| units[*i].diff.patch.is_some()).collect();
+        let patches: Vec<UnitPatch<'_>> =
+            pairs.zip(&units).filter_map(|(pair, compared)| unit_patch(pair, compared)).collect();
+        if !report.refused.is_empty() && report.fidelity == Some(Fidelity::Mismatch) {
+            // Whether the functions concerned are the target's is found by linking; a refusal of the change itself stands anyway.
+            report.fidelity = None;
+        }
+        if !report.refused.is_empty() || patches.is_empty() {
+            return Ok(Outcome { target: number, report, joined: None });
+        }
+        let refusals = match link_units(&patches, reached, analysis, original)? {
+            Ok(output) => {
+                if reached.matched.fidelity == Fidelity::Mismatch {
+                    // Linked apart, yet every function concerned was found and is the same.
+                    report.fidelity = Some(Fidelity::Equivalent);
+                }
+                report.warnings.extend(output.warnings.iter().map(Warned::from));
+                return Ok(Outcome {
+                    target: number,
+                    report,
+                    joined: Some(Joined { target: number, output }),
+                });
+            }
+            Err(LinkError::NoRoom { refusals, functions }) => {
+                let short = functions.iter().filter_map(|(u, name)| Some((*with_patch.get(*u)?, name)));
+                match with_callers(&units, short) {
+                    Some(again) => {
+                        units = again;
+                        continue;
+                    }
+                    None => refusals,
+                }
+            }
+            Err(LinkError::Refused(refusals)) => refusals,
+            Err(e) => return Err(Failure::failed(format!("cannot link the patch for {}", target.name), e)),
+        };
+        report.refused.extend(refusals.iter().map(Refused::from));
         return Ok(Outcome { target: number, report, joined: None });
     }
-    let patches: Vec<UnitPatch<'_>> = units.iter().filter_map(|i| unit_patch(analysis, **i)).collect();
+}
+
+/// The units with the callers of these functions (index of the unit, name) replaced too; `None` if that cannot be done, or was done.
+fn with_callers<'a, 'n>(
+    units: &[Cow<'a, Compared>],
+    short: impl Iterator<Item = (usize, &'n String)>,
+) -> Option<Vec<Cow<'a, Compared>>> {
+    let mut by_unit: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for (unit, name) in short {
+        by_unit.entry(unit).or_default().push(name.clone());
+    }
+    let mut units = units.to_vec();
+    for (unit, names) in by_unit {
+        *units.get_mut(unit)? = Cow::Owned(units.get(unit)?.with_callers(&names)?);
+    }
+    Some(units)
+}
+
+fn link_units(
+    units: &[UnitPatch<'_>],
+    reached: &Reached<'_>,
+    analysis: &Analysis<'_>,
+    original: &Original,
+) -> Result<std::result::Result<LinkOutput, LinkError>> {
+    let number = reached.matched.target;
+    let target = &original.targets[number];
     let record = reached.matched.link;
     let linked = std::fs::read(&record.saved).what(record.saved.to_string_lossy())?;
     let map = record.map.as_ref().map(|m| std::fs::read(m).what(m.to_string_lossy())).transpose()?;
     let map = map.map(|m| String::from_utf8_lossy(&m).into_owned());
-    let debug = target.debug.as_deref();
-    let fails = |e: LinkError| Failure::failed(format!("cannot link the patch for {}", target.name), e);
-    let places = match addresses(&linked, &target.data, debug) {
+    let places = match addresses(&linked, &target.data, target.debug.as_deref()) {
         Ok(places) => places,
-        Err(e) => return Err(fails(e)),
+        Err(e) => return Ok(Err(e)),
     };
     let patched = &reached.patched.saved;
     let patched = std::fs::read(patched).what(patched.to_string_lossy())?;
     let siblings = analysis.siblings.iter().filter(|s| s.number != number);
     let libraries = libraries(record, &original.records).with_siblings(siblings.cloned().collect());
-    let input = LinkInput {
+    Ok(link(&LinkInput {
         name: &target.name,
-        units: &patches,
+        units,
         record,
         map: map.as_deref(),
         linked: &linked,
@@ -70,26 +130,10 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         addresses: places.as_ref(),
         patched: Some(&patched),
         libraries: &libraries as &dyn Libraries,
-    };
-    match link(&input) {
-        Ok(output) => {
-            if reached.matched.fidelity == Fidelity::Mismatch {
-                // Linked apart, yet every function concerned was found and is the same.
-                report.fidelity = Some(Fidelity::Equivalent);
-            }
-            report.warnings.extend(output.warnings.iter().map(Warned::from));
-            Ok(Outcome { target: number, report, joined: Some(Joined { target: number, output }) })
-        }
-        Err(LinkError::Refused(refusals)) => {
-            report.refused.extend(refusals.iter().map(Refused::from));
-            Ok(Outcome { target: number, report, joined: None })
-        }
-        Err(e) => Err(fails(e)),
-    }
+    }))
 }
 
-fn unit_patch<'a>(analysis: &'a Analysis<'_>, index: usize) -> Option<UnitPatch<'a>> {
-    let (pair, compared) = (&analysis.pairs[index], &analysis.compared[index]);
+fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatch<'a>> {
     let original = match &compared.pieces {
         Some(pieces) => Some(OriginalUnit::Pieces(pieces)),
         None => {
@@ -115,7 +159,7 @@ fn libraries(link: &LinkRecord, records: &Records) -> LibraryFiles {
     LibraryFiles::new(seen, [])
 }
 
-fn describe(reached: &Reached<'_>, analysis: &Analysis<'_>, target: &TargetFile) -> ElfReport {
+fn describe(reached: &Reached<'_>, units: &[Cow<'_, Compared>], target: &TargetFile) -> ElfReport {
     let mut report = ElfReport {
         name: target.name.clone(),
         path: target.path.clone(),
@@ -124,8 +168,7 @@ fn describe(reached: &Reached<'_>, analysis: &Analysis<'_>, target: &TargetFile)
         difference: reached.matched.difference.clone(),
         ..ElfReport::default()
     };
-    for index in &reached.units {
-        let compared = &analysis.compared[*index];
+    for compared in units {
         let diff = &compared.diff;
         let kinds = [("function", &diff.functions), ("object", &diff.objects)];
         for (kind, change) in kinds.iter().flat_map(|(k, list)| list.iter().map(move |c| (*k, c))) {

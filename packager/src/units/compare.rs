@@ -11,10 +11,11 @@ use crate::prep::Changes;
 use crate::work::Work;
 use differ::{Options, Refusal, UnitDiff};
 use rayon::prelude::*;
+use std::path::PathBuf;
 use wrapper::UnitRecord;
 
 /// What became of one pair.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Compared {
     /// Unit for messages.
     pub unit: String,
@@ -26,6 +27,27 @@ pub struct Compared {
     pub pieces: Option<Pieces>,
     /// Changed functions that have something inlined that the fix changes.
     pub drawn_in: DrawnIn,
+    /// Both objects that were compared, if they are files.
+    pub(super) objects: Option<[PathBuf; 2]>,
+    /// Functions whose callers were replaced because their entries have no room for a jump.
+    pub(super) too_short: Vec<String>,
+}
+
+impl Compared {
+    /// Compares once more, so that the callers of these functions are replaced and their entries left alone. `None` where that cannot be
+    /// done: another comparison gives nothing that can be shipped, or was made already.
+    pub fn with_callers(&self, too_short: &[String]) -> Option<Self> {
+        let mut all = self.too_short.clone();
+        all.extend(too_short.iter().filter(|name| !self.too_short.contains(name)).cloned());
+        if all.len() == self.too_short.len() {
+            return None;
+        }
+        let [original, patched] = self.objects.as_ref()?;
+        let (original, patched) = (std::fs::read(original).ok()?, std::fs::read(patched).ok()?);
+        let options = Options { unit: self.unit.clone(), too_short: all.clone(), ..Options::default() };
+        let diff = compare_with(&options, &self.plain, &original, &patched).ok()?;
+        diff.patch.is_some().then(|| Self { diff, too_short: all, ..self.clone() })
+    }
 }
 
 /// Is what runs the same on both sides, so that only debug information differs?
@@ -97,6 +119,9 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         (Some(_), None) => Err(not_recorded.into()),
         (Some(_), Some(found)) => found,
     };
+    if let (Some(Ok(original)), Some(Ok(patched))) = (&sectioned.original, &sectioned.patched) {
+        out.objects = Some([original.clone(), patched.clone()]);
+    }
     let (original, patched) = match (original, patched) {
         (Ok(o), Ok(p)) => (o, p),
         (Err(why), _) | (_, Err(why)) => {
@@ -134,9 +159,18 @@ pub fn compare_objects(
     patched: &[u8],
 ) -> std::result::Result<UnitDiff, differ::Error> {
     let options = Options { unit: unit.to_owned(), ..Options::default() };
-    let mut diff = differ::diff(original, patched, &options)?;
+    compare_with(&options, plain, original, patched)
+}
+
+fn compare_with(
+    options: &Options,
+    plain: &[u8],
+    original: &[u8],
+    patched: &[u8],
+) -> std::result::Result<UnitDiff, differ::Error> {
+    let mut diff = differ::diff(original, patched, options)?;
     if !diff.is_unchanged() && !plain.is_empty() {
-        check_flags(unit, &mut diff, plain, original);
+        check_flags(&options.unit, &mut diff, plain, original);
     }
     Ok(diff)
 }

@@ -8,7 +8,7 @@ fn refused(plan: Plan, sources: &[Source]) -> String {
     let built = build(plan, sources);
     let touched: Vec<usize> = (0..sources.len()).collect();
     match join(&built, sources, &touched) {
-        Err(LinkError::Refused(refusals)) => {
+        Err(LinkError::Refused(refusals) | LinkError::NoRoom { refusals, .. }) => {
             refusals.iter().map(|r| format!("{}: {}: {}\n", r.what, r.place, r.why)).collect()
         }
         other => panic!("not refused: {other:?}"),

@@ -167,7 +167,7 @@ impl Original {
         match link::link(&input) {
             Ok(output) if output.image.redirects.is_empty() => Ok(Made::Nothing),
             Ok(output) => Ok(Made::Patch(Box::new(output))),
-            Err(LinkError::Refused(refusals)) => Ok(Made::Refused(
+            Err(LinkError::Refused(refusals) | LinkError::NoRoom { refusals, .. }) => Ok(Made::Refused(
                 refusals.iter().map(|r| format!("{} | {} | {}", r.what, r.place, r.why)).collect(),
             )),
             Err(e) => Err(e).context("linking"),

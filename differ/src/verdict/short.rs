@@ -1,0 +1,75 @@
+//! Functions whose entries have no room for a jump: their callers are replaced in their place, as if they had been inlined.
+
+use std::collections::{BTreeSet, btree_map::Entry};
+
+use super::{Cause, Verdict};
+use crate::atoms::{AtomKind, Target};
+use crate::compare::Comparer;
+use crate::model::Options;
+
+/// Takes the entries out of those of [`Options::too_short`] for which that can be done. The others stay as they are, and are refused when
+/// they are linked.
+pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
+    let mut todo: Vec<usize> = verdict.changed.keys().copied().collect();
+    while let Some(new) = todo.pop() {
+        let Some(old) = cmp.pairs.old_of[new] else { continue };
+        if !opts.too_short.iter().any(|name| name == cmp.old.name(old)) {
+            continue;
+        }
+        let Some(callers) = callers(cmp, verdict, old) else { continue };
+        for caller in callers {
+            let reason = format!("calls `{}`, whose entry has no room for a jump", cmp.new.name(new));
+            if let Entry::Vacant(entry) = verdict.changed.entry(caller) {
+                entry.insert(Cause { content: false, reasons: vec![reason] });
+                todo.push(caller);
+            }
+            verdict.in_callers.entry(caller).or_default().push(new);
+        }
+        verdict.entryless.insert(new);
+    }
+}
+
+/// The old functions without an entry to redirect that old code of `new` calls, also through others of them: a thread may be in one while its
+/// caller is not on the stack any more, since such a function can be jumped to.
+pub(super) fn called(cmp: &Comparer<'_>, verdict: &Verdict, new: usize) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut todo = vec![new];
+    while let Some(caller) = todo.pop() {
+        for &callee in verdict.in_callers.get(&caller).into_iter().flatten() {
+            if let Some(old) = cmp.pairs.old_of[callee]
+                && found.insert(old)
+            {
+                todo.push(callee);
+            }
+        }
+    }
+    found
+}
+
+/// The functions of the patched unit whose old code calls `old`; `None` where something else may call it: code of other units, what holds its
+/// address, or old code that nothing replaces.
+fn callers(cmp: &Comparer<'_>, verdict: &Verdict, old: usize) -> Option<BTreeSet<usize>> {
+    if cmp.old.is_global(old) {
+        return None;
+    }
+    let parents = super::parents(cmp.old);
+    let mut found = BTreeSet::new();
+    for (user, atom) in cmp.old.atoms.iter().enumerate().filter(|(user, _)| *user != old) {
+        let mut refs = atom
+            .refs
+            .iter()
+            .filter(|r| matches!(r.target, Target::Atom { atom, .. } if atom == old))
+            .peekable();
+        if refs.peek().is_none() {
+            continue;
+        }
+        let calls = refs.all(|r| r.is_branch && matches!(r.target, Target::Atom { offset: 0, .. }));
+        if !calls || atom.kind != AtomKind::Function {
+            return None;
+        }
+        let whole = parents.get(&user).copied().unwrap_or(user);
+        let new = cmp.pairs.new_of[whole].filter(|new| !verdict.parent.contains_key(new))?;
+        found.insert(new);
+    }
+    Some(found)
+}
