@@ -21,6 +21,10 @@ pub(crate) struct Type {
     pub(crate) inner: Option<TypeId>,
     /// Element counts of an array.
     pub(crate) counts: Vec<u64>,
+    /// `const`.
+    pub(crate) is_const: bool,
+    /// A pointer or reference.
+    pub(crate) is_pointer: bool,
     /// Only announced: the definition is elsewhere.
     pub(crate) is_declaration: bool,
     pub(crate) members: Vec<Field>,
@@ -100,6 +104,28 @@ impl Types {
                 }),
             }
         }
+    }
+
+    /// Is an object of this type constant, as declared? Of an array its elements count.
+    pub(crate) fn is_constant(&self, id: TypeId) -> bool {
+        let parts = self.named_by(id);
+        parts.into_iter().any(|t| t.is_const)
+    }
+
+    /// The enumeration that an object of this type itself is a value of, if it is one.
+    pub(crate) fn is_value(&self, id: TypeId) -> bool {
+        self.named_by(id).last().is_some_and(|t| !t.enumerators.is_empty())
+    }
+
+    /// The type with those that it is another name, a qualified form or an array of.
+    fn named_by(&self, id: TypeId) -> Vec<&Type> {
+        let mut found: Vec<&Type> = Vec::new();
+        let mut next = Some(id);
+        while let Some(t) = next.filter(|_| found.len() < DEPTH).and_then(|id| self.all.get(&id)) {
+            found.push(t);
+            next = t.inner.filter(|_| !t.is_pointer);
+        }
+        found
     }
 
     /// All types that can be reached from `roots`, by containment and by pointer.

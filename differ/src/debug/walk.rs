@@ -224,7 +224,11 @@ impl<'a> Walk<'a, '_> {
                         | gimli::DW_TAG_rvalue_reference_type
                 );
                 let size = number(die, gimli::DW_AT_byte_size).or(is_pointer.then_some(8));
-                self.info.types.all.insert(offset, Type { size, inner, ..Type::default() });
+                let is_const = tag == gimli::DW_TAG_const_type;
+                self.info
+                    .types
+                    .all
+                    .insert(offset, Type { size, inner, is_const, is_pointer, ..Type::default() });
                 if tag == gimli::DW_TAG_typedef
                     && let (Some(name), Some(inner)) = (own_name(), inner)
                     && !self.names.contains_key(&inner)

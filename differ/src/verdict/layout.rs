@@ -10,6 +10,10 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
     let live = old.types.reach(old.variables.iter().copied());
     // Objects that others hold: those of a library live with its callers, and no variable of the library leads to them.
     let exchanged = old.types.reach(old.exchanged.iter().copied());
+    // Values that are kept: constants come with the code that reads them, and what a function is handed is gone when it returns.
+    let written = old.variables.iter().filter(|v| !old.types.is_constant(**v));
+    let handed = old.exchanged.iter().filter(|e| !old.types.is_value(**e));
+    let kept = old.types.reach(written.chain(handed).copied());
     let names: BTreeMap<&String, (TypeId, TypeId)> = old
         .types
         .named
@@ -18,12 +22,19 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
         .collect();
     for (name, (o, n)) in names {
         let at = place(name.split(SCOPE).next().unwrap_or_default(), source_file);
-        if let Some(change) = enumeration(old, new, o, n) {
-            verdict.warn(
+        match enumeration(old, new, o, n) {
+            Some((change, Shift::Values)) if kept.contains(&o) => verdict.refuse(
+                "enumeration renumbered",
+                at.clone(),
+                &format!("{change}; objects that live already hold values with the old meaning"),
+                "give what is new a value behind the others, and leave the value of what is gone unused",
+            ),
+            Some((change, _)) => verdict.warn(
                 "enumeration renumbered",
                 at.clone(),
                 &format!("{change}; values that live data holds keep their old meaning"),
-            );
+            ),
+            None => {}
         }
         let (Some(was), Some(is)) = (old.types.layout(o), new.types.layout(n)) else { continue };
         match difference(&was, &is) {
@@ -88,10 +99,29 @@ fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
     Some((format!("`{}` at offset {}", added.name, added.offset / 8), false))
 }
 
-fn enumeration(old: &Info, new: &Info, o: TypeId, n: TypeId) -> Option<String> {
+/// What is numbered differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shift {
+    /// Only the last one, which has grown and by its name is no value but says how many there are.
+    Count,
+    Values,
+}
+
+fn enumeration(old: &Info, new: &Info, o: TypeId, n: TypeId) -> Option<(String, Shift)> {
     let (was, is) = (old.types.all.get(&o)?, new.types.all.get(&n)?);
-    was.enumerators.iter().find_map(|(name, value)| {
+    let last = was.enumerators.iter().map(|(_, value)| *value).max()?;
+    let moved = was.enumerators.iter().filter_map(|(name, value)| {
         let (_, now) = is.enumerators.iter().find(|(other, _)| other == name)?;
-        (now != value).then(|| format!("`{name}` is {now} instead of {value}"))
-    })
+        let counts = *value == last && *now > last && is_count(name);
+        let shift = if counts { Shift::Count } else { Shift::Values };
+        (now != value).then(|| (format!("`{name}` is {now} instead of {value}"), shift))
+    });
+    moved.min_by_key(|(_, shift)| *shift == Shift::Count)
+}
+
+/// Is it a usual name of the one that stands behind all values?
+fn is_count(name: &str) -> bool {
+    const WORDS: [&str; 10] =
+        ["MAX", "LAST", "COUNT", "NUM", "END", "TOTAL", "SIZE", "LIMIT", "SENTINEL", "N"];
+    name.to_uppercase().split('_').any(|word| WORDS.contains(&word))
 }
