@@ -95,8 +95,8 @@ impl Scene {
         self.dir.path().join(name)
     }
 
-    /// The patch that makes tree `fixed` of the original, with options.
-    fn make(&self, fixed: &str, options: &[&str]) -> Result<Ended> {
+    /// The patch `name` that makes tree `fixed` of the original, with options.
+    fn make_as(&self, name: &str, fixed: &str, options: &[&str]) -> Result<Ended> {
         let diff = Cmd::new("diff").args(["-Naur", "a", fixed]).dir(self.dir.path()).run()?;
         let patch = self.path(&format!("{fixed}.patch"));
         fs::write(&patch, diff.expect_code(&[1])?.stdout)?;
@@ -104,8 +104,12 @@ impl Scene {
         for file in ["main", "libinner.so", "libouter.so"] {
             build = build.arg("--target").arg(self.path("built").join(file));
         }
-        build = build.args(["--build", BUILD, "--name", "FIX", "--patch"]).arg(&patch);
+        build = build.args(["--build", BUILD, "--name", name, "--patch"]).arg(&patch);
         build.arg("--output").arg(self.path(&format!("out-{fixed}"))).args(options).run()
+    }
+
+    fn make(&self, fixed: &str, options: &[&str]) -> Result<Ended> {
+        self.make_as("FIX", fixed, options)
     }
 
     fn patch(&self, fixed: &str) -> PathBuf {
@@ -225,6 +229,34 @@ fn running_and_starting_processes_and_back() -> Result<()> {
     scene.run(&["remove", "FIX"])?.ok()?;
     running.expect("x", OLD)?;
     life(&scene, OLD)
+}
+
+/// Two patches that each add a function of the same name: each calls its own, whichever is in force.
+#[test]
+fn two_patches_one_upon_the_other() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make("b", &[])?.ok()?;
+    scene.make_as("OTHER", "c", &[])?.ok()?;
+    let mut process = scene.start()?;
+    process.line()?;
+    scene.apply("b")?.ok()?;
+    process.expect("x", NEW)?;
+    scene.upatch(&["apply"])?.arg(scene.path("out-c").join("OTHER")).run()?.ok()?;
+    process.expect("x", NEXT)?;
+    scene.run(&["deactive", "FIX"])?.ok()?;
+    process.expect("x", NEXT)?;
+    scene.run(&["active", "FIX"])?.ok()?;
+    process.expect("x", NEW)?;
+    scene.run(&["deactive", "FIX"])?.ok()?;
+    scene.run(&["deactive", "OTHER"])?.ok()?;
+    process.expect("x", OLD)
+}
+
+/// What `--elf` leaves out cannot be called.
+#[test]
+fn a_file_that_is_left_out_adds_nothing() -> Result<()> {
+    let scene = Scene::new()?;
+    scene.make("b", &["--elf", "libouter.so"])?.expect_code(&[4])?.says("added").map(drop)
 }
 
 /// A process whose inner library is another build cannot have what the fix adds to it, hence nothing of the patch.
