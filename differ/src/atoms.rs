@@ -3,6 +3,7 @@
 //! With `-ffunction-sections -fdata-sections` nearly every atom is a whole section; hand-written assembly, and the plain object of a
 //! unit, hold several in one section.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use crate::arch::x86_64::decode::Code;
@@ -78,6 +79,7 @@ pub(crate) struct Atoms<'a> {
     pub(crate) by_name: HashMap<&'a str, usize>,
     /// Only the place that a reference leads to counts, not the atom: it may lie outside of every atom.
     pub(crate) by_place: bool,
+    users: OnceCell<Vec<Vec<usize>>>,
 }
 
 impl<'a> Atoms<'a> {
@@ -136,6 +138,24 @@ impl<'a> Atoms<'a> {
         ids.get(after.saturating_sub(1)).copied()
     }
 
+    /// The atoms that refer to it, in their order. References are resolved by then.
+    pub(crate) fn users(&self, id: usize) -> &[usize] {
+        let users = self.users.get_or_init(|| {
+            let mut users = vec![Vec::new(); self.atoms.len()];
+            for (user, atom) in self.atoms.iter().enumerate() {
+                for r in &atom.refs {
+                    if let Target::Atom { atom: target, .. } = r.target
+                        && users[target].last() != Some(&user)
+                    {
+                        users[target].push(user);
+                    }
+                }
+            }
+            users
+        });
+        users.get(id).map_or(&[], Vec::as_slice)
+    }
+
     /// Relocations that lie in the atom.
     pub(crate) fn relocs(&self, id: usize) -> &[crate::unit::Reloc] {
         let atom = &self.atoms[id];
@@ -177,14 +197,14 @@ pub(crate) fn split(unit: Unit<'_>) -> Atoms<'_> {
             atom.code = Some(Code::decode(unit.sections[atom.section].data.get(range).unwrap_or(&[])));
         }
     }
-    let mut by_name = HashMap::new();
+    let mut by_name = HashMap::with_capacity(atoms.len());
     for (id, atom) in atoms.iter().enumerate() {
         for &symbol in &atom.names {
             by_name.insert(unit.symbols[symbol].name, id);
         }
     }
     let marks = vec![Vec::new(); unit.sections.len()];
-    Atoms { unit, atoms, by_section, marks, by_name, by_place: false }
+    Atoms { unit, atoms, by_section, marks, by_name, by_place: false, users: OnceCell::new() }
 }
 
 fn split_section(
@@ -280,7 +300,8 @@ fn split_section(
 }
 
 fn is_padding(section: &Section<'_>, start: u64, end: u64) -> bool {
-    if section.relocs.iter().any(|r| (start..end).contains(&r.offset)) {
+    let next = section.relocs.get(section.relocs.partition_point(|r| r.offset < start));
+    if next.is_some_and(|r| r.offset < end) {
         return false;
     }
     let (Ok(from), Ok(to)) = (usize::try_from(start), usize::try_from(end)) else { return false };

@@ -88,7 +88,7 @@ pub struct Refusal {
 }
 
 /// Something that an author should look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Hash)]
 pub struct Warning {
     /// What was met, short.
     pub what: String,

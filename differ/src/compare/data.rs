@@ -88,12 +88,11 @@ impl Comparer<'_> {
         (from_b, to_b): (u64, u64),
     ) -> bool {
         let refs = |all: &Atoms, id: usize, from: u64, to: u64| -> Vec<Ref> {
-            all.atom(id)
-                .refs
-                .iter()
-                .filter(|r| (from..to).contains(&r.at))
-                .map(|r| Ref { at: r.at - from, ..*r })
-                .collect()
+            // In the order of their places: a section of constants may hold those of thousands of functions.
+            let refs = &all.atom(id).refs;
+            let first = refs.partition_point(|r| r.at < from);
+            let inside = refs.iter().skip(first).take_while(|r| r.at < to);
+            inside.map(|r| Ref { at: r.at - from, ..*r }).collect()
         };
         let (a, b) = (refs(self.old, o, from_a, to_a), refs(self.new, n, from_b, to_b));
         let (x, y) = (slice(self.old, o, from_a, to_a), slice(self.new, n, from_b, to_b));

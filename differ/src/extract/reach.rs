@@ -72,12 +72,11 @@ fn is_pool(all: &Atoms, id: usize) -> bool {
     let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
     let reads = |user: usize| {
         let fields: Vec<u64> = all.atom(user).refs.iter().filter(is_it).map(|r| r.at).collect();
-        fields.is_empty()
-            || (all.atom(user).kind == AtomKind::Function && reading::only_reads(all.bytes(user), &fields))
+        all.atom(user).kind == AtomKind::Function && reading::only_reads(all.bytes(user), &fields)
     };
     [".data", ".data.rel", ".data.rel.local"].contains(&&*section.name)
         && all.by_section[all.atom(id).section].len() == 1
-        && (0..all.atoms.len()).all(reads)
+        && all.users(id).iter().copied().all(reads)
 }
 
 /// A named constant that the linker merges with others: where it is in the program was not recorded, and a copy does as well.

@@ -9,7 +9,7 @@ mod short;
 mod spread;
 mod state;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
@@ -35,6 +35,8 @@ pub(crate) struct Verdict {
     in_callers: HashMap<usize, Vec<usize>>,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) warnings: Vec<Warning>,
+    /// The same, to be found again.
+    warned: HashSet<Warning>,
     pub(crate) global_rodata: Vec<String>,
     pub(crate) functions: Vec<Change>,
     pub(crate) objects: Vec<Change>,
@@ -57,7 +59,7 @@ impl Verdict {
 
     pub(crate) fn warn(&mut self, what: &str, place: String, why: &str) {
         let warning = Warning { what: what.into(), place, why: why.into() };
-        if !self.warnings.contains(&warning) {
+        if self.warned.insert(warning.clone()) {
             self.warnings.push(warning);
         }
     }

@@ -54,15 +54,10 @@ fn callers(cmp: &Comparer<'_>, verdict: &Verdict, old: usize) -> Option<BTreeSet
     }
     let parents = super::parents(cmp.old);
     let mut found = BTreeSet::new();
-    for (user, atom) in cmp.old.atoms.iter().enumerate().filter(|(user, _)| *user != old) {
-        let mut refs = atom
-            .refs
-            .iter()
-            .filter(|r| matches!(r.target, Target::Atom { atom, .. } if atom == old))
-            .peekable();
-        if refs.peek().is_none() {
-            continue;
-        }
+    for &user in cmp.old.users(old).iter().filter(|user| **user != old) {
+        let atom = cmp.old.atom(user);
+        let mut refs =
+            atom.refs.iter().filter(|r| matches!(r.target, Target::Atom { atom, .. } if atom == old));
         let calls = refs.all(|r| r.is_branch && matches!(r.target, Target::Atom { offset: 0, .. }));
         if !calls || atom.kind != AtomKind::Function {
             return None;

@@ -92,12 +92,9 @@ fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Membe
 
 /// The changed functions that refer to it; if there are none, the new ones.
 fn users<'a>(cmp: &Comparer<'a>, verdict: &Verdict, id: usize) -> Vec<&'a str> {
-    let refers = |user: usize| {
-        let refs = &cmp.new.atom(user).refs;
-        refs.iter().any(|r| matches!(r.target, Target::Atom { atom, .. } if atom == id))
-    };
-    let mut users: Vec<usize> = (0..cmp.new.atoms.len())
-        .filter(|&user| cmp.new.atom(user).kind == AtomKind::Function && refers(user))
+    let all = cmp.new.users(id).iter().copied();
+    let mut users: Vec<usize> = all
+        .filter(|&user| cmp.new.atom(user).kind == AtomKind::Function)
         .map(|user| verdict.parent.get(&user).copied().unwrap_or(user))
         .collect();
     let is_old = |&user: &usize| cmp.pairs.old_of[user].is_some();
