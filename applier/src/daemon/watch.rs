@@ -91,7 +91,7 @@ pub(super) struct Watch {
     progress: &'static Progress,
     poke: (OwnedFd, OwnedFd),
     /// See [`start::Pin`].
-    notes: Arc<Path>,
+    pub(super) notes: Arc<Path>,
 }
 
 /// Asks the kernel for a group.

@@ -7,10 +7,11 @@ use super::{
 };
 use crate::{
     cli::{Ending, Line, comm, printable},
-    start::{self, Guide, Held, Missed},
+    start::{self, Beside, Guide, Held, Missed, Seat},
     state::ProcessKey,
 };
 use std::{
+    cell::RefCell,
     collections::VecDeque,
     sync::{Arc, PoisonError},
     thread,
@@ -29,6 +30,8 @@ pub(super) fn work(watch: &Watch) {
     // Also when a panic ends this thread.
     let _leaving = Leaving(watch);
     let worker = start::enter();
+    // Without one it takes longer.
+    let seat = Seat::take(worker, &watch.notes).ok();
     loop {
         let Some(ticket) = next(watch) else { return };
         let job = Job { worker, begun: Instant::now() };
@@ -37,7 +40,9 @@ pub(super) fn work(watch: &Watch) {
         }
         let tid = ticket.tid();
         lock(&watch.board).followed.insert(tid, job);
-        let following = Following { watch, ticket: &ticket, tid, begun: job.begun };
+        let seat = seat.as_ref().filter(|_| ticket.executes());
+        let beside = RefCell::new(seat.and_then(|seat| seat.share(tid)));
+        let following = Following { watch, ticket: &ticket, tid, begun: job.begun, beside };
         let clean = follow(watch, &ticket, &following);
         following.letting_go();
         if !clean {
@@ -75,6 +80,7 @@ struct Following<'a> {
     ticket: &'a Ticket,
     tid: i32,
     begun: Instant,
+    beside: RefCell<Option<Beside<'a>>>,
 }
 
 impl Guide for Following<'_> {
@@ -87,6 +93,7 @@ impl Guide for Following<'_> {
     }
 
     fn letting_go(&self) {
+        drop(self.beside.take());
         lock(&self.watch.board).followed.remove(&self.tid);
     }
 }

@@ -22,6 +22,7 @@ mod pin;
 mod program;
 mod relocated;
 mod rendezvous;
+mod seat;
 
 pub use follow::{Guide, Missed};
 pub use held::Held;
@@ -30,6 +31,7 @@ pub use pin::{Pin, unpin_all};
 pub(crate) use program::is_being_loaded;
 pub use program::{executed, executing};
 pub use rendezvous::mend;
+pub use seat::{Beside, Seat};
 
 use std::io;
 

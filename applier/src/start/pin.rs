@@ -13,7 +13,9 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -25,7 +27,7 @@ pub struct Pin {
     worker: i32,
     mask: CpuSet,
     workers_mask: CpuSet,
-    note: PathBuf,
+    note: Note,
 }
 
 fn pid(tid: i32) -> Pid {
@@ -45,10 +47,11 @@ impl Pin {
         let both = |cpu: &usize| mask.is_set(*cpu) == Ok(true) && workers_mask.is_set(*cpu) == Ok(true);
         // Where it slept it wakes up.
         let last = processor(tid).filter(both);
+        let here = last.or_else(|| (0..CpuSet::count()).find(both))?;
         let mut one = CpuSet::new();
-        one.set(last.or_else(|| (0..CpuSet::count()).find(both))?).ok()?;
-        let note = notes.join(tid.to_string());
-        write_note(&note, tid, &mask).ok()?;
+        one.set(here).ok()?;
+        let note = Note::open(notes, tid).ok()?;
+        note.write(tid, here, &mask).ok()?;
         let pin = Self { tid, worker, mask, workers_mask, note };
         // Dropping `pin` puts back whatever was done.
         sched_setaffinity(pid(worker), &one).ok()?;
@@ -60,10 +63,10 @@ impl Pin {
 impl Drop for Pin {
     fn drop(&mut self) {
         // Fails only for one that has ended.
-        let _ = give_back(self.tid, &self.mask);
+        let _ = give_back(self.tid, &self.mask, is_whole(&self.mask));
         let _ = sched_setaffinity(pid(self.worker), &self.workers_mask);
         tracee::be_urgent_again(self.worker);
-        let _ = fs::remove_file(&self.note);
+        self.note.clear();
     }
 }
 
@@ -73,48 +76,95 @@ fn processor(tid: i32) -> Option<usize> {
     stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(36)?.parse().ok()
 }
 
-/// All processors that there are: asked for so that those added later count too.
-fn give_back(tid: i32, mask: &CpuSet) -> nix::Result<()> {
+/// Are these all processors that there are?
+pub(super) fn is_whole(mask: &CpuSet) -> bool {
     let count = (0..CpuSet::count()).filter(|cpu| mask.is_set(*cpu) == Ok(true)).count();
     let online = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+    online.is_some_and(|online| usize::try_from(online) == Ok(count))
+}
+
+/// Gives a thread its processors back. Where it had the `whole` of them, those added later count too.
+pub(super) fn give_back(tid: i32, mask: &CpuSet, whole: bool) -> nix::Result<()> {
     let mut mask = *mask;
-    if online.is_some_and(|online| usize::try_from(online) == Ok(count)) {
+    if whole {
         (0..CpuSet::count()).try_for_each(|cpu| mask.set(cpu))?;
     }
     sched_setaffinity(pid(tid), &mask)
 }
 
-/// The thread's start time, then the processors.
-fn write_note(path: &Path, tid: i32, mask: &CpuSet) -> io::Result<()> {
-    let start = crate::start_time(tid).map_err(io::Error::other)?;
-    let cpus = (0..CpuSet::count()).filter(|cpu| mask.is_set(*cpu) == Ok(true));
-    let text = cpus.fold(start.to_string(), |text, cpu| format!("{text} {cpu}"));
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+/// A note about one thread: its id, when it was written, the processor that it is kept to, and those that it may use.
+#[derive(Debug)]
+pub(super) struct Note {
+    path: PathBuf,
+    file: File,
+}
+
+impl Note {
+    /// A note in the directory `notes`, by the number of a thread that has one at a time.
+    pub(super) fn open(notes: &Path, number: i32) -> io::Result<Self> {
+        fs::create_dir_all(notes)?;
+        let path = notes.join(number.to_string());
+        let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        Ok(Self { path, file })
     }
-    fs::write(path, text)
+
+    /// Writes it, for thread `tid`, which is kept to processor `here` and may use those of `mask`.
+    pub(super) fn write(&self, tid: i32, here: usize, mask: &CpuSet) -> io::Result<()> {
+        let cpus = (0..CpuSet::count()).filter(|cpu| mask.is_set(*cpu) == Ok(true));
+        let text = cpus.fold(format!("{tid} {} {here}", ticks()?), |text, cpu| format!("{text} {cpu}"));
+        self.file.write_all_at(text.as_bytes(), 0)
+    }
+
+    /// The thread has back what it had.
+    pub(super) fn clear(&self) {
+        // Left there, it would give the thread back what it has.
+        let _ = self.file.set_len(0);
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        // Another one that is there by then has nothing to say either.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Time since boot, as processes' start times are given (proc_pid_stat(5), field 22): in hundredths of a second.
+fn ticks() -> io::Result<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
+    let (seconds, nanoseconds) = (now.tv_sec().cast_unsigned(), now.tv_nsec().cast_unsigned());
+    Ok(seconds * 100 + nanoseconds / 10_000_000)
 }
 
 /// Gives back what a killed service has left with threads, by its notes in `notes`. Tells with how many.
 pub fn unpin_all(notes: &Path) -> usize {
     let entries = fs::read_dir(notes).into_iter().flatten().filter_map(Result::ok);
     let given = entries.filter(|entry| {
-        let given = entry.file_name().to_str().and_then(|t| unpin(t.parse().ok()?, &entry.path()));
+        let given = unpin(&entry.path());
         let _ = fs::remove_file(entry.path());
         given.is_some()
     });
     given.count()
 }
 
-fn unpin(tid: i32, note: &Path) -> Option<()> {
+fn unpin(note: &Path) -> Option<()> {
     let text = fs::read_to_string(note).ok()?;
     let mut numbers = text.split_ascii_whitespace();
-    let start = u64::from_str(numbers.next()?).ok()?;
-    let mut mask = CpuSet::new();
+    let tid = numbers.next()?.parse().ok()?;
+    let written = u64::from_str(numbers.next()?).ok()?;
+    let (mut one, mut mask) = (CpuSet::new(), CpuSet::new());
+    one.set(numbers.next()?.parse().ok()?).ok()?;
     numbers.try_for_each(|cpu| mask.set(cpu.parse().ok()?).ok())?;
-    // A thread that executes a program takes over the id of the first one, but `/proc` knows it by its own as long as it has that.
-    (status::process(tid).ok()?.start_time == start).then_some(())?;
-    give_back(tid, &mask).ok()
+    // One that began later has the id of one that is gone. A thread that executes a program takes over the id of the first one, but
+    // `/proc` knows it by its own as long as it has that.
+    (status::process(tid).ok()?.start_time <= written).then_some(())?;
+    let whole = is_whole(&mask);
+    // Those that it has started meanwhile have what it had. What a thread has chosen for itself stays.
+    let threads = status::threads(tid).ok()?.into_iter();
+    let given = threads.filter(|t| {
+        sched_getaffinity(pid(*t)).is_ok_and(|now| now == one) && give_back(*t, &mask, whole).is_ok()
+    });
+    (given.count() > 0).then_some(())
 }
 
 #[cfg(test)]
@@ -167,6 +217,15 @@ mod tests {
                 assert_eq!(count(tid), 1);
                 assert_eq!(unpin_all(&notes), 1);
                 assert_eq!((count(tid), fs::read_dir(&notes).unwrap().count()), (before, 0));
+                // The program has chosen others for itself since then.
+                std::mem::forget(Pin::set(tid, own, &notes).unwrap());
+                let chosen = sched_getaffinity(pid(0)).unwrap();
+                let other = (0..CpuSet::count()).find(|c| chosen.is_set(*c) != Ok(true)).unwrap();
+                let mut all = chosen;
+                all.set(other).unwrap();
+                sched_setaffinity(pid(tid), &all).unwrap();
+                let count_chosen = count(tid);
+                assert_eq!(unpin_all(&notes), usize::from(count_chosen == 1));
             });
         });
     }

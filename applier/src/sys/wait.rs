@@ -153,7 +153,7 @@ fn ask(tid: i32, flags: i32) -> io::Result<Report> {
     })
 }
 
-/// Sends a signal to one thread of a process.
+/// Sends a signal to one thread of a process; 0: only asks whether that has such a thread.
 pub(crate) fn send(pid: i32, tid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: takes integers only.
     let rc = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
