@@ -230,6 +230,10 @@ impl PatchObject {
         let mut sections = Vec::new();
         for ((section, &kind), branches) in unit.sections.iter().skip(1).zip(&meta.kinds).zip(&meta.branches)
         {
+            let filled = if kind == SectionKind::Bss { 0 } else { section.size };
+            if section.data.len() as u64 != filled {
+                return Err(bad(format!("section {} is not of the kind that {SECTION} says", section.name)));
+            }
             let mut relocations = Vec::new();
             for (index, r) in section.relocs.iter().enumerate() {
                 let symbol = r.symbol.checked_sub(1).and_then(|i| order.get(i));
