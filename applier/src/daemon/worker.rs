@@ -6,6 +6,7 @@ use super::{
     watch::{Finding, IDLE, Job, Watch},
 };
 use crate::{
+    Options,
     cli::{Ending, Line, comm, printable},
     start::{self, Beside, Guide, Held, Missed, Seat},
     state::ProcessKey,
@@ -165,8 +166,9 @@ fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
     // Of several versions of a patch, an older one only where the newer is refused.
     let current = concerned.iter().filter(|p| !concerned.iter().any(|n| p.newer.contains(&n.record.uuid)));
     let mut todo: VecDeque<&Planned> = current.copied().collect();
+    let options = Options::default();
     while let Some(planned) = todo.pop_front() {
-        let apply = || Ending::of(held.apply(&planned.patch.patch, &planned.older));
+        let apply = || Ending::of(held.apply(&planned.patch.patch, &planned.older, &options));
         let mut ending = apply();
         for _ in 0..TRIES {
             if !matches!(ending, Ending::Pending(_)) || !held.alone() {

@@ -135,12 +135,17 @@ impl<'a> Held<'a> {
     ///
     /// # Errors
     /// See [`ProcessError`].
-    pub fn apply(&self, patch: &LoadedPatch, older: &[Uuid]) -> Result<Outcome, ProcessError> {
+    pub fn apply(
+        &self,
+        patch: &LoadedPatch,
+        older: &[Uuid],
+        options: &Options,
+    ) -> Result<Outcome, ProcessError> {
         let mut process = match self.open()? {
             Ok(process) => process,
             Err(busy) => return Ok(Outcome::Busy(busy)),
         };
-        let outcome = apply_here(&mut process, patch, older, &Options::default())?;
+        let outcome = apply_here(&mut process, patch, older, options)?;
         self.changed.set(true);
         // While one waits for another thread of the process, that may do anything.
         self.keep(process, !matches!(outcome, Outcome::Busy(_)));

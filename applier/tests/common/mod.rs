@@ -64,6 +64,21 @@ impl Target {
         target
     }
 
+    /// A process that executes `program` after the first line of its input.
+    pub fn about_to_execute(program: &Path) -> Self {
+        let mut gate = Command::new("sh");
+        gate.args(["-c", "read line; exec \"$0\""]).arg(program);
+        let mut child = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let input = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let target = Self { child, input, output };
+        // In `read`, so that nothing of the shell is on its way.
+        while !std::fs::read_to_string(format!("/proc/{}/syscall", target.pid())).unwrap().starts_with("0 ") {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        target
+    }
+
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
