@@ -1,22 +1,20 @@
 //! What the fix adds to the symbols that an ELF file exports, for code of other ELF files of the same patch.
 
+use differ::{Binding, SectionKind, SymbolPlace, SymbolType};
 use patchfile::image::{Export, Exported};
 
 use super::chunk::Place;
 use super::elf::{Elf, STT_GNU_IFUNC, STT_TLS};
-use super::error::LinkError;
 use super::layout::Layout;
 use super::resolve::{Resolver, Unit};
 
 /// The symbols that the patched file exports and the target does not, as far as the image has them.
 pub(super) fn added(
-    patched: Option<&[u8]>,
+    patched: &Elf<'_>,
     resolver: &Resolver<'_, '_>,
     units: &[Unit<'_>],
     layout: &Layout,
-) -> Result<Vec<Export>, LinkError> {
-    let Some(patched) = patched else { return Ok(Vec::new()) };
-    let patched = Elf::parse(patched, "ELF file of the patched build")?;
+) -> Vec<Export> {
     let mut exports: Vec<Export> = Vec::new();
     for symbol in patched.dynamic_symbols.iter().filter(|s| s.is_defined() && !s.version_hidden) {
         let name = symbol.name.as_str();
@@ -27,7 +25,25 @@ pub(super) fn added(
         let Some(at) = place(name, resolver, units, layout) else { continue };
         exports.push(Export { name: name.to_owned(), version: symbol.version.clone(), at });
     }
-    Ok(exports)
+    exports
+}
+
+/// New variables of which a process has one, however many of its files define them (C++: inline variables, static variables of inline
+/// functions). Each image has one of its own.
+pub(super) fn shared(patched: &Elf<'_>, resolver: &Resolver<'_, '_>, units: &[Unit<'_>]) -> Vec<String> {
+    let is_shared = |name: &str| {
+        let (unit, index) = *resolver.globals.get(name)?;
+        let owner = units.get(unit)?;
+        let symbol = owner.patch.symbols.get(index)?;
+        let SymbolPlace::Defined { section, .. } = &symbol.place else { return None };
+        let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique);
+        let writable =
+            matches!(owner.patch.sections.get(*section)?.kind, SectionKind::Data | SectionKind::Bss);
+        let new = matches!(resolver.linked.global(name), Ok(None));
+        (symbol.stype == SymbolType::Object && vague && writable && new).then_some(())
+    };
+    let exported = patched.dynamic_symbols.iter().filter(|s| s.is_defined());
+    exported.map(|s| &s.name).filter(|name| is_shared(name).is_some()).cloned().collect()
 }
 
 /// Where a global symbol of the image is. Of a function that was there before, not exported, the old address, as everywhere: it leads to the
@@ -38,7 +54,7 @@ fn place(name: &str, resolver: &Resolver<'_, '_>, units: &[Unit<'_>], layout: &L
         return Some(Exported::Target(*old));
     }
     let owner = units.get(unit)?;
-    let differ::SymbolPlace::Defined { section, offset, .. } = &owner.patch.symbols.get(index)?.place else {
+    let SymbolPlace::Defined { section, offset, .. } = &owner.patch.symbols.get(index)?.place else {
         return None;
     };
     let place = Place::Chunk { chunk: *owner.chunks.get(*section)?, offset: *offset };

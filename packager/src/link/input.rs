@@ -100,6 +100,8 @@ pub struct LinkOutput {
     pub warnings: Vec<Warning>,
     /// What the image refers to in the images of other ELF files of the same patch.
     pub used: Vec<SiblingUse>,
+    /// New variables that the file would share with others that define them too.
+    pub shared: Vec<String>,
 }
 
 /// A symbol that the fix adds to another ELF file.

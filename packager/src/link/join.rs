@@ -91,6 +91,12 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let register = lsda || input.units.iter().any(|u| u.cplusplus) || unwinds(&target, &linked);
     let unwind =
         layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
+    let (mut exports, mut shared) = (Vec::new(), Vec::new());
+    if let Some(patched) = input.patched {
+        let patched = super::elf::Elf::parse(patched, "ELF file of the patched build")?;
+        exports = exports::added(&patched, &resolver, &units, &layout);
+        shared = exports::shared(&patched, &resolver, &units);
+    }
     let image = Image {
         arch: Arch::X86_64,
         target: target.identity(input.name),
@@ -100,7 +106,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         symbols: symbols(&units, &layout),
         unwind,
         hooks: hooks::collect(&units, &layout),
-        exports: exports::added(input.patched, &resolver, &units, &layout)?,
+        exports,
         segments: layout.segments,
     };
     let changed = replacements
@@ -113,7 +119,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
             new_size: r.new_size,
         })
         .collect();
-    Ok(LinkOutput { image, changed, new: new_symbols(&units, &linked), warnings, used: pieces.used })
+    let new = new_symbols(&units, &linked);
+    Ok(LinkOutput { image, changed, new, warnings, used: pieces.used, shared })
 }
 
 /// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it itself, by name.

@@ -4,7 +4,7 @@
 use super::join::{Joined, Outcome};
 use crate::link::SiblingUse;
 use crate::output::Refused;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Settles what the images need of each other. Afterwards an image exports what another one uses, is there only if it does something, and
 /// stands behind those that it uses. `name` gives the file name of a target.
@@ -30,6 +30,7 @@ pub(super) fn settle(outcomes: &mut [Outcome], name: impl Fn(usize) -> String) -
             outcomes[i].report.refused.push(refused);
         }
     }
+    refuse_shared(outcomes);
     let mut joined: Vec<Joined> = outcomes.iter_mut().filter_map(|o| o.joined.take()).collect();
     loop {
         prune(&mut joined);
@@ -41,6 +42,26 @@ pub(super) fn settle(outcomes: &mut [Outcome], name: impl Fn(usize) -> String) -
         });
         if joined.len() == before {
             return ordered(joined);
+        }
+    }
+}
+
+/// The dynamic loader makes one of variables that several files define with vague linkage; the images would have one each.
+fn refuse_shared(outcomes: &mut [Outcome]) {
+    let mut seen: HashMap<String, String> = HashMap::new();
+    for outcome in outcomes {
+        let shared = outcome.joined.iter().flat_map(|j| j.output.shared.clone()).collect::<Vec<_>>();
+        for name in shared {
+            let Some(other) = seen.get(&name) else {
+                seen.insert(name, outcome.report.name.clone());
+                continue;
+            };
+            outcome.report.refused.push(Refused {
+                what: "new variable of several files".into(),
+                place: format!("{name} ({other} and {})", outcome.report.name),
+                why: "in a process that is started anew both use one variable, and each part of the patch has its own".into(),
+                remedy: "define it in one of the files (`extern` in the header), and use it from the other".into(),
+            });
         }
     }
 }
