@@ -17,9 +17,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use wrapper::Records;
 
-/// Name prefixes of the variables that autoconf, automake, libtool, gettext, gnulib, the macro archive and pkg-config keep
-/// results in. A package's own tests, with names of their own, may look at anything.
-const PREFIXES: [&[u8]; 7] = [b"ac_cv_", b"am_cv_", b"lt_cv_", b"gt_cv_", b"gl_cv_", b"ax_cv_", b"pkg_cv_"];
+/// Name prefixes of the variables that autoconf, automake, libtool, gettext, gnulib and pkg-config keep results in. A package's own
+/// tests, with names of their own, may look at anything; those of the macro archive (`ax_cv_`) often do more than to find a result
+/// (`AX_CHECK_GL` adds `-lm` on the way).
+const PREFIXES: [&[u8]; 6] = [b"ac_cv_", b"am_cv_", b"lt_cv_", b"gt_cv_", b"gl_cv_", b"pkg_cv_"];
 /// What was in the environment and on the command line, which a run has to see for itself; files that were there.
 const OWN: [&[u8]; 2] = [b"ac_cv_env_", b"ac_cv_file"];
 
@@ -246,7 +247,7 @@ mod tests {
 
     const LOG: &str = "It was created by x configure 1\n\n  $ ./configure --prefix=/usr CC=gcc\n\n## Core tests. ##\n\n\
         ## Cache variables. ##\n## ---- ##\n\nac_cv_env_CC_set=set\nac_cv_env_CC_value=gcc\nac_cv_header_stdio_h=yes\n\
-        ac_cv_file__etc_motd=yes\nlt_cv_pipe='sed -e '\\''s/x/y/'\\'''\nown_cv_version=1.2\nac_cv_odd=$'a\\tb'\n\n\
+        ac_cv_file__etc_motd=yes\nlt_cv_pipe='sed -e '\\''s/x/y/'\\'''\nown_cv_version=1.2\nax_cv_check_gl=-lGL\nac_cv_odd=$'a\\tb'\n\n\
         ## Output variables. ##\nac_cv_not='x'\n";
     /// A `configure` as far as it matters here: it reads the site script and says what it then knows.
     const CONFIGURE: &str = "ac_unique_file=\"src/a.c\"\nac_cv_env_CC_set=${CC+set}\nac_cv_env_CC_value=$CC\n\
