@@ -32,7 +32,7 @@ pub(crate) struct Verdict {
     /// Changed functions that no entry leads to: new code for their callers.
     pub(crate) entryless: BTreeSet<usize>,
     /// Per caller those that it was replaced for.
-    in_callers: HashMap<usize, Vec<usize>>,
+    in_callers: HashMap<usize, BTreeSet<usize>>,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) warnings: Vec<Warning>,
     /// The same, to be found again.
@@ -72,8 +72,15 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     objects::judge(cmp, opts, &mut verdict, source_file);
     lists::judge(cmp, &mut verdict, source_file);
     lambdas::judge(cmp, &mut verdict, source_file);
-    spread::spread(cmp, opts, &mut verdict, source_file);
-    short::judge(cmp, opts, &mut verdict);
+    loop {
+        let before = verdict.changed.len();
+        short::judge(cmp, opts, &mut verdict);
+        spread::spread(cmp, opts, &mut verdict, source_file);
+        // What the one draws in may be something for the other.
+        if opts.too_short.is_empty() || verdict.changed.len() == before {
+            break;
+        }
+    }
     state::judge(cmp, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
     lists::check_constructors(cmp, &mut verdict, source_file);

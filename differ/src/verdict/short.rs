@@ -23,7 +23,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
                 entry.insert(Cause { content: false, reasons: vec![reason] });
                 todo.push(caller);
             }
-            verdict.in_callers.entry(caller).or_default().push(new);
+            verdict.in_callers.entry(caller).or_default().insert(new);
         }
         verdict.entryless.insert(new);
     }
