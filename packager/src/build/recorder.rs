@@ -3,7 +3,8 @@
 use crate::error::{Context, Failure, Result};
 use crate::work::Work;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use wrapper::{Config, Records, Session};
 
@@ -98,7 +99,7 @@ impl Recorder {
 /// # Errors
 /// When it is in neither place.
 pub fn find_wrapper() -> Result<PathBuf> {
-    let own = std::env::current_exe().and_then(|p| p.canonicalize()).what("own executable")?;
+    let own = own_executable()?.canonicalize().what("own executable")?;
     let beside = own.parent().unwrap_or(Path::new("/"));
     // Test programs lie one folder deeper than the programs they test.
     let places =
@@ -110,4 +111,35 @@ pub fn find_wrapper() -> Result<PathBuf> {
         )
         .hint("install it beside upatch-build or in ../libexec/upatch")
     })
+}
+
+/// The path of this program. One that was upgraded while it runs has its successor there.
+///
+/// # Errors
+/// When it is not known.
+pub(super) fn own_executable() -> Result<PathBuf> {
+    std::env::current_exe().what("own executable").map(undeleted)
+}
+
+/// The kernel marks the name of a file that is gone (proc(5), `/proc/PID/exe`).
+fn undeleted(path: PathBuf) -> PathBuf {
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        Some(name) if !path.exists() => PathBuf::from(OsStr::from_bytes(name)),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgraded_program_is_found_at_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (plain, odd) = (dir.path().join("upatch-build"), dir.path().join("upatch-build (deleted)"));
+        assert_eq!(undeleted(odd.clone()), plain);
+        assert_eq!(undeleted(plain.clone()), plain);
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(undeleted(odd.clone()), odd);
+    }
 }

@@ -130,7 +130,7 @@ impl RpmBuild<'_> {
         if let Some(jobs) = self.jobs {
             define("_smp_build_ncpus", jobs.to_string().as_bytes());
         }
-        let hook = std::env::current_exe().what("own executable")?;
+        let hook = super::recorder::own_executable()?;
         let hook = format!(
             "{} {HOOK_COMMAND} {} \"%{{_builddir}}\" \"%{{?buildsubdir}}\"",
             quoted(&hook),
