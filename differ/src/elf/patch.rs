@@ -13,6 +13,8 @@ use crate::model::{
 use crate::unit::Reading;
 
 const SIDE: &str = "patch";
+/// Largest alignment of a section in bytes: the file is filled up to it. No image has room for one that wants more than a page.
+const LARGEST_ALIGNMENT: u64 = 1 << 20;
 
 fn bad(detail: impl Into<String>) -> Error {
     Error::Malformed { side: SIDE, detail: detail.into() }
@@ -25,6 +27,7 @@ impl PatchObject {
     /// # Errors
     /// When the object is inconsistent or too large for the format.
     pub fn to_elf(&self) -> Result<Vec<u8>, Error> {
+        self.sections.iter().try_for_each(|s| check_alignment(&s.name, s.align))?;
         let meta = Meta {
             format: FORMAT,
             source_file: self.source_file.clone(),
@@ -230,6 +233,7 @@ impl PatchObject {
         let mut sections = Vec::new();
         for ((section, &kind), branches) in unit.sections.iter().skip(1).zip(&meta.kinds).zip(&meta.branches)
         {
+            check_alignment(&section.name, section.align)?;
             let filled = if kind == SectionKind::Bss { 0 } else { section.size };
             if section.data.len() as u64 != filled {
                 return Err(bad(format!("section {} is not of the kind that {SECTION} says", section.name)));
@@ -269,6 +273,13 @@ impl PatchObject {
             symbols: meta.symbols,
         })
     }
+}
+
+fn check_alignment(name: &str, align: u64) -> Result<(), Error> {
+    if align.is_power_of_two() && align <= LARGEST_ALIGNMENT {
+        return Ok(());
+    }
+    Err(bad(format!("section {name} has alignment {align:#x}")))
 }
 
 /// The name in the symbol table: an existing symbol is found by its name in the original unit.
