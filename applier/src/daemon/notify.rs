@@ -24,7 +24,7 @@ pub(super) fn notify(message: &str) -> io::Result<()> {
 pub(super) struct Watchdog {
     /// Half of the time after which it acts.
     half: Duration,
-    /// Turns of the dispatcher that were seen last.
+    /// How often events had been waited for when that was looked at last.
     seen: Option<u64>,
 }
 
@@ -42,7 +42,7 @@ impl Watchdog {
         wanted.min(self.half)
     }
 
-    /// All is well, if `turns` (of the dispatcher of events, where there is one) has moved on.
+    /// All is well, if `turns` (how often events were waited for, where they are) has moved on.
     pub(super) fn beat(&mut self, turns: Option<u64>) {
         if turns.is_none() || turns != self.seen {
             notify("WATCHDOG=1").ok();

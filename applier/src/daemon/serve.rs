@@ -83,7 +83,7 @@ pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Er
             break;
         }
         if let Some(watchdog) = &mut watchdog {
-            // While the dispatcher of events stands still, processes wait for it: better to be ended and started again.
+            // While nobody takes events, processes wait for it: better to be ended and started again.
             watchdog.beat(pulse);
         }
     }

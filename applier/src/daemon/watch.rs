@@ -25,21 +25,21 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-/// Most starts followed at the same time.
-const WORKERS: usize = 16;
+/// Most threads: one that waits for events, the others each follow a start.
+const WORKERS: usize = 17;
 /// Most events that wait. More are let through at once: each holds a file descriptor, and the kernel denies what it has none for.
 const WAITING: usize = 512;
 /// File descriptors needed at least: one for each that waits, those of one read, and some for looking at processes.
 const FILES: u64 = 2048;
 /// A worker without work ends after this time.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(30);
 /// How often a worker that waits for its process is asked to think about it.
 const WAKE: Duration = Duration::from_millis(10);
 
@@ -65,29 +65,33 @@ pub(super) struct Job {
 
 #[derive(Debug, Default)]
 pub(super) struct Board {
-    pub(super) queue: VecDeque<Arc<Ticket>>,
+    queue: VecDeque<Arc<Ticket>>,
     /// Not known to be answered.
     open: Vec<Arc<Ticket>>,
     /// By thread that is followed.
     pub(super) followed: HashMap<i32, Job>,
     pub(super) workers: usize,
-    pub(super) idle: usize,
+    /// Those among them that have just been started, and those that wait.
+    pub(super) fresh: usize,
+    idle: usize,
+    /// Does one of them wait for events?
+    watched: bool,
     pub(super) findings: Vec<Finding>,
     /// Processes that went by.
     pub(super) missed: Vec<i32>,
 }
 
-/// What the dispatcher and the workers share.
+/// What the workers share.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) desk: Arc<Desk>,
     group: Arc<Fanotify>,
     pub(super) board: Mutex<Board>,
-    pub(super) work: Condvar,
+    work: Condvar,
     /// Rung when there are findings.
     bell: OwnedFd,
     ringer: OwnedFd,
-    /// The dispatcher's turns, and how many wait for it.
+    /// How often events were waited for, and how many wait for an answer.
     progress: &'static Progress,
     poke: (OwnedFd, OwnedFd),
     /// See [`start::Pin`].
@@ -159,8 +163,7 @@ impl Watch {
         let (board, work) = (Mutex::default(), Condvar::new());
         let notes = notes(&desk.root).into();
         let watch = Arc::new(Self { desk, group, board, work, bell, ringer, progress, poke, notes });
-        let dispatcher = Arc::clone(&watch);
-        thread::Builder::new().name("upatch-watch".into()).spawn(move || dispatcher.dispatch())?;
+        watch.hire(&mut lock(&watch.board))?;
         Ok(watch)
     }
 
@@ -189,34 +192,85 @@ impl Watch {
         tids.filter_map(start::process_of).collect()
     }
 
-    /// Number of turns of the dispatcher so far; asks it for another one.
+    /// How often events were waited for so far; asks for another time.
     pub(super) fn pulse(&self) -> u64 {
         let _ = nix::unistd::write(&self.poke.1, b"!");
         self.progress.turns.load(Ordering::Relaxed)
     }
 
-    fn dispatch(self: Arc<Self>) {
-        start::enter();
+    /// The next event to see to, for the calling worker. One at a time of those that have nothing to do waits for events and looks after
+    /// what waits; when some have come, it hands that over, and sees to one itself: nobody has to be woken first. `None` when it has had
+    /// nothing to do for a while.
+    pub(super) fn next(self: &Arc<Self>) -> Option<Arc<Ticket>> {
+        let mut board = lock(&self.board);
         loop {
-            let timeout = self.tick();
-            let mut fds = [
-                PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.poke.0.as_fd(), PollFlags::POLLIN),
-            ];
-            // An error other than an interruption cannot happen with valid descriptors.
-            let _ = poll(&mut fds, timeout);
-            self.progress.turns.fetch_add(1, Ordering::Relaxed);
-            if fds[1].revents().is_some_and(|r| !r.is_empty()) {
-                drain(&self.poke.0);
+            if let Some(ticket) = board.queue.pop_front() {
+                return Some(ticket);
             }
-            // Said before they are taken: stopped right after that, this program is still known to be waited for.
-            self.progress.waiting.fetch_max(1, Ordering::Relaxed);
-            let Ok(events) = self.group.read_events() else { continue };
-            for event in events {
-                let ticket = Arc::new(Ticket::new(Arc::clone(&self.group), event, Arc::clone(&self.notes)));
-                self.take_up(ticket);
+            if !board.watched {
+                board.watched = true;
+                drop(board);
+                while !self.await_events() {}
+                board = lock(&self.board);
+                board.watched = false;
+                // Before another one is faster, which would have to be woken.
+                let ticket = board.queue.pop_front();
+                self.work.notify_all();
+                if ticket.is_some() {
+                    return ticket;
+                }
+                continue;
+            }
+            board.idle += 1;
+            let (again, waited) = self.work.wait_timeout(board, IDLE).unwrap_or_else(PoisonError::into_inner);
+            board = again;
+            board.idle -= 1;
+            // One is kept for the next event.
+            if waited.timed_out() && board.queue.is_empty() && board.watched && board.idle > 0 {
+                return None;
             }
         }
+    }
+
+    /// Waits for events and takes them up. `true` where the caller shall see to one of them, since another one can watch.
+    fn await_events(self: &Arc<Self>) -> bool {
+        let timeout = self.tick();
+        let mut fds = [
+            PollFd::new(self.group.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.poke.0.as_fd(), PollFlags::POLLIN),
+        ];
+        // An error other than an interruption cannot happen with valid descriptors.
+        let _ = poll(&mut fds, timeout);
+        self.progress.turns.fetch_add(1, Ordering::Relaxed);
+        if fds[1].revents().is_some_and(|r| !r.is_empty()) {
+            drain(&self.poke.0);
+        }
+        // Said before they are taken: stopped right after that, this program is still known to be waited for.
+        self.progress.waiting.fetch_max(1, Ordering::Relaxed);
+        let Ok(events) = self.group.read_events() else { return false };
+        for event in events {
+            self.take_up(Arc::new(Ticket::new(Arc::clone(&self.group), event, Arc::clone(&self.notes))));
+        }
+        let mut board = lock(&self.board);
+        if board.queue.is_empty() {
+            return false;
+        }
+        // One of the others watches, and the rest see to one event each.
+        while board.idle + board.fresh < board.queue.len() && board.workers < WORKERS {
+            if self.hire(&mut board).is_err() {
+                break;
+            }
+        }
+        board.idle + board.fresh > 0
+    }
+
+    /// Starts another worker.
+    fn hire(self: &Arc<Self>, board: &mut Board) -> io::Result<()> {
+        let watch = Arc::clone(self);
+        thread::Builder::new().name("upatch-start".into()).spawn(move || worker::work(&watch))?;
+        board.workers += 1;
+        board.fresh += 1;
+        Ok(())
     }
 
     /// Answers what has waited too long, and says how long nothing will have.
@@ -235,8 +289,8 @@ impl Watch {
         }
     }
 
-    /// Hands an event to a worker. Dropping the ticket instead lets the process go on.
-    fn take_up(self: &Arc<Self>, ticket: Arc<Ticket>) {
+    /// Puts an event up for a worker. Dropping the ticket instead lets the process go on.
+    fn take_up(&self, ticket: Arc<Ticket>) {
         let tid = ticket.tid();
         let own = tid <= 0 || Path::new(&format!("/proc/self/task/{tid}")).exists();
         let mut board = lock(&self.board);
@@ -245,14 +299,5 @@ impl Watch {
         }
         board.open.push(Arc::clone(&ticket));
         board.queue.push_back(ticket);
-        if board.idle < board.queue.len() && board.workers < WORKERS {
-            board.workers += 1;
-            let watch = Arc::clone(self);
-            if thread::Builder::new().name("upatch-start".into()).spawn(move || worker::work(&watch)).is_err()
-            {
-                board.workers -= 1;
-            }
-        }
-        self.work.notify_one();
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     plan::{Plan, Planned, lock},
     ticket::Ticket,
-    watch::{Finding, IDLE, Job, Watch},
+    watch::{Finding, Job, Watch},
 };
 use crate::{
     Options,
@@ -27,14 +27,15 @@ const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_micros(500);
 
 /// Takes tickets until there are none for a while, or until a process can only be let go by the end of the thread that traces it.
-pub(super) fn work(watch: &Watch) {
+pub(super) fn work(watch: &Arc<Watch>) {
     // Also when a panic ends this thread.
     let _leaving = Leaving(watch);
     let worker = start::enter();
+    lock(&watch.board).fresh -= 1;
     // Without one it takes longer.
     let seat = Seat::take(worker, &watch.notes).ok();
     loop {
-        let Some(ticket) = next(watch) else { return };
+        let Some(ticket) = watch.next() else { return };
         let job = Job { worker, begun: Instant::now() };
         if !ticket.begin(job.worker) {
             continue;
@@ -57,22 +58,6 @@ struct Leaving<'a>(&'a Watch);
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         lock(&self.0.board).workers -= 1;
-    }
-}
-
-fn next(watch: &Watch) -> Option<Arc<Ticket>> {
-    let mut board = lock(&watch.board);
-    loop {
-        if let Some(ticket) = board.queue.pop_front() {
-            return Some(ticket);
-        }
-        board.idle += 1;
-        let (again, waited) = watch.work.wait_timeout(board, IDLE).unwrap_or_else(PoisonError::into_inner);
-        board = again;
-        board.idle -= 1;
-        if waited.timed_out() && board.queue.is_empty() {
-            return None;
-        }
     }
 }
 

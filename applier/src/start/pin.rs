@@ -92,6 +92,9 @@ pub(super) fn give_back(tid: i32, mask: &CpuSet, whole: bool) -> nix::Result<()>
     sched_setaffinity(pid(tid), &mask)
 }
 
+/// What a note says that is about no thread.
+const NOBODY: &[u8] = b"0\n";
+
 /// A note about one thread: its id, when it was written, the processor that it is kept to, and those that it may use.
 #[derive(Debug)]
 pub(super) struct Note {
@@ -112,13 +115,14 @@ impl Note {
     pub(super) fn write(&self, tid: i32, here: usize, mask: &CpuSet) -> io::Result<()> {
         let cpus = (0..CpuSet::count()).filter(|cpu| mask.is_set(*cpu) == Ok(true));
         let text = cpus.fold(format!("{tid} {} {here}", ticks()?), |text, cpu| format!("{text} {cpu}"));
-        self.file.write_all_at(text.as_bytes(), 0)
+        // Behind the line may be what is left of an earlier one.
+        self.file.write_all_at(format!("{text}\n").as_bytes(), 0)
     }
 
     /// The thread has back what it had.
     pub(super) fn clear(&self) {
-        // Left there, it would give the thread back what it has.
-        let _ = self.file.set_len(0);
+        // Left there, it would give the thread back what it has. To cut the file off takes longer on a disk.
+        let _ = self.file.write_all_at(NOBODY, 0);
     }
 }
 
@@ -149,8 +153,8 @@ pub fn unpin_all(notes: &Path) -> usize {
 
 fn unpin(note: &Path) -> Option<()> {
     let text = fs::read_to_string(note).ok()?;
-    let mut numbers = text.split_ascii_whitespace();
-    let tid = numbers.next()?.parse().ok()?;
+    let mut numbers = text.lines().next()?.split_ascii_whitespace();
+    let tid = numbers.next()?.parse().ok().filter(|tid| *tid != 0)?;
     let written = u64::from_str(numbers.next()?).ok()?;
     let (mut one, mut mask) = (CpuSet::new(), CpuSet::new());
     one.set(numbers.next()?.parse().ok()?).ok()?;
