@@ -130,13 +130,26 @@ impl Types {
 
     /// All types that can be reached from `roots`, by containment and by pointer.
     pub(crate) fn reach(&self, roots: impl Iterator<Item = TypeId>) -> std::collections::HashSet<TypeId> {
+        self.follow(roots, true)
+    }
+
+    /// All types that objects of `roots` contain.
+    pub(crate) fn contained(&self, roots: impl Iterator<Item = TypeId>) -> std::collections::HashSet<TypeId> {
+        self.follow(roots, false)
+    }
+
+    fn follow(
+        &self,
+        roots: impl Iterator<Item = TypeId>,
+        pointers: bool,
+    ) -> std::collections::HashSet<TypeId> {
         let mut seen = std::collections::HashSet::new();
         let mut todo: Vec<TypeId> = roots.collect();
         while let Some(id) = todo.pop() {
             if seen.insert(id)
                 && let Some(t) = self.all.get(&id)
             {
-                todo.extend(t.inner);
+                todo.extend(t.inner.filter(|_| pointers || !t.is_pointer));
                 todo.extend(t.members.iter().filter_map(|m| m.type_id));
             }
         }

@@ -18,6 +18,8 @@ pub(crate) struct Info {
     pub(crate) variables: Vec<TypeId>,
     /// Types that functions with external linkage take and return: others, in other units or the callers of a library, have the objects.
     pub(crate) exchanged: Vec<TypeId>,
+    /// Types of the variables and parameters of functions.
+    pub(crate) automatic: Vec<TypeId>,
 }
 
 /// Between the name of a type and that of its source file, where there are several.
@@ -210,10 +212,12 @@ impl<'a> Walk<'a, '_> {
                 }
             }
             gimli::DW_TAG_variable => self.variable(base, unit, dwarf, die),
-            gimli::DW_TAG_formal_parameter
-                if self.exchanging.is_some() && self.exchanging == self.around.last().map(|f| f.offset) =>
-            {
-                self.info.exchanged.extend(reference(base, die, gimli::DW_AT_type));
+            gimli::DW_TAG_formal_parameter => {
+                let type_id = reference(base, die, gimli::DW_AT_type);
+                self.info.automatic.extend(type_id);
+                if self.exchanging.is_some() && self.exchanging == self.around.last().map(|f| f.offset) {
+                    self.info.exchanged.extend(type_id);
+                }
             }
             tag if is_derived(tag) => {
                 let inner = reference(base, die, gimli::DW_AT_type);
@@ -287,9 +291,8 @@ impl<'a> Walk<'a, '_> {
         if let Some(type_id) = type_id {
             self.declared.insert(base + die.offset().0, type_id);
         }
-        if is_static {
-            self.info.variables.extend(type_id);
-        }
+        let list = if is_static { &mut self.info.variables } else { &mut self.info.automatic };
+        list.extend(type_id);
     }
 }
 

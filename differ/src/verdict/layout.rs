@@ -10,6 +10,11 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
     let live = old.types.reach(old.variables.iter().copied());
     // Objects that others hold: those of a library live with its callers, and no variable of the library leads to them.
     let exchanged = old.types.reach(old.exchanged.iter().copied());
+    // Objects that functions have pointers to and that no variable of a function is: those were allocated, and who keeps them may do so
+    // behind a `void *`.
+    let local = old.types.contained(old.automatic.iter().copied());
+    let mut allocated = old.types.reach(old.automatic.iter().copied());
+    allocated.retain(|t| !local.contains(t));
     // Values that are kept: constants come with the code that reads them, and what a function is handed is gone when it returns.
     let written = old.variables.iter().filter(|v| !old.types.is_constant(**v));
     let handed = old.exchanged.iter().filter(|e| !old.types.is_value(**e));
@@ -50,6 +55,12 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
                 &format!(
                     "{change}; functions that others call take or return such objects, and those that live already have the old layout"
                 ),
+                "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
+            ),
+            Some((change, true)) if allocated.contains(&o) => verdict.refuse(
+                "layout of a structure changed",
+                at,
+                &format!("{change}; functions have pointers to such objects, and those that live already have the old layout"),
                 "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
             ),
             Some((change, true)) => verdict.warn(
