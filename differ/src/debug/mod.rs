@@ -10,7 +10,7 @@ mod walk;
 
 pub(crate) use inlined::read as read_inlining;
 pub(crate) use origins::read as read_origins;
-pub(crate) use sections::READ;
+pub(crate) use sections::{RANGES, READ};
 pub(crate) use statics::{Static, read as read_statics};
 pub(crate) use types::{Layout, Member, TypeId};
 pub(crate) use walk::{Info, SCOPE, read};

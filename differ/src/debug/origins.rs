@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::entries::{reference, text};
-use super::sections::Sections;
+use super::sections::{RANGES, Sections};
 use crate::model::{Origin, SymbolType};
 use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
 
@@ -90,7 +90,7 @@ pub(crate) fn read(unit: &Unit<'_>) -> Option<BTreeMap<String, Origin>> {
 fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> BTreeMap<String, Origin> {
     let relocations =
         |name: &str| unit.sections.iter().find(|s| s.name == name).map_or(&[][..], |s| s.relocs.as_slice());
-    let (info, lists) = (relocations(".debug_info"), relocations(".debug_rnglists"));
+    let (info, lists) = (relocations(".debug_info"), relocations(RANGES));
     let mut symbols: HashMap<(usize, u64), Vec<&str>> = HashMap::new();
     for symbol in unit.symbols.iter().filter(|s| s.stype != SymbolType::Section && !s.name.is_empty()) {
         if let Home::Section(section) = symbol.home {

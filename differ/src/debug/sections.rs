@@ -11,7 +11,10 @@ use crate::unit::{Section, Unit};
 /// `SHF_COMPRESSED` (gABI).
 const SHF_COMPRESSED: u64 = 0x800;
 
-/// What scopes, types and inlined functions are read from. Lists of places and ranges are larger than all of these.
+/// Where the parts of a function lie, by their relocations: which function a symbol of several sources is.
+pub(crate) const RANGES: &str = ".debug_rnglists";
+
+/// What scopes, types and inlined functions are read from. Lists of places are larger than all of these.
 pub(crate) const READ: [&str; 7] = [
     ".debug_info",
     ".debug_abbrev",

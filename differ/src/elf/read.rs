@@ -172,7 +172,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
 fn is_read(section: &Section<'_>, reading: Reading) -> bool {
     match reading {
         Reading::Program => section.has(SHF_ALLOC),
-        Reading::Debug => debug::READ.contains(&&*section.name),
+        Reading::Debug => section.name == debug::RANGES || debug::READ.contains(&&*section.name),
     }
 }
 
