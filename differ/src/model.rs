@@ -138,6 +138,8 @@ pub enum SectionKind {
     EhFrame,
     /// Language-specific data of the shipped code (`.gcc_except_table`).
     Lsda,
+    /// Initial content of a thread-local variable.
+    Tls,
 }
 
 /// One section to ship.
@@ -149,9 +151,9 @@ pub struct PatchSection {
     pub kind: SectionKind,
     /// Alignment in bytes, a power of two, at least 1.
     pub align: u64,
-    /// Content; empty for [`SectionKind::Bss`].
+    /// Content; empty for [`SectionKind::Bss`], and for [`SectionKind::Tls`] where it is zero (`.tbss`).
     pub data: Vec<u8>,
-    /// Size in memory, in bytes; `data.len()` except for [`SectionKind::Bss`].
+    /// Size in memory, in bytes; `data.len()` unless the content is empty.
     pub size: u64,
     /// ELF `sh_flags` (`SHF_MERGE`, `SHF_STRINGS` removed: shipped as it is).
     pub flags: u64,

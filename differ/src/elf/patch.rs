@@ -10,7 +10,7 @@ use crate::model::{
     Binding, PatchObject, PatchSection, PatchSymbol, Relocation, SectionKind, SymbolPlace, SymbolType,
     Visibility,
 };
-use crate::unit::Reading;
+use crate::unit::{Reading, SHF_TLS};
 
 const SIDE: &str = "patch";
 /// Largest alignment of a section in bytes: the file is filled up to it. No image has room for one that wants more than a page.
@@ -158,7 +158,7 @@ impl PatchObject {
 
         writer.write_null_section_header();
         for ((section, &name), &offset) in self.sections.iter().zip(&names).zip(&offsets) {
-            let sh_type = if section.kind == SectionKind::Bss { elf::SHT_NOBITS } else { elf::SHT_PROGBITS };
+            let sh_type = if is_zero(section) { elf::SHT_NOBITS } else { elf::SHT_PROGBITS };
             let sh_name = writer.section_name_offset(Some(name));
             writer.write_section_header(&SectionHeader {
                 sh_name,
@@ -234,8 +234,12 @@ impl PatchObject {
         for ((section, &kind), branches) in unit.sections.iter().skip(1).zip(&meta.kinds).zip(&meta.branches)
         {
             check_alignment(&section.name, section.align)?;
-            let filled = if kind == SectionKind::Bss { 0 } else { section.size };
-            if section.data.len() as u64 != filled {
+            let fits = match kind {
+                SectionKind::Bss => section.data.is_empty(),
+                SectionKind::Tls if section.data.is_empty() => section.has(SHF_TLS),
+                _ => section.data.len() as u64 == section.size,
+            };
+            if !fits {
                 return Err(bad(format!("section {} is not of the kind that {SECTION} says", section.name)));
             }
             let mut relocations = Vec::new();
@@ -280,6 +284,15 @@ fn check_alignment(name: &str, align: u64) -> Result<(), Error> {
         return Ok(());
     }
     Err(bad(format!("section {name} has alignment {align:#x}")))
+}
+
+/// Memory without content in the file.
+fn is_zero(section: &PatchSection) -> bool {
+    match section.kind {
+        SectionKind::Bss => true,
+        SectionKind::Tls => section.data.is_empty(),
+        _ => false,
+    }
 }
 
 /// The name in the symbol table: an existing symbol is found by its name in the original unit.

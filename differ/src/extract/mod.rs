@@ -9,7 +9,7 @@ use crate::atoms::{Atoms, Ref};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
 use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
-use crate::unit::{SHF_MERGE, SHF_STRINGS, SHF_WRITE};
+use crate::unit::{SHF_MERGE, SHF_STRINGS, SHF_TLS, SHF_WRITE};
 use crate::verdict::Verdict;
 
 /// Makes the patch object; `None` with a refusal added when something cannot be shipped.
@@ -89,6 +89,8 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
         SectionKind::Text
     } else if section.is_lsda() {
         SectionKind::Lsda
+    } else if section.has(SHF_TLS) {
+        SectionKind::Tls
     } else if section.is_relro() || (section.is_read_only() && absolute()) {
         SectionKind::RelRo
     } else if section.is_read_only() {

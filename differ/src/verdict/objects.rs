@@ -37,12 +37,12 @@ fn refuse_list(verdict: &mut Verdict, place: String, section: &str, what: &str) 
 
 fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
     let section = cmp.new.section(new);
-    if section.has(SHF_TLS) {
+    if section.has(SHF_TLS) && is_constructed(cmp.new, new) {
         verdict.refuse(
             "new thread-local variable",
             at,
-            "threads that run already have no room for it",
-            "keep the value in memory of its own, found by thread id, or in a structure that exists per thread",
+            "it is initialised by code that runs once in each thread, or has a destructor; threads that run already may be past that",
+            "give it a constant initial value and a type without destructor, and fill it in where it is used",
         );
         return;
     }
@@ -62,6 +62,24 @@ fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
         return;
     }
     verdict.new.push(new);
+}
+
+/// Initialised or destroyed by code, or the guard of such a variable (Itanium C++ ABI, 3.3.2 and 3.3.3).
+fn is_constructed(all: &Atoms, id: usize) -> bool {
+    const ALL: &str = "__tls_guard";
+    let is_guard = |name: &str| name == ALL || name.starts_with("_ZGV");
+    let name = all.name(id);
+    let initialiser = match name.strip_prefix("_Z") {
+        Some(rest) => format!("_ZTH{rest}"),
+        None => format!("_ZTH{}{name}", name.len()),
+    };
+    let constructs = |user: &usize| {
+        all.atom(*user).refs.iter().any(|r| match r.target {
+            Target::Atom { atom, .. } => is_guard(all.name(atom)) && all.section(atom).has(SHF_TLS),
+            Target::Symbol { symbol, .. } => all.symbol(symbol).name == "__cxa_thread_atexit",
+        })
+    };
+    is_guard(name) || all.by_name.contains_key(initialiser.as_str()) || all.users(id).iter().any(constructs)
 }
 
 fn existing(

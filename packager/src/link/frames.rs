@@ -16,10 +16,29 @@ pub(super) struct Step {
     pub(super) saved: Option<u8>,
 }
 
+/// A rule that changes somewhere in the code. Registers are DWARF numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The frame address is this far above the register that it counts from, in bytes.
+    Depth(i64),
+    /// The frame address counts from this register, in bytes.
+    Cfa(u8, i64),
+    /// A register is saved this many words below the frame address.
+    Saved(u8, i64),
+    /// A register has the caller's value.
+    Same(u8),
+}
+
+/// DWARF register numbers (psABI, table 3.36).
+pub(super) const RBX: u8 = 3;
+pub(super) const RBP: u8 = 6;
+pub(super) const RSP: u8 = 7;
+
 const DW_CFA_ADVANCE_LOC4: u8 = 0x04;
 const DW_CFA_DEF_CFA: u8 = 0x0c;
 const DW_CFA_DEF_CFA_OFFSET: u8 = 0x0e;
 const DW_CFA_OFFSET: u8 = 0x80;
+const DW_CFA_RESTORE: u8 = 0xc0;
 const DW_EH_PE_PCREL_SDATA4: u8 = 0x1b;
 
 fn uleb(out: &mut Vec<u8>, mut value: u64) {
@@ -40,8 +59,46 @@ fn close(mut record: Vec<u8>) -> Vec<u8> {
     out
 }
 
-/// One CIE and an FDE for each piece of code: piece, size, and how the stack pointer moves in it.
-pub(super) fn table(code: &[(usize, u64, Vec<Step>)]) -> Chunk {
+/// The instructions of an FDE: rules by the offset in the code from which on they hold.
+pub(super) fn program(changes: &[(u64, Change)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for (from, change) in changes {
+        if *from > at {
+            out.push(DW_CFA_ADVANCE_LOC4);
+            out.extend_from_slice(&u32::try_from(from - at).unwrap_or(0).to_le_bytes());
+            at = *from;
+        }
+        match *change {
+            Change::Depth(depth) => {
+                out.push(DW_CFA_DEF_CFA_OFFSET);
+                uleb(&mut out, depth.cast_unsigned());
+            }
+            Change::Cfa(register, depth) => {
+                out.extend_from_slice(&[DW_CFA_DEF_CFA, register]);
+                uleb(&mut out, depth.cast_unsigned());
+            }
+            Change::Saved(register, words) => {
+                out.push(DW_CFA_OFFSET | register);
+                uleb(&mut out, words.cast_unsigned());
+            }
+            Change::Same(register) => out.push(DW_CFA_RESTORE | register),
+        }
+    }
+    out
+}
+
+/// The same for code that only moves the stack pointer.
+pub(super) fn steps(steps: &[Step]) -> Vec<u8> {
+    let changes = steps.iter().flat_map(|step| {
+        let saved = step.saved.map(|register| (step.at, Change::Saved(register, step.depth / 8)));
+        std::iter::once((step.at, Change::Depth(step.depth))).chain(saved)
+    });
+    program(&changes.collect::<Vec<_>>())
+}
+
+/// One CIE and an FDE for each piece of code: piece, size, and the instructions of the FDE.
+pub(super) fn table(code: &[(usize, u64, Vec<u8>)]) -> Chunk {
     let mut cie = vec![0, 0, 0, 0, 1];
     // Augmentation, code alignment 1, data alignment -8, return address in column 16, pointer encoding.
     cie.extend_from_slice(b"zR\0\x01\x78\x10\x01");
@@ -49,7 +106,7 @@ pub(super) fn table(code: &[(usize, u64, Vec<Step>)]) -> Chunk {
     cie.extend_from_slice(&[DW_CFA_DEF_CFA, 7, 8, DW_CFA_OFFSET | 16, 1]);
     let mut data = close(cie);
     let mut fixups = Vec::new();
-    for (chunk, size, steps) in code {
+    for (chunk, size, program) in code {
         let start = data.len() as u64;
         // Distance from this field to the CIE at the start.
         let mut fde = u32::try_from(start + 4).unwrap_or(0).to_le_bytes().to_vec();
@@ -58,18 +115,7 @@ pub(super) fn table(code: &[(usize, u64, Vec<Step>)]) -> Chunk {
         fde.extend_from_slice(&[0; 4]);
         fde.extend_from_slice(&u32::try_from(*size).unwrap_or(0).to_le_bytes());
         fde.push(0);
-        let mut at = 0;
-        for step in steps {
-            fde.push(DW_CFA_ADVANCE_LOC4);
-            fde.extend_from_slice(&u32::try_from(step.at - at).unwrap_or(0).to_le_bytes());
-            at = step.at;
-            fde.push(DW_CFA_DEF_CFA_OFFSET);
-            uleb(&mut fde, step.depth.cast_unsigned());
-            if let Some(register) = step.saved {
-                fde.push(DW_CFA_OFFSET | register);
-                uleb(&mut fde, (step.depth / 8).cast_unsigned());
-            }
-        }
+        fde.extend_from_slice(program);
         data.append(&mut close(fde));
     }
     let size = data.len() as u64;

@@ -10,12 +10,13 @@ use super::chunk::{Chunk, Place};
 use super::elf::{EM_X86_64, STB_LOCAL, STT_GNU_IFUNC};
 use super::error::{LinkError, refusal};
 use super::exports;
-use super::frames::{self, Step};
+use super::frames;
 use super::hooks;
 use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
 use super::layout::{Layout, lay_out};
 use super::linked::Linked;
 use super::map::LinkMap;
+use super::new_tls::NewTls;
 use super::placement::Placement;
 use super::redirect::{self, Entry, OldFunction};
 use super::relocate;
@@ -65,9 +66,11 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         folds: argv.iter().any(|a| folds(a.as_bytes())),
         binds_own,
         binds_own_functions,
+        new_tls: NewTls::default(),
     };
     let (mut refused, mut warnings) = (Vec::new(), Vec::new());
     let replacements = replacements(&mut resolver, &units, &mut refused, &mut warnings);
+    resolver.new_tls = NewTls::plan(&resolver, &units, &mut pieces, &mut refused, &mut warnings);
     for (u, unit) in units.iter().enumerate() {
         for index in 0..unit.patch.sections.len() {
             relocate::section(&resolver, &units, u, index, &mut pieces, &mut refused);
@@ -162,13 +165,17 @@ fn read_units<'a>(
             None => None,
         };
         let chunks = unit.patch.sections.iter().map(|section| {
-            let align =
-                if section.kind == SectionKind::Text { section.align.max(16) } else { section.align.max(1) };
+            let (align, size) = match section.kind {
+                SectionKind::Text => (section.align.max(16), section.size),
+                // Only content to copy; a zeroed variable takes no room.
+                SectionKind::Tls => (8, section.data.len() as u64),
+                _ => (section.align.max(1), section.size),
+            };
             pieces.add(Chunk {
                 kind: section.kind,
                 align,
                 data: section.data.clone(),
-                size: section.size,
+                size,
                 fixups: Vec::new(),
                 name: format!("{} ({})", section.name, unit.name),
             })
@@ -375,7 +382,7 @@ fn place_entries(
     entries: Vec<Entry>,
     pieces: &mut Pieces,
 ) -> Vec<(Entry, usize, Option<usize>)> {
-    let mut described: Vec<(usize, u64, Vec<Step>)> = Vec::new();
+    let mut described = std::mem::take(&mut pieces.described);
     for (index, chunk) in pieces.chunks.iter().enumerate().filter(|(_, c)| c.name == ".plt") {
         described.push((index, chunk.size, Vec::new()));
     }
@@ -386,7 +393,7 @@ fn place_entries(
         let resume = entry.resume.take().map(|(chunk, steps)| {
             let size = chunk.size;
             let resume = pieces.add(chunk);
-            described.push((resume, size, steps));
+            described.push((resume, size, frames::steps(&steps)));
             resume
         });
         placed.push((entry, stub, resume));
@@ -450,7 +457,8 @@ fn new_symbols(units: &[Unit<'_>], linked: &Linked<'_>) -> Vec<NewSymbol> {
             let had = unit.placement.as_ref().is_some_and(|p| p.symbol(&symbol.name).is_some());
             let elsewhere =
                 symbol.binding != Binding::Local && matches!(linked.global(&symbol.name), Ok(Some(_)));
-            if (function || symbol.stype == SymbolType::Object) && !had && !elsewhere {
+            let object = matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);
+            if (function || object) && !had && !elsewhere {
                 let entry = NewSymbol {
                     name: symbol.name.clone(),
                     unit: unit.name.to_owned(),

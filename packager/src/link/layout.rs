@@ -22,7 +22,8 @@ fn rank(kind: SectionKind) -> (Access, u8) {
     match kind {
         SectionKind::Text => (Access::Execute, 0),
         SectionKind::Rodata => (Access::Read, 0),
-        SectionKind::RelRo => (Access::Read, 1),
+        // Copied for each thread, never used itself.
+        SectionKind::RelRo | SectionKind::Tls => (Access::Read, 1),
         SectionKind::Lsda => (Access::Read, 2),
         SectionKind::EhFrame => (Access::Read, 3),
         SectionKind::Data => (Access::Write, 0),

@@ -10,6 +10,7 @@ use super::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_TLS};
 use super::error::refusal;
 use super::libraries::Libraries;
 use super::linked::{Found, Linked, is_function};
+use super::new_tls::NewTls;
 use super::place::Located;
 use super::placement::Placement;
 use super::stubs::Pieces;
@@ -23,6 +24,8 @@ pub(super) enum Tls {
     Own { offset: u64, slots: SlotsOfTls },
     /// Of another module: only by slots that the target has.
     Imported { slots: SlotsOfTls },
+    /// The patch adds it: offset in the block of each thread.
+    New { offset: u64 },
 }
 
 /// TLS slots of the target.
@@ -55,7 +58,7 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    fn at(name: &str, place: Place, function: bool) -> Self {
+    pub(super) fn at(name: &str, place: Place, function: bool) -> Self {
         Self { name: name.to_owned(), call: place, address: place, slot: None, function, tls: None }
     }
 }
@@ -90,6 +93,7 @@ pub(super) struct Resolver<'a, 'b> {
     pub(super) binds_own: bool,
     /// The same for functions only, also with `-Bsymbolic-functions`: the library's variables may then still be copied into a program.
     pub(super) binds_own_functions: bool,
+    pub(super) new_tls: NewTls,
 }
 
 impl Resolver<'_, '_> {
@@ -135,18 +139,7 @@ impl Resolver<'_, '_> {
         let name = symbol.name.as_str();
         let mut symbol = symbol;
         if symbol.binding != Binding::Local {
-            // An inline variable, a static local of an inline function or type information exists once in a program. One that the
-            // unit had before is shipped because its content changed.
-            let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique);
-            let had = units[unit]
-                .placement
-                .as_ref()
-                .is_some_and(|p| p.symbol(name).is_some_and(|s| s.is_defined()));
-            if vague
-                && symbol.stype == SymbolType::Object
-                && !had
-                && let Ok(Some(found)) = self.linked.global(name)
-            {
+            if let Some(found) = self.shared(&units[unit], symbol) {
                 return self.found(name, "", &found, true, pieces);
             }
             if let Some(&(u, i)) = self.globals.get(name)
@@ -164,12 +157,7 @@ impl Resolver<'_, '_> {
         };
         let place = Place::Chunk { chunk, offset: *offset };
         if symbol.stype == SymbolType::Tls {
-            return Err(refusal(
-                "new thread-local variable",
-                name,
-                "a loaded module cannot get more thread-local storage",
-                "keep the value in existing data, or in a table keyed by thread id",
-            ));
+            return self.added_tls(unit, *section, *offset, symbol);
         }
         if symbol.stype == SymbolType::IFunc {
             return Err(refusal(
@@ -192,6 +180,16 @@ impl Resolver<'_, '_> {
             }
             None => Ok(Resolved::at(name, place, function)),
         }
+    }
+
+    /// The program's own copy of what exists once in a program: an inline variable, a static local of an inline function, type information.
+    /// One that the unit had before is shipped because its content changed.
+    pub(super) fn shared(&self, owner: &Unit<'_>, symbol: &PatchSymbol) -> Option<Found> {
+        let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique)
+            && matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);
+        let had = |p: &Placement<'_>| p.symbol(&symbol.name).is_some_and(|s| s.is_defined());
+        let looked_up = vague && !owner.placement.as_ref().is_some_and(had);
+        self.linked.global(&symbol.name).ok().flatten().filter(|_| looked_up)
     }
 
     fn existing(&self, owner: &Unit<'_>, name: &str, pieces: &mut Pieces) -> Result<Resolved, Refusal> {
@@ -388,7 +386,7 @@ impl Resolver<'_, '_> {
     }
 
     /// Names of the libraries that are loaded with the target.
-    fn needed(&self) -> Vec<String> {
+    pub(super) fn needed(&self) -> Vec<String> {
         const DT_NEEDED: u64 = 1;
         const DT_SONAME: u64 = 14;
         let mut needed = self.target.elf.dynamic_names(DT_NEEDED);

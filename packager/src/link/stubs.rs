@@ -19,6 +19,8 @@ pub(super) struct Pieces {
     pub(super) references: Vec<Reference>,
     slots: HashMap<Vec<(Place, i64)>, usize>,
     jumps: HashMap<Place, usize>,
+    /// Code made here that is no jump through a slot: piece, size, and the instructions of its FDE.
+    pub(super) described: Vec<(usize, u64, Vec<u8>)>,
     /// What is used of other ELF files' patches.
     pub(super) used: Vec<SiblingUse>,
 }
@@ -30,6 +32,7 @@ impl Pieces {
             references: vec![Reference::Image, Reference::Target],
             slots: HashMap::new(),
             jumps: HashMap::new(),
+            described: Vec::new(),
             used: Vec::new(),
         }
     }

@@ -1,12 +1,15 @@
 //! Thread-local variables of the target, in all four models (ELF Handling for Thread-Local Storage, 4.4 and 5.5; psABI).
 //!
-//! A patch adds no TLS. In a program the offset from the thread pointer is a constant, so the two dynamic models are rewritten to
-//! local-exec, as the linker does. In a shared object the module id comes from a word that the dynamic loader has filled in.
+//! In a program the offset from the thread pointer is a constant, so the two dynamic models are rewritten to local-exec, as the linker does.
+//! In a shared object the module id comes from a word that the dynamic loader has filled in. A variable that the patch adds is in no
+//! module's segment: where the code asks `__tls_get_addr` for it, it asks a function of the image instead (`getter.rs`).
 
 use differ::{Refusal, Relocation};
 use patchfile::image::RelocationKind;
 
 use super::chunk::{Fixup, Place};
+use super::error::refusal;
+use super::new_tls::Base;
 use super::reloc_types as r;
 use super::relocate::Site;
 use super::resolve::{Resolved, Resolver, SlotsOfTls, Tls};
@@ -53,6 +56,22 @@ impl Field<'_, '_> {
         }
     }
 
+    /// The pair becomes that of a new variable, and the call, whose field is at `call`, one of the getter.
+    fn ask_getter(
+        &mut self,
+        resolver: &Resolver<'_, '_>,
+        offset: i64,
+        call: u64,
+    ) -> Result<Option<u64>, Refusal> {
+        // Without a getter there is a refusal that says why.
+        let Some(getter) = resolver.new_tls.getter else { return Ok(Some(call)) };
+        // No module has the id 0.
+        let pair = self.pieces.words(&[(Place::Constant(0), 0), (Place::Constant(0), offset)]);
+        self.point(0, pair, -4);
+        self.point(call - self.reloc.offset, getter, -4);
+        Ok(Some(call))
+    }
+
     fn constant(&self, value: i64) -> Result<[u8; 4], Refusal> {
         i32::try_from(value)
             .map(i32::to_le_bytes)
@@ -70,7 +89,17 @@ pub(super) fn relocate(
 ) -> Result<Option<u64>, Refusal> {
     let mut field = Field { site, reloc, pieces };
     let target = resolver.target;
+    if let Some(Tls::New { offset }) = symbol.tls
+        && reloc.r_type != r::TLSLD
+    {
+        return added(resolver, &mut field, symbol, offset);
+    }
     if reloc.r_type == r::TLSLD {
+        match resolver.new_tls.base(site.chunk) {
+            Base::New => return local_dynamic_to_getter(resolver, &mut field),
+            Base::Target if !matches!(symbol.tls, Some(Tls::New { .. })) => {}
+            Base::Target | Base::Unclear => return Err(mixed(site)),
+        }
         return if target.executable {
             local_dynamic_to_exec(&mut field)
         } else {
@@ -83,6 +112,7 @@ pub(super) fn relocate(
     let (own, slots) = match tls {
         Tls::Own { offset, slots } => (Some(*offset), *slots),
         Tls::Imported { slots } => (None, *slots),
+        Tls::New { .. } => return Err(field.unknown_sequence()),
     };
     let tp = own.filter(|_| target.executable).and_then(|o| target.tp_offset(o));
     match (reloc.r_type, tp) {
@@ -196,18 +226,78 @@ fn local_dynamic(resolver: &Resolver<'_, '_>, field: &mut Field<'_, '_>) -> Resu
     Ok(None)
 }
 
+/// One address serves both the target's variables and new ones.
+fn mixed(site: Site<'_>) -> Refusal {
+    refusal(
+        "new thread-local variable",
+        format!("{} ({})", site.section, site.unit),
+        "the code asks once for the address of the file's own thread-local variables and reaches by it both those that exist and new ones",
+        "use the new variable in functions of its own that are not inlined, or make it visible to other files (not static)",
+    )
+}
+
+/// Any use of a new variable but the call of the local-dynamic model.
+fn added(
+    resolver: &Resolver<'_, '_>,
+    field: &mut Field<'_, '_>,
+    symbol: &Resolved,
+    offset: u64,
+) -> Result<Option<u64>, Refusal> {
+    let offset = offset.cast_signed();
+    match field.reloc.r_type {
+        r::DTPOFF32 if resolver.new_tls.base(field.site.chunk) == Base::New => {
+            let value = field.constant(offset + field.reloc.addend)?;
+            field.edit(0, &value).map(|()| None)
+        }
+        r::DTPOFF32 => Err(mixed(field.site)),
+        r::TLSGD if field.reloc.addend == -4 => {
+            let call = general_dynamic_call(field)?;
+            // data16 data16 rex.W call
+            field.edit(4, &[0x66, 0x66, 0x48, 0xe8])?;
+            field.ask_getter(resolver, offset, call)
+        }
+        other => Err(refusal(
+            "new thread-local variable",
+            format!("{} ({})", symbol.name, field.site.unit),
+            format!(
+                "{} uses it as a part of the storage that each thread had when it began ({}), where there is no room for more",
+                field.site.section,
+                r::name(other)
+            ),
+            "compile the unit with -fPIC and the default TLS model and dialect, or keep the value in a shadow variable (`upatch.h`)",
+        )),
+    }
+}
+
+/// `lea x@tlsld(%rip),%rdi` and the call: 12 bytes, or 13 with the call through a table.
+fn local_dynamic_to_getter(
+    resolver: &Resolver<'_, '_>,
+    field: &mut Field<'_, '_>,
+) -> Result<Option<u64>, Refusal> {
+    let call = local_dynamic_call(field)?;
+    if call == field.reloc.offset + 6 {
+        // addr32 call
+        field.edit(4, &[0x67, 0xe8])?;
+    }
+    field.ask_getter(resolver, 0, call)
+}
+
+/// Checks the instructions, and returns the offset of the call's field: 5 or, with a call through a table, 6 behind the other.
+fn local_dynamic_call(field: &Field<'_, '_>) -> Result<u64, Refusal> {
+    let lea = field.has(-3, &[0x48, 0x8d, 0x3d]);
+    if lea && field.has(4, &[0xe8]) {
+        Ok(field.reloc.offset + 5)
+    } else if lea && field.has(4, &[0xff, 0x15]) {
+        Ok(field.reloc.offset + 6)
+    } else {
+        Err(field.unknown_sequence())
+    }
+}
+
 fn local_dynamic_to_exec(field: &mut Field<'_, '_>) -> Result<Option<u64>, Refusal> {
     // lea x@tlsld(%rip),%rdi, then the call; padded with prefixes that change nothing.
-    let lea = field.has(-3, &[0x48, 0x8d, 0x3d]);
-    let mut code = vec![0x66, 0x66, 0x66];
-    let call = if lea && field.has(4, &[0xe8]) {
-        field.reloc.offset + 5
-    } else if lea && field.has(4, &[0xff, 0x15]) {
-        code.push(0x66);
-        field.reloc.offset + 6
-    } else {
-        return Err(field.unknown_sequence());
-    };
+    let call = local_dynamic_call(field)?;
+    let mut code = vec![0x66; if call == field.reloc.offset + 6 { 4 } else { 3 }];
     code.extend_from_slice(&LOAD_TP);
     field.edit(-3, &code)?;
     Ok(Some(call))

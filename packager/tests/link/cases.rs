@@ -243,7 +243,7 @@ fn tls(compile: &'static [&'static str], link: &'static [&'static str]) {
 }
 
 /// What the patched source prints when it is compiled and linked as usual.
-fn expected(sources: &[Source], compile: &[&str], link: &[&str]) -> String {
+pub(crate) fn expected(sources: &[Source], compile: &[&str], link: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("gcc");
     command.current_dir(dir.path()).args(["-o", "main", "-DPATCHED", "-pthread"]).args(compile);

@@ -92,7 +92,7 @@ fn kind_of(name: &str, sh_type: u32, flags: u64) -> Option<SectionKind> {
         () if name.starts_with(".gcc_except_table") => SectionKind::Lsda,
         () if flags & 2 == 0 || name.starts_with(".note") || name == ".init_array" => return None,
         () if flags & 4 != 0 => SectionKind::Text,
-        () if flags & 0x400 != 0 => return None,
+        () if flags & 0x400 != 0 => SectionKind::Tls,
         () if name.starts_with(".data.rel.ro") => SectionKind::RelRo,
         () if flags & 1 == 0 => SectionKind::Rodata,
         () if sh_type == 8 => SectionKind::Bss,
@@ -114,8 +114,8 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
             continue;
         };
         // Existing writable data keeps its place: only what is new is shipped.
-        let own = symbols.iter().find(|y| y.section == i && y.kind == 1);
-        let live = matches!(kind, SectionKind::Data | SectionKind::Bss);
+        let own = symbols.iter().find(|y| y.section == i && matches!(y.kind, 1 | 6));
+        let live = matches!(kind, SectionKind::Data | SectionKind::Bss | SectionKind::Tls);
         if live && own.is_some_and(|y| had.get(&y.name).copied().unwrap_or(false)) {
             continue;
         }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 
 static const char *wanted;
@@ -74,7 +75,12 @@ __attribute__((constructor)) static void load(void)
 			char name[256], version[256];
 			void *p;
 			fscanf(f, "%255s %255s", name, version);
-			p = version[0] == '-' ? dlsym(RTLD_DEFAULT, name) : dlvsym(RTLD_DEFAULT, name, version);
+			p = dlsym(RTLD_DEFAULT, name);
+			/* The program's own comes before a library's of whatever version, as in any link. */
+			Dl_info where;
+			if (version[0] != '-' && !(p && dladdr(p, &where) &&
+						   (uintptr_t)where.dli_fbase == (getauxval(AT_PHDR) & ~0xfffUL)))
+				p = dlvsym(RTLD_DEFAULT, name, version);
 			if (!p)
 				FAIL("no symbol %s %s", name, version);
 			refs[nrefs++] = (uintptr_t)p;

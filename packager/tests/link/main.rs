@@ -6,6 +6,7 @@
 mod build;
 mod cases;
 mod extract;
+mod new_tls;
 mod refusals;
 mod same_code;
 

@@ -4,7 +4,7 @@ use packager::link::LinkError;
 
 use super::{Plan, Source, build, join};
 
-fn refused(plan: Plan, sources: &[Source]) -> String {
+pub(crate) fn refused(plan: Plan, sources: &[Source]) -> String {
     let built = build(plan, sources);
     let touched: Vec<usize> = (0..sources.len()).collect();
     match join(&built, sources, &touched) {
@@ -42,8 +42,14 @@ static __thread int fresh;
 #define USE 0
 #endif
 int main(int c, char **v) { (void)v; return c + USE; }";
-    let why = refused(Plan { compile: &["-O2"], ..Plan::default() }, &[Source { name: "main.c", text }]);
-    assert!(why.contains("fresh"), "{why}");
+    for (compile, relocation) in [
+        (&["-O2"][..], "R_X86_64_TPOFF32"),
+        (&["-O2", "-fPIC", "-ftls-model=initial-exec"], "R_X86_64_GOTTPOFF"),
+        (&["-O2", "-fPIC", "-mtls-dialect=gnu2"], "TLSDESC"),
+    ] {
+        let why = refused(Plan { compile, ..Plan::default() }, &[Source { name: "main.c", text }]);
+        assert!(why.contains("fresh (main.c)") && why.contains(relocation), "{why}");
+    }
 }
 
 #[test]
