@@ -87,11 +87,13 @@ impl Approach {
     }
 
     fn look(self) -> Result<Process, ProcessError> {
+        // First: `execve` writes it when everything is mapped. Read after the memory map, it would not tell that the map was half made.
+        let auxv = auxv::read(self.view);
         let maps = maps::read(self.view)?;
         if maps.is_empty() {
             return Err(ProcessError::NotMapped);
         }
-        let auxv = auxv::read(self.view)?;
+        let auxv = auxv?;
         let modules = modules::list(&maps, &self.memory);
         Ok(self.seen(maps, modules, auxv))
     }
