@@ -6,13 +6,13 @@ mod common;
 use applier::{Options, Outcome};
 use common::{
     PAIR, Target, compile,
-    image::{Elf, Field, New, patch, returns},
+    image::{Elf, Field, New, length_of, pair_patch, patch},
 };
 
 fn in_and_out(flags: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, flags);
-    let patch = patch(&Elf::read(&program), "CVE-1", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "CVE-1");
     let mut target = Target::start(&program);
     let options = Options::default();
     let pid = target.pid();
@@ -88,17 +88,7 @@ fn imports_target_data_and_own_data() {
 fn indirect_function() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &["-fPIE", "-pie"]);
-    let import = New {
-        name: "one",
-        // lea string(%rip),%rdi; jmp *strlen(%rip)
-        code: vec![0x48, 0x8d, 0x3d, 4, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0, b'a', b'b', b'c', 0],
-        fields: vec![(9, Field::Import("strlen"))],
-        covered: 5,
-        frame: false,
-    };
-    let mut import = import;
-    import.code[3] = 6;
-    let patch = patch(&Elf::read(&program), "ifunc", vec![import]);
+    let patch = patch(&Elf::read(&program), "ifunc", vec![length_of("one", "abc")]);
     let mut target = Target::start(&program);
     assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     assert_eq!(target.ask(), "3 2");

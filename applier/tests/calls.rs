@@ -9,10 +9,7 @@
 mod common;
 
 use applier::Options;
-use common::{
-    Target, compile,
-    image::{Elf, patch, returns},
-};
+use common::{Target, compile, image::pair_patch};
 
 /// Name, preparation and call of threads that wait in everything that a stop could interrupt.
 const WAITERS: &[(&str, &str, &str)] = &[
@@ -147,7 +144,7 @@ fn source() -> String {
 fn no_call_is_interrupted() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "waiters", &source(), &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "calls", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "calls");
     let mut target = Target::start(&program);
     for _ in 0..10 {
         common::apply_patiently(target.pid(), &patch, &Options::default());
@@ -232,7 +229,7 @@ fn timed_source() -> String {
 fn calls_go_on_with_what_is_left_of_their_timeout() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "timed", &timed_source(), &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "timed", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "timed");
     // Its first answer is to nobody's question.
     let mut target = Target::start(&program);
     let mut stops = 0;
@@ -323,7 +320,7 @@ int main(void) {
 fn a_signal_let_in_by_a_call_ends_the_call() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "let_in", LET_IN, &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "let in", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "let in");
     let mut target = Target::start(&program);
     for round in 0..300 {
         common::apply_patiently(target.pid(), &patch, &Options::default());

@@ -11,34 +11,22 @@ mod common;
 
 use applier::{Fault, FaultKind, LoadedPatch, Options, Outcome};
 use common::{
-    PAIR, Target, compile,
-    image::{Elf, Field, New, patch, returns},
+    PAIR, Target, compile, errand,
+    image::{Elf, length_of, pair_patch, patch},
+    was_killed,
 };
-use std::{os::unix::process::ExitStatusExt, path::Path, process::Command};
+use std::path::Path;
 
 const OLD: &str = "1 2";
 const NEW: &str = "11 22";
 
-fn two_functions(program: &Path) -> LoadedPatch {
-    patch(&Elf::read(program), "pair", vec![returns("one", 11), returns("two", 22)])
-}
-
 /// One function, with a symbol whose address only a function of the target can tell.
 fn one_function(program: &Path) -> LoadedPatch {
-    let strlen = New {
-        name: "two",
-        // lea string(%rip),%rdi; jmp *strlen(%rip); "22 characters"
-        code: [&[0x48, 0x8d, 0x3d, 6, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0][..], b"abcdefghijklmnopqrstuv\0"]
-            .concat(),
-        fields: vec![(9, Field::Import("strlen"))],
-        covered: 5,
-        frame: false,
-    };
-    patch(&Elf::read(program), "single", vec![strlen])
+    patch(&Elf::read(program), "single", vec![length_of("two", "abcdefghijklmnopqrstuv")])
 }
 
 fn patch_called(name: &str, program: &Path) -> LoadedPatch {
-    if name == "pair" { two_functions(program) } else { one_function(program) }
+    if name == "pair" { pair_patch(program, "pair") } else { one_function(program) }
 }
 
 /// Not a test of its own: runs in a process that is killed on the way.
@@ -60,14 +48,7 @@ fn killed_applier() {
 /// `true` if it was killed.
 fn run_killed(verb: &str, name: &str, target: &Target, step: usize, program: &Path) -> bool {
     let order = format!("{verb} {name} {} {step} {}", target.pid(), program.display());
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed_applier"])
-        .env("UPATCH_TEST_KILL", order)
-        .stdout(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success() || status.signal() == Some(9), "{verb} step {step}: {status}");
-    !status.success()
+    was_killed(&mut errand("killed_applier", "UPATCH_TEST_KILL", &order), &format!("{verb} step {step}"))
 }
 
 fn sound(target: &mut Target, old: &str, new: &str, what: &str) -> bool {
@@ -135,7 +116,7 @@ fn killed_at_every_step_one_function() {
 fn failure_of_every_step() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = two_functions(&program);
+    let patch = pair_patch(&program, "pair");
     for step in 0.. {
         let mut target = Target::start(&program);
         let fault = Some(Fault { step, kind: FaultKind::Fail });

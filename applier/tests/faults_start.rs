@@ -14,17 +14,14 @@ use applier::{
     start::{self, Guide},
 };
 use common::{
-    PAIR, Target, compile,
-    image::{Elf, Field, New, patch, returns},
+    PAIR, Target, compile, errand,
+    image::{Elf, length_of, pair_patch, patch},
+    was_killed,
 };
-use std::{fs, os::unix::process::ExitStatusExt, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 const OLD: &str = "1 2";
 const NEW: &str = "11 22";
-
-fn two_functions(program: &Path) -> LoadedPatch {
-    patch(&Elf::read(program), "pair", vec![returns("one", 11), returns("two", 22)])
-}
 
 struct Patient;
 
@@ -54,23 +51,18 @@ fn killed_follower() {
     let words: Vec<_> = order.split_whitespace().collect();
     let [pid, step, program] = words[..] else { panic!("{order}") };
     let fault = Some(Fault { step: step.parse().unwrap(), kind: FaultKind::Kill });
-    let outcome = follow(pid.parse().unwrap(), &two_functions(Path::new(program)), fault);
+    let outcome = follow(pid.parse().unwrap(), &pair_patch(Path::new(program), "pair"), fault);
     assert_eq!(outcome.unwrap(), Outcome::Done);
 }
 
 fn follower(target: &Target, step: usize, program: &Path) -> Command {
-    let mut command = Command::new(std::env::current_exe().unwrap());
     let order = format!("{} {step} {}", target.pid(), program.display());
-    command.args(["--exact", "killed_follower"]).env("UPATCH_TEST_KILL_START", order);
-    command.stdout(std::process::Stdio::null());
-    command
+    errand("killed_follower", "UPATCH_TEST_KILL_START", &order)
 }
 
 /// `true` if it was killed.
 fn run_killed(target: &Target, step: usize, program: &Path) -> bool {
-    let status = follower(target, step, program).status().unwrap();
-    assert!(status.success() || status.signal() == Some(9), "step {step}: {status}");
-    !status.success()
+    was_killed(&mut follower(target, step, program), &format!("step {step}"))
 }
 
 /// The program answers, has no file of ours open, and takes the patch.
@@ -95,7 +87,7 @@ fn sound(target: &mut Target, patch: &LoadedPatch, what: &str) {
 fn killed_at_every_step() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = two_functions(&program);
+    let patch = pair_patch(&program, "pair");
     let mut steps = 0;
     loop {
         let mut target = Target::about_to_execute(&program);
@@ -114,7 +106,7 @@ fn killed_at_every_step() {
 fn killed_at_any_time() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = two_functions(&program);
+    let patch = pair_patch(&program, "pair");
     let mut mended = 0;
     for round in 0..40 {
         let mut target = Target::about_to_execute(&program);
@@ -140,7 +132,7 @@ fn killed_at_any_time() {
 fn failure_of_every_step() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = two_functions(&program);
+    let patch = pair_patch(&program, "pair");
     for step in 0.. {
         let mut target = Target::about_to_execute(&program);
         let fault = Some(Fault { step, kind: FaultKind::Fail });
@@ -163,16 +155,7 @@ fn failure_of_every_step() {
 fn a_function_is_called_before_the_program_begins() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let strlen = New {
-        name: "two",
-        // lea string(%rip),%rdi; jmp *strlen(%rip); "22 characters"
-        code: [&[0x48, 0x8d, 0x3d, 6, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0][..], b"abcdefghijklmnopqrstuv\0"]
-            .concat(),
-        fields: vec![(9, Field::Import("strlen"))],
-        covered: 5,
-        frame: false,
-    };
-    let patch = patch(&Elf::read(&program), "single", vec![strlen]);
+    let patch = patch(&Elf::read(&program), "single", vec![length_of("two", "abcdefghijklmnopqrstuv")]);
     let mut target = Target::about_to_execute(&program);
     let (pid, ours) = (target.pid(), &patch);
     let result = std::thread::scope(|scope| scope.spawn(move || follow(pid, ours, None)).join().unwrap());

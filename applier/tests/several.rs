@@ -11,7 +11,8 @@ mod common;
 use applier::{LoadedElf, Options, Outcome, ProcessError};
 use common::{
     PAIR, Target, compile,
-    image::{Elf, image, patch, returns},
+    image::{Elf, image, pair_patch, patch, returns},
+    pair_of_files,
 };
 use std::{
     io::{BufRead, BufReader, Write},
@@ -120,22 +121,10 @@ fn one_version_takes_the_place_of_another() {
     assert_eq!(target.ask(), says[2]);
 }
 
-const LIBRARY: &str = "__attribute__((noipa)) int one(void) { return 1; }";
-const USER: &str = r#"
-#include <stdio.h>
-int one(void);
-__attribute__((noipa)) int two(void) { return 2; }
-int main(void) {
-    setvbuf(stdout, 0, _IONBF, 0);
-    while (getchar() != EOF) printf("%d %d\n", one(), two());
-}
-"#;
-
 #[test]
 fn program_and_library_together() {
     let dir = tempfile::tempdir().unwrap();
-    let library = compile(dir.path(), "libone.so", LIBRARY, &["-shared", "-fPIC", "-Wl,-soname,libone.so"]);
-    let program = compile(dir.path(), "user", USER, &["-L.", "-l:libone.so", "-Wl,-rpath,$ORIGIN"]);
+    let (library, program) = pair_of_files(dir.path());
     let mut both = patch(&Elf::read(&library), "both", vec![returns("one", 11)]);
     let for_program = image(&Elf::read(&program), vec![returns("two", 22)], false);
     both.elfs.push(LoadedElf { index: 1, image: for_program });
@@ -160,7 +149,7 @@ fn program_and_library_together() {
 fn another_mount_namespace() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &["-static"]);
-    let patch = patch(&Elf::read(&program), "ns", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "ns");
     let mut command = Command::new("unshare");
     command.args([
         "--mount",
@@ -180,7 +169,7 @@ fn another_mount_namespace() {
 fn many_cycles_take_no_more_memory() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = patch(&Elf::read(&program), "cycles", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "cycles");
     let mut target = Target::start(&program);
     let pid = target.pid();
     let descriptors = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
@@ -202,7 +191,7 @@ fn many_cycles_take_no_more_memory() {
 fn two_hundred_processes() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = patch(&Elf::read(&program), "many", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "many");
     let mut targets: Vec<_> = (0..200).map(|_| Target::start(&program)).collect();
     for _ in 0..3 {
         let started = std::time::Instant::now();
@@ -230,7 +219,7 @@ fn two_hundred_processes() {
 fn ten_thousand_cycles() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = patch(&Elf::read(&program), "cycles", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "cycles");
     let mut target = Target::start(&program);
     let memory = |target: &Target| std::fs::read_to_string(format!("/proc/{}/statm", target.pid())).unwrap();
     let mut before = String::new();
@@ -252,7 +241,7 @@ fn ten_thousand_cycles() {
 fn two_at_the_same_process_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "contended", PAIR, &[]);
-    let patch = patch(&Elf::read(&program), "contended", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "contended");
     for _ in 0..60 {
         let mut target = Target::start(&program);
         let pid = target.pid();
@@ -296,7 +285,7 @@ int main(void) {
 fn a_child_that_shares_its_parents_memory_waits() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "vforked", IN_VFORK, &[]);
-    let patch = patch(&Elf::read(&program), "vforked", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "vforked");
     let mut child = std::process::Command::new(&program)
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())

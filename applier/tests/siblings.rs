@@ -10,33 +10,15 @@ mod common;
 
 use applier::{Fault, FaultKind, LoadedElf, LoadedPatch, Options, Outcome, ProcessError};
 use common::{
-    Target, compile,
-    image::{Elf, Field, New, image, patch, returns},
+    Target, compile, errand,
+    image::{Elf, Field, New, image, pair_patch, patch, returns},
+    pair_of_files, was_killed,
 };
 use patchfile::image::{Export, Exported};
-use std::{
-    os::unix::process::ExitStatusExt,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::Path, process::Command};
 
-const LIBRARY: &str = "__attribute__((noipa)) int one(void) { return 1; }";
-const USER: &str = r#"
-#include <stdio.h>
-int one(void);
-__attribute__((noipa)) int two(void) { return 2; }
-int main(void) {
-    setvbuf(stdout, 0, _IONBF, 0);
-    while (getchar() != EOF) printf("%d %d\n", one(), two());
-}
-"#;
 const OLD: &str = "1 2";
 const NEW: &str = "11 33";
-
-fn build(dir: &Path) -> (PathBuf, PathBuf) {
-    let library = compile(dir, "libone.so", LIBRARY, &["-shared", "-fPIC", "-Wl,-soname,libone.so"]);
-    (library, compile(dir, "user", USER, &["-L.", "-l:libone.so", "-Wl,-rpath,$ORIGIN"]))
-}
 
 /// The library gets a new function that gives 33, which the program's `two` jumps to.
 fn both(library: &Path, program: &Path) -> LoadedPatch {
@@ -78,21 +60,14 @@ fn killed_applier() {
 
 fn killed(verb: &str, target: &Target, step: usize, library: &Path, program: &Path) -> bool {
     let order = format!("{verb} {} {step} {} {}", target.pid(), library.display(), program.display());
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed_applier"])
-        .env("UPATCH_TEST_SIBLINGS", order)
-        .stdout(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success() || status.signal() == Some(9), "{verb} step {step}: {status}");
-    !status.success()
+    was_killed(&mut errand("killed_applier", "UPATCH_TEST_SIBLINGS", &order), &format!("{verb} step {step}"))
 }
 
 /// Wherever an applier dies: what the program calls is where it should be, and the next one brings things to their end.
 #[test]
 fn killed_at_every_step() {
     let dir = tempfile::tempdir().unwrap();
-    let (library, program) = build(dir.path());
+    let (library, program) = pair_of_files(dir.path());
     let patch = both(&library, &program);
     for verb in ["apply", "deactivate"] {
         let mut step = 0;
@@ -123,7 +98,7 @@ fn killed_at_every_step() {
 #[test]
 fn the_program_alone_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let (library, program) = build(dir.path());
+    let (library, program) = pair_of_files(dir.path());
     let mut alone = both(&library, &program);
     alone.elfs.remove(0);
     let mut target = Target::start(&program);
@@ -169,7 +144,7 @@ fn what_a_closed_library_leaves_is_in_nobodys_way() {
     let library = compile(dir.path(), "libthree.so", source, &["-shared", "-fPIC"]);
     let program = compile(dir.path(), "closes", CLOSES, &["-ldl"]);
     let theirs = patch(&Elf::read(&library), "theirs", vec![returns("three", 33), returns("four", 44)]);
-    let own = patch(&Elf::read(&program), "own", vec![returns("one", 11), returns("two", 22)]);
+    let own = pair_patch(&program, "own");
     for more in [&[][..], &["map"]] {
         let mut child = Command::new(&program)
             .arg(&library)

@@ -11,7 +11,7 @@ mod common;
 use applier::{Options, Outcome, ProcessError};
 use common::{
     PAIR, Target, compile,
-    image::{Elf, patch, returns},
+    image::{Elf, pair_patch, patch, returns},
 };
 use std::{
     process::Command,
@@ -35,7 +35,7 @@ fn wait_for_state(target: &Target, state: &str) {
 fn a_stopped_process_is_patched_and_stays_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = patch(&Elf::read(&program), "p", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "p");
     let mut target = Target::start(&program);
     signal(target.pid(), "-STOP");
     wait_for_state(&target, "T");
@@ -106,7 +106,7 @@ int main(void) { pthread_t t; pthread_create(&t, 0, rest, 0); pthread_exit(0); }
 fn first_thread_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "leader", LEADER_ENDS, &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "p", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "p");
     let mut target = Target::start(&program);
     wait_for_state(&target, "Z");
     assert!(applier::find_processes(&patch.targets()).iter().any(|c| c.pid == target.pid()));
@@ -179,7 +179,7 @@ fn a_seccomp_filter_that_kills() {
     let dir = tempfile::tempdir().unwrap();
     let source = format!("#define _GNU_SOURCE\n#include <unistd.h>\n{SECCOMP}");
     let program = compile(dir.path(), "seccomp", &source, &[]);
-    let patch = patch(&Elf::read(&program), "p", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "p");
     let mut target = Target::start(&program);
     assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     assert_eq!(target.ask(), "11 22");
@@ -286,7 +286,7 @@ int main(int argc, char **argv) {
     let program = compile(dir.path(), "hangs", source, &["-pthread"]);
     let mount = dir.path().join("mount");
     std::fs::create_dir(&mount).unwrap();
-    let patch = patch(&Elf::read(&program), "hangs", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "hangs");
     let mut target = Target::start_with(Command::new(&program).arg(&mount));
     if target.ask() == "none" {
         return;

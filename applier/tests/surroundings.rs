@@ -11,13 +11,9 @@ mod common;
 use applier::{LoadedPatch, Options, Outcome, ProcessError};
 use common::{
     PAIR, Target, apply_patiently, compile, deactivate_patiently,
-    image::{Elf, patch, returns},
+    image::{Elf, pair_patch, patch, returns},
 };
 use std::{path::Path, process::Command};
-
-fn pair(program: &Path) -> LoadedPatch {
-    patch(&Elf::read(program), "p", vec![returns("one", 11), returns("two", 22)])
-}
 
 /// In, and out again.
 fn works(target: &mut Target, patch: &LoadedPatch) {
@@ -37,7 +33,7 @@ fn a_stack_without_limit_turns_the_memory_map_around() {
     let dir = tempfile::tempdir().unwrap();
     for flags in [&["-fPIE", "-pie"][..], &["-fno-pie", "-no-pie"]] {
         let program = compile(dir.path(), "pair", PAIR, flags);
-        works(&mut started("ulimit -s unlimited &&", &program), &pair(&program));
+        works(&mut started("ulimit -s unlimited &&", &program), &pair_patch(&program, "p"));
     }
 }
 
@@ -45,7 +41,7 @@ fn a_stack_without_limit_turns_the_memory_map_around() {
 fn no_address_space_left_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &[]);
-    let patch = pair(&program);
+    let patch = pair_patch(&program, "p");
     let mut free = Target::start(&program);
     let statm = std::fs::read_to_string(format!("/proc/{}/statm", free.pid())).unwrap();
     let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
@@ -70,7 +66,7 @@ fn a_huge_module() {
     let source = format!("{HUGE}{PAIR}");
     for flags in [&["-fPIE", "-pie"][..], &["-fno-pie", "-no-pie"]] {
         let program = compile(dir.path(), "huge", &source, flags);
-        works(&mut Target::start(&program), &pair(&program));
+        works(&mut Target::start(&program), &pair_patch(&program, "p"));
     }
 }
 
@@ -108,7 +104,7 @@ int main(void) {
 fn memory_full_near_the_module() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "full", FULL, &["-fPIE", "-pie"]);
-    let patch = pair(&program);
+    let patch = pair_patch(&program, "p");
     let mut target = Target::start(&program);
     let result = applier::apply(target.pid(), &patch, &Options::default());
     assert!(matches!(&result, Err(ProcessError::NoMemoryNear { .. })), "{result:?}");
@@ -121,7 +117,7 @@ fn memory_full_near_the_module() {
 fn other_roots_users_and_process_ids() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "pair", PAIR, &["-static"]);
-    let patch = pair(&program);
+    let patch = pair_patch(&program, "p");
     let mut inside = Command::new("chroot");
     inside.arg(dir.path()).arg("/pair");
     let mut spaces = Command::new("unshare");

@@ -12,7 +12,7 @@ mod common;
 use applier::{LoadedPatch, Options, Outcome, ProcessError};
 use common::{
     PAIR, Target, compile,
-    image::{Elf, Field, New, patch, returns},
+    image::{Elf, New, length_of, patch, returns},
     sys::inject::{Harm, Run, run},
 };
 use std::{
@@ -51,16 +51,7 @@ fn two_functions() -> Case {
 
 /// One function, with a symbol whose address only a function of the target can tell.
 fn one_function() -> Case {
-    let strlen = New {
-        name: "two",
-        // lea string(%rip),%rdi; jmp *strlen(%rip); "22 characters"
-        code: [&[0x48, 0x8d, 0x3d, 6, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0][..], b"abcdefghijklmnopqrstuv\0"]
-            .concat(),
-        fields: vec![(9, Field::Import("strlen"))],
-        covered: 5,
-        frame: false,
-    };
-    case("1 22", vec![strlen])
+    case("1 22", vec![length_of("two", "abcdefghijklmnopqrstuv")])
 }
 
 fn status_of(result: Result<Outcome, ProcessError>) -> i32 {

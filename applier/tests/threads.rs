@@ -9,10 +9,7 @@
 mod common;
 
 use applier::{Options, Outcome};
-use common::{
-    Target, apply_patiently, compile, deactivate_patiently,
-    image::{Elf, patch, returns},
-};
+use common::{Target, apply_patiently, compile, deactivate_patiently, image::pair_patch};
 use std::{process::Command, time::Instant};
 
 /// Argument: number of threads. All but the first sleep; the first watches the clock and says how long the longest gap
@@ -63,7 +60,7 @@ int main(int argc, char **argv) {
 fn pause(threads: usize) -> (u64, u128) {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "clock", CLOCK, &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "clock", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "clock");
     let mut target = Target::start_with(Command::new(&program).arg(threads.to_string()));
     let gap = |line: &str| line.split(' ').next().unwrap().parse::<u64>().unwrap();
     let (mut pauses, mut whole) = (Vec::new(), Vec::new());
@@ -129,7 +126,7 @@ int main(int argc, char **argv) {
 fn under_fire(argument: Option<&str>) {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "fire", COMING_AND_GOING, &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "fire", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "fire");
     let mut command = Command::new(&program);
     command.args(argument);
     let mut target = Target::start_with(&mut command);
@@ -157,7 +154,7 @@ fn a_signal_every_200_microseconds() {
 fn new_threads_hold_up_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "new", COMING_AND_GOING, &["-pthread"]);
-    let patch = patch(&Elf::read(&program), "new", vec![returns("one", 11), returns("two", 22)]);
+    let patch = pair_patch(&program, "new");
     let target = Target::start_with(&mut Command::new(&program));
     for _ in 0..50 {
         match applier::apply(target.pid(), &patch, &Options::default()).unwrap() {

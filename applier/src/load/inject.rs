@@ -31,13 +31,6 @@ pub(crate) struct Pending<'a> {
     pub module: Module,
 }
 
-impl<'a> Pending<'a> {
-    /// What it adds to its module once it is at `base`.
-    fn at(&self, base: u64) -> Sibling<'a> {
-        Sibling { start: self.module.start, bias: self.module.bias, base, exports: &self.image.exports }
-    }
-}
-
 /// Contents for one place in the target.
 pub(super) struct Prepared {
     pub(super) base: u64,
@@ -151,7 +144,7 @@ fn prepare_all(
             ProcessError::NoMemoryNear { size: layout.size, module: p.module.name().to_owned() }
         })?;
         taken.push((base, base + layout.size));
-        siblings.push(p.at(base));
+        siblings.push(Sibling::new(&p.module, p.image, base));
         places.push((layout, base));
     }
     let prepared = pending.iter().zip(places);

@@ -1,10 +1,10 @@
 //! Where an image goes: near enough to its module for 32-bit displacements.
 
 use crate::target::{maps::Mapping, modules::Module};
+use patchfile::image::PAGE;
 
 /// x86-64 displacements reach ±2 GiB; something is kept back for addends beyond the module's ends.
 const REACH: u64 = (1 << 31) - (1 << 20);
-const PAGE: u64 = 4096;
 /// Lowest address used: `vm.mmap_min_addr` as distributions set it.
 const LOWEST: u64 = 1 << 16;
 /// End of user addresses (4-level page tables).

@@ -3,9 +3,10 @@
 use super::relocate;
 use crate::{
     ProcessError,
-    target::{linkmap, memory::Memory, modules::Module, process::Process, symbols::Symbols},
+    target::{linkmap, modules::Module, process::Process, symbols::Symbols},
 };
 use patchfile::image::{Export, Exported, Image, ImportKind, Reference};
+use std::cell::OnceCell;
 
 /// Value of a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +30,12 @@ pub(crate) struct Sibling<'a> {
     pub exports: &'a [Export],
 }
 
-impl Sibling<'_> {
+impl<'a> Sibling<'a> {
+    /// What `image` adds to `module` once it is at `base`.
+    pub(crate) fn new(module: &Module, image: &'a Image, base: u64) -> Self {
+        Self { start: module.start, bias: module.bias, base, exports: &image.exports }
+    }
+
     fn find(&self, name: &str, version: Option<&str>) -> Option<u64> {
         let export = self.exports.iter().find(|e| e.name == name && e.version.as_deref() == version)?;
         Some(match export.at {
@@ -50,20 +56,18 @@ pub(crate) fn resolve(
     base: u64,
     siblings: &[Sibling<'_>],
 ) -> Result<Vec<Resolved>, ProcessError> {
-    let memory = &process.memory;
-    let mut tables: Option<Vec<Symbols<'_>>> = None;
+    let scope = Scope::of(process);
     let resolve_one = |reference: &Reference| match reference {
         Reference::Sibling { name, version, kind } => {
-            sibling(process, siblings, name, version.as_deref(), *kind)
+            scope.find_with(siblings, name, version.as_deref(), *kind)
         }
         Reference::Image => Ok(Resolved::Value(base)),
         Reference::Target => Ok(Resolved::Value(module.bias)),
         Reference::TargetWord { address } => {
-            memory.word(module.bias.wrapping_add(*address)).map(Resolved::Value)
+            process.memory.word(module.bias.wrapping_add(*address)).map(Resolved::Value)
         }
         Reference::Import { name, version, weak, kind } => {
-            let tables = tables.get_or_insert_with(|| symbol_tables(process, memory));
-            match find(tables, name, version.as_deref(), *kind)? {
+            match scope.find(name, version.as_deref(), *kind)? {
                 Some(resolved) => Ok(resolved),
                 None if *weak => Ok(Resolved::Value(0)),
                 None => Err(ProcessError::Unresolved { symbol: versioned(name, version.as_deref()) }),
@@ -84,12 +88,13 @@ pub(crate) fn sibling_fields(
     base: u64,
     siblings: &[Sibling<'_>],
 ) -> Result<Vec<(u64, Vec<u8>)>, ProcessError> {
+    let scope = Scope::of(process);
     let mut fields = Vec::new();
     for relocation in &image.relocations {
         let reference = image.references.get(relocation.reference as usize);
         let Some(Reference::Sibling { name, version, kind }) = reference else { continue };
         // The answer of a resolver, in a module that has the symbol by itself, is the same as it was.
-        if let Resolved::Value(value) = sibling(process, siblings, name, version.as_deref(), *kind)? {
+        if let Resolved::Value(value) = scope.find_with(siblings, name, version.as_deref(), *kind)? {
             let field = relocate::field(relocation, value, base)?;
             fields.push((base.wrapping_add(relocation.address), field));
         }
@@ -97,42 +102,64 @@ pub(crate) fn sibling_fields(
     Ok(fields)
 }
 
-/// What the dynamic loader would find if every module had been linked with its part of the patch.
-fn sibling(
-    process: &Process,
-    siblings: &[Sibling<'_>],
-    name: &str,
-    version: Option<&str>,
-    kind: ImportKind,
-) -> Result<Resolved, ProcessError> {
-    for module in linkmap::search_order(process) {
-        let table = Symbols::of(module, &process.memory);
-        if let Some(found) = find(table.as_slice(), name, version, kind)? {
-            return Ok(found);
-        }
-        let added = siblings.iter().filter(|s| s.start == module.start);
-        if let Some(address) = added.into_iter().find_map(|s| s.find(name, version)) {
-            return Ok(Resolved::Value(address));
-        }
+/// Where the dynamic loader of a process searches for symbols.
+struct Scope<'a> {
+    process: &'a Process,
+    /// Address and symbols of each module, in the order of the search. Most patches ask for none.
+    searched: OnceCell<Vec<(u64, Option<Symbols<'a>>)>>,
+}
+
+impl<'a> Scope<'a> {
+    fn of(process: &'a Process) -> Self {
+        Self { process, searched: OnceCell::new() }
     }
-    Err(ProcessError::NoSibling { symbol: versioned(name, version) })
+
+    fn modules(&self) -> &[(u64, Option<Symbols<'a>>)] {
+        self.searched.get_or_init(|| {
+            let order = linkmap::search_order(self.process).into_iter();
+            order.map(|module| (module.start, Symbols::of(module, &self.process.memory))).collect()
+        })
+    }
+
+    /// What the dynamic loader finds.
+    fn find(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        kind: ImportKind,
+    ) -> Result<Option<Resolved>, ProcessError> {
+        let tables = self.modules().iter().filter_map(|(_, symbols)| symbols.as_ref());
+        first(tables, name, version, kind)
+    }
+
+    /// What it would find if every module had been linked with its part of the patch.
+    fn find_with(
+        &self,
+        siblings: &[Sibling<'_>],
+        name: &str,
+        version: Option<&str>,
+        kind: ImportKind,
+    ) -> Result<Resolved, ProcessError> {
+        for (start, symbols) in self.modules() {
+            if let Some(found) = first(symbols, name, version, kind)? {
+                return Ok(found);
+            }
+            let mut added = siblings.iter().filter(|s| s.start == *start);
+            if let Some(address) = added.find_map(|s| s.find(name, version)) {
+                return Ok(Resolved::Value(address));
+            }
+        }
+        Err(ProcessError::NoSibling { symbol: versioned(name, version) })
+    }
 }
 
-fn versioned(name: &str, version: Option<&str>) -> String {
-    format!("{name}{}", version.map(|v| format!("@{v}")).unwrap_or_default())
-}
-
-fn symbol_tables<'a>(process: &'a Process, memory: &'a Memory) -> Vec<Symbols<'a>> {
-    linkmap::search_order(process).into_iter().filter_map(|m| Symbols::of(m, memory)).collect()
-}
-
-fn find(
-    tables: &[Symbols<'_>],
+fn first<'a>(
+    tables: impl IntoIterator<Item = &'a Symbols<'a>>,
     name: &str,
     version: Option<&str>,
     kind: ImportKind,
 ) -> Result<Option<Resolved>, ProcessError> {
-    let Some(found) = tables.iter().find_map(|t| t.find(name, version)) else { return Ok(None) };
+    let Some(found) = tables.into_iter().find_map(|t| t.find(name, version)) else { return Ok(None) };
     if found.tls {
         return Err(ProcessError::unfit(format!("{name} is thread-local in this process")));
     }
@@ -140,4 +167,8 @@ fn find(
         ImportKind::Function if found.ifunc => Resolved::ResultOf(found.address),
         _ => Resolved::Value(found.address),
     }))
+}
+
+fn versioned(name: &str, version: Option<&str>) -> String {
+    format!("{name}{}", version.map(|v| format!("@{v}")).unwrap_or_default())
 }

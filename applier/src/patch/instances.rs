@@ -66,7 +66,7 @@ pub(super) fn find_instances<'a>(
 pub(super) fn loaded<'a>(instances: &[Instance<'a>], images: &[Located]) -> Vec<Sibling<'a>> {
     let sibling = |i: &Instance<'a>| {
         let base = images.get(i.loaded?)?.address;
-        Some(Sibling { start: i.module.start, bias: i.module.bias, base, exports: &i.elf.image.exports })
+        Some(Sibling::new(&i.module, &i.elf.image, base))
     };
     instances.iter().filter_map(sibling).collect()
 }

@@ -5,7 +5,7 @@
 //! the end of a code segment, in the rest of its last page ([`Room`]). When all is done, or a call has failed, it sends its own thread
 //! `SIGURG`, for whoever traces it. Were the tracer gone, that would be ignored, and the function returns.
 
-use super::Room;
+use super::{Room, result_of};
 use crate::{
     ProcessError,
     patch::Steps,
@@ -33,13 +33,11 @@ impl Call {
     /// The result as Rust has it. An `mmap` that maps elsewhere than where it should counts as failed with `EEXIST`: kernels before 4.17
     /// do not know `MAP_FIXED_NOREPLACE` and take the address for a hint.
     pub(crate) fn result(&self, rax: u64) -> io::Result<u64> {
-        match rax.cast_signed() {
-            error @ -4095..=-1 => Err(io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(0))),
-            _ if self.number == libc::SYS_mmap && rax != self.args[0] => {
-                Err(io::Error::from_raw_os_error(libc::EEXIST))
-            }
-            _ => Ok(rax),
+        let result = result_of(rax)?;
+        if self.number == libc::SYS_mmap && result != self.args[0] {
+            return Err(io::Error::from_raw_os_error(libc::EEXIST));
         }
+        Ok(result)
     }
 }
 

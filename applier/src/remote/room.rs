@@ -1,6 +1,7 @@
 //! Executable memory that nobody uses.
 
 use crate::target::{elf, memory::Memory, modules::Module};
+use patchfile::image::PAGE;
 
 /// The rest of the last page of a code segment, all zeros: behind what the file gives the program, and mapped all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,7 +12,6 @@ pub(crate) struct Room {
     pub size: u64,
 }
 
-const PAGE: u64 = 4096;
 /// What is asked for, in bytes.
 const ENOUGH: u64 = 512;
 

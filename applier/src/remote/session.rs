@@ -5,7 +5,7 @@
 //! frame, and it goes on where it was. While we live, the registers are put back directly, so that the kernel's own restart
 //! of interrupted system calls works.
 
-use super::{Gadgets, frame};
+use super::{Gadgets, frame, result_of};
 use crate::{
     ProcessError,
     patch::Steps,
@@ -164,10 +164,7 @@ impl<'a> Session<'a> {
         let after = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("leave a system call")?;
         self.park()?;
-        Ok(match after.rax.cast_signed() {
-            error @ -4095..=-1 => Err(io::Error::from_raw_os_error(i32::try_from(-error).unwrap_or(0))),
-            _ => Ok(after.rax),
-        })
+        Ok(result_of(after.rax))
     }
 
     fn still_known(&self, what: &str) -> Result<(), ProcessError> {

@@ -63,8 +63,12 @@ impl<'a> Held<'a> {
         self.pid
     }
 
+    fn hold(&self) -> Hold {
+        Hold { tid: self.follower.tid, room: self.room }
+    }
+
     fn keep(&self, mut process: Process, alone: bool) {
-        process.held = Some(Hold { tid: self.follower.tid, room: self.room });
+        process.held = Some(self.hold());
         *self.seen.borrow_mut() = Some(process).filter(|_| alone);
     }
 
@@ -77,9 +81,8 @@ impl<'a> Held<'a> {
                 Ok(Ok(process))
             }
             None => {
-                let hold = Hold { tid: self.follower.tid, room: self.room };
                 let opened = Process::open_alone(self.pid, &Options::default())?;
-                Ok(opened.map(|process| Process { held: Some(hold), ..process }))
+                Ok(opened.map(|process| Process { held: Some(self.hold()), ..process }))
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Has the dynamic loader finished with a module?
 
 use crate::target::{elf, linkmap, maps, modules::Module, process::Process};
+use patchfile::image::PAGE;
 
 /// `PT_GNU_RELRO`: what is read-only once it is relocated.
 const RELRO: u32 = 0x6474_e552;
@@ -10,7 +11,6 @@ const DT_RELASZ: u64 = 8;
 const DT_RELR: u64 = 36;
 /// psABI §4.4.1.
 const R_X86_64_RELATIVE: u64 = 8;
-const PAGE: u64 = 4096;
 
 /// Is `module` relocated? By what is protected afterwards; where nothing is, by the first word that depends on the address
 /// at which it was mapped; where there is none either, it needs no relocation that would matter.

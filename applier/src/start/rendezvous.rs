@@ -39,23 +39,24 @@ pub(super) struct Rendezvous {
 
 /// Has the loader such a function?
 pub(super) fn is_in(process: &Process, loader: &Module) -> bool {
-    symbol(process, loader, NAME).is_some()
+    function(process, loader).is_some()
 }
 
-fn symbol(process: &Process, loader: &Module, name: &str) -> Option<u64> {
-    Some(Symbols::of(loader, &process.memory)?.find(name, None)?.address)
+fn function(process: &Process, loader: &Module) -> Option<u64> {
+    Some(Symbols::of(loader, &process.memory)?.find(NAME, None)?.address)
 }
 
 impl Rendezvous {
     /// Finds the function in `loader`. `None` where it is not what it should be.
     pub(super) fn find(process: &Process, loader: &Module) -> Option<Self> {
-        let address = symbol(process, loader, NAME)?;
+        let symbols = Symbols::of(loader, &process.memory)?;
+        let address = symbols.find(NAME, None)?.address;
         let mut original = [0; SIZE];
         process.memory.read_into(address, &mut original).ok()?;
         if !address.is_multiple_of(SIZE as u64) || !is_empty(&original) {
             return None;
         }
-        let state = symbol(process, loader, LIST).map(|list| list.wrapping_add(STATE));
+        let state = symbols.find(LIST, None).map(|list| list.address.wrapping_add(STATE));
         let others = process.modules.iter().filter(|m| m.path != "[vdso]");
         let room = Room::find([loader].into_iter().chain(others), &process.memory)?;
         Some(Self { address, original, room, state, after: 0 })
@@ -149,7 +150,7 @@ fn is_empty(code: &[u8; SIZE]) -> bool {
 pub fn mend(pid: i32) -> Result<bool, ProcessError> {
     let process = Process::open(pid, &crate::Options::default())?;
     let Some(loader) = process.loader() else { return Ok(false) };
-    let Some(address) = symbol(&process, loader, NAME) else { return Ok(false) };
+    let Some(address) = function(&process, loader) else { return Ok(false) };
     let lead = process.memory.read(address, 12)?;
     let Some(to) = lead.strip_prefix(&LEAD.0).and_then(|l| l.strip_suffix(&LEAD.1)) else { return Ok(false) };
     let to = to.try_into().map_or(0, u64::from_le_bytes);

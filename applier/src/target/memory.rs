@@ -1,6 +1,7 @@
 //! Memory of the target through `/proc/PID/mem`.
 
 use crate::{ProcessError, sys::sharing};
+use patchfile::image::PAGE;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
@@ -17,8 +18,6 @@ pub(crate) struct Memory {
     pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
     locked: Cell<bool>,
 }
-
-const PAGE: u64 = 4096;
 
 impl Memory {
     /// Opens the memory of a process, for writing too.

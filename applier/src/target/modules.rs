@@ -5,7 +5,7 @@ use super::{
     maps::{self, Mapping},
     memory::Memory,
 };
-use patchfile::BuildId;
+use patchfile::{BuildId, image::PAGE};
 
 /// An executable or shared object in memory.
 #[derive(Clone, Debug)]
@@ -103,8 +103,8 @@ pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
     let segments = elf::segments(&table);
     let loads = || segments.iter().filter(|s| s.kind == elf::LOAD);
     let head = loads().find(|s| s.offset == 0)?;
-    let bias = start.wrapping_sub(head.address & !4095);
-    let low = loads().map(|s| s.address & !4095).min()?;
+    let bias = start.wrapping_sub(head.address & !(PAGE - 1));
+    let low = loads().map(|s| s.address & !(PAGE - 1)).min()?;
     let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(4096)?;
     Some(Module {
         path: String::new(),
@@ -122,7 +122,7 @@ pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
 /// Is this segment mapped where a module that begins with `first` has it? Memory without a file may have taken a segment's place
 /// (a program that moves its code to huge pages does that).
 fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bool {
-    let address = bias.wrapping_add(segment.address) & !4095;
+    let address = bias.wrapping_add(segment.address) & !(PAGE - 1);
     if first.inode == 0 || segment.file_size == 0 {
         return true;
     }
@@ -130,6 +130,6 @@ fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bo
     if !mapping.same_file(first) {
         return mapping.inode == 0;
     }
-    mapping.offset + (address - mapping.start) == segment.offset & !4095
+    mapping.offset + (address - mapping.start) == segment.offset & !(PAGE - 1)
         && (mapping.execute || segment.flags & elf::EXECUTE == 0)
 }

@@ -13,6 +13,7 @@ use crate::{
     remote::Room,
     sys::{ptrace, sharing, wait::Tracing},
 };
+use patchfile::image::PAGE;
 use std::{panic, thread};
 
 /// A process and what is known about it.
@@ -48,8 +49,6 @@ pub(crate) struct Hold {
     /// [`crate::remote::Errand`].
     pub room: Option<Room>,
 }
-
-const PAGE: u64 = 4096;
 
 /// A process whose memory is at hand, before anything in it is looked at.
 struct Approach {

@@ -93,6 +93,15 @@ pub fn returns(name: &'static str, value: u32) -> New {
     New { name, code, fields: Vec::new(), covered: 5, frame: false }
 }
 
+/// The length of `text`, as `strlen` finds it: a symbol whose address only a function of the target can tell.
+pub fn length_of(name: &'static str, text: &str) -> New {
+    // lea text(%rip),%rdi; jmp *strlen(%rip)
+    let mut code = vec![0x48, 0x8d, 0x3d, 6, 0, 0, 0, 0xff, 0x25, 0, 0, 0, 0];
+    code.extend_from_slice(text.as_bytes());
+    code.push(0);
+    New { name, code, fields: vec![(9, Field::Import("strlen"))], covered: 5, frame: false }
+}
+
 const CODE: u64 = 0x2000;
 const CONST: u64 = 0x4000;
 const DATA: u64 = 0x6000;
@@ -103,6 +112,11 @@ pub fn patch(elf: &Elf, seed: &str, new: Vec<New>) -> LoadedPatch {
     let image = Image::parse(&image.write().unwrap()).unwrap();
     let uuid = Uuid::from_digest(&Digest::of(seed.as_bytes()));
     LoadedPatch { uuid, name: seed.into(), elfs: vec![LoadedElf { index: 0, image }] }
+}
+
+/// For [`super::PAIR`] and programs like it, which then answer 11 and 22.
+pub fn pair_patch(program: &Path, seed: &str) -> LoadedPatch {
+    patch(&Elf::read(program), seed, vec![returns("one", 11), returns("two", 22)])
 }
 
 pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {

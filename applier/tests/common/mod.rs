@@ -18,6 +18,7 @@ pub mod view;
 
 use std::{
     io::{BufRead, BufReader, Write},
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
@@ -40,6 +41,37 @@ pub fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf 
         .unwrap();
     assert!(status.success(), "{name} does not compile");
     output
+}
+
+const ONE: &str = "__attribute__((noipa)) int one(void) { return 1; }";
+const TWO: &str = r#"
+#include <stdio.h>
+int one(void);
+__attribute__((noipa)) int two(void) { return 2; }
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    while (getchar() != EOF) printf("%d %d\n", one(), two());
+}
+"#;
+
+/// A library that has `one`, and a program that has `two` and answers as [`PAIR`] does.
+pub fn pair_of_files(dir: &Path) -> (PathBuf, PathBuf) {
+    let library = compile(dir, "libone.so", ONE, &["-shared", "-fPIC", "-Wl,-soname,libone.so"]);
+    (library, compile(dir, "user", TWO, &["-L.", "-l:libone.so", "-Wl,-rpath,$ORIGIN"]))
+}
+
+/// The command that runs the test function `test` of this program alone, which finds its `order` in the variable `variable`.
+pub fn errand(test: &str, variable: &str, order: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test]).env(variable, order).stdout(Stdio::null());
+    command
+}
+
+/// Was the command killed, by itself? Else it has ended well.
+pub fn was_killed(command: &mut Command, what: &str) -> bool {
+    let status = command.status().unwrap();
+    assert!(status.success() || status.signal() == Some(9), "{what}: {status}");
+    !status.success()
 }
 
 /// A running target that answers one line for each line it reads.

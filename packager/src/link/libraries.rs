@@ -2,10 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use patchfile::image::ImportKind;
 
-use super::elf::{Elf, STT_OBJECT, STT_TLS};
+use super::library::{Library, Provided, Shelf};
 
 /// A symbol that a library provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,9 +31,20 @@ pub struct Sibling {
     /// File name, for messages.
     pub name: String,
     /// Where the original build linked it.
-    pub path: PathBuf,
+    path: PathBuf,
     /// As it came from the linker in the patched build.
-    pub patched: PathBuf,
+    patched: PathBuf,
+    /// What libraries that need it call it.
+    soname: Option<String>,
+}
+
+impl Sibling {
+    /// File `number`, called `name` in messages: linked at `path` by the original build, and in the patched one as `patched` keeps it.
+    pub fn new(number: usize, name: String, path: PathBuf, patched: PathBuf) -> Self {
+        let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
+        let soname = Library::read(&patched).and_then(|l| l.soname).or_else(file_name);
+        Self { number, name, path, patched, soname }
+    }
 }
 
 /// The libraries of a target.
@@ -51,7 +63,8 @@ pub struct LibraryFiles {
     /// Name inside the library, the path that the link saw, and where the file is.
     seen: Vec<(String, PathBuf, PathBuf)>,
     directories: Vec<PathBuf>,
-    siblings: Vec<(Option<String>, Sibling)>,
+    siblings: Vec<Sibling>,
+    shelf: Shelf,
 }
 
 impl LibraryFiles {
@@ -75,77 +88,55 @@ impl LibraryFiles {
         all.extend(system.map(PathBuf::from));
         let mut known = HashSet::new();
         all.retain(|d| known.insert(d.clone()));
+        let shelf = Shelf::default();
         let named = |(path, file): (PathBuf, PathBuf)| {
-            let data = std::fs::read(&file).ok()?;
-            let soname = Elf::parse(&data, "").ok()?.dynamic_names(DT_SONAME).pop();
+            let soname = shelf.get(&file)?.soname.clone();
             let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
             Some((soname.or_else(file_name)?, path, file))
         };
-        Self { seen: seen.into_iter().filter_map(named).collect(), directories: all, siblings: Vec::new() }
+        let seen = seen.into_iter().filter_map(named).collect();
+        Self { seen, directories: all, siblings: Vec::new(), shelf }
     }
 
     /// With the other ELF files of the package, to which the fix may add symbols.
     #[must_use]
-    pub fn with_siblings(mut self, siblings: Vec<Sibling>) -> Self {
-        let soname = |s: &Sibling| {
-            let data = std::fs::read(&s.patched).ok()?;
-            Elf::parse(&data, "").ok()?.dynamic_names(DT_SONAME).pop()
-        };
-        self.siblings = siblings.into_iter().map(|s| (soname(&s), s)).collect();
-        self
+    pub fn with_siblings(self, siblings: Vec<Sibling>) -> Self {
+        Self { siblings, ..self }
     }
 
     /// The sibling that the dynamic loader finds by a name in `DT_NEEDED`: the one that the link took, or the only one of that name.
     fn sibling(&self, soname: &str) -> Option<&Sibling> {
-        let file_name = |s: &Sibling| s.path.file_name().is_some_and(|n| n.to_str() == Some(soname));
-        let mut named = self
-            .siblings
-            .iter()
-            .filter(|(name, s)| name.as_deref().map_or_else(|| file_name(s), |n| n == soname))
-            .map(|(_, s)| s);
+        let mut named = self.siblings.iter().filter(|s| s.soname.as_deref() == Some(soname));
         let first = named.next()?;
         if named.next().is_none() {
             return Some(first);
         }
         let (_, path, _) = self.seen.iter().find(|(name, _, _)| name == soname)?;
-        self.siblings.iter().map(|(_, s)| s).find(|s| s.path == *path)
+        self.siblings.iter().find(|s| s.path == *path)
     }
 
     /// What the fix adds to a sibling.
-    fn added(sibling: &Sibling, soname: &str, name: &str) -> Option<Export> {
-        let data = std::fs::read(&sibling.patched).ok()?;
-        let found = export(&Elf::parse(&data, soname).ok()?, soname, name)?;
+    fn added(&self, sibling: &Sibling, soname: &str, name: &str) -> Option<Export> {
+        let found = export(&*self.shelf.get(&sibling.patched)?, soname, name)?;
         Some(Export { added_by: Some(sibling.number), ..found })
     }
 
-    /// A library's file by the name in `DT_NEEDED`.
-    fn open(&self, soname: &str) -> Option<Vec<u8>> {
+    /// A library by the name in `DT_NEEDED`.
+    fn open(&self, soname: &str) -> Option<Rc<Library>> {
         if soname.contains('/') {
-            return std::fs::read(soname).ok();
+            return self.shelf.get(Path::new(soname));
         }
         // A library built in the same run is not installed, or in another version.
-        let own = self
-            .seen
-            .iter()
-            .filter(|(name, _, _)| name == soname)
-            .find_map(|(_, _, p)| std::fs::read(p).ok());
-        own.or_else(|| self.directories.iter().find_map(|d| std::fs::read(d.join(soname)).ok()))
+        let own = self.seen.iter().filter(|(name, _, _)| name == soname);
+        own.into_iter()
+            .find_map(|(_, _, file)| self.shelf.get(file))
+            .or_else(|| self.directories.iter().find_map(|d| self.shelf.get(&d.join(soname))))
     }
 }
 
-const DT_NEEDED: u64 = 1;
-const DT_SONAME: u64 = 14;
-
-fn export(elf: &Elf<'_>, library: &str, name: &str) -> Option<Export> {
-    let mut symbols = elf.dynamic_symbols.iter().filter(|s| s.is_defined() && s.name == name);
-    let symbol = symbols.find(|s| !s.version_hidden && !matches!(s.visibility, 1 | 2))?;
-    Some(Export {
-        library: library.to_owned(),
-        version: symbol.version.clone(),
-        kind: if symbol.kind == STT_OBJECT { ImportKind::Object } else { ImportKind::Function },
-        tls: symbol.kind == STT_TLS,
-        added_by: None,
-    })
+fn export(library: &Library, soname: &str, name: &str) -> Option<Export> {
+    let Provided { version, kind, tls } = library.provides.get(name)?.clone();
+    Some(Export { library: soname.to_owned(), version, kind, tls, added_by: None })
 }
 
 impl Libraries for LibraryFiles {
@@ -153,28 +144,24 @@ impl Libraries for LibraryFiles {
         let mut queue: VecDeque<String> = needed.iter().cloned().collect();
         let mut known: HashSet<String> = needed.iter().cloned().collect();
         while let Some(soname) = queue.pop_front() {
-            let Some(data) = self.open(&soname) else { continue };
-            let Ok(elf) = Elf::parse(&data, &soname) else { continue };
-            if let Some(export) = export(&elf, &soname, name) {
+            let Some(library) = self.open(&soname) else { continue };
+            if let Some(export) = export(&library, &soname, name) {
                 return Some(export);
             }
-            if let Some(export) = self.sibling(&soname).and_then(|s| Self::added(s, &soname, name)) {
+            if let Some(export) = self.sibling(&soname).and_then(|s| self.added(s, &soname, name)) {
                 return Some(export);
             }
-            queue.extend(elf.dynamic_names(DT_NEEDED).into_iter().filter(|n| known.insert(n.clone())));
+            queue.extend(library.needed.iter().filter(|n| known.insert((*n).clone())).cloned());
         }
         None
     }
 
     fn find_unloaded(&self, name: &str) -> Option<String> {
-        self.seen.iter().find_map(|(soname, _, path)| {
-            let data = std::fs::read(path).ok()?;
-            export(&Elf::parse(&data, "").ok()?, soname, name).map(|e| e.library)
-        })
+        let mut seen = self.seen.iter();
+        seen.find_map(|(soname, _, file)| export(&*self.shelf.get(file)?, soname, name).map(|e| e.library))
     }
 
     fn find_added(&self, name: &str) -> Option<String> {
-        let has = |(_, s): &&(Option<String>, Sibling)| Self::added(s, &s.name, name).is_some();
-        self.siblings.iter().find(has).map(|(_, s)| s.name.clone())
+        self.siblings.iter().find(|s| self.added(s, &s.name, name).is_some()).map(|s| s.name.clone())
     }
 }

@@ -16,6 +16,7 @@ mod input;
 mod join;
 mod layout;
 mod libraries;
+mod library;
 mod linked;
 mod map;
 mod mask;

@@ -62,12 +62,8 @@ pub(super) fn analyse<'r>(
             list.push(name.clone());
             continue;
         };
-        analysis.siblings.push(Sibling {
-            number: matched.target,
-            name: name.clone(),
-            path: matched.link.output.as_path().to_path_buf(),
-            patched: link.saved.as_path().to_path_buf(),
-        });
+        let (path, saved) = (matched.link.output.as_path(), link.saved.as_path());
+        analysis.siblings.push(Sibling::new(matched.target, name.clone(), path.to_owned(), saved.to_owned()));
         let mut units = Vec::new();
         for pair in pair((&original.records, matched.link), (&patched.records, link))? {
             let key = (pair.original_hash.clone(), pair.patched_hash.clone());

@@ -58,10 +58,13 @@ fn listing(object: &Path) -> Result<BTreeMap<String, String>> {
 
 /// The function that a section is for. Clones are numbered as it comes, so one of a number is not always the same one.
 fn function(section: &str) -> Option<String> {
+    named_by(section).filter(|name| !name.contains('.')).map(str::to_owned)
+}
+
+/// What `-ffunction-sections` has named a section of code after.
+fn named_by(section: &str) -> Option<&str> {
     let rest = section.strip_prefix(".text.")?;
-    let rest =
-        ["unlikely.", "startup.", "hot.", "exit."].iter().find_map(|p| rest.strip_prefix(p)).unwrap_or(rest);
-    (!rest.contains('.')).then(|| rest.to_owned())
+    Some(["unlikely.", "startup.", "hot.", "exit."].iter().find_map(|p| rest.strip_prefix(p)).unwrap_or(rest))
 }
 
 fn line(line: &str) -> Option<String> {
@@ -69,7 +72,10 @@ fn line(line: &str) -> Option<String> {
     let (_, rest) = text.split_once(':')?;
     let rest = rest.trim();
     if let Some((kind, symbol)) = rest.split_once('\t').filter(|(kind, _)| kind.starts_with("R_X86_64")) {
-        // Constants without a name move as they like.
+        // Where it is defined and whether others see it decides whether a call may go through the PLT.
+        let kind = if kind == "R_X86_64_PLT32" { "R_X86_64_PC32" } else { kind };
+        // A static function is named by its section, of which it is all. Constants without a name move as they like.
+        let symbol = named_by(symbol).unwrap_or(symbol);
         let symbol = if symbol.starts_with('.') { CONSTANT } else { symbol };
         let name = symbol.split('.').next().unwrap_or(symbol);
         return Some(format!("{kind} {name}"));
@@ -90,7 +96,15 @@ mod tests {
         let unnamed = named.replace("limits_3-0x4", CONSTANT);
         assert!(reads_alike(named, &unnamed) && reads_alike(&unnamed, named));
         assert!(!reads_alike(named, &named.replace("limits_3", "limits_4")));
-        assert!(!reads_alike(named, &unnamed.replace("PC32", "PLT32")));
+        assert!(!reads_alike(named, &unnamed.replace("PC32", "GOTPCREL")));
         assert!(!reads_alike(named, &unnamed.replace("\nret", "")));
+    }
+
+    #[test]
+    fn a_static_function_is_called_by_its_section() {
+        let before = line("\t\t\t1f: R_X86_64_PC32\t.text.feat_1-0x4");
+        assert_eq!(before, line("\t\t\t1f: R_X86_64_PLT32\tfeat_1-0x4"));
+        assert_ne!(before, line("\t\t\t1f: R_X86_64_PLT32\tfeat_2-0x4"));
+        assert_ne!(before, line("\t\t\t1f: R_X86_64_PC32\t.rodata.feat_1-0x4"));
     }
 }
