@@ -111,7 +111,7 @@ pub struct Only {
 /// How to change processes.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub struct How {
-    /// Redirect at once although old code is on some stack
+    /// Redirect at once although old code is on some stack, which then goes on and calls the new: see the threat model's limits
     #[arg(long)]
     pub lazy: bool,
     /// Retry busy processes for this long [default: 10, or what /etc/upatch/upatch.yaml says]
