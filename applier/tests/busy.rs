@@ -170,15 +170,20 @@ fn what_job_control_has_stopped_stays_so() {
         let stats = threads.map(|t| std::fs::read_to_string(t.unwrap().path().join("stat")).unwrap());
         stats.into_iter().all(|s| s.rsplit_once(") ").unwrap().1.starts_with('T'))
     };
-    while !stopped() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let wait_until_stopped = || {
+        while !stopped() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    wait_until_stopped();
     let before = cpu();
     let patient = Options { patience: Duration::from_millis(300), ..Options::default() };
     for _ in 0..3 {
         let outcome = applier::apply(target.pid(), &patch, &patient).unwrap();
         assert!(matches!(outcome, Outcome::Busy(_)), "{outcome:?}");
     }
+    // Let go, it has to be scheduled once to stop again.
+    wait_until_stopped();
     assert_eq!(cpu(), before);
     kill("-CONT");
     assert_eq!(target.ask(), "1 2 spins");

@@ -10,7 +10,10 @@ mod common;
 
 use applier::{Options, Outcome};
 use common::{Target, apply_patiently, compile, deactivate_patiently, image::pair_patch};
-use std::{process::Command, time::Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 /// Argument: number of threads. All but the first sleep; the first watches the clock and says how long the longest gap
 /// was, in microseconds.
@@ -147,6 +150,61 @@ fn threads_that_come_and_go() {
 #[test]
 fn a_signal_every_200_microseconds() {
     under_fire(Some("signals"));
+}
+
+/// One thread is in a system call, or in a handler: timers send it signals, several at once.
+const PELTED: &str = r#"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static volatile long signals;
+static int ends[2];
+static void handler(int s) { signals += one() != 0; }
+static void *receive(void *arg) {
+    struct sigaction a = { .sa_handler = handler, .sa_flags = SA_RESTART };
+    for (int i = 0; i < 4; i++) {
+        struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN + i };
+        struct itimerspec every = { { 0, 100000 + 7000 * i }, { 0, 100000 + 7000 * i } };
+        timer_t timer;
+        event._sigev_un._tid = syscall(SYS_gettid);
+        if (sigaction(SIGRTMIN + i, &a, 0) || timer_create(CLOCK_MONOTONIC, &event, &timer)) _exit(4);
+        timer_settime(timer, 0, &every, 0);
+    }
+    for (char c;;) if (read(ends[0], &c, 1) != 0) _exit(3);
+    return arg;
+}
+int main(void) {
+    pthread_t t;
+    setvbuf(stdout, 0, _IONBF, 0);
+    if (pipe(ends) || pthread_create(&t, 0, receive, 0)) return 1;
+    while (getchar() != EOF) printf("%d %d\n", one(), two());
+}
+"#;
+
+/// A signal may come between the moment at which a thread is asked to stop and the stop. That it was asked is forgotten then: it has to
+/// be asked again, or whoever waits for it waits for ever, or in vain.
+#[test]
+fn a_signal_does_not_make_a_thread_forget_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "pelted", PELTED, &["-pthread"]);
+    let patch = pair_patch(&program, "pelted");
+    let target = Target::start(&program);
+    let (mut longest, mut unstopped) = (Duration::ZERO, 0);
+    for _ in 0..300 {
+        let started = Instant::now();
+        let outcome = applier::apply(target.pid(), &patch, &Options::default()).unwrap();
+        unstopped += usize::from(matches!(outcome, Outcome::Busy(b) if b.why == "does not stop"));
+        longest = longest.max(started.elapsed());
+        deactivate_patiently(target.pid(), &patch);
+    }
+    eprintln!("longest {longest:?}, {unstopped} not stopped");
+    assert!(longest < Duration::from_millis(1500), "{longest:?}");
 }
 
 /// Behind `clone`, where a new thread and its maker are most of the time, there is no unwind information.

@@ -4,6 +4,7 @@ mod errand;
 mod frame;
 mod gadgets;
 mod room;
+mod sequence;
 mod session;
 
 pub(crate) use errand::{Call, Errand, write_mark};

@@ -5,7 +5,7 @@
 //! frame, and it goes on where it was. While we live, the registers are put back directly, so that the kernel's own restart
 //! of interrupted system calls works.
 
-use super::{Gadgets, frame, result_of};
+use super::{Gadgets, frame, result_of, sequence};
 use crate::{
     ProcessError,
     patch::Steps,
@@ -60,7 +60,8 @@ impl<'a> Session<'a> {
         steps: &'a Steps,
     ) -> Result<Option<Self>, ProcessError> {
         let tid = thread.tid;
-        let original = thread.registers;
+        let rip = sequence::way_on(tid, &thread.registers, &process.memory);
+        let original = Registers { rip, ..thread.registers };
         let mask = ptrace::signal_mask(tid).map_err(ProcessError::os("cannot read the signal mask"))?;
         let extended =
             ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))?;
@@ -302,10 +303,10 @@ impl<'a> Session<'a> {
                 Report::Nothing => {}
                 Report::Signal(signal) => {
                     self.kept.push(signal);
-                    ptrace::cont(self.tid, 0).map_err(ProcessError::os(what))?;
+                    ptrace::cont_to_interrupt(self.tid, 0).map_err(ProcessError::os(what))?;
                 }
                 Report::Syscall | Report::Event(_) => {
-                    ptrace::cont(self.tid, 0).map_err(ProcessError::os(what))?;
+                    ptrace::cont_to_interrupt(self.tid, 0).map_err(ProcessError::os(what))?;
                 }
             }
         }

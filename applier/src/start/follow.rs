@@ -99,7 +99,6 @@ impl<'a> Follower<'a> {
                     return Ok(Stop::Exec);
                 }
                 Some((_, Stop::Group)) => return Err(Missed::Stopped),
-                Some((_, Stop::Other)) => self.go(0)?,
                 Some((_, stop)) => return Ok(stop),
             }
         }
@@ -108,6 +107,11 @@ impl<'a> Follower<'a> {
     /// Goes on, delivering `signal` if it is not 0.
     pub(super) fn go(&self, signal: i32) -> Result<(), Missed> {
         ptrace::cont(self.tid, signal).map_err(|e| lost(&e))
+    }
+
+    /// The same on the way to the stop that was asked for, see [`ptrace::cont_to_interrupt`].
+    fn go_to_interrupt(&self, signal: i32) -> Result<(), Missed> {
+        ptrace::cont_to_interrupt(self.tid, signal).map_err(|e| lost(&e))
     }
 
     /// Waits for the end of a successful `execve`. With `or_interrupt`, also for the stop that was asked for; `false` if that comes
@@ -124,7 +128,9 @@ impl<'a> Follower<'a> {
                     self.executing = false;
                     return Ok(false);
                 }
+                Stop::Signal(signal) if or_interrupt => self.go_to_interrupt(signal)?,
                 Stop::Signal(signal) => self.go(signal)?,
+                _ if or_interrupt => self.go_to_interrupt(0)?,
                 _ => self.go(0)?,
             }
         }
@@ -135,8 +141,8 @@ impl<'a> Follower<'a> {
         loop {
             match self.stop()? {
                 Stop::Interrupted => return Ok(()),
-                Stop::Signal(signal) => self.go(signal)?,
-                _ => self.go(0)?,
+                Stop::Signal(signal) => self.go_to_interrupt(signal)?,
+                _ => self.go_to_interrupt(0)?,
             }
         }
     }

@@ -8,6 +8,7 @@ pub(crate) type Registers = libc::user_regs_struct;
 
 const PTRACE_GETSIGMASK: libc::c_uint = 0x420a;
 const PTRACE_SETSIGMASK: libc::c_uint = 0x420b;
+const PTRACE_GET_RSEQ_CONFIGURATION: libc::c_uint = 0x420f;
 const NT_X86_XSTATE: usize = 0x202;
 
 /// Stops at a system call are told from signals.
@@ -46,6 +47,12 @@ pub(crate) fn cont(tid: i32, signal: i32) -> io::Result<()> {
 /// Goes on to the next entry to or exit from a system call.
 pub(crate) fn syscall(tid: i32, signal: i32) -> io::Result<()> {
     plain(libc::PTRACE_SYSCALL, tid, 0, usize::try_from(signal).unwrap_or(0))
+}
+
+/// The same, up to where it stops for an [`interrupt`]. Whatever else a thread stops for makes the kernel forget that it was asked to
+/// (`ptrace_stop` in kernel/signal.c), so it is asked once more; nothing of it runs before, save that it goes to the signal's handler.
+pub(crate) fn cont_to_interrupt(tid: i32, signal: i32) -> io::Result<()> {
+    interrupt(tid).and_then(|()| cont(tid, signal))
 }
 
 /// Lets a stopped thread go.
@@ -103,6 +110,24 @@ pub(crate) fn set_extended_state(tid: i32, state: &[u8]) -> io::Result<()> {
     // SAFETY: the kernel reads at most `iov_len` bytes from the buffer.
     let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_X86_XSTATE, &raw mut io) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Where the thread has its `struct rseq`, and the signature it has registered with it (ptrace(2), `struct ptrace_rseq_configuration`). `None`:
+/// nowhere.
+///
+/// # Errors
+/// `EIO` before Linux 5.13.
+pub(crate) fn restartable(tid: i32) -> io::Result<Option<(u64, u32)>> {
+    let mut configuration = [0u32; 6];
+    let size = mem::size_of_val(&configuration);
+    // SAFETY: the kernel writes at most as many bytes as `addr` says.
+    let rc = unsafe { libc::ptrace(PTRACE_GET_RSEQ_CONFIGURATION, tid, size, configuration.as_mut_ptr()) };
+    if rc < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [low, high, _, signature, ..] = configuration;
+    let area = u64::from(high) << 32 | u64::from(low);
+    Ok((area != 0).then_some((area, signature)))
 }
 
 /// Signals waiting for the thread, or (`shared`) for any thread of its process; at most 32 are looked at.

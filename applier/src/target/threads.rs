@@ -246,10 +246,10 @@ fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
                     break;
                 }
                 Ok(Report::Signal(signal)) => {
-                    let _ = ptrace::cont(tid, signal);
+                    let _ = ptrace::cont_to_interrupt(tid, signal);
                 }
                 Ok(Report::Syscall | Report::Event(_)) => {
-                    let _ = ptrace::cont(tid, 0);
+                    let _ = ptrace::cont_to_interrupt(tid, 0);
                 }
                 Ok(Report::Nothing) if status::thread(pid, tid).is_ok_and(|s| s.state != b'D') => {}
                 Ok(Report::Nothing | Report::Ended) | Err(_) => break,
@@ -310,14 +310,14 @@ fn run_on(tid: i32, slice: Duration) -> io::Result<()> {
             match wait::wait_for(tid, left.max(SHORTEST))? {
                 // From here it runs no instruction before it stops for `interrupt`.
                 Report::Syscall if entered => {
-                    return ptrace::interrupt(tid).and_then(|()| ptrace::cont(tid, 0));
+                    return ptrace::cont_to_interrupt(tid, 0);
                 }
                 Report::Syscall => entered = true,
                 Report::Signal(number) => signal = number,
                 Report::Event(_) => {}
                 // Job control has come first.
                 Report::Interrupted | Report::Suspended => {
-                    return ptrace::interrupt(tid).and_then(|()| ptrace::cont(tid, 0));
+                    return ptrace::cont_to_interrupt(tid, 0);
                 }
                 Report::Ended => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
                 Report::Nothing if left.is_zero() => return ptrace::interrupt(tid),
@@ -347,11 +347,8 @@ fn await_stop(pid: i32, tid: i32) -> Result<Thread, NotStopped> {
                 return Ok(Thread { tid, registers: ptrace::registers(tid).map_err(os)?, suspended });
             }
             Report::Ended => return Err(NotStopped::Ended),
-            Report::Signal(signal) => ptrace::cont(tid, signal).map_err(os)?,
-            // Such a stop on the way makes the kernel forget that it was asked for another.
-            Report::Syscall | Report::Event(_) => {
-                ptrace::interrupt(tid).and_then(|()| ptrace::cont(tid, 0)).map_err(os)?;
-            }
+            Report::Signal(signal) => ptrace::cont_to_interrupt(tid, signal).map_err(os)?,
+            Report::Syscall | Report::Event(_) => ptrace::cont_to_interrupt(tid, 0).map_err(os)?,
             Report::Nothing => {
                 let waited = started.elapsed();
                 if waited > SUSPICION && status::thread(pid, tid).is_ok_and(|s| s.state == b'D') {
