@@ -58,7 +58,10 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
             None => with_debug()?,
         };
         match (debug::read(&was), debug::read(&is)) {
-            (Some(was), Some(is)) => verdict::layout::judge(&was, &is, &mut verdict, &source_file),
+            (Some(was), Some(is)) => {
+                verdict::layout::judge(&was, &is, &mut verdict, &source_file);
+                verdict::handover::judge(&cmp, &was, &is, &mut verdict, &source_file);
+            }
             _ => verdict.warn(
                 "no debug information",
                 source_file.clone(),

@@ -13,4 +13,4 @@ pub(crate) use origins::read as read_origins;
 pub(crate) use sections::{RANGES, READ};
 pub(crate) use statics::{Static, read as read_statics};
 pub(crate) use types::{Layout, Member, TypeId};
-pub(crate) use walk::{Info, SCOPE, read};
+pub(crate) use walk::{Function, Info, SCOPE, read};

@@ -106,6 +106,45 @@ impl Types {
         }
     }
 
+    /// The name of the pointer that lies `bit` bits behind the beginning of a structure.
+    pub(crate) fn pointer_at(&self, id: TypeId, bit: u64) -> Option<String> {
+        self.pointer_within(id, bit, DEPTH)
+    }
+
+    fn pointer_within(&self, id: TypeId, bit: u64, depth: usize) -> Option<String> {
+        let depth = depth.checked_sub(1)?;
+        self.named_by(id).last()?.members.iter().find_map(|field| {
+            let (at, inner) = (bit.checked_sub(field.bit_offset)?, field.type_id?);
+            let last = *self.named_by(inner).last()?;
+            let name = field.name.as_deref();
+            if last.is_pointer {
+                return (at == 0).then(|| name.unwrap_or_default().to_owned());
+            }
+            if at >= self.size_of(inner)?.checked_mul(8)? {
+                return None;
+            }
+            let found = self.pointer_within(inner, at, depth)?;
+            Some(name.map_or_else(|| found.clone(), |name| format!("{name}.{found}")))
+        })
+    }
+
+    /// The structures that these types are, or point to.
+    pub(crate) fn pointed(&self, of: impl Iterator<Item = TypeId>) -> std::collections::HashSet<TypeId> {
+        let mut found = std::collections::HashSet::new();
+        for id in of {
+            let mut next = Some(id);
+            for _ in 0..DEPTH {
+                let Some(t) = next.and_then(|id| self.all.get(&id)) else { break };
+                if !t.members.is_empty() {
+                    found.extend(next);
+                    break;
+                }
+                next = t.inner;
+            }
+        }
+        found
+    }
+
     /// Is an object of this type constant, as declared? Of an array its elements count.
     pub(crate) fn is_constant(&self, id: TypeId) -> bool {
         let parts = self.named_by(id);

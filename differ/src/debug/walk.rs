@@ -1,6 +1,6 @@
 //! The types of a unit, and those of its variables.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use gimli::AttributeValue;
 
@@ -20,6 +20,17 @@ pub(crate) struct Info {
     pub(crate) exchanged: Vec<TypeId>,
     /// Types of the variables and parameters of functions.
     pub(crate) automatic: Vec<TypeId>,
+    /// Functions, by name.
+    pub(crate) functions: HashMap<String, Function>,
+}
+
+/// What a function deals with.
+#[derive(Debug, Default)]
+pub(crate) struct Function {
+    /// Types of its variables, parameters and result, and of those of what is inlined in it.
+    pub(crate) types: Vec<TypeId>,
+    /// Functions that are inlined in it.
+    pub(crate) inlines: BTreeSet<String>,
 }
 
 /// Between the name of a type and that of its source file, where there are several.
@@ -159,7 +170,12 @@ impl<'a> Walk<'a, '_> {
                     self.exchanging = Some(offset);
                     self.info.exchanged.extend(reference(base, die, gimli::DW_AT_type));
                 }
-                return Part::Function(self.name_of(base, offset, die));
+                let name = self.name_of(base, offset, die);
+                let inlined = name.filter(|_| die.tag() == gimli::DW_TAG_inlined_subroutine);
+                let around = self.function(name);
+                around.types.extend(reference(base, die, gimli::DW_AT_type));
+                around.inlines.extend(inlined.map(|n| n.to_string_lossy().into_owned()));
+                return Part::Function(name);
             }
             gimli::DW_TAG_namespace => return Part::Scope(own_name()),
             gimli::DW_TAG_structure_type
@@ -215,6 +231,7 @@ impl<'a> Walk<'a, '_> {
             gimli::DW_TAG_formal_parameter => {
                 let type_id = reference(base, die, gimli::DW_AT_type);
                 self.info.automatic.extend(type_id);
+                self.function(None).types.extend(type_id);
                 if self.exchanging.is_some() && self.exchanging == self.around.last().map(|f| f.offset) {
                     self.info.exchanged.extend(type_id);
                 }
@@ -250,6 +267,16 @@ impl<'a> Walk<'a, '_> {
     /// The type that the current entry is a part of.
     fn parent(&mut self) -> Option<&mut Type> {
         self.info.types.all.get_mut(&self.around.last()?.offset)
+    }
+
+    /// The function that the current entry is in, at the outermost; if it is in none, `itself`.
+    fn function(&mut self, itself: Option<Slice<'a>>) -> &mut Function {
+        let outermost = self.around.iter().find_map(|f| match f.part {
+            Part::Function(name) => Some(name),
+            _ => None,
+        });
+        let name = outermost.unwrap_or(itself).map(|n| n.to_string_lossy().into_owned());
+        self.info.functions.entry(name.unwrap_or_default()).or_default()
     }
 
     fn qualified(&self, name: Slice<'a>) -> String {
@@ -293,6 +320,9 @@ impl<'a> Walk<'a, '_> {
         }
         let list = if is_static { &mut self.info.variables } else { &mut self.info.automatic };
         list.extend(type_id);
+        if !self.around.is_empty() {
+            self.function(None).types.extend(type_id);
+        }
     }
 }
 

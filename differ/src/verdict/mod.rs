@@ -1,6 +1,7 @@
 //! What the differences mean: which functions are replaced, which data is shipped, what is refused.
 
 mod functions;
+pub(crate) mod handover;
 mod lambdas;
 pub(crate) mod layout;
 mod lists;

@@ -2,6 +2,7 @@
 
 pub(crate) mod decode;
 pub(crate) mod escape;
+pub(crate) mod handed;
 pub(crate) mod kept;
 pub(crate) mod reading;
 pub(crate) mod reloc;
