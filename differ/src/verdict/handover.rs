@@ -64,9 +64,8 @@ pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Ver
     }
     for (offset, makers) in &made {
         for maker in makers {
-            for user in
-                given.get(offset).into_iter().flatten().filter(|u| kind(u.callee) != kind(maker.callee))
-            {
+            let other = |u: &&Loss<'_>| kind(u.callee) != kind(maker.callee) && !looks_only(u.callee);
+            for user in given.get(offset).into_iter().flatten().filter(other) {
                 let Some(member) = common(was, maker.known, user.known, *offset) else { continue };
                 verdict.refuse(
                     "what a member holds is made and treated in another way",
@@ -129,6 +128,15 @@ impl<'a> Seen<'a> {
 
 fn kind(function: &str) -> &str {
     if HEAP.contains(&function) { "malloc" } else { function }
+}
+
+/// Functions of the C library that have to do with what lies behind a pointer, wherever it comes from.
+fn looks_only(function: &str) -> bool {
+    let name = function.trim_start_matches("__");
+    let known = ["puts", "fputs", "fwrite", "fread", "write", "read", "send", "recv"];
+    ["mem", "str", "wcs"].iter().any(|p| name.starts_with(p))
+        || name.contains("printf")
+        || known.contains(&name)
 }
 
 /// The member at `offset`, a pointer, of a structure that one of the functions deals with and the other one can get at.

@@ -87,10 +87,8 @@ fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
     for old in &was.members {
         let Some(new) = new_by_name.get(old.name.as_str()) else { continue };
         if old.offset != new.offset {
-            return Some((
-                format!("member `{}` moved from offset {} to {}", old.name, old.offset / 8, new.offset / 8),
-                true,
-            ));
+            let (from, to) = (offset(old.offset), offset(new.offset));
+            return Some((format!("member `{}` moved from offset {from} to {to}", old.name), true));
         }
         if let (Some(a), Some(b)) = (old.size, new.size)
             && a != b
@@ -107,7 +105,15 @@ fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
         // A member under another name at the same place is a renamed one.
         !was.members.iter().any(|o| o.name == m.name || (o.offset == m.offset && o.size == m.size))
     })?;
-    Some((format!("`{}` at offset {}", added.name, added.offset / 8), false))
+    Some((format!("`{}` at offset {}", added.name, offset(added.offset)), false))
+}
+
+/// In bytes, and of a bit field that begins within a byte in bits too.
+fn offset(bits: u64) -> String {
+    match bits % 8 {
+        0 => (bits / 8).to_string(),
+        bit => format!("{} (bit {bit})", bits / 8),
+    }
 }
 
 /// What is numbered differently.
