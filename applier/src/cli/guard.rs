@@ -45,7 +45,8 @@ impl Stop for Never {
 }
 
 /// SIGINT, SIGTERM and SIGHUP ask. They are blocked for this thread and those it starts, so that a process being changed
-/// is finished first, and read where stopping is safe.
+/// is finished first, and read where stopping is safe. So are those by which a terminal suspends a program, which would leave a process
+/// that is being changed standing: a command is suspended between two tries.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
@@ -63,6 +64,7 @@ impl Signals {
             set.add(signal);
         }
         set.thread_block()?;
+        suspending().thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self { fd: SignalFd::with_flags(&set, flags)?, asked: AtomicBool::new(false) })
     }
@@ -80,13 +82,22 @@ impl Signals {
     }
 }
 
+/// What a terminal suspends programs by: its suspend character, and writing to it from the background (termios(3), `TOSTOP`).
+fn suspending() -> SigSet {
+    [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU].into_iter().collect()
+}
+
 impl Stop for Signals {
     fn asked(&self) -> bool {
         self.poll(PollTimeout::ZERO)
     }
 
     fn wait(&self, time: Duration) -> bool {
-        self.poll(PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX))
+        // Nothing is held here. Errors are not possible for these signals.
+        let _ = suspending().thread_unblock();
+        let asked = self.poll(PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX));
+        let _ = suspending().thread_block();
+        asked
     }
 
     fn wait_or(&self, time: Duration, fd: BorrowedFd<'_>) -> bool {

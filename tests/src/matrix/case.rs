@@ -56,6 +56,9 @@ struct Header {
     /// The same when it is active again.
     #[serde(default)]
     again: Vec<String>,
+    /// The same of a process that starts while it is active.
+    #[serde(default)]
+    started: Vec<String>,
     /// Nothing that the program answers shows the change.
     #[serde(default)]
     unseen: bool,
@@ -165,6 +168,11 @@ impl Case {
             _ => return None,
         };
         (!answers.is_empty()).then_some(answers.as_slice())
+    }
+
+    /// Answers of a process that has started with the patch active, where they are others than those of a program built cold.
+    pub fn answers_started(&self) -> Option<&[String]> {
+        (!self.header.started.is_empty()).then_some(self.header.started.as_slice())
     }
 
     /// Must the answers of the two programs differ?

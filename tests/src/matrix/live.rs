@@ -2,14 +2,14 @@
 
 use super::case::Case;
 use super::scene::Scene;
-use crate::programs::{Made, upatch};
+use crate::programs::{Made, Service, upatch};
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the phases are called.
 const PHASES: [&str; 4] = ["before", "patched", "taken back", "active again"];
@@ -118,5 +118,33 @@ pub fn check(case: &Case, scene: &Scene, made: &Made) -> Result<()> {
     }
     run("remove", &made.name)?;
     live.ask_all(case.asks()).context("after the removal")?;
-    Ok(())
+    if is_root()? { started(case, scene, &dir, root.path()) } else { Ok(()) }
+}
+
+/// Longer than a start is held for want of the service: after that it runs on unpatched, and shows nothing.
+const HELD: Duration = Duration::from_millis(200);
+
+/// A process that starts while the patch is active is the program built cold, from its first line on.
+fn started(case: &Case, scene: &Scene, dir: &str, root: &Path) -> Result<()> {
+    let _service = Service::start(root)?;
+    upatch()?.arg("--root").arg(root).args(["apply", dir]).run()?.ok()?;
+    let cold = Process::start(&scene.program("b"))?.ask_all(case.asks())?;
+    let expected = case.answers_started().unwrap_or(&cold);
+    for _ in 0..5 {
+        let began = Instant::now();
+        let mut process = Process::start(&scene.program("a"))?;
+        let answers = process.ask_all(case.asks()).context("started with the patch active")?;
+        if answers == expected {
+            return Ok(());
+        }
+        ensure!(
+            began.elapsed() > HELD,
+            "started with the patch active, the process answers\n{answers:#?}\ninstead of\n{expected:#?}"
+        );
+    }
+    bail!("no process starts in time on this machine")
+}
+
+fn is_root() -> Result<bool> {
+    Ok(std::fs::read_to_string("/proc/self/status")?.contains("\nUid:\t0\t0\t"))
 }
