@@ -57,6 +57,32 @@ fn no_address_space_left_is_told() {
     assert_eq!(target.ask(), "1 2");
 }
 
+/// Where private memory is limited, the last thing that an image needs is what there is no room for: it goes again, all of it. Also the error
+/// of a system that commits to no more than it has (`vm.overcommit_memory` 2), which is not for a test to set.
+#[test]
+fn no_private_memory_left_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "pair", PAIR, &[]);
+    let patch = pair_patch(&program, "private");
+    let mut target = Target::start(&program);
+    let limit = |bytes: &str| {
+        let to = format!("--data={bytes}:unlimited");
+        let mut command = Command::new("prlimit");
+        assert!(command.args(["--pid", &target.pid().to_string(), &to]).status().unwrap().success());
+    };
+    let files = || std::fs::read_dir(format!("/proc/{}/fd", target.pid())).unwrap().count();
+    limit("4096");
+    let before = (target.maps(), files());
+    for _ in 0..3 {
+        let result = applier::apply(target.pid(), &patch, &Options::default());
+        assert!(matches!(&result, Err(e) if e.to_string().contains("Cannot allocate memory")), "{result:?}");
+        assert_eq!((target.maps(), files()), before);
+    }
+    limit("unlimited");
+    assert_eq!(target.ask(), "1 2");
+    works(&mut target, &patch);
+}
+
 /// 700 MB of data make a module with far ends.
 const HUGE: &str = "static char big[700 << 20]; int keeps(int i) { return big[i]; }\n";
 

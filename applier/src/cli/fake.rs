@@ -176,7 +176,8 @@ impl Engine for FakeEngine {
     }
 
     fn exists(&self, pid: i32) -> bool {
-        self.unseen.contains(&pid) || self.processes.lock().unwrap().iter().any(|p| p.key.pid == pid)
+        let named = self.namesakes.iter().any(|(p, _)| *p == pid);
+        named || self.unseen.contains(&pid) || self.processes.lock().unwrap().iter().any(|p| p.key.pid == pid)
     }
 
     fn alive(&self, process: ProcessKey) -> bool {

@@ -1,7 +1,9 @@
 //! The real engine, and what it does not tell about processes.
 
 use super::engine::{Engine, Process, Survey};
-use crate::{CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId, state::ProcessKey};
+use crate::{
+    CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId, state::ProcessKey, target::procfile,
+};
 use patchfile::Uuid;
 use std::{fs, path::Path, time::Duration};
 
@@ -97,13 +99,13 @@ impl Engine for RealEngine {
     fn namesakes(&self, name: &str) -> Vec<(i32, String)> {
         let mut found = Vec::new();
         for pid in pids() {
-            let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { continue };
+            let Ok(maps) = procfile::text(&format!("/proc/{pid}/maps")) else { continue };
             let path = maps.lines().filter_map(|l| l.split_once('/').map(|(_, rest)| rest)).find(|path| {
                 let path = path.strip_suffix(" (deleted)").unwrap_or(path);
                 path.rsplit('/').next() == Some(name)
             });
             if let Some(path) = path {
-                found.push((pid, format!("/{path}")));
+                found.push((pid, format!("/{}", printable(path))));
             }
         }
         found

@@ -3,6 +3,7 @@
 use crate::{
     TargetId,
     catalog::{ElfFile, elf_file},
+    target::procfile,
 };
 use nix::{
     fcntl::OFlag,
@@ -10,7 +11,7 @@ use nix::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, Metadata, OpenOptions},
+    fs::{Metadata, OpenOptions},
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -84,7 +85,7 @@ impl Marks {
     /// Watches what process `pid` maps of the targets: also files that were removed or replaced since, and those of other mount
     /// namespaces.
     pub(super) fn follow_process(&mut self, pid: i32) {
-        let Ok(maps) = fs::read_to_string(format!("/proc/{pid}/maps")) else { return };
+        let Ok(maps) = procfile::text(&format!("/proc/{pid}/maps")) else { return };
         for line in maps.lines() {
             let mut fields = line.split_ascii_whitespace();
             let (Some(range), _, Some(offset), Some(device), Some(inode)) =

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Options,
-    target::{auxv, linkmap, maps, process::Process, status},
+    target::{auxv, linkmap, maps, process::Process, procfile, status},
 };
 use std::{fs, thread, time::Duration};
 
@@ -32,7 +32,7 @@ pub fn loads(tid: i32) -> bool {
 
 /// The process that thread `tid` belongs to.
 pub fn process_of(tid: i32) -> Option<i32> {
-    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let status = procfile::text(&format!("/proc/{tid}/status")).ok()?;
     status.lines().find_map(|l| l.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 

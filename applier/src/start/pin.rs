@@ -7,7 +7,10 @@
 //! What this takes from the thread is given back before it runs its first instruction. Whoever is killed in between leaves a note in
 //! `/run/upatch`, from which the next service gives it back.
 
-use crate::{sys::tracee, target::status};
+use crate::{
+    sys::tracee,
+    target::{procfile, status},
+};
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
     unistd::Pid,
@@ -72,7 +75,7 @@ impl Drop for Pin {
 
 /// The processor on which a thread ran last (proc_pid_stat(5), field 39).
 fn processor(tid: i32) -> Option<usize> {
-    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    let stat = procfile::text(&format!("/proc/{tid}/stat")).ok()?;
     stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().nth(36)?.parse().ok()
 }
 

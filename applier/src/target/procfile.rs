@@ -16,6 +16,11 @@ pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The same as text. Names of files and processes are not always text; nothing that is read here is found by such a name.
+pub(crate) fn text(path: &str) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&read(path)?).into_owned())
+}
+
 /// A file that the kernel prints in one go (`stat`, `status`, `syscall`; not `maps`): what is shorter than asked for is all of it.
 pub(crate) fn read_one(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; PAGE];

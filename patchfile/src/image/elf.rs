@@ -56,6 +56,16 @@ impl Section {
     }
 }
 
+/// Most bytes of nothing between two segments of a file.
+const GAP: usize = 1 << 20;
+
+/// Where in a file of `len` bytes the content of a segment goes: as far from its beginning as it is in memory from the image's, where that
+/// costs little. Profilers look a symbol up by that distance (`perf report` has it from the mapping, and takes it for an offset in the file).
+fn place(len: usize, address: u64) -> usize {
+    let same = usize::try_from(address).ok().filter(|a| *a >= len && *a - len <= GAP);
+    same.unwrap_or_else(|| len.next_multiple_of(PAGE as usize))
+}
+
 impl Image {
     /// The bytes of the patch ELF. The same image always gives the same bytes.
     ///
@@ -67,7 +77,7 @@ impl Image {
         let mut offsets = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
             if !segment.data.is_empty() {
-                out.resize(out.len().next_multiple_of(PAGE as usize), 0);
+                out.resize(place(out.len(), segment.address), 0);
             }
             offsets.push(out.len() as u64);
             out.extend_from_slice(&segment.data);

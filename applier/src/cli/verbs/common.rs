@@ -8,6 +8,7 @@ use crate::{
         drive::{Ending, Line, Tally},
         engine::{Process, Survey},
         error::{Error, exit_of},
+        view::Wanted,
     },
 };
 use patchfile::{Arch, Manifest, exit::ManageExit};
@@ -96,7 +97,8 @@ pub(super) fn fits(
             // Not installed, or not readable: nothing is known against the patch.
             _ => {}
         }
-        for (pid, path) in ctx.engine.namesakes(&elf.name) {
+        let namesakes = ctx.engine.namesakes(&elf.name).into_iter();
+        for (pid, path) in namesakes.filter(|(pid, _)| is_another(ctx, manifest, *pid)) {
             misfits.push(format!("process {pid} runs another build ({path})"));
         }
     }
@@ -104,6 +106,14 @@ pub(super) fn fits(
         return Ok(Tally::default());
     }
     Err(wanted_builds(Error::new(ManageExit::DoesNotFit, id, misfits.join("; ")), manifest))
+}
+
+/// Does a process that has a file of the right name still run, and none of the wanted builds? It may have started, or ended, since the
+/// processes were looked at.
+fn is_another(ctx: &Context<'_>, manifest: &Manifest, pid: i32) -> bool {
+    let wanted = Wanted::of_manifests([manifest]);
+    let now = ctx.engine.survey(&wanted.targets, &[pid]);
+    now.processes.iter().all(|p| p.targets.is_empty()) && ctx.engine.exists(pid)
 }
 
 fn wanted_builds(error: Error, manifest: &Manifest) -> Error {
