@@ -3,7 +3,8 @@
 //! What the old code computed without such a variable, and the process keeps, does not take it into account. Whether anything of that has
 //! to agree with it is mostly not to be seen in the code; it is rare enough that each is worth the question. One pattern is seen, and
 //! refused: a function that answers from a value which it has computed earlier, and computes that with the new variable from now on, as a
-//! hash with a seed that is chosen at random. Old and new values would meet in one table.
+//! hash with a seed that is chosen at random. Old and new values would meet in one table. They do too where the function that computes
+//! them is changed itself, which is seen if it is one that only computes and is called, not inlined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,17 @@ use crate::atoms::{AtomKind, Ref, Target};
 use crate::compare::Comparer;
 
 pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
+    for (function, computes, (offset, _)) in compared(cmp, verdict) {
+        verdict.refuse(
+            "kept values are computed in another way",
+            place(cmp.new.name(function), source_file),
+            &format!(
+                "it keeps what `{computes}` computes, which the fix changes, at offset {offset} of an object, and compares it with what \
+                 others hold there; objects that live hold what the old code computed",
+            ),
+            "compute what is kept as before, or leave this part of the fix to the next start",
+        );
+    }
     // Variables that the same functions use belong to one purpose.
     let mut groups: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
     let variables: BTreeSet<usize> = verdict.new.iter().copied().filter(|&id| is_variable(cmp, id)).collect();
@@ -52,6 +64,31 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             ),
         );
     }
+}
+
+/// Functions that keep in an object what a changed function computes, and compare it with what is kept there, as a hash table does:
+/// each with the name of what computes, and the member.
+fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, Member)> {
+    let changed = verdict.changed.iter().filter(|(id, cause)| {
+        let both = cmp.pairs.old_of[**id].is_some_and(|old| kept::only_computes(cmp.old.bytes(old)));
+        let function = cmp.new.atom(**id).kind == AtomKind::Function && !verdict.parent.contains_key(id);
+        cause.content && function && both && kept::only_computes(cmp.new.bytes(**id))
+    });
+    let mut found = Vec::new();
+    for (&computes, _) in changed {
+        for &user in cmp.new.users(computes) {
+            let atom = cmp.new.atom(user);
+            if atom.kind != AtomKind::Function || cmp.pairs.old_of[user].is_none() {
+                continue;
+            }
+            let is_call =
+                |r: &&Ref| r.is_branch && matches!(r.target, Target::Atom { atom, .. } if atom == computes);
+            let calls = atom.refs.iter().filter(is_call).map(|r| r.at).collect();
+            let seen = kept::follow(cmp.new.bytes(user), &Source { variables: Vec::new(), calls });
+            found.extend(seen.compared.map(|member| (user, cmp.new.name(computes), member)));
+        }
+    }
+    found
 }
 
 fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {

@@ -1,8 +1,8 @@
 //! Does a function keep, in memory that outlives it, a value that it computes from a given source, and answer from what is kept there?
 //!
 //! That is what a function with a cached answer looks like: `if (s->hash) return s->hash; … return s->hash = hash(s, seed)`. One pass in
-//! the order of the bytes, jumps not followed; what it says yes to is looked at by a person, so it errs towards *no*. A value counts as
-//! computed only when it was mixed (multiplied, shifted, combined by exclusive or, handed to a function): a counter or a pointer that is stored is none.
+//! the order of the bytes; jumps are followed forward only, to what comes behind a return or another jump. What it says yes to is looked at
+//! by a person, so it errs towards *no*. A value counts as computed only when it was mixed (multiplied, shifted, combined by exclusive or, handed to a function): a counter or a pointer that is stored is none.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -27,11 +27,21 @@ struct Value {
     from: BTreeSet<Member>,
 }
 
+impl Value {
+    fn add(&mut self, other: &Self) {
+        self.sourced |= other.sourced;
+        self.mixed |= other.mixed;
+        self.from.extend(&other.from);
+    }
+}
+
 /// What a function does with the source.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     /// A member that holds a computed value, and that the function also answers from.
     pub(crate) kept: Option<Member>,
+    /// One that holds such a value, and that the function compares with it elsewhere.
+    pub(crate) compared: Option<Member>,
     /// It returns a value that comes from the source.
     pub(crate) returns: bool,
 }
@@ -49,24 +59,83 @@ pub(crate) struct Source {
 pub(crate) fn follow(bytes: &[u8], source: &Source) -> Found {
     let mut pass = Pass::new(source);
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+    let mut ahead: HashMap<u64, Known> = HashMap::new();
+    let mut ended = false;
     while decoder.can_decode() {
         let insn = decoder.decode();
+        let carried = ahead.remove(&insn.ip());
+        if let Some(known) = carried.filter(|_| ended) {
+            pass.known.join(known);
+        }
         pass.step(&insn);
+        let padding = ended && insn.mnemonic() == Mnemonic::Nop;
+        ended =
+            padding || matches!(insn.flow_control(), FlowControl::Return | FlowControl::UnconditionalBranch);
+        let jumps =
+            matches!(insn.flow_control(), FlowControl::ConditionalBranch | FlowControl::UnconditionalBranch);
+        if jumps && insn.near_branch_target() > insn.ip() {
+            ahead.entry(insn.near_branch_target()).or_insert_with(|| pass.known.clone());
+        }
     }
-    let kept = pass.stored.iter().find(|m| pass.read.contains(m)).copied();
-    Found { kept, returns: pass.returns }
+    let both = |known: &BTreeSet<Member>| pass.stored.iter().find(|m| known.contains(m)).copied();
+    Found { kept: both(&pass.read), compared: both(&pass.compared), returns: pass.returns }
+}
+
+/// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own stack only, and mixes.
+pub(crate) fn only_computes(bytes: &[u8]) -> bool {
+    let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+    let mut factory = InstructionInfoFactory::new();
+    let mut mixed = false;
+    while decoder.can_decode() {
+        let insn = decoder.decode();
+        let leaves = matches!(
+            insn.flow_control(),
+            FlowControl::Call | FlowControl::IndirectCall | FlowControl::Interrupt | FlowControl::Exception
+        );
+        let writes = factory.info(&insn).used_memory().iter().any(|m| {
+            let reads = matches!(
+                m.access(),
+                OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess | OpAccess::None
+            );
+            !reads && !matches!(m.base(), Register::RSP | Register::RBP)
+        });
+        if insn.is_invalid() || leaves || writes {
+            return false;
+        }
+        let clears = insn.mnemonic() == Mnemonic::Xor && insn.op0_register() == insn.op1_register();
+        mixed |= mixes(insn.mnemonic()) && !clears;
+    }
+    mixed
+}
+
+/// What is known at a place.
+#[derive(Debug, Clone, Default)]
+struct Known {
+    values: HashMap<Register, Value>,
+    slots: HashMap<(Register, i64), Value>,
+    /// Registers that point to the variable itself.
+    own: HashSet<Register>,
+}
+
+impl Known {
+    fn join(&mut self, other: Self) {
+        for (register, value) in other.values {
+            self.values.entry(register).or_default().add(&value);
+        }
+        for (slot, value) in other.slots {
+            self.slots.entry(slot).or_default().add(&value);
+        }
+    }
 }
 
 struct Pass<'a> {
     source: &'a Source,
     factory: InstructionInfoFactory,
-    values: HashMap<Register, Value>,
-    slots: HashMap<(Register, i64), Value>,
-    /// Registers that point to the variable itself.
-    own: HashSet<Register>,
+    known: Known,
     has_frame: bool,
     stored: BTreeSet<Member>,
     read: BTreeSet<Member>,
+    compared: BTreeSet<Member>,
     returns: bool,
 }
 
@@ -75,12 +144,11 @@ impl<'a> Pass<'a> {
         Self {
             source,
             factory: InstructionInfoFactory::new(),
-            values: HashMap::new(),
-            slots: HashMap::new(),
-            own: HashSet::new(),
+            known: Known::default(),
             has_frame: false,
             stored: BTreeSet::new(),
             read: BTreeSet::new(),
+            compared: BTreeSet::new(),
             returns: false,
         }
     }
@@ -90,7 +158,7 @@ impl<'a> Pass<'a> {
         match insn.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => return self.call(within(&self.source.calls)),
             FlowControl::Return => {
-                self.returns |= self.values.get(&Register::RAX).is_some_and(|v| v.sourced);
+                self.returns |= self.known.values.get(&Register::RAX).is_some_and(|v| v.sourced);
                 return;
             }
             _ => {}
@@ -113,37 +181,33 @@ impl<'a> Pass<'a> {
         for used in self.factory.info(insn).used_registers() {
             if matches!(used.access(), OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite) {
                 let register = used.register().full_register();
-                self.own.remove(&register);
+                self.known.own.remove(&register);
                 if result == Value::default() {
-                    self.values.remove(&register);
+                    self.known.values.remove(&register);
                 } else {
-                    self.values.insert(register, result.clone());
+                    self.known.values.insert(register, result.clone());
                 }
             }
         }
         if points && insn.op0_kind() == OpKind::Register {
-            self.own.insert(insn.op0_register().full_register());
+            self.known.own.insert(insn.op0_register().full_register());
         }
     }
 
     fn call(&mut self, returns_it: bool) {
-        let given = ARGUMENTS.iter().any(|r| self.values.get(r).is_some_and(|v| v.sourced));
-        self.values.retain(|r, _| KEPT.contains(r));
-        self.own.retain(|r| KEPT.contains(r));
+        let given = ARGUMENTS.iter().any(|r| self.known.values.get(r).is_some_and(|v| v.sourced));
+        self.known.values.retain(|r, _| KEPT.contains(r));
+        self.known.own.retain(|r| KEPT.contains(r));
         if returns_it || given {
             let value = Value { sourced: true, mixed: true, ..Value::default() };
-            self.values.insert(Register::RAX, value);
+            self.known.values.insert(Register::RAX, value);
         }
     }
 
     /// The value that an instruction makes of its operands.
     fn result(&mut self, insn: &Instruction, names: bool) -> Value {
         let mut result = Value::default();
-        let mut add = |value: &Value| {
-            result.sourced |= value.sourced;
-            result.mixed |= value.mixed;
-            result.from.extend(&value.from);
-        };
+        let mut add = |value: &Value| result.add(value);
         if matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test) {
             self.note_read(insn);
             return Value::default();
@@ -158,13 +222,13 @@ impl<'a> Pass<'a> {
             }
             match insn.op_kind(operand) {
                 OpKind::Register => {
-                    if let Some(value) = self.values.get(&insn.op_register(operand).full_register()) {
+                    if let Some(value) = self.known.values.get(&insn.op_register(operand).full_register()) {
                         add(value);
                     }
                 }
                 OpKind::Memory if insn.mnemonic() == Mnemonic::Lea => {
                     for register in [insn.memory_base(), insn.memory_index()] {
-                        if let Some(value) = self.values.get(&register.full_register()) {
+                        if let Some(value) = self.known.values.get(&register.full_register()) {
                             add(value);
                         }
                     }
@@ -172,7 +236,7 @@ impl<'a> Pass<'a> {
                 OpKind::Memory if names => add(&Value { sourced: true, ..Value::default() }),
                 OpKind::Memory => {
                     if let Some(slot) = self.slot(insn) {
-                        if let Some(value) = self.slots.get(&slot) {
+                        if let Some(value) = self.known.slots.get(&slot) {
                             add(value);
                         }
                     } else if operand > 0
@@ -204,6 +268,27 @@ impl<'a> Pass<'a> {
         {
             self.read.insert(member);
         }
+        if insn.mnemonic() == Mnemonic::Cmp {
+            let (a, b) = (self.operand(insn, 0), self.operand(insn, 1));
+            for (one, other) in [(&a, &b), (&b, &a)] {
+                if one.sourced {
+                    self.compared.extend(&other.from);
+                }
+            }
+        }
+    }
+
+    /// What is known of the value of an operand.
+    fn operand(&self, insn: &Instruction, operand: u32) -> Value {
+        let known = match insn.op_kind(operand) {
+            OpKind::Register => self.known.values.get(&insn.op_register(operand).full_register()).cloned(),
+            OpKind::Memory => match self.slot(insn) {
+                Some(slot) => self.known.slots.get(&slot).cloned(),
+                None => self.member(insn).map(|m| Value { from: BTreeSet::from([m]), ..Value::default() }),
+            },
+            _ => None,
+        };
+        known.unwrap_or_default()
     }
 
     fn store(&mut self, insn: &Instruction, result: &Value) {
@@ -211,7 +296,7 @@ impl<'a> Pass<'a> {
             return;
         }
         if let Some(slot) = self.slot(insn) {
-            self.slots.insert(slot, result.clone());
+            self.known.slots.insert(slot, result.clone());
         } else if let Some(member) = self.member(insn)
             && insn.mnemonic() == Mnemonic::Mov
             && result.mixed
@@ -239,7 +324,7 @@ impl<'a> Pass<'a> {
     fn touches_own(&self, insn: &Instruction) -> bool {
         let memory = [insn.memory_base(), insn.memory_index()];
         let operands = (1..insn.op_count()).map(|i| insn.op_register(i));
-        memory.into_iter().chain(operands).any(|r| self.own.contains(&r.full_register()))
+        memory.into_iter().chain(operands).any(|r| self.known.own.contains(&r.full_register()))
     }
 }
 
