@@ -290,6 +290,8 @@ pub struct Inlining {
 /// Where a symbol comes from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
+    /// Its name there, mangled if the debug information says so; empty if it has none.
+    pub name: String,
     /// Path of the source file that was compiled, as the debug information has it.
     pub source: String,
     /// Other source files cannot name it (internal linkage, or none): equal names in two files are two things.

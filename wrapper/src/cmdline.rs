@@ -192,6 +192,16 @@ impl CommandLine {
     /// The words that compile one of the sources alone, without output, stage and dependency flags; `extra` goes at the
     /// end, where it wins over earlier flags.
     pub(crate) fn words_for(&self, source: &Source, extra: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let first = self.sources.iter().position(|it| it == source);
+        self.words_of(|number| Some(number) == first, extra)
+    }
+
+    /// The same for all sources at once: those of link-time optimisation make one object.
+    pub(crate) fn words_for_all(&self, extra: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        self.words_of(|_| true, extra)
+    }
+
+    fn words_of(&self, chosen: impl Fn(usize) -> bool, extra: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut words = Vec::new();
         let mut files = Vec::new();
         for item in &self.items {
@@ -207,9 +217,14 @@ impl CommandLine {
                 ) => {}
                 Kind::Source(number) => {
                     // The language holds for files that follow it: say it again for this one.
-                    if self.sources[number] == *source && files.is_empty() {
-                        files =
-                            vec![b"-x".to_vec(), source.language.clone().into_bytes(), source.name.clone()];
+                    if chosen(number) {
+                        let source = &self.sources[number];
+                        files.extend([b"-x".to_vec(), source.language.clone().into_bytes()]);
+                        // A source whose name begins with a dash.
+                        if source.name.first() == Some(&b'-') && source.name != b"-" {
+                            files.push(b"--".to_vec());
+                        }
+                        files.push(source.name.clone());
                     }
                 }
                 Kind::Flag(Meaning::Language) => {}
@@ -219,10 +234,6 @@ impl CommandLine {
             }
         }
         words.extend(extra.iter().cloned());
-        // A source whose name begins with a dash.
-        if source.name.first() == Some(&b'-') && source.name != b"-" {
-            files.insert(2, b"--".to_vec());
-        }
         words.extend(files);
         words
     }

@@ -7,6 +7,7 @@
 mod absent;
 mod archive;
 mod assemble;
+mod bitcode;
 mod clanglog;
 mod cmdline;
 mod compile;
@@ -20,6 +21,7 @@ mod identity;
 mod inputs;
 mod ldline;
 mod link;
+mod loaded;
 mod ltrans;
 mod names;
 pub mod osbytes;
@@ -35,6 +37,7 @@ pub mod store;
 mod sys;
 pub mod tool;
 
+pub use bitcode::LANGUAGE as LLVM;
 pub use error::{Error, Result};
 pub use ltrans::LANGUAGE as LTRANS;
 pub use osbytes::OsBytes;

@@ -9,6 +9,7 @@ use std::process::Command;
 use crate::OsBytes;
 use crate::archive;
 use crate::assemble::Parent;
+use crate::bitcode;
 use crate::clanglog;
 use crate::env;
 use crate::error::Result;
@@ -78,6 +79,8 @@ struct Inputs {
     objects: Vec<LinkInput>,
     shared: Vec<OsBytes>,
     notes: Vec<String>,
+    /// Some of them are LLVM's bitcode.
+    bitcode: bool,
 }
 
 fn gather(recorder: &mut Recorder, line: &LinkLine) -> Inputs {
@@ -110,17 +113,23 @@ fn gather_one(
         inputs.objects.push(LinkInput { path: path.clone(), member, sha256, occurrence });
     };
     let absolute = recorder.absolute(path.as_bytes());
-    match kind_of(&absolute) {
+    let kind = kind_of(&absolute);
+    match kind {
         FileKind::Archive if is_system(&absolute) => add(None, recorder.memo.sha256(&absolute)?, inputs),
         FileKind::Archive => {
-            for (name, sha256) in
-                archive::members(&absolute, |sha256, data| recorder.keep_input(sha256, data))?
-            {
+            let mut bitcode = false;
+            let members = archive::members(&absolute, |sha256, data| {
+                bitcode |= bitcode::is_bitcode(data);
+                recorder.keep_input(sha256, data)
+            })?;
+            inputs.bitcode |= bitcode;
+            for (name, sha256) in members {
                 add(Some(name), sha256, inputs);
             }
         }
         FileKind::Shared => inputs.shared.push(path.clone()),
-        FileKind::Object => {
+        FileKind::Object | FileKind::Bitcode => {
+            inputs.bitcode |= kind == FileKind::Bitcode;
             let sha256 = recorder.memo.sha256(&absolute)?;
             if !is_system(&absolute) {
                 files::copy_once(&absolute, &recorder.object_file(&sha256))?;
@@ -137,6 +146,7 @@ enum FileKind {
     Archive,
     Shared,
     Object,
+    Bitcode,
     Other,
 }
 
@@ -150,7 +160,8 @@ fn kind_of(path: &Path) -> FileKind {
             FileKind::Archive
         }
         head if head.starts_with(b"\x7fELF") && head.get(16) == Some(&ET_DYN) => FileKind::Shared,
-        head if head.starts_with(b"\x7fELF") || head.starts_with(b"BC\xc0\xde") => FileKind::Object,
+        head if head.starts_with(b"\x7fELF") => FileKind::Object,
+        head if bitcode::is_bitcode(head) => FileKind::Bitcode,
         _ => FileKind::Other,
     }
 }
@@ -172,13 +183,24 @@ fn record(
     let output = recorder.absolute(&line.output);
     let (output_sha256, saved) = recorder.keep_file("outputs", &output)?;
     let map_flavour = flavour(real);
-    let text = fs::read(map).ok();
+    let mut text = fs::read(map).ok();
     let mut lto = false;
     if let Some(text) = &text {
         loaded_libraries(recorder, text, &mut inputs);
     }
     if let (Some(text), true) = (&text, line.plugin) {
         lto = plugin_objects(recorder, text, &mut inputs);
+    }
+    if inputs.bitcode {
+        match bitcode::made(recorder, real, line, map_flavour == MapFlavour::Lld) {
+            Ok(made) => {
+                inputs.objects.extend(made.pieces);
+                files::write(map, &made.map)?;
+                text = Some(made.map);
+                lto = true;
+            }
+            Err(why) => recorder.problem(&format!("link-time optimisation of {}", output.display()), &why),
+        }
     }
     let link = LinkRecord {
         version: RECORD_VERSION,

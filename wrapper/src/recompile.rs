@@ -12,6 +12,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files;
 use crate::hash::{self, KeyHasher, Memo};
 use crate::identity;
+use crate::ltrans;
 use crate::names::{self, Tool};
 use crate::record::UnitRecord;
 use crate::resolve;
@@ -121,7 +122,12 @@ impl Plan {
         let family = resolve::driver_family(unit.driver.as_path());
         let knows_headers = !unit.notes.iter().any(|note| note.starts_with("headers are not known"));
         let cacheable = line.no_store.is_none() && knows_headers;
-        Ok(Self { words: line.words_for(&source, &extra), env, cacheable, family })
+        let words = if unit.language == ltrans::LANGUAGE {
+            line.words_for_all(&extra)
+        } else {
+            line.words_for(&source, &extra)
+        };
+        Ok(Self { words, env, cacheable, family })
     }
 
     fn store_id(&self, unit: &UnitRecord) -> Option<String> {

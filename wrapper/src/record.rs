@@ -81,6 +81,12 @@ pub struct UnitRecord {
 }
 
 impl UnitRecord {
+    /// Did link-time optimisation make the object, during a link?
+    #[must_use]
+    pub fn made_by_link(&self) -> bool {
+        [crate::LTRANS, crate::LLVM].contains(&self.language.as_str())
+    }
+
     /// Absolute path of the source (`None` for standard input).
     #[must_use]
     pub fn source_path(&self) -> Option<std::path::PathBuf> {

@@ -287,11 +287,56 @@ fn link_time_optimisation() {
 #[test]
 fn link_time_optimisation_in_one_piece() {
     let lab = lab();
-    lab.ok("gcc -O2 -flto -c a.c && gcc -O2 -flto -c main.c && gcc -O2 -flto -flto-partition=none a.o main.o -o prog && ./prog");
+    lab.ok("gcc -O2 -flto -c a.c && gcc -O2 -flto -c main.c && gcc-ar rcs liba.a a.o && rm a.o");
+    lab.ok("gcc -O2 -flto -flto-partition=none main.o liba.a -o prog && ./prog && rm main.o liba.a");
     let records = lab.records();
-    assert!(records.links[0].lto, "{records:?}");
+    let [link] = &records.links[..] else { panic!("{records:?}") };
+    assert!(link.lto, "{link:?}");
     let made = records.units.iter().find(|unit| unit.language == "lto").unwrap();
-    assert!(made.not_recompilable.as_ref().unwrap().contains("-flto-partition=none"), "{made:?}");
+    assert!(link.inputs.iter().any(|input| input.sha256 == made.object_sha256));
+    // Objects, archive and the linker's resolution are gone; the same call gives the same object again.
+    let again = lab.build().join("again.o");
+    let plain = wrapper::recompile(made, &[], &again, None).unwrap();
+    assert_eq!(plain.sha256, made.object_sha256);
+    let sectioned = wrapper::recompile(made, &["-ffunction-sections"], &again, None).unwrap();
+    assert!(memchr::memmem::find(&std::fs::read(sectioned.object).unwrap(), b".text.startup.main").is_some());
+}
+
+#[test]
+fn link_time_optimisation_by_llvm() {
+    for (flags, linker, archived) in [
+        ("-flto", "lld", true),
+        ("-flto=thin", "lld", true),
+        ("-flto=thin", "lld -Wl,--thinlto-cache-dir=theirs", false),
+        ("-flto", "gold", true),
+        ("-flto", "bfd", false),
+        ("-flto=thin", "bfd", true),
+        ("-flto=thin", "gold", true),
+        ("-flto", "mold", false),
+        ("-flto=thin -Os", "mold", true),
+    ] {
+        let lab = lab();
+        let objects = if archived { "main.o liba.a" } else { "main.o a.o" };
+        lab.ok(&format!("clang -O2 {flags} -c a.c main.c && llvm-ar-14 rcs liba.a a.o"));
+        let link = format!("-O2 {flags} -fuse-ld={linker} {objects} -o prog");
+        lab.ok(&format!("clang {link} && ./prog && mv prog recorded"));
+        lab.ok(&format!("env -i PATH=/usr/bin:/bin clang {link}"));
+        let read = |name: &str| std::fs::read(lab.build().join(name)).unwrap();
+        assert!(read("recorded") == read("prog"), "{flags} {linker}");
+        let records = lab.records();
+        let link = &records.links[0];
+        assert!(link.lto, "{flags} {linker}: {:?} {:?}", link.notes, records.problems);
+        let pieces: Vec<_> = records.units.iter().filter(|u| u.language == wrapper::LLVM).collect();
+        let map = std::fs::read(link.map.as_ref().unwrap()).unwrap();
+        let mut functions = Vec::new();
+        for piece in pieces {
+            let mut own = link.inputs.iter().filter(|input| input.sha256 == piece.object_sha256);
+            let path = own.next().unwrap().path.as_bytes();
+            assert!(memchr::memmem::find(&map, path).is_some(), "{flags} {linker}: {piece:?}");
+            functions.extend(std::fs::read(&piece.stored).unwrap());
+        }
+        assert!(memchr::memmem::find(&functions, b".text.main").is_some(), "{flags} {linker}");
+    }
 }
 
 #[test]

@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::entries::{reference, text};
+use gimli::AttributeValue;
+
+use super::entries::{Die, reference, text};
 use super::sections::{RANGES, Sections};
+use super::statics::in_table;
 use crate::model::{Origin, SymbolType};
 use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
 
@@ -23,6 +26,8 @@ struct Entry {
     source: usize,
     external: bool,
     function: bool,
+    /// Where the table of addresses has its place (DWARF 5, 2.6.2): clang's entries hold an index into that.
+    address: Option<u64>,
     /// Of a function: where its list of ranges is.
     ranges: Option<usize>,
     /// The entry that says more: abstract origin or declaration.
@@ -63,17 +68,15 @@ pub(crate) fn read(unit: &Unit<'_>) -> Option<BTreeMap<String, Origin>> {
                 continue;
             }
             let ranges = match die.attr_value(gimli::DW_AT_ranges) {
-                Some(gimli::AttributeValue::RangeListsRef(offset)) => Some(offset.0),
+                Some(AttributeValue::RangeListsRef(offset)) => Some(offset.0),
                 _ => None,
             };
             entries.push(Entry {
                 at,
+                address: address(&unit, die),
                 end: base + header.length_including_self(),
                 source: sources.len() - 1,
-                external: matches!(
-                    die.attr_value(gimli::DW_AT_external),
-                    Some(gimli::AttributeValue::Flag(true))
-                ),
+                external: matches!(die.attr_value(gimli::DW_AT_external), Some(AttributeValue::Flag(true))),
                 function,
                 ranges,
                 more: reference(base, die, gimli::DW_AT_abstract_origin)
@@ -87,10 +90,23 @@ pub(crate) fn read(unit: &Unit<'_>) -> Option<BTreeMap<String, Origin>> {
     Some(by_symbol(unit, &entries, &sources))
 }
 
+/// Where the table of addresses has that of a function or a variable.
+fn address(unit: &super::entries::Unit<'_>, die: &Die<'_>) -> Option<u64> {
+    let index = match (die.attr_value(gimli::DW_AT_low_pc), die.attr_value(gimli::DW_AT_location)) {
+        (Some(AttributeValue::DebugAddrIndex(index)), _) => index,
+        (_, Some(AttributeValue::Exprloc(place))) => match place.operations(unit.encoding()).next() {
+            Ok(Some(gimli::Operation::AddressIndex { index })) => index,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    in_table(unit, index).map(|offset| offset as u64)
+}
+
 fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> BTreeMap<String, Origin> {
     let relocations =
         |name: &str| unit.sections.iter().find(|s| s.name == name).map_or(&[][..], |s| s.relocs.as_slice());
-    let (info, lists) = (relocations(".debug_info"), relocations(RANGES));
+    let (info, lists, table) = (relocations(".debug_info"), relocations(RANGES), relocations(".debug_addr"));
     let mut symbols: HashMap<(usize, u64), Vec<&str>> = HashMap::new();
     for symbol in unit.symbols.iter().filter(|s| s.stype != SymbolType::Section && !s.name.is_empty()) {
         if let Home::Section(section) = symbol.home {
@@ -100,7 +116,10 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
     let known: HashMap<usize, &Entry> = entries.iter().map(|e| (e.at, e)).collect();
     let mut found = BTreeMap::new();
     for entry in entries {
-        let own = place(unit, info, entry.at, entry.end, entry.function);
+        let own = match entry.address {
+            Some(at) => place(unit, table, at, at + 1, entry.function),
+            None => place(unit, info, entry.at as u64, entry.end as u64, entry.function),
+        };
         // Functions in several parts have a list; its first two entries are enough to find the one that has the function's name.
         let parts = entry.ranges.filter(|_| own.is_none());
         let listed = parts.into_iter().flat_map(|from| in_list(unit, lists, from)).map(|at| (at, true));
@@ -114,7 +133,8 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
                 // A variable of an inline function is one in the whole program, though each unit describes it.
                 let shared = symbol.starts_with("_ZZ")
                     && end.within.and_then(|w| known.get(&w)).is_some_and(|f| chain(&known, f).1);
-                let origin = Origin { source: source.clone(), internal: !external && !shared };
+                let name = name.unwrap_or_default().to_owned();
+                let origin = Origin { name, source: source.clone(), internal: !external && !shared };
                 found.entry((*symbol).to_owned()).or_insert(origin);
             }
         }
@@ -144,9 +164,9 @@ fn chain<'e>(known: &HashMap<usize, &'e Entry>, entry: &'e Entry) -> (&'e Entry,
 }
 
 /// What the first address in an entry's own attributes refers to: a function's entry, a variable's memory.
-fn place(unit: &Unit<'_>, relocs: &[Reloc], from: usize, to: usize, code: bool) -> Option<(usize, u64)> {
-    let first = relocs.partition_point(|r| r.offset < from as u64);
-    let own = relocs.get(first..)?.iter().take_while(|r| r.offset < to as u64);
+fn place(unit: &Unit<'_>, relocs: &[Reloc], from: u64, to: u64, code: bool) -> Option<(usize, u64)> {
+    let first = relocs.partition_point(|r| r.offset < from);
+    let own = relocs.get(first..)?.iter().take_while(|r| r.offset < to);
     own.filter_map(|r| target(unit, r)).find(|(section, _)| unit.sections[*section].is_text() == code)
 }
 

@@ -90,9 +90,7 @@ impl<'u> Places<'u> {
             Ok(Some(Operation::Address { .. })) => (self.info, start + 1),
             // Clang keeps addresses in a table of their own (DWARF 5, 2.6.2).
             Ok(Some(Operation::AddressIndex { index })) => {
-                let size = usize::from(unit.encoding().address_size);
-                let offset = index.0.checked_mul(size).and_then(|o| o.checked_add(unit.addr_base.0));
-                (self.addresses, offset.unwrap_or(usize::MAX))
+                (self.addresses, in_table(unit, index).unwrap_or(usize::MAX))
             }
             _ => return None,
         };
@@ -107,6 +105,12 @@ impl<'u> Places<'u> {
         let Home::Section(section) = symbol.home else { return None };
         Some((section, symbol.value.wrapping_add(r.addend.cast_unsigned())))
     }
+}
+
+/// Offset of an entry of `.debug_addr`.
+pub(super) fn in_table(unit: &Unit<'_>, index: gimli::DebugAddrIndex) -> Option<usize> {
+    let size = usize::from(unit.encoding().address_size);
+    index.0.checked_mul(size)?.checked_add(unit.addr_base.0)
 }
 
 struct Found<'a, 'u> {

@@ -88,7 +88,7 @@ impl<'r> Walk<'r> {
         let mut contributes: Option<HashSet<_>> = None;
         for input in &link.inputs {
             let unit = self.units.get(input.sha256.as_str()).copied();
-            if link.lto && unit.is_some_and(|u| u.language == wrapper::LTRANS) {
+            if link.lto && unit.is_some_and(UnitRecord::made_by_link) {
                 self.found.optimised.pieces.push(input.sha256.clone());
                 continue;
             }

@@ -80,6 +80,7 @@ impl Joined {
             .collect::<Result<_>>()?;
         // Names that several pieces share first: a local symbol must not take one of them.
         taken.extend(own.iter().flatten().filter(|n| !n.local).map(|n| n.name.clone()));
+        let llvm = |piece: usize| side.program.pieces.get(piece).is_some_and(|u| u.language == wrapper::LLVM);
         for (piece, (names, path)) in own.into_iter().zip(side.compiled).enumerate() {
             let mut renames = BTreeMap::new();
             for elf::Name { name: own, local, exported } in names {
@@ -88,7 +89,7 @@ impl Joined {
                     name = format!("{own}:{piece}");
                     renames.insert(own.clone(), name.clone());
                 }
-                symbols.push(Symbol { name, own, piece, exported, origin: None });
+                symbols.push(Symbol { name, own, piece, exported, llvm: llvm(piece), origin: None });
             }
             parts.push(rename(path, &renames, &dir.join(format!("{piece}.o")), false)?);
         }

@@ -19,6 +19,8 @@ pub(super) struct Symbol {
     pub(super) piece: usize,
     /// Other modules can see it.
     pub(super) exported: bool,
+    /// It is of a piece that LLVM made.
+    pub(super) llvm: bool,
     /// By the debug information.
     pub(super) origin: Option<Origin>,
 }
@@ -39,7 +41,7 @@ pub(super) fn inherit(symbols: &mut [Symbol]) {
 
 /// The function that a part of one is named after: `foo.part.0.cold`, `foo.part.0`, `foo`.
 fn whole(name: &str) -> Option<&str> {
-    const PARTS: [&str; 5] = ["cold", "part", "isra", "constprop", "localalias"];
+    const PARTS: [&str; 6] = ["cold", "part", "isra", "constprop", "localalias", "specialized"];
     let (rest, last) = name.rsplit_once('.')?;
     if PARTS.contains(&last) {
         return Some(rest);
@@ -50,7 +52,7 @@ fn whole(name: &str) -> Option<&str> {
 
 /// A new name for each symbol of the two sides, in their order. Within a side no name comes twice.
 pub(super) fn canonical(sides: [&[Symbol]; 2]) -> [Vec<String>; 2] {
-    let plain = sides.map(|side| side.iter().map(|s| without_partition(&s.own)).collect::<Vec<_>>());
+    let plain = sides.map(|side| side.iter().map(plain).collect::<Vec<_>>());
     let mut known = Known::default();
     for (symbol, name) in sides.iter().zip(&plain).flat_map(|(s, n)| s.iter().zip(n)) {
         let Some(origin) = &symbol.origin else { continue };
@@ -144,14 +146,43 @@ fn base(name: &str) -> &str {
     name.split('.').next().filter(|base| !base.is_empty()).unwrap_or(name)
 }
 
-/// `helper.lto_priv.1.cold` is `helper.cold`.
-fn without_partition(name: &str) -> String {
-    const MARK: &str = ".lto_priv";
-    let Some(at) = name.find(MARK) else { return name.to_owned() };
-    let rest = &name[at + MARK.len()..];
+/// A symbol's name without what the optimiser put in to make it unique.
+fn plain(symbol: &Symbol) -> String {
+    if !symbol.llvm {
+        return without(&symbol.own, PARTITION);
+    }
+    let name = without(&symbol.own, PROMOTED);
+    if name.starts_with('.') {
+        // String literals have numbers for names. What is called like a label has no name to the comparison.
+        return format!(".L{}", symbol.own);
+    }
+    // Merged modules: the second `helper` becomes `helper.14`. Static locals have their function's name before their own (`f.count`),
+    // and keep their numbers.
+    let origin = symbol.origin.as_ref().filter(|o| o.internal && !symbol.exported);
+    let rest = origin.filter(|o| !o.name.is_empty()).and_then(|o| name.strip_prefix(o.name.as_str()));
+    match rest.and_then(|rest| Some((rest, rest.strip_prefix('.')?))) {
+        Some((rest, number)) => {
+            let digits = number.bytes().take_while(u8::is_ascii_digit).count();
+            let ends = matches!(number.as_bytes().get(digits), None | Some(b'.'));
+            let suffix = if digits > 0 && ends { &number[digits..] } else { rest };
+            format!("{}{suffix}", &name[..name.len() - rest.len()])
+        }
+        None => name,
+    }
+}
+
+/// gcc: `helper.lto_priv.1.cold` is `helper.cold`.
+const PARTITION: &str = ".lto_priv";
+
+/// ThinLTO makes statics that another module needs known to all, with a hash of their own module: `helper.llvm.1183346782168767616`.
+const PROMOTED: &str = ".llvm";
+
+fn without(name: &str, mark: &str) -> String {
+    let Some(at) = name.find(mark) else { return name.to_owned() };
+    let rest = &name[at + mark.len()..];
     let number = rest.strip_prefix('.').map_or(0, |r| r.bytes().take_while(u8::is_ascii_digit).count());
     let skip = if number > 0 { number + 1 } else { 0 };
-    format!("{}{}", &name[..at], without_partition(&rest[skip..]))
+    format!("{}{}", &name[..at], without(&rest[skip..], mark))
 }
 
 #[cfg(test)]
@@ -159,16 +190,36 @@ mod tests {
     use super::*;
 
     fn symbol(own: &str, source: &str, internal: bool) -> Symbol {
-        let origin = (!source.is_empty()).then(|| Origin { source: source.into(), internal });
-        Symbol { name: own.into(), own: own.into(), piece: 0, exported: false, origin }
+        let origin =
+            (!source.is_empty()).then(|| Origin { name: String::new(), source: source.into(), internal });
+        Symbol { name: own.into(), own: own.into(), piece: 0, exported: false, llvm: false, origin }
     }
 
     #[test]
     fn partitions_leave_no_trace() {
-        assert_eq!(without_partition("helper.lto_priv.12.cold"), "helper.cold");
-        assert_eq!(without_partition("calls.0.lto_priv.1"), "calls.0");
-        assert_eq!(without_partition("x.lto_priv"), "x");
-        assert_eq!(without_partition("plain.constprop.0"), "plain.constprop.0");
+        assert_eq!(without("helper.lto_priv.12.cold", PARTITION), "helper.cold");
+        assert_eq!(without("calls.0.lto_priv.1", PARTITION), "calls.0");
+        assert_eq!(without("x.lto_priv", PARTITION), "x");
+        assert_eq!(without("plain.constprop.0", PARTITION), "plain.constprop.0");
+    }
+
+    #[test]
+    fn names_that_llvm_made_unique() {
+        let made = |own: &str, name: &str, internal: bool| {
+            let origin = Some(Origin { name: name.into(), source: "/s/a.c".into(), internal });
+            plain(&Symbol { llvm: true, origin, ..symbol(own, "", false) })
+        };
+        assert_eq!(made("step.14", "step", true), "step");
+        assert_eq!(made("step.14.cold.1", "step", true), "step.cold.1");
+        assert_eq!(made("step.llvm.11833467821687676162", "step", true), "step");
+        assert_eq!(made("step.3.llvm.118", "step", true), "step");
+        assert_eq!(made("_ZL4stepi.7", "_ZL4stepi", true), "_ZL4stepi");
+        // Not a number that tells files apart: a clone of a function that all can call, a static local, another name.
+        assert_eq!(made("calc.1", "calc", false), "calc.1");
+        assert_eq!(made("calc.count.1", "count", true), "calc.count.1");
+        assert_eq!(made("steps.14", "step", true), "steps.14");
+        assert_eq!(made("step.14x", "step", true), "step.14x");
+        assert_eq!(made(".str.1.llvm.77", "", true), ".L.str.1.llvm.77");
     }
 
     #[test]

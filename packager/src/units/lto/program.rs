@@ -55,6 +55,10 @@ impl<'r> Program<'r> {
     ) -> Compiled {
         std::fs::create_dir_all(dir).map_err(|e| e.to_string())?;
         let one = |(index, unit): (usize, &&UnitRecord)| {
+            if unit.language == wrapper::LLVM {
+                // It has a section for each function as it is.
+                return Ok(unit.stored.as_path().to_path_buf());
+            }
             let output = dir.join(format!("{index}.o"));
             wrapper::recompile(unit, &flags(unit), &output, None).map(|done| done.object)
         };
