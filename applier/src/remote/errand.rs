@@ -49,6 +49,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) struct Errand<'a> {
     pid: i32,
     tid: i32,
+    /// What the thread calls itself.
+    own_id: i32,
     memory: &'a Memory,
     steps: &'a Steps,
     room: Room,
@@ -67,8 +69,10 @@ impl<'a> Errand<'a> {
             orig_rax: u64::MAX,
             ..ptrace::registers(tid).map_err(ProcessError::os(what))?
         };
+        // It is the only thread of its process, so the process's status is its own.
+        let own_id = process.status.own_id_of(tid);
         let (pid, memory) = (process.pid, &process.memory);
-        Ok(Some(Self { pid, tid, memory, steps, room, home, kept: Vec::new() }))
+        Ok(Some(Self { pid, tid, own_id, memory, steps, room, home, kept: Vec::new() }))
     }
 
     /// Where the data of [`Errand::run`] are.
@@ -89,7 +93,7 @@ impl<'a> Errand<'a> {
         let start = data.len().next_multiple_of(16);
         let mut bytes = data.to_vec();
         bytes.resize(start, 0);
-        let mark = write_code(&mut bytes, self.tid, self.home.rsp, calls);
+        let mark = write_code(&mut bytes, self.own_id, self.home.rsp, calls);
         if bytes.len() as u64 > self.room.size {
             return Err(ProcessError::unfit(format!("{what}: no room for so many system calls")));
         }
@@ -179,7 +183,7 @@ enum Register {
 const ARGUMENTS: [Register; 6] =
     [Register::Rdi, Register::Rsi, Register::Rdx, Register::R10, Register::R8, Register::R9];
 
-/// A system call by which thread `tid` sends itself `SIGURG`: `mov $tid,%edi; push $SIGURG; pop %rsi; mov $SYS_tkill,%eax; syscall`.
+/// A system call by which a thread that calls itself `tid` sends itself `SIGURG`: `mov $tid,%edi; push $SIGURG; pop %rsi; mov $SYS_tkill,%eax; syscall`.
 pub(crate) fn write_mark(code: &mut Vec<u8>, tid: i32) {
     set(code, Register::Rdi, u64::from(tid.cast_unsigned()));
     code.extend([0x6a, libc::SIGURG as u8, 0x5e]);

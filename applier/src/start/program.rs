@@ -109,7 +109,7 @@ pub(super) fn to_end_of_loading(
     let Some(mut rendezvous) = rendezvous.filter(|r| !r.contains(at)) else {
         return by_syscalls(follower, process, alone);
     };
-    rendezvous.set(&process, tid)?;
+    rendezvous.set(&process, process.status.own_id_of(tid))?;
     let passed = pass(&mut follower, &mut process, rendezvous);
     if passed.is_err() {
         // Fails where the process has ended, which `passed` says.

@@ -67,7 +67,7 @@ impl Rendezvous {
         (self.address..self.address + SIZE as u64).contains(&address)
     }
 
-    /// Makes thread `tid` send itself the signal there.
+    /// Makes the thread, which calls itself `tid`, send itself the signal there.
     pub(super) fn set(&mut self, process: &Process, tid: i32) -> Result<(), ProcessError> {
         let code = code(self.state, tid);
         self.after = self.room.address + code.len() as u64 - 1;

@@ -82,6 +82,9 @@ impl Approach {
         if parent > 0 && sharing::same_memory(self.pid, parent) == Some(true) {
             return busy("shares its memory with its parent (in vfork)");
         }
+        if self.status.state == b'S' && status::is_frozen(self.view) {
+            return busy("is frozen by its control group (a container that is paused)");
+        }
         Ok(None)
     }
 

@@ -72,6 +72,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
 pub(crate) struct Status {
     /// Name of the thread, as it has chosen it.
     pub name: String,
+    /// Its id as it knows it itself, in the innermost of its pid namespaces; 0 where the kernel does not tell.
+    pub own_id: i32,
     /// Pid of the parent.
     pub parent: i32,
     /// Pid of the tracer, 0 if none.
@@ -84,6 +86,13 @@ pub(crate) struct Status {
     pub state: u8,
     /// Is a `SIGKILL` on its way to the thread, or to the whole process?
     pub killed: bool,
+}
+
+impl Status {
+    /// What thread `tid`, whose status this is, calls itself.
+    pub(crate) fn own_id_of(&self, tid: i32) -> i32 {
+        if self.own_id == 0 { tid } else { self.own_id }
+    }
 }
 
 /// Reads `/proc/PID/status`.
@@ -100,6 +109,10 @@ fn parse_status(text: &str) -> Status {
         match key {
             "Name" => value.clone_into(&mut status.name),
             "PPid" => status.parent = value.parse().unwrap_or(0),
+            "NSpid" => {
+                status.own_id =
+                    value.split_ascii_whitespace().last().and_then(|id| id.parse().ok()).unwrap_or(0);
+            }
             "TracerPid" => status.tracer = value.parse().unwrap_or(0),
             "Seccomp" => status.seccomp = value != "0",
             "x86_Thread_features" => status.shadow_stack = value.split(' ').any(|f| f == "shstk"),
@@ -112,6 +125,13 @@ fn parse_status(text: &str) -> Status {
         }
     }
     status
+}
+
+/// Is the process, which seems to sleep, kept from running by its control group (`cgroup.freeze`)? There a thread sleeps on its way back to user mode,
+/// where none sleeps otherwise. (One that the older freezer keeps sleeps uninterruptibly.)
+pub(crate) fn is_frozen(pid: i32) -> bool {
+    let place = procfile::read_one(&format!("/proc/{pid}/wchan"));
+    place.is_ok_and(|p| p.starts_with(b"do_freezer_trap") || p.starts_with(b"get_signal"))
 }
 
 /// The threads of a process.
@@ -136,13 +156,14 @@ mod tests {
     #[test]
     fn status_fields() {
         let status = parse_status(
-            "Name:\ta b\nState:\tT (stopped)\nPPid:\t5\nTracerPid:\t7\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\nSeccomp:\t2\n\
+            "Name:\ta b\nState:\tT (stopped)\nNSpid:\t4711\t12\t3\nPPid:\t5\nTracerPid:\t7\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\nSeccomp:\t2\n\
              x86_Thread_features:\tshstk wrss \n",
         );
         assert_eq!(
             status,
             Status {
                 name: "a b".into(),
+                own_id: 3,
                 parent: 5,
                 tracer: 7,
                 seccomp: true,
