@@ -8,6 +8,7 @@
 //! | `//#Changed: f g`, `//#New: f`, `//#Removed: f` | exactly these functions; a `*` at the end matches any rest |
 //! | `//#ObjectsChanged:`, `//#ObjectsNew:`, `//#ObjectsRemoved:` | exactly these data objects (not checked when absent) |
 //! | `//#Refused: text` | refused, and a refusal holds the text (repeatable) |
+//! | `//#NotRefused: text` | no refusal is called so |
 //! | `//#Warned: text` | a warning holds the text |
 //! | `//#Unchanged` | nothing differs |
 //! | `//#Existing: name -> orig` | the patch uses that symbol of the original unit |
@@ -181,6 +182,10 @@ impl Fixture {
                 .iter()
                 .any(|r| format!("{} {} {} {}", r.what, r.place, r.why, r.remedy).contains(wanted));
             check(found, || format!("no refusal holds {wanted:?}: {diff:#?}"))?;
+        }
+        for unwanted in self.directives("NotRefused") {
+            let found = diff.refused.iter().find(|r| r.what.contains(unwanted));
+            check(found.is_none(), || format!("refused: {found:#?}"))?;
         }
         if !self.has("Refused") {
             check(diff.refused.is_empty(), || format!("refused: {:#?}", diff.refused))?;

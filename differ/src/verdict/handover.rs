@@ -62,11 +62,16 @@ pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Ver
             }
         }
     }
+    let mut told = BTreeSet::new();
     for (offset, makers) in &made {
         for maker in makers {
             let other = |u: &&Loss<'_>| kind(u.callee) != kind(maker.callee) && !looks_only(u.callee);
             for user in given.get(offset).into_iter().flatten().filter(other) {
-                let Some(member) = common(was, maker.known, user.known, *offset) else { continue };
+                let Some(member) = common((was, is), maker.known, user.known, *offset) else { continue };
+                // One sign of it is enough.
+                if !told.insert(member.clone()) {
+                    continue;
+                }
                 verdict.refuse(
                     "what a member holds is made and treated in another way",
                     place(&member, source_file),
@@ -140,7 +145,12 @@ fn looks_only(function: &str) -> bool {
 }
 
 /// The member at `offset`, a pointer, of a structure that one of the functions deals with and the other one can get at.
-fn common(info: &Info, one: &Function, other: &Function, offset: i64) -> Option<String> {
+///
+/// Where the layout has changed, offsets mean other members; and it is refused for that, or no such object is older than the patch.
+fn common((info, is): (&Info, &Info), one: &Function, other: &Function, offset: i64) -> Option<String> {
+    let same = |name: &String, id: TypeId| {
+        is.types.named.get(name).is_some_and(|now| is.types.layout(*now) == info.types.layout(id))
+    };
     let bits = u64::try_from(offset).ok()?.checked_mul(8)?;
     let types = |f: &Function| {
         let inlined = f.inlines.iter().filter_map(|name| info.functions.get(name));
@@ -155,7 +165,7 @@ fn common(info: &Info, one: &Function, other: &Function, offset: i64) -> Option<
         .types
         .named
         .iter()
-        .filter(|(_, id)| both.contains(id))
+        .filter(|(name, id)| both.contains(id) && same(name, **id))
         .filter_map(|(name, id)| {
             let name = name.split(SCOPE).next().unwrap_or_default();
             Some(format!("{name}::{}", info.types.pointer_at(*id, bits)?))
