@@ -127,7 +127,8 @@ impl Again<'_> {
 
     /// What the last link gave.
     fn output(&self) -> std::result::Result<Vec<u8>, String> {
-        fs::read(self.folder.join("output")).map_err(|error| error.to_string())
+        let output = self.folder.join("output");
+        fs::read(&output).at("read", &output).map_err(|error| error.to_string())
     }
 
     /// The output of another link.
@@ -155,7 +156,7 @@ impl Again<'_> {
         match child::run(&mut command, false) {
             Ok((End::Code(0), _)) => self.output(),
             Ok(_) => Err("the linker cannot leave the objects of link-time optimisation".to_owned()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(format!("{}: cannot run: {error}", self.real.display())),
         }
     }
 
