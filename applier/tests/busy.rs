@@ -162,7 +162,7 @@ fn what_job_control_has_stopped_stays_so() {
     let cpu = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", target.pid())).unwrap();
         let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().map(str::to_owned).collect();
-        (fields[0].clone(), fields[11].clone())
+        (fields[0].clone(), fields[11].parse::<u64>().unwrap())
     };
     // On a busy machine the others stop some time after the first.
     let stopped = || {
@@ -184,7 +184,9 @@ fn what_job_control_has_stopped_stays_so() {
     }
     // Let go, it has to be scheduled once to stop again.
     wait_until_stopped();
-    assert_eq!(cpu(), before);
+    // In hundredths of a second, as the kernel estimates them: if the eight ran, it would be dozens.
+    let after = cpu();
+    assert!(after.0 == before.0 && after.1 <= before.1 + 5, "{before:?}, then {after:?}");
     kill("-CONT");
     assert_eq!(target.ask(), "1 2 spins");
 }

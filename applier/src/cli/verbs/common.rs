@@ -12,7 +12,7 @@ use crate::{
     },
 };
 use patchfile::{Arch, Manifest, exit::ManageExit};
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 /// Reads the images of `known`.
 pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<Loaded, Error> {
@@ -112,9 +112,17 @@ pub(super) fn fits(
 /// processes were looked at.
 fn is_another(ctx: &Context<'_>, manifest: &Manifest, pid: i32) -> bool {
     let wanted = Wanted::of_manifests([manifest]);
-    let now = ctx.engine.survey(&wanted.targets, &[pid]);
-    now.processes.iter().all(|p| p.targets.is_empty()) && ctx.engine.exists(pid)
+    let is = || {
+        let now = ctx.engine.survey(&wanted.targets, &[pid]);
+        now.processes.iter().all(|p| p.targets.is_empty()) && ctx.engine.exists(pid)
+    };
+    // In the middle of `execve` it cannot be told yet.
+    is() && (0..LOOKS).all(|_| !ctx.stop.wait(LOOK_AGAIN) && is())
 }
+
+/// How often, and after which pause, a process is looked at again that seems to run another build.
+const LOOKS: usize = 4;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 fn wanted_builds(error: Error, manifest: &Manifest) -> Error {
     let error = manifest.elfs.iter().fold(error, |e, elf| match &elf.build_id {
