@@ -100,6 +100,9 @@ pub struct Elf {
     pub name: String,
     /// Where the package installs it; for a source tree, its path below the tree. Information, not identity.
     pub path: String,
+    /// Where else the package installs the very same file: hard links and copies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Identity of the target, if it has a build-id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<BuildId>,
@@ -115,6 +118,13 @@ pub struct Elf {
     /// Functions added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub new: Vec<String>,
+}
+
+impl Elf {
+    /// Where the package installs it.
+    pub fn paths(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.path).chain(&self.also)
+    }
 }
 
 /// Why a manifest is not usable.
@@ -225,6 +235,12 @@ impl Manifest {
         if files.len() != self.elfs.len() {
             return field("elfs.patch", "one patch file stands for two ELF files");
         }
+        let mut targets: Vec<_> = self.elfs.iter().map(|e| (&e.build_id, &e.code)).collect();
+        targets.sort();
+        targets.dedup();
+        if targets.len() != self.elfs.len() {
+            return field("elfs.build_id", "two ELF files cannot be told apart");
+        }
         Ok(())
     }
 }
@@ -261,6 +277,7 @@ mod tests {
             elfs: vec![Elf {
                 name: "redis-server".into(),
                 path: "/usr/bin/redis-server".into(),
+                also: vec!["/usr/bin/redis-sentinel".into()],
                 build_id: BuildId::new([1, 2, 3]),
                 code: Digest::of(b"code"),
                 patch: "redis-server.upatch".into(),
@@ -304,5 +321,17 @@ mod tests {
             manifest.name = evil.into();
             assert!(manifest.seal().is_err(), "{evil}");
         }
+    }
+
+    #[test]
+    fn two_files_that_cannot_be_told_apart_are_refused() {
+        let mut manifest = sample();
+        let other = Elf { name: "other".into(), patch: "other.upatch".into(), ..manifest.elfs[0].clone() };
+        manifest.elfs.push(other);
+        let refused = |m: &Manifest| m.check_fields().is_err_and(|e| e.to_string().contains("told apart"));
+        assert!(refused(&manifest));
+        manifest.elfs[1].code = Digest::of(b"other code");
+        assert!(!refused(&manifest));
+        assert_eq!(manifest.elfs[0].paths().count(), 2);
     }
 }

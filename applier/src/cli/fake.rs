@@ -318,6 +318,7 @@ pub(super) fn write_patch(dir: &Path, name: &str, builds: &[u8], version: u32) -
         Elf {
             name: "daemon".into(),
             path: format!("/usr/bin/daemon{build}"),
+            also: vec![],
             build_id: build_id(*build),
             code: Digest::of(&[*build]),
             patch,

@@ -137,7 +137,7 @@ impl Desk {
             Planned { record, patch, elfs, older, newer }
         });
         let plan = Plan { patches: patches.collect(), targets: wanted.targets };
-        let files = plan.patches.iter().flat_map(|p| &p.patch.manifest.elfs).map(|e| e.path.clone());
+        let files = plan.patches.iter().flat_map(|p| &p.patch.manifest.elfs).flat_map(|e| e.paths().cloned());
         let (files, targets): (Vec<_>, _) = (files.collect(), plan.targets.clone());
         *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan;
         if let Some(marks) = &self.marks {

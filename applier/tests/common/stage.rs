@@ -124,6 +124,7 @@ impl Stage {
             elfs: vec![patchfile::manifest::Elf {
                 name: path.file_name().unwrap().to_str().unwrap().into(),
                 path: path.to_str().unwrap().into(),
+                also: Vec::new(),
                 build_id: image.target.build_id.clone(),
                 code: image.target.code,
                 patch: "pair.upatch".into(),

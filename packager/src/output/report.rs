@@ -92,6 +92,9 @@ pub struct ElfReport {
     pub name: String,
     /// Where it is installed.
     pub path: String,
+    /// Where else the same file is installed: hard links and copies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<String>,
     /// Its build-id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,

@@ -155,7 +155,7 @@ pub(super) fn chosen<'r>(
 ) -> Vec<Match<'r>> {
     let wanted = |m: &Match<'_>| {
         let target = &targets[m.target];
-        names.is_empty() || names.iter().any(|n| *n == target.name || *n == target.path)
+        names.is_empty() || names.iter().any(|n| target.is_called(n))
     };
     matches.into_iter().filter(wanted).collect()
 }

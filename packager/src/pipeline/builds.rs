@@ -143,6 +143,8 @@ impl Builds<'_> {
         let installed = records.links.iter().any(|l| !stages.in_build(l))
             || self.work.path("log").join("original-installed").exists()
             || !given;
+        let mut targets = targets;
+        targets.iter_mut().for_each(|target| target.prefer_names_of(&records));
         Ok(Original { records, targets, stages, installed, window: Window { start, end: now() } })
     }
 

@@ -163,6 +163,7 @@ fn describe(reached: &Reached<'_>, units: &[Cow<'_, Compared>], target: &TargetF
     let mut report = ElfReport {
         name: target.name.clone(),
         path: target.path.clone(),
+        also: target.also.clone(),
         build_id: target.elf.build_id.as_ref().map(ToString::to_string),
         fidelity: Some(reached.matched.fidelity),
         difference: reached.matched.difference.clone(),

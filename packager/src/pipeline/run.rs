@@ -162,9 +162,8 @@ fn in_work(
 
 /// Targets that no recorded link made: what the fix does to them is not seen.
 fn unmade(request: &Request, original: &Original, found: &[Match<'_>]) -> Vec<Warned> {
-    let wanted = |t: &TargetFile| {
-        request.args.elf.is_empty() || request.args.elf.iter().any(|n| *n == t.name || *n == t.path)
-    };
+    let wanted =
+        |t: &TargetFile| request.args.elf.is_empty() || request.args.elf.iter().any(|n| t.is_called(n));
     let targets = original.targets.iter().enumerate();
     let missing = targets.filter(|(i, t)| wanted(t) && !found.iter().any(|m| m.target == *i));
     missing
@@ -365,7 +364,7 @@ fn matches<'r>(
     report: &mut Report,
 ) -> Result<Vec<Match<'r>>> {
     for name in &request.args.elf {
-        if !original.targets.iter().any(|t| *name == t.name || *name == t.path) {
+        if !original.targets.iter().any(|t| t.is_called(name)) {
             let names: Vec<&str> = original.targets.iter().map(|t| t.name.as_str()).collect();
             return Err(Failure::usage(
                 format!("--elf {name}"),

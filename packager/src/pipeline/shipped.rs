@@ -43,6 +43,7 @@ pub(super) fn make(
         elfs.push(manifest::Elf {
             name: target.name.clone(),
             path: target.path.clone(),
+            also: target.also.clone(),
             build_id: target.elf.build_id.clone(),
             code: target.elf.code,
             patch: file.clone(),
@@ -60,8 +61,11 @@ pub(super) fn make(
     }
     let arch =
         joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
+    // Readers of version 1 know of one path only.
+    let plain =
+        if elfs.iter().all(|e| e.also.is_empty()) { manifest::FORMAT } else { manifest::FORMAT_SIBLINGS };
     let mut manifest = Manifest {
-        format: joined.iter().map(|j| j.output.image.format()).max().unwrap_or(manifest::FORMAT),
+        format: joined.iter().map(|j| j.output.image.format()).max().unwrap_or(manifest::FORMAT).max(plain),
         uuid: patchfile::Uuid::from_bytes([0; 16]),
         name: naming.name.clone(),
         version: request.args.patch_version,

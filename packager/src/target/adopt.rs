@@ -34,12 +34,13 @@ pub fn adopt_shipped(
     }
     for file in files {
         for (place, shipped) in &places {
-            let Some(same) = shipped.iter().find(|s| s.path == file.path) else { continue };
+            let Some(same) = shipped.iter().find(|s| s.paths().any(|p| p == file.path)) else { continue };
             if judge(same, &file.elf).0 != Fidelity::Mismatch {
                 if same.elf.build_id != file.elf.build_id {
                     taken.push(format!("{}: the file of the shipped package is taken ({place})", file.name));
                 }
-                *file = same.clone();
+                let TargetFile { name, path, also, .. } = file.clone();
+                *file = TargetFile { name, path, also, ..same.clone() };
                 break;
             }
         }

@@ -5,7 +5,9 @@ use crate::error::{Context, Failure, Result};
 use crate::run::Tool;
 use crate::source::extract;
 use patchfile::manifest::Package;
+use std::collections::HashMap;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 use wrapper::Records;
@@ -17,6 +19,8 @@ pub struct TargetFile {
     pub name: String,
     /// Where the package installs it, or its path below a source tree.
     pub path: String,
+    /// Where else: hard links and copies.
+    pub also: Vec<String>,
     /// The file.
     pub data: Vec<u8>,
     /// Its separate debug information.
@@ -26,6 +30,44 @@ pub struct TargetFile {
 }
 
 impl TargetFile {
+    /// Its paths.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.path).chain(&self.also).map(String::as_str)
+    }
+
+    /// The file names of its paths.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.paths().map(file_name)
+    }
+
+    /// Is `name` one of its paths or file names?
+    pub fn is_called(&self, name: &str) -> bool {
+        self.paths().chain(self.names()).any(|n| n == name)
+    }
+
+    /// Has it the name of the link's output for its first, where it has several?
+    pub fn prefer_names_of(&mut self, records: &Records) {
+        let linked = |path: &str| {
+            let mut outputs = records.links.iter().filter_map(|l| l.output.as_path().file_name());
+            outputs.any(|output| output.to_str() == Some(file_name(path)))
+        };
+        if linked(&self.path) {
+            return;
+        }
+        if let Some(other) = self.also.iter_mut().find(|path| linked(path)) {
+            std::mem::swap(&mut self.path, other);
+            self.name = file_name(&self.path).to_owned();
+        }
+    }
+
+    /// Is it the same file to those that look at processes?
+    fn is_same(&self, other: &Self) -> bool {
+        let identity = self.elf.build_id.is_some()
+            && self.elf.build_id == other.elf.build_id
+            && self.elf.code == other.elf.code;
+        identity || self.data == other.data
+    }
+
     /// Can its functions be found by name?
     pub fn has_symbols(&self) -> bool {
         self.debug.is_some() || self.elf.symbols
@@ -35,8 +77,28 @@ impl TargetFile {
         let data = std::fs::read(file).what(file.display().to_string())?;
         let elf = Elf::parse(&data).what(file.display().to_string())?;
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, path, data, debug: None, elf })
+        Ok(Self { name, path, also: Vec::new(), data, debug: None, elf })
     }
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Takes a file in, or notes its path with the one that it is a copy of. Of copies the one with symbols stays.
+fn take(files: &mut Vec<TargetFile>, mut file: TargetFile) {
+    let Some(same) = files.iter_mut().find(|f| f.is_same(&file)) else {
+        files.push(file);
+        return;
+    };
+    if file.has_symbols() && !same.has_symbols() {
+        std::mem::swap(same, &mut file);
+        std::mem::swap(&mut same.path, &mut file.path);
+        std::mem::swap(&mut same.name, &mut file.name);
+        std::mem::swap(&mut same.also, &mut file.also);
+    }
+    same.also.push(file.path);
+    same.also.append(&mut file.also);
 }
 
 /// All linked ELF files below `root`, as the package installs them. Debug information is left out.
@@ -45,16 +107,29 @@ impl TargetFile {
 /// When a file cannot be read.
 pub fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
     let mut files = Vec::new();
+    let mut links: HashMap<(u64, u64), Option<usize>> = HashMap::new();
     for entry in WalkDir::new(root).sort_by_file_name().into_iter().flatten() {
         let path = entry.path();
         let below = path.strip_prefix(root).unwrap_or(path);
         if !entry.file_type().is_file() || below.starts_with("usr/lib/debug") || !is_linked(path) {
             continue;
         }
-        // 32-bit files and foreign architectures are part of a package, but not ours to patch.
-        if let Ok(file) = TargetFile::read(path, format!("/{}", below.display())) {
-            files.push(file);
+        let installed = format!("/{}", below.display());
+        let inode = entry.metadata().map(|m| (m.dev(), m.ino())).ok();
+        // Packages with a hundred names for one program are not read a hundred times.
+        if let Some(known) = inode.and_then(|i| links.get(&i)) {
+            if let Some(file) = known.and_then(|k| files.get_mut(k)) {
+                let file: &mut TargetFile = file;
+                file.also.push(installed);
+            }
+            continue;
         }
+        // 32-bit files and foreign architectures are part of a package, but not ours to patch.
+        let read = TargetFile::read(path, installed.clone()).ok();
+        let known = read.is_some();
+        read.into_iter().for_each(|file| take(&mut files, file));
+        let index = files.iter().position(|f| f.paths().any(|p| p == installed)).filter(|_| known);
+        links.extend(inode.map(|i| (i, index)));
     }
     Ok(files)
 }
@@ -79,13 +154,11 @@ pub fn from_files(
             if !found.is_empty() && package.is_none() {
                 package = Some(rpm_package(target)?);
             }
-            files.extend(found);
+            found.into_iter().for_each(|file| take(&mut files, file));
         } else if is_linked(target) {
             let path = target.canonicalize().what(what())?;
-            files.push(
-                TargetFile::read(target, path.display().to_string())
-                    .map_err(|f| Failure::failed(what(), f.why))?,
-            );
+            let read = TargetFile::read(target, path.display().to_string());
+            take(&mut files, read.map_err(|f| Failure::failed(what(), f.why))?);
         } else {
             return Err(Failure::failed(what(), "is neither an RPM nor a linked ELF file"));
         }
@@ -113,7 +186,7 @@ pub fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<Targ
         let output = link.output.as_path();
         let Ok(below) = output.strip_prefix(tree) else { continue };
         let path = below.display().to_string();
-        if files.iter().any(|f| f.path == path) || !is_linked(output) {
+        if files.iter().any(|f| f.paths().any(|p| p == path)) || !is_linked(output) {
             continue;
         }
         let Ok(mut file) = TargetFile::read(output, path.clone()) else { continue };
@@ -125,7 +198,7 @@ pub fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<Targ
         {
             file = theirs;
         }
-        files.push(file);
+        take(&mut files, file);
     }
     Ok(files)
 }
@@ -180,4 +253,27 @@ fn head(path: &Path) -> Vec<u8> {
     let mut head = [0u8; 24];
     let read = std::fs::File::open(path).and_then(|mut f| f.read(&mut head)).unwrap_or(0);
     head[..read].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_with_several_names_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("usr/bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        // Any two programs.
+        let own = std::env::current_exe().unwrap();
+        std::fs::copy(&own, bin.join("b")).unwrap();
+        std::fs::hard_link(bin.join("b"), bin.join("c")).unwrap();
+        std::fs::copy(&own, bin.join("d")).unwrap();
+        std::fs::hard_link(bin.join("d"), bin.join("e")).unwrap();
+        std::fs::copy("/bin/sh", bin.join("a")).unwrap();
+        let files = from_root(dir.path()).unwrap();
+        let paths: Vec<Vec<&str>> = files.iter().map(|f| f.paths().collect()).collect();
+        assert_eq!(paths, [vec!["/usr/bin/a"], vec!["/usr/bin/b", "/usr/bin/c", "/usr/bin/d", "/usr/bin/e"]]);
+        assert!(files[1].is_called("d") && files[1].is_called("/usr/bin/e") && !files[1].is_called("a"));
+    }
 }

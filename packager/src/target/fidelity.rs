@@ -58,11 +58,11 @@ pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &St
                 .or_insert_with(|| std::fs::read(&link.saved).ok().and_then(|d| Elf::parse(&d).ok()));
             let Some(elf) = elf else { continue };
             let (fidelity, difference) = judge(target, elf);
-            if fidelity == Fidelity::Mismatch && !same_name(&target.name, link) {
+            if fidelity == Fidelity::Mismatch && !same_name(target, link) {
                 continue;
             }
             // Equal code under another name may be another program of the same size: its own name decides.
-            let rank = |m: &Match<'_>| (m.fidelity, !same_name(&target.name, m.link));
+            let rank = |m: &Match<'_>| (m.fidelity, !same_name(target, m.link));
             let this = Match { target: index, link, fidelity, difference };
             if best.as_ref().is_none_or(|b| rank(&this) < rank(b)) {
                 best = Some(this);
@@ -109,7 +109,11 @@ fn layout_difference(target: &Elf, linked: &Elf) -> String {
 }
 
 /// Do the names agree, but for what libtool and versions of libraries add?
-fn same_name(target: &str, link: &LinkRecord) -> bool {
+fn same_name(target: &TargetFile, link: &LinkRecord) -> bool {
+    target.names().any(|name| is_name(name, link))
+}
+
+fn is_name(target: &str, link: &LinkRecord) -> bool {
     let output = link.output.as_path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stem = |n: &str| n.split(".so").next().unwrap_or(n).trim_start_matches("lt-").to_owned();
     output == target

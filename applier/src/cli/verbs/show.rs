@@ -71,6 +71,9 @@ pub(in crate::cli) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageE
         }
         for elf in &m.elfs {
             ctx.say(format_args!("{:<12} {} ({})", "elf:", elf.path, elf.patch))?;
+            if !elf.also.is_empty() {
+                ctx.say(format_args!("{:<12}   also: {}", "", elf.also.join(" ")))?;
+            }
             ctx.say(format_args!("{:<12}   changed: {}", "", or_none(elf.changed.join(" "))))?;
             ctx.say(format_args!("{:<12}   new: {}", "", or_none(elf.new.join(" "))))?;
         }
@@ -93,7 +96,7 @@ pub(in crate::cli) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
         let m = &entry.manifest;
         let p = &m.package;
         if args.json {
-            let elf = |e: &patchfile::manifest::Elf| json!({ "name": e.name, "path": e.path, "build_id": e.build_id, "code": e.code });
+            let elf = |e: &patchfile::manifest::Elf| json!({ "name": e.name, "path": e.path, "also": e.also, "build_id": e.build_id, "code": e.code });
             printed.push(json!({
                 "id": m.id(),
                 "uuid": m.uuid,
@@ -108,7 +111,9 @@ pub(in crate::cli) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
         for elf in &m.elfs {
             let build =
                 elf.build_id.as_ref().map_or(format!("no build-id, code {}", elf.code), ToString::to_string);
-            ctx.say(format_args!("  {}  {build}", elf.path))?;
+            for path in elf.paths() {
+                ctx.say(format_args!("  {path}  {build}"))?;
+            }
         }
     }
     if args.json {
