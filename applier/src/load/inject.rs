@@ -41,6 +41,11 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// What there is to find before it is complete: whose it is, and how large.
+    pub(super) fn header(&self) -> Vec<u8> {
+        Control { entries: Vec::new(), ..self.control.clone() }.encode()
+    }
+
     /// As it is found once it is complete.
     fn located(self) -> Located {
         let control = Control { phase: Phase::Ready, ..self.control };
@@ -355,7 +360,7 @@ fn map_file(
 }
 
 /// Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
-pub(super) fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), ProcessError> {
+fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), ProcessError> {
     steps.next("fill the memory")?;
     let path = format!("/proc/{}/fd/{fd}", process.view);
     let file = OpenOptions::new().read(true).write(true).open(&path).map_err(ProcessError::os(path))?;
@@ -365,9 +370,9 @@ pub(super) fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> R
 /// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other rights on top of that.
 pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<Call> {
     let kind = if fd == NO_FILE { MAP_PRIVATE | MAP_ANONYMOUS } else { MAP_PRIVATE };
-    let call = |at, size, access, flags, offset| Call {
-        number: libc::SYS_mmap,
-        args: [at, size, protection(access), kind | flags, fd, if fd == NO_FILE { 0 } else { offset }],
+    let call = |at, size, access, flags, offset| {
+        let offset = if fd == NO_FILE { 0 } else { offset };
+        Call::new(libc::SYS_mmap, [at, size, protection(access), kind | flags, fd, offset])
     };
     let parts = p.layout.parts.iter();
     let parts = parts.map(|(offset, size, access)| call(p.base + offset, *size, *access, MAP_FIXED, *offset));

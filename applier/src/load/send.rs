@@ -1,6 +1,6 @@
-//! Mapping images by as few stops as possible, where the thread that is held can be sent for it: two for each.
+//! Mapping images by as few stops as possible, where the thread that is held can be sent for it: one for each.
 
-use super::inject::{MFD_CLOEXEC, NO_FILE, Prepared, Remains, fill, mappings, mark_complete};
+use super::inject::{MFD_CLOEXEC, NO_FILE, Prepared, Remains, mappings, mark_complete};
 use crate::{
     ProcessError,
     patch::Steps,
@@ -20,8 +20,7 @@ pub(super) fn send(
     remains: &Remains,
     steps: &Steps,
 ) -> Result<(), ProcessError> {
-    let unmap =
-        |(start, size): (u64, u64)| Call { number: libc::SYS_munmap, args: [start, size, 0, 0, 0, 0] };
+    let unmap = |(start, size): (u64, u64)| Call::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
     if !remains.mappings.is_empty() {
         let calls: Vec<_> = remains.mappings.iter().copied().map(unmap).collect();
         errand.run("munmap", &[], &calls)?;
@@ -29,34 +28,10 @@ pub(super) fn send(
     let mut mapped = Vec::new();
     let mut map_all = || -> Result<(), ProcessError> {
         for p in prepared {
-            steps.next("create the named memory")?;
-            let label = format!("upatch:{name}\0");
-            let create = [errand.data(), MFD_CLOEXEC, 0, 0, 0, 0];
-            let create = Call { number: libc::SYS_memfd_create, args: create };
-            let made = errand.run("memfd_create", label.as_bytes(), &[create])?.pop();
-            // No file descriptor left, or not allowed: memory without a name will do.
-            let fd = made.and_then(Result::ok).unwrap_or(NO_FILE);
-            let named = fd != NO_FILE;
-            let filled = if named { fill(process, fd, p, steps) } else { Ok(()) };
-            let mut calls = if filled.is_ok() { mappings(p, fd) } else { Vec::new() };
-            let count = calls.len();
-            calls.extend(named.then_some(Call { number: libc::SYS_close, args: [fd, 0, 0, 0, 0, 0] }));
             steps.next("map the image")?;
-            let mut results = errand.run("mmap", &[], &calls)?;
-            filled?;
-            if results.first().is_some_and(Result::is_ok) {
-                mapped.push((p.base, p.layout.size));
-            }
-            if let Some(Err(source)) = results.pop() {
-                if results.len() < count {
-                    errand.run("close", &[], &calls[count..])?;
-                }
-                return Err(ProcessError::Os { what: "mmap in the process".into(), source });
-            }
-            if !named {
-                steps.next("fill the memory")?;
-                process.memory.write(p.base, &p.layout.bytes)?;
-            }
+            map(&mut errand, name, p, &mut mapped)?;
+            steps.next("fill the memory")?;
+            process.memory.write(p.base, &p.layout.bytes)?;
         }
         mark_complete(process, prepared, steps)
     };
@@ -66,4 +41,51 @@ pub(super) fn send(
         let _ = errand.run("munmap", &[], &calls);
     }
     result
+}
+
+/// Maps memory for an image. It says from the beginning what it is, so that it is known for ours if nobody is left to fill it.
+fn map(
+    errand: &mut Errand<'_>,
+    name: &str,
+    p: &Prepared,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    let mut data = format!("upatch:{name}\0").into_bytes();
+    data.resize(data.len().next_multiple_of(16), 0);
+    let (label, header) = (errand.data(), errand.data() + data.len() as u64);
+    data.extend(p.header());
+    let header_size = data.len() as u64 - (header - label);
+    let of_file = |number, args| Call::new(number, args).of_first(0);
+    let mut calls = vec![
+        Call::new(libc::SYS_memfd_create, [label, MFD_CLOEXEC, 0, 0, 0, 0]),
+        of_file(libc::SYS_ftruncate, [0, p.layout.size, 0, 0, 0, 0]),
+        of_file(libc::SYS_pwrite64, [0, header, header_size, 0, 0, 0]),
+    ];
+    let first = calls.len();
+    calls.extend(mappings(p, 0).into_iter().map(|call| call.of_first(4)));
+    let close = calls.len();
+    calls.push(of_file(libc::SYS_close, [0; 6]));
+    let mut results = errand.run("mmap", &data, &calls)?;
+    if results.get(first).is_some_and(Result::is_ok) {
+        mapped.push((p.base, p.layout.size));
+    }
+    let failed = results.len();
+    let Some(Err(source)) = results.pop() else { return Ok(()) };
+    if let Some(Ok(fd)) = results.first()
+        && failed <= close
+    {
+        errand.run("close", &[], &[Call::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
+    }
+    if failed > 1 {
+        return Err(ProcessError::Os { what: "mmap in the process".into(), source });
+    }
+    // No file descriptor left, or not allowed: memory without a name will do.
+    let mut results = errand.run("mmap", &[], &mappings(p, NO_FILE))?;
+    if results.first().is_some_and(Result::is_ok) {
+        mapped.push((p.base, p.layout.size));
+    }
+    match results.pop() {
+        Some(Err(source)) => Err(ProcessError::Os { what: "mmap in the process".into(), source }),
+        _ => Ok(()),
+    }
 }

@@ -27,9 +27,20 @@ pub(crate) struct Call {
     pub number: i64,
     /// Its arguments.
     pub args: [u64; 6],
+    /// Which of them is what the first call of an errand has given, whatever stands there.
+    first: Option<usize>,
 }
 
 impl Call {
+    pub(crate) fn new(number: i64, args: [u64; 6]) -> Self {
+        Self { number, args, first: None }
+    }
+
+    /// With the result of the first call of the same errand for argument `index`.
+    pub(crate) fn of_first(self, index: usize) -> Self {
+        Self { first: Some(index), ..self }
+    }
+
     /// The result as Rust has it. An `mmap` that maps elsewhere than where it should counts as failed with `EEXIST`: kernels before 4.17
     /// do not know `MAP_FIXED_NOREPLACE` and take the address for a hint.
     pub(crate) fn result(&self, rax: u64) -> io::Result<u64> {
@@ -167,6 +178,13 @@ fn set(code: &mut Vec<u8>, register: Register, value: u64) {
     }
 }
 
+/// `mov 8*words(%rsp),register`.
+fn load(code: &mut Vec<u8>, register: Register, words: usize) {
+    let (extended, low) = (register as u8 >> 3, register as u8 & 7);
+    code.extend([0x48 | extended << 2, 0x8b, 0x84 | low << 3, 0x24]);
+    code.extend((8 * words as u32).to_le_bytes());
+}
+
 /// Numbers of the registers used.
 #[derive(Clone, Copy)]
 enum Register {
@@ -195,9 +213,13 @@ pub(crate) fn write_mark(code: &mut Vec<u8>, tid: i32) {
 /// thread is when it has sent itself the signal.
 fn write_code(code: &mut Vec<u8>, tid: i32, home: u64, calls: &[Call]) -> usize {
     let mut ends = Vec::new();
-    for call in calls {
-        for (register, value) in ARGUMENTS.into_iter().zip(call.args) {
-            set(code, register, value);
+    for (made, call) in calls.iter().enumerate() {
+        for (index, (register, value)) in ARGUMENTS.into_iter().zip(call.args).enumerate() {
+            if call.first == Some(index) && made > 0 {
+                load(code, register, made - 1);
+            } else {
+                set(code, register, value);
+            }
         }
         set(code, Register::Rax, call.number.cast_unsigned());
         // syscall; push %rax
@@ -243,8 +265,20 @@ mod tests {
     }
 
     #[test]
+    fn results_lie_on_the_stack() {
+        let of = |register, words| {
+            let mut code = Vec::new();
+            load(&mut code, register, words);
+            code
+        };
+        // As the GNU assembler has `mov 0x28(%rsp),%rdi` and `mov 0x10(%rsp),%r8` with displacements of four bytes.
+        assert_eq!(of(Register::Rdi, 5), [0x48, 0x8b, 0xbc, 0x24, 0x28, 0, 0, 0]);
+        assert_eq!(of(Register::R8, 2), [0x4c, 0x8b, 0x84, 0x24, 0x10, 0, 0, 0]);
+    }
+
+    #[test]
     fn a_mapping_elsewhere_has_failed() {
-        let call = |number| Call { number, args: [0x1000, 0, 0, 0, 0, 0] };
+        let call = |number| Call::new(number, [0x1000, 0, 0, 0, 0, 0]);
         let failed = |number, rax: i64| call(number).result(rax.cast_unsigned()).err()?.raw_os_error();
         assert_eq!(failed(libc::SYS_mmap, 0x1000), None);
         assert_eq!(failed(libc::SYS_mmap, 0x2000), Some(libc::EEXIST));

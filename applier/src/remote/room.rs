@@ -13,7 +13,7 @@ pub(crate) struct Room {
 }
 
 /// What is asked for, in bytes.
-const ENOUGH: u64 = 512;
+const ENOUGH: u64 = 1280;
 
 impl Room {
     /// In the first of these modules that has enough.
