@@ -120,3 +120,33 @@ fn a_change_that_cannot_be_live_patched_is_refused_for_another_target_too() -> R
     ensure!(ended.stderr.contains("layout of a structure changed"), "{}", ended.account());
     made.nothing_written()
 }
+
+/// A hard link and a copy, sorted before the name that the link has in the build: one target, whatever a process was started as.
+#[test]
+fn a_program_with_several_names_is_one_target() -> Result<()> {
+    let names = "ln %{buildroot}/usr/bin/hello-daemon %{buildroot}/usr/bin/a-link\n\
+        cp %{buildroot}/usr/bin/hello-daemon %{buildroot}/usr/bin/b-copy\n";
+    let target = Layout::new("hello-daemon")?
+        .edit(|spec| {
+            let spec = spec.replace("DESTDIR=%{buildroot}\n", &format!("DESTDIR=%{{buildroot}}\n{names}"));
+            Ok(spec.replace("/usr/bin/hello-daemon\n/usr", "/usr/bin/*\n/usr"))
+        })?
+        .build(&[])?;
+    let made = make_patch(&target, &target.layout.patch("fix-exe"), "F", &["--no-rpm", "--elf", "b-copy"])?;
+    made.ended.clone().ok()?;
+    ensure!(made.elfs()? == ["hello-daemon"], "{:?}", made.elfs()?);
+    let manifest: serde_yaml::Value =
+        serde_yaml::from_str(&std::fs::read_to_string(made.dir().join("manifest.yaml"))?)?;
+    let elf = &manifest["elfs"][0];
+    ensure!(elf["path"] == "/usr/bin/hello-daemon", "{manifest:?}");
+    let also: Vec<&str> =
+        elf["also"].as_sequence().into_iter().flatten().filter_map(|p| p.as_str()).collect();
+    ensure!(
+        also == ["/usr/bin/b-copy", "/usr/bin/a-link"] || also == ["/usr/bin/a-link", "/usr/bin/b-copy"],
+        "{also:?}"
+    );
+    for name in ["hello-daemon", "a-link", "b-copy"] {
+        daemon::multiplies(&target.root, &format!("usr/bin/{name}"), &made.dir())?;
+    }
+    Ok(())
+}
