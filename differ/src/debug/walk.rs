@@ -46,6 +46,8 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
         names: HashMap::new(),
         around: Vec::new(),
         declared: HashMap::new(),
+        numbers: HashMap::new(),
+        functions: vec![Function::default()],
         exchanging: None,
         scope: String::new(),
     };
@@ -73,7 +75,13 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
             Some(())
         })?;
     }
-    Some(walk.info)
+    let Walk { mut info, numbers, mut functions, .. } = walk;
+    let named = |(name, number): (&[u8], usize)| {
+        let function = functions.get_mut(number).map(std::mem::take)?;
+        Some((String::from_utf8_lossy(name).into_owned(), function))
+    };
+    info.functions = numbers.into_iter().filter_map(named).collect();
+    Some(info)
 }
 
 fn is_named(tag: gimli::DwTag) -> bool {
@@ -137,7 +145,8 @@ struct Frame<'a> {
 /// What an enclosing entry adds to the qualified name of a type.
 enum Part<'a> {
     Nothing,
-    Function(Option<Slice<'a>>),
+    /// With the number of the outermost one.
+    Function(Option<Slice<'a>>, usize),
     Scope(Option<Slice<'a>>),
 }
 
@@ -148,6 +157,10 @@ struct Walk<'a, 'u> {
     around: Vec<Frame<'a>>,
     /// Type of each variable's declaration, for entries that refer to it (`DW_AT_abstract_origin`).
     declared: HashMap<TypeId, TypeId>,
+    /// Numbers of functions among [`Walk::functions`], by name.
+    numbers: HashMap<&'a [u8], usize>,
+    /// What functions deal with. Nobody asks for those without a name, which all have the number 0.
+    functions: Vec<Function>,
     /// The last function with external linkage.
     exchanging: Option<TypeId>,
     /// What is put behind the names of types, in an object made from several sources.
@@ -172,10 +185,15 @@ impl<'a> Walk<'a, '_> {
                 }
                 let name = self.name_of(base, offset, die);
                 let inlined = name.filter(|_| die.tag() == gimli::DW_TAG_inlined_subroutine);
-                let around = self.function(name);
+                let number = self.outermost().unwrap_or_else(|| self.number(name));
+                let around = &mut self.functions[number];
                 around.types.extend(reference(base, die, gimli::DW_AT_type));
-                around.inlines.extend(inlined.map(|n| n.to_string_lossy().into_owned()));
-                return Part::Function(name);
+                if let Some(inlined) = inlined.map(|n| n.to_string_lossy())
+                    && !around.inlines.contains(&*inlined)
+                {
+                    around.inlines.insert(inlined.into_owned());
+                }
+                return Part::Function(name, number);
             }
             gimli::DW_TAG_namespace => return Part::Scope(own_name()),
             gimli::DW_TAG_structure_type
@@ -231,7 +249,9 @@ impl<'a> Walk<'a, '_> {
             gimli::DW_TAG_formal_parameter => {
                 let type_id = reference(base, die, gimli::DW_AT_type);
                 self.info.automatic.extend(type_id);
-                self.function(None).types.extend(type_id);
+                if let Some(number) = self.outermost() {
+                    self.functions[number].types.extend(type_id);
+                }
                 if self.exchanging.is_some() && self.exchanging == self.around.last().map(|f| f.offset) {
                     self.info.exchanged.extend(type_id);
                 }
@@ -269,14 +289,20 @@ impl<'a> Walk<'a, '_> {
         self.info.types.all.get_mut(&self.around.last()?.offset)
     }
 
-    /// The function that the current entry is in, at the outermost; if it is in none, `itself`.
-    fn function(&mut self, itself: Option<Slice<'a>>) -> &mut Function {
-        let outermost = self.around.iter().find_map(|f| match f.part {
-            Part::Function(name) => Some(name),
+    /// The number of the function that the current entry is in, at the outermost.
+    fn outermost(&self) -> Option<usize> {
+        self.around.iter().find_map(|f| match f.part {
+            Part::Function(_, number) => Some(number),
             _ => None,
-        });
-        let name = outermost.unwrap_or(itself).map(|n| n.to_string_lossy().into_owned());
-        self.info.functions.entry(name.unwrap_or_default()).or_default()
+        })
+    }
+
+    fn number(&mut self, function: Option<Slice<'a>>) -> usize {
+        let Some(name) = function else { return 0 };
+        *self.numbers.entry(name.slice()).or_insert_with(|| {
+            self.functions.push(Function::default());
+            self.functions.len() - 1
+        })
     }
 
     fn qualified(&self, name: Slice<'a>) -> String {
@@ -284,7 +310,7 @@ impl<'a> Walk<'a, '_> {
         for frame in &self.around {
             let (part, call, other) = match frame.part {
                 Part::Nothing => continue,
-                Part::Function(part) => (part, "()::", "?"),
+                Part::Function(part, _) => (part, "()::", "?"),
                 Part::Scope(part) => (part, "::", ""),
             };
             out.push_str(&part.map_or_else(|| other.into(), |p| p.to_string_lossy()));
@@ -320,8 +346,8 @@ impl<'a> Walk<'a, '_> {
         }
         let list = if is_static { &mut self.info.variables } else { &mut self.info.automatic };
         list.extend(type_id);
-        if !self.around.is_empty() {
-            self.function(None).types.extend(type_id);
+        if let Some(number) = self.outermost() {
+            self.functions[number].types.extend(type_id);
         }
     }
 }
