@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    PAIR, Target, compile,
+    BUSY, PAIR, Target, compile,
     stage::{Daemon, Ran, UPATCH, is_root, stage, until},
 };
 use patchfile::paths;
@@ -88,20 +88,9 @@ fn another_build_does_not_fit() {
     stage.run("list").says("NOT-APPLIED");
 }
 
-const SLEEPER: &str = r#"
-#include <stdio.h>
-#include <unistd.h>
-__attribute__((noipa)) int one(void) { if (getchar() == EOF) _exit(0); return 1; }
-__attribute__((noipa)) int two(void) { return 2; }
-int main(void) {
-    setvbuf(stdout, 0, _IONBF, 0);
-    for (;;) { int a = one(); printf("%d %d\n", a, two()); }
-}
-"#;
-
 #[test]
 fn a_busy_process_is_pending_and_an_interrupt_is_obeyed() {
-    let stage = stage("busy", SLEEPER);
+    let stage = stage("busy", BUSY);
     stage.install("HP1", 11, 22);
     let mut target = Target::start(&stage.program);
     let named = format!("process {} (busy) is pending", target.pid());

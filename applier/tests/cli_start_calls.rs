@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     compile,
-    image::{Elf, Field, New, image, returns},
+    image::{Elf, Field, New, calls, image, returns},
     stage::{Stage, is_root, output, stage_with, until},
 };
 use patchfile::{
@@ -137,15 +137,7 @@ extern "C" void run(void) { printf("%d\n", tries()); fflush(stdout); }
 
 /// `one` calls what throws.
 fn thrown_through(stage: &Stage) {
-    let new = New {
-        name: "one",
-        // sub $8,%rsp; call thrower; add $8,%rsp; ret
-        code: vec![0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3],
-        fields: vec![(5, Field::Target("thrower"))],
-        covered: 5,
-        frame: true,
-    };
-    let image = image(&Elf::read(&stage.program), vec![new], true);
+    let image = image(&Elf::read(&stage.program), vec![calls("one", "thrower")], true);
     let at = stage.root().join(paths::PATCHES).join("pair-1-1/HP1");
     stage.patch_with(&stage.program, &at, "HP1", &image);
     stage.run("apply HP1").exits(0);

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{
-    PAIR, Target,
+    BUSY, PAIR, Target,
     stage::{Stage, stage, until},
 };
 use std::{
@@ -57,21 +57,10 @@ fn suspended_at_any_moment() {
     }
 }
 
-const INSIDE: &str = r#"
-#include <stdio.h>
-#include <unistd.h>
-__attribute__((noipa)) int one(void) { if (getchar() == EOF) _exit(0); return 1; }
-__attribute__((noipa)) int two(void) { return 2; }
-int main(void) {
-    setvbuf(stdout, 0, _IONBF, 0);
-    for (;;) { int a = one(); printf("%d %d\n", a, two()); }
-}
-"#;
-
 /// While it waits for a busy process, a command is suspended as any other program is.
 #[test]
 fn suspended_while_it_waits() {
-    let stage = stage("waits", INSIDE);
+    let stage = stage("waits", BUSY);
     stage.install("HP1", 11, 22);
     let mut target = Target::start(&stage.program);
     let mut child = quietly(&stage, "apply HP1 --timeout 60");
@@ -90,7 +79,7 @@ fn suspended_while_it_waits() {
 /// Whichever way it is told to end, and with nobody left to say anything to.
 #[test]
 fn the_terminal_goes_away() {
-    let stage = stage("hangup", INSIDE);
+    let stage = stage("hangup", BUSY);
     stage.install("HP1", 11, 22);
     let mut target = Target::start(&stage.program);
     for signal in ["-HUP", "-TERM", "-INT"] {

@@ -11,7 +11,7 @@ mod common;
 use applier::{LoadedElf, LoadedPatch, Options, Outcome};
 use common::{
     Target, compile,
-    image::{Elf, Field, New, image},
+    image::{Elf, calls, image},
 };
 use patchfile::{Digest, Uuid};
 
@@ -37,15 +37,7 @@ int main() {
 fn calls_thrower(register: bool, flags: &[&str]) -> (Target, LoadedPatch, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "throws", THROWS, &[&["c++", "-pthread"], flags].concat());
-    let new = New {
-        name: "one",
-        // sub $8,%rsp; call thrower; add $8,%rsp; ret
-        code: vec![0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3],
-        fields: vec![(5, Field::Target("thrower"))],
-        covered: 5,
-        frame: true,
-    };
-    let image = image(&Elf::read(&program), vec![new], register);
+    let image = image(&Elf::read(&program), vec![calls("one", "thrower")], register);
     let uuid = Uuid::from_digest(&Digest::of(b"exceptions"));
     let elfs = vec![LoadedElf { index: 0, image }];
     let patch = LoadedPatch { uuid, name: "exceptions".into(), elfs };

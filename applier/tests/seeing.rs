@@ -11,7 +11,7 @@ mod common;
 use applier::{LoadedElf, LoadedPatch, Options};
 use common::{
     Target, compile,
-    image::{Elf, Field, New, image},
+    image::{Elf, New, calls, image},
 };
 use patchfile::{Digest, Uuid, image::Symbol};
 use std::{path::Path, process::Command};
@@ -46,15 +46,7 @@ fn frames(output: &str) -> Vec<String> {
 fn a_debugger_names_patched_functions_and_their_callers() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "waits", WAITS, &[]);
-    let new = New {
-        name: "one",
-        // sub $8,%rsp; call waits; add $8,%rsp; ret
-        code: vec![0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3],
-        fields: vec![(5, Field::Target("waits"))],
-        covered: 5,
-        frame: true,
-    };
-    let mut image = image(&Elf::read(&program), vec![new], false);
+    let mut image = image(&Elf::read(&program), vec![calls("one", "waits")], false);
     let address = image.redirects[0].new;
     image.symbols = vec![Symbol { name: "one".into(), address, size: 14, function: true }];
     let file = dir.path().join("waits.upatch");

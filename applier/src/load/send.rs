@@ -7,6 +7,7 @@ use crate::{
     remote::{Call, Errand},
     target::process::Process,
 };
+use std::io;
 
 /// Maps everything, not active yet.
 ///
@@ -62,13 +63,17 @@ fn map(
         of_file(libc::SYS_pwrite64, [0, header, header_size, 0, 0, 0]),
     ];
     let first = calls.len();
+    let mut made = |results: &[io::Result<u64>], first: usize| {
+        if results.get(first).is_some_and(Result::is_ok) {
+            mapped.push((p.base, p.layout.size));
+        }
+    };
+    let failure = |source| ProcessError::Os { what: "mmap in the process".into(), source };
     calls.extend(mappings(p, 0).into_iter().map(|call| call.of_first(4)));
     let close = calls.len();
     calls.push(of_file(libc::SYS_close, [0; 6]));
     let mut results = errand.run("mmap", &data, &calls)?;
-    if results.get(first).is_some_and(Result::is_ok) {
-        mapped.push((p.base, p.layout.size));
-    }
+    made(&results, first);
     let failed = results.len();
     let Some(Err(source)) = results.pop() else { return Ok(()) };
     if let Some(Ok(fd)) = results.first()
@@ -77,15 +82,10 @@ fn map(
         errand.run("close", &[], &[Call::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
     }
     if failed > 1 {
-        return Err(ProcessError::Os { what: "mmap in the process".into(), source });
+        return Err(failure(source));
     }
     // No file descriptor left, or not allowed: memory without a name will do.
     let mut results = errand.run("mmap", &[], &mappings(p, NO_FILE))?;
-    if results.first().is_some_and(Result::is_ok) {
-        mapped.push((p.base, p.layout.size));
-    }
-    match results.pop() {
-        Some(Err(source)) => Err(ProcessError::Os { what: "mmap in the process".into(), source }),
-        _ => Ok(()),
-    }
+    made(&results, 0);
+    results.pop().transpose().map(drop).map_err(failure)
 }

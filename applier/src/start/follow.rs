@@ -109,8 +109,13 @@ impl<'a> Follower<'a> {
         ptrace::cont(self.tid, signal).map_err(|e| lost(&e))
     }
 
-    /// The same on the way to the stop that was asked for, see [`ptrace::cont_to_interrupt`].
-    fn go_to_interrupt(&self, signal: i32) -> Result<(), Missed> {
+    /// Goes on from a stop, delivering the signal if it was one; with `to_interrupt` on the way to the stop that was asked for, see
+    /// [`ptrace::cont_to_interrupt`].
+    fn pass(&self, stop: &Stop, to_interrupt: bool) -> Result<(), Missed> {
+        let signal = if let Stop::Signal(signal) = *stop { signal } else { 0 };
+        if !to_interrupt {
+            return self.go(signal);
+        }
         ptrace::cont_to_interrupt(self.tid, signal).map_err(|e| lost(&e))
     }
 
@@ -128,10 +133,7 @@ impl<'a> Follower<'a> {
                     self.executing = false;
                     return Ok(false);
                 }
-                Stop::Signal(signal) if or_interrupt => self.go_to_interrupt(signal)?,
-                Stop::Signal(signal) => self.go(signal)?,
-                _ if or_interrupt => self.go_to_interrupt(0)?,
-                _ => self.go(0)?,
+                other => self.pass(&other, or_interrupt)?,
             }
         }
     }
@@ -141,8 +143,7 @@ impl<'a> Follower<'a> {
         loop {
             match self.stop()? {
                 Stop::Interrupted => return Ok(()),
-                Stop::Signal(signal) => self.go_to_interrupt(signal)?,
-                _ => self.go_to_interrupt(0)?,
+                other => self.pass(&other, true)?,
             }
         }
     }

@@ -105,7 +105,7 @@ pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
     let head = loads().find(|s| s.offset == 0)?;
     let bias = start.wrapping_sub(head.address & !(PAGE - 1));
     let low = loads().map(|s| s.address & !(PAGE - 1)).min()?;
-    let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(4096)?;
+    let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(PAGE)?;
     Some(Module {
         path: String::new(),
         file: (0, 0),

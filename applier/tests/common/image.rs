@@ -93,6 +93,12 @@ pub fn returns(name: &'static str, value: u32) -> New {
     New { name, code, fields: Vec::new(), covered: 5, frame: false }
 }
 
+/// `sub $8,%rsp; call callee; add $8,%rsp; ret`
+pub fn calls(name: &'static str, callee: &'static str) -> New {
+    let code = vec![0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3];
+    New { name, code, fields: vec![(5, Field::Target(callee))], covered: 5, frame: true }
+}
+
 /// The length of `text`, as `strlen` finds it: a symbol whose address only a function of the target can tell.
 pub fn length_of(name: &'static str, text: &str) -> New {
     // lea text(%rip),%rdi; jmp *strlen(%rip)

@@ -174,6 +174,18 @@ int main(void) {
 }
 "#;
 
+/// The same, waiting in the first of them.
+pub const BUSY: &str = r#"
+#include <stdio.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { if (getchar() == EOF) _exit(0); return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+int main(void) {
+    setvbuf(stdout, 0, _IONBF, 0);
+    for (;;) { int a = one(); printf("%d %d\n", a, two()); }
+}
+"#;
+
 /// Applies until no thread is in the way.
 pub fn apply_patiently(
     pid: i32,

@@ -153,9 +153,5 @@ pub(super) fn chosen<'r>(
     targets: &[TargetFile],
     names: &[String],
 ) -> Vec<Match<'r>> {
-    let wanted = |m: &Match<'_>| {
-        let target = &targets[m.target];
-        names.is_empty() || names.iter().any(|n| target.is_called(n))
-    };
-    matches.into_iter().filter(wanted).collect()
+    matches.into_iter().filter(|m| targets[m.target].is_among(names)).collect()
 }

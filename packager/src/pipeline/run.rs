@@ -162,8 +162,7 @@ fn in_work(
 
 /// Targets that no recorded link made: what the fix does to them is not seen.
 fn unmade(request: &Request, original: &Original, found: &[Match<'_>]) -> Vec<Warned> {
-    let wanted =
-        |t: &TargetFile| request.args.elf.is_empty() || request.args.elf.iter().any(|n| t.is_called(n));
+    let wanted = |t: &TargetFile| t.is_among(&request.args.elf);
     let targets = original.targets.iter().enumerate();
     let missing = targets.filter(|(i, t)| wanted(t) && !found.iter().any(|m| m.target == *i));
     missing

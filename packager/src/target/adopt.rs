@@ -39,8 +39,7 @@ pub fn adopt_shipped(
                 if same.elf.build_id != file.elf.build_id {
                     taken.push(format!("{}: the file of the shipped package is taken ({place})", file.name));
                 }
-                let TargetFile { name, path, also, .. } = file.clone();
-                *file = TargetFile { name, path, also, ..same.clone() };
+                file.set_contents(same.clone());
                 break;
             }
         }

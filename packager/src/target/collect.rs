@@ -40,6 +40,11 @@ impl TargetFile {
         self.paths().map(file_name)
     }
 
+    /// Is it among the files with these names, of which none means all?
+    pub fn is_among(&self, names: &[String]) -> bool {
+        names.is_empty() || names.iter().any(|n| self.is_called(n))
+    }
+
     /// Is `name` one of its paths or file names?
     pub fn is_called(&self, name: &str) -> bool {
         self.paths().chain(self.names()).any(|n| n == name)
@@ -58,6 +63,12 @@ impl TargetFile {
             std::mem::swap(&mut self.path, other);
             self.name = file_name(&self.path).to_owned();
         }
+    }
+
+    /// Takes the contents of another file, and keeps its own names.
+    pub(super) fn set_contents(&mut self, of: Self) {
+        let Self { name: _, path: _, also: _, data, debug, elf } = of;
+        (self.data, self.debug, self.elf) = (data, debug, elf);
     }
 
     /// Is it the same file to those that look at processes?
@@ -85,20 +96,19 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Takes a file in, or notes its path with the one that it is a copy of. Of copies the one with symbols stays.
-fn take(files: &mut Vec<TargetFile>, mut file: TargetFile) {
-    let Some(same) = files.iter_mut().find(|f| f.is_same(&file)) else {
+/// Takes a file in, or notes its paths with the one that it is a copy of; the number of either. Of copies the one with symbols stays.
+fn take(files: &mut Vec<TargetFile>, mut file: TargetFile) -> usize {
+    let Some(index) = files.iter().position(|f| f.is_same(&file)) else {
         files.push(file);
-        return;
+        return files.len() - 1;
     };
-    if file.has_symbols() && !same.has_symbols() {
-        std::mem::swap(same, &mut file);
-        std::mem::swap(&mut same.path, &mut file.path);
-        std::mem::swap(&mut same.name, &mut file.name);
-        std::mem::swap(&mut same.also, &mut file.also);
-    }
-    same.also.push(file.path);
+    let same = &mut files[index];
+    same.also.push(std::mem::take(&mut file.path));
     same.also.append(&mut file.also);
+    if file.has_symbols() && !same.has_symbols() {
+        same.set_contents(file);
+    }
+    index
 }
 
 /// All linked ELF files below `root`, as the package installs them. Debug information is left out.
@@ -106,7 +116,7 @@ fn take(files: &mut Vec<TargetFile>, mut file: TargetFile) {
 /// # Errors
 /// When a file cannot be read.
 pub fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
-    let mut files = Vec::new();
+    let mut files: Vec<TargetFile> = Vec::new();
     let mut links: HashMap<(u64, u64), Option<usize>> = HashMap::new();
     for entry in WalkDir::new(root).sort_by_file_name().into_iter().flatten() {
         let path = entry.path();
@@ -119,16 +129,12 @@ pub fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
         // Packages with a hundred names for one program are not read a hundred times.
         if let Some(known) = inode.and_then(|i| links.get(&i)) {
             if let Some(file) = known.and_then(|k| files.get_mut(k)) {
-                let file: &mut TargetFile = file;
                 file.also.push(installed);
             }
             continue;
         }
         // 32-bit files and foreign architectures are part of a package, but not ours to patch.
-        let read = TargetFile::read(path, installed.clone()).ok();
-        let known = read.is_some();
-        read.into_iter().for_each(|file| take(&mut files, file));
-        let index = files.iter().position(|f| f.paths().any(|p| p == installed)).filter(|_| known);
+        let index = TargetFile::read(path, installed).ok().map(|file| take(&mut files, file));
         links.extend(inode.map(|i| (i, index)));
     }
     Ok(files)
@@ -154,7 +160,9 @@ pub fn from_files(
             if !found.is_empty() && package.is_none() {
                 package = Some(rpm_package(target)?);
             }
-            found.into_iter().for_each(|file| take(&mut files, file));
+            for file in found {
+                take(&mut files, file);
+            }
         } else if is_linked(target) {
             let path = target.canonicalize().what(what())?;
             let read = TargetFile::read(target, path.display().to_string());
