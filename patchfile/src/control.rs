@@ -13,7 +13,7 @@
 //! | 32 | 4 | [`ACTIVE`]: 1 while the new code is in force, else 0. Only its first byte is ever tested. |
 //! | 36 | 4 | offset of the image's `.eh_frame` from the block, 0 if it has none |
 //! | 40 | 8 | sequence number: the order in which the patches of this process were activated |
-//! | 48 | 8 | load bias of the target module |
+//! | 48 | 8 | [`BIAS`]: load bias of the target module |
 //! | 56 | 8 | size of the whole mapping in bytes, control block included |
 //! | 64 | 4 | [`Phase`] |
 //! | 68 | 4 | index of the ELF file in the patch's manifest |
@@ -41,6 +41,8 @@ pub const MAGIC: [u8; 8] = *b"UPATCH\x1a\n";
 pub const VERSION: u32 = 1;
 /// Offset of the word whose first byte a stub tests.
 pub const ACTIVE: u64 = 32;
+/// Offset of the load bias of the target module.
+pub const BIAS: u64 = 48;
 /// Size of the part before the entries.
 pub const HEADER_SIZE: u64 = 128;
 /// Size of one entry.
@@ -251,6 +253,8 @@ mod tests {
         assert_eq!(bytes.len() as u64, size(2));
         assert_eq!(bytes[usize::try_from(ACTIVE).unwrap()], 1);
         assert_eq!(bytes[usize::try_from(entry(0) + PREVIOUS).unwrap()], 2);
+        let bias = usize::try_from(BIAS).unwrap();
+        assert_eq!(bytes[bias..bias + 8], sample().bias.to_le_bytes());
         assert_eq!(Control::decode(&bytes).unwrap(), sample());
     }
 

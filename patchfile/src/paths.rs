@@ -12,3 +12,5 @@ pub const SETTINGS: &str = "etc/upatch/upatch.yaml";
 pub const MANIFEST: &str = "manifest.yaml";
 /// Extension of patch ELF files inside a patch directory.
 pub const EXTENSION: &str = "upatch";
+/// What the name of the file with a patch ELF's debug information has besides that of the patch ELF.
+pub const DEBUG_EXTENSION: &str = "debug";

@@ -6,15 +6,16 @@ use crate::cli::Request;
 use crate::error::{Context, Result};
 use crate::naming::Naming;
 use crate::target::TargetFile;
+use patchfile::image::DebugLink;
 use patchfile::manifest::{self, Kind, Package};
 use patchfile::{Arch, Digest, Manifest, paths};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// A sealed manifest, and the patch ELF files by name.
+/// A sealed manifest, and by name the patch ELF files and those with their debug information.
 pub(super) type Shipped = (Manifest, Vec<(String, Vec<u8>)>);
 
-/// Manifest, sealed, with the patch ELF files by name.
+/// Manifest, sealed, and the files that lie beside it.
 pub(super) fn make(
     request: &Request,
     naming: &Naming,
@@ -29,7 +30,6 @@ pub(super) fn make(
     let mut taken = BTreeSet::new();
     for one in joined {
         let target = &targets[one.target];
-        let data = one.output.image.write().what(format!("patch for {}", target.name))?;
         // Two directories of a package may hold files of one name.
         let mut file = format!("{}.{}", safe(&target.name), paths::EXTENSION);
         let mut number = 2;
@@ -37,6 +37,10 @@ pub(super) fn make(
             file = format!("{}-{number}.{}", safe(&target.name), paths::EXTENSION);
             number += 1;
         }
+        let debug = one.output.image.write_debug(&[]);
+        let link =
+            DebugLink { file: format!("{file}.{}", paths::DEBUG_EXTENSION), crc: crc32fast::hash(&debug) };
+        let data = one.output.image.write_with(Some(&link)).what(format!("patch for {}", target.name))?;
         let names = |list: &mut dyn Iterator<Item = &String>| {
             list.cloned().collect::<BTreeSet<_>>().into_iter().collect()
         };
@@ -52,6 +56,7 @@ pub(super) fn make(
             new: names(&mut one.output.new.iter().filter(|n| n.function).map(|n| &n.name)),
         });
         images.push((file, data));
+        images.push((link.file, debug));
     }
     let mut sources = Vec::new();
     for patch in patches {

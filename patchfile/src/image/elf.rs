@@ -2,6 +2,7 @@
 //! debuggers and one `.upatch.*` section for each table of the image.
 
 use super::codec::Encoder;
+use super::debug::DebugLink;
 use super::tables;
 use super::{Access, Image, ImageError, PAGE, Segment};
 
@@ -72,6 +73,14 @@ impl Image {
     /// # Errors
     /// [`ImageError::Damaged`] when the image breaks one of its own rules, see [`Image::validate`].
     pub fn write(&self) -> Result<Vec<u8>, ImageError> {
+        self.write_with(None)
+    }
+
+    /// The same, with the name of the file that has the debug information.
+    ///
+    /// # Errors
+    /// As [`Image::write`].
+    pub fn write_with(&self, debug: Option<&DebugLink>) -> Result<Vec<u8>, ImageError> {
         self.validate()?;
         let mut out = vec![0; EHDR + PHDR * self.segments.len()];
         let mut offsets = Vec::with_capacity(self.segments.len());
@@ -84,10 +93,31 @@ impl Image {
         }
         let mut sections = self.content_sections(&offsets);
         for (name, table) in tables::encode(self) {
-            out.resize(out.len().next_multiple_of(8), 0);
-            sections.push(Section::table(name, out.len(), table.len()));
-            out.extend_from_slice(&table);
+            append_section(&mut out, &mut sections, name, &table);
         }
+        if let Some(link) = debug {
+            append_section(&mut out, &mut sections, ".gnu_debuglink", &link.encode());
+        }
+        Ok(self.finish(out, sections, Some(&offsets)))
+    }
+
+    /// The bytes of the file with debug information that goes beside the patch ELF: its sections without their content, as `objcopy
+    /// --only-keep-debug` leaves them, its symbols, and `debug`, sections by name. Addresses in it are those of the image.
+    pub fn write_debug(&self, debug: &[(&'static str, Vec<u8>)]) -> Vec<u8> {
+        let mut out = vec![0; EHDR + PHDR * self.segments.len()];
+        let mut sections = self.content_sections(&vec![0; self.segments.len()]);
+        for section in &mut sections {
+            section.kind = SHT_NOBITS;
+            section.offset = out.len() as u64;
+        }
+        for (name, data) in debug {
+            append_section(&mut out, &mut sections, name, data);
+        }
+        self.finish(out, sections, None)
+    }
+
+    /// Adds symbols and headers. `offsets`: where the segments' contents are, if the file has them.
+    fn finish(&self, mut out: Vec<u8>, mut sections: Vec<Section>, offsets: Option<&[u64]>) -> Vec<u8> {
         self.append_symbols(&mut out, &mut sections);
         let names_at = out.len();
         out.push(0);
@@ -111,11 +141,12 @@ impl Image {
         }
         let header = self.file_header(headers_at as u64, sections.len());
         out[..EHDR].copy_from_slice(&header);
-        for (index, (segment, offset)) in self.segments.iter().zip(offsets).enumerate() {
+        for (index, segment) in self.segments.iter().enumerate() {
             let at = EHDR + PHDR * index;
+            let offset = offsets.and_then(|o| o.get(index).copied());
             out[at..at + PHDR].copy_from_slice(&program_header(segment, offset));
         }
-        Ok(out)
+        out
     }
 
     fn file_header(&self, sections_at: u64, sections: usize) -> Vec<u8> {
@@ -203,7 +234,15 @@ impl Image {
     }
 }
 
-fn program_header(segment: &Segment, offset: u64) -> Vec<u8> {
+/// Puts a section that is not loaded at the end of the file.
+fn append_section(out: &mut Vec<u8>, sections: &mut Vec<Section>, name: &'static str, data: &[u8]) {
+    out.resize(out.len().next_multiple_of(8), 0);
+    sections.push(Section::table(name, out.len(), data.len()));
+    out.extend_from_slice(data);
+}
+
+/// `offset` of the content; `None` if the file does not have it.
+fn program_header(segment: &Segment, offset: Option<u64>) -> Vec<u8> {
     let flags = match segment.access {
         Access::Read => PF_R,
         Access::Execute => PF_R | PF_X,
@@ -211,9 +250,10 @@ fn program_header(segment: &Segment, offset: u64) -> Vec<u8> {
     };
     let mut h = Encoder::default();
     // A segment without contents has no place in the file; its offset only has to be congruent to its address.
-    let offset = if segment.data.is_empty() { 0 } else { offset };
+    let filled = offset.map_or(0, |_| segment.data.len() as u64);
+    let offset = offset.filter(|_| filled > 0).unwrap_or(0);
     h.u32(PT_LOAD).u32(flags).u64(offset).u64(segment.address).u64(segment.address);
-    h.u64(segment.data.len() as u64).u64(segment.size).u64(PAGE);
+    h.u64(filled).u64(segment.size).u64(PAGE);
     h.0
 }
 

@@ -1,6 +1,7 @@
 //! The patch ELF (`foo.upatch`): what is mapped into a process, and how it is tied to its target.
 
 mod codec;
+mod debug;
 mod elf;
 mod model;
 mod parse;
@@ -10,5 +11,6 @@ mod validate;
 #[cfg(test)]
 mod tests;
 
+pub use debug::DebugLink;
 pub use model::*;
 pub use validate::validate_together;

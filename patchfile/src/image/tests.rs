@@ -90,6 +90,52 @@ fn image_reads_back_and_is_deterministic() {
     }
 }
 
+/// Name, type, flags, address, size and content of a section.
+type Section = (String, u32, u64, u64, u64, Vec<u8>);
+
+fn sections(bytes: &[u8]) -> Vec<Section> {
+    let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let short = |at: usize| usize::from(u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap()));
+    let start = |index: usize| usize::try_from(word(40)).unwrap() + 64 * index;
+    let content = |at: usize| {
+        let (offset, size) =
+            (usize::try_from(word(at + 24)).unwrap(), usize::try_from(word(at + 32)).unwrap());
+        if half(at + 4) == 8 { Vec::new() } else { bytes[offset..offset + size].to_vec() }
+    };
+    let names = content(start(short(62)));
+    let section = |index: usize| {
+        let at = start(index);
+        let name = names[half(at) as usize..].split(|b| *b == 0).next().unwrap();
+        let name = String::from_utf8(name.to_vec()).unwrap();
+        (name, half(at + 4), word(at + 8), word(at + 16), word(at + 32), content(at))
+    };
+    (1..short(60)).map(section).collect()
+}
+
+#[test]
+fn the_debug_file_has_the_same_sections_and_symbols_and_is_named() {
+    let image = sample();
+    let link = DebugLink { file: "redis-server.upatch.debug".into(), crc: 0x1234_5678 };
+    let linked = image.write_with(Some(&link)).unwrap();
+    assert_eq!(Image::parse(&linked).unwrap(), image, "the name changes nothing of the image");
+    let patch = sections(&linked);
+    let found = patch.iter().find(|s| s.0 == ".gnu_debuglink").unwrap();
+    assert_eq!(found.5, b"redis-server.upatch.debug\0\0\0\x78\x56\x34\x12");
+    let debug = sections(&image.write_debug(&[(".debug_info", vec![1, 2, 3])]));
+    let loaded = |all: &[Section]| {
+        let loaded = all.iter().filter(|s| s.2 & 2 != 0);
+        loaded.map(|s| (s.0.clone(), s.2, s.3, s.4)).collect::<Vec<_>>()
+    };
+    assert_eq!(loaded(&debug), loaded(&patch));
+    assert!(debug.iter().filter(|s| s.2 & 2 != 0).all(|s| s.1 == 8), "without content");
+    for name in [".symtab", ".strtab"] {
+        let content = |all: &[Section]| all.iter().find(|s| s.0 == name).unwrap().5.clone();
+        assert_eq!(content(&debug), content(&patch), "{name}");
+    }
+    assert_eq!(debug.iter().find(|s| s.0 == ".debug_info").unwrap().5, [1, 2, 3]);
+}
+
 #[test]
 fn a_newer_format_is_written_only_where_it_is_needed() {
     assert_eq!((sample().format(), sibling().format()), (1, 2));
