@@ -81,6 +81,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
         refused: verdict.refused,
         warnings: verdict.warnings,
         global_rodata_changed: verdict.global_rodata,
+        dealings: verdict.dealings,
         source_file,
     })
 }

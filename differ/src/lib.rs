@@ -29,3 +29,4 @@ pub use inlining::inlining;
 pub use model::*;
 pub use origins::origins;
 pub use same_code::same_code;
+pub use verdict::conflicts;

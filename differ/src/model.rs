@@ -3,6 +3,7 @@
 //! These types carry no file format in them; `PatchObject::to_elf` and `PatchObject::from_elf` do that.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How a comparison is made.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +36,10 @@ pub struct UnitDiff {
     pub warnings: Vec<Warning>,
     /// Changed read-only data with global binding: another unit may refer to the old copy.
     pub global_rodata_changed: Vec<String>,
+    /// What its functions do in another way with members of objects. Those of all units of a patch are to be held against each other, see
+    /// [`crate::conflicts`].
+    #[serde(skip)]
+    pub dealings: Vec<Dealing>,
     /// What to ship; `None` when nothing changed, or when something was refused.
     #[serde(skip)]
     pub patch: Option<PatchObject>,
@@ -96,6 +101,36 @@ pub struct Warning {
     pub place: String,
     /// What it may lead to.
     pub why: String,
+}
+
+/// A function that deals with members of objects in another way than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dealing {
+    /// Its name.
+    pub function: String,
+    /// Source file of its unit.
+    pub source_file: String,
+    /// The function that the members' values come from, or are handed to; `++` and `--` for a count in what they point to.
+    pub callee: String,
+    /// What is different.
+    pub turn: Turn,
+    /// The members that may be meant, as `structure::member`. `true`: the function has such a structure at hand; else it can get at one.
+    pub members: BTreeMap<String, bool>,
+}
+
+/// How a function deals with a member in another way than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It no longer puts there what the other function returns.
+    NoLongerKeeps,
+    /// It no longer hands the value to the other function.
+    NoLongerGives,
+    /// It puts there what the other function returns.
+    Keeps,
+    /// It hands to the other function what it puts there.
+    Counts,
+    /// It hands the value to the other function.
+    Gives,
 }
 
 /// A difference between the plain and the sectioned object of one unit.

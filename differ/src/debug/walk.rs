@@ -48,6 +48,8 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
         declared: HashMap::new(),
         numbers: HashMap::new(),
         functions: vec![Function::default()],
+        outlined: Vec::new(),
+        numbered: HashMap::new(),
         exchanging: None,
         scope: String::new(),
     };
@@ -75,7 +77,13 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
             Some(())
         })?;
     }
-    let Walk { mut info, numbers, mut functions, .. } = walk;
+    let Walk { mut info, numbers, mut functions, outlined, numbered, .. } = walk;
+    for (number, origin) in outlined {
+        if let Some(origin) = numbered.get(&origin).filter(|origin| **origin != number) {
+            let types = functions[*origin].types.clone();
+            functions[number].types.extend(types);
+        }
+    }
     let named = |(name, number): (&[u8], usize)| {
         let function = functions.get_mut(number).map(std::mem::take)?;
         Some((String::from_utf8_lossy(name).into_owned(), function))
@@ -161,6 +169,10 @@ struct Walk<'a, 'u> {
     numbers: HashMap<&'a [u8], usize>,
     /// What functions deal with. Nobody asks for those without a name, which all have the number 0.
     functions: Vec<Function>,
+    /// Functions that are described elsewhere, as constructors are, whose one description has another name than each of their forms.
+    outlined: Vec<(usize, TypeId)>,
+    /// Numbers of functions by their entries.
+    numbered: HashMap<TypeId, usize>,
     /// The last function with external linkage.
     exchanging: Option<TypeId>,
     /// What is put behind the names of types, in an object made from several sources.
@@ -185,7 +197,16 @@ impl<'a> Walk<'a, '_> {
                 }
                 let name = self.name_of(base, offset, die);
                 let inlined = name.filter(|_| die.tag() == gimli::DW_TAG_inlined_subroutine);
-                let number = self.outermost().unwrap_or_else(|| self.number(name));
+                let number = match self.outermost() {
+                    Some(number) => number,
+                    None => {
+                        let number = self.number(name);
+                        self.numbered.insert(offset, number);
+                        self.outlined
+                            .extend(reference(base, die, gimli::DW_AT_abstract_origin).map(|o| (number, o)));
+                        number
+                    }
+                };
                 let around = &mut self.functions[number];
                 around.types.extend(reference(base, die, gimli::DW_AT_type));
                 if let Some(inlined) = inlined.map(|n| n.to_string_lossy())

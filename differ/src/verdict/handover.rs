@@ -1,90 +1,228 @@
 //! What members of objects hold: pointers that the old code got in one way must not be treated as those that the new code gets in another.
 //!
-//! A fix may change what a member holds and all code that deals with it at once: a string that came out of a pool, and that the pool was
-//! asked about before it was freed, is a copy from now on, and is freed unasked. The layout stays, and new objects are right; one that
-//! is older than the patch has the pool's string freed. Seen where a changed function no longer keeps what some function returns, and
-//! a changed one no longer hands the same member to some function. Members of one offset are taken for the same one if both functions deal
-//! with a structure that has a pointer there.
+//! A fix may change what a member holds and all code that deals with it at once, the layout stays, and new objects are right. Those that are
+//! older than the patch are not:
+//!
+//! - a string that came out of a pool, and that the pool was asked about before it was freed, is a copy from now on, and freed unasked;
+//! - a string of the caller's that was kept is copied from now on, and the copy freed with the object;
+//! - an object that was kept is counted from now on, and the count taken back when it is no longer kept.
+//!
+//! So the changed functions of a patch are asked what they begin to do with members and what they no longer do, and what one of them does
+//! is held against what another one does. Members of one offset are taken for the same one if both functions deal with a structure
+//! that has a pointer there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Verdict, place};
-use crate::arch::x86_64::handed::{self, Handed, Members};
+use super::Verdict;
+use super::callees::{acquires, kind, looks_only, releases};
+use crate::arch::x86_64::handed::{self, By, Handed, Members};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::debug::{Function, Info, SCOPE, TypeId};
+use crate::model::{Dealing, Refusal, Turn};
 use crate::names;
 
-/// What they return is all of one kind: memory for `free`.
-const HEAP: [&str; 12] = [
-    "malloc",
-    "calloc",
-    "realloc",
-    "reallocarray",
-    "strdup",
-    "strndup",
-    "__strdup",
-    "__strndup",
-    "aligned_alloc",
-    "memalign",
-    "_Znwm",
-    "_Znam",
-];
-
-/// A function that no longer deals with a member in one way.
-struct Loss<'a> {
-    function: &'a str,
-    callee: &'a str,
-    known: &'a Function,
-}
+const RAISE: &str = "++";
+const LOWER: &str = "--";
 
 /// `was`: debug information of the original unit, `is`: of the patched one.
 pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Verdict, source_file: &str) {
-    let mut made: BTreeMap<i64, Vec<Loss<'_>>> = BTreeMap::new();
-    let mut given: BTreeMap<i64, Vec<Loss<'_>>> = BTreeMap::new();
-    let changed = verdict.changed.iter().filter(|(id, cause)| {
-        cause.content && cmp.new.atom(**id).kind == AtomKind::Function && !verdict.parent.contains_key(id)
-    });
-    for (&new, _) in changed {
-        let Some(old) = cmp.pairs.old_of[new] else { continue };
-        let function = cmp.old.name(old);
-        let base = names::parse(function).base;
-        let (Some(known), Some(now)) = (was.functions.get(&base), is.functions.get(&base)) else { continue };
-        let (before, after) = (Seen::of(cmp.old, old), Seen::of(cmp.new, new));
-        for (members, later, losses) in [
-            (&before.handed.made, &after.handed.made, &mut made),
-            (&before.handed.given, &after.handed.given, &mut given),
-        ] {
-            for (offset, callee) in before.lost(members, &after, later) {
-                if !now.inlines.contains(callee) {
-                    losses.entry(offset).or_default().push(Loss { function, callee, known });
-                }
+    let functions = functions(cmp, was, is, verdict);
+    let mut dealings = Vec::new();
+    for function in &functions {
+        for (turn, offset, callee) in function.turns(&functions) {
+            let (own, other) = if function.known.is_some() { (was, is) } else { (is, was) };
+            let Some(known) = function.known.or(function.now) else { continue };
+            let members = members(own, other, known, offset);
+            if !members.is_empty() {
+                dealings.push(Dealing {
+                    function: function.name.to_owned(),
+                    source_file: source_file.to_owned(),
+                    callee: callee.to_owned(),
+                    turn,
+                    members,
+                });
             }
         }
     }
+    for refusal in conflicts(&dealings, &dealings) {
+        verdict.refuse(&refusal.what, refusal.place, &refusal.why, &refusal.remedy);
+    }
+    verdict.dealings = dealings;
+}
+
+/// Where what `own` functions put into members contradicts what any of `all` functions of a patch do with them; of each member one sign. The
+/// functions may be those of several units and several ELF files.
+pub fn conflicts(own: &[Dealing], all: &[Dealing]) -> Vec<Refusal> {
     let mut told = BTreeSet::new();
-    for (offset, makers) in &made {
-        for maker in makers {
-            let other = |u: &&Loss<'_>| kind(u.callee) != kind(maker.callee) && !looks_only(u.callee);
-            for user in given.get(offset).into_iter().flatten().filter(other) {
-                let Some(member) = common((was, is), maker.known, user.known, *offset) else { continue };
-                // One sign of it is enough.
-                if !told.insert(member.clone()) {
-                    continue;
-                }
-                verdict.refuse(
-                    "what a member holds is made and treated in another way",
-                    place(&member, source_file),
-                    &format!(
-                        "`{}` no longer keeps there what `{}` returns, and `{}` no longer hands it to `{}`; objects that live already \
-                         hold what the old code put there",
-                        maker.function, maker.callee, user.function, user.callee
-                    ),
-                    "let the new code treat what it finds in old objects as the old code did, or tell old objects from new ones (a \
-                     shadow variable)",
-                );
+    let mut refusals = Vec::new();
+    for maker in own {
+        for user in all {
+            let Some(how) = clash(maker, user, all) else { continue };
+            let Some(member) = common(maker, user).next().filter(|m| told.insert((*m).to_owned())) else {
+                continue;
+            };
+            refusals.push(Refusal {
+                what: "what a member holds is made and treated in another way".into(),
+                place: super::place(member, &maker.source_file),
+                why: how,
+                remedy: "let the new code treat what it finds in old objects as the old code did, or tell old objects from new ones (a shadow \
+                         variable)"
+                    .into(),
+            });
+        }
+    }
+    refusals
+}
+
+fn clash(maker: &Dealing, user: &Dealing, all: &[Dealing]) -> Option<String> {
+    let (a, f, b, g) = (&maker.function, &maker.callee, &user.function, &user.callee);
+    if kind(f) == kind(g) {
+        return None;
+    }
+    // Code that has only moved to another function is no change.
+    let moved = |one: &Dealing, from: Turn| {
+        all.iter().any(|d| {
+            d.turn == from && kind(&d.callee) == kind(&one.callee) && common(d, one).next().is_some()
+        })
+    };
+    let anew = || !moved(user, Turn::NoLongerGives) && releases(g);
+    match (maker.turn, user.turn) {
+        (Turn::NoLongerKeeps, Turn::NoLongerGives) if !looks_only(g) => Some(format!(
+            "`{a}` no longer keeps there what `{f}` returns, and `{b}` no longer hands it to `{g}`; objects that live already hold what the \
+             old code put there"
+        )),
+        (Turn::Keeps, Turn::Gives) if anew() && !moved(maker, Turn::NoLongerKeeps) => Some(format!(
+            "`{a}` comes to keep there what `{f}` returns, and `{b}` comes to {}; objects that live already hold what the old code put there",
+            handing(g)
+        )),
+        (Turn::Counts | Turn::Gives, Turn::Gives)
+            if a != b && acquires(f) && anew() && !moved(maker, Turn::NoLongerGives) =>
+        {
+            // Both in one function: what it takes it gives back.
+            let balanced = |one: &str, other: fn(&str) -> bool| {
+                all.iter().any(|d| {
+                    d.function == one
+                        && matches!(d.turn, Turn::Counts | Turn::Gives)
+                        && other(&d.callee)
+                        && common(d, maker).next().is_some()
+                })
+            };
+            let counted = if f == RAISE { "count".to_owned() } else { format!("hand to `{f}`") };
+            (!balanced(a, releases) && !balanced(b, acquires)).then(|| {
+                format!(
+                    "`{a}` comes to {counted} what it keeps there, and `{b}` comes to {}; for what objects that live already keep, the old code \
+                     did not do the former",
+                    handing(g)
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+fn handing(callee: &str) -> String {
+    if callee == LOWER { "lower its count".to_owned() } else { format!("hand it to `{callee}`") }
+}
+
+/// Members that both may mean: one function has such an object at hand, the other can get at one.
+fn common<'a>(one: &'a Dealing, other: &'a Dealing) -> impl Iterator<Item = &'a str> {
+    one.members.iter().filter_map(|(name, direct)| {
+        let also = other.members.get(name)?;
+        (*direct || *also).then_some(name.as_str())
+    })
+}
+
+/// A changed function, or a new one.
+struct Candidate<'a> {
+    name: &'a str,
+    /// Of the original; none where the function is new.
+    before: Option<Seen<'a>>,
+    after: Seen<'a>,
+    known: Option<&'a Function>,
+    now: Option<&'a Function>,
+}
+
+fn functions<'a>(
+    cmp: &'a Comparer<'_>,
+    was: &'a Info,
+    is: &'a Info,
+    verdict: &Verdict,
+) -> Vec<Candidate<'a>> {
+    let content = verdict.changed.iter().filter(|(_, cause)| cause.content).map(|(id, _)| *id);
+    let candidates = content.chain(verdict.new.iter().copied());
+    let is_function =
+        |id: &usize| cmp.new.atom(*id).kind == AtomKind::Function && !verdict.parent.contains_key(id);
+    let mut found = Vec::new();
+    for new in candidates.filter(is_function) {
+        let old = cmp.pairs.old_of[new];
+        let name = old.map_or_else(|| cmp.new.name(new), |old| cmp.old.name(old));
+        let (known, now) = (old.and_then(|old| debugged(was, cmp.old, old)), debugged(is, cmp.new, new));
+        if now.is_none() || old.is_some() != known.is_some() {
+            continue;
+        }
+        let before = old.map(|old| Seen::of(cmp.old, old));
+        found.push(Candidate { name, before, after: Seen::of(cmp.new, new), known, now });
+    }
+    found
+}
+
+/// What the debug information says of a function: it knows it by one of its names.
+fn debugged<'a>(info: &'a Info, all: &Atoms<'_>, id: usize) -> Option<&'a Function> {
+    let mut names = all.atom(id).names.iter().map(|symbol| all.symbol(*symbol).name);
+    names.find_map(|name| info.functions.get(&names::parse(name).base))
+}
+
+impl<'a> Candidate<'a> {
+    /// What it begins to do, and what it no longer does.
+    fn turns(&self, all: &[Candidate<'_>]) -> Vec<(Turn, i64, &'a str)> {
+        let inlined =
+            |function: Option<&Function>, callee: &str| function.is_some_and(|f| f.inlines.contains(callee));
+        let none = Handed::default();
+        let before = self.before.as_ref().map_or(&none, |seen| &seen.handed);
+        let after = &self.after.handed;
+        let mut turns = Vec::new();
+        if let Some(seen) = &self.before {
+            for (turn, here, there) in [
+                (Turn::NoLongerKeeps, &before.made, &after.made),
+                (Turn::NoLongerGives, &before.given, &after.given),
+            ] {
+                let lost = seen.only_here(here, &self.after, there);
+                let lost = lost.into_iter().filter(|(_, callee)| !inlined(self.now, callee));
+                turns.extend(lost.map(|(offset, callee)| (turn, offset, callee)));
             }
         }
+        let nothing = Seen { names: Vec::new(), handed: Handed::default() };
+        let seen = self.before.as_ref().unwrap_or(&nothing);
+        // What an inlined function does is no news if it was called before.
+        let was_called = |offset: i64| {
+            before.given.get(&offset).into_iter().flatten().any(|by| {
+                let callee = seen.name(*by);
+                inlined(self.now, callee) && !inlined(self.known, callee)
+            })
+        };
+        let was_filled = |offset: &i64| {
+            let fills =
+                |c: &Candidate<'_>| c.before.as_ref().is_some_and(|b| b.handed.stored.contains(offset));
+            all.iter().any(fills)
+        };
+        for (turn, here, there) in [
+            (Turn::Keeps, &after.made, &before.made),
+            (Turn::Counts, &after.kept, &before.kept),
+            (Turn::Gives, &after.given, &before.given),
+        ] {
+            let gained = self.after.only_here(here, seen, there);
+            let gained = gained.into_iter().filter(|(offset, callee)| {
+                let counts = match turn {
+                    Turn::Keeps => was_filled(offset),
+                    Turn::Counts => acquires(callee),
+                    _ => acquires(callee) || releases(callee),
+                };
+                counts && !inlined(self.known, callee) && !was_called(*offset)
+            });
+            turns.extend(gained.map(|(offset, callee)| (turn, offset, callee)));
+        }
+        turns
     }
 }
 
@@ -118,59 +256,52 @@ impl<'a> Seen<'a> {
         Self { handed: handed::follow(all.bytes(id), &calls), names }
     }
 
-    /// Members with functions that they have to do with here and no longer there.
-    fn lost(&self, here: &Members, other: &Seen<'_>, there: &Members) -> Vec<(i64, &'a str)> {
-        let mut lost = Vec::new();
-        for (offset, callees) in here {
-            let left: BTreeSet<&str> =
-                there.get(offset).into_iter().flatten().map(|c| kind(other.names[*c])).collect();
-            let gone = callees.iter().map(|c| self.names[*c]).filter(|name| !left.contains(kind(name)));
-            lost.extend(gone.map(|name| (*offset, name)));
+    fn name(&self, by: By) -> &'a str {
+        match by {
+            By::Call(number) => self.names.get(number).copied().unwrap_or_default(),
+            By::Raise => RAISE,
+            By::Lower => LOWER,
         }
-        lost
+    }
+
+    /// Members with what deals with them here and not there.
+    fn only_here(&self, here: &Members, other: &Seen<'_>, there: &Members) -> Vec<(i64, &'a str)> {
+        let mut found = Vec::new();
+        for (offset, all) in here {
+            let left: BTreeSet<&str> =
+                there.get(offset).into_iter().flatten().map(|by| kind(other.name(*by))).collect();
+            let gone = all.iter().map(|by| self.name(*by)).filter(|name| !left.contains(kind(name)));
+            found.extend(gone.map(|name| (*offset, name)));
+        }
+        found
     }
 }
 
-fn kind(function: &str) -> &str {
-    if HEAP.contains(&function) { "malloc" } else { function }
-}
-
-/// Functions of the C library that have to do with what lies behind a pointer, wherever it comes from.
-fn looks_only(function: &str) -> bool {
-    let name = function.trim_start_matches("__");
-    let known = ["puts", "fputs", "fwrite", "fread", "write", "read", "send", "recv"];
-    ["mem", "str", "wcs"].iter().any(|p| name.starts_with(p))
-        || name.contains("printf")
-        || known.contains(&name)
-}
-
-/// The member at `offset`, a pointer, of a structure that one of the functions deals with and the other one can get at.
+/// The pointers at `offset` in structures that a function can get at, by name; `true` where it has such an object at hand.
 ///
 /// Where the layout has changed, offsets mean other members; and it is refused for that, or no such object is older than the patch.
-fn common((info, is): (&Info, &Info), one: &Function, other: &Function, offset: i64) -> Option<String> {
+fn members(own: &Info, other: &Info, function: &Function, offset: i64) -> BTreeMap<String, bool> {
     let same = |name: &String, id: TypeId| {
-        is.types.named.get(name).is_some_and(|now| is.types.layout(*now) == info.types.layout(id))
+        other.types.named.get(name).is_some_and(|o| other.types.layout(*o) == own.types.layout(id))
     };
-    let bits = u64::try_from(offset).ok()?.checked_mul(8)?;
-    let types = |f: &Function| {
-        let inlined = f.inlines.iter().filter_map(|name| info.functions.get(name));
-        let all: Vec<TypeId> = inlined.flat_map(|i| &i.types).chain(&f.types).copied().collect();
+    let Some(bits) = u64::try_from(offset).ok().and_then(|o| o.checked_mul(8)) else {
+        return BTreeMap::new();
+    };
+    let types = || {
+        let inlined = function.inlines.iter().filter_map(|name| own.functions.get(name));
+        let all: Vec<TypeId> = inlined.flat_map(|i| &i.types).chain(&function.types).copied().collect();
         all.into_iter()
     };
-    let reach = |f: &Function| info.types.reach(types(f));
-    let direct = |f: &Function| info.types.pointed(types(f));
-    let mut both: BTreeSet<_> = direct(one).intersection(&reach(other)).copied().collect();
-    both.extend(direct(other).intersection(&reach(one)));
-    let mut found: Vec<String> = info
-        .types
-        .named
-        .iter()
-        .filter(|(name, id)| both.contains(id) && same(name, **id))
-        .filter_map(|(name, id)| {
-            let name = name.split(SCOPE).next().unwrap_or_default();
-            Some(format!("{name}::{}", info.types.pointer_at(*id, bits)?))
-        })
-        .collect();
-    found.sort();
-    found.into_iter().next()
+    let (reached, direct) = (own.types.reach(types()), own.types.pointed(types()));
+    let named = own.types.named.iter().filter(|(name, id)| reached.contains(id) && same(name, **id));
+    let members = named.filter_map(|(name, id)| {
+        let name = name.split(SCOPE).next().unwrap_or_default();
+        let member = own.types.pointer_at(*id, bits)?;
+        Some((format!("{name}::{member}"), direct.contains(id)))
+    });
+    let mut found = BTreeMap::new();
+    for (member, is_direct) in members {
+        *found.entry(member).or_default() |= is_direct;
+    }
+    found
 }

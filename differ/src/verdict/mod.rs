@@ -1,5 +1,6 @@
 //! What the differences mean: which functions are replaced, which data is shipped, what is refused.
 
+mod callees;
 mod functions;
 pub(crate) mod handover;
 mod lambdas;
@@ -10,11 +11,13 @@ mod short;
 mod spread;
 mod state;
 
+pub use handover::conflicts;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
-use crate::model::{Change, ChangeKind, Options, Refusal, Warning};
+use crate::model::{Change, ChangeKind, Dealing, Options, Refusal, Warning};
 use crate::names;
 
 /// Everything decided about a unit.
@@ -39,6 +42,7 @@ pub(crate) struct Verdict {
     /// The same, to be found again.
     warned: HashSet<Warning>,
     pub(crate) global_rodata: Vec<String>,
+    pub(crate) dealings: Vec<Dealing>,
     pub(crate) functions: Vec<Change>,
     pub(crate) objects: Vec<Change>,
 }

@@ -12,7 +12,7 @@ use crate::units::{Compared, Pair};
 use differ::ChangeKind;
 use patchfile::exit::BuildExit;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use wrapper::{LinkRecord, Records};
 
@@ -40,8 +40,14 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
     let target = &original.targets[number];
     let mut units: Vec<Cow<'_, Compared>> =
         reached.units.iter().map(|i| Cow::Borrowed(&analysis.compared[*i])).collect();
+    let handed_over = handed_over(&units, analysis);
     loop {
         let mut report = describe(reached, &units, target);
+        for refusal in &handed_over {
+            if !report.refused.iter().any(|r| r.what == refusal.what && r.place == refusal.place) {
+                report.refused.push(Refused::from(refusal));
+            }
+        }
         let pairs = reached.units.iter().map(|i| &analysis.pairs[*i]);
         let with_patch: Vec<usize> = (0..units.len()).filter(|i| units[*i].diff.patch.is_some()).collect();
         let patches: Vec<UnitPatch<'_>> =
@@ -82,6 +88,18 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         report.refused.extend(refusals.iter().map(Refused::from));
         return Ok(Outcome { target: number, report, joined: None });
     }
+}
+
+/// Members of objects that one source file fills in another way than before, and another one, of any ELF file of the patch, treats so.
+fn handed_over(units: &[Cow<'_, Compared>], analysis: &Analysis<'_>) -> Vec<differ::Refusal> {
+    let own: Vec<differ::Dealing> = units.iter().flat_map(|u| u.diff.dealings.iter().cloned()).collect();
+    if own.is_empty() {
+        return Vec::new();
+    }
+    let reached: BTreeSet<usize> = analysis.reached.iter().flat_map(|r| r.units.iter().copied()).collect();
+    let all: Vec<differ::Dealing> =
+        reached.into_iter().flat_map(|i| analysis.compared[i].diff.dealings.iter().cloned()).collect();
+    differ::conflicts(&own, &all)
 }
 
 /// The units with the callers of these functions (index of the unit, name) replaced too; `None` if that cannot be done, or was done.

@@ -1,8 +1,10 @@
-//! Which functions made the values that code puts into members of objects, and which ones it hands the members' values to.
+//! Which functions made the values that code puts into members of objects, and what it does with the members' values: which functions it
+//! hands them to, what it counts behind them.
 //!
 //! One pass in the order of the bytes. Jumps forward carry what is known along, and where ways meet, all of it counts; jumps back, and
-//! through tables, carry nothing. Only whole pointers are followed: moved, kept on the stack, chosen between; what is computed from one
-//! is another value. So it misses some and invents none, but for registers that still hold a value by chance when something is called.
+//! through tables, carry nothing. Only whole pointers are followed: moved, kept on the stack, chosen between, two of them in one vector
+//! register; what is computed from one is another value. So it misses some and invents none, but for registers that still hold a value by
+//! chance when something is called.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,39 +15,67 @@ use iced_x86::{
 
 use super::escape::{ARGUMENTS, KEPT};
 
-/// Per offset from a pointer, in bytes: functions, by the numbers that the caller gave them.
-pub(crate) type Members = BTreeMap<i64, BTreeSet<usize>>;
+/// What deals with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum By {
+    /// A function, by the number that the caller gave it.
+    Call(usize),
+    /// A counter in the object that it points to goes up by one.
+    Raise,
+    /// It goes down.
+    Lower,
+}
+
+/// Per offset from a pointer, in bytes.
+pub(crate) type Members = BTreeMap<i64, BTreeSet<By>>;
 
 /// What code does with the values of members.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Handed {
     /// Members that hold what these functions returned.
     pub(crate) made: Members,
-    /// Members whose values are handed to these functions.
+    /// Members that hold what these also got.
+    pub(crate) kept: Members,
+    /// Members whose values these get.
     pub(crate) given: Members,
+    /// Members that some pointer is put into.
+    pub(crate) stored: BTreeSet<i64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Origin {
-    Result(usize),
+    Argument(usize),
+    Result(By),
     Member(i64),
+    Constant(i64),
 }
 
-/// Where a value is: a register, or a place on the stack.
+/// Where a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
     Register(Register),
+    /// Half of a vector register, the second one if so.
+    Half(Register, bool),
     Stack(Register, i64),
 }
 
-type State = HashMap<Place, BTreeSet<Origin>>;
+type Origins = BTreeSet<Origin>;
+type State = HashMap<Place, Origins>;
 
 /// Follows the values through the code of a function. `calls`: offset of the operand of each call, or jump, out of it, and the number of
 /// the function that it leads to.
 pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
-    let mut pass =
-        Pass { found: Handed::default(), factory: InstructionInfoFactory::new(), has_frame: false };
-    let mut state = State::new();
+    let mut pass = Pass {
+        found: Handed::default(),
+        touched: HashMap::new(),
+        homes: HashMap::new(),
+        factory: InstructionInfoFactory::new(),
+        has_frame: false,
+    };
+    let argument = |(number, register): (usize, &Register)| {
+        (Place::Register(*register), BTreeSet::from([Origin::Argument(number)]))
+    };
+    let mut state: State = ARGUMENTS.iter().enumerate().map(argument).collect();
     let mut ahead: HashMap<u64, State> = HashMap::new();
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     while decoder.can_decode() {
@@ -53,7 +83,7 @@ pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
         if let Some(other) = ahead.remove(&insn.ip()) {
             join(&mut state, other);
         }
-        let callee = (insn.ip()..insn.next_ip()).find_map(|at| calls.get(&at)).copied();
+        let callee = (insn.ip()..insn.next_ip()).find_map(|at| calls.get(&at)).map(|n| By::Call(*n));
         match insn.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => pass.call(&mut state, callee),
             FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
@@ -86,50 +116,68 @@ fn carry(insn: &Instruction, state: &State, ahead: &mut HashMap<u64, State>) {
 
 struct Pass {
     found: Handed,
+    /// What has dealt with a value, so far, and the members that it was put into.
+    touched: HashMap<Origin, BTreeSet<By>>,
+    homes: HashMap<Origin, BTreeSet<i64>>,
     factory: InstructionInfoFactory,
     /// RBP is the frame's.
     has_frame: bool,
 }
 
 impl Pass {
-    fn give(&mut self, state: &State, callee: usize) {
+    fn give(&mut self, state: &State, callee: By) {
         for origin in ARGUMENTS.iter().filter_map(|r| state.get(&Place::Register(*r))).flatten() {
-            if let Origin::Member(offset) = origin {
-                self.found.given.entry(*offset).or_default().insert(callee);
+            self.touch(*origin, callee);
+        }
+    }
+
+    fn touch(&mut self, origin: Origin, by: By) {
+        match origin {
+            Origin::Constant(_) => {}
+            Origin::Member(offset) => {
+                self.found.given.entry(offset).or_default().insert(by);
+            }
+            Origin::Argument(_) | Origin::Result(_) => {
+                self.touched.entry(origin).or_default().insert(by);
+                for offset in self.homes.get(&origin).into_iter().flatten() {
+                    self.found.kept.entry(*offset).or_default().insert(by);
+                }
             }
         }
     }
 
-    fn call(&mut self, state: &mut State, callee: Option<usize>) {
+    fn call(&mut self, state: &mut State, callee: Option<By>) {
         if let Some(callee) = callee {
             self.give(state, callee);
         }
-        state.retain(|place, _| !matches!(place, Place::Register(r) if !KEPT.contains(r)));
+        state.retain(|place, _| match place {
+            Place::Register(register) => KEPT.contains(register),
+            Place::Half(..) => false,
+            Place::Stack(..) => true,
+        });
         if let Some(callee) = callee {
             state.insert(Place::Register(Register::RAX), BTreeSet::from([Origin::Result(callee)]));
         }
     }
 
     fn step(&mut self, insn: &Instruction, state: &mut State) {
+        self.count(insn, state);
+        if self.vector(insn, state) {
+            return;
+        }
         let whole = insn.mnemonic() == Mnemonic::Mov && insn.op_count() == 2;
         let chosen = insn.condition_code() != ConditionCode::None && insn.op_count() == 2;
         if whole && insn.op0_register() == Register::RBP && insn.op1_register() == Register::RSP {
             self.has_frame = true;
         }
-        let source = if whole || chosen { self.value(insn, state) } else { None };
+        let source = if whole || chosen { self.value(insn, state) } else { constant(insn) };
         if insn.op0_kind() == OpKind::Memory {
-            let Some((base, offset)) = plain(insn) else { return };
-            if !writes(insn) {
-                return;
-            }
-            if self.is_stack(base) {
-                set(state, Place::Stack(base, offset), source);
-            } else if let Some(origins) = source {
-                for origin in origins {
-                    if let Origin::Result(callee) = origin {
-                        self.found.made.entry(offset).or_default().insert(callee);
-                    }
-                }
+            if let Some((base, offset)) = plain(insn)
+                && writes(insn)
+            {
+                let is_pointer =
+                    whole && insn.op1_kind() == OpKind::Register && insn.memory_size().size() == 8;
+                self.store(base, offset, source, is_pointer, state);
             }
             return;
         }
@@ -139,30 +187,138 @@ impl Pass {
         };
         for used in self.factory.info(insn).used_registers() {
             if matches!(used.access(), OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite) {
-                state.remove(&Place::Register(used.register().full_register()));
+                let register = used.register().full_register();
+                state.remove(&Place::Register(register));
+                state.remove(&Place::Half(register, false));
+                state.remove(&Place::Half(register, true));
             }
         }
-        if (whole || chosen) && insn.op0_kind() == OpKind::Register && insn.op0_register().is_gpr64() {
+        if insn.op0_kind() == OpKind::Register && insn.op0_register().is_gpr() {
             let mut origins = source.unwrap_or_default();
             origins.extend(before.unwrap_or_default());
-            set(state, Place::Register(insn.op0_register()), Some(origins));
+            set(state, Place::Register(insn.op0_register().full_register()), Some(origins));
         }
     }
 
-    /// What is known of the second operand.
-    fn value(&self, insn: &Instruction, state: &State) -> Option<BTreeSet<Origin>> {
-        match insn.op1_kind() {
-            OpKind::Register => state.get(&Place::Register(insn.op1_register())).cloned(),
-            OpKind::Memory if insn.memory_size().size() == 8 => {
-                let (base, offset) = plain(insn)?;
-                if self.is_stack(base) {
-                    state.get(&Place::Stack(base, offset)).cloned()
-                } else {
-                    Some(BTreeSet::from([Origin::Member(offset)]))
+    /// A whole register, or half of one, goes to memory.
+    fn store(
+        &mut self,
+        base: Register,
+        offset: i64,
+        value: Option<Origins>,
+        is_pointer: bool,
+        state: &mut State,
+    ) {
+        if self.is_stack(base) {
+            set(state, Place::Stack(base, offset), value);
+            return;
+        }
+        let is_constant = |origins: &Origins| origins.iter().all(|o| matches!(o, Origin::Constant(_)));
+        if is_pointer && !value.as_ref().is_some_and(is_constant) {
+            self.found.stored.insert(offset);
+        }
+        for origin in value.into_iter().flatten() {
+            if let Origin::Result(callee) = origin {
+                self.found.made.entry(offset).or_default().insert(callee);
+            }
+            if matches!(origin, Origin::Result(_) | Origin::Argument(_)) {
+                self.homes.entry(origin).or_default().insert(offset);
+                if let Some(touched) = self.touched.get(&origin) {
+                    self.found.kept.entry(offset).or_default().extend(touched);
+                }
+            }
+        }
+    }
+
+    /// `add $1,(%rdi)` and the like.
+    fn count(&mut self, insn: &Instruction, state: &State) {
+        let by_one = |up: By, down: By| match immediate(insn) {
+            Some(1) => Some(up),
+            Some(-1) => Some(down),
+            _ => None,
+        };
+        let by = match insn.mnemonic() {
+            _ if insn.op0_kind() != OpKind::Memory => None,
+            Mnemonic::Inc => Some(By::Raise),
+            Mnemonic::Dec => Some(By::Lower),
+            Mnemonic::Add => by_one(By::Raise, By::Lower),
+            Mnemonic::Sub => by_one(By::Lower, By::Raise),
+            Mnemonic::Xadd => {
+                let place = Place::Register(insn.op1_register().full_register());
+                let added = state.get(&place).and_then(|origins| origins.first());
+                match added {
+                    Some(Origin::Constant(1)) => Some(By::Raise),
+                    Some(Origin::Constant(-1)) => Some(By::Lower),
+                    _ => None,
                 }
             }
             _ => None,
+        };
+        let (Some(by), Some((base, _))) = (by, plain(insn)) else { return };
+        for origin in state.get(&Place::Register(base)).cloned().unwrap_or_default() {
+            self.touch(origin, by);
         }
+    }
+
+    /// Two pointers that are stored at once. `false`: it is about something else.
+    fn vector(&mut self, insn: &Instruction, state: &mut State) -> bool {
+        let (to, from) = (insn.op0_register().full_register(), insn.op1_register().full_register());
+        let into = insn.op0_kind() == OpKind::Register && insn.op0_register().is_xmm();
+        let out_of = insn.op1_kind() == OpKind::Register && insn.op1_register().is_xmm();
+        match insn.mnemonic() {
+            Mnemonic::Movq if into && !out_of => {
+                let value = self.value(insn, state);
+                set(state, Place::Half(to, false), value);
+                state.remove(&Place::Half(to, true));
+            }
+            Mnemonic::Movhps if into => {
+                let value = self.value(insn, state);
+                set(state, Place::Half(to, true), value);
+            }
+            Mnemonic::Punpcklqdq if into && out_of => {
+                let value = state.get(&Place::Half(from, false)).cloned();
+                set(state, Place::Half(to, true), value);
+            }
+            Mnemonic::Movups | Mnemonic::Movaps | Mnemonic::Movdqu | Mnemonic::Movdqa => {
+                for second in [false, true] {
+                    let ahead = 8 * i64::from(second);
+                    if into {
+                        let value = if out_of {
+                            state.get(&Place::Half(from, second)).cloned()
+                        } else {
+                            plain(insn).and_then(|(base, offset)| self.load(base, offset + ahead, state))
+                        };
+                        set(state, Place::Half(to, second), value);
+                    } else if let Some((base, offset)) = plain(insn) {
+                        let value = state.get(&Place::Half(from, second)).cloned();
+                        // Where nothing is known of it, it need not be two pointers.
+                        let is_pointer = value.is_some();
+                        self.store(base, offset + ahead, value, is_pointer, state);
+                    }
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What is known of the second operand.
+    fn value(&self, insn: &Instruction, state: &State) -> Option<Origins> {
+        match insn.op1_kind() {
+            OpKind::Register => state.get(&Place::Register(insn.op1_register())).cloned(),
+            OpKind::Memory if insn.memory_size().size() == 8 || insn.mnemonic() == Mnemonic::Movhps => {
+                let (base, offset) = plain(insn)?;
+                self.load(base, offset, state)
+            }
+            _ => constant(insn),
+        }
+    }
+
+    fn load(&self, base: Register, offset: i64, state: &State) -> Option<Origins> {
+        if self.is_stack(base) {
+            return state.get(&Place::Stack(base, offset)).cloned();
+        }
+        Some(BTreeSet::from([Origin::Member(offset)]))
     }
 
     fn is_stack(&self, base: Register) -> bool {
@@ -170,11 +326,32 @@ impl Pass {
     }
 }
 
-fn set(state: &mut State, place: Place, origins: Option<BTreeSet<Origin>>) {
+fn set(state: &mut State, place: Place, origins: Option<Origins>) {
     match origins {
         Some(origins) if !origins.is_empty() => state.insert(place, origins),
         _ => state.remove(&place),
     };
+}
+
+/// The number that the instruction gives to its first operand.
+fn constant(insn: &Instruction) -> Option<Origins> {
+    let same = insn.op0_kind() == OpKind::Register && insn.op0_register() == insn.op1_register();
+    let value = match insn.mnemonic() {
+        Mnemonic::Xor if same => 0,
+        Mnemonic::Mov => immediate(insn)?,
+        Mnemonic::Or if immediate(insn) == Some(-1) => -1,
+        _ => return None,
+    };
+    Some(BTreeSet::from([Origin::Constant(value)]))
+}
+
+/// The second operand, as a signed number of the first one's size.
+fn immediate(insn: &Instruction) -> Option<i64> {
+    match insn.op1_kind() {
+        OpKind::Immediate8 => Some(i64::from(insn.immediate8().cast_signed())),
+        OpKind::Immediate32 => Some(i64::from(insn.immediate32().cast_signed())),
+        _ => insn.try_immediate(1).ok().map(u64::cast_signed),
+    }
 }
 
 fn writes(insn: &Instruction) -> bool {
@@ -199,7 +376,7 @@ mod tests {
     fn members(of: &[(i64, usize)]) -> Members {
         let mut members = Members::new();
         for (offset, function) in of {
-            members.entry(*offset).or_default().insert(*function);
+            members.entry(*offset).or_default().insert(By::Call(*function));
         }
         members
     }
@@ -234,5 +411,34 @@ mod tests {
         assert_eq!(handed(&twice, &[(10, 7)]).given, members(&[]));
         // mov 24(%rbx),%edi; call 7: half of it
         assert_eq!(handed(&[0x8b, 0x7b, 24, 0xe8, 0, 0, 0, 0], &[(4, 7)]).given, members(&[]));
+    }
+
+    #[test]
+    fn what_is_kept_is_seen_with_what_else_gets_it() {
+        // mov %rsi,16(%rdi); add $1,(%rsi): kept, then counted
+        let counted = handed(&[0x48, 0x89, 0x77, 16, 0x83, 0x06, 1], &[]);
+        assert_eq!(counted.kept, BTreeMap::from([(16, BTreeSet::from([By::Raise]))]));
+        assert_eq!(counted.stored, BTreeSet::from([16]));
+        // push %rbx; mov %rdi,%rbx; mov %rsi,%rbp; mov %rsi,%rdi; call 7; mov %rbp,16(%rbx): handed on, then kept
+        let code = [
+            0x53, 0x48, 0x89, 0xfb, 0x48, 0x89, 0xf5, 0x48, 0x89, 0xf7, 0xe8, 0, 0, 0, 0, 0x48, 0x89, 0x6b,
+            16,
+        ];
+        assert_eq!(handed(&code, &[(11, 7)]).kept, members(&[(16, 7)]));
+        // mov 8(%rdi),%rdi; mov $-1,%eax; lock xadd %eax,(%rdi)
+        let taken_back = [0x48, 0x8b, 0x7f, 8, 0xb8, 0xff, 0xff, 0xff, 0xff, 0xf0, 0x0f, 0xc1, 0x07];
+        assert_eq!(handed(&taken_back, &[]).given, BTreeMap::from([(8, BTreeSet::from([By::Lower]))]));
+        // xor %eax,%eax; mov %rax,16(%rdi): no pointer
+        assert_eq!(handed(&[0x31, 0xc0, 0x48, 0x89, 0x47, 16], &[]), Handed::default());
+    }
+
+    #[test]
+    fn two_pointers_may_be_stored_at_once() {
+        // call 7; movq %rax,%xmm0; movq %rbx,%xmm1; punpcklqdq %xmm1,%xmm0; movups %xmm0,8(%rbp)
+        let code = [
+            0xe8, 0, 0, 0, 0, 0x66, 0x48, 0x0f, 0x6e, 0xc0, 0x66, 0x48, 0x0f, 0x6e, 0xcb, 0x66, 0x0f, 0x6c,
+            0xc1, 0x0f, 0x11, 0x45, 8,
+        ];
+        assert_eq!(handed(&code, &[(1, 7)]).made, members(&[(8, 7)]));
     }
 }
