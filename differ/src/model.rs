@@ -131,6 +131,10 @@ pub enum Turn {
     Counts,
     /// It hands the value to the other function.
     Gives,
+    /// It asks the other function for more memory to put there.
+    Enlarges,
+    /// It uses what is there; of the functions that do so only those of units in which another one enlarges it.
+    Reads,
 }
 
 /// A difference between the plain and the sectioned object of one unit.

@@ -71,6 +71,11 @@ pub(super) fn kind(function: &str) -> &str {
     if HEAP.contains(&function) { "malloc" } else { function }
 }
 
+/// Does it return memory of a size that it is told?
+pub(super) fn allocates(function: &str) -> bool {
+    kind(function) == "malloc" || words(function).iter().any(|w| w.ends_with("alloc"))
+}
+
 /// Functions of the C library that have to do with what lies behind a pointer, wherever it comes from.
 pub(super) fn looks_only(function: &str) -> bool {
     let name = function.trim_start_matches("__");

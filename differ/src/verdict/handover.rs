@@ -5,7 +5,8 @@
 //!
 //! - a string that came out of a pool, and that the pool was asked about before it was freed, is a copy from now on, and freed unasked;
 //! - a string of the caller's that was kept is copied from now on, and the copy freed with the object;
-//! - an object that was kept is counted from now on, and the count taken back when it is no longer kept.
+//! - an object that was kept is counted from now on, and the count taken back when it is no longer kept;
+//! - the memory behind a member gets larger, and code that uses it changes, too, with the new size in mind.
 //!
 //! So the changed functions of a patch are asked what they begin to do with members and what they no longer do, and what one of them does
 //! is held against what another one does. Members of one offset are taken for the same one if both functions deal with a structure
@@ -14,8 +15,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Verdict;
-use super::callees::{acquires, kind, looks_only, releases};
-use crate::arch::x86_64::handed::{self, By, Handed, Members};
+use super::callees::{acquires, allocates, kind, looks_only, releases};
+use crate::arch::x86_64::handed::{self, Amount, Base, By, Given, Handed, Members};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::debug::{Function, Info, SCOPE, TypeId};
@@ -29,8 +30,10 @@ const LOWER: &str = "--";
 pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Verdict, source_file: &str) {
     let functions = functions(cmp, was, is, verdict);
     let mut dealings = Vec::new();
+    let enlarged: BTreeSet<i64> =
+        functions.iter().flat_map(|f| f.enlarges().into_iter().map(|(offset, _)| offset)).collect();
     for function in &functions {
-        for (turn, offset, callee) in function.turns(&functions) {
+        for (turn, offset, callee) in function.turns(&functions, &enlarged) {
             let (own, other) = if function.known.is_some() { (was, is) } else { (is, was) };
             let Some(known) = function.known.or(function.now) else { continue };
             let members = members(own, other, known, offset);
@@ -88,6 +91,10 @@ fn clash(maker: &Dealing, user: &Dealing, all: &[Dealing]) -> Option<String> {
     };
     let anew = || !moved(user, Turn::NoLongerGives) && releases(g);
     match (maker.turn, user.turn) {
+        (Turn::Enlarges, Turn::Reads) => Some(format!(
+            "`{a}` comes to ask `{f}` for more memory to keep there, and `{b}`, which changes too, uses it; objects that live already hold as \
+             much as the old code asked for"
+        )),
         (Turn::NoLongerKeeps, Turn::NoLongerGives) if !looks_only(g) => Some(format!(
             "`{a}` no longer keeps there what `{f}` returns, and `{b}` no longer hands it to `{g}`; objects that live already hold what the \
              old code put there"
@@ -175,7 +182,7 @@ fn debugged<'a>(info: &'a Info, all: &Atoms<'_>, id: usize) -> Option<&'a Functi
 
 impl<'a> Candidate<'a> {
     /// What it begins to do, and what it no longer does.
-    fn turns(&self, all: &[Candidate<'_>]) -> Vec<(Turn, i64, &'a str)> {
+    fn turns(&self, all: &[Candidate<'_>], enlarged: &BTreeSet<i64>) -> Vec<(Turn, i64, &'a str)> {
         let inlined =
             |function: Option<&Function>, callee: &str| function.is_some_and(|f| f.inlines.contains(callee));
         let none = Handed::default();
@@ -222,7 +229,60 @@ impl<'a> Candidate<'a> {
             });
             turns.extend(gained.map(|(offset, callee)| (turn, offset, callee)));
         }
+        let enlarges = self.enlarges();
+        // What was there is let go, or made larger itself.
+        let replaced = |offset: &i64| {
+            let ends = |callee: &str| releases(callee) || callee.contains("realloc");
+            let Some(given) = after.given.get(offset) else { return false };
+            let mut given = given.iter().map(|by| ends(self.after.name(*by)));
+            let own = enlarges.iter().any(|(enlarged, _)| enlarged == offset);
+            if own { given.any(|ends| ends) } else { given.all(|ends| ends) }
+        };
+        // A clone that gets the members' values, where the function in the source gets the object.
+        let is_scalarised = names::parse(self.name).suffixes.contains(".isra");
+        let first = |offset: &&i64| is_scalarised || after.read.get(offset) == Some(&true);
+        let read = enlarged.iter().filter(first).filter(|offset| !replaced(offset));
+        turns.extend(read.map(|offset| (Turn::Reads, *offset, "")));
+        turns.extend(enlarges.iter().map(|(offset, callee)| (Turn::Enlarges, *offset, *callee)));
         turns
+    }
+
+    /// Members for which it asks for more memory than before.
+    fn enlarges(&self) -> Vec<(i64, &'a str)> {
+        let Some(before) = &self.before else { return Vec::new() };
+        let mut found = Vec::new();
+        for (offset, now) in &self.after.handed.sized {
+            let Some(was) = before.handed.sized.get(offset) else { continue };
+            let old: Vec<_> = was.iter().map(|(by, given)| before.asks(*by, *given)).collect();
+            let new: Vec<_> = now.iter().map(|(by, given)| self.after.asks(*by, *given)).collect();
+            let grown =
+                |n: &Asks<'_>| !old.contains(n) && old.iter().any(|o| !new.contains(o) && n.is_more_than(o));
+            found.extend(new.iter().find(|n| allocates(n.callee) && grown(n)).map(|n| (*offset, n.callee)));
+        }
+        found
+    }
+}
+
+/// A call for memory.
+#[derive(PartialEq, Eq)]
+struct Asks<'a> {
+    callee: &'a str,
+    /// The first two arguments, as far as they are known: so much more than a term.
+    amounts: [Option<(Option<Term<'a>>, i64)>; 2],
+}
+
+#[derive(PartialEq, Eq)]
+enum Term<'a> {
+    Argument(usize),
+    Result(&'a str),
+    Member(i64),
+}
+
+impl Asks<'_> {
+    fn is_more_than(&self, other: &Self) -> bool {
+        let mut pairs = self.amounts.iter().zip(&other.amounts);
+        self.callee == other.callee
+            && pairs.any(|pair| matches!(pair, (Some(now), Some(was)) if now.0 == was.0 && now.1 > was.1))
     }
 }
 
@@ -262,6 +322,19 @@ impl<'a> Seen<'a> {
             By::Raise => RAISE,
             By::Lower => LOWER,
         }
+    }
+
+    fn asks(&self, by: By, given: Given) -> Asks<'a> {
+        let amounts = given.map(|amount| {
+            let Amount { base, plus } = amount?;
+            let base = base.map(|base| match base {
+                Base::Argument(number) => Term::Argument(number),
+                Base::Result(by, _) => Term::Result(self.name(by)),
+                Base::Member(offset) => Term::Member(offset),
+            });
+            Some((base, plus))
+        });
+        Asks { callee: self.name(by), amounts }
     }
 
     /// Members with what deals with them here and not there.

@@ -40,14 +40,50 @@ pub(crate) struct Handed {
     pub(crate) given: Members,
     /// Members that some pointer is put into.
     pub(crate) stored: BTreeSet<i64>,
+    /// Members that are read; `true`: before, in the order of the bytes, anything is put there.
+    pub(crate) read: BTreeMap<i64, bool>,
+    /// Members that hold what a function returned, with the first two arguments that it got, as far as they are known.
+    pub(crate) sized: BTreeMap<i64, BTreeSet<(By, Given)>>,
+}
+
+/// The first two arguments of a call, as far as they are known.
+pub(crate) type Given = [Option<Amount>; 2];
+
+/// A number: so much more than something that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Amount {
+    pub(crate) base: Option<Base>,
+    pub(crate) plus: i64,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Base {
+    /// An argument, by number.
+    Argument(usize),
+    /// What a call returned, with its place in the code.
+    Result(By, u64),
+    /// A member of something, by its offset.
+    Member(i64),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Origin {
-    Argument(usize),
-    Result(By),
-    Member(i64),
-    Constant(i64),
+    Whole(Base),
+    Computed(Amount),
+}
+
+impl Origin {
+    fn constant(value: i64) -> Self {
+        Self::Computed(Amount { base: None, plus: value })
+    }
+
+    fn amount(self) -> Amount {
+        match self {
+            Self::Whole(base) => Amount { base: Some(base), plus: 0 },
+            Self::Computed(amount) => amount,
+        }
+    }
 }
 
 /// Where a value is.
@@ -69,11 +105,12 @@ pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
         found: Handed::default(),
         touched: HashMap::new(),
         homes: HashMap::new(),
+        given: HashMap::new(),
         factory: InstructionInfoFactory::new(),
         has_frame: false,
     };
     let argument = |(number, register): (usize, &Register)| {
-        (Place::Register(*register), BTreeSet::from([Origin::Argument(number)]))
+        (Place::Register(*register), BTreeSet::from([Origin::Whole(Base::Argument(number))]))
     };
     let mut state: State = ARGUMENTS.iter().enumerate().map(argument).collect();
     let mut ahead: HashMap<u64, State> = HashMap::new();
@@ -85,7 +122,7 @@ pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
         }
         let callee = (insn.ip()..insn.next_ip()).find_map(|at| calls.get(&at)).map(|n| By::Call(*n));
         match insn.flow_control() {
-            FlowControl::Call | FlowControl::IndirectCall => pass.call(&mut state, callee),
+            FlowControl::Call | FlowControl::IndirectCall => pass.call(insn.ip(), &mut state, callee),
             FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
                 match callee {
                     Some(callee) => pass.give(&state, callee),
@@ -117,8 +154,10 @@ fn carry(insn: &Instruction, state: &State, ahead: &mut HashMap<u64, State>) {
 struct Pass {
     found: Handed,
     /// What has dealt with a value, so far, and the members that it was put into.
-    touched: HashMap<Origin, BTreeSet<By>>,
-    homes: HashMap<Origin, BTreeSet<i64>>,
+    touched: HashMap<Base, BTreeSet<By>>,
+    homes: HashMap<Base, BTreeSet<i64>>,
+    /// The first two arguments of calls, by their places.
+    given: HashMap<u64, Given>,
     factory: InstructionInfoFactory,
     /// RBP is the frame's.
     has_frame: bool,
@@ -133,22 +172,27 @@ impl Pass {
 
     fn touch(&mut self, origin: Origin, by: By) {
         match origin {
-            Origin::Constant(_) => {}
-            Origin::Member(offset) => {
+            Origin::Computed(_) => {}
+            Origin::Whole(Base::Member(offset)) => {
                 self.found.given.entry(offset).or_default().insert(by);
             }
-            Origin::Argument(_) | Origin::Result(_) => {
-                self.touched.entry(origin).or_default().insert(by);
-                for offset in self.homes.get(&origin).into_iter().flatten() {
+            Origin::Whole(base) => {
+                self.touched.entry(base).or_default().insert(by);
+                for offset in self.homes.get(&base).into_iter().flatten() {
                     self.found.kept.entry(*offset).or_default().insert(by);
                 }
             }
         }
     }
 
-    fn call(&mut self, state: &mut State, callee: Option<By>) {
+    fn call(&mut self, at: u64, state: &mut State, callee: Option<By>) {
         if let Some(callee) = callee {
             self.give(state, callee);
+            let amount = |register: Register| match state.get(&Place::Register(register)) {
+                Some(origins) if origins.len() == 1 => origins.first().map(|o| o.amount()),
+                _ => None,
+            };
+            self.given.insert(at, [amount(Register::RDI), amount(Register::RSI)]);
         }
         state.retain(|place, _| match place {
             Place::Register(register) => KEPT.contains(register),
@@ -156,7 +200,8 @@ impl Pass {
             Place::Stack(..) => true,
         });
         if let Some(callee) = callee {
-            state.insert(Place::Register(Register::RAX), BTreeSet::from([Origin::Result(callee)]));
+            let result = Origin::Whole(Base::Result(callee, at));
+            state.insert(Place::Register(Register::RAX), BTreeSet::from([result]));
         }
     }
 
@@ -170,7 +215,8 @@ impl Pass {
         if whole && insn.op0_register() == Register::RBP && insn.op1_register() == Register::RSP {
             self.has_frame = true;
         }
-        let source = if whole || chosen { self.value(insn, state) } else { constant(insn) };
+        let source = if whole || chosen { self.value(insn, state) } else { computed(insn, state) };
+        self.read(insn);
         if insn.op0_kind() == OpKind::Memory {
             if let Some((base, offset)) = plain(insn)
                 && writes(insn)
@@ -213,20 +259,36 @@ impl Pass {
             set(state, Place::Stack(base, offset), value);
             return;
         }
-        let is_constant = |origins: &Origins| origins.iter().all(|o| matches!(o, Origin::Constant(_)));
+        let is_constant = |origins: &Origins| origins.iter().all(|o| o.amount().base.is_none());
         if is_pointer && !value.as_ref().is_some_and(is_constant) {
             self.found.stored.insert(offset);
         }
         for origin in value.into_iter().flatten() {
-            if let Origin::Result(callee) = origin {
+            let Origin::Whole(base) = origin else { continue };
+            if let Base::Result(callee, at) = base {
                 self.found.made.entry(offset).or_default().insert(callee);
+                let given = self.given.get(&at).copied().unwrap_or_default();
+                self.found.sized.entry(offset).or_default().insert((callee, given));
             }
-            if matches!(origin, Origin::Result(_) | Origin::Argument(_)) {
-                self.homes.entry(origin).or_default().insert(offset);
-                if let Some(touched) = self.touched.get(&origin) {
+            if !matches!(base, Base::Member(_)) {
+                self.homes.entry(base).or_default().insert(offset);
+                if let Some(touched) = self.touched.get(&base) {
                     self.found.kept.entry(offset).or_default().extend(touched);
                 }
             }
+        }
+    }
+
+    fn read(&mut self, insn: &Instruction) {
+        let loads = insn.mnemonic() != Mnemonic::Lea
+            && (0..insn.op_count()).any(|i| insn.op_kind(i) == OpKind::Memory);
+        let stores = insn.mnemonic() == Mnemonic::Mov && insn.op0_kind() == OpKind::Memory;
+        if let Some((base, offset)) =
+            plain(insn).filter(|_| loads && !stores && insn.memory_size().size() == 8)
+            && !self.is_stack(base)
+        {
+            let is_first = !self.found.stored.contains(&offset);
+            *self.found.read.entry(offset).or_default() |= is_first;
         }
     }
 
@@ -245,10 +307,10 @@ impl Pass {
             Mnemonic::Sub => by_one(By::Lower, By::Raise),
             Mnemonic::Xadd => {
                 let place = Place::Register(insn.op1_register().full_register());
-                let added = state.get(&place).and_then(|origins| origins.first());
+                let added = state.get(&place).and_then(|origins| origins.first()).map(|o| o.amount());
                 match added {
-                    Some(Origin::Constant(1)) => Some(By::Raise),
-                    Some(Origin::Constant(-1)) => Some(By::Lower),
+                    Some(Amount { base: None, plus: 1 }) => Some(By::Raise),
+                    Some(Amount { base: None, plus: -1 }) => Some(By::Lower),
                     _ => None,
                 }
             }
@@ -310,7 +372,7 @@ impl Pass {
                 let (base, offset) = plain(insn)?;
                 self.load(base, offset, state)
             }
-            _ => constant(insn),
+            _ => computed(insn, state),
         }
     }
 
@@ -318,7 +380,7 @@ impl Pass {
         if self.is_stack(base) {
             return state.get(&Place::Stack(base, offset)).cloned();
         }
-        Some(BTreeSet::from([Origin::Member(offset)]))
+        Some(BTreeSet::from([Origin::Whole(Base::Member(offset))]))
     }
 
     fn is_stack(&self, base: Register) -> bool {
@@ -333,16 +395,31 @@ fn set(state: &mut State, place: Place, origins: Option<Origins>) {
     };
 }
 
-/// The number that the instruction gives to its first operand.
-fn constant(insn: &Instruction) -> Option<Origins> {
+/// What the instruction gives to its first operand, if that is a constant, or a constant more than something known.
+fn computed(insn: &Instruction, state: &State) -> Option<Origins> {
     let same = insn.op0_kind() == OpKind::Register && insn.op0_register() == insn.op1_register();
+    let more = |register: Register, plus: i64| {
+        let of = state.get(&Place::Register(register.full_register()))?;
+        let added = of.iter().map(|o| {
+            let Amount { base, plus: already } = o.amount();
+            Origin::Computed(Amount { base, plus: already.wrapping_add(plus) })
+        });
+        Some(added.collect())
+    };
     let value = match insn.mnemonic() {
         Mnemonic::Xor if same => 0,
         Mnemonic::Mov => immediate(insn)?,
         Mnemonic::Or if immediate(insn) == Some(-1) => -1,
+        Mnemonic::Add if insn.op0_kind() == OpKind::Register => {
+            return more(insn.op0_register(), immediate(insn)?);
+        }
+        Mnemonic::Sub if insn.op0_kind() == OpKind::Register => {
+            return more(insn.op0_register(), immediate(insn)?.checked_neg()?);
+        }
+        Mnemonic::Lea => return plain(insn).and_then(|(base, offset)| more(base, offset)),
         _ => return None,
     };
-    Some(BTreeSet::from([Origin::Constant(value)]))
+    Some(BTreeSet::from([Origin::constant(value)]))
 }
 
 /// The second operand, as a signed number of the first one's size.
