@@ -121,6 +121,42 @@ fn source_tree_is_left_untouched() -> Result<()> {
     daemon::multiplies(&root, "usr/bin/hello-daemon", &out.path().join("TREE"))
 }
 
+/// A tree that was configured, so that it holds its own path, and is built with `rule`.
+fn configured(rule: &str) -> Result<tests::run::Ended> {
+    let dir = tempfile::tempdir()?;
+    let source = dir.path().join("tree");
+    std::fs::create_dir(&source)?;
+    std::fs::write(source.join("one.c"), "int one(void)\n{\n\treturn 1;\n}\n")?;
+    std::fs::write(source.join("main.c"), "int one(void);\nint main(void)\n{\n\treturn one();\n}\n")?;
+    std::fs::write(source.join("Makefile"), format!("TOP = {}\nall:\n{rule}", source.display()))?;
+    let fix = dir.path().join("fix.patch");
+    let header = "--- a/one.c\n+++ b/one.c\n@@ -1,4 +1,4 @@\n";
+    std::fs::write(&fix, format!("{header} int one(void)\n {{\n-\treturn 1;\n+\treturn 2;\n }}\n"))?;
+    upatch_build()?
+        .arg("--source")
+        .arg(&source)
+        .args(["--build", "make", "--name", "TREE", "--patch"])
+        .arg(&fix)
+        .arg("--output")
+        .arg(dir.path().join("out"))
+        .run()
+}
+
+#[test]
+fn a_build_that_reads_the_tree_itself_is_told() -> Result<()> {
+    let compiled = configured("\tgcc -g -O2 -o one $(TOP)/one.c main.c\n")?;
+    ensure!(compiled.code == 1, "{compiled:?}");
+    ensure!(compiled.stderr.contains("one.c, which the fix does not reach"), "{}", compiled.stderr);
+    // What the build copies is not recorded, but it says where it looks for headers.
+    let copied = configured("\tcp $(TOP)/one.c two.c\n\tgcc -g -O2 -I$(TOP) -o one two.c main.c\n")?;
+    ensure!(copied.code == 1, "{copied:?}");
+    ensure!(copied.stderr.contains("what is there is without the fix"), "{}", copied.stderr);
+    // A header of the tree that the fix does not change is as good as its copy.
+    let header = configured("\tgcc -g -O2 -I$(TOP) -o one one.c main.c\n")?;
+    header.ok()?;
+    Ok(())
+}
+
 #[test]
 fn git_range() -> Result<()> {
     let dir = tree()?;

@@ -3,6 +3,7 @@
 mod analysis;
 mod builds;
 mod join;
+mod outside;
 mod run;
 mod shipped;
 mod siblings;

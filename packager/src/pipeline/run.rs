@@ -3,10 +3,11 @@
 use super::analysis::{analyse, chosen};
 use super::builds::{Builds, Original, Patched, Source};
 use super::join::{Joined, join, refused};
+use super::outside::Tree;
 use super::shipped;
 use super::siblings::settle;
 use crate::build::Recorder;
-use crate::cli::Request;
+use crate::cli::{Input, Request};
 use crate::error::{Context, Failure, Result};
 use crate::naming::{self, Naming};
 use crate::output::{
@@ -105,6 +106,14 @@ fn in_work(
         patch.files = patched.files.iter().map(|f| f.display().to_string()).collect();
     }
 
+    let tree = match &request.input {
+        Input::Tree { dir, .. } => Some(Tree::new(dir, work.root())),
+        _ => None,
+    };
+    if let Some(failure) = tree.as_ref().and_then(|tree| tree.unfixed(&patched.records, &patched.files)) {
+        return Err(failure);
+    }
+
     let mut compared = compare(&original, &patched, &found, work, &recorder, progress)?;
     // The links of %build may be others than those that were shipped.
     let unsure =
@@ -130,6 +139,9 @@ fn in_work(
         return Err(failure);
     }
     if joined.is_empty() {
+        if let Some(failure) = tree.and_then(|tree| tree.named(&patched.records)) {
+            return Err(failure);
+        }
         let why = "both builds give the same code and data in every ELF file of the package";
         return Err(Failure::new(BuildExit::NoChange, "the patch changes nothing", why)
             .hint("a change of comments, documentation, tests or of programs that are not shipped needs no live patch"));
