@@ -60,6 +60,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
         match (debug::read(&was), debug::read(&is)) {
             (Some(was), Some(is)) => {
                 verdict::layout::judge(&was, &is, &mut verdict, &source_file);
+                verdict::counts::members(&cmp, &was, &is, &mut verdict, &source_file);
                 verdict::handover::judge(&cmp, &was, &is, &mut verdict, &source_file);
             }
             _ => verdict.warn(

@@ -1,6 +1,6 @@
 //! Layouts of structures: new code with a new layout must not meet live data with the old one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Verdict, place};
 use crate::debug::{Info, Layout, Member, SCOPE, TypeId};
@@ -78,8 +78,37 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
     }
 }
 
-/// What differs in words, and whether old and new code disagree about memory.
+/// Structures that objects which live already may be.
+pub(super) fn lives(old: &Info) -> HashSet<TypeId> {
+    let local = old.types.contained(old.automatic.iter().copied());
+    let mut all = old.types.reach(old.automatic.iter().copied());
+    all.retain(|t| !local.contains(t));
+    all.extend(old.types.reach(old.variables.iter().chain(&old.exchanged).copied()));
+    all
+}
+
+/// How a layout differs.
+#[derive(Debug)]
+pub(super) enum Change<'a> {
+    /// Old and new code disagree about memory: in words.
+    Disagree(String),
+    /// Members where nothing was.
+    Added(Vec<&'a Member>),
+}
+
 fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
+    Some(match change(was, is)? {
+        Change::Disagree(how) => (how, true),
+        Change::Added(members) => {
+            let first = members.first()?;
+            (format!("`{}` at offset {}", first.name, offset(first.offset)), false)
+        }
+    })
+}
+
+/// What differs, if anything.
+pub(super) fn change<'a>(was: &Layout, is: &'a Layout) -> Option<Change<'a>> {
+    let disagree = |how: String| Some(Change::Disagree(how));
     if was == is {
         return None;
     }
@@ -88,24 +117,25 @@ fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
         let Some(new) = new_by_name.get(old.name.as_str()) else { continue };
         if old.offset != new.offset {
             let (from, to) = (offset(old.offset), offset(new.offset));
-            return Some((format!("member `{}` moved from offset {from} to {to}", old.name), true));
+            return disagree(format!("member `{}` moved from offset {from} to {to}", old.name));
         }
         if let (Some(a), Some(b)) = (old.size, new.size)
             && a != b
         {
-            return Some((format!("member `{}` has {b} bits instead of {a}", old.name), true));
+            return disagree(format!("member `{}` has {b} bits instead of {a}", old.name));
         }
     }
     if let (Some(a), Some(b)) = (was.size, is.size)
         && a != b
     {
-        return Some((format!("its size is {b} bytes instead of {a}"), true));
+        return disagree(format!("its size is {b} bytes instead of {a}"));
     }
-    let added = is.members.iter().find(|m| {
-        // A member under another name at the same place is a renamed one.
-        !was.members.iter().any(|o| o.name == m.name || (o.offset == m.offset && o.size == m.size))
-    })?;
-    Some((format!("`{}` at offset {}", added.name, offset(added.offset)), false))
+    // A member under another name at the same place is a renamed one.
+    let is_known = |m: &Member| {
+        was.members.iter().any(|o| o.name == m.name || (o.offset == m.offset && o.size == m.size))
+    };
+    let added: Vec<&Member> = is.members.iter().filter(|m| !is_known(m)).collect();
+    (!added.is_empty()).then_some(Change::Added(added))
 }
 
 /// In bytes, and of a bit field that begins within a byte in bits too.

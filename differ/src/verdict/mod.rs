@@ -1,6 +1,7 @@
 //! What the differences mean: which functions are replaced, which data is shipped, what is refused.
 
 mod callees;
+pub(crate) mod counts;
 mod functions;
 pub(crate) mod handover;
 mod lambdas;
@@ -87,6 +88,7 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
         }
     }
     state::judge(cmp, &mut verdict, source_file);
+    counts::variables(cmp, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
     lists::check_constructors(cmp, &mut verdict, source_file);
     fragments(cmp, &mut verdict);

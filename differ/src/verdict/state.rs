@@ -91,7 +91,7 @@ fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, M
     found
 }
 
-fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
+pub(super) fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
     let is_guard = cmp.new.name(id).starts_with("_ZGV");
     cmp.new.atom(id).kind == AtomKind::Object && !cmp.new.section(id).is_read_only() && !is_guard
 }

@@ -1,5 +1,6 @@
 //! x86-64.
 
+pub(crate) mod counted;
 pub(crate) mod decode;
 pub(crate) mod escape;
 pub(crate) mod handed;
