@@ -239,7 +239,9 @@ impl Pass {
                 state.remove(&Place::Half(register, true));
             }
         }
-        if insn.op0_kind() == OpKind::Register && insn.op0_register().is_gpr() {
+        // What is only looked at, as by `test`, stays what it is.
+        let gets = whole || chosen || source.is_some();
+        if gets && insn.op0_kind() == OpKind::Register && insn.op0_register().is_gpr() {
             let mut origins = source.unwrap_or_default();
             origins.extend(before.unwrap_or_default());
             set(state, Place::Register(insn.op0_register().full_register()), Some(origins));
@@ -488,6 +490,13 @@ mod tests {
         assert_eq!(handed(&twice, &[(10, 7)]).given, members(&[]));
         // mov 24(%rbx),%edi; call 7: half of it
         assert_eq!(handed(&[0x8b, 0x7b, 24, 0xe8, 0, 0, 0, 0], &[(4, 7)]).given, members(&[]));
+    }
+
+    #[test]
+    fn a_look_at_a_value_leaves_it() {
+        // mov 24(%rdi),%rdi; test %rdi,%rdi; je +5; call 7
+        let code = [0x48, 0x8b, 0x7f, 24, 0x48, 0x85, 0xff, 0x74, 5, 0xe8, 0, 0, 0, 0];
+        assert_eq!(handed(&code, &[(10, 7)]).given, members(&[(24, 7)]));
     }
 
     #[test]
