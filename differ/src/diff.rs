@@ -75,10 +75,12 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     } else {
         extract::extract(&old, &new, &new_frames, &pairs, &mut verdict, &source_file)
     };
+    let (patch, extents) = patch.filter(|_| verdict.refused.is_empty()).unzip();
     Ok(UnitDiff {
         functions: verdict.functions,
         objects: verdict.objects,
-        patch: patch.filter(|_| verdict.refused.is_empty()),
+        patch,
+        extents: extents.unwrap_or_default(),
         refused: verdict.refused,
         warnings: verdict.warnings,
         global_rodata_changed: verdict.global_rodata,

@@ -5,6 +5,7 @@
 
 mod arch;
 mod atoms;
+mod carry;
 mod compare;
 mod correlate;
 mod debug;
@@ -23,6 +24,7 @@ mod scopes;
 mod unit;
 mod verdict;
 
+pub use carry::{DebugSections, DebugUnit, debug_sections};
 pub use diff::diff;
 pub use error::Error;
 pub use inlining::inlining;

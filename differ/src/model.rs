@@ -43,6 +43,9 @@ pub struct UnitDiff {
     /// What to ship; `None` when nothing changed, or when something was refused.
     #[serde(skip)]
     pub patch: Option<PatchObject>,
+    /// Where in the patched object what is shipped, and what is not, comes from.
+    #[serde(skip)]
+    pub extents: Extents,
 }
 
 impl UnitDiff {
@@ -157,6 +160,35 @@ pub struct PatchObject {
     pub sections: Vec<PatchSection>,
     /// Symbols that relocations refer to, by index; also every replaced function.
     pub symbols: Vec<PatchSymbol>,
+}
+
+/// A piece of a section of the patched object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Index of the section. Common symbols have sections behind those of the file.
+    pub section: usize,
+    /// Offset of the first byte in the section.
+    pub start: u64,
+    /// Offset of the byte behind the last one.
+    pub end: u64,
+}
+
+/// Pieces of the patched object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extents {
+    /// For each of the first [`PatchObject::sections`] where it comes from; the rest is unwind information.
+    pub shipped: Vec<Extent>,
+    /// Data that stay in the running program, and their names in the original unit.
+    pub kept: Vec<(Extent, String)>,
+}
+
+/// Where a piece is when the patch is linked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Address in the image of the patch.
+    Image(u64),
+    /// Link-time address of the target.
+    Target(u64),
 }
 
 /// What a section holds, which decides its segment and its protection.

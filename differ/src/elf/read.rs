@@ -7,6 +7,7 @@ use object::elf;
 use object::read::elf::{CompressionHeader, FileHeader, Rela, SectionHeader, Sym};
 
 use crate::Error;
+use crate::carry;
 use crate::debug;
 use crate::model::{Binding, SymbolType, Visibility};
 use crate::unit::{Home, Reading, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
@@ -56,6 +57,9 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
             relocs: Vec::new(),
             common: false,
         };
+        if reading != Reading::Program {
+            unpack_gnu(&mut section).map_err(bad)?;
+        }
         if is_read(&section, reading) {
             decompress(&mut section, header, data).map_err(bad)?;
         }
@@ -173,6 +177,7 @@ fn is_read(section: &Section<'_>, reading: Reading) -> bool {
     match reading {
         Reading::Program => section.has(SHF_ALLOC),
         Reading::Debug => section.name == debug::RANGES || debug::READ.contains(&&*section.name),
+        Reading::Carried => carry::CARRIED.contains(&&*section.name),
     }
 }
 
@@ -206,6 +211,29 @@ fn decompress(
     section.size = size;
     section.align = compression.ch_addralign(ENDIAN).clamp(1, LIMIT);
     section.flags &= !elf::SHF_COMPRESSED.0;
+    Ok(())
+}
+
+/// The same for the form before that was standardised, `.zdebug_info` and so on: a mark, the size with the highest byte first, and the packed
+/// content (GNU as, `--compress-debug-sections=zlib-gnu`).
+fn unpack_gnu(section: &mut Section<'_>) -> Result<(), String> {
+    let Some(name) = section.name.strip_prefix(".zdebug_").map(|rest| format!(".debug_{rest}")) else {
+        return Ok(());
+    };
+    let Cow::Borrowed(data) = section.data else { return Ok(()) };
+    let Some((size, data)) = data.strip_prefix(b"ZLIB").and_then(<[u8]>::split_first_chunk) else {
+        return Ok(());
+    };
+    let size = u64::from_be_bytes(*size);
+    if size > LARGEST_UNPACKED || size / 1100 > data.len() as u64 {
+        return Err(format!("section {} claims to unpack to {size} bytes", section.name));
+    }
+    let format = object::CompressionFormat::Zlib;
+    let packed = object::read::CompressedData { format, data, uncompressed_size: size };
+    let unpacked = packed.decompress().map_err(|e| format!("section {}: {e}", section.name))?;
+    section.data = Cow::Owned(unpacked.into_owned());
+    section.size = size;
+    section.name = Cow::Owned(name);
     Ok(())
 }
 

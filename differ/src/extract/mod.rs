@@ -5,10 +5,10 @@ mod reach;
 mod symbols;
 
 use crate::arch::x86_64::reloc;
-use crate::atoms::{Atoms, Ref};
+use crate::atoms::{AtomKind, Atoms, Ref};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
-use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
+use crate::model::{Extent, Extents, PatchObject, PatchSection, Relocation, SectionKind};
 use crate::unit::{SHF_MERGE, SHF_STRINGS, SHF_TLS, SHF_WRITE};
 use crate::verdict::Verdict;
 
@@ -20,7 +20,7 @@ pub(crate) fn extract(
     pairs: &Pairs,
     verdict: &mut Verdict,
     source_file: &str,
-) -> Option<PatchObject> {
+) -> Option<(PatchObject, Extents)> {
     let shipped = reach::reach(new, frames, pairs, verdict, source_file);
     let mut out = PatchObject {
         machine: new.unit.machine,
@@ -64,7 +64,27 @@ pub(crate) fn extract(
         }
     }
     frames::ship(new, frames, &shipped, &mut symbols, verdict, &mut out)?;
-    Some(out)
+    let extents = Extents {
+        shipped: shipped.iter().map(|&id| extent(new, id)).collect(),
+        kept: kept(old, new, pairs, &shipped),
+    };
+    Some((out, extents))
+}
+
+fn extent(all: &Atoms, id: usize) -> Extent {
+    let atom = all.atom(id);
+    Extent { section: atom.section, start: atom.start, end: atom.end }
+}
+
+/// Data that both units have, in the program's memory. Thread-local variables have no address.
+fn kept(old: &Atoms, new: &Atoms, pairs: &Pairs, shipped: &[usize]) -> Vec<(Extent, String)> {
+    let stays = |id: &usize| {
+        new.atom(*id).kind == AtomKind::Object
+            && !new.section(*id).has(SHF_TLS)
+            && shipped.binary_search(id).is_err()
+    };
+    let pair = |id| Some((extent(new, id), old.name(pairs.old_of[id]?).to_owned()));
+    (0..new.atoms.len()).filter(stays).filter_map(pair).collect()
 }
 
 /// Makes a short jump that is the last instruction of its section a long one: thunks of virtual functions, which the compiler puts beside

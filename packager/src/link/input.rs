@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use differ::{PatchObject, Warning};
+use differ::{Extent, Extents, PatchObject, Settled, Warning};
 use patchfile::image::Image;
 use wrapper::LinkRecord;
 
@@ -52,6 +52,8 @@ pub struct UnitPatch<'a> {
     pub original: Option<OriginalUnit<'a>>,
     /// What the comparison says to ship.
     pub patch: &'a PatchObject,
+    /// Where in the patched object that comes from.
+    pub extents: &'a Extents,
 }
 
 /// A unit as it was linked in the original build.
@@ -102,6 +104,8 @@ pub struct LinkOutput {
     pub used: Vec<SiblingUse>,
     /// New variables that the file would share with others that define them too.
     pub shared: Vec<String>,
+    /// For each unit where the pieces of its patched object are: in the image, or still in the target. For debuggers.
+    pub places: Vec<Vec<(Extent, Settled)>>,
 }
 
 /// A symbol that the fix adds to another ELF file.

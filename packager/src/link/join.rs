@@ -18,6 +18,7 @@ use super::linked::Linked;
 use super::map::LinkMap;
 use super::new_tls::NewTls;
 use super::placement::Placement;
+use super::places;
 use super::redirect::{self, Entry, OldFunction};
 use super::relocate;
 use super::resolve::{Resolver, Unit};
@@ -100,6 +101,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         exports = exports::added(&patched, &resolver, &units, &layout);
         shared = exports::shared(&patched, &resolver, &units);
     }
+    let places = places::settled(input, &units, &resolver, &layout);
     let image = Image {
         arch: Arch::X86_64,
         target: target.identity(input.name),
@@ -123,7 +125,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         })
         .collect();
     let new = new_symbols(&units, &linked);
-    Ok(LinkOutput { image, changed, new, warnings, used: pieces.used, shared })
+    Ok(LinkOutput { image, changed, new, warnings, used: pieces.used, shared, places })
 }
 
 /// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it itself, by name.

@@ -23,6 +23,7 @@ mod mask;
 mod new_tls;
 mod place;
 mod placement;
+mod places;
 mod redirect;
 mod reloc_types;
 mod relocate;

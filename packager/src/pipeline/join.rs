@@ -13,7 +13,7 @@ use differ::ChangeKind;
 use patchfile::exit::BuildExit;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, Records};
 
 /// One image. Whether it is shipped, and with what of its exports, the others decide: see [`super::siblings`].
@@ -23,6 +23,8 @@ pub(super) struct Joined {
     pub(super) target: usize,
     /// The image and what is in it.
     pub(super) output: LinkOutput,
+    /// The patched objects, in the order of [`LinkOutput::places`], with their names for messages.
+    pub(super) objects: Vec<(String, Option<PathBuf>)>,
 }
 
 /// What became of one ELF file.
@@ -66,11 +68,9 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
                     report.fidelity = Some(Fidelity::Equivalent);
                 }
                 report.warnings.extend(output.warnings.iter().map(Warned::from));
-                return Ok(Outcome {
-                    target: number,
-                    report,
-                    joined: Some(Joined { target: number, output }),
-                });
+                let objects = with_patch.iter().map(|i| (units[*i].unit.clone(), units[*i].patched.clone()));
+                let joined = Joined { target: number, output, objects: objects.collect() };
+                return Ok(Outcome { target: number, report, joined: Some(joined) });
             }
             Err(LinkError::NoRoom { refusals, functions }) => {
                 let short = functions.iter().filter_map(|(u, name)| Some((*with_patch.get(*u)?, name)));
@@ -161,7 +161,8 @@ fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatc
     };
     let cplusplus = pair.patched.is_some_and(|u| u.language.contains("c++"))
         || pair.optimised.as_ref().is_some_and(|p| p.cplusplus());
-    Some(UnitPatch { name: &compared.unit, cplusplus, original, patch: compared.diff.patch.as_ref()? })
+    let (patch, extents) = (compared.diff.patch.as_ref()?, &compared.diff.extents);
+    Some(UnitPatch { name: &compared.unit, cplusplus, original, patch, extents })
 }
 
 /// Libraries seen in the original link, and where others may be. Of one that the package builds itself the original counts: the

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod builds;
+mod debug;
 mod join;
 mod outside;
 mod run;

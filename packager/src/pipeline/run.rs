@@ -148,12 +148,24 @@ fn in_work(
     }
 
     progress.phase("package");
-    let (manifest, images) =
-        shipped::make(request, &naming, &source, package.clone(), &patches, &joined, &original.targets)?;
+    let shipped = shipped::make(
+        work,
+        request,
+        &naming,
+        &source,
+        package.clone(),
+        &patches,
+        &joined,
+        &original.targets,
+    )?;
+    for what in &shipped.left_out {
+        progress.verbose(&format!("no debug information: {what}"));
+    }
+    let manifest = shipped.manifest;
     if let Some(patch) = &mut report.patch {
         patch.uuid = Some(manifest.uuid.to_string());
     }
-    let dir = staged.patch_directory(&manifest, &images)?;
+    let dir = staged.patch_directory(&manifest, &shipped.files)?;
     if request.rpm {
         for file in packager.rpms(&RpmInput { manifest: &manifest, dir: &dir })? {
             staged.file(&file)?;

@@ -1,22 +1,33 @@
 //! The manifest and the files of a finished patch.
 
 use super::builds::Source;
+use super::debug;
 use super::join::Joined;
 use crate::cli::Request;
 use crate::error::{Context, Result};
 use crate::naming::Naming;
 use crate::target::TargetFile;
+use crate::work::Work;
 use patchfile::image::DebugLink;
 use patchfile::manifest::{self, Kind, Package};
 use patchfile::{Arch, Digest, Manifest, paths};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// A sealed manifest, and by name the patch ELF files and those with their debug information.
-pub(super) type Shipped = (Manifest, Vec<(String, Vec<u8>)>);
+/// What is written.
+pub(super) struct Shipped {
+    /// Sealed.
+    pub(super) manifest: Manifest,
+    /// By name the patch ELF files and those with their debug information.
+    pub(super) files: Vec<(String, Vec<u8>)>,
+    /// Units without debug information, and why.
+    pub(super) left_out: Vec<String>,
+}
 
 /// Manifest, sealed, and the files that lie beside it.
+#[expect(clippy::too_many_arguments, reason = "all that was found out comes together here, once")]
 pub(super) fn make(
+    work: &Work,
     request: &Request,
     naming: &Naming,
     source: &Source,
@@ -25,7 +36,10 @@ pub(super) fn make(
     joined: &[Joined],
     targets: &[TargetFile],
 ) -> Result<Shipped> {
-    let mut images = Vec::new();
+    let arch =
+        joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
+    let sources_at = debug::Sources::new(work, &package, arch.name());
+    let (mut files, mut left_out) = (Vec::new(), Vec::new());
     let mut elfs = Vec::new();
     let mut taken = BTreeSet::new();
     for one in joined {
@@ -37,7 +51,9 @@ pub(super) fn make(
             file = format!("{}-{number}.{}", safe(&target.name), paths::EXTENSION);
             number += 1;
         }
-        let debug = one.output.image.write_debug(&[]);
+        let debug = debug::collect(one, &sources_at);
+        left_out.extend(debug.left_out.into_iter().map(|why| format!("{}: {why}", target.name)));
+        let debug = one.output.image.write_debug(&debug.sections);
         let link =
             DebugLink { file: format!("{file}.{}", paths::DEBUG_EXTENSION), crc: crc32fast::hash(&debug) };
         let data = one.output.image.write_with(Some(&link)).what(format!("patch for {}", target.name))?;
@@ -55,8 +71,8 @@ pub(super) fn make(
             changed: names(&mut one.output.changed.iter().map(|c| &c.name)),
             new: names(&mut one.output.new.iter().filter(|n| n.function).map(|n| &n.name)),
         });
-        images.push((file, data));
-        images.push((link.file, debug));
+        files.push((file, data));
+        files.push((link.file, debug));
     }
     let mut sources = Vec::new();
     for patch in patches {
@@ -64,8 +80,6 @@ pub(super) fn make(
         let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         sources.push(manifest::Source { file, sha256: Digest::of(&data) });
     }
-    let arch =
-        joined.first().and_then(|j| targets[j.target].elf.arch).or(Arch::native()).unwrap_or(Arch::X86_64);
     // Readers of version 1 know of one path only.
     let plain =
         if elfs.iter().all(|e| e.also.is_empty()) { manifest::FORMAT } else { manifest::FORMAT_SIBLINGS };
@@ -86,7 +100,7 @@ pub(super) fn make(
         digest: None,
     };
     manifest.seal().what("manifest")?;
-    Ok((manifest, images))
+    Ok(Shipped { manifest, files, left_out })
 }
 
 /// A plain file name that does not begin with a dot.

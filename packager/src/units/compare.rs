@@ -29,6 +29,8 @@ pub struct Compared {
     pub drawn_in: DrawnIn,
     /// Both objects that were compared, if they are files.
     pub(super) objects: Option<[PathBuf; 2]>,
+    /// The patched object that was compared.
+    pub patched: Option<PathBuf>,
     /// Functions whose callers were replaced because their entries have no room for a jump.
     pub(super) too_short: Vec<String>,
 }
@@ -122,6 +124,7 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
     if let (Some(Ok(original)), Some(Ok(patched))) = (&sectioned.original, &sectioned.patched) {
         out.objects = Some([original.clone(), patched.clone()]);
     }
+    out.patched = sectioned.patched.as_ref().and_then(|p| p.as_ref().ok()).cloned();
     let (original, patched) = match (original, patched) {
         (Ok(o), Ok(p)) => (o, p),
         (Err(why), _) | (_, Err(why)) => {

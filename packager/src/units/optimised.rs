@@ -75,6 +75,7 @@ pub(super) fn compare(
     if !out.diff.refused.is_empty() {
         out.diff.patch = None;
     }
+    out.patched = Some(merged.patched_file);
     out.pieces = Some(merged.pieces);
     Ok(out)
 }

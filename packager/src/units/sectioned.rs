@@ -25,6 +25,10 @@ fn flags(unit: &UnitRecord) -> Vec<&'static str> {
     if driven && words().any(|word| word.starts_with(b"-gsplit-dwarf")) {
         flags.push("-gno-split-dwarf");
     }
+    // Types in sections of their own are not carried over to what a debugger gets.
+    if driven && words().any(|word| word == b"-fdebug-types-section") {
+        flags.push("-fno-debug-types-section");
+    }
     let level = words().rev().find_map(|word| match word {
         b"-g0" | b"-ggdb0" | b"-g1" | b"-ggdb1" => Some(false),
         b"-g" | b"-g2" | b"-g3" => Some(true),

@@ -5,6 +5,7 @@
 
 mod build;
 mod cases;
+mod debug;
 mod extract;
 mod new_tls;
 mod refusals;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use build::{Built, Plan, Source, build};
+use differ::Extents;
 use packager::link::{
     LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link,
 };
@@ -45,6 +47,7 @@ fn join_with(
             )
         })
         .collect();
+    let nothing = Extents::default();
     let units: Vec<UnitPatch<'_>> = patches
         .iter()
         .map(|(object, sha256, patch, name)| UnitPatch {
@@ -52,6 +55,7 @@ fn join_with(
             cplusplus: name.ends_with(".cc"),
             original: Some(OriginalUnit::Object { sha256, object }),
             patch,
+            extents: &nothing,
         })
         .collect();
     let libc = PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6");

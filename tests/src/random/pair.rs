@@ -143,7 +143,8 @@ impl Original {
                     OriginalUnit::Object { sha256: &hashes[*index], object: &self.built.plain[*index] };
                 let name = self.names[*index];
                 let cplusplus = name.ends_with(".cc");
-                Some(UnitPatch { name, cplusplus, original: Some(original), patch: diff.patch.as_ref()? })
+                let (patch, extents) = (diff.patch.as_ref()?, &diff.extents);
+                Some(UnitPatch { name, cplusplus, original: Some(original), patch, extents })
             })
             .collect();
         if units.is_empty() {

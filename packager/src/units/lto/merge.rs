@@ -17,6 +17,8 @@ pub(crate) struct Merged {
     pub(crate) original: Vec<u8>,
     /// The patched one.
     pub(crate) patched: Vec<u8>,
+    /// The same as a file.
+    pub(crate) patched_file: PathBuf,
     /// The original pieces as they were linked, and whose names are whose.
     pub(crate) pieces: Pieces,
     /// The original pieces with a section for each function, one by one.
@@ -42,12 +44,9 @@ pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Resu
         pieces.objects.push((unit.object_sha256.clone(), data));
     }
     let sectioned = original.compiled.iter().map(|p| std::fs::read(p).what(p.display().to_string()));
-    Ok(Merged {
-        original: was.renamed(&was_names)?,
-        patched: is.renamed(&is_names)?,
-        pieces,
-        sectioned: sectioned.collect::<Result<_>>()?,
-    })
+    let (_, original) = was.renamed(&was_names)?;
+    let (patched_file, patched) = is.renamed(&is_names)?;
+    Ok(Merged { original, patched, patched_file, pieces, sectioned: sectioned.collect::<Result<_>>()? })
 }
 
 /// What is merged.
@@ -118,11 +117,12 @@ impl Joined {
     }
 
     /// The merged object with other names. What only pieces shared with each other is local in it.
-    fn renamed(&self, names: &[String]) -> Result<Vec<u8>> {
+    fn renamed(&self, names: &[String]) -> Result<(PathBuf, Vec<u8>)> {
         let pairs = self.symbols.iter().zip(names).filter(|(symbol, name)| symbol.name != **name);
         let renames = pairs.map(|(symbol, name)| (symbol.name.clone(), name.clone())).collect();
         let file = rename(&self.file, &renames, &self.dir.join("renamed.o"), true)?;
-        std::fs::read(&file).what(file.display().to_string())
+        let data = std::fs::read(&file).what(file.display().to_string())?;
+        Ok((file, data))
     }
 }
 

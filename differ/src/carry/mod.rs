@@ -1,0 +1,136 @@
+//! Carries debug information over: from the objects that a patch was made of, into sections for a file beside the patch.
+//!
+//! Only entries for what is in the patch are carried, with all that these refer to, and variables of the program whose place is known. So
+//! nothing in it has the address of something else, no matter what a debugger makes of the values that linkers write for what they left out.
+//!
+//! Each allocated section of an object is given addresses of its own for the time of reading ([`sections::address`]); a converted address is
+//! one of the image.
+
+mod entries;
+mod expressions;
+mod keep;
+mod lines;
+mod places;
+mod sections;
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use gimli::write::{ConvertError, Dwarf, EndianVec, FilterUnitSection, Sections};
+use gimli::{EndianSlice, LittleEndian};
+
+use crate::model::{Extent, Settled};
+use entries::Converter;
+use places::Places;
+pub(crate) use sections::CARRIED;
+use sections::Object;
+
+/// Bytes of an object's sections.
+type Slice<'a> = EndianSlice<'a, LittleEndian>;
+
+/// A patched object, and where the pieces of it went.
+#[derive(Clone, Copy, Debug)]
+pub struct DebugUnit<'a> {
+    /// The object that was compared.
+    pub object: &'a [u8],
+    /// Where each piece is that is in the patch, or in the program.
+    pub places: &'a [(Extent, Settled)],
+}
+
+/// Debug information for a patch.
+#[derive(Clone, Debug, Default)]
+pub struct DebugSections {
+    /// Names and contents of the sections (DWARF 5, 7.1; or of the version that the units have). Empty if there is nothing to tell.
+    pub sections: Vec<(&'static str, Vec<u8>)>,
+    /// Units whose debug information could not be carried, by index, and why.
+    pub left_out: Vec<(usize, String)>,
+}
+
+/// Joins the debug information of some units.
+///
+/// `bias`: address in the image of the word that has the load bias of the target, by which variables of the program are found. `renamed`
+/// gives the path to write for one that an object has, if it is another one.
+pub fn debug_sections(
+    units: &[DebugUnit<'_>],
+    bias: u64,
+    renamed: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+) -> DebugSections {
+    let mut out = DebugSections::default();
+    let mut objects = Vec::new();
+    for (index, unit) in units.iter().enumerate() {
+        match Object::read(unit.object) {
+            Ok(Some(object)) => objects.push((index, object, Places::new(unit.places))),
+            Ok(None) => {}
+            Err(why) => out.left_out.push((index, why)),
+        }
+    }
+    // What was converted of a unit before it failed cannot be taken back: once more without it.
+    loop {
+        match join(&objects, bias, renamed) {
+            Ok(sections) => {
+                out.sections = sections;
+                out.left_out.sort();
+                return out;
+            }
+            Err((Some(bad), why)) => {
+                let (index, ..) = objects.remove(bad);
+                out.left_out.push((index, why));
+            }
+            Err((None, why)) => {
+                out.left_out.extend(objects.drain(..).map(|(index, ..)| (index, why.clone())));
+            }
+        }
+    }
+}
+
+/// Why it failed, and at which object if that is known.
+type Failure = (Option<usize>, String);
+
+fn join(
+    objects: &[(usize, Object<'_>, Places)],
+    bias: u64,
+    renamed: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
+) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
+    let mut dwarf = Dwarf::new();
+    for (at, (_, object, places)) in objects.iter().enumerate() {
+        let converter = Converter { object, places, bias, renamed };
+        guarded(|| add(&mut dwarf, &converter)).map_err(|why| (Some(at), why))?;
+    }
+    let mut sections = Sections::new(EndianVec::new(LittleEndian));
+    guarded(|| dwarf.write(&mut sections)).map_err(|why| (None, why))?;
+    let mut out = Vec::new();
+    sections.for_each_mut(|id, data| -> Result<(), Failure> {
+        let data = data.take();
+        if !data.is_empty() {
+            out.push((id.name(), data));
+        }
+        Ok(())
+    })?;
+    Ok(out)
+}
+
+/// The library asserts what holds for debug information as compilers write it. Whatever an object holds, the patch does not depend on it.
+fn guarded<E: Display>(convert: impl FnOnce() -> Result<(), E>) -> Result<(), String> {
+    match catch_unwind(AssertUnwindSafe(convert)) {
+        Ok(done) => done.map_err(|e| e.to_string()),
+        Err(_) => Err("it is not as compilers write it".to_owned()),
+    }
+}
+
+fn add(dwarf: &mut Dwarf, converter: &Converter<'_>) -> Result<(), ConvertError> {
+    let from = converter.object.dwarf()?;
+    let mut filter = FilterUnitSection::new(&from)?;
+    while let Some(mut unit) = filter.read_unit()? {
+        let mut entry = unit.null_entry();
+        while unit.read_entry(&mut entry)? {
+            if keep::wanted(converter, &entry)? {
+                unit.require_entry(entry.offset);
+            }
+        }
+    }
+    let mut convert = dwarf.convert_with_filter(filter)?;
+    while let Some((mut unit, root)) = convert.read_unit()? {
+        converter.unit(&mut unit, root)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+//! The debug sections of an object, with its relocations applied.
+
+use std::borrow::Cow;
+
+use gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+
+use super::Slice;
+use crate::elf::read_unit;
+use crate::unit::{Home, Reading, SHF_ALLOC, Section, Unit};
+
+/// Sections that are read; macros, indices and tables of names are not carried.
+pub(crate) const CARRIED: [&str; 11] = [
+    ".debug_abbrev",
+    ".debug_addr",
+    ".debug_info",
+    ".debug_line",
+    ".debug_line_str",
+    ".debug_loc",
+    ".debug_loclists",
+    ".debug_ranges",
+    ".debug_rnglists",
+    ".debug_str",
+    ".debug_str_offsets",
+];
+/// Types in units of their own (DWARF 4, 7.30): not carried, so that a unit which needs them cannot be.
+pub(crate) const TYPES: &str = ".debug_types";
+
+/// Room that each allocated section has while an object is read, in bytes.
+const ROOM: u64 = 1 << 32;
+/// Where everything is that the object does not define. No section gets there.
+const ELSEWHERE: u64 = 1 << 62;
+
+/// Address of a place in an allocated section. Never as small as an offset in a section is.
+pub(super) fn address(section: usize, offset: u64) -> u64 {
+    (section as u64 + 1).wrapping_mul(ROOM).wrapping_add(offset)
+}
+
+/// Is this an offset, and no address?
+pub(super) fn is_offset(value: u64) -> bool {
+    value < ROOM
+}
+
+/// An object's debug information.
+pub(super) struct Object<'a> {
+    sections: Vec<Relocated<'a>>,
+}
+
+/// A section with its relocations applied.
+struct Relocated<'a> {
+    name: &'static str,
+    data: Cow<'a, [u8]>,
+    /// Where the fields are, in ascending order.
+    fields: Vec<u64>,
+}
+
+impl<'a> Object<'a> {
+    /// `Ok(None)` for one without debug information.
+    pub(super) fn read(data: &'a [u8]) -> Result<Option<Self>, String> {
+        let unit = read_unit(data, "patched", Reading::Carried).map_err(|e| e.to_string())?;
+        let mut sections: Vec<Relocated<'a>> = Vec::new();
+        if unit.sections.iter().any(|s| s.has(SHF_ALLOC) && s.size >= ROOM) {
+            return Err("a section is too large".to_owned());
+        }
+        if unit.sections.iter().any(|s| s.name == TYPES) {
+            return Err("its types are in units of their own".to_owned());
+        }
+        for name in CARRIED {
+            let mut of_name = unit.sections.iter().filter(|s| s.name == name && s.size > 0);
+            let Some(section) = of_name.next() else { continue };
+            if of_name.next().is_some() {
+                return Err(format!("it has several sections {name}"));
+            }
+            let fields = section.relocs.iter().map(|r| r.offset).collect();
+            sections.push(Relocated { name, data: relocated(&unit, section)?, fields });
+        }
+        Ok(sections.iter().any(|s| s.name == ".debug_info").then_some(Self { sections }))
+    }
+
+    pub(super) fn dwarf(&self) -> Result<Dwarf<Slice<'_>>, gimli::Error> {
+        Dwarf::load(|id: SectionId| {
+            let found = self.sections.iter().find(|s| s.name == id.name());
+            Ok(EndianSlice::new(found.map_or(&[][..], |s| &*s.data), LittleEndian))
+        })
+    }
+
+    /// How many relocated fields are in these bytes, which are of one of the sections.
+    pub(super) fn relocated_in(&self, bytes: Slice<'_>) -> usize {
+        let from = bytes.slice().as_ptr().addr();
+        let within = |s: &&Relocated<'_>| {
+            let start = s.data.as_ptr().addr();
+            (start..start + s.data.len()).contains(&from)
+        };
+        let Some(Relocated { data, fields, .. }) = self.sections.iter().find(within) else { return 0 };
+        let start = (from - data.as_ptr().addr()) as u64;
+        let end = start + bytes.len() as u64;
+        fields.partition_point(|o| *o < end) - fields.partition_point(|o| *o < start)
+    }
+}
+
+/// Types of relocations in debug sections (psABI, "Relocation Types"): addresses, offsets in other sections, and offsets of thread-local
+/// variables.
+const R_64: u32 = 1;
+const R_32: u32 = 10;
+const R_DTPOFF64: u32 = 17;
+const R_DTPOFF32: u32 = 21;
+
+fn relocated<'a>(unit: &Unit<'a>, section: &Section<'a>) -> Result<Cow<'a, [u8]>, String> {
+    if section.relocs.is_empty() {
+        return Ok(section.data.clone());
+    }
+    let mut bytes = section.data.to_vec();
+    for r in &section.relocs {
+        let symbol = unit.symbols.get(r.symbol).ok_or("a relocation names no symbol")?;
+        let value = match symbol.home {
+            Home::Section(home) => {
+                let target = unit.sections.get(home).ok_or("a symbol is in no section")?;
+                if target.has(SHF_ALLOC) { address(home, symbol.value) } else { symbol.value }
+            }
+            Home::Absolute | Home::Undefined => ELSEWHERE,
+        };
+        let value = value.wrapping_add(r.addend.cast_unsigned());
+        let width = match r.r_type {
+            R_64 => 8,
+            R_32 if is_offset(value) => 4,
+            // No address, and none that could be written: what uses one is left out.
+            R_DTPOFF64 | R_DTPOFF32 => continue,
+            other => return Err(format!("relocation of type {other} in {}", section.name)),
+        };
+        let from = usize::try_from(r.offset).unwrap_or(usize::MAX);
+        let Some(field) = bytes.get_mut(from..from.saturating_add(width)) else {
+            return Err(format!("relocation outside of {}", section.name));
+        };
+        field.copy_from_slice(&value.to_le_bytes()[..width]);
+    }
+    Ok(Cow::Owned(bytes))
+}
