@@ -55,7 +55,9 @@ fn patch_package() {
     fs::create_dir(dir.path().join("HP1")).unwrap();
     fs::write(dir.path().join("HP1/manifest.yaml"), "x").unwrap();
     // Contents that rpmbuild's own helpers would strip or complain of.
-    fs::copy("/bin/true", dir.path().join("HP1/redis-server.upatch")).unwrap();
+    for name in ["redis-server.upatch", "redis-server.upatch.debug"] {
+        fs::copy("/bin/true", dir.path().join("HP1").join(name)).unwrap();
+    }
     let rpm = rpmbuild(dir.path(), "-bb", "patch-package.spec.in");
     assert!(rpm.ends_with("patch-redis-7.0.15-1-HP1-1-1.x86_64.rpm"), "{rpm}");
     let query = |what: &str| output(Command::new("rpm").args(["-qp", what, &rpm]));
@@ -67,15 +69,20 @@ fn patch_package() {
         assert!(provides.lines().any(|l| l == cve), "{provides}");
     }
     let files = query("--list");
-    assert!(files.contains("/usr/lib/upatch/patches/redis-7.0.15-1/HP1/redis-server.upatch\n"), "{files}");
+    let folder = "/usr/lib/upatch/patches/redis-7.0.15-1/HP1/";
+    for name in ["redis-server.upatch\n", "redis-server.upatch.debug\n"] {
+        assert!(files.contains(&format!("{folder}{name}")), "{files}");
+    }
     assert!(!files.contains(".build-id"), "{files}");
     let shipped = dir.path().join("shipped");
     fs::create_dir(&shipped).unwrap();
     output(
         Command::new("sh").arg("-c").arg(format!("rpm2cpio {rpm} | cpio -id --quiet")).current_dir(&shipped),
     );
-    let shipped = shipped.join("usr/lib/upatch/patches/redis-7.0.15-1/HP1/redis-server.upatch");
-    assert_eq!(fs::read(shipped).unwrap(), fs::read("/bin/true").unwrap());
+    for name in ["redis-server.upatch", "redis-server.upatch.debug"] {
+        let shipped = shipped.join(folder.trim_start_matches('/')).join(name);
+        assert_eq!(fs::read(shipped).unwrap(), fs::read("/bin/true").unwrap());
+    }
 }
 
 /// Runs a scriptlet with a program named `upatch` that fails, and tells what that was called with.

@@ -13,7 +13,10 @@ use common::{
     Target, compile,
     image::{Elf, New, calls, image},
 };
-use patchfile::{Digest, Uuid, image::Symbol};
+use patchfile::{
+    Digest, Uuid,
+    image::{DebugLink, Symbol},
+};
 use std::{path::Path, process::Command};
 
 const WAITS: &str = r#"
@@ -126,7 +129,9 @@ fn patched(limit: &str) -> Seen {
     // As behind the control block of a patch for some hundred functions.
     assert!(image.redirects[0].new > 0x1000);
     let file = dir.path().join("spins.upatch");
-    std::fs::write(&file, image.write().unwrap()).unwrap();
+    // As it is shipped. Where tools look, nothing of that name lies beside it.
+    let link = DebugLink { file: "spins.upatch.debug".into(), crc: 0 };
+    std::fs::write(&file, image.write_with(Some(&link)).unwrap()).unwrap();
     let uuid = Uuid::from_digest(&Digest::of(b"spins"));
     let patch = LoadedPatch { uuid, name: "spins".into(), elfs: vec![LoadedElf { index: 0, image }] };
     let line = format!("ulimit -c {limit}; cd {}; exec {}", dir.path().display(), program.display());

@@ -40,6 +40,8 @@ fn install_patches_and_erase_takes_back() -> Result<()> {
         view.path("usr/lib/upatch/patches/hello-daemon-1.0-1/HP001/manifest.yaml").is_file(),
         "no manifest installed"
     );
+    let debug = "usr/lib/upatch/patches/hello-daemon-1.0-1/HP001/hello-daemon.upatch.debug";
+    ensure!(view.path(debug).is_file(), "nothing for debuggers installed");
     client.expect("area 3 4", "area 12", "installed")?;
     client.expect("count", "count 2", "installed")?;
     let list = view.run(&["upatch", "list"])?.ok()?;
@@ -98,6 +100,7 @@ fn the_source_rpm_makes_the_patch_again() -> Result<()> {
     let again = tempfile::tempdir()?;
     tests::package::unpack(std::path::Path::new(&rpm), again.path())?;
     let dir = again.path().join("usr/lib/upatch/patches/hello-daemon-1.0-1/HP004");
+    ensure!(dir.join("hello-daemon.upatch.debug").is_file(), "nothing for debuggers made again");
     let _alone = daemon::alone();
     let root = tempfile::tempdir()?;
     let daemon = Daemon::start(&built.root, "usr/bin/hello-daemon")?;
