@@ -251,9 +251,12 @@ impl Parent {
         let mut text = Vec::new();
         File::open(proc.join("cmdline")).at("read", &proc).ok()?.read_to_end(&mut text).ok()?;
         text.pop();
-        let argv: Vec<Vec<u8>> = text.split(|byte| *byte == 0).skip(1).map(<[u8]>::to_vec).collect();
+        let mut words = text.split(|byte| *byte == 0).map(<[u8]>::to_vec);
+        // A driver that goes by its name may be a link to a program of another one.
+        let called = words.next()?;
+        let argv: Vec<Vec<u8>> = words.collect();
         let expanded = response::expand(&argv, &env::working_directory().ok()?);
-        let line = CommandLine::parse(&expanded);
+        let line = CommandLine::parse(&called, &expanded);
         let links_lto =
             expanded.iter().any(|word| matches!(word.as_slice(), b"-fltrans" | b"-fwpa" | b"-xlto"))
                 || line.sources.iter().any(|source| source.language == "lto");

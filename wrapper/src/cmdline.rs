@@ -48,12 +48,30 @@ pub(crate) struct CommandLine {
     pub(crate) no_store: Option<String>,
     pub(crate) save_temps: bool,
     pub(crate) lto: bool,
+    /// The driver is for C++.
+    is_cxx: bool,
+}
+
+/// `g++` and `clang++`, under whatever further name.
+fn is_cxx(driver: &[u8], args: &[Vec<u8>]) -> bool {
+    let name = driver.rsplit(|byte| *byte == b'/').next().unwrap_or(driver);
+    memchr::memmem::find(name, b"++").is_some() || args.iter().any(|word| word == b"--driver-mode=g++")
+}
+
+/// What a driver for C++ takes a C source for.
+fn as_cxx(language: &str) -> &str {
+    match language {
+        "c" => "c++",
+        "cpp-output" => "c++-cpp-output",
+        "c-header" => "c++-header",
+        other => other,
+    }
 }
 
 impl CommandLine {
     /// Takes a command line apart. `args` are the words after the driver's name, response files expanded.
-    pub(crate) fn parse(args: &[Vec<u8>]) -> Self {
-        let mut line = Self::default();
+    pub(crate) fn parse(driver: &[u8], args: &[Vec<u8>]) -> Self {
+        let mut line = Self { is_cxx: is_cxx(driver, args), ..Self::default() };
         let mut language: Option<String> = None;
         let mut only_files = false;
         let mut words = args.iter();
@@ -95,9 +113,11 @@ impl CommandLine {
     }
 
     fn file(&mut self, word: &[u8], language: Option<&str>) {
-        let language = language
-            .map(str::to_owned)
-            .or_else(|| if word == b"-" { None } else { flags::language_of(word).map(str::to_owned) });
+        let by_name = || {
+            let language = flags::language_of(word).filter(|_| word != b"-")?;
+            Some(if self.is_cxx { as_cxx(language) } else { language })
+        };
+        let language = language.or_else(by_name).map(str::to_owned);
         let meaning = match language {
             Some(language) => {
                 self.sources.push(Source { name: word.to_vec(), language });
@@ -258,7 +278,26 @@ mod tests {
 
     fn parse(text: &str) -> CommandLine {
         let words: Vec<Vec<u8>> = text.split_whitespace().map(|word| word.as_bytes().to_vec()).collect();
-        CommandLine::parse(&words)
+        CommandLine::parse(b"/usr/bin/gcc", &words)
+    }
+
+    #[test]
+    fn a_driver_for_cxx_takes_c_sources_for_cxx() {
+        let languages = |driver: &str, text: &str| {
+            let words: Vec<Vec<u8>> = text.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+            let line = CommandLine::parse(driver.as_bytes(), &words);
+            line.sources.into_iter().map(|source| source.language).collect::<Vec<_>>()
+        };
+        let text = "-c a.c b.i c.s -x c d.c -x none e.h f.cc";
+        let cxx = ["c++", "c++-cpp-output", "assembler", "c", "c++-header", "c++"];
+        for driver in ["g++", "/usr/bin/x86_64-linux-gnu-g++-12", "clang++-14", "c++"] {
+            assert_eq!(languages(driver, text), cxx, "{driver}");
+        }
+        assert_eq!(
+            languages("/home/c++/bin/gcc", text),
+            ["c", "cpp-output", "assembler", "c", "c-header", "c++"]
+        );
+        assert_eq!(languages("clang", "--driver-mode=g++ -c a.c"), ["c++"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) fn run(session: Session, family: Tool, real: &Path, argv: Vec<Vec<u8>
     // Most calls of a configure script end here: nothing was read but the session file.
     let Ok(cwd) = env::working_directory() else { return Next::Exec };
     let expanded = response::expand(&argv, &cwd);
-    let line = CommandLine::parse(&expanded);
+    let line = CommandLine::parse(real.as_os_str().as_encoded_bytes(), &expanded);
     if !wants_recording(&line, &cwd) {
         return Next::Exec;
     }

@@ -110,7 +110,13 @@ impl Plan {
             let words = clanglog::without_outputs(&recorded, &extra);
             return Ok(Self { words, env, cacheable: false, family: Tool::Clang });
         }
-        let line = CommandLine::parse(&recorded);
+        let mut line = CommandLine::parse(unit.driver.as_bytes(), &recorded);
+        // What the name says that a driver was called by (`clang++`) may be gone with the link of that name.
+        if let Some(source) = line.sources.iter_mut().find(|source| source.name == unit.source.as_bytes())
+            && unit.language != "unknown"
+        {
+            source.language.clone_from(&unit.language);
+        }
         let source =
             line.sources.iter().find(|source| source.name == unit.source.as_bytes()).ok_or_else(|| {
                 let why = "its source is not on the recorded command line".to_owned();

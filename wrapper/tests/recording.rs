@@ -170,6 +170,28 @@ fn clang_with_several_sources_and_no_link() {
 }
 
 #[test]
+fn c_sources_of_a_driver_for_cxx_are_cxx() {
+    for script in [
+        "g++ -O2 -g -c a.c && g++ -O2 -c main.c && g++ a.o main.o -o prog",
+        "g++ -O2 a.c main.c -o prog",
+        "/usr/bin/g++ -O2 a.c main.c -o prog",
+        "clang++ -w -O2 -g -c a.c && clang++ -w -O2 -c main.c && clang++ a.o main.o -o prog",
+        "clang++ -w -O2 -c a.c main.c && clang++ a.o main.o -o prog",
+        "clang++ -w a.c main.c -o prog",
+    ] {
+        let lab = lab();
+        lab.ok(script);
+        let records = lab.records();
+        assert_eq!(records.problems, [], "{script}");
+        assert_eq!(records.units.len(), 2, "{script}");
+        for unit in &records.units {
+            assert_eq!(unit.language, "c++", "{script}");
+        }
+        check_recompile(&lab);
+    }
+}
+
+#[test]
 fn several_sources_at_once() {
     for script in [
         "gcc -O1 a.c main.c -o prog",
