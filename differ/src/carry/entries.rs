@@ -1,5 +1,7 @@
 //! Entries and their attributes.
 
+use std::iter::Peekable;
+
 use gimli::constants as dw;
 use gimli::read::UnitRef;
 use gimli::write::{
@@ -35,11 +37,12 @@ impl Converter<'_> {
         Ok(code)
     }
 
-    /// Converts a unit, if anything in it is wanted.
+    /// Converts a unit, if anything in it is wanted. `needed`: offsets in `.debug_info` of the entries to convert, this unit's and those behind.
     pub(super) fn unit<'a>(
         &self,
         unit: &mut ConvertUnit<'_, Slice<'a>>,
         root: ConvertUnitEntry<'_, Slice<'a>>,
+        needed: &mut Peekable<impl Iterator<Item = usize>>,
     ) -> ConvertResult<()> {
         let code = self.code(root.read_unit, &root)?;
         let mut begun = false;
@@ -50,7 +53,8 @@ impl Converter<'_> {
         }
         let mut entry = unit.null_entry();
         while let Some(id) = unit.read_entry(&mut entry)? {
-            if id.is_none() {
+            let offset = entry.offset.to_unit_section_offset(&unit.read_unit).0;
+            if needed.next_if_eq(&offset).is_none() {
                 continue;
             }
             if !begun {
@@ -109,7 +113,12 @@ impl Converter<'_> {
             [] => {}
             [one] if !root => {
                 set(unit, dw::DW_AT_low_pc, AttributeValue::Address(Address::Constant(one.image)));
-                set(unit, dw::DW_AT_high_pc, AttributeValue::Udata(one.len()));
+                // A length only from DWARF 4 on (2.17.2).
+                let end = match unit.unit.version() {
+                    ..4 => AttributeValue::Address(Address::Constant(one.image + one.len())),
+                    _ => AttributeValue::Udata(one.len()),
+                };
+                set(unit, dw::DW_AT_high_pc, end);
             }
             _ => {
                 if root {

@@ -16,7 +16,7 @@ mod sections;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gimli::write::{ConvertError, Dwarf, EndianVec, FilterUnitSection, Sections};
+use gimli::write::{ConvertError, Dwarf, EndianVec, Sections};
 use gimli::{EndianSlice, LittleEndian};
 
 use crate::model::{Extent, Settled};
@@ -119,18 +119,11 @@ fn guarded<E: Display>(convert: impl FnOnce() -> Result<(), E>) -> Result<(), St
 
 fn add(dwarf: &mut Dwarf, converter: &Converter<'_>) -> Result<(), ConvertError> {
     let from = converter.object.dwarf()?;
-    let mut filter = FilterUnitSection::new(&from)?;
-    while let Some(mut unit) = filter.read_unit()? {
-        let mut entry = unit.null_entry();
-        while unit.read_entry(&mut entry)? {
-            if keep::wanted(converter, &entry)? {
-                unit.require_entry(entry.offset);
-            }
-        }
-    }
-    let mut convert = dwarf.convert_with_filter(filter)?;
+    let needed = keep::needed(converter, &from)?;
+    let mut needed = needed.into_iter().peekable();
+    let mut convert = dwarf.convert(&from)?;
     while let Some((mut unit, root)) = convert.read_unit()? {
-        converter.unit(&mut unit, root)?;
+        converter.unit(&mut unit, root, &mut needed)?;
     }
     Ok(())
 }

@@ -130,6 +130,7 @@ fn look(output: &LinkOutput, debug: &DebugSections) -> Seen {
         while let Some(entry) = entries.next_dfs().unwrap() {
             let name = entry.attr_value(gimli::DW_AT_name);
             let name = name.map(|n| unit.attr_string(n).unwrap().to_string_lossy().into_owned());
+            assert_ne!(name.as_deref(), Some("main"), "nothing in the patch refers to it");
             let mut ranges = unit.die_ranges(entry).unwrap();
             let mut here = false;
             while let Some(range) = ranges.next().unwrap() {
@@ -140,7 +141,13 @@ fn look(output: &LinkOutput, debug: &DebugSections) -> Seen {
                 seen.functions.extend(name.clone());
             }
             let location = entry.attr_value(gimli::DW_AT_location);
-            if let Some(AttributeValue::Exprloc(expression)) = location {
+            // A block before DWARF 4.
+            let expression = match location {
+                Some(AttributeValue::Exprloc(expression)) => Some(expression),
+                Some(AttributeValue::Block(bytes)) => Some(gimli::Expression(bytes)),
+                _ => None,
+            };
+            if let Some(expression) = expression {
                 let mut operations = expression.operations(unit.encoding());
                 let mut all = Vec::new();
                 while let Some(operation) = operations.next().unwrap() {
@@ -222,6 +229,8 @@ fn only_what_is_in_the_patch_has_an_address_there() {
     check(&["-O0", "-gdwarf-5"]);
     check(&["-O2", "-gdwarf-5"]);
     check(&["-O1", "-gdwarf-4"]);
+    check(&["-O2", "-gdwarf-3"]);
+    check(&["-O0", "-gdwarf-2", "-gstrict-dwarf"]);
     check(&["-O2", "-gdwarf-4", "-gz"]);
     check(&["-O2", "-gdwarf-5", "-gz=zlib-gnu", "-gno-as-loc-support"]);
     check(&["-O2", "-g3", "-gno-column-info"]);
