@@ -14,6 +14,7 @@ use iced_x86::{
 };
 
 use super::escape::{ARGUMENTS, KEPT};
+use super::operands::immediate;
 
 /// What deals with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -422,15 +423,6 @@ fn computed(insn: &Instruction, state: &State) -> Option<Origins> {
         _ => return None,
     };
     Some(BTreeSet::from([Origin::constant(value)]))
-}
-
-/// The second operand, as a signed number of the first one's size.
-fn immediate(insn: &Instruction) -> Option<i64> {
-    match insn.op1_kind() {
-        OpKind::Immediate8 => Some(i64::from(insn.immediate8().cast_signed())),
-        OpKind::Immediate32 => Some(i64::from(insn.immediate32().cast_signed())),
-        _ => insn.try_immediate(1).ok().map(u64::cast_signed),
-    }
 }
 
 fn writes(insn: &Instruction) -> bool {

@@ -5,5 +5,6 @@ pub(crate) mod decode;
 pub(crate) mod escape;
 pub(crate) mod handed;
 pub(crate) mod kept;
+mod operands;
 pub(crate) mod reading;
 pub(crate) mod reloc;
