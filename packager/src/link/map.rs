@@ -4,6 +4,7 @@
 //! linked file's bytes afterwards (see `place`).
 
 use std::collections::HashMap;
+use wrapper::{LinkInput, LinkRecord, OsBytes};
 
 /// Where one input section, or a part of it, went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,24 @@ impl LinkMap {
 pub fn contributing(text: &str) -> std::collections::HashSet<(String, Option<String>)> {
     let map = LinkMap::parse(text);
     map.contributions.into_iter().filter(|c| c.size > 0).map(|c| (c.path, c.member)).collect()
+}
+
+/// How maps name an input of `link`: by file and archive member. A member of a thin archive is a file of its own beside the archive, which
+/// GNU ld names alone, and gold and mold with the archive before it.
+pub fn names_of(input: &LinkInput, link: &LinkRecord) -> Vec<(String, Option<String>)> {
+    let path = input.path.to_string_lossy();
+    let Some(member) = input.member.as_ref().map(OsBytes::to_string_lossy) else { return vec![(path, None)] };
+    let beside = match path.rsplit_once('/') {
+        Some((dir, _)) if !member.starts_with('/') => format!("{dir}/{member}"),
+        _ => member.clone(),
+    };
+    let mut names = vec![(path.clone(), Some(member)), (path, Some(beside.clone()))];
+    // A file that is linked by its own name is that file.
+    if !link.inputs.iter().any(|i| i.member.is_none() && i.path.as_bytes() == beside.as_bytes()) {
+        names.push((beside, None));
+    }
+    names.dedup();
+    names
 }
 
 fn split_member(path: &str) -> (String, Option<String>) {

@@ -40,5 +40,5 @@ pub use input::{
 };
 pub use join::link;
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
-pub use map::contributing;
+pub use map::{contributing, names_of};
 pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, addresses};

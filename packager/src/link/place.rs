@@ -14,6 +14,7 @@ use super::elf::{
 };
 use super::error::{LinkError, refusal};
 use super::linked::{Found, Linked};
+use super::map::names_of;
 use super::mask;
 
 /// Why a section of the object has no address.
@@ -297,7 +298,7 @@ fn candidates<'m>(
         .inputs
         .iter()
         .filter(|input| input.sha256 == sha256)
-        .map(|input| (input.path.to_string_lossy(), input.member.as_ref().map(|m| m.to_string_lossy())))
+        .flat_map(|input| names_of(input, record))
         .collect();
     let mut places: HashMap<&str, Vec<Candidate>> = HashMap::new();
     for c in &linked.map.contributions {

@@ -4,7 +4,7 @@
 
 use crate::elf::holds_bytecode;
 use crate::error::{Context, Result};
-use crate::link::contributing;
+use crate::link::{contributing, names_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
@@ -92,8 +92,8 @@ impl<'r> Walk<'r> {
                 self.found.optimised.pieces.push(input.sha256.clone());
                 continue;
             }
-            if let (Some(member), Some(taken)) = (&input.member, &taken)
-                && !taken.has(&input.path, member)
+            if let (Some(_), Some(taken)) = (&input.member, &taken)
+                && !taken.has(&names_of(input, link))
             {
                 continue;
             }
@@ -112,8 +112,7 @@ impl<'r> Walk<'r> {
             };
             if bytecode(link, unit, &input.sha256) {
                 let contributes = contributes.get_or_insert_with(|| in_map(link));
-                let member = input.member.as_ref().map(OsBytes::to_string_lossy);
-                if contributes.contains(&(input.path.to_string_lossy(), member)) {
+                if names_of(input, link).iter().any(|name| contributes.contains(name)) {
                     self.found.direct.insert(leaf.clone());
                 } else if link.lto {
                     self.found.optimised.sources.push(input.sha256.clone());
@@ -144,13 +143,21 @@ fn in_map(link: &LinkRecord) -> HashSet<(String, Option<String>)> {
     contributing(&String::from_utf8_lossy(&map))
 }
 
-/// Archive members that a map file names as `archive(member)`.
-struct Taken(HashMap<Vec<u8>, Vec<Vec<u8>>>);
+/// Archive members that a map file names as `archive(member)`, and those of thin archives, which stand there as files.
+struct Taken {
+    members: HashMap<Vec<u8>, Vec<Vec<u8>>>,
+    files: HashSet<Vec<u8>>,
+}
 
 impl Taken {
     fn read(map: &[u8]) -> Self {
         let mut found: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
+        let mut files = HashSet::new();
         for line in map.split(|b| *b == b'\n') {
+            // At the end of a section's line; in the member list at the top the file comes first, and may stand alone.
+            let mut words = line.split(|b| *b == b' ').filter(|word| !word.is_empty());
+            let (first, last) = (words.next(), words.next_back());
+            files.extend(last.or(first).map(<[u8]>::to_vec));
             // The member list at the top of GNU ld's map puts the reason behind the member, hence each `)` of a line.
             for (end, _) in line.iter().enumerate().filter(|(_, b)| **b == b')') {
                 let Some(start) = line[..end].iter().rposition(|b| *b == b'(') else { continue };
@@ -161,12 +168,18 @@ impl Taken {
                 }
             }
         }
-        Self(found)
+        Self { members: found, files }
     }
 
-    fn has(&self, archive: &OsBytes, member: &OsBytes) -> bool {
-        let archives = self.0.get(member.as_bytes());
-        archives.is_some_and(|a| a.iter().any(|a| a.ends_with(archive.as_bytes())))
+    /// Does the map have the member, under one of these names?
+    fn has(&self, names: &[(String, Option<String>)]) -> bool {
+        names.iter().any(|(path, member)| match member {
+            Some(member) => {
+                let archives = self.members.get(member.as_bytes());
+                archives.is_some_and(|a| a.iter().any(|a| a.ends_with(path.as_bytes())))
+            }
+            None => self.files.contains(path.as_bytes()),
+        })
     }
 }
 
@@ -178,8 +191,17 @@ mod tests {
     fn members_are_found_in_a_map() {
         let map = b"Archive member included to satisfy reference by file (symbol)\n\nlib x.a(one.o)        main.o (f)\n .text          0x1 0x2 lib x.a(one.o)\n";
         let taken = Taken::read(map);
-        assert!(taken.has(&"lib x.a".into(), &"one.o".into()));
-        assert!(!taken.has(&"lib x.a".into(), &"two.o".into()));
-        assert!(!taken.has(&"other.a".into(), &"one.o".into()));
+        let has = |archive: &str, member: &str| taken.has(&[(archive.to_owned(), Some(member.to_owned()))]);
+        assert!(has("lib x.a", "one.o"));
+        assert!(!has("lib x.a", "two.o"));
+        assert!(!has("other.a", "one.o"));
+    }
+
+    #[test]
+    fn members_of_thin_archives_are_files() {
+        let map = b"Archive member included to satisfy reference by file (symbol)\n\nd/x.p/f.o                     m.o (f)\n\n .text          0x0000000000001134        0xb d/x.p/f.o\n";
+        let taken = Taken::read(map);
+        assert!(taken.has(&[("d/x.p/f.o".to_owned(), None)]));
+        assert!(!taken.has(&[("x.p/f.o".to_owned(), None)]));
     }
 }
