@@ -98,6 +98,8 @@ int main()
 struct Scene {
     dir: tempfile::TempDir,
     command: String,
+    /// What is patched.
+    module: &'static str,
 }
 
 impl Scene {
@@ -114,7 +116,7 @@ impl Scene {
                 fs::write(dir.path().join(tree).join(name), text)?;
             }
         }
-        let scene = Self { dir, command: command.to_owned() };
+        let scene = Self { dir, command: command.to_owned(), module: "prog" };
         let diff =
             Cmd::new("diff").args(["-Naur", "a", "b"]).dir(scene.dir.path()).run()?.expect_code(&[1])?;
         fs::write(scene.path("fix.patch"), diff.stdout)?;
@@ -137,7 +139,7 @@ impl Scene {
             .args(["--build", &self.command, "--no-cache", "--name", "FIX", "--patch"])
             .arg(self.path("fix.patch"))
             .arg("--target")
-            .arg(self.path("built/prog"))
+            .arg(self.path("built").join(self.module))
             .arg("--workdir")
             .arg(output.join("work"))
             .arg("--output")
@@ -158,7 +160,7 @@ impl Scene {
             .arg(self.path("built/prog"))
             .arg(&input)
             .spawn_to(&output)?;
-        let process = Process { child, input, output };
+        let process = Process { child, input, output, module: self.module };
         process.wait_for("ready")?;
         Ok(process)
     }
@@ -181,6 +183,7 @@ struct Process {
     child: Child,
     input: PathBuf,
     output: PathBuf,
+    module: &'static str,
 }
 
 impl Drop for Process {
@@ -211,7 +214,7 @@ impl Process {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
         let base = maps.lines().find(|l| l.contains("/memfd:upatch:")).and_then(|l| l.split('-').next());
         let base = base.context("no patch in the process")?;
-        let file = patch.join("prog.upatch");
+        let file = patch.join(format!("{}.upatch", self.module));
         let mut gdb =
             Cmd::new("gdb").args(["-q", "-nx", "-batch", "-p", &pid.to_string(), "-ex", "set confirm off"]);
         let (names, input) = (file.display(), self.input.display());
@@ -296,6 +299,52 @@ fn every_compiler_and_version_gives_lines_and_variables() -> Result<()> {
         shows(&said, &wanted).context(compile)?;
     }
     Ok(())
+}
+
+const LIBRARY: [(&str, &str, &str); 2] = [
+    (
+        "lib.c",
+        r#"static int hidden = 5;
+int open_to_all = 6;
+int bump(int n)
+{
+    hidden += n * FACTOR;
+    return hidden + open_to_all;
+}
+"#,
+        "FACTOR",
+    ),
+    (
+        "main.c",
+        r#"#include <stdio.h>
+int bump(int n);
+extern int open_to_all;
+int main(void)
+{
+    setvbuf(stdout, 0, _IONBF, 0);
+    open_to_all = 60;
+    puts("ready");
+    while (getchar() != EOF) printf("%d\n", bump(10));
+}
+"#,
+        "",
+    ),
+];
+
+/// One variable is where the library is loaded, the other one has been copied into the program: only there is its value.
+#[test]
+fn variables_of_a_library() -> Result<()> {
+    let command = "gcc -O0 -g -fPIC -c lib.c; gcc -shared -o lib.so lib.o -Wl,-soname,lib.so; \
+                   gcc -O0 -g -fno-pie -c main.c; gcc -no-pie -o prog main.o lib.so -Wl,-rpath,'$ORIGIN'";
+    let mut scene = Scene::new(&LIBRARY, command)?;
+    scene.module = "lib.so";
+    let patch = scene.patch("out")?;
+    let process = scene.start()?;
+    scene.apply(&process, &patch)?;
+    let variables = ["bt", "printf \"hidden %d\\n\", hidden", "printf \"open %d\\n\", open_to_all"];
+    let said = process.debug(&patch, "lib.c:6", &variables)?;
+    shows(&said, &["bump (n=10) at lib.c:6", "hidden 35", "open 60"])?;
+    process.wait_for("95")
 }
 
 #[test]
