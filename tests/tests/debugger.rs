@@ -387,6 +387,25 @@ fn the_file_for_debuggers_is_nothing_to_upatch() -> Result<()> {
     scene.apply(&process, &patch)
 }
 
+/// Types in sections of their own, which come from assembly here.
+#[test]
+fn what_cannot_be_told_is_no_reason_to_refuse() -> Result<()> {
+    let mut files = C;
+    let text =
+        files[2].1.to_owned() + "__asm__(\".pushsection .debug_types,\\\"\\\"\\n.long 0\\n.popsection\");\n";
+    files[2].1 = &text;
+    let scene = Scene::new(&files, &built_by("gcc -O0 -g"))?;
+    let patch = scene.patch("out")?;
+    let report = fs::read_to_string(scene.path("out/report.yaml"))?;
+    let told = report.lines().any(|l| l.contains("prog: second.c: its types are in units of their own"));
+    ensure!(told, "{report}");
+    let process = scene.start()?;
+    scene.apply(&process, &patch)?;
+    let said = process.debug(&patch, "first.c:12", &["bt", "info symbol helper", "info locals"])?;
+    shows(&said, &["at first.c:12", "helper in section .text", "factor = 30"])?;
+    process.wait_for("106 1050")
+}
+
 /// Wherever the scratch directory was.
 #[test]
 fn one_input_gives_one_file() -> Result<()> {

@@ -70,6 +70,9 @@ pub struct PatchReport {
     pub description: String,
     /// Source files that the fix changes.
     pub files: Vec<String>,
+    /// Units of which a debugger is told the functions' names only, `file: unit: why`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_debug: Vec<String>,
 }
 
 /// The compilation units of both builds.

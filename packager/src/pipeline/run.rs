@@ -75,6 +75,7 @@ fn in_work(
         cve: naming.cve.clone(),
         description: naming.description.clone(),
         files: Vec::new(),
+        without_debug: Vec::new(),
     });
     let packager = PatchPackage {
         request,
@@ -164,6 +165,7 @@ fn in_work(
     let manifest = shipped.manifest;
     if let Some(patch) = &mut report.patch {
         patch.uuid = Some(manifest.uuid.to_string());
+        patch.without_debug = shipped.left_out;
     }
     let dir = staged.patch_directory(&manifest, &shipped.files)?;
     if request.rpm {
