@@ -225,7 +225,41 @@ pub(super) fn same_instruction(
                 let (a, b) = (x.memory_displacement64(), y.memory_displacement64());
                 same_registers && (x.is_ip_rel_memory_operand() || address_or_same(a, b))
             }
-            _ => address_or_same(x.immediate(i), y.immediate(i)),
+            // Of string instructions, `(%rdi)` and the like.
+            OpKind::MemorySegSI
+            | OpKind::MemorySegESI
+            | OpKind::MemorySegRSI
+            | OpKind::MemorySegDI
+            | OpKind::MemorySegEDI
+            | OpKind::MemorySegRDI
+            | OpKind::MemoryESDI
+            | OpKind::MemoryESEDI
+            | OpKind::MemoryESRDI => x.segment_prefix() == y.segment_prefix(),
+            _ => match (x.try_immediate(i), y.try_immediate(i)) {
+                (Ok(a), Ok(b)) => address_or_same(a, b),
+                _ => false,
+            },
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(x: &[u8], y: &[u8]) -> bool {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let elf = Elf::parse(&own, "self").unwrap();
+        let decode = |code: &[u8]| Decoder::with_ip(64, code, 0x1000, DecoderOptions::NONE).decode();
+        let symbol = LinkedSymbol { name: "f", file: "", address: 0x1000, size: 16, function: true };
+        same_instruction(&decode(x), &decode(y), symbol, 0x1000, [&elf, &elf])
+    }
+
+    #[test]
+    fn operands_that_are_implied() {
+        // rep stos %al,(%rdi); movsb (%rsi),(%rdi) and movsb %fs:(%rsi),(%rdi)
+        assert!(same(&[0xf3, 0xaa], &[0xf3, 0xaa]));
+        assert!(same(&[0xa4], &[0xa4]));
+        assert!(!same(&[0x64, 0xa4], &[0x65, 0xa4]));
+    }
 }
