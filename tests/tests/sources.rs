@@ -158,6 +158,31 @@ fn a_build_that_reads_the_tree_itself_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_change_of_how_it_is_linked_is_told() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let source = dir.path().join("tree");
+    std::fs::create_dir(&source)?;
+    std::fs::write(source.join("one.c"), "int one(void) { return 1; }\nint two(void) { return 2; }\n")?;
+    std::fs::write(source.join("one.map"), "{\nglobal: one; two;\nlocal: *;\n};\n")?;
+    let rule = "all:\n\tgcc -g -O2 -fPIC -shared -Wl,--version-script,one.map -o libone.so one.c\n";
+    std::fs::write(source.join("Makefile"), rule)?;
+    let fix = dir.path().join("fix.patch");
+    let header = "--- a/one.map\n+++ b/one.map\n@@ -1,4 +1,4 @@\n";
+    std::fs::write(&fix, format!("{header} {{\n-global: one; two;\n+global: one;\n local: *;\n }};\n"))?;
+    let made = upatch_build()?
+        .arg("--source")
+        .arg(&source)
+        .args(["--build", "make", "--name", "MAP", "--patch"])
+        .arg(&fix)
+        .arg("--output")
+        .arg(dir.path().join("out"))
+        .run()?;
+    ensure!(made.code == 4, "{made:?}");
+    ensure!(made.stderr.contains("linked in another way"), "{}", made.stderr);
+    Ok(())
+}
+
+#[test]
 fn git_range() -> Result<()> {
     let dir = tree()?;
     let source = dir.path().join("hello");

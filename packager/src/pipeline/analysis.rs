@@ -2,6 +2,7 @@
 
 use super::builds::{Original, Patched};
 use crate::build::Recorder;
+use crate::elf::Elf;
 use crate::error::Result;
 use crate::link::Sibling;
 use crate::output::Warned;
@@ -40,6 +41,8 @@ pub(super) struct Analysis<'r> {
     pub(super) lost: Vec<String>,
     /// ELF files that it made, without a record of how.
     pub(super) unrecorded: Vec<String>,
+    /// ELF files whose code or data differs although none of their units does.
+    pub(super) unexplained: Vec<String>,
 }
 
 /// Compares both builds. The original tree lies aside as `BUILD.orig`.
@@ -65,6 +68,7 @@ pub(super) fn analyse<'r>(
         let (path, saved) = (matched.link.output.as_path(), link.saved.as_path());
         analysis.siblings.push(Sibling::new(matched.target, name.clone(), path.to_owned(), saved.to_owned()));
         let mut units = Vec::new();
+        let stamps = analysis.warnings.len();
         for pair in pair((&original.records, matched.link), (&patched.records, link))? {
             let key = (pair.original_hash.clone(), pair.patched_hash.clone());
             let index = match known.get(&key) {
@@ -82,6 +86,9 @@ pub(super) fn analyse<'r>(
                 }
             };
             units.extend(index);
+        }
+        if units.is_empty() && analysis.warnings.len() == stamps && differs(matched.link, link) {
+            analysis.unexplained.push(name.clone());
         }
         if !units.is_empty() {
             analysis.reached.push(Reached { matched: matched.clone(), patched: link, units });
@@ -101,6 +108,16 @@ pub(super) fn analyse<'r>(
     }
     analysis.compared = compare(&analysis.pairs, &sectioned, &patched.changes, work)?;
     Ok(analysis)
+}
+
+/// Do two outputs differ in what runs? What link-time optimisation makes may be named and ordered in another way for a comment.
+fn differs(before: &LinkRecord, after: &LinkRecord) -> bool {
+    if before.output_sha256 == after.output_sha256 || before.lto || after.lto {
+        return false;
+    }
+    let read = |link: &LinkRecord| std::fs::read(&link.saved).ok().and_then(|data| Elf::parse(&data).ok());
+    let (Some(before), Some(after)) = (read(before), read(after)) else { return false };
+    !before.same_layout(&after) || !before.different_sections(&after).is_empty()
 }
 
 /// The link of the patched build that made the same output: the same one of those with that output, or the last.

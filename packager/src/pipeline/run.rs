@@ -236,6 +236,7 @@ fn compare(
         });
     }
     outcome.elfs.extend(analysis.unrecorded.iter().map(|name| unrecorded(name)));
+    outcome.elfs.extend(analysis.unexplained.iter().map(|name| unexplained(name)));
     progress.phase("link");
     let joined = analysis.reached.iter().map(|reached| join(reached, &analysis, original));
     let mut joined = joined.collect::<Result<Vec<_>>>()?;
@@ -243,6 +244,18 @@ fn compare(
     let reports = joined.into_iter().map(|one| one.report);
     outcome.elfs.extend(reports.filter(|r| !r.details.is_empty() || !r.refused.is_empty()));
     Ok(outcome)
+}
+
+/// What made this file another one is not in its units: a linker script, or an input that was not seen.
+fn unexplained(name: &str) -> ElfReport {
+    let refused = Refused {
+        what: "linked in another way".into(),
+        place: name.to_owned(),
+        why: "its code or data differs, but none of the objects that are known to be in it does".into(),
+        remedy: "leave changes of linker scripts, version scripts and link options out of the fix; if there are none, please report this"
+            .into(),
+    };
+    ElfReport { name: name.to_owned(), refused: vec![refused], ..ElfReport::default() }
 }
 
 /// What the fix does to this file is not known.
