@@ -68,8 +68,10 @@ pub(super) fn analyse<'r>(
         let (path, saved) = (matched.link.output.as_path(), link.saved.as_path());
         analysis.siblings.push(Sibling::new(matched.target, name.clone(), path.to_owned(), saved.to_owned()));
         let mut units = Vec::new();
-        let stamps = analysis.warnings.len();
+        // Of what was looked at and is not real, the output may differ: a build stamp.
+        let mut all_the_same = true;
         for pair in pair((&original.records, matched.link), (&patched.records, link))? {
+            all_the_same = false;
             let key = (pair.original_hash.clone(), pair.patched_hash.clone());
             let index = match known.get(&key) {
                 Some(index) => *index,
@@ -87,7 +89,7 @@ pub(super) fn analyse<'r>(
             };
             units.extend(index);
         }
-        if units.is_empty() && analysis.warnings.len() == stamps && differs(matched.link, link) {
+        if all_the_same && differs(matched.link, link) {
             analysis.unexplained.push(name.clone());
         }
         if !units.is_empty() {
