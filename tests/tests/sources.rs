@@ -158,6 +158,25 @@ fn a_build_that_reads_the_tree_itself_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_program_that_an_unknown_linker_made_is_told() -> Result<()> {
+    let startup = "/usr/lib/x86_64-linux-gnu/crt1.o /usr/lib/x86_64-linux-gnu/crti.o -lc /usr/lib/x86_64-linux-gnu/crtn.o";
+    let link = format!(
+        "/usr/bin/ld.bfd -dynamic-linker /lib64/ld-linux-x86-64.so.2 -L/usr/lib/x86_64-linux-gnu {startup}"
+    );
+    let both = configured(&format!(
+        "\tgcc -g -O2 -c one.c\n\tgcc -g -O2 -c main.c\n\t{link} -o unseen main.o one.o\n\tgcc -o seen main.o one.o\n\tcp seen copy\n"
+    ))?;
+    ensure!(both.code == 0, "{both:?}");
+    let warning = "ELF file not made by a recorded link: unseen";
+    ensure!(
+        both.stderr.contains(warning) && both.stderr.matches("recorded link").count() == 1,
+        "{}",
+        both.stderr
+    );
+    Ok(())
+}
+
+#[test]
 fn a_change_of_how_it_is_linked_is_told() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let source = dir.path().join("tree");

@@ -13,6 +13,7 @@ use crate::files::{self, Scratch};
 use crate::flags::Stage;
 use crate::inputs;
 use crate::names::Tool;
+use crate::prefix;
 use crate::record::{UnitKind, UnitRecord};
 use crate::recorder::{Recorder, is_probe};
 use crate::response;
@@ -26,6 +27,13 @@ pub(crate) fn run(session: Session, family: Tool, real: &Path, argv: Vec<Vec<u8>
     let Ok(cwd) = env::working_directory() else { return Next::Exec };
     let expanded = response::expand(&argv, &cwd);
     let line = CommandLine::parse(real.as_os_str().as_encoded_bytes(), &expanded);
+    if line.stage == Stage::Link
+        && line.sources.is_empty()
+        && !line.lto
+        && let Some(linker) = prefix::linker(&expanded, &cwd)
+    {
+        return Next::ExecForLinker(linker);
+    }
     if !wants_recording(&line, &cwd) {
         return Next::Exec;
     }

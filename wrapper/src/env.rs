@@ -13,6 +13,9 @@ pub const SESSION: &str = "UPATCH_CC_SESSION";
 /// Set for the children of a recorded compilation: what they run is part of it and not recorded again.
 pub const ACTIVE: &str = "UPATCH_CC_ACTIVE";
 
+/// The linker that our link by that name stands for, where the command line has named one.
+pub const LINKER: &str = "UPATCH_CC_LINKER";
+
 /// Variables that change the object or the messages of gcc and clang (from their manuals' "Environment" chapters).
 pub const RELEVANT: &[&str] = &[
     "SOURCE_DATE_EPOCH",

@@ -150,7 +150,8 @@ impl Recorder {
 
 /// Programs that configure scripts compile to learn about the system: no part of any product. They are known by their names,
 /// or by the directory that they are in or compiled in.
-pub(crate) fn is_probe(path: &[u8], cwd: &Path) -> bool {
+#[must_use]
+pub fn is_probe(path: &[u8], cwd: &Path) -> bool {
     const NAMES: &[&[u8]] = &[b"conftest.", b"cmTC_", b"CMakeCCompilerId.", b"CMakeCXXCompilerId."];
     const FOLDERS: &[&[u8]] =
         &[b"/CMakeFiles/CMakeTmp/", b"/CMakeFiles/CMakeScratch/", b"/meson-private/", b"/CompilerIdC"];

@@ -19,6 +19,8 @@ use crate::{assemble, clanglog, compile, env, link, resolve};
 pub(crate) enum Next {
     /// Nothing (more) to record: become the real tool.
     Exec,
+    /// The same, but find our linker where this one would be found.
+    ExecForLinker(PathBuf),
     /// The real tool has run.
     Done(End),
 }
@@ -35,7 +37,10 @@ pub fn main() -> ! {
     let session = find_session();
     let bin = session.as_ref().map(Session::bin_dir);
     let text = name.to_str().unwrap_or_default();
-    let real = resolve::next_on_path(&name, bin.as_deref())
+    let tool = names::classify(text);
+    let named = std::env::var_os(env::LINKER).filter(|_| tool == Some(Tool::Linker)).map(PathBuf::from);
+    let real = named
+        .or_else(|| resolve::next_on_path(&name, bin.as_deref()))
         .or_else(|| session.as_ref().and_then(|session| session.tool(text)).map(Path::to_path_buf));
     let Some(real) = real else {
         complain(&format!(
@@ -45,13 +50,18 @@ pub fn main() -> ! {
         std::process::exit(127);
     };
     let active = std::env::var_os(env::ACTIVE).is_some();
-    let tool = names::classify(text);
-    if let (Some(session), Some(tool), false) = (session, tool, active)
-        && let Next::Done(end) = record(session, tool, &real, &args)
-    {
-        child::finish(end);
-    }
     let mut command = real_command(&real, tool, &own_name, bin.as_deref());
+    if let (Some(session), Some(tool), false) = (session, tool, active) {
+        match record(session, tool, &real, &args) {
+            Next::Done(end) => child::finish(end),
+            Next::ExecForLinker(linker) => {
+                command
+                    .env(env::LINKER, linker)
+                    .args(bin.map(|bin| [OsString::from("-B"), bin.into()]).into_iter().flatten());
+            }
+            Next::Exec => {}
+        }
+    }
     let error = command.args(&args).exec();
     complain(&format!("upatch-cc: {}: cannot run: {error}", real.display()));
     std::process::exit(126);
@@ -63,6 +73,7 @@ pub fn main() -> ! {
 /// gcc finds our assembler and linker on `PATH`; in `COMPILER_PATH`, which is there for clang, it would show in its answers.
 pub(crate) fn real_command(real: &Path, tool: Option<Tool>, own_name: &OsStr, bin: Option<&Path>) -> Command {
     let mut command = Command::new(real);
+    command.env_remove(env::LINKER);
     let driver = matches!(tool, Some(Tool::Gcc | Tool::Clang));
     if !driver && !Path::new(own_name).is_absolute() {
         command.arg0(own_name);

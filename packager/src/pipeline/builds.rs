@@ -7,7 +7,9 @@ use crate::prep::{Changes, PatchFiles, touched_files};
 use crate::progress::Progress;
 use crate::run::{Log, check_stopped};
 use crate::source::{GitFix, SpecSource, TreeSource, missing_build_requires, unpack};
-use crate::target::{Fidelity, Match, Stages, TargetFile, adopt_shipped, from_links, from_root, match_links};
+use crate::target::{
+    Fidelity, Match, Stages, TargetFile, adopt_shipped, from_links, from_root, match_links, strays,
+};
 use crate::units::Window;
 use crate::work::Work;
 use patchfile::exit::BuildExit;
@@ -29,6 +31,8 @@ pub(super) struct Original {
     pub(super) records: Records,
     /// The ELF files to patch.
     pub(super) targets: Vec<TargetFile>,
+    /// ELF files of a tree that no recorded link made.
+    pub(super) strays: Vec<String>,
     pub(super) stages: Stages,
     /// `%install` was run too.
     pub(super) installed: bool,
@@ -117,17 +121,19 @@ impl Builds<'_> {
         let start = now();
         let given = targets.is_some();
         let mut log = Log::create(&self.work.path("log").join("original.log"))?;
+        let mut left = Vec::new();
         let (stages, targets) = match self.source {
             Source::Spec(spec) => self.original_spec(spec, recorder, &mut log, targets, progress)?,
             Source::Tree(tree, git) => {
                 let dir = self.build_tree(tree, git.as_ref(), recorder, &mut log, &[], progress)?;
                 let targets = match targets {
                     Some(targets) => targets,
-                    None => from_links(
-                        &recorder.records(ORIGINAL)?,
-                        &self.tree_top(tree),
-                        &own_dir(tree, &dir, self),
-                    )?,
+                    None => {
+                        let (top, own) = (self.tree_top(tree), own_dir(tree, &dir, self));
+                        let targets = from_links(&recorder.records(ORIGINAL)?, &top, &own)?;
+                        left = strays(&top, &own, &targets);
+                        targets
+                    }
                 };
                 (Stages::default(), targets)
             }
@@ -145,7 +151,14 @@ impl Builds<'_> {
             || !given;
         let mut targets = targets;
         targets.iter_mut().for_each(|target| target.prefer_names_of(&records));
-        Ok(Original { records, targets, stages, installed, window: Window { start, end: now() } })
+        Ok(Original {
+            records,
+            targets,
+            strays: left,
+            stages,
+            installed,
+            window: Window { start, end: now() },
+        })
     }
 
     fn original_spec(

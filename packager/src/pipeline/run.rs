@@ -191,10 +191,13 @@ fn unmade(request: &Request, original: &Original, found: &[Match<'_>]) -> Vec<Wa
     let wanted = |t: &TargetFile| t.is_among(&request.args.elf);
     let targets = original.targets.iter().enumerate();
     let missing = targets.filter(|(i, t)| wanted(t) && !found.iter().any(|m| m.target == *i));
+    let strays = original.strays.iter().filter(|_| request.args.elf.is_empty());
     missing
-        .map(|(_, t)| Warned {
+        .map(|(_, t)| &t.name)
+        .chain(strays)
+        .map(|name| Warned {
             what: "ELF file not made by a recorded link".into(),
-            place: t.name.clone(),
+            place: name.clone(),
             why: "if the fix reaches it, the patch does not; use --elf to say which files are meant".into(),
         })
         .collect()

@@ -211,6 +211,31 @@ pub fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<Targ
     Ok(files)
 }
 
+/// Linked ELF files that a build left in `tree` and that are neither `files` nor copies of them: no recorded link is known to have made them.
+/// What the user's own tree `dir` has too was there before.
+pub fn strays(tree: &Path, dir: &Path, files: &[TargetFile]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in WalkDir::new(tree).sort_by_file_name().into_iter().flatten() {
+        let path = entry.path();
+        let Ok(below) = path.strip_prefix(tree) else { continue };
+        let is_known = |name: &str| files.iter().any(|f| f.is_called(name));
+        if !entry.file_type().is_file()
+            || wrapper::is_probe(below.as_os_str().as_encoded_bytes(), tree)
+            || is_known(&below.display().to_string())
+            || dir.join(below).exists()
+            || !is_linked(path)
+        {
+            continue;
+        }
+        if let Ok(file) = TargetFile::read(path, below.display().to_string())
+            && !files.iter().any(|f| f.is_same(&file))
+        {
+            found.push(file.path);
+        }
+    }
+    found
+}
+
 fn debug_files(paths: &[PathBuf], scratch: &Path) -> Result<Vec<(Elf, Vec<u8>)>> {
     let mut found = Vec::new();
     for (index, path) in paths.iter().enumerate() {

@@ -5,5 +5,5 @@ mod collect;
 mod fidelity;
 
 pub use adopt::adopt_shipped;
-pub use collect::{TargetFile, from_files, from_links, from_root};
+pub use collect::{TargetFile, from_files, from_links, from_root, strays};
 pub use fidelity::{Fidelity, Match, Stages, match_links};
