@@ -294,7 +294,7 @@ mod tests {
             assert_eq!(languages(driver, text), cxx, "{driver}");
         }
         assert_eq!(
-            languages("/home/c++/bin/gcc", text),
+            languages("/opt/c++/bin/gcc", text),
             ["c", "cpp-output", "assembler", "c", "c-header", "c++"]
         );
         assert_eq!(languages("clang", "--driver-mode=g++ -c a.c"), ["c++"]);
