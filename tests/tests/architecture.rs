@@ -35,7 +35,9 @@ fn tracked() -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(repository())? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if ["target", ".git", "mkcase-cache"].contains(&name.as_str()) || name.starts_with("target-") {
+        if ["target", ".git", "mkcase-cache", "corpus-cache"].contains(&name.as_str())
+            || name.starts_with("target-")
+        {
             continue;
         }
         if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }

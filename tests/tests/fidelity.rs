@@ -15,7 +15,10 @@ fn shipped_with(change: &str) -> Result<Built> {
 
 /// Makes the patch from the clean spec for that target.
 fn make(target: &Built, patch: &str, args: &[&str]) -> Result<Made> {
-    let clean = Layout::new("hello-daemon")?;
+    make_from(&Layout::new("hello-daemon")?, target, patch, args)
+}
+
+fn make_from(clean: &Layout, target: &Built, patch: &str, args: &[&str]) -> Result<Made> {
     let output = tempfile::tempdir()?;
     let ended = upatch_build()?
         .arg("--spec")
@@ -96,6 +99,25 @@ fn other_flags_are_a_mismatch() -> Result<()> {
 fn a_stamp_in_the_data_is_equivalent() -> Result<()> {
     let target = shipped_with("sed -i 's/level error/LEVEL ERROR/' level.c")?;
     let made = make(&target, "fix-exe", &[])?;
+    made.ended.clone().ok()?;
+    ensure!(fidelity(&made)?.contains("equivalent"), "{}", fidelity(&made)?);
+    daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())
+}
+
+/// `%install` compiles and links all anew with other flags, as that of redis does, and a stamp takes more room in the target: of the
+/// links that made another program, that of `%install` is the one to go by.
+#[test]
+fn what_install_linked_with_a_stamp_is_equivalent() -> Result<()> {
+    let with_stamp = |stamp: &str| {
+        let stamp =
+            format!("\n%build\necho 'const char *stamp(void) {{ return \"{stamp}\"; }}' >> level.c\n");
+        Layout::new("hello-daemon")?.edit(|spec| {
+            let spec = spec.replace("\n%build\n", &stamp);
+            Ok(spec.replace("\n%install\n", "\n%install\nmake -B CFLAGS='-O1 -g'\n"))
+        })
+    };
+    let target = with_stamp("built on a host with a rather long name, which takes room")?.build(&[])?;
+    let made = make_from(&with_stamp("built here")?, &target, "fix-exe", &[])?;
     made.ended.clone().ok()?;
     ensure!(fidelity(&made)?.contains("equivalent"), "{}", fidelity(&made)?);
     daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())

@@ -51,7 +51,7 @@ pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &St
     links.reverse();
     let mut found = Vec::new();
     for (index, target) in targets.iter().enumerate() {
-        let mut best: Option<Match<'r>> = None;
+        let mut best: Option<(Match<'r>, usize)> = None;
         for link in &links {
             let elf = linked
                 .entry(&link.output_sha256)
@@ -61,14 +61,16 @@ pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &St
             if fidelity == Fidelity::Mismatch && !same_name(target, link) {
                 continue;
             }
-            // Equal code under another name may be another program of the same size: its own name decides.
-            let rank = |m: &Match<'_>| (m.fidelity, !same_name(target, m.link));
+            // Equal code under another name may be another program of the same size: its own name decides. Of links that made
+            // something else, one that differs in the strings alone (a stamp) is nearer than one with other flags.
+            let rank = |m: &Match<'_>, differing: usize| (m.fidelity, !same_name(target, m.link), differing);
+            let differing = differing_sizes(&target.elf, elf).count();
             let this = Match { target: index, link, fidelity, difference };
-            if best.as_ref().is_none_or(|b| rank(&this) < rank(b)) {
-                best = Some(this);
+            if best.as_ref().is_none_or(|(b, d)| rank(&this, differing) < rank(b, *d)) {
+                best = Some((this, differing));
             }
         }
-        found.extend(best);
+        found.extend(best.map(|(best, _)| best));
     }
     found
 }
@@ -91,14 +93,10 @@ pub(super) fn judge(target: &TargetFile, linked: &Elf) -> (Fidelity, String) {
 }
 
 fn layout_difference(target: &Elf, linked: &Elf) -> String {
-    let size = |elf: &Elf, name: &str| elf.sections.iter().find(|s| s.name == name).map(|s| s.size);
-    let mut differing: Vec<String> = target
-        .sections
-        .iter()
-        .filter(|s| size(linked, &s.name) != Some(s.size))
-        .map(|s| match size(linked, &s.name) {
-            Some(other) => format!("{} is {} bytes, rebuilt {other}", s.name, s.size),
-            None => format!("{} is not in the rebuild", s.name),
+    let mut differing: Vec<String> = differing_sizes(target, linked)
+        .map(|(name, size, rebuilt)| match rebuilt {
+            Some(rebuilt) => format!("{name} is {size} bytes, rebuilt {rebuilt}"),
+            None => format!("{name} is not in the rebuild"),
         })
         .collect();
     if differing.is_empty() {
@@ -106,6 +104,17 @@ fn layout_difference(target: &Elf, linked: &Elf) -> String {
     }
     differing.truncate(4);
     differing.join("; ")
+}
+
+/// Sections of the target that the linked file has in another size, or not at all: name, size, size there.
+fn differing_sizes<'e>(
+    target: &'e Elf,
+    linked: &'e Elf,
+) -> impl Iterator<Item = (&'e str, u64, Option<u64>)> {
+    target.sections.iter().filter_map(|section| {
+        let there = linked.sections.iter().find(|s| s.name == section.name).map(|s| s.size);
+        (there != Some(section.size)).then_some((section.name.as_str(), section.size, there))
+    })
 }
 
 /// Do the names agree, but for what libtool and versions of libraries add?

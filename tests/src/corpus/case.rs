@@ -42,6 +42,10 @@ fn cache() -> PathBuf {
     }
 }
 
+/// The cache may lie in a git checkout: a package that asks git for its commit (redis) must find none, neither that of the
+/// checkout as it was when the package was built, nor as it is now.
+const CEILING: &str = "GIT_CEILING_DIRECTORIES";
+
 /// A package that plain rpmbuild made.
 #[derive(Debug, Clone)]
 pub struct Shipped {
@@ -121,6 +125,7 @@ fn build(top: &Path, spec: &Path, place: &Path) -> Result<()> {
         .arg(spec)
         .env("PATH", path)
         .env("CCACHE_DIR", cache().join("ccache"))
+        .env(CEILING, cache())
         .limit(Duration::from_secs(3600))
         .run()?
         .ok()?;
@@ -186,6 +191,7 @@ impl Case {
             .arg("--workdir")
             .arg(kept.join("work").join(&self.facts.package))
             .args(args)
+            .env(CEILING, cache())
             .limit(Duration::from_secs(3600))
             .run()?;
         Ok(Made { output, name: self.facts.id.clone(), ended })
