@@ -1,5 +1,7 @@
 //! The whole comparison, phase by phase.
 
+use std::collections::HashSet;
+
 use crate::Error;
 use crate::arch::x86_64::reloc;
 use crate::atoms::{self, Atoms};
@@ -62,6 +64,12 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
                 verdict::layout::judge(&was, &is, &mut verdict, &source_file);
                 verdict::counts::members(&cmp, &was, &is, &mut verdict, &source_file);
                 verdict::handover::judge(&cmp, &was, &is, &mut verdict, &source_file);
+                let arguments = |of: &HashSet<String>| {
+                    let read = |elf, side| elf::read_unit(elf, side, Reading::Places).ok();
+                    let arguments = |elf, side| debug::read_arguments(&read(elf, side)?, of);
+                    Some([arguments(orig, "original")?, arguments(patched, "patched")?])
+                };
+                verdict::arguments::judge(&cmp, [&was, &is], arguments, &mut verdict, &source_file);
             }
             _ => verdict.warn(
                 "no debug information",

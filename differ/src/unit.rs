@@ -30,6 +30,8 @@ pub(crate) enum Reading {
     Program,
     /// Debug information alone: its relocations, and unpacked.
     Debug,
+    /// The same, and where variables are.
+    Places,
     /// The same, all that a debugger is told of.
     Carried,
 }

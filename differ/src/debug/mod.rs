@@ -1,16 +1,19 @@
 //! Debug information (DWARF 4 and 5) as far as a comparison needs it: scopes of static locals, layouts of types.
 
+mod arguments;
 mod entries;
 mod inlined;
+mod meaning;
 mod origins;
 mod sections;
 mod statics;
 mod types;
 mod walk;
 
+pub(crate) use arguments::{Arguments, Begins, Variable, read as read_arguments};
 pub(crate) use inlined::read as read_inlining;
 pub(crate) use origins::read as read_origins;
-pub(crate) use sections::{RANGES, READ};
+pub(crate) use sections::{PLACES, RANGES, READ};
 pub(crate) use statics::{Static, read as read_statics};
-pub(crate) use types::{Layout, Member, TypeId};
+pub(crate) use types::{Layout, Member, TypeId, Types};
 pub(crate) use walk::{Function, Info, SCOPE, read};

@@ -25,6 +25,9 @@ pub(crate) const READ: [&str; 7] = [
     ".debug_line",
 ];
 
+/// Where variables are, in DWARF 5 and before.
+pub(crate) const PLACES: [&str; 2] = [".debug_loclists", ".debug_loc"];
+
 /// The sections, relocated: references between debug sections are offsets then. Addresses become offsets in their section.
 pub(super) struct Sections<'a> {
     bytes: HashMap<&'a str, Cow<'a, [u8]>>,
@@ -33,8 +36,18 @@ pub(super) struct Sections<'a> {
 impl<'a> Sections<'a> {
     /// `None` without (readable) debug information.
     pub(super) fn load(unit: &'a Unit<'_>) -> Option<Sections<'a>> {
+        Self::load_named(unit, &[])
+    }
+
+    /// With the lists of places, too.
+    pub(super) fn load_with_places(unit: &'a Unit<'_>) -> Option<Sections<'a>> {
+        Self::load_named(unit, &PLACES)
+    }
+
+    fn load_named(unit: &'a Unit<'_>, more: &[&str]) -> Option<Sections<'a>> {
         let mut bytes = HashMap::new();
-        for section in unit.sections.iter().filter(|s| READ.contains(&&*s.name)) {
+        let wanted = |name: &str| READ.contains(&name) || more.contains(&name);
+        for section in unit.sections.iter().filter(|s| wanted(&s.name)) {
             if section.has(SHF_COMPRESSED) {
                 return None;
             }

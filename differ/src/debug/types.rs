@@ -11,6 +11,8 @@ pub(crate) struct Types {
     pub(crate) all: HashMap<TypeId, Type>,
     /// Structures, classes, unions and enumerations by qualified name.
     pub(crate) named: HashMap<String, TypeId>,
+    /// The same names, by type.
+    pub(crate) labels: HashMap<TypeId, String>,
 }
 
 /// One type.
@@ -30,6 +32,15 @@ pub(crate) struct Type {
     pub(crate) members: Vec<Field>,
     /// Names and values of an enumeration.
     pub(crate) enumerators: Vec<(String, i64)>,
+    /// Of those that the language has.
+    pub(crate) number: Option<Number>,
+}
+
+/// What the bits of a number mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Number {
+    Whole,
+    Real,
 }
 
 /// A member as declared. A base class has the name of its type.
@@ -81,13 +92,19 @@ impl Types {
 
     /// The layout of a structure.
     pub(crate) fn layout(&self, id: TypeId) -> Option<Layout> {
+        let members = self.members(id)?.into_iter().map(|(member, _)| member).collect();
+        Some(Layout { size: self.all.get(&id)?.size, members })
+    }
+
+    /// The members of a structure, with their types.
+    pub(crate) fn members(&self, id: TypeId) -> Option<Vec<(Member, Option<TypeId>)>> {
         let t = self.all.get(&id).filter(|t| !t.is_declaration)?;
         let mut members = Vec::new();
         self.flatten(t, 0, DEPTH, &mut members);
-        Some(Layout { size: t.size, members })
+        Some(members)
     }
 
-    fn flatten(&self, t: &Type, base: u64, depth: usize, out: &mut Vec<Member>) {
+    fn flatten(&self, t: &Type, base: u64, depth: usize, out: &mut Vec<(Member, Option<TypeId>)>) {
         let Some(depth) = depth.checked_sub(1) else { return };
         for field in &t.members {
             let offset = base + field.bit_offset;
@@ -95,13 +112,11 @@ impl Types {
             match (&field.name, inner) {
                 (None, Some(inner)) => self.flatten(inner, offset, depth, out),
                 (None, None) => {}
-                (Some(name), _) => out.push(Member {
-                    name: name.clone(),
-                    offset,
-                    size: field
-                        .bit_size
-                        .or_else(|| field.type_id.and_then(|id| self.size_of(id)).map(|bytes| bytes * 8)),
-                }),
+                (Some(name), _) => {
+                    let bits = || field.type_id.and_then(|id| self.size_of(id)).map(|bytes| bytes * 8);
+                    let size = field.bit_size.or_else(bits);
+                    out.push((Member { name: name.clone(), offset, size }, field.type_id));
+                }
             }
         }
     }

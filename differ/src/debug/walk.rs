@@ -7,7 +7,7 @@ use gimli::AttributeValue;
 use super::entries::{Die, Dwarf, Slice, Unit, each, linkage_name, number, reference, slice, text};
 use super::sections::Sections;
 use super::statics::Places;
-use super::types::{Field, Type, TypeId, Types};
+use super::types::{Field, Number, Type, TypeId, Types};
 use crate::unit;
 
 /// What was found.
@@ -16,6 +16,8 @@ pub(crate) struct Info {
     pub(crate) types: Types,
     /// Types of variables with static storage, also of those only declared here.
     pub(crate) variables: Vec<TypeId>,
+    /// The same by name; of static locals behind that of the function, and not known where one function has several.
+    pub(crate) statics: HashMap<String, Option<TypeId>>,
     /// Types that functions with external linkage take and return: others, in other units or the callers of a library, have the objects.
     pub(crate) exchanged: Vec<TypeId>,
     /// Types of the variables and parameters of functions.
@@ -226,8 +228,7 @@ impl<'a> Walk<'a, '_> {
                 self.info.types.all.insert(offset, Type { size, is_declaration, ..Type::default() });
                 let Some(name) = own_name() else { return Part::Nothing };
                 if !is_declaration {
-                    let name = self.qualified(name);
-                    self.info.types.named.entry(name).or_insert(offset);
+                    self.call(name, offset);
                 }
                 return Part::Scope(Some(name));
             }
@@ -287,22 +288,26 @@ impl<'a> Walk<'a, '_> {
                 );
                 let size = number(die, gimli::DW_AT_byte_size).or(is_pointer.then_some(8));
                 let is_const = tag == gimli::DW_TAG_const_type;
-                self.info
-                    .types
-                    .all
-                    .insert(offset, Type { size, inner, is_const, is_pointer, ..Type::default() });
+                let number = (tag == gimli::DW_TAG_base_type).then(|| encoding(die));
+                let derived = Type { size, inner, is_const, is_pointer, number, ..Type::default() };
+                self.info.types.all.insert(offset, derived);
                 if tag == gimli::DW_TAG_typedef
                     && let (Some(name), Some(inner)) = (own_name(), inner)
                     && !self.names.contains_key(&inner)
                 {
                     // `typedef struct { … } name;`
-                    let name = self.qualified(name);
-                    self.info.types.named.entry(name).or_insert(inner);
+                    self.call(name, inner);
                 }
             }
             _ => {}
         }
         Part::Nothing
+    }
+
+    fn call(&mut self, name: Slice<'a>, id: TypeId) {
+        let name = self.qualified(name);
+        self.info.types.labels.insert(id, name.clone());
+        self.info.types.named.entry(name).or_insert(id);
     }
 
     /// The type that the current entry is a part of.
@@ -365,11 +370,31 @@ impl<'a> Walk<'a, '_> {
         if let Some(type_id) = type_id {
             self.declared.insert(base + die.offset().0, type_id);
         }
+        if is_static
+            && let (Some(type_id), Some(name)) = (type_id, slice(dwarf, unit, die, gimli::DW_AT_name))
+        {
+            let name = self.qualified(name);
+            // Blocks of one function may have one each: which is which is not known here.
+            let one = self.info.statics.entry(name).or_insert(Some(type_id));
+            one.take_if(|known| *known != type_id);
+        }
         let list = if is_static { &mut self.info.variables } else { &mut self.info.automatic };
         list.extend(type_id);
         if let Some(number) = self.outermost() {
             self.functions[number].types.extend(type_id);
         }
+    }
+}
+
+fn encoding(die: &Die<'_>) -> Number {
+    match die.attr_value(gimli::DW_AT_encoding) {
+        Some(AttributeValue::Encoding(
+            gimli::DW_ATE_float
+            | gimli::DW_ATE_complex_float
+            | gimli::DW_ATE_imaginary_float
+            | gimli::DW_ATE_decimal_float,
+        )) => Number::Real,
+        _ => Number::Whole,
     }
 }
 

@@ -177,6 +177,7 @@ fn is_read(section: &Section<'_>, reading: Reading) -> bool {
     match reading {
         Reading::Program => section.has(SHF_ALLOC),
         Reading::Debug => section.name == debug::RANGES || debug::READ.contains(&&*section.name),
+        Reading::Places => debug::PLACES.contains(&&*section.name) || is_read(section, Reading::Debug),
         Reading::Carried => carry::CARRIED.contains(&&*section.name),
     }
 }

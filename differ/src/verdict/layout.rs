@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::meaning::{self, Meaning};
 use super::{Verdict, place};
 use crate::debug::{Info, Layout, Member, SCOPE, TypeId};
 
@@ -19,6 +20,14 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
     let written = old.variables.iter().filter(|v| !old.types.is_constant(**v));
     let handed = old.exchanged.iter().filter(|e| !old.types.is_value(**e));
     let kept = old.types.reach(written.chain(handed).copied());
+    for (name, change) in meaning::of_variables(old, new) {
+        verdict.refuse(
+            "type of live data changed",
+            place(&name, source_file),
+            &change,
+            "give the new variable another name, and fill it in a hook if it must not begin empty",
+        );
+    }
     let names: BTreeMap<&String, (TypeId, TypeId)> = old
         .types
         .named
@@ -42,7 +51,19 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
             None => {}
         }
         let (Some(was), Some(is)) = (old.types.layout(o), new.types.layout(n)) else { continue };
-        match difference(&was, &is) {
+        let mut difference = difference(&was, &is);
+        if !matches!(difference, Some((_, true))) {
+            match meaning::of_members(old, new, o, n) {
+                Some(Meaning::Other(change)) => difference = Some((change, true)),
+                Some(Meaning::Renamed(change)) => verdict.warn(
+                    "member renamed",
+                    at.clone(),
+                    &format!("{change}; if it also means something else now, objects that live hold what it meant before"),
+                ),
+                None => {}
+            }
+        }
+        match difference {
             Some((change, true)) if live.contains(&o) => verdict.refuse(
                 "layout of a structure changed",
                 at,

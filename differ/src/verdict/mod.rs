@@ -1,5 +1,6 @@
 //! What the differences mean: which functions are replaced, which data is shipped, what is refused.
 
+pub(crate) mod arguments;
 mod callees;
 pub(crate) mod counts;
 mod functions;
@@ -7,6 +8,7 @@ pub(crate) mod handover;
 mod lambdas;
 pub(crate) mod layout;
 mod lists;
+mod meaning;
 mod objects;
 mod short;
 mod spread;
