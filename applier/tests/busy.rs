@@ -11,7 +11,7 @@ mod common;
 use applier::{Options, Outcome};
 use common::{
     Target, compile,
-    image::{Elf, New, patch, returns},
+    image::{Elf, patch, returns, with_prologue},
 };
 use std::{process::Command, time::Duration};
 
@@ -52,21 +52,6 @@ fn a_thread_inside_is_named_and_nothing_is_changed() {
     target.rest();
     let report = applier::check(target.pid(), &patch, &Options::default()).unwrap();
     assert_eq!(report.busy.unwrap().function.as_deref(), Some("one"));
-}
-
-/// A replacement for a function whose first instructions are looked up in the disassembly.
-fn with_prologue(name: &'static str, value: u32, program: &std::path::Path) -> New {
-    let out = std::process::Command::new("objdump")
-        .args(["-d", "--no-show-raw-insn"])
-        .arg(program)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(out.stdout).unwrap();
-    let body = text.split(&format!("<{name}>:\n")).nth(1).unwrap();
-    let addresses: Vec<u64> =
-        body.lines().map_while(|l| u64::from_str_radix(l.trim_start().split(':').next()?, 16).ok()).collect();
-    let covered = addresses.iter().map(|a| a - addresses[0]).find(|d| *d >= 5).unwrap();
-    New { covered: usize::try_from(covered).unwrap(), ..returns(name, value) }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod outwait;
 mod quiesce;
 mod register;
 mod remove;
+mod search;
 mod steps;
 mod transaction;
 

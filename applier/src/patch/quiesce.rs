@@ -1,5 +1,6 @@
 //! Is any stopped thread in code that is about to change hands?
 
+use super::search::{self, Found};
 use crate::{
     Busy,
     sys::readv,
@@ -40,7 +41,7 @@ pub(crate) enum Rule {
 }
 
 impl Zone {
-    fn holds(&self, frame: Frame) -> bool {
+    pub(super) fn holds(&self, frame: Frame) -> bool {
         let pc = match self.rule {
             Rule::Function if !frame.exact => frame.pc.wrapping_sub(1),
             Rule::Running if !frame.exact => return false,
@@ -62,11 +63,8 @@ fn waits(thread: &Thread) -> bool {
 
 /// Bytes of each stack read at first.
 const AHEAD: u64 = 2048;
-/// Bytes of a stack searched word by word where it cannot be unwound.
-const SCAN: u64 = 1 << 20;
 
-/// The threads among `which` that are in one of `zones`. `lazy`: where a stack cannot be unwound, it is enough that no word on it is
-/// an address in `zones`.
+/// The threads among `which` that are in one of `zones`. `lazy`: a stack that cannot be unwound is searched, whatever it is.
 pub(crate) fn find_busy(
     process: &Process,
     which: &[&Thread],
@@ -91,20 +89,7 @@ pub(crate) fn find_busy(
         let stack = Stack { start: *start, bytes, memory: &process.memory };
         found.extend(match walk(process, tables, thread, &stack) {
             Ok(frames) => in_zone(thread, &frames, zones),
-            Err(unsure) if lazy => scan(process, thread, zones).map(|_| Busy {
-                tid: thread.tid,
-                function: None,
-                why: format!(
-                    "may return to code that is overwritten ({}: {})",
-                    describe(process, unsure.pc),
-                    unsure.why
-                ),
-            }),
-            Err(unsure) => Some(Busy {
-                tid: thread.tid,
-                function: None,
-                why: format!("is in {}: {}", describe(process, unsure.pc), unsure.why),
-            }),
+            Err(unsure) => may_return(process, thread, &unsure, zones, lazy),
         });
     }
     found
@@ -146,16 +131,26 @@ fn in_zone(thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {
     })
 }
 
-/// An address in `zones` among the words of a stack, or in a register, or `Some` when the stack cannot be read as a whole.
-fn scan(process: &Process, thread: &Thread, zones: &[Zone]) -> Option<u64> {
-    let regs = &thread.registers;
-    let sp = regs.rsp & !7;
-    let Some(mapping) = maps::at(&process.maps, sp).filter(|m| m.end - sp <= SCAN) else { return Some(sp) };
-    let Ok(bytes) = process.memory.read(sp, usize::try_from(mapping.end - sp).unwrap_or(0)) else {
-        return Some(sp);
+/// Of a thread whose stack cannot be unwound.
+fn may_return(
+    process: &Process,
+    thread: &Thread,
+    unsure: &Unsure,
+    zones: &[Zone],
+    lazy: bool,
+) -> Option<Busy> {
+    let found = if lazy {
+        search::any_stack(process, thread, zones)
+    } else {
+        search::own_stack(process, thread, zones)
     };
-    let words = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
-    words.chain([regs.rip]).find(|w| zones.iter().any(|z| z.holds(Frame { pc: *w, exact: true })))
+    let place = || format!("is in {}: {}", describe(process, unsure.pc), unsure.why);
+    let (function, why) = match found {
+        Found::Nothing => return None,
+        Found::In(zone) => (Some(zone.name.clone()), format!("{}, and may return to {}", place(), zone.name)),
+        Found::Unknown => (None, place()),
+    };
+    Some(Busy { tid: thread.tid, function, why })
 }
 
 /// `libfoo.so+0x123` for an address.

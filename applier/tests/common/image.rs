@@ -93,6 +93,17 @@ pub fn returns(name: &'static str, value: u32) -> New {
     New { name, code, fields: Vec::new(), covered: 5, frame: false }
 }
 
+/// A replacement for a function whose first instructions are looked up in the disassembly.
+pub fn with_prologue(name: &'static str, value: u32, program: &Path) -> New {
+    let out = Command::new("objdump").args(["-d", "--no-show-raw-insn"]).arg(program).output().unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let body = text.split(&format!("<{name}>:\n")).nth(1).unwrap();
+    let addresses: Vec<u64> =
+        body.lines().map_while(|l| u64::from_str_radix(l.trim_start().split(':').next()?, 16).ok()).collect();
+    let covered = addresses.iter().map(|a| a - addresses[0]).find(|d| *d >= 5).unwrap();
+    New { covered: usize::try_from(covered).unwrap(), ..returns(name, value) }
+}
+
 /// `sub $8,%rsp; call callee; add $8,%rsp; ret`
 pub fn calls(name: &'static str, callee: &'static str) -> New {
     let code = vec![0x48, 0x83, 0xec, 8, 0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 8, 0xc3];
