@@ -17,6 +17,7 @@ use super::layout::{Layout, lay_out};
 use super::linked::Linked;
 use super::map::LinkMap;
 use super::new_tls::NewTls;
+use super::options::Options;
 use super::placement::Placement;
 use super::places;
 use super::redirect::{self, Entry, OldFunction};
@@ -53,9 +54,6 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let target = TargetElf::parse(input.target)?;
     let mut pieces = Pieces::new();
     let units = read_units(input, &linked, &mut pieces)?;
-    let argv = &input.record.expanded_argv;
-    let binds_own = argv.iter().any(|a| a.as_bytes() == b"-Bsymbolic");
-    let binds_own_functions = binds_own || argv.iter().any(|a| a.as_bytes() == b"-Bsymbolic-functions");
     let mut resolver = Resolver {
         linked: &linked,
         target: &target,
@@ -64,9 +62,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         replaced: HashMap::new(),
         old: HashMap::new(),
         globals: globals(&units)?,
-        folds: argv.iter().any(|a| folds(a.as_bytes())),
-        binds_own,
-        binds_own_functions,
+        options: Options::read(input.record.expanded_argv.iter().map(|a| a.as_bytes())),
+        optimised: input.record.lto,
         new_tls: NewTls::default(),
     };
     let (mut refused, mut warnings) = (Vec::new(), Vec::new());
@@ -143,12 +140,6 @@ fn unwinds(target: &TargetElf<'_>, linked: &Linked<'_>) -> bool {
     }
     let own = |name: &&str| !target.elf.symbols.is_empty() && matches!(linked.global(name), Ok(Some(_)));
     UNWINDERS.iter().any(|name| target.imports.contains_key(*name) || own(name))
-}
-
-/// `--icf=all` or `--icf=safe`, which gold, lld and mold know.
-fn folds(argument: &[u8]) -> bool {
-    let option = argument.strip_prefix(b"--").or(argument.strip_prefix(b"-")).unwrap_or_default();
-    option.strip_prefix(b"icf=").is_some_and(|how| how != b"none")
 }
 
 fn read_units<'a>(
@@ -286,7 +277,7 @@ fn replacement(
     };
     let Some(at) = placement.locate(old, resolver.linked)? else {
         // Gold leaves no trace of a local function that it folded.
-        return if resolver.folds { Err(folded("an equal function (`--icf`)")) } else { Ok(None) };
+        return if resolver.options.folds { Err(folded("an equal function (`--icf`)")) } else { Ok(None) };
     };
     if at.overridden {
         return Ok(None);
@@ -299,7 +290,7 @@ fn replacement(
             "change the implementation that the resolver chose instead",
         ));
     }
-    if let (true, Some((section, size))) = (resolver.folds, placement.section_of(old)) {
+    if let (true, Some((section, size))) = (resolver.options.folds, placement.section_of(old)) {
         let equal = |(name, s): &&(String, u64)| name.starts_with(".text") && *s == size && name != section;
         if let Some((name, _)) = resolver.linked.map.discarded.iter().find(equal) {
             return Err(folded(&format!("perhaps also for {name}, which the linker left out (`--icf`)")));

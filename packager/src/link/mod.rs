@@ -21,6 +21,7 @@ mod linked;
 mod map;
 mod mask;
 mod new_tls;
+mod options;
 mod place;
 mod placement;
 mod places;

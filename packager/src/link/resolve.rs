@@ -11,6 +11,7 @@ use super::error::refusal;
 use super::libraries::Libraries;
 use super::linked::{Found, Linked, is_function};
 use super::new_tls::NewTls;
+use super::options::Options;
 use super::place::Located;
 use super::placement::Placement;
 use super::stubs::Pieces;
@@ -87,12 +88,10 @@ pub(super) struct Resolver<'a, 'b> {
     pub(super) old: HashMap<(usize, usize), u64>,
     /// Definitions in the image of names that other units see: unit and symbol index.
     pub(super) globals: HashMap<String, (usize, usize)>,
-    /// The linker was told to fold equal functions.
-    pub(super) folds: bool,
-    /// `-Bsymbolic` or the like was given to the linker.
-    pub(super) binds_own: bool,
-    /// The same for functions only, also with `-Bsymbolic-functions`: the library's variables may then still be copied into a program.
-    pub(super) binds_own_functions: bool,
+    /// How the linker was told to bind names.
+    pub(super) options: Options,
+    /// What runs was made from bytecode during the link.
+    pub(super) optimised: bool,
     pub(super) new_tls: NewTls,
 }
 
@@ -114,10 +113,22 @@ impl Resolver<'_, '_> {
                 "report it",
             ));
         };
+        let wrapped = self.options.wrapper_of(&symbol.name);
+        if wrapped.is_some() && self.optimised {
+            // Which of its references the linker has led elsewhere, and which the compiler had settled before, is not in the objects.
+            return Err(refusal(
+                "wrapped symbol in a program optimised while it is linked",
+                format!("{} ({})", symbol.name, owner.name),
+                "the linker leads some of the references elsewhere (`--wrap`)",
+                "call the wrapping function by its own name (`__wrap_...`), or what it wraps by another one",
+            ));
+        }
         match &symbol.place {
             SymbolPlace::Defined { .. } => self.defined(units, unit, index, symbol, pieces),
             SymbolPlace::Existing { orig_name, .. } => self.existing(owner, orig_name, pieces),
             SymbolPlace::Undefined => {
+                let wrapping = wrapped.map(|name| PatchSymbol { name, ..symbol.clone() });
+                let symbol = wrapping.as_ref().unwrap_or(symbol);
                 if let Some((u, i)) = self.globals.get(&symbol.name)
                     && let Some(definition) = units.get(*u).and_then(|x| x.patch.symbols.get(*i))
                 {
@@ -264,7 +275,7 @@ impl Resolver<'_, '_> {
     /// Another module's definition may win over the target's: only in a shared object, unless it binds to itself.
     fn preemptible(&self, name: &str, function: bool) -> bool {
         !self.target.executable
-            && !if function { self.binds_own_functions } else { self.binds_own }
+            && !if function { self.options.binds_own_functions } else { self.options.binds_own }
             && !self.target.symbolic()
             && self.target.exports(name).is_some_and(|s| s.visibility == 0)
     }
