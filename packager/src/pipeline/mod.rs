@@ -1,6 +1,7 @@
 //! From request to result, phase by phase.
 
 mod analysis;
+mod at_run_time;
 mod builds;
 mod debug;
 mod join;

@@ -1,6 +1,7 @@
 //! The phases, one after the other.
 
 use super::analysis::{analyse, chosen};
+use super::at_run_time;
 use super::builds::{Builds, Original, Patched, Source};
 use super::join::{Joined, join, refused};
 use super::outside::Tree;
@@ -231,6 +232,7 @@ fn compare(
         reused: analysis.reused,
         ..Outcome::default()
     };
+    outcome.warnings.extend(at_run_time::warning(&patched.files));
     for name in &analysis.lost {
         outcome.warnings.push(Warned {
             what: "ELF file not built any more".into(),
