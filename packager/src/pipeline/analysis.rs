@@ -1,6 +1,7 @@
 //! Which units the fix changes, and how.
 
 use super::builds::{Original, Patched};
+use super::link_options;
 use crate::build::Recorder;
 use crate::elf::Elf;
 use crate::error::Result;
@@ -93,6 +94,7 @@ pub(super) fn analyse<'r>(
             analysis.unexplained.push(name.clone());
         }
         if !units.is_empty() {
+            analysis.warnings.extend(link_options::warning(name, matched.link, link));
             analysis.reached.push(Reached { matched: matched.clone(), patched: link, units });
         }
     }

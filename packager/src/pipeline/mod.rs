@@ -5,6 +5,7 @@ mod at_run_time;
 mod builds;
 mod debug;
 mod join;
+mod link_options;
 mod outside;
 mod run;
 mod shipped;
