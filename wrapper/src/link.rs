@@ -86,11 +86,16 @@ struct Inputs {
 fn gather(recorder: &mut Recorder, line: &LinkLine) -> Inputs {
     let mut inputs = Inputs::default();
     let mut seen: HashMap<(Vec<u8>, Option<Vec<u8>>), u32> = HashMap::new();
+    let mut named = HashSet::new();
     for file in &line.files {
         let Some(path) = line.find(file, &recorder.cwd) else {
             inputs.notes.push(format!("input {} was not found", String::from_utf8_lossy(&file.name)));
             continue;
         };
+        // One that is named again, since libraries need each other, gives what it has not given yet: no member twice.
+        if !named.insert(path.clone()) && kind_of(&recorder.absolute(path.as_bytes())) == FileKind::Archive {
+            continue;
+        }
         if let Err(error) = gather_one(recorder, &path, &mut inputs, &mut seen) {
             inputs.notes.push(format!("input {}: {error}", path.to_string_lossy()));
         }
