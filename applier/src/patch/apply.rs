@@ -4,7 +4,7 @@ use super::{
     Steps, hooks, inspect,
     instances::{Instance, find_instances, loaded, outdated, pending},
     outwait::Quiescence,
-    quiesce::{Rule, Zone},
+    quiesce::{self, Rule, Zone},
     register::Registrar,
     remove::{afterwards, deactivate_in},
     transaction::{self, Site, Transaction},
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use patchfile::{Uuid, control::Phase, image::HookPoint};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
 /// none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in the memory it has.
@@ -155,6 +155,8 @@ pub(crate) fn apply_here(
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
+    let behind =
+        if options.lazy { still_old(process, &held, &mut tables, &instances, &images) } else { None };
     for (address, field) in outdated {
         steps.next("say where a sibling is")?;
         process.memory.write(address, &field)?;
@@ -178,7 +180,33 @@ pub(crate) fn apply_here(
         Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     }
-    called.map(|()| afterwards(left))
+    called.map(|()| match (afterwards(left), behind) {
+        (Outcome::Done, Some(behind)) => Outcome::DoneBut(behind),
+        (outcome, _) => outcome,
+    })
+}
+
+/// In words, what goes on in its old form after a lazy change: the functions that threads are in.
+fn still_old(
+    process: &Process,
+    held: &StoppedThreads,
+    tables: &mut Tables,
+    instances: &[Instance<'_>],
+    images: &[Located],
+) -> Option<String> {
+    let threads: Vec<_> = held.threads().iter().collect();
+    let busy =
+        quiesce::find_busy(process, &threads, tables, &zones(process, instances, images, false), false);
+    let names: BTreeSet<&str> =
+        busy.iter().map(|b| b.function.as_deref().unwrap_or("code that cannot be told")).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} of its threads still in {}: each call that is under way ends in its old form, while what it calls is new",
+            busy.len(),
+            names.join(", ")
+        )
+    })
 }
 
 fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {

@@ -164,7 +164,7 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
             verdict.warn(
                 "`main` changed",
                 at.clone(),
-                "it is on the stack as long as the program runs: a running process stays pending, new ones get the fix",
+                "it is on the stack as long as the program runs: a running process stays pending, new ones get the fix (`apply --lazy` patches the rest and leaves this one old: is the rest right without it?)",
             );
         }
     }

@@ -8,6 +8,7 @@ use crate::{
         drive::{Ending, Line, Tally},
         engine::{Process, Survey},
         error::{Error, exit_of},
+        real,
         view::Wanted,
     },
 };
@@ -136,7 +137,7 @@ fn wanted_builds(error: Error, manifest: &Manifest) -> Error {
 }
 
 fn comm(survey: &Survey, pid: i32) -> String {
-    survey.processes.iter().find(|p| p.key.pid == pid).map_or("?".into(), |p| p.comm.clone())
+    survey.processes.iter().find(|p| p.key.pid == pid).map_or_else(|| real::comm(pid), |p| p.comm.clone())
 }
 
 fn reason(ending: &Ending) -> &str {
