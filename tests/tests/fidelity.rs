@@ -53,6 +53,9 @@ fn a_stripped_target_with_other_addresses_needs_its_debuginfo() -> Result<()> {
     let ended = made.ended.clone().expect_code(&[7])?.is_plain_error()?;
     ensure!(ended.stderr.contains("debuginfo"), "no hint at --debuginfo: {}", ended.account());
     made.nothing_written()?;
+    let units = &made.report()?["units"];
+    let counted = |what: &str| units[what].as_u64().unwrap_or_default();
+    ensure!(counted("recorded") > 0 && counted("compiled") >= counted("recorded"), "not counted: {units:?}");
 
     let [option, file] = debuginfo(&target);
     let made = make(&target, "fix-exe", &[&option, &file])?;

@@ -97,13 +97,14 @@ fn in_work(
     let mut recorder = Recorder::create(work, cache(request))?;
     let builds = Builds { request, work, source: &source, patches: &patches };
     let mut original = builds.original(&mut recorder, targets, progress)?;
-    report.units.recorded = original.records.units.len();
+    count(report, &[&original.records]);
     let found = matches(request, &original, given, report)?;
 
     progress.phase("patched build");
     work.set_aside("BUILD.orig")?;
     let install = found.iter().any(|m| !original.stages.in_build(m.link));
     let mut patched = builds.patched(&mut recorder, &original, install, progress)?;
+    count(report, &[&original.records, &patched.records]);
     if let Some(patch) = &mut report.patch {
         patch.files = patched.files.iter().map(|f| f.display().to_string()).collect();
     }
@@ -129,9 +130,7 @@ fn in_work(
         missing = unmade(request, &original, &found);
     }
     compared.warnings.extend(missing);
-    report.units.recorded = original.records.units.len();
-    count(report, &original.records);
-    count(report, &patched.records);
+    count(report, &[&original.records, &patched.records]);
     let joined = compared.into_report(report);
     for detail in report.elfs.iter().flat_map(|e| e.details.iter().map(move |d| (e, d))) {
         progress.verbose(&format!("{}: {}", detail.0.name, detail.1.explain()));
@@ -316,11 +315,13 @@ fn show_warnings(report: &Report, progress: &Progress) {
 }
 
 /// Adds up what a build recorded.
-fn count(report: &mut Report, records: &wrapper::Records) {
-    let reused = records.units.iter().filter(|u| u.reused).count();
-    report.units.reused += reused;
-    report.units.compiled += records.units.len() - reused;
-    for problem in &records.problems {
+/// What the builds have recorded so far, the original first.
+fn count(report: &mut Report, builds: &[&wrapper::Records]) {
+    let units = || builds.iter().flat_map(|records| &records.units);
+    report.units.recorded = builds.first().map_or(0, |records| records.units.len());
+    report.units.reused = units().filter(|u| u.reused).count();
+    report.units.compiled = units().count() - report.units.reused;
+    for problem in builds.iter().flat_map(|records| &records.problems) {
         let text = format!("{}: {}", problem.what, problem.why);
         if !report.problems.contains(&text) {
             report.problems.push(text);
