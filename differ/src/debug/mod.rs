@@ -16,4 +16,4 @@ pub(crate) use origins::read as read_origins;
 pub(crate) use sections::{PLACES, RANGES, READ};
 pub(crate) use statics::{Static, read as read_statics};
 pub(crate) use types::{Layout, Member, TypeId, Types};
-pub(crate) use walk::{Function, Info, SCOPE, read};
+pub(crate) use walk::{Function, Info, OF_FUNCTION, SCOPE, read};

@@ -37,6 +37,8 @@ pub(crate) struct Function {
 
 /// Between the name of a type and that of its source file, where there are several.
 pub(crate) const SCOPE: char = '\0';
+/// Stands between a function's name and that of a type or variable of its own.
+pub(crate) const OF_FUNCTION: &str = "()::";
 
 /// Reads the debug information; `None` when there is none, or it cannot be read.
 pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
@@ -336,7 +338,7 @@ impl<'a> Walk<'a, '_> {
         for frame in &self.around {
             let (part, call, other) = match frame.part {
                 Part::Nothing => continue,
-                Part::Function(part, _) => (part, "()::", "?"),
+                Part::Function(part, _) => (part, OF_FUNCTION, "?"),
                 Part::Scope(part) => (part, "::", ""),
             };
             out.push_str(&part.map_or_else(|| other.into(), |p| p.to_string_lossy()));

@@ -12,14 +12,14 @@
 //! is held against what another one does. Members of one offset are taken for the same one if both functions deal with a structure
 //! that has a pointer there.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Verdict;
 use super::callees::{acquires, allocates, kind, looks_only, releases};
 use crate::arch::x86_64::handed::{self, Amount, Base, By, Given, Handed, Members};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
-use crate::debug::{Function, Info, SCOPE, TypeId};
+use crate::debug::{Function, Info, OF_FUNCTION, SCOPE, TypeId};
 use crate::model::{Dealing, Refusal, Turn};
 use crate::names;
 
@@ -30,13 +30,16 @@ const LOWER: &str = "--";
 pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Verdict, source_file: &str) {
     let functions = functions(cmp, was, is, verdict);
     let mut dealings = Vec::new();
+    let passing =
+        if functions.is_empty() { [HashSet::new(), HashSet::new()] } else { [was, is].map(passing) };
     let enlarged: BTreeSet<i64> =
         functions.iter().flat_map(|f| f.enlarges().into_iter().map(|(offset, _)| offset)).collect();
     for function in &functions {
         for (turn, offset, callee) in function.turns(&functions, &enlarged) {
-            let (own, other) = if function.known.is_some() { (was, is) } else { (is, was) };
+            let ((own, other), passing) =
+                if function.known.is_some() { ((was, is), &passing[0]) } else { ((is, was), &passing[1]) };
             let Some(known) = function.known.or(function.now) else { continue };
-            let members = members(own, other, known, offset);
+            let members = members(own, other, passing, known, offset);
             if !members.is_empty() {
                 dealings.push(Dealing {
                     function: function.name.to_owned(),
@@ -350,10 +353,31 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// Structures of functions' own, as libstdc++'s string has one that frees what was allocated if an exception comes: variables of the
+/// function are such objects, and gone when it returns.
+fn passing(info: &Info) -> HashSet<TypeId> {
+    let mut local = info.types.contained(info.automatic.iter().copied());
+    local.retain(|id| info.types.labels.get(id).is_some_and(|name| name.contains(OF_FUNCTION)));
+    local
+}
+
+/// Is it a member of a class of the C++ library? How such a class treats what it holds stands in its own headers, which no fix of a package
+/// changes: that a function comes to make a string, or no longer does, says nothing about the strings of objects.
+fn is_of_library(structure: &str, member: &str) -> bool {
+    let own = member.rsplit('.').next().unwrap_or(member);
+    structure.starts_with("std::") || structure.starts_with("__gnu_cxx::") || own.starts_with("_M_")
+}
+
 /// The pointers at `offset` in structures that a function can get at, by name; `true` where it has such an object at hand.
 ///
 /// Where the layout has changed, offsets mean other members; and it is refused for that, or no such object is older than the patch.
-fn members(own: &Info, other: &Info, function: &Function, offset: i64) -> BTreeMap<String, bool> {
+fn members(
+    own: &Info,
+    other: &Info,
+    passing: &HashSet<TypeId>,
+    function: &Function,
+    offset: i64,
+) -> BTreeMap<String, bool> {
     let same = |name: &String, id: TypeId| {
         other.types.named.get(name).is_some_and(|o| other.types.layout(*o) == own.types.layout(id))
     };
@@ -366,11 +390,12 @@ fn members(own: &Info, other: &Info, function: &Function, offset: i64) -> BTreeM
         all.into_iter()
     };
     let (reached, direct) = (own.types.reach(types()), own.types.pointed(types()));
-    let named = own.types.named.iter().filter(|(name, id)| reached.contains(id) && same(name, **id));
+    let lasts = |id: &TypeId| reached.contains(id) && !passing.contains(id);
+    let named = own.types.named.iter().filter(|(name, id)| lasts(id) && same(name, **id));
     let members = named.filter_map(|(name, id)| {
         let name = name.split(SCOPE).next().unwrap_or_default();
         let member = own.types.pointer_at(*id, bits)?;
-        Some((format!("{name}::{member}"), direct.contains(id)))
+        (!is_of_library(name, &member)).then(|| (format!("{name}::{member}"), direct.contains(id)))
     });
     let mut found = BTreeMap::new();
     for (member, is_direct) in members {
