@@ -48,7 +48,12 @@ fmt:
 clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
-test: build
+# The programs as they are built for the tests, with checks and for little time; as released only what is measured.
+test: export UPATCH_BIN = $(abspath $(TARGET)/debug)
+test: export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
+test:
+	$(CARGO) build --release --locked -p applier --bins
+	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) test --locked --workspace --no-fail-fast
 
 # End to end on packages, under rpm and on a real redis.

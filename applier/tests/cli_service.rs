@@ -10,7 +10,7 @@ use common::{
 use std::{
     fs,
     os::unix::{net::UnixDatagram, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -128,8 +128,7 @@ fn idle_with_a_hundred_patches() {
     let all: Vec<_> = (0..100).map(|i| format!("HP{i}")).collect();
     stage.run(&format!("apply {}", all.join(" "))).exits(0);
     // As users run it, where that has been built: a program for debugging is several times the size.
-    let released = std::env::var_os("UPATCH_BIN").map(|dir| Path::new(&dir).join("upatch"));
-    let released = released.filter(|p| p.exists());
+    let released = std::env::var_os("UPATCH_RELEASED").map(PathBuf::from);
     let bar = if released.is_some() { 10_000 } else { 16_000 };
     let mut command = Command::new(released.as_deref().unwrap_or(Path::new(UPATCH)));
     let service = stage.serve_with(command.arg("--root").arg(stage.root()).arg("daemon"));

@@ -42,17 +42,23 @@ pub fn replace(
     patch: &LoadedPatch,
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || {
-        let mut process = match Process::open_alone(pid, options)? {
-            Ok(process) => process,
-            Err(busy) => return Ok(Outcome::Busy(busy)),
-        };
-        if is_being_loaded(&process) {
-            let why = "is in a process whose dynamic loader is at work".into();
-            return Ok(Outcome::Busy(Busy { tid: pid, function: None, why }));
-        }
-        apply_here(&mut process, patch, older, options)
+    process::on_own_thread(pid, || match open(pid, options)? {
+        Ok(mut process) => apply_here(&mut process, patch, older, options),
+        Err(busy) => Ok(Outcome::Busy(busy)),
     })
+}
+
+/// The process, with all that it has loaded.
+fn open(pid: i32, options: &Options) -> Result<Result<Process, Busy>, ProcessError> {
+    let mut process = match Process::open_alone(pid, options)? {
+        Ok(process) => process,
+        busy @ Err(_) => return Ok(busy),
+    };
+    if is_being_loaded(&mut process)? {
+        let why = "is in a process whose dynamic loader is at work".into();
+        return Ok(Err(Busy { tid: pid, function: None, why }));
+    }
+    Ok(Ok(process))
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -210,7 +216,7 @@ fn still_old(
 }
 
 fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
-    let mut process = match Process::open_alone(pid, options)? {
+    let mut process = match open(pid, options)? {
         Ok(process) => process,
         Err(busy) => return Ok(CheckReport { busy: Some(busy), ..CheckReport::default() }),
     };

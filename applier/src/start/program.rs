@@ -7,7 +7,7 @@ use super::{
     rendezvous::{self, Rendezvous},
 };
 use crate::{
-    Options,
+    Options, ProcessError,
     sys::ptrace,
     target::{linkmap, process::Process},
 };
@@ -23,6 +23,8 @@ const R_STATE: u64 = 24;
 const DT_DEBUG: u64 = 21;
 /// How often the rendezvous is passed at most: once before and once after the libraries, and once more for good measure.
 const PASSES: usize = 8;
+/// How often a process is looked at whose memory map changes meanwhile.
+const LOOKS: usize = 20;
 
 /// Follows thread `tid`, which is held in the kernel on its way into `execve`, to the point where the new program is mapped and
 /// relocated and has run nothing yet. `allow` lets it go on its way, and is called once the thread is seized; it tells whether it was
@@ -154,10 +156,22 @@ fn has_loaded(process: &Process) -> bool {
 }
 
 /// Is the dynamic loader at work, at the start of the program or in `dlopen`? What it has not relocated yet must not be looked at.
-/// A loader that never says what it does is taken to be done.
-pub(crate) fn is_being_loaded(process: &Process) -> bool {
-    let Some(loader) = process.loader() else { return false };
-    consistent(process) == Some(false) && rendezvous::is_in(process, loader)
+/// A loader that never says what it does is taken to be done. Where it is done, the modules of `process` are those it is done with.
+///
+/// # Errors
+/// As [`Process::open`].
+pub(crate) fn is_being_loaded(process: &mut Process) -> Result<bool, ProcessError> {
+    for _ in 0..LOOKS {
+        let Some(loader) = process.loader() else { return Ok(false) };
+        if consistent(process) == Some(false) && rendezvous::is_in(process, loader) {
+            return Ok(true);
+        }
+        // The map was read before the loader said so. If it has not changed, that is as good as both at one time.
+        if process.catch_up()? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn consistent(process: &Process) -> Option<bool> {
@@ -169,4 +183,22 @@ fn consistent(process: &Process) -> Option<bool> {
     let state = process.memory.read(debug.checked_add(R_STATE)?, 4).ok()?;
     let map = process.memory.word(debug.checked_add(8)?).ok()?;
     Some(map != 0 && state == RT_CONSISTENT.to_le_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that was looked at before its loader had mapped the C library, and that had begun when the loader was asked.
+    #[test]
+    fn what_the_loader_mapped_meanwhile_is_seen() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let mut process = Process::open(pid, &Options::default()).unwrap();
+        let is_libc = |name: &str| name.rsplit('/').next().unwrap().starts_with("libc.");
+        process.maps.retain(|m| !is_libc(&m.name));
+        process.modules.retain(|m| !is_libc(&m.path));
+        assert!(!is_being_loaded(&mut process).unwrap());
+        assert!(process.modules.iter().any(|m| is_libc(&m.path)));
+        assert!(process.catch_up().unwrap());
+    }
 }

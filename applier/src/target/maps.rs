@@ -2,6 +2,7 @@
 
 use super::procfile;
 use crate::ProcessError;
+use std::collections::HashSet;
 
 /// One line of the memory map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,13 @@ fn parse_line(line: &str) -> Option<Mapping> {
         inode: inode.parse().ok()?,
         name: fields.next().unwrap_or("").trim_start().to_owned(),
     })
+}
+
+/// The mappings of files of which something may be executed.
+pub(crate) fn with_code(maps: &[Mapping]) -> Vec<&Mapping> {
+    let file = |m: &Mapping| (m.device, m.inode);
+    let executed: HashSet<_> = maps.iter().filter(|m| m.execute && m.inode != 0).map(file).collect();
+    maps.iter().filter(|m| executed.contains(&file(m))).collect()
 }
 
 /// The mapping that holds `address`; `maps` is in address order.

@@ -157,6 +157,22 @@ impl Process {
         Ok(())
     }
 
+    /// Reads the memory map again, and looks at all again if what it maps of files with code has changed. Tells whether that was as
+    /// before.
+    ///
+    /// # Errors
+    /// As [`Process::open`].
+    pub(crate) fn catch_up(&mut self) -> Result<bool, ProcessError> {
+        let now = maps::read(self.view)?;
+        let same = maps::with_code(&now) == maps::with_code(&self.maps);
+        self.maps = now;
+        if !same {
+            self.memory.forget();
+            self.modules = modules::list(&self.maps, &self.memory);
+        }
+        Ok(same)
+    }
+
     /// Has nothing of the program run, and is the thread that is held the only one?
     pub(crate) fn begins(&self) -> bool {
         self.held.is_some_and(|h| h.room.is_some())
