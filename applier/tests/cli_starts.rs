@@ -322,7 +322,7 @@ fn the_service_is_killed_at_any_moment() {
         }
         let said = stage.output();
         stop.wait().unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(8), "{said} after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(30), "{said} after {:?}", begun.elapsed());
         assert!(said == OLD || said == NEW, "{said}");
     }
 }

@@ -43,7 +43,7 @@ fn suspended_at_any_moment() {
         send(&child, "-TSTP");
         let begun = Instant::now();
         while state(&child) != "T" && child.try_wait().unwrap().is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "round {round}");
+            assert!(begun.elapsed() < Duration::from_secs(60), "round {round}");
             thread::sleep(Duration::from_millis(1));
         }
         assert_eq!(target.tracer(), "0", "round {round}: it stands while the command does");
@@ -90,7 +90,7 @@ fn the_terminal_goes_away() {
         let begun = Instant::now();
         send(&child, signal);
         assert_eq!(child.wait().unwrap().code(), Some(1), "{signal}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{signal}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{signal}");
         assert_eq!((target.ask().as_str(), target.tracer().as_str()), ("1 2", "0"), "{signal}");
         stage.run("list").exits(0).says("NOT-APPLIED");
     }

@@ -295,7 +295,7 @@ int main(int argc, char **argv) {
     let outcome = applier::apply(target.pid(), &patch, &Options::default()).unwrap();
     let Outcome::Busy(busy) = outcome else { panic!("{outcome:?}") };
     assert!(busy.why.contains("sleeps uninterruptibly"), "{busy}");
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_eq!(target.ask(), "1 2");
     common::apply_patiently(target.pid(), &patch, &Options::default());
     assert_eq!(target.ask(), "11 22");

@@ -204,7 +204,7 @@ fn a_signal_does_not_make_a_thread_forget_to_stop() {
         deactivate_patiently(target.pid(), &patch);
     }
     eprintln!("longest {longest:?}, {unstopped} not stopped");
-    assert!(longest < Duration::from_millis(1500), "{longest:?}");
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
 
 /// Behind `clone`, where a new thread and its maker are most of the time, there is no unwind information.

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+use crate::lock::Lock;
 use crate::programs::upatch;
 
 static LIVE: Mutex<()> = Mutex::new(());
@@ -18,35 +19,14 @@ static LIVE: Mutex<()> = Mutex::new(());
 #[derive(Debug)]
 pub struct Alone {
     _threads: MutexGuard<'static, ()>,
-    processes: Option<Child>,
+    _processes: Option<Lock>,
 }
 
 /// Waits until no other test, of this test program or another, runs daemons.
 pub fn alone() -> Alone {
     let threads = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
-    // flock(1) holds the lock until its standard input ends: that is when the guard is dropped or this process dies.
-    let processes = Command::new("flock")
-        .arg(std::env::temp_dir().join("upatch-tests.lock"))
-        .args(["sh", "-c", "echo held; cat"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .ok()
-        .and_then(|mut child| {
-            let mut line = String::new();
-            BufReader::new(child.stdout.take()?).read_line(&mut line).ok()?;
-            Some(child)
-        });
-    Alone { _threads: threads, processes }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.processes {
-            drop(child.stdin.take());
-            let _ = child.wait();
-        }
-    }
+    let processes = Lock::on(&std::env::temp_dir().join("upatch-tests.lock"));
+    Alone { _threads: threads, _processes: processes }
 }
 
 /// A running daemon, killed when dropped.
@@ -66,7 +46,7 @@ impl Daemon {
     /// Starts `program` of the unpacked package in `root` and waits until it listens.
     ///
     /// # Errors
-    /// It does not start or does not listen within ten seconds.
+    /// It does not start or does not listen within a minute.
     pub fn start(root: &Path, program: &str) -> Result<Self> {
         Self::start_program(&root.join(program), &[root.join("usr/lib64")])
     }
@@ -74,7 +54,7 @@ impl Daemon {
     /// Starts a program that finds its libraries in these folders, and waits until it listens.
     ///
     /// # Errors
-    /// It does not start or does not listen within ten seconds.
+    /// It does not start or does not listen within a minute.
     pub fn start_program(program: &Path, libraries: &[PathBuf]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("upatch-daemon-").tempdir()?;
         let out = fs::File::create(dir.path().join("stdout"))?;
@@ -88,7 +68,7 @@ impl Daemon {
         let daemon = Self { child, dir };
         let began = Instant::now();
         while daemon.connect().is_err() {
-            ensure!(began.elapsed() < Duration::from_secs(10), "{} does not listen", program.display());
+            ensure!(began.elapsed() < Duration::from_secs(60), "{} does not listen", program.display());
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(daemon)
@@ -105,7 +85,7 @@ impl Daemon {
     /// The daemon does not listen.
     pub fn connect(&self) -> Result<Client> {
         let stream = UnixStream::connect(self.dir.path().join("socket"))?;
-        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         Ok(Client { stream: BufReader::new(stream) })
     }
 

@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod differ_speed;
 pub mod latency;
 pub mod load;
+pub mod lock;
 pub mod matrix;
 pub mod overlay;
 pub mod package;

@@ -177,7 +177,7 @@ impl Service {
         let service = Self(command.spawn_to(&root.join("service.log"))?);
         let began = Instant::now();
         while !socket.exists() {
-            ensure!(began.elapsed() < Duration::from_secs(10), "the service does not listen");
+            ensure!(began.elapsed() < Duration::from_secs(60), "the service does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok(service)

@@ -201,7 +201,7 @@ impl Process {
             if said.lines().any(|l| l == line) {
                 return Ok(());
             }
-            if began.elapsed() > Duration::from_secs(10) {
+            if began.elapsed() > Duration::from_secs(60) {
                 bail!("no line `{line}` in\n{said}");
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -43,7 +43,7 @@ pub fn replace(
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
     process::on_own_thread(pid, || match open(pid, options)? {
-        Ok(mut process) => apply_here(&mut process, patch, older, options),
+        Ok(mut process) => apply_here(&mut process, patch, older, options).map_err(|e| process.blame(e)),
         Err(busy) => Ok(Outcome::Busy(busy)),
     })
 }
@@ -66,7 +66,10 @@ fn open(pid: i32, options: &Options) -> Result<Result<Process, Busy>, ProcessErr
 /// # Errors
 /// What [`apply`] would fail with.
 pub fn check(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
-    process::on_own_thread(pid, || check_here(pid, patch, options))
+    process::on_own_thread(pid, || match open(pid, options)? {
+        Ok(mut process) => check_here(&mut process, patch, options).map_err(|e| process.blame(e)),
+        Err(busy) => Ok(CheckReport { busy: Some(busy), ..CheckReport::default() }),
+    })
 }
 
 /// The images of the patches `older` that are in force.
@@ -215,13 +218,13 @@ fn still_old(
     })
 }
 
-fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
-    let mut process = match open(pid, options)? {
-        Ok(process) => process,
-        Err(busy) => return Ok(CheckReport { busy: Some(busy), ..CheckReport::default() }),
-    };
+fn check_here(
+    process: &mut Process,
+    patch: &LoadedPatch,
+    options: &Options,
+) -> Result<CheckReport, ProcessError> {
     let images = inspect::locate(&process.maps, &process.memory);
-    let instances = find_instances(&process, patch, &images)?;
+    let instances = find_instances(process, patch, &images)?;
     let modules =
         instances.iter().filter_map(|i| Some((usize::try_from(i.elf.index).ok()?, i.module.start))).collect();
     let mut report = CheckReport { modules, ..CheckReport::default() };
@@ -229,14 +232,12 @@ fn check_here(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckR
         report.already = true;
         return Ok(report);
     }
-    check_entries(&process, &instances, &images)?;
-    load::rehearse(&process, &pending(&instances), &loaded(&instances, &images))?;
-    let zones = zones(&process, &instances, &images, options.lazy);
-    let mut tables = tables(&process, &images);
-    report.busy = match StoppedThreads::all(&process, load::trace_options(&process))? {
-        Ok(held) => {
-            Quiescence::new(&mut process, held, &mut tables, &zones, options).reach(Duration::ZERO)?
-        }
+    check_entries(process, &instances, &images)?;
+    load::rehearse(process, &pending(&instances), &loaded(&instances, &images))?;
+    let zones = zones(process, &instances, &images, options.lazy);
+    let mut tables = tables(process, &images);
+    report.busy = match StoppedThreads::all(process, load::trace_options(process))? {
+        Ok(held) => Quiescence::new(process, held, &mut tables, &zones, options).reach(Duration::ZERO)?,
         Err(busy) => Some(busy),
     };
     Ok(report)

@@ -17,7 +17,7 @@ use patchfile::{Uuid, control::Phase, image::HookPoint};
 /// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have the patch.
 pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
     process::on_own_thread(pid, || match Process::open_alone(pid, options)? {
-        Ok(mut process) => deactivate_in(&mut process, uuid, options),
+        Ok(mut process) => deactivate_in(&mut process, uuid, options).map_err(|e| process.blame(e)),
         Err(busy) => Ok(Outcome::Busy(busy)),
     })
 }

@@ -196,6 +196,18 @@ impl Process {
         Err(ProcessError::NotMapped)
     }
 
+    /// The same without a stopped thread, for what came of a look at it: an error that was found while the process executed another
+    /// program says nothing of either.
+    pub(crate) fn blame(&self, error: ProcessError) -> ProcessError {
+        let seen = self.memory.word(self.auxv.random);
+        let other = |word| Memory::open(self.view).is_ok_and(|m| m.word(self.auxv.random).ok() != Some(word));
+        let replaced = match seen {
+            Ok(word) => other(word),
+            Err(error) => matches!(error, ProcessError::NotMapped),
+        };
+        if replaced { ProcessError::NotMapped } else { error }
+    }
+
     /// Its dynamic loader, if it has one.
     pub(crate) fn loader(&self) -> Option<&Module> {
         self.modules.iter().find(|m| m.start == self.auxv.loader)
@@ -246,4 +258,32 @@ pub(crate) fn on_own_thread<T: Send>(
             Err(payload) => panic::resume_unwind(payload),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn what_was_found_while_another_program_began_is_no_error() {
+        let mut child =
+            Command::new("sh").args(["-c", "read x; exec cat"]).stdin(Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        while status::status(pid).unwrap().name != "sh" {
+            thread::yield_now();
+        }
+        let process = Process::open(pid, &Options::default()).unwrap();
+        let unfit = || ProcessError::unfit("");
+        let before = process.blame(unfit());
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
+        while status::status(pid).unwrap().name != "cat" {
+            thread::yield_now();
+        }
+        let after = process.blame(unfit());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(matches!(before, ProcessError::Unfit { .. }), "{before}");
+        assert!(matches!(after, ProcessError::NotMapped), "{after}");
+    }
 }

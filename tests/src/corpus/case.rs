@@ -2,6 +2,7 @@
 
 use super::cold::really_differ;
 use super::{Facts, Outcome, read};
+use crate::lock::Lock;
 use crate::package::{files_below, unpack};
 use crate::paths::repository;
 use crate::programs::{Made, upatch_build};
@@ -96,7 +97,11 @@ fn lay_out_in(corpus: &Path, id: &str, options: &[&str], top: &Path) -> Result<P
 fn ship(corpus: &Path, facts: &Facts, flavour: &str, options: &[&str]) -> Result<Shipped> {
     let place = cache().join("shipped").join(format!("{}{flavour}", facts.id));
     // Always at the same path: then ccache, if it is there, knows the objects that the cases of a package have in common.
-    let top = cache().join("build").join(&facts.package);
+    let builds = cache().join("build");
+    std::fs::create_dir_all(&builds)?;
+    let _alone =
+        Lock::on(&builds.join(format!("{}.lock", facts.package))).context("cannot lock the cache")?;
+    let top = builds.join(&facts.package);
     if top.exists() {
         std::fs::remove_dir_all(&top)?;
     }

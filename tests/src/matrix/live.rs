@@ -50,7 +50,7 @@ impl Process {
 
     fn ask(&mut self, question: &str) -> Result<String> {
         let written = writeln!(self.questions, "{question}");
-        match self.answers.recv_timeout(Duration::from_secs(10)) {
+        match self.answers.recv_timeout(Duration::from_secs(60)) {
             Ok(answer) if written.is_ok() => Ok(answer),
             _ => {
                 let end = self.child.try_wait()?;

@@ -225,7 +225,7 @@ fn patiently(change: impl Fn() -> Result<Applied, applier::ProcessError>) -> Res
     let started = Instant::now();
     loop {
         match change()? {
-            Applied::Busy(busy) if started.elapsed() > Duration::from_secs(10) => bail!("busy: {busy}"),
+            Applied::Busy(busy) if started.elapsed() > Duration::from_secs(60) => bail!("busy: {busy}"),
             Applied::Busy(_) => std::thread::sleep(Duration::from_millis(1)),
             Applied::Done | Applied::DoneBut(_) | Applied::Already => return Ok(()),
         }

@@ -49,13 +49,13 @@ pub fn start(name: &str) -> Result<Box<dyn Subject>> {
     })
 }
 
-/// A connection to a server that has just been started; 20 s are enough for it to listen.
+/// A connection to a server that has just been started; a minute is enough for it to listen.
 fn once_it_listens<C>(connect: impl Fn() -> Result<C>) -> Result<C> {
     let began = Instant::now();
     loop {
         match connect() {
             Ok(client) => return Ok(client),
-            Err(error) if began.elapsed() > Duration::from_secs(20) => return Err(error),
+            Err(error) if began.elapsed() > Duration::from_secs(60) => return Err(error),
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     }
