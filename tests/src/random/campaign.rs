@@ -16,6 +16,8 @@ use std::sync::{
 
 /// Mutants of one original: compiling the original once for all of them halves the cost.
 const MUTANTS: u64 = 4;
+/// Pairs after which a line says how far it is.
+const TOLD: u64 = 100;
 /// Originals tried until one ends in time.
 const TRIES: usize = 8;
 
@@ -125,6 +127,11 @@ impl Campaign {
             let mut summary = lock(summary);
             summary.count(outcome);
             summary.bad.extend(entry);
+            let judged = summary.judged();
+            if judged.is_multiple_of(TOLD) {
+                let Summary { right, refused_pairs, bad, .. } = &*summary;
+                eprintln!("{judged} pairs: {right} right, {refused_pairs} refused, {} wrong", bad.len());
+            }
             Ok(())
         };
         if let Err(e) = original.null_diff() {
