@@ -25,6 +25,8 @@ TARGET ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN = $(TARGET)/release
 # The tests look here for the programs.
 export UPATCH_BIN = $(abspath $(BIN))
+# What is said of the applier as it is shipped is true of this one.
+export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
@@ -50,7 +52,6 @@ clippy:
 
 # The programs as they are built for the tests, with checks and for little time; as released only what is measured.
 test: export UPATCH_BIN = $(abspath $(TARGET)/debug)
-test: export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 test:
 	$(CARGO) build --release --locked -p applier --bins
 	$(CARGO) build --locked --workspace --bins --tests

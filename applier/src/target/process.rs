@@ -151,10 +151,14 @@ impl Process {
     /// # Errors
     /// As [`Process::open`].
     pub(crate) fn look_again(&mut self) -> Result<(), ProcessError> {
-        self.memory.forget();
-        self.maps = maps::read(self.view)?;
-        self.modules = modules::list(&self.maps, &self.memory);
+        self.refresh()?;
+        self.list_again();
         Ok(())
+    }
+
+    fn list_again(&mut self) {
+        self.memory.forget();
+        self.modules = modules::list(&self.maps, &self.memory);
     }
 
     /// Reads the memory map again, and looks at all again if what it maps of files with code has changed. Tells whether that was as
@@ -167,8 +171,7 @@ impl Process {
         let same = maps::with_code(&now) == maps::with_code(&self.maps);
         self.maps = now;
         if !same {
-            self.memory.forget();
-            self.modules = modules::list(&self.maps, &self.memory);
+            self.list_again();
         }
         Ok(same)
     }
@@ -270,10 +273,13 @@ mod tests {
         let mut child =
             Command::new("sh").args(["-c", "read x; exec cat"]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        while status::status(pid).unwrap().name != "sh" {
-            thread::yield_now();
-        }
-        let process = Process::open(pid, &Options::default()).unwrap();
+        // It has its name before it has its memory.
+        let process = loop {
+            match Process::open(pid, &Options::default()) {
+                Ok(process) if process.status.name == "sh" => break process,
+                _ => thread::yield_now(),
+            }
+        };
         let unfit = || ProcessError::unfit("");
         let before = process.blame(unfit());
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), b"\n").unwrap();
