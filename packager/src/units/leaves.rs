@@ -176,11 +176,16 @@ impl Taken {
         names.iter().any(|(path, member)| match member {
             Some(member) => {
                 let archives = self.members.get(member.as_bytes());
-                archives.is_some_and(|a| a.iter().any(|a| a.ends_with(path.as_bytes())))
+                archives.is_some_and(|a| a.iter().any(|a| ends_with_word(a, path.as_bytes())))
             }
             None => self.files.contains(path.as_bytes()),
         })
     }
+}
+
+/// Does the line end with this file name, and not with a longer one? Names may hold blanks, so the line cannot be cut into words.
+fn ends_with_word(line: &[u8], name: &[u8]) -> bool {
+    line.strip_suffix(name).is_some_and(|before| before.last().is_none_or(u8::is_ascii_whitespace))
 }
 
 #[cfg(test)]
@@ -195,6 +200,14 @@ mod tests {
         assert!(has("lib x.a", "one.o"));
         assert!(!has("lib x.a", "two.o"));
         assert!(!has("other.a", "one.o"));
+    }
+
+    #[test]
+    fn an_archive_of_a_longer_name_is_another() {
+        let taken = Taken::read(b" .text          0x1 0x2 ./libx.a(one.o)\n");
+        let has = |archive: &str| taken.has(&[(archive.to_owned(), Some("one.o".to_owned()))]);
+        assert!(has("./libx.a"));
+        assert!(!has("libx.a") && !has("x.a"));
     }
 
     #[test]
