@@ -5,6 +5,7 @@
 # make corpus    real fixes, as a table: make corpus CASES="redis jq-CVE-2026-33947"; CASES=--cold compares with cold builds too
 # make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
 # make identity  packages built with and without the recorder, compared byte by byte
+# make testdata  what the cases of the packages expect is what a cold build does, checked with nothing of upatch
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      a patch goes into programs at work and out again: make soak CYCLES=10000 SUBJECTS="redis nginx hot"
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
@@ -30,7 +31,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity faults soak soak-random null-diff \
+.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity testdata faults soak soak-random null-diff \
 	fuzz install clean
 
 all: build
@@ -80,6 +81,9 @@ identity: setup build
 	@scripts/setup --corpus $(or $(CASES),cjson-CVE-2023-50471 giflib-CVE-2026-26740 jq-CVE-2025-48060 less-CVE-2022-46663 \
 	  libpng1.6-CVE-2025-64720 libde265-CVE-2023-27102 rsync-CVE-2024-12085)
 	$(BIN)/upatch-identity $(CASES)
+
+testdata: setup
+	$(CARGO) test --locked -p tests --test testdata -- --ignored
 
 faults: setup
 	$(CARGO) test --locked -p applier --test syscalls -- --ignored --nocapture

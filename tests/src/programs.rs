@@ -3,7 +3,7 @@
 use crate::package::{Built, files_below};
 use crate::paths;
 use crate::run::{Cmd, Ended};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::OnceLock;
@@ -15,10 +15,28 @@ use tempfile::TempDir;
 /// # Errors
 /// The program is missing.
 pub fn upatch_build() -> Result<Cmd> {
-    static CACHE: OnceLock<Option<TempDir>> = OnceLock::new();
-    let cache = CACHE.get_or_init(|| tempfile::Builder::new().prefix("upatch-cache-").tempdir().ok());
-    let dir = cache.as_ref().context("no temporary directory")?.path().to_path_buf();
+    static CACHE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let dir = CACHE.get_or_init(|| store_of_this_process().map_err(|error| format!("{error:#}")));
+    let dir = dir.as_ref().map_err(|error| anyhow!("{error}"))?;
     Ok(Cmd::new(paths::program("upatch-build")?).env("XDG_CACHE_HOME", dir))
+}
+
+/// An empty directory that lasts as long as this process. Nothing runs when a test program ends, so each one clears away
+/// what earlier ones left.
+fn store_of_this_process() -> Result<PathBuf> {
+    const PREFIX: &str = "upatch-cache-";
+    for entry in std::fs::read_dir(std::env::temp_dir())?.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|n| n.strip_prefix(PREFIX)).and_then(|n| n.parse::<u32>().ok());
+        let gone = |pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists();
+        if owner.is_some_and(gone) {
+            // Another test program may be at it too.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let dir = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
+    std::fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+    Ok(dir)
 }
 
 /// `upatch`.

@@ -44,11 +44,13 @@ fn package(name: &str) -> Result<()> {
 }
 
 #[test]
+#[ignore = "builds every case cold: make testdata"]
 fn hello_daemon() -> Result<()> {
     package("hello-daemon")
 }
 
 #[test]
+#[ignore = "builds every case cold: make testdata"]
 fn hello_cxx() -> Result<()> {
     package("hello-cxx")
 }
