@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/session.json       configuration, phase, real tools
 //! DIR/bin/               hard links of upatch-cc under the tools' names, to be first on PATH
+//! DIR/lib, DIR/lib64     those of the real tools, where binutils look for plugins
 //! DIR/phases/PHASE/{units,links,problems}/*.json
 //! DIR/objects/SHA256     every recorded object, and what was linked besides
 //! DIR/outputs/SHA256     every linked file
@@ -17,6 +18,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -125,6 +127,7 @@ impl Session {
             .unwrap_or_else(|| "/usr/bin:/bin".into());
         let tools = crate::resolve::scan_path(&search_path, &dir.join("bin"));
         make_links(&dir.join("bin"), &config.wrapper_exe, tools.keys())?;
+        show_plugins(&dir, &tools)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let store = config.store.clone().unwrap_or_else(|| dir.join("store"));
         fs::create_dir_all(&store).at("create", &store)?;
@@ -305,6 +308,20 @@ impl Session {
     fn save(&self) -> Result<()> {
         files::write_json(&self.dir.join("session.json"), &self.state)
     }
+}
+
+/// Binutils look for their plugins, without which they cannot read objects of link-time optimisation, beside the folder in which
+/// `PATH` has their name: that is ours. So the library folders of the real ones are beside it too.
+fn show_plugins(dir: &Path, tools: &BTreeMap<String, OsBytes>) -> Result<()> {
+    let real = ["ar", "ld"].iter().find_map(|name| fs::canonicalize(tools.get(*name)?.as_path()).ok());
+    let Some(prefix) = real.as_deref().and_then(Path::parent).and_then(Path::parent) else { return Ok(()) };
+    for name in ["lib", "lib64"] {
+        let (theirs, link) = (prefix.join(name), dir.join(name));
+        if theirs.is_dir() {
+            symlink(theirs, &link).at("create", &link)?;
+        }
+    }
+    Ok(())
 }
 
 /// Hard links and not symbolic ones: `/proc/self/exe` then names the link, so the wrapper finds its session whatever

@@ -96,6 +96,8 @@ const COMMANDS: &[&str] = &[
     "gcc main.c -o prog",
     "gcc main.c -lnosuch -o prog",
     "gcc -c a.c && ar rcs liba.a a.o && gcc main.c -L. -la -o prog && ./prog",
+    "gcc -flto -frandom-seed=x -c a.c && ar rcs liba.a a.o && nm -s liba.a && gcc -flto main.c -L. -la -o prog && ./prog",
+    "gcc -flto -frandom-seed=x -c a.c && ld -r a.o -o both.o",
     "gcc -m64 -c a.c -specs=/dev/null",
     "cc -c a.c",
     "gcc-12 -c a.c",
