@@ -9,10 +9,10 @@ use crate::link::Sibling;
 use crate::output::Warned;
 use crate::progress::Progress;
 use crate::target::{Match, TargetFile};
-use crate::units::{Compared, Pair, compare, differs_by_stamp, only_debug_differs, pair, section_all};
+use crate::units::{Compared, Pair, compare, only_debug_differs, pair, section_all, stamps};
 use crate::work::Work;
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use wrapper::LinkRecord;
 
 /// One ELF file that the fix reaches.
@@ -57,6 +57,7 @@ pub(super) fn analyse<'r>(
 ) -> Result<Analysis<'r>> {
     let mut analysis = Analysis::default();
     let mut known: HashMap<(Option<String>, Option<String>), Option<usize>> = HashMap::new();
+    let mut stamped = BTreeMap::new();
     for matched in matches {
         let name = &original.targets[matched.target].name;
         let Some(link) = counterpart(matched.link, original, patched) else {
@@ -77,13 +78,14 @@ pub(super) fn analyse<'r>(
             let index = match known.get(&key) {
                 Some(index) => *index,
                 None => {
-                    let index = if is_real(&pair, original, patched, work, &mut analysis.warnings)? {
-                        progress.verbose(&format!("{name}: {} differs", pair.name()));
-                        analysis.pairs.push(pair);
-                        Some(analysis.pairs.len() - 1)
-                    } else {
-                        None
-                    };
+                    let index =
+                        if is_real(&pair, original, patched, work, &mut stamped, &mut analysis.warnings) {
+                            progress.verbose(&format!("{name}: {} differs", pair.name()));
+                            analysis.pairs.push(pair);
+                            Some(analysis.pairs.len() - 1)
+                        } else {
+                            None
+                        };
                     known.insert(key, index);
                     index
                 }
@@ -102,8 +104,9 @@ pub(super) fn analyse<'r>(
         return Ok(analysis);
     }
     let store = recorder.store().ok();
+    let (aside, away) = ("BUILD.orig", "BUILD.patched");
     let sectioned =
-        section_all(&analysis.pairs, work, "BUILD.orig", "BUILD.patched", store.as_ref(), original.window)?;
+        section_all(&analysis.pairs, work, aside, away, store.as_ref(), original.window, &stamped)?;
     crate::run::check_stopped()?;
     for one in &sectioned {
         analysis.compiled += one.compiled as usize;
@@ -134,17 +137,18 @@ fn counterpart<'r>(link: &LinkRecord, original: &Original, patched: &'r Patched)
     if before.len() == after.len() { after.get(place).copied() } else { after.last().copied() }
 }
 
-/// Is it more than debug information and build stamps in which the two objects differ?
+/// Is it more than debug information and build stamps in which the two objects differ? Stamps of one where it is go to `stamped`.
 fn is_real(
     pair: &Pair<'_>,
     original: &Original,
     patched: &Patched,
     work: &Work,
+    stamped: &mut BTreeMap<PathBuf, String>,
     warnings: &mut Vec<Warned>,
-) -> Result<bool> {
-    let (Some(before), Some(after)) = (pair.original, pair.patched) else { return Ok(true) };
+) -> bool {
+    let (Some(before), Some(after)) = (pair.original, pair.patched) else { return true };
     if only_debug_differs(before, after) {
-        return Ok(false);
+        return false;
     }
     let build = work.build();
     let aside = work.path("BUILD.orig");
@@ -154,18 +158,22 @@ fn is_real(
         let data = std::fs::read(file).ok()?;
         (patchfile::Digest::of(&data).to_string() == hash).then_some(data)
     };
-    let windows = (original.window, patched.window);
-    let Some(stamped) = differs_by_stamp(before, after, windows, &patched.files, read)? else {
-        return Ok(true);
-    };
+    let found = stamps(before, after, (original.window, patched.window), &patched.files, read);
+    if found.files.is_empty() {
+        // Where no input differs, it is not a stamp that makes the objects differ.
+        return true;
+    }
     let names: Vec<String> =
-        stamped.iter().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string()).collect();
+        found.files.keys().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string()).collect();
     warnings.push(Warned {
         what: "build stamp".into(),
         place: format!("{} ({})", pair.name(), names.join(", ")),
         why: "it holds the time of the build, hence differs with every build; the running program keeps its own".into(),
     });
-    Ok(false)
+    if !found.nothing_else {
+        stamped.extend(found.files);
+    }
+    !found.nothing_else
 }
 
 /// Only the targets that `--elf` names.

@@ -15,4 +15,4 @@ pub use drawn::{DrawnIn, drawn_in};
 pub use leaves::{Leaf, Leaves};
 pub use pairs::{Pair, pair};
 pub use sectioned::{Sectioned, section_all};
-pub use stamps::{Window, differs_by_stamp};
+pub use stamps::{Window, stamps};

@@ -1,11 +1,11 @@
 //! Units that differ only because a generated file holds the time of the build.
 //!
 //! Redis writes host and time into `release.h` with each build, others write `build-date.c`. Such a difference is no
-//! change of the fix's. It counts as a stamp only if every differing input is equal once the times that lie within the
-//! respective build are masked; anything else makes it a change.
+//! change of the fix's. An input counts as a stamp only if it is equal once the times that lie within the respective build are masked.
+//! A unit in which nothing else differs is no change; one that the fix changes too is compared with the stamps of the original.
 
-use crate::error::Result;
-use std::collections::HashMap;
+use crate::error::{Context, Result};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use wrapper::{OsBytes, UnitRecord};
 
@@ -18,45 +18,63 @@ pub struct Window {
     pub end: u64,
 }
 
-/// Inputs that differ between the two units, if they differ by a stamp only.
+/// Inputs of a unit that hold the time of the build.
+#[derive(Clone, Debug, Default)]
+pub struct Stamps {
+    /// The files, with the hash that each had in the original build.
+    pub files: BTreeMap<PathBuf, String>,
+    /// Nothing else differs between the two builds of the unit.
+    pub nothing_else: bool,
+}
+
+/// Looks for inputs that differ between the two units by a stamp only.
 ///
 /// `files` are the files that the fix changes; `read` gives the content of an input of the original (`false`) or the patched
 /// (`true`) build, if it still is what was recorded.
-///
-/// # Errors
-/// None of its own; those of `read`.
-pub fn differs_by_stamp(
+pub fn stamps(
     original: &UnitRecord,
     patched: &UnitRecord,
     windows: (Window, Window),
     files: &[PathBuf],
     read: impl Fn(&Path, &str, bool) -> Option<Vec<u8>>,
-) -> Result<Option<Vec<PathBuf>>> {
-    if original.expanded_argv != patched.expanded_argv || original.deps.len() != patched.deps.len() {
-        return Ok(None);
-    }
+) -> Stamps {
     let before: HashMap<&OsBytes, &str> =
         original.deps.iter().map(|d| (&d.path, d.sha256.as_str())).collect();
-    let mut stamped = Vec::new();
-    for dep in &patched.deps {
-        let Some(hash) = before.get(&dep.path) else { return Ok(None) };
-        if **hash == dep.sha256 {
-            continue;
-        }
-        let path = dep.path.as_path();
+    let is_stamp = |path: &Path, old: &str, new: &str| {
         if files.iter().any(|f| path.ends_with(f)) {
-            return Ok(None);
+            return false;
         }
-        let (Some(old), Some(new)) = (read(path, hash, false), read(path, &dep.sha256, true)) else {
-            return Ok(None);
-        };
-        if mask(&old, windows.0) != mask(&new, windows.1) {
-            return Ok(None);
+        let (Some(old), Some(new)) = (read(path, old, false), read(path, new, true)) else { return false };
+        mask(&old, windows.0) == mask(&new, windows.1)
+    };
+    let mut found = Stamps {
+        files: BTreeMap::new(),
+        nothing_else: original.expanded_argv == patched.expanded_argv
+            && original.deps.len() == patched.deps.len(),
+    };
+    for dep in &patched.deps {
+        let path = dep.path.as_path();
+        match before.get(&dep.path) {
+            Some(hash) if **hash == dep.sha256 => {}
+            Some(hash) if is_stamp(path, hash, &dep.sha256) => {
+                found.files.insert(path.to_path_buf(), (*hash).to_owned());
+            }
+            _ => found.nothing_else = false,
         }
-        stamped.push(path.to_path_buf());
     }
-    // No input differs: then it is not a stamp that makes the objects differ.
-    Ok((!stamped.is_empty()).then_some(stamped))
+    found
+}
+
+/// Gives the patched tree at `build` the stamps of the original one at `aside`, so that units with them can be compared.
+///
+/// # Errors
+/// A file cannot be copied.
+pub(super) fn take_over(stamped: &BTreeMap<PathBuf, String>, build: &Path, aside: &Path) -> Result<()> {
+    for path in stamped.keys() {
+        let Ok(below) = path.strip_prefix(build) else { continue };
+        std::fs::copy(aside.join(below), path).what(path.to_string_lossy())?;
+    }
+    Ok(())
 }
 
 /// Replaces seconds (and milliseconds) since the epoch that lie in the window, and times of day `HH:MM:SS` in it (UTC or
