@@ -3,6 +3,8 @@
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
 use patchfile::{Arch, BuildId, Digest};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 type Header = elf::FileHeader64<object::Endianness>;
 
@@ -55,6 +57,59 @@ fn elf_kind(head: &[u8]) -> Option<u16> {
     // `e_type` has the byte order of `EI_DATA`, in which 2 is `ELFDATA2MSB`.
     let bytes = [*head.get(16)?, *head.get(17)?];
     Some(if head.get(5).copied() == Some(2) { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+}
+
+/// Gives data sections of a relocatable file the contents that they have in `like`, where the names and sizes agree and `same` says that
+/// the new contents mean what the old ones do. Gives the names of those sections. A name that one of the files has twice is left alone.
+///
+/// # Errors
+/// In words, when one of them is no ELF file or is damaged.
+pub fn take_over_data(
+    data: &mut [u8],
+    like: &[u8],
+    same: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<Vec<String>, String> {
+    let theirs = data_sections(like)?;
+    let mut taken = Vec::new();
+    for (name, range) in data_sections(data)? {
+        let Some((range, old)) = range.zip(theirs.get(&name).cloned().flatten().and_then(|r| like.get(r)))
+        else {
+            continue;
+        };
+        let Some(new) = data.get_mut(range).filter(|new| new.len() == old.len() && **new != *old) else {
+            continue;
+        };
+        if same(old, new) {
+            new.copy_from_slice(old);
+            taken.push(String::from_utf8_lossy(&name).into_owned());
+        }
+    }
+    Ok(taken)
+}
+
+/// Where in the file initialised data is, by section name; `None` where several sections have the name.
+fn data_sections(data: &[u8]) -> Result<BTreeMap<Vec<u8>, Option<Range<usize>>>, String> {
+    let text = |e: object::read::Error| e.to_string();
+    let header = Header::parse(data).map_err(text)?;
+    let endian = header.endian().map_err(text)?;
+    let table = header.sections(endian, data).map_err(text)?;
+    let mut found = BTreeMap::new();
+    for section in table.iter() {
+        let flags = section.sh_flags(endian).0;
+        let is_data = flags & elf::SHF_ALLOC.0 != 0 && flags & elf::SHF_EXECINSTR.0 == 0;
+        if !is_data || section.sh_type(endian) != elf::SHT_PROGBITS {
+            continue;
+        }
+        let Some((offset, size)) = section.file_range(endian) else { continue };
+        let start = usize::try_from(offset).map_err(|e| e.to_string())?;
+        let size = usize::try_from(size).map_err(|e| e.to_string())?;
+        let name = table.section_name(endian, section).map_err(text)?.to_vec();
+        found
+            .entry(name)
+            .and_modify(|range| *range = None)
+            .or_insert(Some(start..start.saturating_add(size)));
+    }
+    Ok(found)
 }
 
 impl Elf {

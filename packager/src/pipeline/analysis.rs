@@ -113,7 +113,8 @@ pub(super) fn analyse<'r>(
         let sides = usize::from(one.original.is_some()) + usize::from(one.patched.is_some());
         analysis.reused += sides.saturating_sub(one.compiled as usize);
     }
-    analysis.compared = compare(&analysis.pairs, &sectioned, &patched.changes, work)?;
+    let windows = (original.window, patched.window);
+    analysis.compared = compare(&analysis.pairs, &sectioned, &patched.changes, windows, work)?;
     Ok(analysis)
 }
 
@@ -158,7 +159,7 @@ fn is_real(
         let data = std::fs::read(file).ok()?;
         (patchfile::Digest::of(&data).to_string() == hash).then_some(data)
     };
-    let found = stamps(before, after, (original.window, patched.window), &patched.files, read);
+    let found = stamps::stamps(before, after, (original.window, patched.window), &patched.files, read);
     if found.files.is_empty() {
         // Where no input differs, it is not a stamp that makes the objects differ.
         return true;
@@ -166,9 +167,9 @@ fn is_real(
     let names: Vec<String> =
         found.files.keys().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string()).collect();
     warnings.push(Warned {
-        what: "build stamp".into(),
+        what: stamps::WHAT.into(),
         place: format!("{} ({})", pair.name(), names.join(", ")),
-        why: "it holds the time of the build, hence differs with every build; the running program keeps its own".into(),
+        why: stamps::WHY.into(),
     });
     if !found.nothing_else {
         stamped.extend(found.files);

@@ -4,6 +4,7 @@ use super::drawn::{DrawnIn, drawn_in};
 use super::optimised;
 use super::pairs::Pair;
 use super::sectioned::{Sectioned, empty_object};
+use super::stamps::Window;
 use crate::elf;
 use crate::error::{Context, Result};
 use crate::link::Pieces;
@@ -70,13 +71,14 @@ pub fn compare(
     pairs: &[Pair<'_>],
     sectioned: &[Sectioned],
     changes: &Changes,
+    windows: (Window, Window),
     work: &Work,
 ) -> Result<Vec<Compared>> {
     let all = pairs.par_iter().zip(sectioned).enumerate();
     all.map(|(index, (p, s))| match (&p.optimised, &s.pieces) {
         (Some(programs), Some(pieces)) => {
             let dir = work.path("objects").join(format!("{index}-merged"));
-            optimised::compare(&p.name(), programs, pieces, changes, &dir)
+            optimised::compare(&p.name(), programs, pieces, changes, windows, &dir)
         }
         _ => one(p, s, changes, work),
     })

@@ -8,11 +8,11 @@ mod lto;
 mod optimised;
 mod pairs;
 mod sectioned;
-mod stamps;
+pub mod stamps;
 
 pub use compare::{Compared, compare, compare_objects, only_debug_differs};
 pub use drawn::{DrawnIn, drawn_in};
 pub use leaves::{Leaf, Leaves};
 pub use pairs::{Pair, pair};
 pub use sectioned::{Sectioned, section_all};
-pub use stamps::{Window, stamps};
+pub use stamps::Window;

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use differ::{Options, Refusal};
+use differ::{Options, Refusal, Warning};
 
 use super::compare::{Compared, flag_refusals};
 use super::drawn::drawn_in;
 use super::lto::{self, Compiled, Program, Programs};
+use super::stamps::{self, Window, equal_but_for_times};
+use crate::elf;
 use crate::error::Result;
 use crate::prep::Changes;
 
@@ -16,7 +18,8 @@ pub(super) const WHAT: &str = "link-time optimisation";
 /// What always helps.
 pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags %{nil}), then it can be live-patched";
 
-/// Compares all that the optimiser made of both programs as one unit, with files below `dir`.
+/// Compares all that the optimiser made of both programs as one unit, with files below `dir`. The builds ran at the times `windows`: what
+/// holds the time of the build is in pieces with everything else, so it is set aside in what was made of them.
 ///
 /// # Errors
 /// When a file cannot be read or written, or a tool of binutils fails.
@@ -25,6 +28,7 @@ pub(super) fn compare(
     programs: &Programs<'_>,
     compiled: &[Compiled; 2],
     changes: &Changes,
+    windows: (Window, Window),
     dir: &Path,
 ) -> Result<Compared> {
     let mut out = Compared { unit: unit.to_owned(), ..Compared::default() };
@@ -51,17 +55,31 @@ pub(super) fn compare(
         &side(&programs.patched, patched.as_slice()),
         dir,
     );
-    let merged = match merged {
+    let mut merged = match merged {
         Ok(merged) => merged,
         Err(failure) => {
             out.diff.refused.push(refuse(failure.why));
             return Ok(out);
         }
     };
+    let same = |old: &[u8], new: &[u8]| equal_but_for_times(old, new, windows);
+    let stamped = elf::take_over_data(&mut merged.patched, &merged.original, same);
     let options = Options { unit: unit.to_owned(), ..Options::default() };
-    match differ::diff(&merged.original, &merged.patched, &options) {
-        Ok(diff) => out.diff = diff,
-        Err(e) => out.diff.refused.push(refuse(e.to_string())),
+    match stamped.and_then(|stamped| {
+        let diff = differ::diff(&merged.original, &merged.patched, &options);
+        diff.map(|diff| (diff, stamped)).map_err(|e| e.to_string())
+    }) {
+        Ok((diff, stamped)) => {
+            out.diff = diff;
+            if !stamped.is_empty() {
+                out.diff.warnings.push(Warning {
+                    what: stamps::WHAT.into(),
+                    place: format!("{} ({unit})", stamped.join(", ")),
+                    why: stamps::WHY.into(),
+                });
+            }
+        }
+        Err(why) => out.diff.refused.push(refuse(why)),
     }
     if !out.diff.is_unchanged() {
         let names = lto::by_piece(&merged.pieces);

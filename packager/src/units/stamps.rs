@@ -18,6 +18,13 @@ pub struct Window {
     pub end: u64,
 }
 
+/// Title of the warnings.
+pub const WHAT: &str = "build stamp";
+
+/// What they say.
+pub const WHY: &str =
+    "it holds the time of the build, hence differs with every build; the running program keeps its own";
+
 /// Inputs of a unit that hold the time of the build.
 #[derive(Clone, Debug, Default)]
 pub struct Stamps {
@@ -45,7 +52,7 @@ pub fn stamps(
             return false;
         }
         let (Some(old), Some(new)) = (read(path, old, false), read(path, new, true)) else { return false };
-        mask(&old, windows.0) == mask(&new, windows.1)
+        equal_but_for_times(&old, &new, windows)
     };
     let mut found = Stamps {
         files: BTreeMap::new(),
@@ -63,6 +70,11 @@ pub fn stamps(
         }
     }
     found
+}
+
+/// Is one what the other is, but for the times of the respective build?
+pub(super) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Window)) -> bool {
+    mask(old, windows.0) == mask(new, windows.1)
 }
 
 /// Gives the patched tree at `build` the stamps of the original one at `aside`, so that units with them can be compared.
