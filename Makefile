@@ -31,7 +31,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt clippy check test e2e demo bench corpus walk identity testdata faults soak soak-random null-diff \
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus walk identity testdata faults soak soak-random null-diff \
 	fuzz install clean
 
 all: build
@@ -51,6 +51,10 @@ fmt:
 clippy:
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
+# The workspace of the fuzz targets has a lock file of its own, which has to follow.
+locks:
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
+
 # The programs as they are built for the tests, with checks and for little time; as released only what is measured.
 test: export UPATCH_BIN = $(abspath $(TARGET)/debug)
 test:
@@ -62,7 +66,7 @@ test:
 e2e: setup setup-corpus build
 	$(CARGO) test --locked -p tests --no-fail-fast
 
-check: setup setup-corpus fmt clippy test
+check: setup setup-corpus fmt locks clippy test
 
 demo: setup build
 	scripts/demo $(BIN)
