@@ -84,7 +84,10 @@ pub(super) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Wind
 pub(super) fn take_over(stamped: &BTreeMap<PathBuf, String>, build: &Path, aside: &Path) -> Result<()> {
     for path in stamped.keys() {
         let Ok(below) = path.strip_prefix(build) else { continue };
-        std::fs::copy(aside.join(below), path).what(path.to_string_lossy())?;
+        // A file of its own, for it may be read-only or have other names.
+        std::fs::remove_file(path)
+            .and_then(|()| std::fs::copy(aside.join(below), path))
+            .what(path.to_string_lossy())?;
     }
     Ok(())
 }
