@@ -1,12 +1,23 @@
 //! ELF files as far as the packager reads them; the only place outside `link/` that knows the `object` crate.
 
 use object::elf;
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use patchfile::{Arch, BuildId, Digest};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 type Header = elf::FileHeader64<object::Endianness>;
+
+fn in_words(error: object::read::Error) -> String {
+    error.to_string()
+}
+
+/// What every reader begins with.
+fn headers(data: &[u8]) -> Result<(&Header, object::Endianness, SectionTable<'_, Header>), String> {
+    let header = Header::parse(data).map_err(in_words)?;
+    let endian = header.endian().map_err(in_words)?;
+    Ok((header, endian, header.sections(endian, data).map_err(in_words)?))
+}
 
 /// A section that is part of the running program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,10 +100,7 @@ pub fn take_over_data(
 
 /// Where in the file initialised data is, by section name; `None` where several sections have the name.
 fn data_sections(data: &[u8]) -> Result<BTreeMap<Vec<u8>, Option<Range<usize>>>, String> {
-    let text = |e: object::read::Error| e.to_string();
-    let header = Header::parse(data).map_err(text)?;
-    let endian = header.endian().map_err(text)?;
-    let table = header.sections(endian, data).map_err(text)?;
+    let (_, endian, table) = headers(data)?;
     let mut found = BTreeMap::new();
     for section in table.iter() {
         let flags = section.sh_flags(endian).0;
@@ -103,7 +111,7 @@ fn data_sections(data: &[u8]) -> Result<BTreeMap<Vec<u8>, Option<Range<usize>>>,
         let Some((offset, size)) = section.file_range(endian) else { continue };
         let start = usize::try_from(offset).map_err(|e| e.to_string())?;
         let size = usize::try_from(size).map_err(|e| e.to_string())?;
-        let name = table.section_name(endian, section).map_err(text)?.to_vec();
+        let name = table.section_name(endian, section).map_err(in_words)?.to_vec();
         found
             .entry(name)
             .and_modify(|range| *range = None)
@@ -130,29 +138,30 @@ impl Elf {
     }
 
     fn read(data: &[u8], contents: bool) -> Result<Self, String> {
-        let text = |e: object::read::Error| e.to_string();
-        let header = Header::parse(data).map_err(text)?;
-        let endian = header.endian().map_err(text)?;
-        let table = header.sections(endian, data).map_err(text)?;
+        let (header, endian, table) = headers(data)?;
         let mut sections = Vec::new();
         for section in table.iter() {
             if section.sh_flags(endian).0 & elf::SHF_ALLOC.0 == 0 || section.sh_type(endian) == elf::SHT_NULL
             {
                 continue;
             }
-            let name = table.section_name(endian, section).map_err(text)?;
+            let name = table.section_name(endian, section).map_err(in_words)?;
             sections.push(Section {
                 name: String::from_utf8_lossy(name).into_owned(),
                 address: section.sh_addr(endian),
                 size: section.sh_size(endian),
                 executable: section.sh_flags(endian).0 & elf::SHF_EXECINSTR.0 != 0,
-                data: if contents { section.data(endian, data).map_err(text)?.to_vec() } else { Vec::new() },
+                data: if contents {
+                    section.data(endian, data).map_err(in_words)?.to_vec()
+                } else {
+                    Vec::new()
+                },
             });
         }
         sections.sort_by_key(|s| s.address);
         let mut code = Vec::new();
         let mut build_id = None;
-        for segment in header.program_headers(endian, data).map_err(text)? {
+        for segment in header.program_headers(endian, data).map_err(in_words)? {
             if contents
                 && segment.p_type(endian) == elf::PT_LOAD
                 && segment.p_flags(endian).0 & elf::PF_X.0 != 0
@@ -217,9 +226,7 @@ pub fn has_section(data: &[u8], name: &str) -> bool {
 
 /// Does this hold for the name of any section? `None` for what is no ELF file.
 fn any_section(data: &[u8], holds: impl Fn(&[u8]) -> bool) -> Option<bool> {
-    let header = Header::parse(data).ok()?;
-    let endian = header.endian().ok()?;
-    let table = header.sections(endian, data).ok()?;
+    let (_, endian, table) = headers(data).ok()?;
     Some(table.iter().any(|s| table.section_name(endian, s).is_ok_and(&holds)))
 }
 
@@ -240,18 +247,15 @@ pub struct Name {
 /// In words, when the object cannot be read.
 pub fn defined_names(data: &[u8]) -> Result<Vec<Name>, String> {
     use object::read::elf::Sym;
-    let text = |e: object::read::Error| e.to_string();
-    let header = Header::parse(data).map_err(text)?;
-    let endian = header.endian().map_err(text)?;
-    let table = header.sections(endian, data).map_err(text)?;
-    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(text)?;
+    let (_, endian, table) = headers(data)?;
+    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(in_words)?;
     let mut names = Vec::new();
     for symbol in symbols.iter() {
         let named = !matches!(symbol.st_type(), elf::STT_FILE | elf::STT_SECTION);
         if !named || symbol.st_shndx(endian).0 == 0 {
             continue;
         }
-        let name = symbols.symbol_name(endian, symbol).map_err(text)?;
+        let name = symbols.symbol_name(endian, symbol).map_err(in_words)?;
         if name.is_empty() || name.starts_with(b".L") {
             continue;
         }
@@ -269,12 +273,9 @@ pub fn defined_names(data: &[u8]) -> Result<Vec<Name>, String> {
 /// # Errors
 /// In words, when the object cannot be read.
 pub fn runtime_content(data: &[u8]) -> Result<Digest, String> {
-    use object::read::elf::{Rela, SectionTable, Sym};
-    let text = |e: object::read::Error| e.to_string();
-    let header = Header::parse(data).map_err(text)?;
-    let endian = header.endian().map_err(text)?;
-    let table: SectionTable<'_, Header> = header.sections(endian, data).map_err(text)?;
-    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(text)?;
+    use object::read::elf::{Rela, Sym};
+    let (_, endian, table) = headers(data)?;
+    let symbols = table.symbols(endian, data, elf::SHT_SYMTAB).map_err(in_words)?;
     let alloc = |index: usize| {
         let section = table.section(object::SectionIndex(index)).ok();
         section.is_some_and(|s| s.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0)
@@ -302,9 +303,9 @@ pub fn runtime_content(data: &[u8]) -> Result<Digest, String> {
         if alloc(index) {
             parts.push(section_name(index).to_vec());
             parts.push(section.sh_size(endian).to_le_bytes().to_vec());
-            parts.push(section.data(endian, data).map_err(text)?.to_vec());
+            parts.push(section.data(endian, data).map_err(in_words)?.to_vec());
         }
-        if let Some((relocations, _)) = section.rela(endian, data).map_err(text)?
+        if let Some((relocations, _)) = section.rela(endian, data).map_err(in_words)?
             && alloc(section.sh_info(endian) as usize)
         {
             for rela in relocations {
