@@ -31,8 +31,8 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus walk identity testdata faults soak soak-random null-diff \
-	fuzz install clean
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus walk identity testdata faults soak \
+	soak-random null-diff fuzz install clean
 
 all: build
 

@@ -9,6 +9,7 @@ use crate::link::Sibling;
 use crate::output::Warned;
 use crate::progress::Progress;
 use crate::target::{Match, TargetFile};
+use crate::units::stamps::Stamp;
 use crate::units::{Compared, Pair, compare, only_debug_differs, pair, section_all, stamps};
 use crate::work::Work;
 use std::collections::{BTreeMap, HashMap};
@@ -144,7 +145,7 @@ fn is_real(
     original: &Original,
     patched: &Patched,
     work: &Work,
-    stamped: &mut BTreeMap<PathBuf, String>,
+    stamped: &mut BTreeMap<PathBuf, Stamp>,
     warnings: &mut Vec<Warned>,
 ) -> bool {
     let (Some(before), Some(after)) = (pair.original, pair.patched) else { return true };

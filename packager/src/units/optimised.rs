@@ -63,23 +63,24 @@ pub(super) fn compare(
         }
     };
     let same = |old: &[u8], new: &[u8]| equal_but_for_times(old, new, windows);
-    let stamped = elf::take_over_data(&mut merged.patched, &merged.original, same);
-    let options = Options { unit: unit.to_owned(), ..Options::default() };
-    match stamped.and_then(|stamped| {
-        let diff = differ::diff(&merged.original, &merged.patched, &options);
-        diff.map(|diff| (diff, stamped)).map_err(|e| e.to_string())
-    }) {
-        Ok((diff, stamped)) => {
-            out.diff = diff;
-            if !stamped.is_empty() {
-                out.diff.warnings.push(Warning {
-                    what: stamps::WHAT.into(),
-                    place: format!("{} ({unit})", stamped.join(", ")),
-                    why: stamps::WHY.into(),
-                });
-            }
+    let stamped = match elf::take_over_data(&mut merged.patched, &merged.original, same) {
+        Ok(stamped) => stamped,
+        Err(why) => {
+            out.diff.refused.push(refuse(why));
+            return Ok(out);
         }
-        Err(why) => out.diff.refused.push(refuse(why)),
+    };
+    let options = Options { unit: unit.to_owned(), ..Options::default() };
+    match differ::diff(&merged.original, &merged.patched, &options) {
+        Ok(diff) => out.diff = diff,
+        Err(e) => out.diff.refused.push(refuse(e.to_string())),
+    }
+    if !stamped.is_empty() {
+        out.diff.warnings.push(Warning {
+            what: stamps::WHAT.into(),
+            place: format!("{} ({unit})", stamped.join(", ")),
+            why: stamps::WHY.into(),
+        });
     }
     if !out.diff.is_unchanged() {
         let names = lto::by_piece(&merged.pieces);

@@ -3,7 +3,7 @@
 use super::dates::compiled_at;
 use super::lto;
 use super::pairs::Pair;
-use super::stamps::{Window, take_over};
+use super::stamps::{Stamp, Window, restamp, take_over};
 use crate::error::{Context, Result};
 use crate::work::Work;
 use rayon::prelude::*;
@@ -56,8 +56,8 @@ pub struct Sectioned {
 }
 
 /// Compiles both sides of each pair. The patched tree lies at `BUILD`, the original one at `aside`; when this returns, the original
-/// one lies at `BUILD` and the patched one at `away`. `stamped` are inputs that hold the time of the build, with their hashes in the
-/// original one: both sides are compiled with those.
+/// one lies at `BUILD` and the patched one at `away`. `stamped` are inputs that hold the time of the build: both sides are compiled
+/// with those of the original one.
 ///
 /// # Errors
 /// When the trees cannot be exchanged. What a compiler says is in the result.
@@ -68,12 +68,15 @@ pub fn section_all(
     away: &str,
     store: Option<&Store>,
     window: Window,
-    stamped: &BTreeMap<PathBuf, String>,
+    stamped: &BTreeMap<PathBuf, Stamp>,
 ) -> Result<Vec<Sectioned>> {
     let dates: Vec<u64> = pairs.iter().map(|p| date(p, window)).collect();
     take_over(stamped, &work.build(), &work.path(aside))?;
-    let with_their_stamps = |unit: &UnitRecord, date: u64| stamped_as(dated(unit, date), stamped);
-    let patched = side(pairs, work, store, "patched", |i, p| Some(with_their_stamps(p.patched?, dates[i])));
+    let patched = side(pairs, work, store, "patched", |i, p| {
+        let mut unit = dated(p.patched?, dates[i]);
+        restamp(&mut unit.deps, stamped);
+        Some(unit)
+    });
     let patched_pieces = pieces(pairs, work, "patched", |p| &p.patched);
     work.bring_back(aside, away)?;
     let original = side(pairs, work, store, "original", |i, p| Some(dated(p.original?, dates[i])));
@@ -140,16 +143,6 @@ fn dated(unit: &UnitRecord, date: u64) -> UnitRecord {
     let name = OsBytes::from("SOURCE_DATE_EPOCH");
     if !unit.env.iter().any(|(n, _)| *n == name) {
         unit.env.push((name, OsBytes::from(date.to_string().as_str())));
-    }
-    unit
-}
-
-/// The unit with the stamps of the original build for its own, where it has some.
-fn stamped_as(mut unit: UnitRecord, stamped: &BTreeMap<PathBuf, String>) -> UnitRecord {
-    for dep in &mut unit.deps {
-        if let Some(hash) = stamped.get(dep.path.as_path()) {
-            dep.sha256.clone_from(hash);
-        }
     }
     unit
 }

@@ -7,7 +7,7 @@
 use crate::error::{Context, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use wrapper::{OsBytes, UnitRecord};
+use wrapper::{Dep, OsBytes, UnitRecord};
 
 /// When a build ran, in seconds since the epoch.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +25,20 @@ pub const WHAT: &str = "build stamp";
 pub const WHY: &str =
     "it holds the time of the build, hence differs with every build; the running program keeps its own";
 
+/// Hashes of an input that holds the time of the build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// In the original build.
+    pub original: String,
+    /// In the patched one.
+    pub patched: String,
+}
+
 /// Inputs of a unit that hold the time of the build.
 #[derive(Clone, Debug, Default)]
 pub struct Stamps {
-    /// The files, with the hash that each had in the original build.
-    pub files: BTreeMap<PathBuf, String>,
+    /// The files.
+    pub files: BTreeMap<PathBuf, Stamp>,
     /// Nothing else differs between the two builds of the unit.
     pub nothing_else: bool,
 }
@@ -64,7 +73,8 @@ pub fn stamps(
         match before.get(&dep.path) {
             Some(hash) if **hash == dep.sha256 => {}
             Some(hash) if is_stamp(path, hash, &dep.sha256) => {
-                found.files.insert(path.to_path_buf(), (*hash).to_owned());
+                let stamp = Stamp { original: (*hash).to_owned(), patched: dep.sha256.clone() };
+                found.files.insert(path.to_path_buf(), stamp);
             }
             _ => found.nothing_else = false,
         }
@@ -81,7 +91,7 @@ pub(super) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Wind
 ///
 /// # Errors
 /// A file cannot be copied.
-pub(super) fn take_over(stamped: &BTreeMap<PathBuf, String>, build: &Path, aside: &Path) -> Result<()> {
+pub(super) fn take_over(stamped: &BTreeMap<PathBuf, Stamp>, build: &Path, aside: &Path) -> Result<()> {
     for path in stamped.keys() {
         let Ok(below) = path.strip_prefix(build) else { continue };
         // A file of its own, for it may be read-only or have other names.
@@ -90,6 +100,16 @@ pub(super) fn take_over(stamped: &BTreeMap<PathBuf, String>, build: &Path, aside
             .what(path.to_string_lossy())?;
     }
     Ok(())
+}
+
+/// Makes the stamps of the original build the inputs of a unit of the patched one. One that read such a file with other contents is left
+/// as it is: then it cannot be compiled again, which is told.
+pub(super) fn restamp(deps: &mut [Dep], stamped: &BTreeMap<PathBuf, Stamp>) {
+    for dep in deps {
+        if let Some(stamp) = stamped.get(dep.path.as_path()).filter(|stamp| stamp.patched == dep.sha256) {
+            dep.sha256.clone_from(&stamp.original);
+        }
+    }
 }
 
 /// Replaces seconds (and milliseconds) since the epoch that lie in the window, and times of day `HH:MM:SS` in it (UTC or
@@ -155,6 +175,17 @@ mod tests {
         // 1700000050 is 22:14:10 UTC.
         assert_eq!(mask(b"at 22:14:10.", ONE), b"at <time>.");
         assert_eq!(mask(b"at 00:14:10.", ONE), b"at <time>.");
+    }
+
+    #[test]
+    fn only_the_contents_that_were_compared_are_restamped() {
+        let stamp = Stamp { original: "old".into(), patched: "new".into() };
+        let stamped = BTreeMap::from([(PathBuf::from("/b/release.h"), stamp)]);
+        let dep = |path: &str, hash: &str| Dep { path: path.into(), sha256: hash.into() };
+        let mut deps =
+            [dep("/b/release.h", "new"), dep("/b/release.h", "before that"), dep("/b/other.h", "new")];
+        restamp(&mut deps, &stamped);
+        assert_eq!(deps.map(|d| d.sha256), ["old", "before that", "new"]);
     }
 
     #[test]
