@@ -4,12 +4,13 @@
 mod common;
 
 use common::{
-    PAIR, Target,
-    stage::{Stage, UPATCH, is_root, stage, until},
+    PAIR, Target, compile,
+    stage::{Stage, UPATCH, is_root, output, stage, until},
 };
+use patchfile::paths;
 use std::{
-    fs,
-    os::unix::{net::UnixDatagram, process::CommandExt},
+    fs::{self, Permissions},
+    os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -57,6 +58,51 @@ fn the_units_capabilities_are_enough() {
         assert_eq!(target.ask(), "11 22", "user {uid}");
     }
     stage.run("status HP1").exits(0).says("2 patched, 0 pending, 0 refused").says("before they run");
+}
+
+/// Says `changed` to the service on the socket that it is given, and prints the answer.
+const CALLER: &str = r#"
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char answer[16];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	strncpy(address.sun_path, argv[1], sizeof address.sun_path - 1);
+	if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
+		return puts("no connection"), 0;
+	/* The other side may have closed it. */
+	send(fd, "changed\n", 8, MSG_NOSIGNAL);
+	ssize_t n = recv(fd, answer, sizeof answer, 0);
+	printf("%.*s", n > 0 ? (int)n : 0, answer);
+}
+"#;
+
+#[test]
+fn the_socket_is_for_root_and_who_calls_is_looked_at() {
+    if !is_root() {
+        return;
+    }
+    let stage = stage("socket", PAIR);
+    let caller = compile(stage.dir.path(), "caller", CALLER, &[]);
+    let _service = stage.serve();
+    let socket = stage.root().join(paths::RUN).join("socket");
+    let mode = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    // Nothing but the socket itself is in the way.
+    for folder in socket.ancestors().skip(1).take_while(|folder| folder.starts_with(stage.dir.path())) {
+        mode(folder, 0o755);
+    }
+    let answer = |uid| output(Command::new(&caller).arg(&socket).uid(uid).gid(uid));
+    let nobody = 65534;
+    assert_eq!((answer(0).as_str(), answer(nobody).as_str()), ("done\n", "no connection\n"));
+    // Somebody let them in.
+    mode(&socket, 0o666);
+    assert_eq!((answer(nobody).as_str(), answer(0).as_str()), ("", "done\n"));
 }
 
 #[test]
