@@ -161,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_is_swapped_after_the_check_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, other) = (dir.path().join("patch"), dir.path().join("other"));
+        for (at, text) in [(&place, "checked"), (&other, "slipped in")] {
+            fs::create_dir(at).unwrap();
+            fs::write(at.join("f"), text).unwrap();
+        }
+        let opened = PatchDir::open(&place, Owner::current()).unwrap();
+        fs::rename(&place, dir.path().join("away")).unwrap();
+        fs::rename(&other, &place).unwrap();
+        assert_eq!(opened.read("f").unwrap(), b"checked");
+        assert_eq!(PatchDir::open(&place, Owner::current()).unwrap().read("f").unwrap(), b"slipped in");
+    }
+
+    #[test]
     fn a_link_is_not_followed() {
         let dir = directory();
         symlink("f", dir.path().join("link")).unwrap();
