@@ -162,7 +162,7 @@ const REMOVED: usize = 8;
 /// # Errors
 /// Anything that is not as it must be.
 pub fn soak(name: &str, cycles: usize) -> Result<Row> {
-    ensure!(cycles > WARM, "at least {WARM} cycles");
+    ensure!(cycles > WARM, "needs more than {WARM} cycles: memory is compared with what it is after those");
     let mut subject = start(name)?;
     let root = tempfile::Builder::new().prefix("upatch-soak-").tempdir()?;
     let service = if name == "starts" { Some(Service::start(root.path())?) } else { None };
