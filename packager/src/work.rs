@@ -122,6 +122,14 @@ impl Work {
         std::fs::create_dir(self.build()).what("build tree")
     }
 
+    /// Removes a tree that was put aside.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn forget(&self, aside: &str) -> Result<()> {
+        clear(&self.path(aside))
+    }
+
     /// Brings the tree `aside` to `BUILD`; the one there goes to `away`.
     ///
     /// # Errors

@@ -54,6 +54,15 @@ impl Recorder {
         std::fs::remove_dir_all(&dir).what(dir.display().to_string())
     }
 
+    /// Keeps what a phase recorded so far under another name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn rename(&mut self, phase: &str, name: &str) -> Result<()> {
+        let dir = self.session.phase_dir(phase);
+        std::fs::rename(&dir, self.session.phase_dir(name)).what(dir.display().to_string())
+    }
+
     /// The site script that the next builds' `configure` reads, if any.
     pub fn site_script(&mut self, script: Option<&Path>) {
         self.site_script = script.map(Path::to_path_buf);

@@ -41,6 +41,8 @@ pub struct RpmBuild<'a> {
     pub patches: &'a [PathBuf],
     /// Directory names to strip from names in the fix.
     pub strip: u32,
+    /// With directives that keep the numbers of unchanged lines.
+    pub numbered: bool,
     /// Parallel jobs, if the user gave a number.
     pub jobs: Option<u32>,
 }
@@ -61,8 +63,13 @@ impl RpmBuild<'_> {
     /// # Errors
     /// Exit code 5 for the original build, 6 for the patched one, with the log.
     pub fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<Outcome> {
-        let answer = self.work.path("log").join(format!("{}-prep", self.phase));
-        let order = Order { patches: self.patches.to_vec(), strip: self.strip, outcome: answer.clone() };
+        let answer = Outcome::place(self.work, self.phase);
+        let order = Order {
+            patches: self.patches.to_vec(),
+            strip: self.strip,
+            numbered: self.numbered,
+            outcome: answer.clone(),
+        };
         let order_file = self.work.path("log").join(format!("{}-order", self.phase));
         let text = serde_json::to_vec(&order).what("order")?;
         std::fs::write(&order_file, text).what(order_file.display().to_string())?;

@@ -1,8 +1,8 @@
 //! Building a source tree with the user's commands.
 
-use super::Recorder;
+use super::{PATCHED, Recorder};
 use crate::error::{Failure, Result};
-use crate::prep::{Applied, apply_fix, tree_for};
+use crate::prep::{Applied, Outcome, apply_fix, tree_for};
 use crate::run::{Log, Tool};
 use crate::source::TreeSource;
 use crate::work::Work;
@@ -22,6 +22,8 @@ pub struct TreeBuild<'a> {
     pub patches: &'a [PathBuf],
     /// Directory names to strip from names in the fix.
     pub strip: u32,
+    /// With directives that keep the numbers of unchanged lines.
+    pub numbered: bool,
     /// Where file names in the fix start, relative to the tree (git: the top of the repository).
     pub tree: &'a Path,
 }
@@ -39,7 +41,9 @@ impl TreeBuild<'_> {
         if !self.patches.is_empty() {
             let candidates = [self.tree.to_path_buf(), dir.to_path_buf()];
             let tree = tree_for(&candidates, self.patches, self.strip).unwrap_or_else(|| dir.to_path_buf());
-            applied = apply_fix(&tree, self.patches, self.strip)?;
+            applied = apply_fix(&tree, self.patches, self.strip, self.numbered)?;
+            let outcome = Outcome { renumbered: applied.renumbered, tree, ..Outcome::default() };
+            outcome.write(&Outcome::place(self.work, PATCHED))?;
         }
         self.shell(&self.source.build, "--build", dir, log, &mut line)?;
         Ok(applied)

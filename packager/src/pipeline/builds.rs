@@ -51,12 +51,14 @@ pub(super) struct Patched {
 }
 
 /// Both builds share these.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Builds<'a> {
     pub(super) request: &'a Request,
     pub(super) work: &'a Work,
     pub(super) source: &'a Source,
     pub(super) patches: &'a [PathBuf],
+    /// The fix is applied with directives that keep the numbers of unchanged lines.
+    pub(super) numbered: bool,
 }
 
 impl Source {
@@ -244,7 +246,7 @@ impl Builds<'_> {
 
     /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched. What `configure` found out in
     /// the original build, whose tree lies aside, is not tested again if that changes nothing.
-    pub(super) fn patched(
+    pub(super) fn patched_configured(
         &self,
         recorder: &mut Recorder,
         original: &Original,
@@ -321,6 +323,7 @@ impl Builds<'_> {
             stage,
             patches,
             strip: self.request.args.strip,
+            numbered: self.numbered,
             jobs: self.request.args.jobs,
         };
         let outcome = build.run(log, |line| progress.detail(line))?;
@@ -368,6 +371,7 @@ impl Builds<'_> {
             recorder,
             patches,
             strip: self.request.args.strip,
+            numbered: self.numbered,
             tree: &top,
         };
         build.run(&dir, log, |line| progress.detail(line))?;

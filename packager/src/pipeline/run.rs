@@ -95,7 +95,7 @@ fn in_work(
     progress.phase("original build");
     let given = targets.is_some();
     let mut recorder = Recorder::create(work, cache(request))?;
-    let builds = Builds { request, work, source: &source, patches: &patches };
+    let builds = Builds { request, work, source: &source, patches: &patches, numbered: true };
     let mut original = builds.original(&mut recorder, targets, progress)?;
     count(report, &[&original.records]);
     let found = matches(request, &original, given, report)?;

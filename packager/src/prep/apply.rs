@@ -33,12 +33,12 @@ pub fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Opti
     candidates.iter().find(|d| fits(d)).or(candidates.first()).cloned()
 }
 
-/// Applies `patches` in order to `tree`, then puts in `#line` directives. No fuzz, as rpmbuild: a hunk that only
-/// nearly fits may end up in the wrong function.
+/// Applies `patches` in order to `tree`, then puts in `#line` directives if `numbered`. No fuzz, as rpmbuild: a hunk that
+/// only nearly fits may end up in the wrong function.
 ///
 /// # Errors
 /// Exit code 6 with the hunk named, when a patch does not apply.
-pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32) -> Result<Applied> {
+pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: bool) -> Result<Applied> {
     let mut before: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
     for patch in patches {
         let diff = std::fs::read(patch).what(patch.display().to_string())?;
@@ -56,7 +56,7 @@ pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32) -> Result<Applied
     for (name, old) in before {
         let path = tree.join(&name);
         let new = std::fs::read(&path).ok();
-        if let (Some(old), Some(new)) = (&old, &new)
+        if let (true, Some(old), Some(new)) = (numbered, &old, &new)
             && let Some(kept) = keep_line_numbers(&name, old, new)
         {
             std::fs::write(&path, kept).what(path.display().to_string())?;
@@ -145,16 +145,16 @@ mod tests {
     #[test]
     fn a_fix_is_applied_and_numbered() {
         let dir = tree(&[("src/x.c", "int a;\nint b;\nint c;\n"), ("fix", FIX)]);
-        let applied = apply_fix(dir.path(), &[dir.path().join("fix")], 1).unwrap();
+        let applied = apply_fix(dir.path(), &[dir.path().join("fix")], 1, true).unwrap();
         assert_eq!((applied.files.len(), applied.renumbered), (1, 1));
         let text = std::fs::read_to_string(dir.path().join("src/x.c")).unwrap();
-        assert_eq!(text, "int a;\nint new;\n#line 2\nint b;\nint c;\n");
+        assert_eq!(text, "int a;\n#line 4\nint new;\n#line 2\nint b;\nint c;\n");
     }
 
     #[test]
     fn a_failing_hunk_is_named_and_leaves_no_reject_file() {
         let dir = tree(&[("src/x.c", "something\nelse\n"), ("fix", FIX)]);
-        let failure = apply_fix(dir.path(), &[dir.path().join("fix")], 1).unwrap_err();
+        let failure = apply_fix(dir.path(), &[dir.path().join("fix")], 1, true).unwrap_err();
         assert_eq!(failure.exit, BuildExit::PatchedBuild);
         assert!(failure.why.contains("src/x.c: Hunk #1 FAILED"), "{failure}");
         assert!(!dir.path().join("src/x.c.rej").exists());
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let dir = tree(&[("fix", FIX)]);
-        let failure = apply_fix(dir.path(), &[dir.path().join("fix")], 1).unwrap_err();
+        let failure = apply_fix(dir.path(), &[dir.path().join("fix")], 1, true).unwrap_err();
         assert!(failure.why.contains("not in the source tree: src/x.c"), "{failure}");
     }
 

@@ -6,6 +6,7 @@
 
 use super::apply::{apply_fix, tree_for};
 use crate::error::{Context, Failure, Result};
+use crate::work::Work;
 use patchfile::exit::BuildExit;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub struct Order {
     pub patches: Vec<PathBuf>,
     /// Directory names to strip.
     pub strip: u32,
+    /// Unchanged lines keep their numbers, by `#line` directives.
+    pub numbered: bool,
     /// Where the answer goes.
     pub outcome: PathBuf,
 }
@@ -38,6 +41,20 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Where the answer for a phase is.
+    pub fn place(work: &Work, phase: &str) -> PathBuf {
+        work.path("log").join(format!("{phase}-prep"))
+    }
+
+    /// Writes the answer.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).what("outcome")?;
+        std::fs::write(path, text).what(path.display().to_string())
+    }
+
     /// Reads the answer of a hook; `None` if it did not run.
     ///
     /// # Errors
@@ -73,8 +90,7 @@ pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
             Outcome { failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())), ..Outcome::default() }
         }
     };
-    let text = serde_json::to_vec(&outcome).what("outcome")?;
-    std::fs::write(&order.outcome, text).what(order.outcome.display().to_string())?;
+    outcome.write(&order.outcome)?;
     result.map(drop)
 }
 
@@ -98,6 +114,6 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
     candidates.extend(subs);
     let tree = tree_for(&candidates, &order.patches, order.strip)
         .ok_or_else(|| Failure::failed("no source tree", "%prep left none"))?;
-    let applied = apply_fix(&tree, &order.patches, order.strip)?;
+    let applied = apply_fix(&tree, &order.patches, order.strip, order.numbered)?;
     Ok(Outcome { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
 }

@@ -4,16 +4,47 @@
 //! backslash (C17 5.1.1.2, 6.10). Inside the arguments of a macro it is undefined (6.10.3 p11), so a line inside any open
 //! parenthesis does not count as legal either: whether it belongs to a macro call cannot be told without preprocessing.
 
-/// For each line (0-based), may a directive be put in front of it? One more entry than there are lines.
-pub(super) fn legal_lines(text: &[u8]) -> Vec<bool> {
-    let mut scan = Scan::default();
-    let mut legal = Vec::new();
-    for line in text.split_inclusive(|b| *b == b'\n') {
-        legal.push(scan.legal_here(line));
-        scan.line(line);
+/// Lines of a text, counted from 0, as far as directives matter.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// May a directive be put in front of the line? In front of one that begins or ends a branch of a conditional there is no use for one.
+    legal: Vec<bool>,
+    /// The branch of a conditional that the line is in; 0 is the text outside of all.
+    branch: Vec<usize>,
+    /// By branch the one around it.
+    around: Vec<usize>,
+}
+
+impl Places {
+    pub(super) fn of(text: &[u8]) -> Self {
+        let mut scan = Scan { around: vec![0], ..Scan::default() };
+        let (mut legal, mut branch) = (Vec::new(), Vec::new());
+        for line in text.split_inclusive(|b| *b == b'\n') {
+            let here = scan.legal_here(line);
+            let turns = scan.line(line);
+            legal.push(here && !turns);
+            branch.push(scan.branch());
+        }
+        Self { legal, branch, around: scan.around }
     }
-    legal.push(scan.legal_here(b""));
-    legal
+
+    /// May a directive be put in front of this line?
+    pub(super) fn legal(&self, line: usize) -> bool {
+        self.legal.get(line).copied().unwrap_or(false)
+    }
+
+    /// The branch of a conditional that a line is in.
+    pub(super) fn branch(&self, line: usize) -> usize {
+        self.branch.get(line).copied().unwrap_or(0)
+    }
+
+    /// Is one branch the other, or around it? Then what stands in it is compiled wherever the other is.
+    pub(super) fn encloses(&self, outer: usize, mut inner: usize) -> bool {
+        while inner > outer {
+            inner = self.around.get(inner).copied().unwrap_or(0);
+        }
+        inner == outer
+    }
 }
 
 #[derive(Default)]
@@ -28,8 +59,10 @@ struct Scan {
     /// Inside a directive (until the line ends uncontinued).
     directive: bool,
     parens: u32,
-    /// Depths at the `#if`s around us: each branch of a conditional starts at the same depth.
-    conditionals: Vec<u32>,
+    /// The conditionals around us: the depth at their `#if`, at which each of their branches starts, and the branch that we are in.
+    conditionals: Vec<(u32, usize)>,
+    /// By branch the one around it.
+    around: Vec<usize>,
 }
 
 impl Scan {
@@ -39,16 +72,22 @@ impl Scan {
         !self.comment && self.raw.is_none() && !self.continued && self.parens == 0 && first != Some(&b'(')
     }
 
-    fn line(&mut self, line: &[u8]) {
+    fn branch(&self) -> usize {
+        self.conditionals.last().map_or(0, |(_, branch)| *branch)
+    }
+
+    /// Reads a line. Does it begin or end a branch of a conditional?
+    fn line(&mut self, line: &[u8]) -> bool {
         let body = line.strip_suffix(b"\n").unwrap_or(line);
         let body = body.strip_suffix(b"\r").unwrap_or(body);
         let fresh = !self.comment && self.raw.is_none() && !self.continued;
+        let mut turns = false;
         if fresh {
             self.directive = false;
             let trimmed = body.trim_ascii_start();
             if let Some(rest) = trimmed.strip_prefix(b"#") {
                 self.directive = true;
-                self.conditional(rest.trim_ascii_start());
+                turns = self.conditional(rest.trim_ascii_start());
             } else if body.first() == Some(&b'}') {
                 // The end of a function: whatever confused us (unbalanced branches, macros) ends here.
                 self.parens = 0;
@@ -59,20 +98,32 @@ impl Scan {
         if !self.continued {
             self.quote = None;
         }
+        turns
     }
 
-    fn conditional(&mut self, rest: &[u8]) {
+    fn conditional(&mut self, rest: &[u8]) -> bool {
         let word = rest.split(|b| !b.is_ascii_alphabetic()).next().unwrap_or_default();
+        let branch = self.around.len();
         match word {
-            b"if" | b"ifdef" | b"ifndef" => self.conditionals.push(self.parens),
+            b"if" | b"ifdef" | b"ifndef" => {
+                self.around.push(self.branch());
+                self.conditionals.push((self.parens, branch));
+            }
             b"else" | b"elif" | b"elifdef" | b"elifndef" => {
-                self.parens = self.conditionals.last().copied().unwrap_or(self.parens);
+                if let Some((_, ended)) = self.conditionals.last() {
+                    self.around.push(self.around[*ended]);
+                }
+                if let Some((parens, now)) = self.conditionals.last_mut() {
+                    self.parens = *parens;
+                    *now = branch;
+                }
             }
             b"endif" => {
                 self.conditionals.pop();
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     fn characters(&mut self, body: &[u8]) {
@@ -172,8 +223,8 @@ mod tests {
     use super::*;
 
     fn illegal(text: &str) -> Vec<usize> {
-        let legal = legal_lines(text.as_bytes());
-        (0..legal.len()).filter(|i| !legal[*i]).collect()
+        let places = Places::of(text.as_bytes());
+        (0..places.legal.len()).filter(|i| !places.legal(*i)).collect()
     }
 
     #[test]
@@ -189,12 +240,22 @@ mod tests {
     fn arguments_are_left_whole() {
         assert_eq!(illegal("f(a,\n  b);\nc;\n"), [1]);
         assert_eq!(illegal("M\n(x);\n"), [1]);
-        assert_eq!(illegal("if (a &&\n#ifdef X\n b) {\n#else\n c) {\n#endif\n}\n"), [1, 2, 4]);
+        assert_eq!(illegal("if (a &&\n#ifdef X\n b) {\n#else\n c) {\n#endif\n}\n"), [1, 2, 3, 4, 5]);
     }
 
     #[test]
     fn parentheses_of_directives_and_character_literals_do_not_count() {
         assert_eq!(illegal("#define OPEN (\nx = '(';\ny = 1'000;\nz;\n"), [0usize; 0]);
+    }
+
+    #[test]
+    fn branches_of_conditionals_are_told_apart() {
+        let text = "a\n#if X\nb\n#if Y\nc\n#endif\n#else\nd\n#endif\ne\n";
+        let places = Places::of(text.as_bytes());
+        let of = |line: usize| places.branch(line);
+        assert_eq!([0, 2, 4, 7, 9].map(of), [0, 1, 2, 3, 0]);
+        assert!(places.encloses(of(2), of(4)) && places.encloses(of(0), of(7)));
+        assert!(!places.encloses(of(4), of(2)) && !places.encloses(of(2), of(7)) && !places.encloses(1, 0));
     }
 
     #[test]

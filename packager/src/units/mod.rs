@@ -6,6 +6,7 @@ mod drawn;
 mod leaves;
 mod lto;
 mod optimised;
+pub mod others;
 mod pairs;
 mod sectioned;
 pub mod stamps;
