@@ -172,6 +172,14 @@ fn without_root_ones_own_processes() {
     as_nobody("list").exits(0).says("ACTIVED  1").warns("may not be looked into");
     as_nobody(&format!("deactive HP1 --pid {}", own.pid())).exits(0);
     assert_eq!(own.ask(), "1 2");
+    // What may not be looked into may run anything.
+    stage.run(&format!("apply HP1 --pid {}", other.pid())).exits(0);
+    for verb in ["deactive", "remove"] {
+        let ran =
+            as_nobody(&format!("{verb} HP1 --pid {}", other.pid())).exits(7).warns("not permitted to look");
+        assert!(!ran.out.contains("no process runs"), "{ran:?}");
+    }
+    stage.run("remove HP1").exits(0).says("1 process back");
     // Code that somebody else could have written is not run as root.
     let dir = stage.root().join(paths::PATCHES).join("pair-1-1/HP1");
     chown(dir.join("pair.upatch"), Some(nobody), Some(nobody)).unwrap();

@@ -37,9 +37,24 @@ pub struct Survey {
     pub processes: Vec<Process>,
     /// Processes that exist but may not be looked into.
     pub unseen: Vec<i32>,
+    /// Are there perhaps others, which `/proc` does not list?
+    pub hidden: bool,
 }
 
 impl Survey {
+    /// Of which it is not known whether they carry a patch.
+    pub fn unknown(&self) -> Vec<i32> {
+        let unread = self.processes.iter().filter(|p| p.blocks.is_err()).map(|p| p.key.pid);
+        let mut all: Vec<i32> = self.unseen.iter().copied().chain(unread).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Is it known that no process runs `uuid`?
+    pub fn is_free_of(&self, uuid: Uuid) -> bool {
+        self.carriers(uuid).next().is_none() && self.unknown().is_empty() && !self.hidden
+    }
+
     /// The processes in which `uuid` is in force.
     pub fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(move |p| p.runs(uuid))
@@ -87,6 +102,9 @@ pub trait Engine: Sync {
 
     /// Is there a process of this id?
     fn exists(&self, pid: i32) -> bool;
+
+    /// The process of this id, if it is there.
+    fn key(&self, pid: i32) -> Option<ProcessKey>;
 
     /// Does this process still live?
     fn alive(&self, process: ProcessKey) -> bool;

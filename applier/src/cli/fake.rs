@@ -56,6 +56,7 @@ pub(super) struct FakeEngine {
     pub(super) processes: Mutex<Vec<FakeProcess>>,
     pub(super) namesakes: Vec<(i32, String)>,
     pub(super) unseen: Vec<i32>,
+    pub(super) hidden: bool,
     /// Started as soon as anything is applied.
     pub(super) newcomer: Mutex<Option<FakeProcess>>,
 }
@@ -132,7 +133,7 @@ impl Engine for FakeEngine {
         let of_interest =
             |p: &Process| !p.targets.is_empty() || p.blocks.as_ref().is_ok_and(|b| !b.is_empty());
         let unseen = self.unseen.iter().copied().filter(|p| only.is_empty() || only.contains(p)).collect();
-        Survey { processes: seen.filter(of_interest).collect(), unseen }
+        Survey { processes: seen.filter(of_interest).collect(), unseen, hidden: self.hidden }
     }
 
     fn apply(
@@ -178,6 +179,10 @@ impl Engine for FakeEngine {
     fn exists(&self, pid: i32) -> bool {
         let named = self.namesakes.iter().any(|(p, _)| *p == pid);
         named || self.unseen.contains(&pid) || self.processes.lock().unwrap().iter().any(|p| p.key.pid == pid)
+    }
+
+    fn key(&self, pid: i32) -> Option<ProcessKey> {
+        self.processes.lock().unwrap().iter().map(|p| p.key).find(|k| k.pid == pid)
     }
 
     fn alive(&self, process: ProcessKey) -> bool {

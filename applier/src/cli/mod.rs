@@ -8,6 +8,7 @@ mod error;
 mod generate;
 mod guard;
 mod order;
+mod overlap;
 mod real;
 mod report;
 mod run;

@@ -2,7 +2,9 @@
 
 use super::engine::{Engine, Process, Survey};
 use crate::{
-    CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId, state::ProcessKey, target::procfile,
+    CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId,
+    state::ProcessKey,
+    target::{hidden, procfile},
 };
 use patchfile::Uuid;
 use std::{fs, path::Path, time::Duration};
@@ -40,7 +42,13 @@ fn options(process: ProcessKey, lazy: bool) -> Options {
 impl Engine for RealEngine {
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
         let found = crate::survey(wanted, only);
-        let mut survey = Survey { processes: Vec::with_capacity(found.seen.len()), unseen: found.unseen };
+        let mut survey = Survey { unseen: found.unseen, ..Survey::default() };
+        if only.is_empty() {
+            survey.hidden = hidden::some_are();
+            if hidden::none_is() {
+                survey.unseen.clear();
+            }
+        }
         for seen in found.seen {
             let blocks = match seen.images {
                 Ok(blocks) => Ok(blocks),
@@ -53,7 +61,9 @@ impl Engine for RealEngine {
                     targets.push(candidate.target);
                 }
             }
-            if !targets.is_empty() || blocks.as_ref().is_ok_and(|b| !b.is_empty()) {
+            if targets.is_empty() && blocks.is_err() {
+                survey.unseen.push(seen.pid);
+            } else if !targets.is_empty() || blocks.as_ref().is_ok_and(|b| !b.is_empty()) {
                 let key = ProcessKey { pid: seen.pid, start: seen.start_time };
                 survey.processes.push(Process { key, comm: comm(seen.pid), targets, blocks });
             }
@@ -89,7 +99,11 @@ impl Engine for RealEngine {
     }
 
     fn exists(&self, pid: i32) -> bool {
-        Path::new(&format!("/proc/{pid}")).exists()
+        Path::new(&format!("/proc/{pid}")).exists() || hidden::is(pid)
+    }
+
+    fn key(&self, pid: i32) -> Option<ProcessKey> {
+        Some(ProcessKey { pid, start: crate::start_time(pid).ok()? })
     }
 
     fn alive(&self, process: ProcessKey) -> bool {

@@ -116,20 +116,19 @@ impl Settler<'_> {
         drive(&carriers, self.timeout, self.stop, |p| self.engine.deactivate(p, uuid, self.lazy))
     }
 
-    /// Where an older version of the patch `id` than `uuid` was left beside it, by whoever was killed or refused on the way, it goes.
+    /// Where another version of the patch `uuid` was left beside it, by whoever was killed or refused on the way, it goes.
     /// The record of an older version is dropped once nothing runs it.
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn take_over(&self, world: &mut World, id: &str, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
-        let old: Vec<Record> =
-            world.state.patches.iter().filter(|r| r.id == id && r.uuid != uuid).cloned().collect();
+    pub fn take_over(&self, world: &mut World, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
+        let old: Vec<Record> = world.state.versions(uuid).cloned().collect();
         for record in old {
             let survey = self.engine.survey(&[], pids);
             let new: HashSet<_> = survey.carriers(uuid).map(|p| p.key).collect();
             let tally = self.deactivate(record.uuid, &survey, |p| new.contains(&p));
-            self.note(world, id, record.uuid, &tally, "replaced by a newer version")?;
-            if pids.is_empty() && self.engine.survey(&[], &[]).carriers(record.uuid).next().is_none() {
+            self.note(world, &record.id, record.uuid, &tally, "replaced by a newer version")?;
+            if pids.is_empty() && self.engine.survey(&[], &[]).is_free_of(record.uuid) {
                 world.state.forget(record.uuid);
                 if world.writable {
                     unkeep(self.root, record.uuid)?;

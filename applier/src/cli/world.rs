@@ -6,8 +6,8 @@ use super::{
     error::Error,
 };
 use crate::{
-    catalog::{Catalog, Known, ResolveError, resolve},
-    state::{Attempts, Lock, State, StateFile, has_log},
+    catalog::{Catalog, Known, Origin, ResolveError, resolve},
+    state::{Attempts, Lock, State, StateFile, builds, has_log, same_file},
 };
 use patchfile::{Uuid, exit::ManageExit, state::PatchState};
 use std::{
@@ -67,6 +67,10 @@ impl World {
                 rebuild(&ctx.boot, &catalog, &ctx.engine.survey(&[], &[]), whole_system(&ctx.root))
             }
         };
+        let mut state = state;
+        for record in state.patches.iter_mut().filter(|r| r.builds.is_empty()) {
+            record.builds = catalog.get(record.uuid).map(|e| builds(&e.manifest)).unwrap_or_default();
+        }
         Ok(Self { catalog, state, attempts: Attempts::read(&ctx.root), writable: false, rebuilt, lock: None })
     }
 
@@ -152,14 +156,18 @@ impl World {
     }
 
     /// `patches` and, of those that `ids` name by name, the older versions that some process may still run, since a newer one was
-    /// refused there.
+    /// refused there. A path names one patch: what has only its name is another one.
     pub fn with_older(&self, patches: Vec<Known>, ids: &[OsString]) -> Vec<Known> {
         let by_uuid =
             |uuid: Uuid| ids.iter().any(|id| id.to_str().and_then(|t| t.parse().ok()) == Some(uuid));
-        let older = self
-            .recorded()
-            .into_iter()
-            .filter(|old| patches.iter().any(|p| p.id == old.id && p.uuid != old.uuid && !by_uuid(p.uuid)));
+        let older = self.recorded().into_iter().filter(|old| {
+            let theirs = self.state.get(old.uuid).map_or(&[][..], |r| r.builds.as_slice());
+            let named = |p: &Known| match p.entry.as_ref().filter(|e| e.origin == Origin::Named) {
+                Some(e) => same_file(theirs, &builds(&e.manifest)),
+                None => true,
+            };
+            patches.iter().any(|p| p.id == old.id && p.uuid != old.uuid && !by_uuid(p.uuid) && named(p))
+        });
         let older: Vec<_> = older.filter(|old| patches.iter().all(|p| p.uuid != old.uuid)).collect();
         patches.into_iter().chain(older).collect()
     }

@@ -131,8 +131,8 @@ impl Desk {
         let wanted = Wanted::of_manifests(patches.iter().map(|(_, p)| &p.manifest));
         let patches = patches.into_iter().zip(wanted.elfs);
         let patches = patches.map(|((record, patch), elfs)| {
-            let older = state.older(&record.id, record.uuid);
-            let newer = state.newer(&record.id, record.uuid).into_iter().map(|r| r.uuid);
+            let older = state.older(record.uuid);
+            let newer = state.newer(record.uuid).into_iter().map(|r| r.uuid);
             let newer = newer.filter(|n| loaded.contains(n)).collect();
             Planned { record, patch, elfs, older, newer }
         });

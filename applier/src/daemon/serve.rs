@@ -310,8 +310,8 @@ impl Service {
             let is_refused = |uuid: Uuid, p: ProcessKey| {
                 matches!(world.attempts.get(uuid, p), Some(ProcessState::Refused { .. }))
             };
-            let older = world.state.older(id, uuid);
-            let newer = world.state.newer(id, uuid);
+            let older = world.state.older(uuid);
+            let newer = world.state.newer(uuid);
             // What a newer version of it covers gets that, unless it was refused there.
             let superseded = |p: &Process| {
                 let loaded = |n: &Record| active.iter().any(|(r, _)| r.uuid == n.uuid);
@@ -327,12 +327,12 @@ impl Service {
                     && !superseded(p)
             };
             let processes = survey.processes.iter().filter(ripe).cloned().collect();
-            let survey = Survey { processes, unseen: Vec::new() };
+            let survey = Survey { processes, ..Survey::default() };
             let tally = settler.activate(patch, &older, survey, false, |p| record.covers(p));
             self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
             settler.note(&mut world, id, uuid, &tally, DONE).map_err(log)?;
             announce(ctx, id, &tally.lines)?;
-            settler.take_over(&mut world, id, uuid, &[]).map_err(log)?;
+            settler.take_over(&mut world, uuid, &[]).map_err(log)?;
         }
         for record in records.iter().filter(|r| !r.state.is_active()) {
             let tally = settler.deactivate(record.uuid, &survey, |_| true);

@@ -13,4 +13,4 @@ pub use clock::{now, timestamp};
 pub use file::{read_yaml, write_yaml};
 pub use lock::Lock;
 pub use log::{Event, append, has_log, read_log};
-pub use record::{ProcessKey, Record, State, StateFile};
+pub use record::{ProcessKey, Record, State, StateFile, builds, same_file};

@@ -1,7 +1,7 @@
 //! Which patches shall be in force.
 
 use super::file::{read_yaml, write_yaml};
-use patchfile::{Uuid, paths, state::PatchState};
+use patchfile::{Manifest, Uuid, manifest::Elf, paths, state::PatchState};
 use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
@@ -35,6 +35,15 @@ pub struct Record {
     /// Not these (`deactive --pid`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<ProcessKey>,
+    /// The linked files that it was made for, each by its build-id or else the digest of its code. None: not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub builds: Vec<String>,
+}
+
+/// What [`Record::builds`] is for the patch with this manifest.
+pub fn builds(manifest: &Manifest) -> Vec<String> {
+    let name = |e: &Elf| e.build_id.as_ref().map_or_else(|| e.code.to_string(), ToString::to_string);
+    manifest.elfs.iter().map(name).collect()
 }
 
 impl Record {
@@ -42,6 +51,17 @@ impl Record {
     pub fn covers(&self, process: ProcessKey) -> bool {
         !self.except.contains(&process) && self.only.as_ref().is_none_or(|only| only.contains(&process))
     }
+
+    /// Are the two versions of one patch, so that one gives way to the other? They have one name, and are for the same file: two programs built
+    /// from trees of one name, or two builds of one program, each keep their own.
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        self.id == other.id && same_file(&self.builds, &other.builds)
+    }
+}
+
+/// Have two patches, made for the files `a` and `b`, one of them in common? So it is taken to be where that is not known.
+pub fn same_file(a: &[String], b: &[String]) -> bool {
+    a.is_empty() || b.is_empty() || a.iter().any(|build| b.contains(build))
 }
 
 /// All records.
@@ -70,28 +90,39 @@ impl State {
     pub fn entry(&mut self, uuid: Uuid, id: &str) -> &mut Record {
         let at = self.patches.iter().position(|r| r.uuid == uuid).unwrap_or_else(|| {
             let state = PatchState::NotApplied;
-            self.patches.push(Record { uuid, id: id.into(), state, only: None, except: Vec::new() });
+            let (only, except, builds) = (None, Vec::new(), Vec::new());
+            self.patches.push(Record { uuid, id: id.into(), state, only, except, builds });
             self.patches.len() - 1
         });
         &mut self.patches[at]
     }
 
-    /// Versions of the patch `id` that were applied before `uuid`, which takes their place.
-    pub fn older(&self, id: &str, uuid: Uuid) -> Vec<Uuid> {
-        let before = self.patches.iter().take_while(|r| r.uuid != uuid);
-        before.filter(|r| r.id == id).map(|r| r.uuid).collect()
+    /// The other versions of the patch `uuid`.
+    pub fn versions(&self, uuid: Uuid) -> impl DoubleEndedIterator<Item = &Record> {
+        let mine = self.get(uuid);
+        self.patches.iter().filter(move |r| r.uuid != uuid && mine.is_some_and(|m| m.is_version_of(r)))
     }
 
-    /// Active versions of the patch `id` that were applied after `uuid`, the newest first.
-    pub fn newer(&self, id: &str, uuid: Uuid) -> Vec<&Record> {
-        let after = self.patches.iter().rev().take_while(|r| r.uuid != uuid);
-        after.filter(|r| r.id == id && r.state.is_active()).collect()
+    /// Versions of the patch `uuid` that were applied before it, which takes their place.
+    pub fn older(&self, uuid: Uuid) -> Vec<Uuid> {
+        let at = self.place(uuid);
+        self.versions(uuid).filter(|r| self.place(r.uuid) < at).map(|r| r.uuid).collect()
     }
 
-    /// Makes `uuid` the version of its patch that was applied last.
+    /// Active versions of the patch `uuid` that were applied after it, the newest first.
+    pub fn newer(&self, uuid: Uuid) -> Vec<&Record> {
+        let at = self.place(uuid);
+        let after = self.versions(uuid).rev().filter(|r| self.place(r.uuid) > at);
+        after.filter(|r| r.state.is_active()).collect()
+    }
+
+    fn place(&self, uuid: Uuid) -> Option<usize> {
+        self.patches.iter().position(|r| r.uuid == uuid)
+    }
+
+    /// Makes `uuid` the patch that was applied last.
     pub fn make_newest(&mut self, uuid: Uuid) {
-        let Some(at) = self.patches.iter().position(|r| r.uuid == uuid) else { return };
-        if self.patches[at + 1..].iter().any(|r| r.id == self.patches[at].id) {
+        if let Some(at) = self.place(uuid) {
             let record = self.patches.remove(at);
             self.patches.push(record);
         }

@@ -2,7 +2,7 @@
 
 use super::{
     cache::{self, Known},
-    identity,
+    hidden, identity,
     maps::{self, Mapping},
     memory::Memory,
     modules, status,
@@ -85,7 +85,10 @@ fn look_at_all(pids: &[i32], targets: &[TargetId], look: Look) -> Survey {
         for pid in pids {
             match look_into(*pid, targets, &known, look) {
                 Ok(seen) => survey.seen.extend(seen),
+                // One that runs nothing of a program cannot have what is looked for.
+                Err(ProcessError::NotPermitted { .. }) if status::has_no_program(*pid) => {}
                 Err(ProcessError::NotPermitted { .. }) => survey.unseen.push(*pid),
+                Err(ProcessError::Gone) if hidden::is(*pid) => survey.unseen.push(*pid),
                 Err(_) => {}
             }
         }

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 pub(crate) mod elf;
 pub(crate) mod find;
 pub(crate) mod frames;
+pub(crate) mod hidden;
 pub(crate) mod identity;
 pub(crate) mod linkmap;
 pub(crate) mod maps;

@@ -16,7 +16,12 @@ pub(crate) struct Stat {
     pub threads: u32,
     /// Start time in clock ticks since boot.
     pub start_time: u64,
+    /// Is it a thread of the kernel?
+    pub kernel: bool,
 }
+
+/// `PF_KTHREAD` among the flags of a thread (linux/sched.h).
+const KERNEL_THREAD: u32 = 0x0020_0000;
 
 /// Reads `/proc/PID/stat`.
 pub(crate) fn process(pid: i32) -> Result<Stat, ProcessError> {
@@ -36,6 +41,14 @@ pub(crate) fn view_of(pid: i32, stat: &Stat) -> Result<i32, ProcessError> {
     }
     let lives = |tid: &i32| thread(pid, *tid).is_ok_and(|s| !matches!(s.state, b'Z' | b'X'));
     threads(pid)?.into_iter().find(lives).ok_or(ProcessError::Zombie)
+}
+
+/// Is it a thread of the kernel, or has it ended? Everybody may know that.
+pub(crate) fn has_no_program(pid: i32) -> bool {
+    match process(pid) {
+        Ok(stat) => stat.kernel || matches!(view_of(pid, &stat), Err(ProcessError::Zombie)),
+        Err(error) => matches!(error, ProcessError::Gone),
+    }
 }
 
 /// The error for a process that is gone or about to be: it has no thread left, or no memory, or has been killed.
@@ -63,8 +76,10 @@ fn read_stat(path: &str) -> Result<Stat, ProcessError> {
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    let threads = fields.nth(16)?.parse().ok()?;
-    Some(Stat { state, threads, start_time: fields.nth(1)?.parse().ok()? })
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    let threads = fields.nth(10)?.parse().ok()?;
+    let kernel = flags & KERNEL_THREAD != 0;
+    Some(Stat { state, threads, start_time: fields.nth(1)?.parse().ok()?, kernel })
 }
 
 /// The fields of `/proc/PID/status` that matter here.
@@ -149,7 +164,10 @@ mod tests {
     fn hostile_command_name() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         let stat = parse_stat(&format!("42 (a) R (b) {fields}")).unwrap();
-        assert_eq!(stat, Stat { state: b'S', threads: 17, start_time: 4711 });
+        assert_eq!(stat, Stat { state: b'S', threads: 17, start_time: 4711, kernel: false });
+        let kernel =
+            parse_stat("2 (kthreadd) S 0 0 0 0 -1 2129984 7 8 9 10 11 12 13 14 15 1 17 18 20").unwrap();
+        assert!(kernel.kernel);
         assert_eq!(parse_stat("42 (a"), None);
     }
 

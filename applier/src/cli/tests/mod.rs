@@ -1,5 +1,6 @@
 //! Every verb and every exit code, on processes that are only said to exist.
 
+mod answers;
 mod apply;
 mod daemon;
 mod files;

@@ -9,10 +9,11 @@ use crate::{
         drive::{Ending, Tally},
         engine::Survey,
         error::Error,
+        overlap::covers,
         settle::{Settler, targets},
         world::World,
     },
-    state::{Event, ProcessKey, Record, append},
+    state::{Event, ProcessKey, append, builds},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
 
@@ -54,7 +55,7 @@ pub(super) fn one(
     // The intention is on disk before the first process is touched: killed from here on, the service completes it.
     let before = world.state.clone();
     let was_active = before.get(uuid).is_some_and(|r| r.state.is_active());
-    intend(world, known, &survey, pids, state);
+    intend(world, known, builds(&patch.manifest), &survey, pids, state);
     let named = known.entry.as_ref().is_some_and(|e| e.origin == Origin::Named);
     let kept = !catalog::kept_directory(&ctx.root, uuid).exists();
     if named && world.writable {
@@ -70,7 +71,7 @@ pub(super) fn one(
 
     let root = ctx.root.clone();
     let settler = Settler::of_verb(ctx, &root, verb, &args.how);
-    let (record, older) = (world.state.get(uuid).cloned(), world.state.older(id, uuid));
+    let (record, older) = (world.state.get(uuid).cloned(), world.state.older(uuid));
     let covers = |p: ProcessKey| record.as_ref().is_some_and(|r| r.covers(p));
     let mut tally = settler.activate(patch, &older, survey, pids.is_empty(), covers);
     tally.extend(misfits);
@@ -93,7 +94,7 @@ pub(super) fn one(
     if let Err(error) = settler.note(world, id, uuid, &tally, "patched") {
         ctx.warn(format_args!("the log cannot be written: {error}"));
     }
-    settler.take_over(world, id, uuid, pids).map_err(|e| Error::failed(id, e))?;
+    settler.take_over(world, uuid, pids).map_err(|e| Error::failed(id, e))?;
     world.save(&root)?;
     world.save_attempts(&root, ctx.engine)?;
     announce(ctx, world, verb, known, &tally, was_active)?;
@@ -101,13 +102,24 @@ pub(super) fn one(
 }
 
 /// Changes the record.
-fn intend(world: &mut World, known: &Known, survey: &Survey, pids: &[i32], state: PatchState) {
+fn intend(
+    world: &mut World,
+    known: &Known,
+    builds: Vec<String>,
+    survey: &Survey,
+    pids: &[i32],
+    state: PatchState,
+) {
     let keys: Vec<_> = survey.processes.iter().filter(|p| !p.targets.is_empty()).map(|p| p.key).collect();
     // A new version of an accepted patch is accepted too.
-    let accepted = |r: &Record| r.id == known.id && r.state == PatchState::Accepted;
-    let accepted = pids.is_empty() && world.state.patches.iter().any(accepted);
-    let state = if accepted { PatchState::Accepted } else { state };
+    world.state.entry(known.uuid, &known.id).builds = builds;
+    let was_accepted = world.state.versions(known.uuid).any(|r| r.state == PatchState::Accepted);
+    let accepted = pids.is_empty() && was_accepted;
+    let covered = !world.state.newer(known.uuid).is_empty();
     let record = world.state.entry(known.uuid, &known.id);
+    let state = if accepted { PatchState::Accepted } else { state };
+    // Where it is in force already it stays below what was applied since.
+    let newest = !record.state.is_active() || covered;
     if pids.is_empty() {
         record.only = None;
         record.except.clear();
@@ -123,7 +135,9 @@ fn intend(world: &mut World, known: &Known, survey: &Survey, pids: &[i32], state
         record.only = Some(keys);
     }
     record.state = record.state.max(state);
-    world.state.make_newest(known.uuid);
+    if newest {
+        world.state.make_newest(known.uuid);
+    }
 }
 
 fn announce(
@@ -152,24 +166,8 @@ fn announce(
 
 /// Another active patch that replaces the same function is covered by this one: allowed, but to be known.
 fn overlaps(ctx: &mut Context<'_>, world: &World, patch: &Loaded) {
-    let mut found = Vec::new();
-    for record in world.state.patches.iter().filter(|r| r.state.is_active()) {
-        let Some(other) = world.catalog.get(record.uuid).map(|e| &e.manifest) else { continue };
-        if other.uuid == patch.manifest.uuid || other.id() == patch.manifest.id() {
-            continue;
-        }
-        for mine in &patch.manifest.elfs {
-            let same = |e: &&patchfile::manifest::Elf| e.build_id == mine.build_id && e.code == mine.code;
-            for theirs in other.elfs.iter().filter(same) {
-                let both: Vec<_> =
-                    mine.changed.iter().filter(|f| theirs.changed.contains(f)).cloned().collect();
-                if !both.is_empty() {
-                    found.push((other.id(), mine.name.clone(), both.join(", ")));
-                }
-            }
-        }
-    }
-    for (id, elf, functions) in found {
+    for (id, elf, functions) in covers(world, patch, ctx.owner) {
+        let functions = functions.join(", ");
         ctx.warn(format_args!(
             "{id} is active and replaces {functions} of {elf} too: the patch applied last is in force"
         ));

@@ -136,7 +136,7 @@ fn wanted_builds(error: Error, manifest: &Manifest) -> Error {
     ))
 }
 
-fn comm(survey: &Survey, pid: i32) -> String {
+pub(super) fn comm(survey: &Survey, pid: i32) -> String {
     survey.processes.iter().find(|p| p.key.pid == pid).map_or_else(|| real::comm(pid), |p| p.comm.clone())
 }
 

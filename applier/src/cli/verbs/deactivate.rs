@@ -1,9 +1,21 @@
 //! `deactive` and `remove`.
 
-use super::common::{all_refused, each, exist, name_missed, summary};
+use super::{
+    common::{all_refused, each, exist, name_missed, summary},
+    unseen::{blind_error, not_looked_at, unknown},
+    withdraw::Waiting,
+};
 use crate::{
     catalog::{self, Known},
-    cli::{args::Change, context::Context, drive::Tally, error::Error, settle::Settler, world::World},
+    cli::{
+        args::Change,
+        context::Context,
+        drive::Tally,
+        engine::Survey,
+        error::Error,
+        settle::{Settler, targets},
+        world::World,
+    },
     state::{Event, ProcessKey, append},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
@@ -39,23 +51,19 @@ pub(super) fn one(
     forget: bool,
 ) -> Result<ManageExit, Error> {
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
-    let survey = ctx.engine.survey(&[], pids);
+    // Where processes are named, those that have not got the patch yet matter too.
+    let wanted = known.entry.as_ref().filter(|_| !pids.is_empty()).map(|e| targets(&e.manifest));
+    let survey = ctx.engine.survey(&wanted.unwrap_or_default(), pids);
     if args.how.dry_run {
-        for process in survey.carriers(uuid) {
-            ctx.say(format_args!(
-                "{id}: would take it out of process {} ({})",
-                process.key.pid, process.comm
-            ))?;
-        }
-        return Ok(ManageExit::Done);
+        return would(ctx, known, &survey);
     }
     let before = world.state.clone();
     let was = before.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
-    let carriers: Vec<_> = survey.carriers(uuid).map(|p| p.key).collect();
-    intend(world, known, pids, &carriers);
+    let waiting = Waiting::find(ctx, world, uuid, &survey, pids);
+    intend(world, known, pids, survey.carriers(uuid).next().is_some(), &waiting.named);
     world.save(&ctx.root)?;
     // From here on the service leaves alone what starts; what it has patched is found by the surveys below.
-    let survey = match crate::daemon::tell(&ctx.root) {
+    let mut survey = match crate::daemon::tell(&ctx.root) {
         true => ctx.engine.survey(&[], pids),
         false => survey,
     };
@@ -66,32 +74,40 @@ pub(super) fn one(
     let mut tally = settler.deactivate(uuid, &survey, |_| true);
     while pids.is_empty() && !tally.interrupted && !tally.lines.is_empty() {
         let known: Vec<_> = tally.lines.iter().map(|l| l.key).collect();
-        let more = settler.deactivate(uuid, &ctx.engine.survey(&[], &[]), |p| !known.contains(&p));
+        survey = ctx.engine.survey(&[], &[]);
+        let more = settler.deactivate(uuid, &survey, |p| !known.contains(&p));
         if more.lines.is_empty() {
             break;
         }
         tally.extend(more);
     }
+    if !pids.is_empty() {
+        tally.extend(not_looked_at(&survey));
+        tally.extend(waiting.not_ours(world));
+    }
     name_missed(ctx, id, &tally);
-    if tally.all_refused() || (tally.interrupted && tally.reached() == 0) {
+    let blind = pids.is_empty().then(|| unknown(&survey)).flatten();
+    let nobody = tally.all_refused() || (tally.interrupted && tally.reached() == 0);
+    if nobody || (blind.is_some() && tally.lines.is_empty()) {
         world.state = before;
         world.save(&root)?;
         crate::daemon::tell(&root);
-        return Err(if tally.interrupted {
-            Error::failed(id, "interrupted; nothing was changed")
-        } else {
-            all_refused(id, &tally, "no process could be given its old code back")
+        return Err(match blind {
+            _ if tally.interrupted => Error::failed(id, "interrupted; nothing was changed"),
+            Some(why) if tally.lines.is_empty() => blind_error(id, &why),
+            _ => all_refused(id, &tally, "no process could be given its old code back"),
         });
     }
     if let Err(error) = settler.note(world, id, uuid, &tally, "old code back") {
         ctx.warn(format_args!("the log cannot be written: {error}"));
     }
+    waiting.withdraw(ctx, world, verb, known);
     // With --pid, the patch is forgotten when these were the last processes that had it.
     let last = || {
         let deactived = world.state.get(uuid).is_none_or(|r| !r.state.is_active());
-        pids.is_empty() || (deactived && ctx.engine.survey(&[], &[]).carriers(uuid).next().is_none())
+        pids.is_empty() || (deactived && ctx.engine.survey(&[], &[]).is_free_of(uuid))
     };
-    if forget && tally.missed().next().is_none() && last() {
+    if forget && tally.missed().next().is_none() && blind.is_none() && last() {
         world.state.forget(uuid);
         world.attempts.clear(uuid, None);
         if world.writable {
@@ -100,14 +116,38 @@ pub(super) fn one(
     }
     world.save(&root)?;
     world.save_attempts(&root, ctx.engine)?;
-    announce(ctx, world, verb, known, &tally, was)?;
-    Ok(tally.exit())
+    announce(ctx, world, verb, known, &tally, &waiting, was)?;
+    match blind {
+        Some(why) => {
+            ctx.warn(format_args!("{id}: {why}, so whether they run its code is not known"));
+            Ok(ManageExit::Partly)
+        }
+        None => Ok(tally.exit()),
+    }
+}
+
+/// `--dry-run`.
+fn would(ctx: &mut Context<'_>, known: &Known, survey: &Survey) -> Result<ManageExit, Error> {
+    let id = &known.id;
+    let mut carriers = 0;
+    for process in survey.carriers(known.uuid) {
+        carriers += 1;
+        ctx.say(format_args!("{id}: would take it out of process {} ({})", process.key.pid, process.comm))?;
+    }
+    match unknown(survey) {
+        None => Ok(ManageExit::Done),
+        Some(why) if carriers == 0 => Err(blind_error(id, &why)),
+        Some(why) => {
+            ctx.warn(format_args!("{id}: {why}, so whether they run its code is not known"));
+            Ok(ManageExit::Partly)
+        }
+    }
 }
 
 /// Changes the record.
-fn intend(world: &mut World, known: &Known, pids: &[i32], carriers: &[ProcessKey]) {
+fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bool, named: &[ProcessKey]) {
     let was = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
-    if was == PatchState::NotApplied && carriers.is_empty() {
+    if was == PatchState::NotApplied && !carried {
         return;
     }
     if pids.is_empty() {
@@ -119,14 +159,14 @@ fn intend(world: &mut World, known: &Known, pids: &[i32], carriers: &[ProcessKey
         let record = world.state.entry(known.uuid, &known.id);
         match &mut record.only {
             Some(only) => {
-                only.retain(|p| !carriers.contains(p));
+                only.retain(|p| !named.contains(p));
                 if only.is_empty() {
                     record.only = None;
                     record.state = PatchState::Deactived;
                 }
             }
             None => {
-                record.except.extend(carriers);
+                record.except.extend(named);
                 record.except.sort_unstable();
                 record.except.dedup();
             }
@@ -140,6 +180,7 @@ fn announce(
     verb: &str,
     known: &Known,
     tally: &Tally,
+    waiting: &Waiting,
     was: PatchState,
 ) -> Result<(), Error> {
     let id = &known.id;
@@ -148,6 +189,16 @@ fn announce(
         let event = Event::new(verb, id, known.uuid, state.to_string());
         if let Err(error) = append(&ctx.root, &[event]) {
             ctx.warn(format_args!("the log cannot be written: {error}"));
+        }
+    }
+    let withdrawn = waiting.count();
+    if withdrawn > 0 && world.writable {
+        let es = if withdrawn == 1 { "" } else { "es" };
+        ctx.say(format_args!(
+            "{id}: {state}: withdrawn from {withdrawn} process{es} that did not have it yet"
+        ))?;
+        if tally.lines.is_empty() {
+            return Ok(());
         }
     }
     if tally.lines.is_empty() {

@@ -1,26 +1,27 @@
 //! `list` and `status`.
 
+use super::unseen;
 use crate::{
+    catalog::Known,
     cli::{
         args::{List, Show},
         context::Context,
-        engine::Survey,
         error::Error,
+        overlap::{Overlap, overlaps},
         report,
         view::{PatchView, ProcessView, Wanted, view},
         world::World,
     },
     daemon::Presence,
 };
-use patchfile::{exit::ManageExit, state::ProcessState};
+use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
 use serde_json::{Value, json};
 
 /// Every patch known.
 pub(in crate::cli) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
     let world = World::look(ctx)?;
-    let listed: Vec<_> =
-        world.catalog.entries.iter().cloned().map(crate::catalog::Known::from_entry).collect();
+    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
     let mut wanted = Wanted::new(&listed);
     let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
     let known = world.everything(&ctx.root, &survey);
@@ -31,20 +32,25 @@ pub(in crate::cli) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageE
     for problem in &world.catalog.problems {
         ctx.warn(format_args!("{}: not listed: {}", problem.directory.display(), problem.error));
     }
-    unseen(ctx, &survey);
+    unseen::warn(ctx, &survey);
+    let overlaps = overlaps(&world, &survey, ctx.owner);
     if args.json {
-        let patches: Vec<_> = views.iter().map(summary_json).collect();
+        let patches: Vec<_> = views.iter().map(|v| summary_json(v, &overlaps)).collect();
         report::json(ctx, &json!({ "patches": patches }))?;
         return Ok(ManageExit::Done);
     }
-    let mut rows = vec![["ID", "STATE", "PATCHED", "PENDING", "REFUSED", "CVE"].map(str::to_owned)];
+    // The last column is only there where there is something to say.
+    let last = if overlaps.is_empty() { "" } else { "OVERLAPS" };
+    let mut rows = vec![["ID", "STATE", "PATCHED", "PENDING", "REFUSED", "CVE", last].map(str::to_owned)];
     for v in &views {
         let [patched, pending, refused] = v.counts().map(|n| n.to_string());
         let cve = v.known.entry.as_ref().map(|e| e.manifest.cve.join(",")).filter(|c| !c.is_empty());
         let cve = cve.unwrap_or_else(|| if v.known.entry.is_none() { "(files gone)" } else { "-" }.into());
-        rows.push([v.known.id.clone(), v.state.to_string(), patched, pending, refused, cve]);
+        let overlaps = in_short(&overlaps, v.known.uuid);
+        rows.push([v.known.id.clone(), v.state.to_string(), patched, pending, refused, cve, overlaps]);
     }
     report::table(ctx, &rows)?;
+    namesakes(ctx, &views);
     Ok(ManageExit::Done)
 }
 
@@ -57,10 +63,11 @@ pub(in crate::cli) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
     let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
     let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(&world, k, elfs, &survey));
     let views: Vec<_> = views.collect();
-    unseen(ctx, &survey);
+    unseen::warn(ctx, &survey);
+    let overlaps = overlaps(&world, &survey, ctx.owner);
     let service = Presence::read(&ctx.root);
     if args.json {
-        let patches: Vec<_> = views.iter().map(full_json).collect();
+        let patches: Vec<_> = views.iter().map(|v| full_json(v, &overlaps)).collect();
         report::json(ctx, &json!({ "patches": patches, "service": service }))?;
         return Ok(ManageExit::Done);
     }
@@ -72,6 +79,9 @@ pub(in crate::cli) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
         ))?;
         if v.known.entry.is_none() {
             ctx.say("  its files are gone; `upatch remove` takes it out of the processes")?;
+        }
+        for words in overlaps.iter().filter_map(|o| o.words(v.known.uuid)) {
+            ctx.say(format_args!("  {words}"))?;
         }
         for p in &v.processes {
             let (state, why) = words(p);
@@ -86,16 +96,6 @@ pub(in crate::cli) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<Manag
     Ok(ManageExit::Done)
 }
 
-fn unseen(ctx: &mut Context<'_>, survey: &Survey) {
-    // What is hidden even from root (another machine's sandbox) is no news to root.
-    if !survey.unseen.is_empty() && ctx.owner.uid != 0 {
-        let n = survey.unseen.len();
-        ctx.warn(format_args!(
-            "{n} other processes may not be looked into and are not counted; root sees them"
-        ));
-    }
-}
-
 fn words(process: &ProcessView) -> (&'static str, Option<&str>) {
     match &process.state {
         ProcessState::Patched => ("patched", process.note.as_deref()),
@@ -104,7 +104,35 @@ fn words(process: &ProcessView) -> (&'static str, Option<&str>) {
     }
 }
 
-fn summary_json(v: &PatchView) -> Value {
+/// `over <id> (f)` or `under <id> (f)` for what `uuid` has in common with other patches; the one that is over is in force.
+fn in_short(overlaps: &[Overlap], uuid: Uuid) -> String {
+    let word = |o: &Overlap| {
+        let (covered, (_, id)) = o.of(uuid)?;
+        let place = if covered { "under" } else { "over" };
+        Some(format!("{place} {id} ({})", o.functions.join(", ")))
+    };
+    overlaps.iter().filter_map(word).collect::<Vec<_>>().join("; ")
+}
+
+/// Patches that share a name are told apart by their uuids.
+fn namesakes(ctx: &mut Context<'_>, views: &[PatchView]) {
+    for (at, v) in views.iter().enumerate() {
+        let id = &v.known.id;
+        let same: Vec<_> = views.iter().filter(|o| o.known.id == *id).collect();
+        if same.len() < 2 || views[..at].iter().any(|o| o.known.id == *id) {
+            continue;
+        }
+        let file = |k: &Known| k.entry.as_ref().and_then(|e| Some(e.manifest.elfs.first()?.path.clone()));
+        let describe = |o: &&PatchView| {
+            let file = file(&o.known).map_or("its files are gone".into(), |f| format!("for {f}"));
+            format!("{} ({file}, {})", o.known.uuid, o.state)
+        };
+        let all: Vec<_> = same.iter().map(describe).collect();
+        ctx.warn(format_args!("{id} is the name of several patches: {}", all.join("; ")));
+    }
+}
+
+fn summary_json(v: &PatchView, overlaps: &[Overlap]) -> Value {
     let [patched, pending, refused] = v.counts();
     let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
     json!({
@@ -118,15 +146,23 @@ fn summary_json(v: &PatchView) -> Value {
         "cve": manifest.map_or(&[][..], |m| m.cve.as_slice()),
         "directory": v.known.entry.as_ref().map(|e| e.directory.display().to_string()),
         "processes": { "patched": patched, "pending": pending, "refused": refused },
+        "overlaps": overlaps.iter().filter_map(|o| overlap_json(o, v.known.uuid)).collect::<Vec<_>>(),
     })
 }
 
-fn full_json(v: &PatchView) -> Value {
+fn overlap_json(overlap: &Overlap, uuid: Uuid) -> Option<Value> {
+    let (covered, (other, id)) = overlap.of(uuid)?;
+    Some(json!({
+        "id": id, "uuid": other, "elf": overlap.elf, "functions": overlap.functions, "covered": covered,
+    }))
+}
+
+fn full_json(v: &PatchView, overlaps: &[Overlap]) -> Value {
     let line = |p: &ProcessView| {
         let (state, why) = words(p);
         json!({ "pid": p.key.pid, "comm": p.comm, "state": state, "why": why })
     };
-    let mut value = summary_json(v);
+    let mut value = summary_json(v, overlaps);
     value["counts"] = value["processes"].take();
     value["processes"] = v.processes.iter().map(line).collect();
     value

@@ -10,6 +10,8 @@ mod log;
 mod rescan;
 mod save;
 mod show;
+mod unseen;
+mod withdraw;
 
 pub(super) use accept::accept;
 pub(super) use apply::apply;

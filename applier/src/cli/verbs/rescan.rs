@@ -23,7 +23,7 @@ pub(in crate::cli) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<Man
         }
         if survey.carriers(record.uuid).next().is_some() {
             ctx.warn(format_args!("{}: its files are gone, but processes still run it", record.id));
-        } else {
+        } else if survey.is_free_of(record.uuid) {
             gone.push((record.uuid, record.id.clone()));
         }
     }
