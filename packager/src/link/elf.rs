@@ -19,12 +19,14 @@ pub(super) const SHT_DYNAMIC: u32 = 6;
 pub(super) const SHT_NOTE: u32 = 7;
 pub(super) const SHT_NOBITS: u32 = 8;
 pub(super) const SHT_DYNSYM: u32 = 11;
+pub(super) const SHT_RELR: u32 = 19;
 const SHT_VERDEF: u32 = 0x6fff_fffd;
 const SHT_VERNEED: u32 = 0x6fff_fffe;
 const SHT_VERSYM: u32 = 0x6fff_ffff;
 pub(super) const SHF_ALLOC: u64 = 2;
 pub(super) const SHF_EXECINSTR: u64 = 4;
 pub(super) const SHF_MERGE: u64 = 0x10;
+pub(super) const SHF_STRINGS: u64 = 0x20;
 pub(super) const SHF_TLS: u64 = 0x400;
 pub(super) const SHN_UNDEF: u16 = 0;
 pub(super) const SHN_LORESERVE: u16 = 0xff00;
@@ -33,6 +35,7 @@ pub(super) const SHN_COMMON: u16 = 0xfff2;
 const SHN_XINDEX: u16 = 0xffff;
 pub(super) const STT_OBJECT: u8 = 1;
 pub(super) const STT_FUNC: u8 = 2;
+pub(super) const STT_SECTION: u8 = 3;
 pub(super) const STT_FILE: u8 = 4;
 pub(super) const STT_TLS: u8 = 6;
 pub(super) const STT_GNU_IFUNC: u8 = 10;
@@ -50,6 +53,8 @@ pub(super) struct Section {
     pub(super) size: u64,
     pub(super) link: u32,
     pub(super) info: u32,
+    /// Size of an entry in bytes, of a section that has entries of one size.
+    pub(super) entry_size: u64,
 }
 
 /// One program header.
@@ -391,6 +396,7 @@ fn sections(b: Bytes<'_, '_>, shoff: u64) -> Result<Vec<Section>, LinkError> {
             size: b.u64(at + 32)?,
             link: b.u32(at + 40)?,
             info: b.u32(at + 44)?,
+            entry_size: b.u64(at + 56)?,
         });
     }
     Ok(sections)

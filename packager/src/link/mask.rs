@@ -5,25 +5,25 @@ use std::ops::Range;
 use super::elf::Rela;
 use super::reloc_types as r;
 
-/// Fields that the linker may change, in ascending order: of a relaxable reference also the opcode bytes (psABI, "Linker
-/// Optimization"; TLS: ELF Handling for Thread-Local Storage, 5.5).
+/// The bytes that the linker may change for this relocation: of a relaxable reference also the opcode (psABI, "Linker Optimization";
+/// TLS: ELF Handling for Thread-Local Storage, 5.5).
+pub(super) fn window(rela: &Rela) -> Range<u64> {
+    let (before, after) = match rela.kind {
+        r::NONE => (0, 0),
+        r::ABS64 | r::PC64 | r::GOTOFF64 | r::DTPOFF64 | r::TPOFF64 | r::SIZE64 => (0, 8),
+        r::ABS16 | r::PC16 | r::TLSDESC_CALL => (0, 2),
+        r::ABS8 | r::PC8 => (0, 1),
+        r::GOTPCREL | r::GOTPCRELX | r::REX_GOTPCRELX | r::GOTTPOFF | r::GOTPC32_TLSDESC => (3, 4),
+        r::TLSGD => (4, 12),
+        r::TLSLD => (3, 10),
+        _ => (0, 4),
+    };
+    rela.offset.saturating_sub(before)..rela.offset.saturating_add(after)
+}
+
+/// Fields that the linker may change, in ascending order.
 pub(super) fn fields(relocations: &[Rela]) -> Vec<Range<u64>> {
-    let mut fields: Vec<Range<u64>> = relocations
-        .iter()
-        .map(|rela| {
-            let (before, after) = match rela.kind {
-                r::NONE => (0, 0),
-                r::ABS64 | r::PC64 | r::GOTOFF64 | r::DTPOFF64 | r::TPOFF64 | r::SIZE64 => (0, 8),
-                r::ABS16 | r::PC16 | r::TLSDESC_CALL => (0, 2),
-                r::ABS8 | r::PC8 => (0, 1),
-                r::GOTPCREL | r::GOTPCRELX | r::REX_GOTPCRELX | r::GOTTPOFF | r::GOTPC32_TLSDESC => (3, 4),
-                r::TLSGD => (4, 12),
-                r::TLSLD => (3, 10),
-                _ => (0, 4),
-            };
-            rela.offset.saturating_sub(before)..rela.offset.saturating_add(after)
-        })
-        .collect();
+    let mut fields: Vec<Range<u64>> = relocations.iter().map(window).collect();
     fields.sort_by_key(|f| f.start);
     fields
 }

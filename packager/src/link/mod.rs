@@ -6,6 +6,7 @@
 
 mod chunk;
 mod elf;
+mod equiv;
 mod error;
 mod exports;
 mod far_data;
@@ -35,6 +36,7 @@ mod target;
 mod tls;
 mod translate;
 
+pub use equiv::{Fit, FitInput, Used, fit};
 pub use error::LinkError;
 pub use input::{
     ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, Piece, Pieces, SiblingUse, UnitPatch,
@@ -42,4 +44,4 @@ pub use input::{
 pub use join::link;
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
 pub use map::{contributing, names_of};
-pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, addresses};
+pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, UsedAddresses, addresses};

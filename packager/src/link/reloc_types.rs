@@ -24,10 +24,10 @@ types! {
     PC32 = 2, "PC32";
     _ = 3, "GOT32";
     PLT32 = 4, "PLT32";
-    _ = 5, "COPY";
+    COPY = 5, "COPY";
     GLOB_DAT = 6, "GLOB_DAT";
     JUMP_SLOT = 7, "JUMP_SLOT";
-    _ = 8, "RELATIVE";
+    RELATIVE = 8, "RELATIVE";
     GOTPCREL = 9, "GOTPCREL";
     ABS32 = 10, "32";
     ABS32S = 11, "32S";

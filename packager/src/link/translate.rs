@@ -1,12 +1,15 @@
 //! From addresses of the linked file to those of the target that is in service.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 
 use differ::Refusal;
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind};
 
 use super::elf::{Elf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
+use super::equiv::Used;
 use super::error::{LinkError, refusal};
+use super::input::LinkOutput;
 use super::same_code::SameCode;
 
 /// A symbol of the linked file.
@@ -81,6 +84,44 @@ pub fn addresses<'a>(
         return Ok(Box::new(same));
     }
     Ok(Box::new(BySymbol::new(linked, target, debug)))
+}
+
+/// Notes which addresses were asked for: what the patch relies on.
+#[derive(Debug)]
+pub struct UsedAddresses<'a> {
+    inner: &'a dyn TargetAddresses,
+    used: RefCell<Vec<Used>>,
+}
+
+impl<'a> UsedAddresses<'a> {
+    /// Those of `inner`.
+    pub fn new(inner: &'a dyn TargetAddresses) -> Self {
+        Self { inner, used: RefCell::default() }
+    }
+
+    /// What was asked for. What `output` redirects is replaced.
+    pub fn used(&self, output: &LinkOutput) -> Vec<Used> {
+        let replaced: HashSet<u64> = output.changed.iter().map(|c| c.old).collect();
+        let mut used = self.used.borrow().clone();
+        used.iter_mut().for_each(|u| u.replaced = replaced.contains(&u.target));
+        used
+    }
+}
+
+impl TargetAddresses for UsedAddresses<'_> {
+    fn translate(&self, symbol: LinkedSymbol<'_>) -> Result<u64, Refusal> {
+        let target = self.inner.translate(symbol)?;
+        let one = Used { name: symbol.name.to_owned(), linked: symbol.address, target, replaced: false };
+        let mut used = self.used.borrow_mut();
+        if !used.contains(&one) {
+            used.push(one);
+        }
+        Ok(target)
+    }
+
+    fn reach(&self, address: u64, linked: Option<u64>) -> u64 {
+        self.inner.reach(address, linked)
+    }
 }
 
 /// The target was linked apart: symbols are found by name, source file and size, and compared.

@@ -107,6 +107,9 @@ pub struct ElfReport {
     /// What differs between rebuild and target.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub difference: String,
+    /// What of that the patch was proven not to depend on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differs: Vec<String>,
     /// Functions and objects that are replaced.
     pub changed: Vec<String>,
     /// Functions and objects that are added.

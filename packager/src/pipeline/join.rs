@@ -2,17 +2,20 @@
 
 use super::analysis::{Analysis, Reached};
 use super::builds::Original;
+use crate::elf::Elf;
 use crate::error::{Context, Failure, Result};
 use crate::link::{
-    Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link,
+    Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch,
+    UsedAddresses, addresses, fit, link,
 };
 use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::target::{Fidelity, TargetFile};
-use crate::units::{Compared, Pair};
+use crate::units::{Compared, Pair, kept_objects};
 use differ::ChangeKind;
 use patchfile::exit::BuildExit;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, Records};
 
@@ -62,10 +65,16 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
             return Ok(Outcome { target: number, report, joined: None });
         }
         let refusals = match link_units(&patches, reached, analysis, original)? {
-            Ok(output) => {
-                if reached.matched.fidelity == Fidelity::Mismatch {
-                    // Linked apart, yet every function concerned was found and is the same.
-                    report.fidelity = Some(Fidelity::Equivalent);
+            Ok(Linked { output, fit }) => {
+                if let Some(fit) = fit {
+                    if !fit.refused.is_empty() {
+                        report.fidelity = Some(Fidelity::Mismatch);
+                        report.refused.extend(fit.refused.iter().map(Refused::from));
+                        return Ok(Outcome { target: number, report, joined: None });
+                    }
+                    // Linked apart, yet all that the patch relies on was found and is the same.
+                    report.fidelity = Some(reached.matched.fidelity.min(Fidelity::Equivalent));
+                    report.differs = fit.notes;
                 }
                 report.warnings.extend(output.warnings.iter().map(Warned::from));
                 let objects = with_patch.iter().map(|i| (units[*i].unit.clone(), units[*i].patched.clone()));
@@ -118,12 +127,19 @@ fn with_callers<'a, 'n>(
     Some(units)
 }
 
+/// A patch that was linked.
+struct Linked {
+    output: LinkOutput,
+    /// How the target compares with the rebuild, if it is not the same to the byte.
+    fit: Option<Fit>,
+}
+
 fn link_units(
     units: &[UnitPatch<'_>],
     reached: &Reached<'_>,
     analysis: &Analysis<'_>,
     original: &Original,
-) -> Result<std::result::Result<LinkOutput, LinkError>> {
+) -> Result<std::result::Result<Linked, LinkError>> {
     let number = reached.matched.target;
     let target = &original.targets[number];
     let record = reached.matched.link;
@@ -138,17 +154,73 @@ fn link_units(
     let patched = std::fs::read(patched).what(patched.to_string_lossy())?;
     let siblings = analysis.siblings.iter().filter(|s| s.number != number);
     let libraries = libraries(record, &original.records).with_siblings(siblings.cloned().collect());
-    Ok(link(&LinkInput {
+    let places = UsedAddresses::new(places.as_ref());
+    let output = link(&LinkInput {
         name: &target.name,
         units,
         record,
         map: map.as_deref(),
         linked: &linked,
         target: &target.data,
-        addresses: places.as_ref(),
+        addresses: &places,
         patched: Some(&patched),
         libraries: &libraries as &dyn Libraries,
-    }))
+    });
+    let output = match output {
+        Ok(output) => output,
+        Err(e) => return Ok(Err(e)),
+    };
+    if is_same(&linked, target) {
+        return Ok(Ok(Linked { output, fit: None }));
+    }
+    let used = places.used(&output);
+    let touched = touched(units);
+    let fit = fit(&FitInput {
+        linked: &linked,
+        map: map.as_deref(),
+        record,
+        objects: &kept_objects(record),
+        target: &target.data,
+        debug: target.debug.as_deref(),
+        used: &used,
+        units: &touched,
+        paths: &build_paths(&original.records),
+    });
+    Ok(fit.map(|fit| Linked { output, fit: Some(fit) }))
+}
+
+/// Are all loaded bytes of the target those of the rebuild?
+fn is_same(linked: &[u8], target: &TargetFile) -> bool {
+    Elf::parse(linked)
+        .is_ok_and(|l| target.elf.same_layout(&l) && target.elf.different_sections(&l).is_empty())
+}
+
+/// Hashes of the original objects of these units, with the units' names.
+fn touched(units: &[UnitPatch<'_>]) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    for unit in units {
+        let name = unit.name.to_owned();
+        match unit.original {
+            Some(OriginalUnit::Object { sha256, .. }) => {
+                found.insert(sha256.to_owned(), name);
+            }
+            Some(OriginalUnit::Pieces(pieces)) => {
+                found.extend(pieces.objects.iter().map(|(sha256, _)| (sha256.clone(), name.clone())));
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// The folders that the rebuild took place in, and those above them.
+fn build_paths(records: &Records) -> Vec<Vec<u8>> {
+    let folders = records.units.iter().flat_map(|unit| unit.cwd.as_path().ancestors());
+    let mut all: Vec<Vec<u8>> =
+        folders.filter(|f| f.parent().is_some()).map(|f| f.as_os_str().as_bytes().to_vec()).collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatch<'a>> {

@@ -138,6 +138,19 @@ pub(super) fn input_file(link: &LinkRecord, sha256: &str) -> PathBuf {
     session.join("objects").join(sha256)
 }
 
+/// Content of all inputs of a link that the recorder has kept, by hash.
+pub fn kept_objects(link: &LinkRecord) -> HashMap<String, Vec<u8>> {
+    let mut found = HashMap::new();
+    for input in &link.inputs {
+        if let (false, Ok(data)) =
+            (found.contains_key(&input.sha256), std::fs::read(input_file(link, &input.sha256)))
+        {
+            found.insert(input.sha256.clone(), data);
+        }
+    }
+    found
+}
+
 fn in_map(link: &LinkRecord) -> HashSet<(String, Option<String>)> {
     let map = link.map.as_ref().and_then(|map| std::fs::read(map).ok()).unwrap_or_default();
     contributing(&String::from_utf8_lossy(&map))

@@ -13,7 +13,7 @@ pub mod stamps;
 
 pub use compare::{Compared, compare, compare_objects, only_debug_differs};
 pub use drawn::{DrawnIn, drawn_in};
-pub use leaves::{Leaf, Leaves};
+pub use leaves::{Leaf, Leaves, kept_objects};
 pub use pairs::{Pair, pair};
 pub use sectioned::{Sectioned, section_all};
 pub use stamps::Window;

@@ -1,0 +1,170 @@
+//! Compares code instruction by instruction: every bit that is not of a reference is equal, every reference leads to the same thing.
+
+use iced_x86::{Code, ConstantOffsets, Decoder, DecoderOptions, Instruction, OpKind, Register};
+
+use super::known::{Base, Field, Piece};
+use super::matcher::{Kind, Matcher};
+use super::side::Content;
+use crate::link::reloc_types as r;
+
+impl Matcher<'_, '_> {
+    pub(super) fn code(&mut self, piece: &Piece, there: u64) {
+        let contents =
+            (self.known.side.content(piece.start, piece.size), self.other.content(there, piece.size));
+        let (Some(Content::Bytes(ours)), Some(Content::Bytes(theirs))) = contents else {
+            return self.differs(Kind::Code, piece, "it reaches beyond its section".to_owned());
+        };
+        let mut a = Decoder::with_ip(64, ours, piece.start, DecoderOptions::NONE);
+        let mut b = Decoder::with_ip(64, theirs, there, DecoderOptions::NONE);
+        while a.can_decode() && b.can_decode() {
+            let (x, y) = (a.decode(), b.decode());
+            let offsets = a.get_constant_offsets(&x);
+            let at = usize::try_from(x.ip() - piece.start).unwrap_or(usize::MAX);
+            let raw = |code: &'_ [u8]| code.get(at..at.saturating_add(x.len())).map(<[u8]>::to_vec);
+            let detail = || format!("at +{:#x}: `{x}` here, `{y}` there", x.ip() - piece.start);
+            if x.len() != y.len() || x.code() != y.code() {
+                return self.differs(Kind::Code, piece, detail());
+            }
+            match self.instruction(piece, there, &x, &y, &offsets, raw(ours), raw(theirs)) {
+                None => {}
+                Some(Kind::Code) => return self.differs(Kind::Code, piece, detail()),
+                Some(kind) => self.differs(kind, piece, detail()),
+            }
+        }
+        if a.can_decode() || b.can_decode() {
+            self.differs(Kind::Code, piece, "its code ends elsewhere there".to_owned());
+        }
+    }
+
+    /// Compares what is not a reference, and follows what is one. `None`: nothing differs.
+    #[expect(clippy::too_many_arguments, reason = "both sides of one instruction")]
+    fn instruction(
+        &mut self,
+        piece: &Piece,
+        there: u64,
+        x: &Instruction,
+        y: &Instruction,
+        offsets: &ConstantOffsets,
+        ours: Option<Vec<u8>>,
+        theirs: Option<Vec<u8>>,
+    ) -> Option<Kind> {
+        let (Some(mut ours), Some(mut theirs)) = (ours, theirs) else { return Some(Kind::Code) };
+        let mut differs = None;
+        let known = self.known;
+        let fields: Vec<&Field> = known.fields_in(x.ip(), x.next_ip()).collect();
+        let certain = known.regions.get(&piece.region).is_some_and(|r| r.known);
+        let mut clear = |offset: usize, size: usize| {
+            for side in [&mut ours, &mut theirs] {
+                if let Some(bytes) = side.get_mut(offset..offset.saturating_add(size)) {
+                    bytes.fill(0);
+                }
+            }
+        };
+        let base = fields.iter().map(|f| f.base).find(|b| *b != Base::Unknown).unwrap_or(Base::Unknown);
+        if let (true, (a, b)) = (is_near_branch(x), (x.near_branch_target(), y.near_branch_target())) {
+            clear(offsets.immediate_offset(), offsets.immediate_size());
+            if a.wrapping_sub(piece.start) < piece.size {
+                if a.wrapping_sub(piece.start) != b.wrapping_sub(there) {
+                    return Some(Kind::Code);
+                }
+            } else {
+                self.reference(piece, base, a, b);
+            }
+        }
+        if x.is_ip_rel_memory_operand() {
+            clear(offsets.displacement_offset(), offsets.displacement_size());
+            self.reference(piece, base, x.ip_rel_memory_address(), y.ip_rel_memory_address());
+        }
+        // Other numbers in the instruction are references only where the object says so.
+        for (offset, size) in [
+            (offsets.displacement_offset(), offsets.displacement_size()),
+            (offsets.immediate_offset(), offsets.immediate_size()),
+        ] {
+            if size == 0
+                || is_near_branch(x)
+                || x.is_ip_rel_memory_operand() && offset == offsets.displacement_offset()
+            {
+                continue;
+            }
+            let start = x.ip() + offset as u64;
+            let field = fields.iter().find(|f| f.start < start + size as u64 && f.end > start);
+            let numbers = (number(&ours, offset, size), number(&theirs, offset, size));
+            let (Some(a), Some(b)) = numbers else { return Some(Kind::Code) };
+            let follow = match field {
+                Some(f) if is_tls(f.kind) => a == b || self.same_thread_local(a, b),
+                Some(f) if is_absolute(f.kind) => {
+                    self.reference(piece, f.base, a, b);
+                    true
+                }
+                // Code of an unknown object of a program that is linked to a fixed place.
+                None if !certain && a != b && self.known.side.is_address(a) && self.other.is_address(b) => {
+                    self.reference(piece, Base::Unknown, a, b);
+                    true
+                }
+                _ => a == b,
+            };
+            if !follow {
+                let of_register = offset == offsets.displacement_offset() && !is_stack(x.memory_base());
+                differs = differs.max(Some(if of_register { Kind::Offset } else { Kind::Number }));
+            }
+            for side in [&mut ours, &mut theirs] {
+                if let Some(bytes) = side.get_mut(offset..offset + size) {
+                    bytes.fill(0);
+                }
+            }
+        }
+        if ours == theirs { differs } else { Some(Kind::Code) }
+    }
+
+    /// Offsets from the thread pointer, of the same variable?
+    fn same_thread_local(&self, here: u64, there: u64) -> bool {
+        let variable = |side: &super::side::Side<'_>, value: u64| {
+            let offset = side.tls_offset(value.cast_signed())?;
+            let holds = |s: &&crate::link::elf::Symbol| {
+                s.kind == crate::link::elf::STT_TLS && offset >= s.value && offset - s.value < s.size.max(1)
+            };
+            let symbol = side.elf.symbols.iter().find(holds)?;
+            Some((symbol.name.clone(), offset - symbol.value))
+        };
+        let ours = variable(&self.known.side, here);
+        ours.is_some() && ours == variable(self.other, there)
+    }
+}
+
+fn is_stack(register: Register) -> bool {
+    matches!(register, Register::RSP | Register::RBP)
+}
+
+fn is_near_branch(x: &Instruction) -> bool {
+    x.op_count() > 0
+        && matches!(x.op0_kind(), OpKind::NearBranch64 | OpKind::NearBranch32 | OpKind::NearBranch16)
+        || matches!(x.code(), Code::Xbegin_rel32)
+}
+
+fn is_tls(kind: u32) -> bool {
+    matches!(
+        kind,
+        r::TPOFF32
+            | r::TPOFF64
+            | r::DTPOFF32
+            | r::DTPOFF64
+            | r::GOTTPOFF
+            | r::TLSGD
+            | r::TLSLD
+            | r::GOTPC32_TLSDESC
+            | r::TLSDESC_CALL
+    )
+}
+
+/// Absolute, also where the linker has made a load from a slot into a constant.
+fn is_absolute(kind: u32) -> bool {
+    matches!(kind, r::ABS64 | r::ABS32 | r::ABS32S | r::GOTPCRELX | r::REX_GOTPCRELX)
+}
+
+/// Sign-extended.
+fn number(code: &[u8], offset: usize, size: usize) -> Option<u64> {
+    let bytes = code.get(offset..offset.checked_add(size)?)?;
+    let value = bytes.iter().rev().fold(0u64, |all, b| all << 8 | u64::from(*b));
+    let shift = 64u32.saturating_sub(8 * u32::try_from(size).ok()?);
+    Some(((value << shift).cast_signed() >> shift).cast_unsigned())
+}

@@ -1,0 +1,105 @@
+//! Compares data: every bit that is not of a reference is equal, every reference leads to the same thing.
+
+use super::known::{Base, Field, Piece};
+use super::matcher::{Kind, Matcher};
+use super::side::Meaning;
+use crate::link::reloc_types as r;
+
+impl Matcher<'_, '_> {
+    pub(super) fn data(&mut self, piece: &Piece, there: u64) {
+        let known = self.known;
+        let end = piece.end();
+        let mut at = piece.start;
+        let fields: Vec<Field> = known.fields_in(piece.start, end).cloned().collect();
+        for field in &fields {
+            let (start, stop) = (field.at.max(at), field.end.min(end));
+            self.plain(piece, there, at, start.max(at));
+            self.field(piece, there, field);
+            at = at.max(stop);
+        }
+        self.plain(piece, there, at, end);
+    }
+
+    /// Bytes between references: equal, but for what the dynamic loader fills in where the object is not known.
+    fn plain(&mut self, piece: &Piece, there: u64, start: u64, end: u64) {
+        let to = |at: u64| there.wrapping_add(at - piece.start);
+        let mut at = start;
+        while at < end {
+            if (self.known.side.is_filled(at) || self.other.is_filled(to(at))) && end - at >= 8 {
+                let meanings = (self.known.side.held(at), self.other.held(to(at)));
+                self.same_meaning(piece, Base::Unknown, meanings);
+                at += 8;
+                continue;
+            }
+            let next = (at + 1..end)
+                .find(|next| self.known.side.is_filled(*next) || self.other.is_filled(to(*next)))
+                .unwrap_or(end);
+            if !self.same_bytes(at, to(at), next - at) {
+                let name = if piece.name.is_empty() {
+                    "unnamed data".to_owned()
+                } else {
+                    format!("`{}`", piece.name)
+                };
+                return self.differs(Kind::Content, piece, format!("the content of {name} differs"));
+            }
+            at = next;
+        }
+    }
+
+    fn field(&mut self, piece: &Piece, there: u64, field: &Field) {
+        let at_other = there.wrapping_add(field.at.wrapping_sub(piece.start));
+        let width = field.end - field.at;
+        match field.kind {
+            r::ABS64 => {
+                let meanings = (self.known.side.held(field.at), self.other.held(at_other));
+                self.same_meaning(piece, field.base, meanings);
+            }
+            r::ABS32 | r::ABS32S => {
+                let values = (self.known.side.word(field.at, 4), self.other.word(at_other, 4));
+                if let (Some(a), Some(b)) = values {
+                    self.reference(piece, field.base, a, b);
+                }
+            }
+            r::PC32 | r::PLT32 | r::PC64 => {
+                let value = |v: Option<u64>| match (v, width) {
+                    (Some(v), 4) => i64::from(v as u32 as i32),
+                    (v, _) => v.unwrap_or(0).cast_signed(),
+                };
+                let ours = value(self.known.side.word(field.at, width));
+                let theirs = value(self.other.word(at_other, width));
+                self.relative(piece, there, field, (ours, theirs));
+            }
+            _ => {
+                if !self.same_bytes(field.at, at_other, width) {
+                    self.differs(
+                        Kind::Code,
+                        piece,
+                        format!("{} differs in `{}`", r::name(field.kind), piece.name),
+                    );
+                }
+            }
+        }
+    }
+
+    /// An entry of a jump table is relative to the table, other data to itself (gcc and clang, `-fPIC` jump tables).
+    fn relative(&mut self, piece: &Piece, there: u64, field: &Field, (ours, theirs): (i64, i64)) {
+        let table = piece.start.wrapping_add_signed(ours);
+        let from_table = field.base != Base::Unknown
+            && !matches!(field.base, Base::Symbol(_))
+            && piece.name.is_empty()
+            && self.known.piece(table).is_some_and(|p| p.code);
+        if from_table {
+            // The place in the function is what counts, and the function is who uses the table.
+            self.reference(piece, Base::Unknown, table, there.wrapping_add_signed(theirs));
+            return;
+        }
+        let itself = field.at.wrapping_add_signed(ours);
+        let other = there.wrapping_add(field.at.wrapping_sub(piece.start)).wrapping_add_signed(theirs);
+        if self.known.side.section(itself).is_none() && ours == theirs {
+            return;
+        }
+        let meanings = (self.known.side.meaning(itself), self.other.meaning(other));
+        let base = if matches!(meanings.0, Meaning::Own(_)) { field.base } else { Base::Unknown };
+        self.same_meaning(piece, base, meanings);
+    }
+}

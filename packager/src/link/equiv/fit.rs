@@ -1,0 +1,228 @@
+//! Does the patch fit the file in service? The rebuild is known in all its parts; the target must be the same program.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use differ::Refusal;
+use wrapper::LinkRecord;
+
+use super::known::{Known, Piece};
+use super::matcher::{Difference, Kind, Matcher};
+use super::side::Side;
+use super::strings::{Paths, is_stamp};
+use crate::link::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
+use crate::link::error::{LinkError, refusal};
+use crate::link::map::LinkMap;
+
+/// What the patch relies on: a symbol of the rebuilt file, and where it is taken to be in the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Name.
+    pub name: String,
+    /// Link-time address in the rebuilt file.
+    pub linked: u64,
+    /// Link-time address in the target.
+    pub target: u64,
+    /// The patch replaces it.
+    pub replaced: bool,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+pub struct FitInput<'a> {
+    /// The rebuilt file as it came from the linker.
+    pub linked: &'a [u8],
+    /// Text of its map file.
+    pub map: Option<&'a str>,
+    /// The record of its link.
+    pub record: &'a LinkRecord,
+    /// The objects that were linked, by hash, as far as they were kept.
+    pub objects: &'a HashMap<String, Vec<u8>>,
+    /// The file in service.
+    pub target: &'a [u8],
+    /// Its separate debug information.
+    pub debug: Option<&'a [u8]>,
+    /// What the patch relies on.
+    pub used: &'a [Used],
+    /// Hashes of the objects that the fix touches, with the names of their units.
+    pub units: &'a HashMap<String, String>,
+    /// Where the rebuild took place.
+    pub paths: &'a [Vec<u8>],
+}
+
+/// What was proven.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fit {
+    /// Pieces that are the same in the target.
+    pub same: usize,
+    /// Differences that the patch does not depend on, in words.
+    pub notes: Vec<String>,
+    /// Why it does not fit.
+    pub refused: Vec<Refusal>,
+}
+
+/// How many differences are told one by one.
+const TOLD: usize = 6;
+
+/// Compares the target with the rebuild.
+///
+/// # Errors
+/// When a file is damaged.
+pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
+    let map = input.map.map(LinkMap::parse).unwrap_or_default();
+    let known = Known::new(Elf::parse(input.linked, "linked ELF")?, &map, input.record, input.objects);
+    let target = Side::new(Elf::parse(input.target, "target ELF")?);
+    let debug = input.debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
+    let paths = Paths(input.paths.to_vec());
+    let mut matcher = Matcher::new(&known, &target, &paths);
+    let mut fit = Fit::default();
+
+    let (mut replaced, mut used_pieces) = (HashSet::new(), HashSet::new());
+    for used in input.used {
+        let Some(piece) = known.piece(used.linked) else { continue };
+        if is_thread_local(&known.side.elf, used) {
+            continue;
+        }
+        let there = used.target.wrapping_sub(used.linked - piece.start);
+        used_pieces.insert(piece.start);
+        if used.replaced {
+            replaced.insert(piece.start);
+        }
+        if let Err(why) = matcher.pair(piece.start, there) {
+            fit.refused.push(unfit(&used.name, &format!("it is {why}")));
+        }
+    }
+    if same_code(&known.side.elf, &target.elf) {
+        for piece in known.pieces.values().filter(|p| p.code) {
+            // A place that is taken is seen below, when it is compared.
+            let _ = matcher.pair(piece.start, piece.start);
+        }
+    } else {
+        let symbols = match &debug {
+            Some(debug) if target.elf.symbols.is_empty() => &debug.symbols,
+            _ if target.elf.symbols.is_empty() => &target.elf.dynamic_symbols,
+            _ => &target.elf.symbols,
+        };
+        for (start, there) in by_name(&known, symbols) {
+            let _ = matcher.pair(start, there);
+        }
+    }
+    matcher.watch(replaced.clone());
+    let (places, relied_on, differences) = matcher.run();
+
+    fit.same = places.len();
+    let unit_of =
+        |piece: &Piece| known.regions.get(&piece.region).map(|r| r.object.as_str()).filter(|o| !o.is_empty());
+    for piece in known.pieces.values().filter(|p| p.code && !p.name.is_empty()) {
+        let touched = unit_of(piece).and_then(|object| input.units.get(object));
+        if let (Some(unit), false) = (touched, places.contains_key(&piece.start)) {
+            let place = format!("{} ({unit})", piece.name);
+            fit.refused.push(unfit(&place, "the target has no such function, or none that can be found"));
+        }
+    }
+    let mut told: BTreeMap<u64, &Difference> = BTreeMap::new();
+    for difference in &differences {
+        let Some(piece) = known.pieces.get(&difference.piece) else { continue };
+        let object = unit_of(piece);
+        let in_touched = object.is_some_and(|o| input.units.contains_key(o));
+        let relies = |start: u64| {
+            let its = known.pieces.get(&start).and_then(unit_of);
+            used_pieces.contains(&start) || its.is_some_and(|o| input.units.contains_key(o))
+        };
+        let fatal = match difference.kind {
+            Kind::Path => false,
+            Kind::Content => {
+                replaced.contains(&piece.start)
+                    || relied_on.contains(&piece.start)
+                    || in_touched && !is_stamp(&difference.detail)
+            }
+            // Of what the patch has nothing to do with, it is enough that structures are the same and that all agree on where things are.
+            Kind::Offset => object.is_some(),
+            Kind::Number | Kind::Code => {
+                relies(piece.start) || difference.leads.is_some_and(|to| object.is_some() && relies(to))
+            }
+        };
+        if fatal {
+            told.entry(piece.start).or_insert(difference);
+        } else if object.is_some() {
+            fit.notes.push(format!("{}: {}", piece.name, difference.detail));
+        }
+    }
+    let count = told.len();
+    // What the patch replaces is told first.
+    let mut order: Vec<(&u64, &&Difference)> = told.iter().collect();
+    order.sort_by_key(|(start, _)| !replaced.contains(*start));
+    for (start, difference) in order.into_iter().take(TOLD) {
+        let piece = known.pieces.get(start);
+        let name = piece.map(|p| p.name.as_str()).filter(|n| !n.is_empty()).unwrap_or("unnamed data");
+        fit.refused.push(unfit(name, &difference.detail));
+    }
+    if count > TOLD {
+        fit.refused.push(unfit(&format!("{} more functions and data", count - TOLD), "they differ too"));
+    }
+    Ok(fit)
+}
+
+fn unfit(place: &str, why: &str) -> Refusal {
+    refusal(
+        "differs from the target",
+        place,
+        why,
+        "build the patch from the sources, with the options and the compiler that the target was built with",
+    )
+}
+
+fn is_thread_local(elf: &Elf<'_>, used: &Used) -> bool {
+    elf.symbols.iter().any(|s| s.kind == STT_TLS && s.value == used.linked && s.name == used.name)
+}
+
+/// Are all sections of code at the same place and of the same size, with the same bytes or, in a target without symbols, others?
+fn same_code(linked: &Elf<'_>, target: &Elf<'_>) -> bool {
+    let code = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
+        let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
+        sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
+    };
+    let bytes = |elf: &Elf<'_>| -> Vec<Vec<u8>> {
+        let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
+        sections.map(|s| elf.content(s).to_vec()).collect()
+    };
+    code(linked) == code(target) && (target.symbols.is_empty() || bytes(linked) == bytes(target))
+}
+
+/// Pieces whose name, with the source file of a local one, stands for one place on each side.
+fn by_name(known: &Known<'_>, symbols: &[Symbol]) -> Vec<(u64, u64)> {
+    let ours = places(&known.side.elf.symbols);
+    let theirs = places(symbols);
+    let mut found = Vec::new();
+    for (key, here) in &ours {
+        let (&[here], Some(&[there])) = (here.as_slice(), theirs.get(key).map(Vec::as_slice)) else {
+            continue;
+        };
+        let piece = known.piece(here).filter(|p| p.start == here);
+        let brought = piece.and_then(|p| known.regions.get(&p.region)).is_some_and(|r| !r.object.is_empty());
+        if brought {
+            found.push((here, there));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn places(symbols: &[Symbol]) -> HashMap<(String, String), Vec<u64>> {
+    let mut found: HashMap<(String, String), Vec<u64>> = HashMap::new();
+    let usable = |s: &&Symbol| {
+        s.is_defined()
+            && s.reserved == 0
+            && !matches!(s.kind, STT_FILE | STT_SECTION | STT_TLS)
+            && !s.name.is_empty()
+    };
+    for symbol in symbols.iter().filter(usable) {
+        let local = symbol.binding == STB_LOCAL;
+        let file = symbol.file.filter(|_| local).and_then(|i| symbols.get(i)).map_or("", |f| f.name.as_str());
+        let name = symbol.name.split('@').next().unwrap_or_default();
+        let of_name = found.entry((name.to_owned(), file.to_owned())).or_default();
+        if !of_name.contains(&symbol.value) {
+            of_name.push(symbol.value);
+        }
+    }
+    found
+}

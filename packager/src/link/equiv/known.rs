@@ -1,0 +1,442 @@
+//! The linked file of a recorded link, taken apart: what the objects put where, and which of its bits are references.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::Bound;
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+use wrapper::LinkRecord;
+
+use super::side::{Side, is_memory};
+use crate::link::elf::{
+    Elf, Rela, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL, STT_FILE,
+    STT_SECTION, STT_TLS, Section,
+};
+use crate::link::map::{Contribution, LinkMap, names_of};
+use crate::link::{mask, reloc_types as r};
+
+/// What the linker may have merged with equal content of other objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merged {
+    No,
+    Strings,
+    /// Constants of this many bytes.
+    Constants(u64),
+}
+
+/// What one input section became.
+#[derive(Clone, Debug)]
+pub(super) struct Region {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) merged: Merged,
+    /// Are its references known, from the object's relocations?
+    pub(super) known: bool,
+    /// Hash of the object that it comes from; empty for what the linker or the system brings.
+    pub(super) object: String,
+}
+
+/// A function or a datum, or what lies between two of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::link) struct Piece {
+    pub(in crate::link) start: u64,
+    /// Bytes.
+    pub(in crate::link) size: u64,
+    /// Its first symbol; empty if it has none.
+    pub(in crate::link) name: String,
+    pub(super) local: bool,
+    pub(in crate::link) code: bool,
+    /// Start of the region that it is in.
+    pub(super) region: u64,
+}
+
+impl Piece {
+    pub(in crate::link) fn end(&self) -> u64 {
+        self.start + self.size
+    }
+}
+
+/// Where a reference starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Base {
+    /// The symbol at this address.
+    Symbol(u64),
+    /// The region that starts there: the assembler has dropped the symbol's name.
+    Region(u64),
+    Unknown,
+}
+
+/// Bits that are a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    /// Address of the field as the object has it.
+    pub(super) at: u64,
+    /// All bytes that the linker may change for it.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Relocation type.
+    pub(super) kind: u32,
+    pub(super) base: Base,
+}
+
+/// A linked file with its record.
+#[derive(Debug)]
+pub(in crate::link) struct Known<'a> {
+    pub(in crate::link) side: Side<'a>,
+    pub(super) regions: BTreeMap<u64, Region>,
+    pub(super) pieces: BTreeMap<u64, Piece>,
+    /// In ascending order of `start`.
+    pub(super) fields: Vec<Field>,
+}
+
+/// An object of the link with what was used of it.
+struct Input<'a> {
+    sha256: &'a str,
+    object: Elf<'a>,
+    relocations: HashMap<usize, Vec<Rela>>,
+    /// Address of each section in the linked file.
+    placed: HashMap<usize, u64>,
+}
+
+impl<'a> Known<'a> {
+    /// `objects`: the inputs that were kept, by hash.
+    pub(in crate::link) fn new(
+        elf: Elf<'a>,
+        map: &LinkMap,
+        record: &'a LinkRecord,
+        objects: &'a HashMap<String, Vec<u8>>,
+    ) -> Self {
+        let mut this = Self {
+            side: Side::new(elf),
+            regions: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            fields: Vec::new(),
+        };
+        let mut inputs = read_inputs(record, objects);
+        let mut names: HashMap<(String, Option<String>), Vec<usize>> = HashMap::new();
+        let by_hash: HashMap<&str, usize> =
+            inputs.iter().enumerate().map(|(i, input)| (input.sha256, i)).collect();
+        for input in &record.inputs {
+            let Some(index) = by_hash.get(input.sha256.as_str()) else { continue };
+            for name in names_of(input, record) {
+                let of_name = names.entry(name).or_default();
+                if !of_name.contains(index) {
+                    of_name.push(*index);
+                }
+            }
+        }
+        for contribution in map.contributions.iter().filter(|c| c.size > 0) {
+            let key = (contribution.path.clone(), contribution.member.clone());
+            let candidates = names.get(&key).map(Vec::as_slice).unwrap_or_default();
+            this.place(contribution, candidates, &mut inputs);
+        }
+        this.fill_gaps();
+        this.read_fields(&inputs);
+        let symbols = this.symbols(&inputs);
+        this.cut(&symbols);
+        this
+    }
+
+    /// Finds the section of an object that became `contribution`.
+    fn place(&mut self, contribution: &Contribution, candidates: &[usize], inputs: &mut [Input<'_>]) {
+        let Some(section) = self.side.section(contribution.address) else { return };
+        if section.flags & SHF_TLS != 0 {
+            return;
+        }
+        let start = contribution.address;
+        let end = start.saturating_add(contribution.size).min(section.address + section.size);
+        let mut region = Region {
+            start,
+            end,
+            merged: by_name(&contribution.section),
+            known: false,
+            object: String::new(),
+        };
+        for index in candidates {
+            let input = &mut inputs[*index];
+            let found = input.object.sections.iter().enumerate().find(|(i, s)| {
+                s.name == contribution.section
+                    && !input.placed.contains_key(i)
+                    && (contribution.resized || s.flags & SHF_MERGE != 0 || s.size == contribution.size)
+                    && self.holds(start, &input.object, s, input.relocations.get(i))
+            });
+            let Some((index, section)) = found else { continue };
+            region.merged = merged(section);
+            region.known = region.merged == Merged::No;
+            input.sha256.clone_into(&mut region.object);
+            input.placed.insert(index, start);
+            break;
+        }
+        if end > start {
+            self.regions.insert(start, region);
+        }
+    }
+
+    /// Are the bytes of an object's section at `start`, but for what the linker fills in?
+    fn holds(
+        &self,
+        start: u64,
+        object: &Elf<'_>,
+        section: &Section,
+        relocations: Option<&Vec<Rela>>,
+    ) -> bool {
+        if section.kind == SHT_NOBITS || section.flags & SHF_MERGE != 0 {
+            return true;
+        }
+        let masked = mask::fields(relocations.map(Vec::as_slice).unwrap_or_default());
+        mask::same(object.content(section), self.side.rest(start), &masked)
+    }
+
+    /// What the map does not tell of: what the linker makes, and what it brings from the system.
+    fn fill_gaps(&mut self) {
+        let sections: Vec<(u64, u64)> = self
+            .side
+            .elf
+            .sections
+            .iter()
+            .filter(|s| is_memory(s) && s.size > 0 && s.flags & SHF_TLS == 0)
+            .map(|s| (s.address, s.address.saturating_add(s.size)))
+            .collect();
+        for (start, end) in sections {
+            let mut at = start;
+            let inside: Vec<(u64, u64)> = self.regions.range(start..end).map(|(s, r)| (*s, r.end)).collect();
+            for (next, after) in inside.into_iter().chain([(end, end)]) {
+                if next > at {
+                    let object = String::new();
+                    self.regions.insert(
+                        at,
+                        Region { start: at, end: next, merged: Merged::No, known: false, object },
+                    );
+                }
+                at = at.max(after);
+            }
+        }
+    }
+
+    fn read_fields(&mut self, inputs: &[Input<'_>]) {
+        let mut globals: HashMap<&str, Option<u64>> = HashMap::new();
+        for symbol in self
+            .side
+            .elf
+            .symbols
+            .iter()
+            .filter(|s| s.is_defined() && s.binding != STB_LOCAL && s.kind != STT_TLS)
+        {
+            let known = globals
+                .entry(symbol.name.split('@').next().unwrap_or_default())
+                .or_insert(Some(symbol.value));
+            if *known != Some(symbol.value) {
+                *known = None;
+            }
+        }
+        let mut fields = Vec::new();
+        for input in inputs {
+            for (section, start) in &input.placed {
+                for rela in input.relocations.get(section).into_iter().flatten() {
+                    let window = mask::window(rela);
+                    let base = match input.object.symbols.get(rela.symbol) {
+                        Some(s) if s.kind == STT_TLS => Base::Unknown,
+                        Some(s) if s.kind == STT_SECTION => {
+                            input.placed.get(&s.section).map_or(Base::Unknown, |at| Base::Region(*at))
+                        }
+                        Some(s) if s.binding == STB_LOCAL && s.reserved == 0 && s.section != 0 => input
+                            .placed
+                            .get(&s.section)
+                            .map_or(Base::Unknown, |at| Base::Symbol(at.wrapping_add(s.value))),
+                        Some(s) => globals
+                            .get(s.name.as_str())
+                            .copied()
+                            .flatten()
+                            .map_or(Base::Unknown, Base::Symbol),
+                        None => Base::Unknown,
+                    };
+                    fields.push(Field {
+                        at: start.wrapping_add(rela.offset),
+                        start: start.wrapping_add(window.start),
+                        end: start.wrapping_add(window.end),
+                        kind: rela.kind,
+                        base,
+                    });
+                }
+            }
+        }
+        fields.sort_by_key(|f| (f.start, f.at));
+        self.fields = fields;
+    }
+
+    /// Symbols of functions and data by address: size, name, local. The objects know also those that the linked file has lost.
+    fn symbols(&self, inputs: &[Input<'_>]) -> BTreeMap<u64, (u64, String, bool)> {
+        let mut found: BTreeMap<u64, (u64, String, bool)> = BTreeMap::new();
+        let mut add = |address: u64, size: u64, name: &str, local: bool| {
+            let name = name.split('@').next().unwrap_or_default();
+            let entry = found.entry(address).or_insert_with(|| (size, name.to_owned(), local));
+            if size > entry.0 || entry.2 && !local && size == entry.0 {
+                *entry = (size, name.to_owned(), local);
+            }
+        };
+        let usable = |kind: u8, name: &str| {
+            !matches!(kind, STT_FILE | STT_SECTION | STT_TLS) && !name.is_empty() && !name.starts_with(".L")
+        };
+        for input in inputs {
+            for s in input.object.symbols.iter().filter(|s| s.reserved == 0 && usable(s.kind, &s.name)) {
+                if let Some(at) = input.placed.get(&s.section) {
+                    add(at.wrapping_add(s.value), s.size, &s.name, s.binding == STB_LOCAL);
+                }
+            }
+        }
+        for s in self
+            .side
+            .elf
+            .symbols
+            .iter()
+            .filter(|s| s.is_defined() && s.reserved == 0 && usable(s.kind, &s.name))
+        {
+            if self.side.section(s.value).is_some() {
+                add(s.value, s.size, &s.name, s.binding == STB_LOCAL);
+            }
+        }
+        found
+    }
+
+    /// Cuts the regions into pieces: at symbols, and what has none where code refers to it.
+    fn cut(&mut self, symbols: &BTreeMap<u64, (u64, String, bool)>) {
+        let referred = self.destinations();
+        let mut pieces = BTreeMap::new();
+        for region in self.regions.values().filter(|r| r.merged == Merged::No) {
+            let code = self.side.section(region.start).is_some_and(|s| s.flags & SHF_EXECINSTR != 0);
+            let mut push = |start: u64, end: u64, name: &str, local: bool| {
+                if end > start {
+                    let name = name.to_owned();
+                    let piece = Piece { start, size: end - start, name, local, code, region: region.start };
+                    pieces.insert(start, piece);
+                }
+            };
+            let unnamed = |from: u64, to: u64, push: &mut dyn FnMut(u64, u64, &str, bool)| {
+                if from >= to {
+                    return;
+                }
+                let mut at = from;
+                for cut in referred.range((Bound::Excluded(from), Bound::Excluded(to))) {
+                    push(at, *cut, "", true);
+                    at = *cut;
+                }
+                push(at, to, "", true);
+            };
+            let mut at = region.start;
+            let mut inside = symbols.range(region.start..region.end).peekable();
+            while let Some((start, (size, name, local))) = inside.next() {
+                if *start < at {
+                    continue;
+                }
+                unnamed(at, *start, &mut push);
+                let next = inside.peek().map_or(region.end, |(next, _)| **next);
+                at = if *size > 0 { start.saturating_add(*size).min(region.end) } else { next };
+                push(*start, at, name, *local);
+            }
+            unnamed(at, region.end, &mut push);
+        }
+        self.pieces = pieces;
+    }
+
+    /// Places in data that code and data of known objects refer to.
+    fn destinations(&self) -> BTreeSet<u64> {
+        let mut found = BTreeSet::new();
+        let is_code: HashSet<u64> = self
+            .side
+            .elf
+            .sections
+            .iter()
+            .filter(|s| s.flags & SHF_EXECINSTR != 0)
+            .map(|s| s.address)
+            .collect();
+        for section in self.side.elf.sections.iter().filter(|s| is_memory(s) && is_code.contains(&s.address))
+        {
+            let mut decoder =
+                Decoder::with_ip(64, self.side.elf.content(section), section.address, DecoderOptions::NONE);
+            let mut instruction = Instruction::default();
+            while decoder.can_decode() {
+                decoder.decode_out(&mut instruction);
+                if instruction.is_ip_rel_memory_operand() {
+                    found.insert(instruction.ip_rel_memory_address());
+                }
+            }
+        }
+        for field in &self.fields {
+            let width = match field.kind {
+                r::ABS64 => 8,
+                r::ABS32 | r::ABS32S => 4,
+                _ => continue,
+            };
+            match self.side.is_filled(field.at) {
+                true => {
+                    if let super::side::Meaning::Own(to) = self.side.held(field.at) {
+                        found.insert(to);
+                    }
+                }
+                false => found.extend(self.side.word(field.at, width)),
+            }
+        }
+        found
+    }
+
+    /// The region that holds an address.
+    pub(super) fn region(&self, address: u64) -> Option<&Region> {
+        self.regions.range(..=address).next_back().map(|(_, r)| r).filter(|r| address < r.end)
+    }
+
+    /// The piece that holds an address.
+    pub(super) fn piece(&self, address: u64) -> Option<&Piece> {
+        self.pieces.range(..=address).next_back().map(|(_, p)| p).filter(|p| address < p.end())
+    }
+
+    /// The last piece before a piece in the same region.
+    pub(super) fn before(&self, piece: &Piece) -> Option<&Piece> {
+        self.pieces.range(piece.region..piece.start).next_back().map(|(_, p)| p)
+    }
+
+    /// The last piece of a region.
+    pub(super) fn last_of(&self, region: &Region) -> Option<&Piece> {
+        self.pieces.range(region.start..region.end).next_back().map(|(_, p)| p)
+    }
+
+    /// Fields that touch the bytes from `start` to `end`.
+    pub(super) fn fields_in(&self, start: u64, end: u64) -> impl Iterator<Item = &Field> {
+        // No window is longer than 16 bytes.
+        let from = self.fields.partition_point(|f| f.start < start.saturating_sub(16));
+        self.fields[from..].iter().take_while(move |f| f.start < end).filter(move |f| f.end > start)
+    }
+}
+
+fn read_inputs<'a>(record: &'a LinkRecord, objects: &'a HashMap<String, Vec<u8>>) -> Vec<Input<'a>> {
+    let mut inputs: Vec<Input<'a>> = Vec::new();
+    let mut seen = HashSet::new();
+    for input in record.inputs.iter().filter(|i| seen.insert(i.sha256.as_str())) {
+        let Some(object) = objects.get(&input.sha256).and_then(|data| Elf::parse(data, "object").ok()) else {
+            continue;
+        };
+        let mut relocations: HashMap<usize, Vec<Rela>> = HashMap::new();
+        for section in object.sections.iter().filter(|s| s.kind == SHT_RELA) {
+            relocations.entry(section.info as usize).or_default().extend(object.relocations(section));
+        }
+        inputs.push(Input { sha256: &input.sha256, object, relocations, placed: HashMap::new() });
+    }
+    inputs
+}
+
+fn merged(section: &Section) -> Merged {
+    match (section.flags & SHF_MERGE != 0, section.flags & SHF_STRINGS != 0) {
+        (false, _) => Merged::No,
+        (true, true) => Merged::Strings,
+        (true, false) => Merged::Constants(section.entry_size.max(1)),
+    }
+}
+
+/// The same of a section whose object was not kept, by the names that compilers give them.
+fn by_name(section: &str) -> Merged {
+    match section.strip_prefix(".rodata.") {
+        Some(rest) if rest.starts_with("str") || rest.contains(".str1.") => Merged::Strings,
+        Some(rest) => {
+            rest.strip_prefix("cst").and_then(|n| n.parse().ok()).map_or(Merged::No, Merged::Constants)
+        }
+        None => Merged::No,
+    }
+}

@@ -1,0 +1,291 @@
+//! One consistent one-to-one map from the pieces of a known file to places of another one, which grows along the references.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::known::{Base, Known, Merged, Piece};
+use super::side::{Content, Meaning, Side};
+use super::strings::{Paths, same_string};
+
+/// How serious a difference is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::link) enum Kind {
+    /// Another path of the build in a string.
+    Path,
+    /// Other content of data: a string, a constant, an initial value.
+    Content,
+    /// Another number in an instruction.
+    Number,
+    /// Another offset from a register: a member of a structure lies elsewhere.
+    Offset,
+    /// Other instructions, or a reference that leads to something else.
+    Code,
+}
+
+/// A piece that is not the same in the other file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::link) struct Difference {
+    pub(in crate::link) kind: Kind,
+    /// Start of the piece that shows it: what differs, or what refers to it.
+    pub(in crate::link) piece: u64,
+    /// Start of the piece that a reference leads to here, and not there.
+    pub(in crate::link) leads: Option<u64>,
+    pub(in crate::link) detail: String,
+}
+
+/// A reference that may be to the end of one piece or to the start of the next.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    from: u64,
+    here: u64,
+    there: u64,
+}
+
+/// The map while it grows.
+#[derive(Debug)]
+pub(in crate::link) struct Matcher<'k, 'a> {
+    pub(super) known: &'k Known<'a>,
+    pub(super) other: &'k Side<'a>,
+    paths: &'k Paths,
+    to: HashMap<u64, u64>,
+    from: HashMap<u64, u64>,
+    queue: VecDeque<u64>,
+    edges: Vec<Edge>,
+    /// Pieces of which it counts what data they refer to.
+    watched: HashSet<u64>,
+    /// The data that they refer to.
+    relied_on: HashSet<u64>,
+    found: Vec<Difference>,
+}
+
+/// Where each piece is in the other file, the data that watched pieces refer to, and what differs.
+pub(in crate::link) type Matched = (HashMap<u64, u64>, HashSet<u64>, Vec<Difference>);
+
+impl<'k, 'a> Matcher<'k, 'a> {
+    pub(in crate::link) fn new(known: &'k Known<'a>, other: &'k Side<'a>, paths: &'k Paths) -> Self {
+        Self {
+            known,
+            other,
+            paths,
+            to: HashMap::new(),
+            from: HashMap::new(),
+            queue: VecDeque::new(),
+            edges: Vec::new(),
+            watched: HashSet::new(),
+            relied_on: HashSet::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Notes the data that these pieces refer to.
+    pub(in crate::link) fn watch(&mut self, pieces: HashSet<u64>) {
+        self.watched = pieces;
+    }
+
+    /// Says where a piece is in the other file. `Err`: that contradicts what is known already.
+    pub(in crate::link) fn pair(&mut self, start: u64, there: u64) -> Result<(), String> {
+        if let Some(known) = self.to.get(&start) {
+            return if *known == there {
+                Ok(())
+            } else {
+                Err(format!("at {known:#x} by one reference, at {there:#x} by another"))
+            };
+        }
+        if let Some(other) = self.from.get(&there) {
+            let name = self.name(*other);
+            return Err(format!("what is at {there:#x} there is `{name}` already"));
+        }
+        self.to.insert(start, there);
+        self.from.insert(there, start);
+        self.queue.push_back(start);
+        Ok(())
+    }
+
+    /// Where a piece is, as far as is known.
+    pub(in crate::link) fn place_of(&self, start: u64) -> Option<u64> {
+        self.to.get(&start).copied()
+    }
+
+    /// Compares all that is reached, and gives what differs.
+    pub(in crate::link) fn run(mut self) -> Matched {
+        loop {
+            while let Some(start) = self.queue.pop_front() {
+                if let Some(piece) = self.known.pieces.get(&start) {
+                    let there = self.to.get(&start).copied().unwrap_or_default();
+                    self.compare(&piece.clone(), there);
+                }
+            }
+            let Some(edge) = self.edges.pop() else { break };
+            self.settle(edge);
+        }
+        self.found.sort_by_key(|d| (d.piece, d.kind));
+        self.found.dedup();
+        (self.to, self.relied_on, self.found)
+    }
+
+    fn compare(&mut self, piece: &Piece, there: u64) {
+        let flags = |side: &Side<'_>, at: u64| side.section(at).map(|s| s.flags & 7);
+        if flags(&self.known.side, piece.start) != flags(self.other, there) {
+            self.differs(Kind::Code, piece, "it is in another kind of section".to_owned());
+        } else if piece.code {
+            self.code(piece, there);
+        } else {
+            self.data(piece, there);
+        }
+    }
+
+    pub(super) fn differs(&mut self, kind: Kind, piece: &Piece, detail: String) {
+        self.found.push(Difference { kind, piece: piece.start, leads: None, detail });
+    }
+
+    fn name(&self, address: u64) -> String {
+        match self.known.piece(address) {
+            Some(piece) if !piece.name.is_empty() => piece.name.clone(),
+            _ => format!("{address:#x}"),
+        }
+    }
+
+    /// A reference of `piece` leads to `here`, and at the same point to `there` in the other file.
+    pub(super) fn reference(&mut self, piece: &Piece, base: Base, here: u64, there: u64) {
+        let meanings = (self.known.side.meaning(here), self.other.meaning(there));
+        self.same_meaning(piece, base, meanings);
+    }
+
+    pub(super) fn same_meaning(&mut self, piece: &Piece, base: Base, meanings: (Meaning, Meaning)) {
+        match meanings {
+            (Meaning::Own(here), Meaning::Own(there)) => self.own(piece, base, here, there),
+            (Meaning::Slot(a), Meaning::Slot(b)) => self.same_meaning(piece, Base::Unknown, (*a, *b)),
+            (a, b) if a == b => {}
+            (a, b) => {
+                let detail = format!("it refers to {} here, to {} there", self.show(&a), show(&b));
+                self.differs(Kind::Code, piece, detail);
+            }
+        }
+    }
+
+    fn show(&self, meaning: &Meaning) -> String {
+        match meaning {
+            Meaning::Own(address) => format!("`{}`", self.name(*address)),
+            Meaning::Slot(of) => self.show(of),
+            other => show(other),
+        }
+    }
+
+    fn own(&mut self, from: &Piece, base: Base, here: u64, there: u64) {
+        let region = match base {
+            Base::Region(start) => self.known.regions.get(&start),
+            Base::Symbol(at) => self.known.region(at),
+            Base::Unknown => None,
+        }
+        .or_else(|| self.known.region(here));
+        let Some(region) = region else { return self.linker_made(from, here, there) };
+        match region.merged {
+            Merged::Strings => return self.strings(from, here, there),
+            Merged::Constants(size) => return self.constants(from, here, there, size),
+            Merged::No => {}
+        }
+        let piece = match base {
+            Base::Symbol(at) => self.known.piece(at),
+            Base::Region(_) if here >= region.end => self.known.last_of(region),
+            Base::Region(_) if here < region.start => self.known.piece(region.start),
+            _ => self.known.piece(here),
+        };
+        let Some(piece) = piece else { return self.linker_made(from, here, there) };
+        let unsure = !piece.code && !matches!(base, Base::Symbol(_)) && here == piece.start;
+        if unsure && self.known.before(piece).is_some() {
+            self.edges.push(Edge { from: from.start, here, there });
+            return;
+        }
+        self.lead(from, &piece.clone(), here, there);
+    }
+
+    /// The reference is to `piece`, at this place of it.
+    fn lead(&mut self, from: &Piece, piece: &Piece, here: u64, there: u64) {
+        if !piece.code && self.watched.contains(&from.start) {
+            self.relied_on.insert(piece.start);
+        }
+        let start = there.wrapping_sub(here.wrapping_sub(piece.start));
+        if let Err(why) = self.pair(piece.start, start) {
+            let near = [self.known.before(piece), self.known.piece(piece.end())];
+            let beside = |p: &Piece| self.place_of(p.start).map(|at| at.wrapping_sub(p.start));
+            let shift = there.wrapping_sub(here);
+            // The end of what lies before it, or a place before what follows.
+            if !piece.code
+                && near.into_iter().flatten().any(|p| p.region == piece.region && beside(p) == Some(shift))
+            {
+                return;
+            }
+            let detail = format!("it refers to `{}`, which is {why}", self.name(piece.start));
+            let leads = Some(piece.start);
+            self.found.push(Difference { kind: Kind::Code, piece: from.start, leads, detail });
+        }
+    }
+
+    fn settle(&mut self, edge: Edge) {
+        let (Some(from), Some(piece)) = (self.known.pieces.get(&edge.from), self.known.piece(edge.here))
+        else {
+            return;
+        };
+        self.lead(&from.clone(), &piece.clone(), edge.here, edge.there);
+    }
+
+    /// What no object brought: the start or the end of a section, or a place in what the linker made.
+    fn linker_made(&mut self, from: &Piece, here: u64, there: u64) {
+        let bounds = |side: &Side<'_>, at: u64| -> Vec<(String, i64, i64)> {
+            let holds = |s: &&crate::link::elf::Section| {
+                super::side::is_memory(s) && at >= s.address && at - s.address <= s.size
+            };
+            let place = |s: &crate::link::elf::Section| {
+                (s.name.clone(), (at - s.address).cast_signed(), (s.address + s.size - at).cast_signed())
+            };
+            side.elf.sections.iter().filter(holds).map(place).collect()
+        };
+        let (ours, theirs) = (bounds(&self.known.side, here), bounds(self.other, there));
+        let same = ours.is_empty() && theirs.is_empty()
+            || ours.iter().any(|(name, start, end)| {
+                theirs.iter().any(|(n, s, e)| n == name && (s == start || e == end))
+            });
+        if !same {
+            let detail = format!("it refers to {here:#x} here, to another place of the file there");
+            self.differs(Kind::Code, from, detail);
+        }
+    }
+
+    fn strings(&mut self, from: &Piece, here: u64, there: u64) {
+        let (ours, theirs) = (self.known.side.rest(here), self.other.rest(there));
+        match same_string(ours, theirs, self.paths) {
+            Ok(false) => {}
+            Ok(true) => self.differs(Kind::Path, from, "a path of the build in a string".to_owned()),
+            Err(detail) => self.differs(Kind::Content, from, detail),
+        }
+    }
+
+    fn constants(&mut self, from: &Piece, here: u64, there: u64, size: u64) {
+        let (ours, theirs) = (self.known.side.content(here, size), self.other.content(there, size));
+        if ours.is_none() || ours != theirs {
+            self.differs(Kind::Code, from, "it uses another constant there".to_owned());
+        }
+    }
+
+    /// Are `length` bytes at both places the same?
+    pub(super) fn same_bytes(&self, here: u64, there: u64, length: u64) -> bool {
+        let zeros = |c: Content<'_>| match c {
+            Content::Zero => true,
+            Content::Bytes(bytes) => bytes.iter().all(|b| *b == 0),
+        };
+        match (self.known.side.content(here, length), self.other.content(there, length)) {
+            (Some(Content::Bytes(a)), Some(Content::Bytes(b))) => a == b,
+            (Some(a), Some(b)) => zeros(a) && zeros(b),
+            _ => false,
+        }
+    }
+}
+
+fn show(meaning: &Meaning) -> String {
+    match meaning {
+        Meaning::Own(address) => format!("{address:#x} of the file"),
+        Meaning::Named(name, _) => format!("`{name}` of a library"),
+        Meaning::ThreadLocal(_, name, _) => format!("the thread-local `{name}`"),
+        Meaning::Slot(of) => show(of),
+        Meaning::Constant(value) => format!("the number {value:#x}"),
+    }
+}

@@ -1,0 +1,14 @@
+//! Are two linked files the same, function by function and datum by datum?
+//!
+//! Of one file everything is known: which object brought what, and which bits the linker filled in. Those are references; all others
+//! must be equal in the other file, and each reference must lead to the same thing there, under one map from pieces to pieces.
+
+mod code;
+mod data;
+mod fit;
+mod known;
+mod matcher;
+mod side;
+mod strings;
+
+pub use fit::{Fit, FitInput, Used, fit};

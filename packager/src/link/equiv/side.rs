@@ -1,0 +1,240 @@
+//! One linked file: its bytes by address, what the dynamic loader fills in, and what a reference to an address means.
+
+use std::collections::HashMap;
+
+use crate::link::elf::{
+    Elf, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section,
+};
+use crate::link::reloc_types as r;
+
+/// What the dynamic loader writes to a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Filled {
+    /// An address of this file.
+    Own(u64),
+    /// What the loader finds under a name.
+    Named(String, i64),
+    /// Module, offset or descriptor of a thread-local variable: relocation type, name, addend.
+    ThreadLocal(u32, String, i64),
+}
+
+/// What a reference leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// An address of this file.
+    Own(u64),
+    /// What the loader finds under a name, and an offset into it.
+    Named(String, i64),
+    /// Of a thread-local variable: relocation type, name, addend.
+    ThreadLocal(u32, String, i64),
+    /// A slot of the global offset table that holds this.
+    Slot(Box<Meaning>),
+    /// No address.
+    Constant(u64),
+}
+
+/// Bytes at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content<'a> {
+    /// From the file.
+    Bytes(&'a [u8]),
+    /// Zeroed memory, of no file content.
+    Zero,
+}
+
+/// A linked file, read for the comparison.
+#[derive(Debug)]
+pub(in crate::link) struct Side<'a> {
+    pub(super) elf: Elf<'a>,
+    filled: HashMap<u64, Filled>,
+    /// Slot that the entry of a procedure linkage table at this address jumps through.
+    plt: HashMap<u64, u64>,
+    /// Variables of libraries that live in this program: address, size, name.
+    copies: Vec<(u64, u64, String)>,
+}
+
+impl<'a> Side<'a> {
+    pub(in crate::link) fn new(elf: Elf<'a>) -> Self {
+        let mut side = Self { filled: HashMap::new(), plt: entries(&elf), copies: Vec::new(), elf };
+        let tables: Vec<Section> =
+            side.elf.sections.iter().filter(|s| s.flags & SHF_ALLOC != 0).cloned().collect();
+        for section in &tables {
+            match section.kind {
+                SHT_RELA => side.read_rela(section),
+                SHT_RELR => side.read_relr(section),
+                _ => {}
+            }
+        }
+        side
+    }
+
+    fn read_rela(&mut self, section: &Section) {
+        for rela in self.elf.relocations(section) {
+            let symbol = self.elf.dynamic_symbols.get(rela.symbol).filter(|_| rela.symbol != 0);
+            let name = symbol.map(|s| s.name.clone()).unwrap_or_default();
+            let filled = match rela.kind {
+                r::COPY => {
+                    self.copies.extend(symbol.map(|s| (s.value, s.size.max(1), name)));
+                    continue;
+                }
+                r::RELATIVE | r::IRELATIVE => Filled::Own(rela.addend.cast_unsigned()),
+                r::ABS64 | r::GLOB_DAT | r::JUMP_SLOT if symbol.is_some() => Filled::Named(name, rela.addend),
+                kind => Filled::ThreadLocal(kind, name, rela.addend),
+            };
+            self.filled.insert(rela.offset, filled);
+        }
+    }
+
+    /// gABI, "Relative Relocation Table": an address, then bitmaps of the 63 words that follow.
+    fn read_relr(&mut self, section: &Section) {
+        let word = std::mem::size_of::<u64>() as u64;
+        let mut next = 0u64;
+        for entry in self.elf.content(section).chunks_exact(8) {
+            let entry = entry.try_into().map_or(0, u64::from_le_bytes);
+            if entry & 1 == 0 {
+                self.relative(entry);
+                next = entry.wrapping_add(word);
+            } else {
+                (0..63u64)
+                    .filter(|bit| entry >> (bit + 1) & 1 != 0)
+                    .for_each(|bit| self.relative(next.wrapping_add(bit * word)));
+                next = next.wrapping_add(63 * word);
+            }
+        }
+    }
+
+    fn relative(&mut self, at: u64) {
+        if let Some(value) = self.word(at, 8) {
+            self.filled.insert(at, Filled::Own(value));
+        }
+    }
+
+    /// The section that holds an address; thread-local ones have none.
+    pub(super) fn section(&self, address: u64) -> Option<&Section> {
+        self.elf
+            .sections
+            .iter()
+            .find(|s| is_memory(s) && address >= s.address && address - s.address < s.size)
+    }
+
+    /// `length` bytes at `address`; `None` if they are not in one section.
+    pub(super) fn content(&self, address: u64, length: u64) -> Option<Content<'a>> {
+        let section = self.section(address)?;
+        let at = address - section.address;
+        if at.checked_add(length)? > section.size {
+            return None;
+        }
+        if section.kind == SHT_NOBITS {
+            return Some(Content::Zero);
+        }
+        let range = usize::try_from(at).ok()?..usize::try_from(at + length).ok()?;
+        self.elf.content(section).get(range).map(Content::Bytes)
+    }
+
+    /// The bytes from `address` to the end of its section.
+    pub(super) fn rest(&self, address: u64) -> &'a [u8] {
+        let Some(section) = self.section(address) else { return &[] };
+        let at = usize::try_from(address - section.address).unwrap_or(usize::MAX);
+        self.elf.content(section).get(at..).unwrap_or_default()
+    }
+
+    /// A number of `width` bytes (at most 8) in the file.
+    pub(super) fn word(&self, address: u64, width: u64) -> Option<u64> {
+        match self.content(address, width)? {
+            Content::Zero => Some(0),
+            Content::Bytes(bytes) => Some(bytes.iter().rev().fold(0, |all, b| all << 8 | u64::from(*b))),
+        }
+    }
+
+    /// What code or data that names `address` refers to.
+    pub(super) fn meaning(&self, address: u64) -> Meaning {
+        if let Some(slot) = self.plt.get(&address) {
+            return self.held(*slot);
+        }
+        if let Some((start, _, name)) =
+            self.copies.iter().find(|(a, size, _)| address >= *a && address - a < *size)
+        {
+            return Meaning::Named(name.clone(), (address - start).cast_signed());
+        }
+        match self.section(address) {
+            Some(section) if section.name.starts_with(".got") => Meaning::Slot(Box::new(self.held(address))),
+            _ => Meaning::Own(address),
+        }
+    }
+
+    /// What a word of eight bytes holds once the file is loaded.
+    pub(super) fn held(&self, address: u64) -> Meaning {
+        match self.filled.get(&address) {
+            Some(Filled::Own(to)) => self.meaning_without_slot(*to),
+            Some(Filled::Named(name, addend)) => Meaning::Named(name.clone(), *addend),
+            Some(Filled::ThreadLocal(kind, name, addend)) => {
+                Meaning::ThreadLocal(*kind, name.clone(), *addend)
+            }
+            None => {
+                let value = self.word(address, 8).unwrap_or(0);
+                if self.is_address(value) {
+                    self.meaning_without_slot(value)
+                } else {
+                    Meaning::Constant(value)
+                }
+            }
+        }
+    }
+
+    /// A pointer to a slot is not followed.
+    fn meaning_without_slot(&self, address: u64) -> Meaning {
+        match self.meaning(address) {
+            Meaning::Slot(_) => Meaning::Own(address),
+            other => other,
+        }
+    }
+
+    /// Does the dynamic loader write to these bytes?
+    pub(super) fn is_filled(&self, address: u64) -> bool {
+        self.filled.contains_key(&address)
+    }
+
+    /// Can a number be an address of a file that is linked to a fixed place?
+    pub(super) fn is_address(&self, value: u64) -> bool {
+        value != 0
+            && self
+                .elf
+                .segments
+                .iter()
+                .any(|s| s.kind == PT_LOAD && value >= s.address && value - s.address <= s.size)
+    }
+
+    /// Offset in the TLS segment that an offset from the thread pointer stands for (variant II of the TLS ABI).
+    pub(super) fn tls_offset(&self, from_thread_pointer: i64) -> Option<u64> {
+        let tls = self.elf.segments.iter().find(|s| s.kind == crate::link::elf::PT_TLS)?;
+        let size = tls.size.checked_next_multiple_of(tls.align.max(1))?;
+        size.checked_add_signed(from_thread_pointer)
+    }
+}
+
+/// Loaded, and not the initial content of thread-local variables without file content, whose addresses mean nothing.
+pub(super) fn is_memory(section: &Section) -> bool {
+    section.flags & SHF_ALLOC != 0 && !(section.flags & SHF_TLS != 0 && section.kind == SHT_NOBITS)
+}
+
+/// `jmp *slot(%rip)` wherever an entry of a procedure linkage table may begin, with an `endbr64` or `bnd` before it or without.
+fn entries(elf: &Elf<'_>) -> HashMap<u64, u64> {
+    let mut found = HashMap::new();
+    let is_table =
+        |s: &&Section| s.flags & SHF_EXECINSTR != 0 && (s.name.starts_with(".plt") || s.name == ".iplt");
+    for section in elf.sections.iter().filter(is_table) {
+        let content = elf.content(section);
+        for start in (0..content.len()).step_by(8) {
+            let mut code = &content[start..];
+            code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(code);
+            code = code.strip_prefix(&[0xf2]).unwrap_or(code);
+            let Some(field) = code.strip_prefix(&[0xff, 0x25]).and_then(|c| c.first_chunk::<4>()) else {
+                continue;
+            };
+            let end = section.address + (content.len() - code.len()) as u64 + 6;
+            let slot = end.wrapping_add_signed(i32::from_le_bytes(*field).into());
+            found.insert(section.address + start as u64, slot);
+        }
+    }
+    found
+}
