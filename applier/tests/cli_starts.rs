@@ -228,6 +228,23 @@ int main(int argc, char **argv) {
     }
 }
 
+/// The kernel sends a signal to whoever makes a file longer than it may be (setrlimit(2)), and gives no descriptor to whoever has too many:
+/// both can be so from the first instruction.
+#[test]
+fn with_narrow_limits() {
+    if !is_root() {
+        return;
+    }
+    let stage = ready("narrow", &[]);
+    let _daemon = stage.serve();
+    for limit in ["-f 0", "-n 4", "-f 0 -n 4"] {
+        let line =
+            format!("for l in {limit}; do case $l in -*) o=$l;; *) ulimit $o $l;; esac; done; exec \"$0\"");
+        let said = output(Command::new("sh").args(["-c", &line]).arg(&stage.program).stderr(Stdio::null()));
+        assert_eq!(said, NEW, "ulimit {limit}");
+    }
+}
+
 /// What a process that starts children sees of it: nothing.
 #[test]
 fn the_parent_sees_no_stop_and_the_child_no_signal() {

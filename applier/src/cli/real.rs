@@ -51,7 +51,10 @@ impl Engine for RealEngine {
         }
         for seen in found.seen {
             let blocks = match seen.images {
-                Ok(blocks) => Ok(blocks),
+                Ok(mut blocks) => {
+                    blocks.iter_mut().for_each(|b| b.control.name = printable(&b.control.name));
+                    Ok(blocks)
+                }
                 Err(ProcessError::Gone | ProcessError::Zombie) => continue,
                 Err(other) => Err(other.to_string()),
             };

@@ -81,10 +81,10 @@ fn map(
     {
         errand.run("close", &[], &[Call::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
     }
-    if failed > 1 {
+    if failed > first {
         return Err(failure(source));
     }
-    // No file descriptor left, or not allowed: memory without a name will do.
+    // No file descriptor left, no file as large as that allowed, or none at all: memory without a name will do.
     let mut results = errand.run("mmap", &[], &mappings(p, NO_FILE))?;
     made(&results, 0);
     results.pop().transpose().map(drop).map_err(failure)

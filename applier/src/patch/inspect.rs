@@ -5,7 +5,11 @@ use crate::{
     Located, Options, ProcessError,
     target::{maps::Mapping, memory::Memory, process::Process},
 };
-use patchfile::control::{self, Control, Entry, Phase};
+use patchfile::{
+    control::{self, Control, Entry, Phase},
+    image::PAGE,
+};
+use std::collections::HashSet;
 
 /// The patches in a process, in the order of their addresses. Those that a killed applier left unfinished are there with
 /// [`Phase::Loading`].
@@ -17,34 +21,79 @@ pub fn inspect(pid: i32) -> Result<Vec<Located>, ProcessError> {
     Ok(locate(&process.maps, &process.memory))
 }
 
-/// Finds the control blocks: at the start of mappings with our name, or (where naming was not possible) of read-only
-/// memory without one. Left out are those whose library was closed since.
+/// Entries that are read in one process: it says itself how many there are.
+const ENTRIES: usize = 1 << 16;
+/// Pages that are looked at in one process for blocks in memory without a name.
+const PAGES: usize = 4096;
+
+/// Finds the control blocks: at the start of mappings with our name, or (where naming was not possible) of pages of read-only
+/// memory without one, which the kernel joins to what is beside it. Left out are those whose library was closed since.
 pub(crate) fn locate(maps: &[Mapping], memory: &Memory) -> Vec<Located> {
-    let possible = |m: &&Mapping| {
-        let named = m.name.starts_with("/memfd:upatch:") && m.offset == 0;
-        let unnamed = m.inode == 0 && (m.name.is_empty() || m.name.starts_with("[anon"));
-        m.read && !m.write && !m.execute && (named || unnamed)
+    let of_named = maps.iter().filter(|m| is_named(m) && m.offset == 0).map(|m| (m.start, m.end));
+    let pages = |m: &Mapping| {
+        let end = m.end;
+        (m.start..end).step_by(PAGE_STEP).map(move |address| (address, end))
     };
-    let mut found: Vec<Located> =
-        maps.iter().filter(possible).filter_map(|m| read_block(m.start, memory)).collect();
-    let gone: Vec<bool> = found.iter().map(|l| is_gone(l, &found, memory)).collect();
-    let mut gone = gone.into_iter();
-    found.retain(|_| !gone.next().unwrap_or(false));
-    let states: Vec<bool> = found.iter().map(|l| is_in_force(l, &found, memory)).collect();
+    let of_unnamed = maps.iter().filter(|m| is_unnamed(m) && is_read_only(m)).flat_map(pages).take(PAGES);
+    let places = of_named.chain(of_unnamed);
+    let mut found = Vec::new();
+    let mut left = ENTRIES;
+    for (start, end) in places {
+        if let Some(block) = read_block(start, end - start, left, memory) {
+            left -= block.control.entries.len();
+            found.push(block);
+        }
+    }
+    found.sort_by_key(|l| l.address);
+    let ways = ways(&found);
+    found.retain(|l| !is_gone(l, &ways, memory));
+    let ways = self::ways(&found);
+    let states: Vec<bool> = found.iter().map(|l| is_in_force(l, &ways, memory)).collect();
     for (located, state) in found.iter_mut().zip(states) {
         located.in_force = state;
     }
     found
 }
 
-fn read_block(address: u64, memory: &Memory) -> Option<Located> {
+/// May a process with this map have a patch? Without a name it can only be told by looking, where there is code that has no file.
+pub(crate) fn may_carry(maps: &[Mapping]) -> bool {
+    maps.iter().any(is_named)
+        || (maps.iter().any(|m| is_unnamed(m) && m.execute)
+            && maps.iter().any(|m| is_unnamed(m) && is_read_only(m)))
+}
+
+fn is_named(m: &Mapping) -> bool {
+    m.name.starts_with("/memfd:upatch:") && is_read_only(m)
+}
+
+fn is_unnamed(m: &Mapping) -> bool {
+    m.inode == 0 && (m.name.is_empty() || m.name.starts_with("[anon"))
+}
+
+fn is_read_only(m: &Mapping) -> bool {
+    m.read && !m.write && !m.execute
+}
+
+const PAGE_STEP: usize = PAGE as usize;
+
+/// Our jumps: from the address of an entry to a new function or stub.
+type Ways = HashSet<(u64, u64)>;
+
+fn ways(found: &[Located]) -> Ways {
+    let entries = found.iter().flat_map(|l| &l.control.entries);
+    entries.flat_map(|e| [(e.site, e.new), (e.site, e.stub)]).collect()
+}
+
+/// The block at `address`, in a mapping that has `room` bytes from there; of no more than `most` entries.
+fn read_block(address: u64, room: u64, most: usize, memory: &Memory) -> Option<Located> {
     let mut magic = [0; 8];
     memory.read_into(address, &mut magic).ok()?;
     if magic != control::MAGIC {
         return None;
     }
     let header = memory.read(address, usize::try_from(control::HEADER_SIZE).ok()?).ok()?;
-    let size = control::size(Control::count(&header).ok()?);
+    let count = Control::count(&header).ok().filter(|n| *n <= most)?;
+    let size = Some(control::size(count)).filter(|size| *size <= room)?;
     let control = Control::decode(&memory.read(address, usize::try_from(size).ok()?).ok()?).ok()?;
     Some(Located { address, control, in_force: false })
 }
@@ -62,7 +111,7 @@ enum Code {
     Absent,
 }
 
-fn code_at(entry: &Entry, found: &[Located], memory: &Memory) -> Code {
+fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
     let mut bytes = [0; 8];
     if memory.read_into(entry.site, &mut bytes).is_err() {
         return Code::Absent;
@@ -70,10 +119,7 @@ fn code_at(entry: &Entry, found: &[Located], memory: &Memory) -> Code {
     if bytes[..5] == entry.original[..5] {
         return Code::Linked;
     }
-    let leads_here = |to: u64| {
-        let mut entries = found.iter().flat_map(|l| &l.control.entries);
-        entries.any(|e| e.site == entry.site && (to == e.new || to == e.stub))
-    };
+    let leads_here = |to: u64| ways.contains(&(entry.site, to));
     match transaction::site(memory, entry.site) {
         Ok(Site::Jump(to)) if leads_here(to) => Code::Ours,
         // What is not overwritten is still there.
@@ -83,14 +129,14 @@ fn code_at(entry: &Entry, found: &[Located], memory: &Memory) -> Code {
 }
 
 /// Is the module that the image was for there no more? A library that was closed leaves its image behind.
-fn is_gone(located: &Located, found: &[Located], memory: &Memory) -> bool {
+fn is_gone(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     let entries = &located.control.entries;
-    !entries.is_empty() && entries.iter().all(|e| code_at(e, found, memory) == Code::Absent)
+    !entries.is_empty() && entries.iter().all(|e| code_at(e, ways, memory) == Code::Absent)
 }
 
 /// The flag decides, except where the code says otherwise: a single entry that jumps to the new function directly, or that
 /// is as it was linked; several that are all as they were linked, since their library was closed and loaded again.
-fn is_in_force(located: &Located, found: &[Located], memory: &Memory) -> bool {
+fn is_in_force(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     let control = &located.control;
     if control.phase != Phase::Ready {
         return false;
@@ -102,6 +148,6 @@ fn is_in_force(located: &Located, found: &[Located], memory: &Memory) -> bool {
             Ok(Site::Bytes(bytes)) if bytes == entry.original[..5] => false,
             _ => control.active,
         },
-        entries => control.active && !entries.iter().all(|e| code_at(e, found, memory) == Code::Linked),
+        entries => control.active && !entries.iter().all(|e| code_at(e, ways, memory) == Code::Linked),
     }
 }

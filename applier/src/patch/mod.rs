@@ -15,6 +15,6 @@ mod transaction;
 pub(crate) use apply::apply_here;
 pub use apply::{apply, check, replace};
 pub use inspect::inspect;
-pub(crate) use inspect::locate;
+pub(crate) use inspect::{locate, may_carry};
 pub use remove::deactivate;
 pub(crate) use steps::Steps;

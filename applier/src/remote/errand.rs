@@ -144,7 +144,10 @@ impl<'a> Errand<'a> {
                     if signal == libc::SIGURG && at.rip == mark {
                         return Ok(at);
                     }
-                    self.kept.push(signal);
+                    // Sent for a file that is larger than the process may make one (RLIMIT_FSIZE): that is about our calls.
+                    if signal != libc::SIGXFSZ {
+                        self.kept.push(signal);
+                    }
                 }
                 Report::Interrupted | Report::Suspended | Report::Syscall | Report::Event(_) => {}
             }

@@ -146,9 +146,13 @@ fn look_into(
     }
     let mut memory = None;
     let modules = find_targets(view, &maps, targets, known, &mut memory)?;
-    // A process that maps nothing wanted is of interest only if it carries a patch, which shows in its map.
-    let carries = look == Look::Images && maps.iter().any(|m| m.name.contains("upatch:"));
-    if modules.is_empty() && !carries {
+    // A process that maps nothing wanted is of interest only if it carries a patch, which mostly shows in its map.
+    let images = match look {
+        Look::Targets => Ok(Vec::new()),
+        Look::Images if modules.is_empty() && !patch::may_carry(&maps) => return Ok(None),
+        Look::Images => opened(&mut memory, view).map(|memory| patch::locate(&maps, memory)),
+    };
+    if modules.is_empty() && images.as_ref().is_ok_and(Vec::is_empty) {
         return Ok(None);
     }
     let start_time = start_time(pid)?;
@@ -158,10 +162,6 @@ fn look_into(
         Candidate { pid, start_time, target, path, base, deleted }
     });
     let candidates = candidates.collect();
-    let images = match look {
-        Look::Targets => Ok(Vec::new()),
-        Look::Images => opened(&mut memory, view).map(|memory| patch::locate(&maps, memory)),
-    };
     Ok(Some(Seen { pid, start_time, candidates, images }))
 }
 
