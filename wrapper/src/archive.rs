@@ -14,7 +14,10 @@ pub(crate) const THIN_MAGIC: &[u8; 8] = b"!<thin>\n";
 const HEADER: usize = 60;
 
 /// Name and SHA-256 of each member in order; the index and name tables are left out. `seen` gets hash and content of each.
-pub(crate) fn members(
+///
+/// # Errors
+/// When the archive cannot be read or is damaged, and what `seen` says.
+pub fn members(
     path: &Path,
     mut seen: impl FnMut(&str, &[u8]) -> Result<()>,
 ) -> Result<Vec<(Vec<u8>, String)>> {

@@ -38,6 +38,7 @@ pub mod store;
 mod sys;
 pub mod tool;
 
+pub use archive::members;
 pub use bitcode::LANGUAGE as LLVM;
 pub use error::{Error, Result};
 pub use ltrans::LANGUAGE as LTRANS;

@@ -50,6 +50,8 @@ pub struct UnitPatch<'a> {
     pub cplusplus: bool,
     /// The unit in the original build; `None` for a new source file.
     pub original: Option<OriginalUnit<'a>>,
+    /// A new unit that was there before the build: a member of an archive, of which the program must have nothing yet.
+    pub prebuilt: bool,
     /// What the comparison says to ship.
     pub patch: &'a PatchObject,
     /// Where in the patched object that comes from.

@@ -13,6 +13,7 @@ use super::exports;
 use super::frames;
 use super::hooks;
 use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
+use super::inside::Inside;
 use super::layout::{Layout, lay_out};
 use super::linked::Linked;
 use super::map::LinkMap;
@@ -54,6 +55,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let target = TargetElf::parse(input.target)?;
     let mut pieces = Pieces::new();
     let units = read_units(input, &linked, &mut pieces)?;
+    let (mut refused, mut warnings) = (second_copies(input, &linked), Vec::new());
     let mut resolver = Resolver {
         linked: &linked,
         target: &target,
@@ -65,9 +67,11 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         options: Options::read(input.record.expanded_argv.iter().map(|a| a.as_bytes())),
         optimised: input.record.lto,
         new_tls: NewTls::default(),
+        inside: Inside::default(),
     };
-    let (mut refused, mut warnings) = (Vec::new(), Vec::new());
     let replacements = replacements(&mut resolver, &units, &mut refused, &mut warnings);
+    let code = |r: &Replacement| std::iter::once((r.old, r.old_size)).chain(r.fragments.clone());
+    resolver.inside = Inside::new(replacements.iter().flat_map(code).collect());
     resolver.new_tls = NewTls::plan(&resolver, &units, &mut pieces, &mut refused, &mut warnings);
     for (u, unit) in units.iter().enumerate() {
         for index in 0..unit.patch.sections.len() {
@@ -84,6 +88,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         return Err(LinkError::NoRoom { refusals, functions });
     }
     let placed = place_entries(&replacements, entries, &mut pieces);
+    let size = lay_out(&pieces.chunks, replacements.len())?.size();
+    pieces.set_size(size);
     let mut layout = lay_out(&pieces.chunks, replacements.len())?;
     let relocations = layout.settle(&pieces.chunks)?;
     let redirects = redirects(&replacements, &placed, &layout)?;
@@ -177,6 +183,27 @@ fn read_units<'a>(
         units.push(Unit { name: unit.name, patch: unit.patch, placement, chunks });
     }
     Ok(units)
+}
+
+/// What archive members would bring although the program has it, from another archive: two copies do not know of each other's state.
+fn second_copies(input: &LinkInput<'_>, linked: &Linked<'_>) -> Vec<Refusal> {
+    let mut refused = Vec::new();
+    for unit in input.units.iter().filter(|u| u.prebuilt) {
+        let strong = |s: &&differ::PatchSymbol| {
+            s.binding == Binding::Global && matches!(s.place, SymbolPlace::Defined { .. })
+        };
+        for symbol in unit.patch.symbols.iter().filter(strong) {
+            if !matches!(linked.global(&symbol.name), Ok(None)) {
+                refused.push(refusal(
+                    "archive member that the program has in another form",
+                    format!("{} ({})", symbol.name, unit.name),
+                    "the original link took what it defines from elsewhere, and the two would not share their state",
+                    "leave the order of the archives as it is",
+                ));
+            }
+        }
+    }
+    refused
 }
 
 /// Names that units share: a strong definition before the first weak one.

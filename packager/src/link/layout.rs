@@ -85,6 +85,11 @@ pub(super) fn lay_out(chunks: &[Chunk], entries: usize) -> Result<Layout, LinkEr
 }
 
 impl Layout {
+    /// Size of the image in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.segments.last().map_or(0, |s| s.address + s.size)
+    }
+
     /// Address in the image of a place that lies in it.
     pub(super) fn address(&self, place: Place) -> Option<u64> {
         match place {

@@ -4,8 +4,10 @@
 //! service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend on where a process has the
 //! target. See `docs/patch-format.md` for what is left to load time.
 
+mod asked_where;
 mod chunk;
 mod elf;
+mod epilogue;
 mod equiv;
 mod error;
 mod exports;
@@ -14,6 +16,7 @@ mod frames;
 mod getter;
 mod hooks;
 mod input;
+mod inside;
 mod join;
 mod layout;
 mod libraries;
@@ -32,6 +35,7 @@ mod relocate;
 mod resolve;
 mod same_code;
 mod stubs;
+mod tail_calls;
 mod target;
 mod tls;
 mod translate;

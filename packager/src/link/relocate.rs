@@ -3,9 +3,11 @@
 use differ::{Refusal, Relocation, SectionKind, SymbolPlace};
 use patchfile::image::RelocationKind;
 
+use super::asked_where::{self, Formed};
 use super::chunk::{Fixup, Place};
 use super::error::refusal;
 use super::far_data;
+use super::inside;
 use super::reloc_types as r;
 use super::resolve::{Resolved, Resolver, Unit};
 use super::stubs::Pieces;
@@ -52,6 +54,7 @@ pub(super) fn section(
     let site = Site { chunk, kind: section.kind, unit: owner.name, section: &section.name };
     // The call of __tls_get_addr goes away with the sequence that it ends.
     let mut dropped: Option<u64> = None;
+    let mut formed = Formed::new();
     for reloc in &section.relocations {
         if dropped.take_if(|at| *at == reloc.offset).is_some() {
             continue;
@@ -71,6 +74,9 @@ pub(super) fn section(
                     symbol.address = place;
                     symbol.call = place;
                     symbol.slot = None;
+                }
+                if site.kind == SectionKind::Text {
+                    asked_where::look(site, reloc, &symbol, &mut formed, pieces)?;
                 }
                 one(resolver, site, reloc, &symbol, pieces)
             },
@@ -187,13 +193,16 @@ fn one(
         }
         r::PC32 | r::PLT32 => {
             let branch = reloc.is_branch || reloc.r_type == r::PLT32;
+            let inside = if branch { inside::stub(resolver, site, reloc, symbol, pieces)? } else { None };
             let place = if branch { symbol.call } else { symbol.address };
+            let place = inside.unwrap_or(place);
             (RelocationKind::Pc32, near(site, reloc, symbol, place, pieces)?)
         }
         r::GOTPCREL | r::GOTPCRELX | r::REX_GOTPCRELX => {
-            let slot = match symbol.slot {
-                Some(slot) => Place::Target(slot),
-                None => pieces.words(&[(symbol.address, 0)]),
+            let slot = match (inside::stub(resolver, site, reloc, symbol, pieces)?, symbol.slot) {
+                (Some(stub), _) => pieces.words(&[(stub, 0)]),
+                (None, Some(slot)) => Place::Target(slot),
+                (None, None) => pieces.words(&[(symbol.address, 0)]),
             };
             (RelocationKind::Pc32, slot)
         }

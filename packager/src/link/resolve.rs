@@ -8,6 +8,7 @@ use patchfile::image::ImportKind;
 use super::chunk::Place;
 use super::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_TLS};
 use super::error::refusal;
+use super::inside::Inside;
 use super::libraries::Libraries;
 use super::linked::{Found, Linked, is_function};
 use super::new_tls::NewTls;
@@ -93,6 +94,7 @@ pub(super) struct Resolver<'a, 'b> {
     /// What runs was made from bytecode during the link.
     pub(super) optimised: bool,
     pub(super) new_tls: NewTls,
+    pub(super) inside: Inside,
 }
 
 impl Resolver<'_, '_> {
@@ -171,12 +173,20 @@ impl Resolver<'_, '_> {
             return self.added_tls(unit, *section, *offset, symbol);
         }
         if symbol.stype == SymbolType::IFunc {
-            return Err(refusal(
-                "indirect function changed",
-                name,
-                "its resolver has run already",
-                "change the implementation that the resolver chose instead",
-            ));
+            return Err(match self.linked.global(name) {
+                Ok(None) => refusal(
+                    "indirect function that is new",
+                    name,
+                    "an implementation is chosen when the program starts, which is over",
+                    "call one implementation directly, or a function of the program's own that does the same",
+                ),
+                _ => refusal(
+                    "indirect function changed",
+                    name,
+                    "its resolver has run already",
+                    "change the implementation that the resolver chose instead",
+                ),
+            });
         }
         match self.old.get(&(unit, index)) {
             Some(old) => {
@@ -453,7 +463,10 @@ impl Resolver<'_, '_> {
                 let (why, remedy) = match self.libraries.find_unloaded(name) {
                     Some(library) => (
                         format!("it needs library {library}, which the target does not load"),
-                        "use what the target already loads, or load the library with dlopen in the patch",
+                        match self.libraries.find(&needed, "dlopen") {
+                            Some(_) => "use what the target already loads, or load the library with dlopen in the patch",
+                            None => "use what the target already loads; a library that is linked to it is there from its next start on",
+                        },
                     ),
                     None if needed.is_empty() => (
                         "the target is linked statically and does not contain it".to_owned(),

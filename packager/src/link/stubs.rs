@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use patchfile::image::{ImportKind, Reference, RelocationKind};
 
 use super::chunk::{Chunk, Fixup, Place};
+use super::epilogue::Epilogue;
 use super::input::SiblingUse;
+use super::inside;
 
 /// Index of [`Reference::Image`].
 pub(super) const IMAGE: u32 = 0;
@@ -19,6 +21,10 @@ pub(super) struct Pieces {
     pub(super) references: Vec<Reference>,
     slots: HashMap<Vec<(Place, i64)>, usize>,
     jumps: HashMap<Place, usize>,
+    /// Stubs by where they lead: pieces.
+    inside: HashMap<Place, usize>,
+    /// Words that take the size of the image: piece and offset.
+    sizes: Vec<(usize, u64)>,
     /// Code made here that is no jump through a slot: piece, size, and the instructions of its FDE.
     pub(super) described: Vec<(usize, u64, Vec<u8>)>,
     /// What is used of other ELF files' patches.
@@ -32,6 +38,8 @@ impl Pieces {
             references: vec![Reference::Image, Reference::Target],
             slots: HashMap::new(),
             jumps: HashMap::new(),
+            inside: HashMap::new(),
+            sizes: Vec::new(),
             described: Vec::new(),
             used: Vec::new(),
         }
@@ -116,6 +124,33 @@ impl Pieces {
             }
         };
         Place::Chunk { chunk, offset: 0 }
+    }
+
+    /// Leads to `place` so that it returns through the target.
+    pub(super) fn call_inside(&mut self, place: Place, epilogue: Epilogue) -> Place {
+        let chunk = match self.inside.get(&place) {
+            Some(chunk) => *chunk,
+            None => {
+                let to = self.branch_target(place);
+                let code = inside::code(to, epilogue);
+                let size = code.chunk.size;
+                let chunk = self.add(code.chunk);
+                self.sizes.push((chunk, code.size_at));
+                self.described.push((chunk, size, code.unwind));
+                self.inside.insert(place, chunk);
+                chunk
+            }
+        };
+        Place::Chunk { chunk, offset: 0 }
+    }
+
+    /// Says how large the image is.
+    pub(super) fn set_size(&mut self, size: u64) {
+        // No image has more than 512 MiB.
+        let size = u32::try_from(size).unwrap_or(0).to_le_bytes();
+        for (chunk, offset) in std::mem::take(&mut self.sizes) {
+            self.chunks[chunk].edit(offset, &size);
+        }
     }
 
     /// A place that a 32-bit relative branch reaches, and that leads to `place`.

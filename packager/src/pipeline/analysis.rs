@@ -10,7 +10,7 @@ use crate::output::Warned;
 use crate::progress::Progress;
 use crate::target::{Match, TargetFile};
 use crate::units::stamps::Stamp;
-use crate::units::{Compared, Pair, compare, only_debug_differs, pair, section_all, stamps};
+use crate::units::{Compared, Pair, added, compare, only_debug_differs, pair, section_all, stamps};
 use crate::work::Work;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -73,7 +73,11 @@ pub(super) fn analyse<'r>(
         let mut units = Vec::new();
         // Of what was looked at and is not real, the output may differ: a build stamp.
         let mut all_the_same = true;
-        for pair in pair((&original.records, matched.link), (&patched.records, link))? {
+        let mut pairs = pair((&original.records, matched.link), (&patched.records, link))?;
+        if !pairs.is_empty() {
+            pairs.extend(added(matched.link, link, &work.path("objects")));
+        }
+        for pair in pairs {
             all_the_same = false;
             let key = (pair.original_hash.clone(), pair.patched_hash.clone());
             let index = match known.get(&key) {

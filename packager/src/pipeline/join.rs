@@ -2,6 +2,7 @@
 
 use super::analysis::{Analysis, Reached};
 use super::builds::Original;
+use super::members::needed;
 use crate::elf::Elf;
 use crate::error::{Context, Failure, Result};
 use crate::link::{
@@ -43,8 +44,9 @@ pub(super) struct Outcome {
 pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Original) -> Result<Outcome> {
     let number = reached.matched.target;
     let target = &original.targets[number];
+    let chosen = needed(&reached.units, analysis);
     let mut units: Vec<Cow<'_, Compared>> =
-        reached.units.iter().map(|i| Cow::Borrowed(&analysis.compared[*i])).collect();
+        chosen.iter().map(|i| Cow::Borrowed(&analysis.compared[*i])).collect();
     let handed_over = handed_over(&units, analysis);
     loop {
         let mut report = describe(reached, &units, target);
@@ -53,7 +55,7 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
                 report.refused.push(Refused::from(refusal));
             }
         }
-        let pairs = reached.units.iter().map(|i| &analysis.pairs[*i]);
+        let pairs = chosen.iter().map(|i| &analysis.pairs[*i]);
         let with_patch: Vec<usize> = (0..units.len()).filter(|i| units[*i].diff.patch.is_some()).collect();
         let patches: Vec<UnitPatch<'_>> =
             pairs.zip(&units).filter_map(|(pair, compared)| unit_patch(pair, compared)).collect();
@@ -234,7 +236,8 @@ fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatc
     let cplusplus = pair.patched.is_some_and(|u| u.language.contains("c++"))
         || pair.optimised.as_ref().is_some_and(|p| p.cplusplus());
     let (patch, extents) = (compared.diff.patch.as_ref()?, &compared.diff.extents);
-    Some(UnitPatch { name: &compared.unit, cplusplus, original, patch, extents })
+    let prebuilt = pair.prebuilt.is_some();
+    Some(UnitPatch { name: &compared.unit, cplusplus, original, prebuilt, patch, extents })
 }
 
 /// Libraries seen in the original link, and where others may be. Of one that the package builds itself the original counts: the

@@ -6,6 +6,7 @@ mod builds;
 mod debug;
 mod join;
 mod link_options;
+mod members;
 mod numbered;
 mod outside;
 mod run;

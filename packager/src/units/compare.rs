@@ -1,6 +1,7 @@
 //! Hands each pair to the differ and sorts what comes back.
 
 use super::drawn::{DrawnIn, drawn_in};
+use super::members::EMPTY;
 use super::optimised;
 use super::pairs::Pair;
 use super::sectioned::{Sectioned, empty_object};
@@ -95,6 +96,18 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
     let object = |side: &Option<std::result::Result<std::path::PathBuf, String>>| -> Option<std::result::Result<Vec<u8>, String>> {
         side.as_ref().map(|s| s.as_ref().map_err(Clone::clone).and_then(|p| std::fs::read(p).map_err(|e| e.to_string())))
     };
+    if let Some(file) = &pair.prebuilt {
+        let object = std::fs::read(file).what(file.to_string_lossy())?;
+        out.patched = Some(file.clone());
+        match compare_objects(&unit, &[], &EMPTY, &object) {
+            // Whatever it holds, nothing that runs has dealt with it.
+            Ok(diff) => out.diff = UnitDiff { warnings: Vec::new(), ..diff },
+            Err(e) => {
+                refuse("comparison failed", e.to_string(), "add the source of what is needed to the fix")
+            }
+        }
+        return Ok(out);
+    }
     let not_recorded = "an object that goes into the program differs, but how it was made was not recorded";
     if pair.patched_hash.is_none() {
         // Its code is no longer called by anything that is new, and stays where it is.

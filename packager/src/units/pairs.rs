@@ -2,9 +2,10 @@
 
 use super::leaves::{Leaf, Leaves, Optimised};
 use super::lto::{Program, Programs};
+use super::members;
 use crate::elf::runtime_content;
 use crate::error::Result;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, Records, UnitRecord};
 
 /// One place in a link, before and after, where the objects differ.
@@ -24,9 +25,25 @@ pub struct Pair<'r> {
     pub direct: bool,
     /// It stands for all that link-time optimisation made of the two programs.
     pub(crate) optimised: Option<Box<Programs<'r>>>,
+    /// The object of a new unit that nobody compiles: a member of an archive that was there before the build, as it is linked.
+    pub prebuilt: Option<PathBuf>,
 }
 
 impl Pair<'_> {
+    /// A new unit whose object is `file`.
+    pub(super) fn prebuilt(leaf: Leaf, sha256: String, file: PathBuf) -> Self {
+        Self {
+            leaf,
+            original_hash: None,
+            patched_hash: Some(sha256),
+            original: None,
+            patched: None,
+            direct: false,
+            optimised: None,
+            prebuilt: Some(file),
+        }
+    }
+
     /// The unit's name for messages: its source file.
     pub fn name(&self) -> String {
         let unit = self.patched.or(self.original);
@@ -56,6 +73,7 @@ pub fn pair<'r>(
             patched: other.as_ref().and_then(|h| unit_of(after, &leaf, h)),
             direct,
             optimised: None,
+            prebuilt: None,
             leaf,
             original_hash: Some(hash),
             patched_hash: other,
@@ -67,12 +85,16 @@ pub fn pair<'r>(
             patched: unit_of(after, &leaf, &hash),
             direct: patched.direct.contains(&leaf),
             optimised: None,
+            prebuilt: None,
             leaf,
             original_hash: None,
             patched_hash: Some(hash),
         });
     }
     join_renamed(&mut pairs);
+    for pair in &mut pairs {
+        pair.prebuilt = members::kept(after.1, pair);
+    }
     pairs.extend(programs(before, after, &original.optimised, &patched.optimised));
     Ok(pairs)
 }
@@ -102,6 +124,7 @@ fn programs<'r>(
         original: None,
         patched: None,
         direct: false,
+        prebuilt: None,
         optimised: Some(Box::new(Programs {
             original: Program::new(before.0, before.1, original),
             patched: Program::new(after.0, after.1, patched),

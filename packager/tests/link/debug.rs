@@ -62,6 +62,7 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
     let hashes: Vec<String> = built.units.iter().map(|[plain, ..]| Digest::of(plain).to_string()).collect();
     let units: Vec<UnitPatch<'_>> = (0..diffs.len())
         .map(|i| UnitPatch {
+            prebuilt: false,
             name: UNITS[i].name,
             cplusplus: false,
             original: Some(OriginalUnit::Object { sha256: &hashes[i], object: &built.units[i][0] }),

@@ -51,6 +51,7 @@ fn join_with(
     let units: Vec<UnitPatch<'_>> = patches
         .iter()
         .map(|(object, sha256, patch, name)| UnitPatch {
+            prebuilt: false,
             name,
             cplusplus: name.ends_with(".cc"),
             original: Some(OriginalUnit::Object { sha256, object }),

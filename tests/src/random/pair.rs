@@ -144,7 +144,7 @@ impl Original {
                 let name = self.names[*index];
                 let cplusplus = name.ends_with(".cc");
                 let (patch, extents) = (diff.patch.as_ref()?, &diff.extents);
-                Some(UnitPatch { name, cplusplus, original: Some(original), patch, extents })
+                Some(UnitPatch { name, cplusplus, original: Some(original), prebuilt: false, patch, extents })
             })
             .collect();
         if units.is_empty() {
