@@ -121,3 +121,12 @@ pub struct Busy {
     /// For people: `is in foo (at 0x…)`, `has a frame without unwind information at 0x…`.
     pub why: String,
 }
+
+impl Busy {
+    /// Every thread is where nothing of its stack may be used: deep on a small one, or on one that is not its own (a handler's, a
+    /// coroutine's), whose bounds nobody knows.
+    pub(crate) fn no_room(pid: i32) -> Self {
+        let why = "and the others of its process have no room on a stack of their own to be borrowed";
+        Self { tid: pid, function: None, why: why.into() }
+    }
+}

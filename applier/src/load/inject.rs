@@ -6,7 +6,7 @@ use crate::{
     patch::Steps,
     remote::{Call, Errand, FUNCTION_ROOM, Gadgets, Session},
     sys::ptrace,
-    target::{modules::Module, process::Process, status, threads::StoppedThreads},
+    target::{frames::Tables, modules::Module, process::Process, status, threads::StoppedThreads},
 };
 use patchfile::{
     Uuid,
@@ -109,8 +109,8 @@ fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), Pr
 /// See [`ProcessError`]; nothing stays mapped.
 pub(crate) fn load(
     process: &mut Process,
-    name: &str,
-    uuid: Uuid,
+    tables: &mut Tables,
+    (name, uuid): (&str, Uuid),
     pending: &[Pending<'_>],
     loaded: &[Sibling<'_>],
     remains: &Remains,
@@ -119,7 +119,7 @@ pub(crate) fn load(
     let mut tries = 0;
     loop {
         let prepared = prepare_all(process, name, uuid, pending, loaded)?;
-        match inject(process, name, &prepared, remains, steps) {
+        match inject(process, tables, name, &prepared, remains, steps) {
             // Something else was mapped there in the meantime: look for another place.
             Err(ProcessError::Os { source, .. })
                 if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
@@ -223,6 +223,7 @@ fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
 /// With one thread stopped: maps everything.
 fn inject(
     process: &Process,
+    tables: &mut Tables,
     name: &str,
     prepared: &[Prepared],
     remains: &Remains,
@@ -242,7 +243,9 @@ fn inject(
         };
         let Some(thread) = held.threads().first() else { continue };
         steps.next("take a thread over")?;
-        let Some(mut session) = Session::begin(process, thread, gadgets, room, steps)? else { continue };
+        let Some(mut session) = Session::begin(process, thread, tables, gadgets, room, steps)? else {
+            continue;
+        };
         let mut mapped = Vec::new();
         let result = map_all(&mut session, process, name, prepared, remains, steps, &mut mapped)
             .and_then(|()| mark_complete(process, prepared, steps));
@@ -257,7 +260,7 @@ fn inject(
     if status::threads(process.pid).is_err() {
         return Err(process.ended());
     }
-    Err(ProcessError::unfit("no thread has enough room on its stack to run a system call"))
+    Ok(Err(Busy::no_room(process.pid)))
 }
 
 /// Threads looked at for one that sleeps.

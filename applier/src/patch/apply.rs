@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Busy, CheckReport, LoadedPatch, Located, Options, Outcome, ProcessError,
     load::{self, Remains},
+    remote::{FUNCTION_ROOM, has_room},
     start::is_being_loaded,
     target::{
         frames::Tables,
@@ -112,6 +113,7 @@ pub(crate) fn apply_here(
         return Ok(outcome);
     }
     check_entries(process, &instances, &images)?;
+    let mut tables = tables(process, &images);
     if instances.iter().any(|i| i.loaded.is_none()) {
         let stale: Vec<_> = images
             .iter()
@@ -125,8 +127,8 @@ pub(crate) fn apply_here(
             Remains::find(process, stale)
         };
         let (pending, loaded) = (pending(&instances), loaded(&instances, &images));
-        let name = &patch.name;
-        match load::load(process, name, patch.uuid, &pending, &loaded, &stale, &steps)? {
+        let name = (patch.name.as_str(), patch.uuid);
+        match load::load(process, &mut tables, name, &pending, &loaded, &stale, &steps)? {
             Ok(fresh) => {
                 images.retain(|l| !stale.mappings.iter().any(|(address, _)| *address == l.address));
                 images.extend(fresh);
@@ -153,7 +155,6 @@ pub(crate) fn apply_here(
     let registrar = if register.is_empty() { None } else { Registrar::find(process)? };
     zones.extend(registrar.iter().flat_map(|r| r.zones.clone()));
     let idle = process.begins() && !zones.iter().any(|z| in_loader(process, z));
-    let mut tables = if idle { Tables::default() } else { tables(process, &images) };
     // What is stopped is let go when `held` is dropped, after the last write.
     let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,
@@ -164,6 +165,11 @@ pub(crate) fn apply_here(
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
+    let all: Vec<usize> = old.iter().chain(&change).copied().collect();
+    let room = hooks::room(process, &images, &all)?.max(registrar.as_ref().map_or(0, |_| FUNCTION_ROOM));
+    if room > 0 && !has_room(process, held.threads(), &mut tables, room)? {
+        return Ok(Outcome::Busy(Busy::no_room(process.pid)));
+    }
     let behind =
         if options.lazy { still_old(process, &held, &mut tables, &instances, &images) } else { None };
     for (address, field) in outdated {
@@ -172,19 +178,19 @@ pub(crate) fn apply_here(
     }
     if let Some(registrar) = registrar {
         for l in register {
-            registrar.register(process, &held, &mut images[l], &steps)?;
+            registrar.register(process, &held, &mut tables, &mut images[l], &steps)?;
         }
     }
-    hooks::call(process, &held, &images, &old, HookPoint::PreUnapply, &steps)?;
-    hooks::call(process, &held, &images, &change, HookPoint::PreApply, &steps)?;
+    hooks::call(process, &held, &mut tables, &images, &old, HookPoint::PreUnapply, &steps)?;
+    hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PreApply, &steps)?;
     // First on top of the old one, then that one goes: what either of them changed is never as it was linked.
     Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
     if let Err(error) = Transaction::new(&process.memory, &mut images, &steps).run(&old, false) {
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
         return Err(error);
     }
-    let left = hooks::call(process, &held, &images, &old, HookPoint::PostUnapply, &steps);
-    let called = hooks::call(process, &held, &images, &change, HookPoint::PostApply, &steps);
+    let left = hooks::call(process, &held, &mut tables, &images, &old, HookPoint::PostUnapply, &steps);
+    let called = hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PostApply, &steps);
     if called.is_err() {
         Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;

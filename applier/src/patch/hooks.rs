@@ -7,9 +7,9 @@ use super::Steps;
 use crate::{
     Located, ProcessError, load,
     remote::{Gadgets, Session},
-    target::{process::Process, threads::StoppedThreads},
+    target::{frames::Tables, process::Process, threads::StoppedThreads},
 };
-use patchfile::image::HookPoint;
+use patchfile::image::{Hook, HookPoint};
 
 /// Stack that hooks may use, in bytes (promised in `upatch.h`).
 const ROOM: u64 = 32 * 1024;
@@ -22,6 +22,7 @@ const ROOM: u64 = 32 * 1024;
 pub(super) fn call(
     process: &Process,
     held: &StoppedThreads,
+    tables: &mut Tables,
     images: &[Located],
     which: &[usize],
     when: HookPoint,
@@ -29,7 +30,7 @@ pub(super) fn call(
 ) -> Result<(), ProcessError> {
     for image in which.iter().filter_map(|i| images.get(*i)) {
         for address in addresses(process, image, when)? {
-            let code = call_one(process, held, image, address, steps)?;
+            let code = call_one(process, held, tables, image, address, steps)?;
             if code != 0 {
                 return Err(ProcessError::HookRefused { code });
             }
@@ -38,17 +39,34 @@ pub(super) fn call(
     Ok(())
 }
 
+/// Stack that the hooks of these images want, of one thread; 0 where they have none.
+///
+/// # Errors
+/// Their tables cannot be read.
+pub(super) fn room(process: &Process, images: &[Located], which: &[usize]) -> Result<u64, ProcessError> {
+    for image in which.iter().filter_map(|i| images.get(*i)) {
+        if !table(process, image)?.is_empty() {
+            return Ok(ROOM);
+        }
+    }
+    Ok(0)
+}
+
 /// Run-time addresses of an image's hooks, from its own memory: the patch's file may be gone by now.
 fn addresses(process: &Process, image: &Located, when: HookPoint) -> Result<Vec<u64>, ProcessError> {
-    let size = image.control.size;
-    let table = process.memory.read(image.address.wrapping_add(load::hooks(size)), load::HOOK_TABLE)?;
-    let own = load::read_hooks(&table).into_iter().filter(|h| h.when == when && h.address < size);
+    let own = table(process, image)?.into_iter().filter(|h| h.when == when && h.address < image.control.size);
     Ok(own.map(|h| image.address.wrapping_add(h.address)).collect())
+}
+
+fn table(process: &Process, image: &Located) -> Result<Vec<Hook>, ProcessError> {
+    let at = image.address.wrapping_add(load::hooks(image.control.size));
+    Ok(load::read_hooks(&process.memory.read(at, load::HOOK_TABLE)?))
 }
 
 fn call_one(
     process: &Process,
     held: &StoppedThreads,
+    tables: &mut Tables,
     image: &Located,
     address: u64,
     steps: &Steps,
@@ -57,7 +75,9 @@ fn call_one(
     let landing = image.address.wrapping_add(load::landing(image.control.size));
     for thread in held.threads() {
         steps.next("take a thread over for a hook")?;
-        let Some(mut session) = Session::begin(process, thread, gadgets, ROOM, steps)? else { continue };
+        let Some(mut session) = Session::begin(process, thread, tables, gadgets, ROOM, steps)? else {
+            continue;
+        };
         let called = session.call_function(address, [0; 3], landing);
         session.end()?;
         // Hooks return `int`: the upper half of the register is not theirs.

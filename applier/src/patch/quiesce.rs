@@ -8,8 +8,9 @@ use crate::{
         frames::Tables,
         maps,
         process::Process,
+        stack,
         threads::Thread,
-        unwind::{self, Frame, Stack, Unsure},
+        unwind::{Frame, Stack, Unsure},
     },
 };
 
@@ -86,35 +87,14 @@ pub(crate) fn find_busy(
     let mut found = Vec::new();
     for (thread, (start, bytes)) in which.iter().zip(&stacks) {
         let bytes: &[u8] = if complete { bytes } else { &[] };
-        let stack = Stack { start: *start, bytes, memory: &process.memory };
-        found.extend(match walk(process, tables, thread, &stack) {
-            Ok(frames) => in_zone(thread, &frames, zones),
+        let ahead = Stack { start: *start, bytes, memory: &process.memory };
+        let mut frames = Vec::new();
+        found.extend(match stack::walk(process, tables, thread, &ahead, &mut frames) {
+            Ok(()) => in_zone(thread, &frames, zones),
             Err(unsure) => may_return(process, thread, &unsure, zones, lazy),
         });
     }
     found
-}
-
-/// All frames of a thread. Unwind tables that are not there yet are read where the stack leads into their module.
-fn walk(
-    process: &Process,
-    tables: &mut Tables,
-    thread: &Thread,
-    stack: &Stack<'_>,
-) -> Result<Vec<Frame>, Unsure> {
-    loop {
-        let unsure = match unwind::walk(tables, &thread.registers, stack) {
-            Err(unsure) if !tables.covers(unsure.pc) => unsure,
-            known => return known,
-        };
-        let Some(module) = process.modules.iter().find(|m| (m.start..m.end).contains(&unsure.pc)) else {
-            return Err(unsure);
-        };
-        tables.add_module(module, &process.memory, process.view, &process.maps);
-        if !tables.covers(unsure.pc) {
-            return Err(unsure);
-        }
-    }
 }
 
 fn in_zone(thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {

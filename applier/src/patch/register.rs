@@ -8,7 +8,8 @@ use crate::{
     Located, ProcessError, load,
     remote::{FUNCTION_ROOM, Gadgets, Session},
     target::{
-        identity, linkmap, modules::Module, process::Process, symbols::Symbols, threads::StoppedThreads,
+        frames::Tables, identity, linkmap, modules::Module, process::Process, symbols::Symbols,
+        threads::StoppedThreads,
     },
 };
 
@@ -67,6 +68,7 @@ impl Registrar {
         &self,
         process: &Process,
         held: &StoppedThreads,
+        tables: &mut Tables,
         image: &mut Located,
         steps: &Steps,
     ) -> Result<(), ProcessError> {
@@ -77,7 +79,8 @@ impl Registrar {
         let eh_frame = image.address + u64::from(image.control.eh_frame);
         for thread in held.threads() {
             steps.next("take a thread over")?;
-            let Some(mut session) = Session::begin(process, thread, gadgets, FUNCTION_ROOM, steps)? else {
+            let Some(mut session) = Session::begin(process, thread, tables, gadgets, FUNCTION_ROOM, steps)?
+            else {
                 continue;
             };
             // Noted first: registering twice would be worse than not at all.

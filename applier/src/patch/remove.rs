@@ -2,7 +2,8 @@
 
 use super::{Steps, apply, hooks, inspect, outwait::Quiescence, transaction::Transaction};
 use crate::{
-    Options, Outcome, ProcessError, load,
+    Busy, Options, Outcome, ProcessError, load,
+    remote::has_room,
     target::{
         process::{self, Process},
         threads::StoppedThreads,
@@ -56,9 +57,13 @@ pub(super) fn deactivate_in(
         return Ok(Outcome::Busy(busy));
     }
     let held = quiescence.held();
-    hooks::call(process, &held, &images, &change, HookPoint::PreUnapply, &steps)?;
+    let room = hooks::room(process, &images, &change)?;
+    if room > 0 && !has_room(process, held.threads(), &mut tables, room)? {
+        return Ok(Outcome::Busy(Busy::no_room(process.pid)));
+    }
+    hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PreUnapply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
-    let called = hooks::call(process, &held, &images, &change, HookPoint::PostUnapply, &steps);
+    let called = hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PostUnapply, &steps);
     Ok(afterwards(called))
 }
 

@@ -66,7 +66,7 @@ fn words<'a>(process: &Process, regs: &Registers, end: u64, zones: &'a [Zone]) -
     let on_stack = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
     let mut all = on_stack.chain(general(regs));
     let holds = |word: u64| {
-        zones.iter().find(|z| [true, false].iter().any(|&exact| z.holds(Frame { pc: word, exact })))
+        zones.iter().find(|z| [true, false].iter().any(|&exact| z.holds(Frame { pc: word, exact, sp: 0 })))
     };
     all.find_map(holds).map_or(Found::Nothing, Found::In)
 }

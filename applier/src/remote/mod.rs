@@ -10,7 +10,7 @@ mod session;
 pub(crate) use errand::{Call, Errand, write_mark};
 pub(crate) use gadgets::Gadgets;
 pub(crate) use room::Room;
-pub(crate) use session::{FUNCTION_ROOM, Session};
+pub(crate) use session::{FUNCTION_ROOM, Session, has_room};
 
 /// What a system call has returned in `rax`, as Rust has it (syscall(2)).
 fn result_of(rax: u64) -> std::io::Result<u64> {

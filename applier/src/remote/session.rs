@@ -13,7 +13,7 @@ use crate::{
         ptrace::{self, Registers},
         wait::{self, Report},
     },
-    target::{maps, memory::Memory, process::Process, threads::Thread},
+    target::{frames::Tables, memory::Memory, process::Process, stack, threads::Thread},
 };
 use std::{
     io,
@@ -47,14 +47,47 @@ const DATA: u64 = 1024;
 /// What a function called in the target may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Has one of these stopped threads `room` bytes on its own stack, besides what it takes to come back?
+///
+/// # Errors
+/// When a thread ends meanwhile.
+pub(crate) fn has_room(
+    process: &Process,
+    threads: &[Thread],
+    tables: &mut Tables,
+    room: u64,
+) -> Result<bool, ProcessError> {
+    for thread in threads {
+        let own = stack::room(process, tables, thread);
+        if own <= room {
+            continue;
+        }
+        let frame = frame::build(&thread.registers, 0, &extended_state(thread.tid)?, 0);
+        if own >= below(&thread.registers, frame.start, room) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn extended_state(tid: i32) -> Result<Vec<u8>, ProcessError> {
+    ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))
+}
+
+/// Bytes below the stack pointer up to which something is written: the frame at `frame`, data, and what a function uses.
+fn below(registers: &Registers, frame: u64, room: u64) -> u64 {
+    registers.rsp.saturating_sub(frame).saturating_add(DATA + room)
+}
+
 impl<'a> Session<'a> {
-    /// Takes a stopped thread over. `None` when its stack has not `room` bytes more than it takes to come back.
+    /// Takes a stopped thread over. `None` when its own stack is not known to have `room` bytes more than it takes to come back.
     ///
     /// # Errors
     /// When the thread ends meanwhile.
     pub(crate) fn begin(
         process: &'a Process,
         thread: &Thread,
+        tables: &mut Tables,
         gadgets: Gadgets,
         room: u64,
         steps: &'a Steps,
@@ -63,14 +96,12 @@ impl<'a> Session<'a> {
         let rip = sequence::way_on(tid, &thread.registers, &process.memory);
         let original = Registers { rip, ..thread.registers };
         let mask = ptrace::signal_mask(tid).map_err(ProcessError::os("cannot read the signal mask"))?;
-        let extended =
-            ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))?;
+        let extended = extended_state(tid)?;
         if original.rsp < 1 << 16 {
             return Ok(None);
         }
         let frame = frame::build(&original, mask, &extended, gadgets.sigreturn);
-        let floor = frame.start - DATA - room;
-        if !maps::at(&process.maps, original.rsp - 1).is_some_and(|m| m.write && m.start <= floor) {
+        if stack::room(process, tables, thread) < below(&original, frame.start, room) {
             return Ok(None);
         }
         steps.next("write the way back")?;

@@ -16,6 +16,7 @@ pub(crate) mod process;
 pub(crate) mod procfile;
 pub(crate) mod restart;
 pub(crate) mod sleepers;
+pub(crate) mod stack;
 pub(crate) mod status;
 pub(crate) mod symbols;
 pub(crate) mod threads;

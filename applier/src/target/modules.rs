@@ -52,6 +52,12 @@ impl Module {
             .any(|s| s.flags & elf::EXECUTE != 0 && link >= s.address && link - s.address < s.size)
     }
 
+    /// Is it a C library, by its name?
+    pub(crate) fn is_c_library(&self) -> bool {
+        let name = self.name();
+        name.starts_with("libc.so") || name.starts_with("libc-") || name.starts_with("ld-musl")
+    }
+
     /// File name for messages.
     pub(crate) fn name(&self) -> &str {
         self.path.rsplit('/').next().unwrap_or(&self.path)

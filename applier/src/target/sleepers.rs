@@ -6,6 +6,7 @@
 //! all the while.
 
 use super::{
+    modules::Module,
     process::Process,
     procfile,
     restart::{self, Place},
@@ -142,10 +143,7 @@ fn parse_syscall(text: &str) -> Option<(i64, Vec<u64>, u64)> {
 
 fn in_c_library(process: &Process, pc: u64) -> bool {
     let module = process.modules.iter().find(|m| (m.start..m.end).contains(&pc));
-    module.is_some_and(|m| {
-        let name = m.name();
-        name.starts_with("libc.so") || name.starts_with("libc-") || name.starts_with("ld-musl")
-    })
+    module.is_some_and(Module::is_c_library)
 }
 
 /// How often a thread has gone to sleep.

@@ -15,6 +15,8 @@ pub(crate) struct Frame {
     pub pc: u64,
     /// Is it an interrupted instruction (the innermost frame, or one below a signal handler)? Else it is a return address.
     pub exact: bool,
+    /// Its stack pointer there.
+    pub sp: u64,
 }
 
 /// Unwinding did not reach the end of the stack.
@@ -62,17 +64,17 @@ fn values(r: &Registers) -> Values {
     order.map(Some)
 }
 
-/// All frames of a stopped thread, innermost first.
+/// Appends all frames of a stopped thread to `frames`, innermost first, up to where it is unsure.
 pub(crate) fn walk(
     tables: &mut Tables,
     registers: &Registers,
     stack: &Stack<'_>,
-) -> Result<Vec<Frame>, Unsure> {
+    frames: &mut Vec<Frame>,
+) -> Result<(), Unsure> {
     let mut regs = values(registers);
-    let mut frames = Vec::new();
     let (mut pc, mut exact) = (registers.rip, true);
     if tables.row(pc).is_none() && !tables.is_start(pc) {
-        match lead(tables, registers, stack, &mut frames) {
+        match lead(tables, registers, stack, frames) {
             Some(Leads::To(address)) => pc = address,
             Some(Leads::Back) => {
                 if let Some(caller) = stack.word(registers.rsp) {
@@ -84,27 +86,30 @@ pub(crate) fn walk(
         }
     }
     while frames.len() < DEEPEST {
-        frames.push(Frame { pc, exact });
+        let Some(sp) = regs[RSP] else {
+            return Err(Unsure { pc, why: "unwind information that leaves the caller unknown" });
+        };
+        frames.push(Frame { pc, exact, sp });
         // A return address may be the first of the next function, when the call was the last instruction of its own.
         let lookup = if exact { pc } else { pc - 1 };
         let start = tables.is_start(pc);
         let Some(row) = tables.row(lookup) else {
-            return if start { Ok(frames) } else { Err(Unsure { pc, why: "no unwind information" }) };
+            return if start { Ok(()) } else { Err(Unsure { pc, why: "no unwind information" }) };
         };
         if row.rules[RETURN] == Rule::Undefined {
-            return Ok(frames);
+            return Ok(());
         }
         let signal = row.signal;
         let Some(caller) = step(row, &regs, stack) else {
             return Err(Unsure { pc, why: "unwind information that cannot be followed" });
         };
-        let (Some(next), Some(sp), Some(old_sp)) = (caller[RETURN], caller[RSP], regs[RSP]) else {
+        let (Some(next), Some(next_sp)) = (caller[RETURN], caller[RSP]) else {
             return Err(Unsure { pc, why: "unwind information that leaves the caller unknown" });
         };
         if next == 0 {
-            return Ok(frames);
+            return Ok(());
         }
-        if sp <= old_sp && !signal {
+        if next_sp <= sp && !signal {
             return Err(Unsure { pc, why: "a stack that does not grow downwards" });
         }
         (regs, exact, pc) = (caller, signal, next);
@@ -124,7 +129,7 @@ fn lead(
         stack.memory.read_into(pc, &mut bytes).ok().map(|()| bytes)
     };
     ahead::follow(registers.into(), read, |pc| {
-        frames.push(Frame { pc, exact: true });
+        frames.push(Frame { pc, exact: true, sp: registers.rsp });
         tables.row(pc).is_some()
     })
 }
