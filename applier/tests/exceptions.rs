@@ -35,8 +35,12 @@ int main() {
 "#;
 
 fn calls_thrower(register: bool, flags: &[&str]) -> (Target, LoadedPatch, tempfile::TempDir) {
+    of_source(THROWS, register, flags)
+}
+
+fn of_source(source: &str, register: bool, flags: &[&str]) -> (Target, LoadedPatch, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let program = compile(dir.path(), "throws", THROWS, &[&["c++", "-pthread"], flags].concat());
+    let program = compile(dir.path(), "throws", source, &[&["c++", "-pthread"], flags].concat());
     let image = image(&Elf::read(&program), vec![calls("one", "thrower")], register);
     let uuid = Uuid::from_digest(&Digest::of(b"exceptions"));
     let elfs = vec![LoadedElf { index: 0, image }];
@@ -72,4 +76,70 @@ fn not_caught_without_registration() {
     assert_eq!(common::apply_patiently(target.pid(), &patch, &Options::default()), Outcome::Done);
     target.send();
     assert!(!target.child.wait().unwrap().success());
+}
+
+/// The registration takes locks of the C library's allocator. Threads that wait for something else, in whatever way, do not hold them.
+const WAITS: &str = r#"
+#include <atomic>
+#include <condition_variable>
+#include <cstdio>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <poll.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <unistd.h>
+extern "C" __attribute__((noipa)) int thrower(void) { throw std::runtime_error("thrown"); }
+extern "C" __attribute__((noipa)) int one(void) { return 1; }
+static int (*volatile pointer)(void) = one;
+static int tries() { try { return pointer(); } catch (const std::exception &) { return 100; } }
+static std::mutex held, other;
+static std::condition_variable condition;
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_barrier_t barrier;
+static sem_t semaphore;
+/* In a handler for ever, which has interrupted a call that waits: one that gives up, or one that is made again. */
+static void alarms(int flags) {
+    struct sigaction a = {};
+    a.sa_handler = [](int) { pause(); };
+    a.sa_flags = flags;
+    sigaction(SIGALRM, &a, 0);
+    std::thread([self = pthread_self()] { usleep(20000); pthread_kill(self, SIGALRM); }).detach();
+    char c;
+    int ends[2];
+    if (!pipe(ends)) { if (flags) { if (read(ends[0], &c, 1)) {} } else pause(); }
+}
+static void answer() { while (getchar() != EOF) printf("%d %d\n", tries(), tries()); _exit(0); }
+int main() {
+    setvbuf(stdout, 0, _IONBF, 0);
+    sigset_t none; sigemptyset(&none); sigaddset(&none, SIGUSR2); pthread_sigmask(SIG_BLOCK, &none, 0);
+    held.lock();
+    pthread_rwlock_wrlock(&lock);
+    pthread_barrier_init(&barrier, 0, 2);
+    sem_init(&semaphore, 0, 0);
+    std::thread([] { held.lock(); }).detach();
+    std::thread([] { std::unique_lock<std::mutex> l(other); condition.wait(l, [] { return false; }); }).detach();
+    std::thread([] { pthread_rwlock_rdlock(&lock); }).detach();
+    std::thread([] { pthread_barrier_wait(&barrier); }).detach();
+    std::thread([] { sem_wait(&semaphore); }).detach();
+    std::thread([&] { int s; sigwait(&none, &s); }).detach();
+    std::thread([] { std::lock_guard<std::mutex> l(*new std::mutex); for (;;) poll(0, 0, 1000); }).detach();
+    std::thread([] { pause(); }).detach();
+    std::thread([] { alarms(0); }).detach();
+    std::thread([] { alarms(SA_RESTART); }).detach();
+    usleep(100000);
+    std::thread(answer).join();
+}
+"#;
+
+#[test]
+fn threads_that_wait_hold_nothing_up() {
+    let (mut target, patch, _dir) = of_source(WAITS, true, &[]);
+    target.rest();
+    let patient = Options { patience: std::time::Duration::from_millis(100), ..Options::default() };
+    assert_eq!(applier::apply(target.pid(), &patch, &patient).unwrap(), Outcome::Done);
+    assert_eq!(target.ask(), "100 100");
+    assert_ne!(applier::inspect(target.pid()).unwrap()[0].control.registered, 0);
 }

@@ -37,7 +37,7 @@ pub(crate) enum Rule {
     /// Those that are at, or will return to, an address in it: bytes that are overwritten.
     Bytes,
     /// Those that were stopped or interrupted by a signal while they ran its code, and so may hold one of its locks. A
-    /// thread that waits in a system call which no allocator makes does not.
+    /// thread that waits in a system call in which nobody holds such a lock does not.
     Running,
 }
 
@@ -52,14 +52,29 @@ impl Zone {
     }
 }
 
-/// System calls in which a memory allocator may hold a lock.
-const ALLOCATING: [i64; 6] =
-    [libc::SYS_futex, libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise];
+/// System calls that a memory allocator makes while it holds a lock that others may need. `futex` is none of them, though threads wait for
+/// such locks in it: a chain of threads, each of which waits for what the next one holds, ends at one that does not wait and is seen there. Most
+/// that wait in it wait for something else altogether: `pthread_cond_wait`, `pthread_join`, `sem_wait`, a mutex of the program.
+const ALLOCATING: [i64; 5] =
+    [libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise];
 
 /// Does the thread wait in a system call that holds up nobody?
 fn waits(thread: &Thread) -> bool {
     let call = thread.registers.orig_rax.cast_signed();
     call >= 0 && !ALLOCATING.contains(&call)
+}
+
+/// Was it in such a call when a signal came, whose handler's return is `handler` (it finds the `ucontext` on top of the stack)? Then it is behind the
+/// `syscall`, with the error of an interrupted call, which none of those is; or it is to make the call again.
+fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
+    const RAX: u64 = 144;
+    let Ok(rax) = process.memory.word(handler.sp.wrapping_add(RAX)) else { return false };
+    let is_call = |at: u64| process.memory.read(at, 2).is_ok_and(|bytes| bytes == [0x0f, 0x05]);
+    let (gave_up, again) = (-i64::from(libc::EINTR), rax.cast_signed());
+    if again == gave_up {
+        return is_call(interrupted.pc.wrapping_sub(2));
+    }
+    (0..1024).contains(&again) && !ALLOCATING.contains(&again) && is_call(interrupted.pc)
 }
 
 /// Bytes of each stack read at first.
@@ -90,15 +105,19 @@ pub(crate) fn find_busy(
         let ahead = Stack { start: *start, bytes, memory: &process.memory };
         let mut frames = Vec::new();
         found.extend(match stack::walk(process, tables, thread, &ahead, &mut frames) {
-            Ok(()) => in_zone(thread, &frames, zones),
+            Ok(()) => in_zone(process, thread, &frames, zones),
             Err(unsure) => may_return(process, thread, &unsure, zones, lazy),
         });
     }
     found
 }
 
-fn in_zone(thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {
-    let counts = |depth: usize, zone: &Zone| !(depth == 0 && zone.rule == Rule::Running && waits(thread));
+fn in_zone(process: &Process, thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {
+    let counts = |depth: usize, zone: &Zone| match depth.checked_sub(1) {
+        _ if zone.rule != Rule::Running => true,
+        None => !waits(thread),
+        Some(inner) => !waited(process, frames[inner], frames[depth]),
+    };
     let hit = |(depth, frame): (usize, &Frame)| {
         Some((*frame, zones.iter().find(|z| z.holds(*frame) && counts(depth, z))?))
     };
