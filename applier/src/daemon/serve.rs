@@ -45,6 +45,11 @@ const PREDECESSOR: Duration = Duration::from_secs(3);
 /// The state cannot be read or the lock cannot be made at the start; later such trouble is reported and tried again.
 pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
     ctx.needs_root("daemon", &[])?;
+    if crate::target::own::is_filtered() {
+        ctx.warn(
+            "a seccomp filter acts on this service (of its unit file, or of a container): the kernel lets it patch no process that has one too",
+        );
+    }
     let mut service = Service::begin(ctx, interval);
     // After the guard was started, which would hold it too and lives for a moment longer.
     let _only = alone(ctx)?;

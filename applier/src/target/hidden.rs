@@ -1,10 +1,7 @@
 //! Processes that `/proc` does not show: mounted with `hidepid` (proc(5)), it lists only those that the caller may look into.
 
-use super::procfile;
+use super::{own, procfile};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
-
-/// Bit of the capability that shows all of them (`CAP_SYS_PTRACE`, linux/capability.h).
-const SYS_PTRACE: u64 = 1 << 19;
 
 /// Is there a process of this id, although `/proc` has none?
 pub(crate) fn is(pid: i32) -> bool {
@@ -20,8 +17,7 @@ pub(crate) fn some_are() -> bool {
 /// May this program look into whatever can be looked into at all? What is still kept from it (by the kernel's own rules for some sandbox) has been
 /// kept from whoever could have patched it.
 pub(crate) fn none_is() -> bool {
-    let read = |path: &str| procfile::text(path).unwrap_or_default();
-    sees_all(&read("/proc/self/status")) && is_whole(&read("/proc/self/uid_map"))
+    own::may_trace() && is_whole(&procfile::text("/proc/self/uid_map").unwrap_or_default())
 }
 
 /// Are the users of this namespace all that there are? The root of another one is a user among others.
@@ -35,11 +31,6 @@ fn hides(mounts: &str) -> bool {
     let options = mounts.lines().rfind(proc).and_then(|l| l.rsplit(' ').next()).unwrap_or_default();
     let hidden = options.split(',').find_map(|o| o.strip_prefix("hidepid="));
     hidden.is_some_and(|h| !matches!(h, "0" | "off" | "1" | "noaccess"))
-}
-
-fn sees_all(status: &str) -> bool {
-    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
-    effective.and_then(|c| u64::from_str_radix(c.trim(), 16).ok()).is_some_and(|c| c & SYS_PTRACE != 0)
 }
 
 #[cfg(test)]
@@ -59,11 +50,9 @@ mod tests {
     }
 
     #[test]
-    fn capabilities() {
-        assert!(sees_all("Name:\tx\nCapEff:\t000001fffeffffff\n"));
+    fn users_of_namespaces() {
         assert!(is_whole("         0          0 4294967295\n"));
         assert!(!is_whole("         0       1000          1\n") && !is_whole(""));
-        assert!(!sees_all("CapEff:\t00000000a80425fb\n") && !sees_all(""));
     }
 
     #[test]

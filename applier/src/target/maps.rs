@@ -1,6 +1,6 @@
 //! `/proc/PID/maps` (proc_pid_maps(5)).
 
-use super::procfile;
+use super::{own, procfile};
 use crate::ProcessError;
 use std::collections::HashSet;
 
@@ -52,7 +52,7 @@ pub(crate) fn read(pid: i32) -> Result<Vec<Mapping>, ProcessError> {
     let bytes = procfile::read(&format!("/proc/{pid}/maps")).map_err(|e| match e.raw_os_error() {
         Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
         Some(libc::EACCES | libc::EPERM) => {
-            ProcessError::NotPermitted { why: "it belongs to another user; run as root".into() }
+            ProcessError::NotPermitted { why: own::unread("it belongs to another user; run as root") }
         }
         _ => ProcessError::Os { what: format!("cannot read the memory map of process {pid}"), source: e },
     })?;

@@ -1,5 +1,6 @@
 //! Memory of the target through `/proc/PID/mem`.
 
+use super::own;
 use crate::{ProcessError, sys::sharing};
 use patchfile::image::PAGE;
 use std::{
@@ -30,7 +31,7 @@ impl Memory {
             OpenOptions::new().read(true).write(true).open(path).map_err(|e| match e.raw_os_error() {
                 Some(libc::ENOENT | libc::ESRCH) => ProcessError::Gone,
                 Some(libc::EACCES | libc::EPERM) => {
-                    ProcessError::NotPermitted { why: "its memory may not be read; run as root".into() }
+                    ProcessError::NotPermitted { why: own::unread("its memory may not be read; run as root") }
                 }
                 _ => ProcessError::Os { what: "cannot open its memory".into(), source: e },
             })?;

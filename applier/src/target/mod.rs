@@ -12,6 +12,7 @@ pub(crate) mod linkmap;
 pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod modules;
+pub(crate) mod own;
 pub(crate) mod process;
 pub(crate) mod procfile;
 pub(crate) mod restart;

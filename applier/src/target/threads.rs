@@ -1,6 +1,6 @@
 //! Stopping the threads of a process, all together, and letting them go as they were.
 
-use super::{process::Process, restart, sleepers::Sleepers, status};
+use super::{own, process::Process, restart, sleepers::Sleepers, status};
 use crate::{
     Busy, ProcessError,
     sys::{
@@ -260,10 +260,9 @@ fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
 
 /// Attaches to a thread without stopping it. `false` if it has ended.
 fn attach(process: &Process, tid: i32, options: i32) -> Result<bool, ProcessError> {
-    if process.holds(tid) {
-        return Ok(ptrace::set_options(tid, options).is_ok());
-    }
-    let Err(error) = ptrace::seize(tid, options) else { return Ok(true) };
+    let held = process.holds(tid);
+    let done = if held { ptrace::set_options(tid, options) } else { ptrace::seize(tid, options) };
+    let Err(error) = done else { return Ok(true) };
     match error.raw_os_error() {
         Some(libc::ESRCH) => Ok(false),
         // Also what the kernel says about a thread that has ended but is not gone, such as the first thread of a process
@@ -271,19 +270,19 @@ fn attach(process: &Process, tid: i32, options: i32) -> Result<bool, ProcessErro
         Some(libc::EPERM) => match status::thread(process.pid, tid) {
             Ok(stat) if matches!(stat.state, b'Z' | b'X') => Ok(false),
             Err(ProcessError::Gone) => Ok(false),
-            _ => Err(refusal(process)),
+            _ => Err(refusal(process, held, options)),
         },
+        _ if held => Ok(false),
         _ => Err(ProcessError::Os { what: format!("cannot attach to thread {tid}"), source: error }),
     }
 }
 
-fn refusal(process: &Process) -> ProcessError {
+/// Why the kernel does not let us attach (`ptrace_attach` and `check_ptrace_options` in kernel/ptrace.c).
+fn refusal(process: &Process, held: bool, options: i32) -> ProcessError {
+    let filters = options & ptrace::SUSPEND_SECCOMP != 0;
     match status::status(process.pid) {
-        Ok(status) if status.tracer != 0 => ProcessError::Traced { by: status.tracer },
-        Ok(_) => ProcessError::NotPermitted {
-            why: "the kernel does not let this user trace it; run as root (or see kernel.yama.ptrace_scope)"
-                .into(),
-        },
+        Ok(status) if status.tracer != 0 && !held => ProcessError::Traced { by: status.tracer },
+        Ok(_) => ProcessError::NotPermitted { why: own::denied(filters).into() },
         Err(error) => error,
     }
 }

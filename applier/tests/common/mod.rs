@@ -23,6 +23,13 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
+/// Says that the calling test, or a part of it, does not run here, and why: past the test runner, which shows nothing of what passes.
+pub fn skipped(why: &str) {
+    let thread = std::thread::current();
+    let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("?"));
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
 /// Compiles `source` to `dir/name`.
 pub fn compile(dir: &Path, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let extension = if flags.contains(&"c++") { "cc" } else { "c" };
