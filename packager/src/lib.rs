@@ -8,6 +8,7 @@ pub mod link;
 pub mod naming;
 pub mod output;
 pub mod pipeline;
+pub mod place;
 pub mod prep;
 pub mod progress;
 pub mod run;

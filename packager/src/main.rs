@@ -2,10 +2,12 @@
 
 use clap::Parser;
 use packager::cli::{Args, Request, command, split};
-use packager::error::Failure;
-use packager::output::Report;
+use packager::error::{Failure, Result};
+use packager::output::{Report, Warned};
+use packager::place::{View, outside_name};
 use packager::prep::{HOOK_COMMAND, run_hook};
 use packager::progress::Progress;
+use packager::target::Fidelity;
 use packager::{pipeline, run};
 use patchfile::exit::BuildExit;
 use std::ffi::OsString;
@@ -19,7 +21,7 @@ fn main() -> ExitCode {
         return code;
     }
     let (ours, rpmbuild) = split(args);
-    let args = match Args::try_parse_from(ours) {
+    let mut args = match Args::try_parse_from(ours) {
         Ok(args) => args,
         Err(e) => {
             // Help and version are no errors.
@@ -28,23 +30,31 @@ fn main() -> ExitCode {
             return code.into();
         }
     };
+    let shown = args.output.clone();
+    // Before there is any other thread.
+    let view = View::enter(&mut args);
     let color = args.color.decide(std::io::stderr().is_terminal());
     let mut progress =
         Progress::new(args.progress.decide(Progress::on_terminal()), args.quiet, args.verbose, color);
     let output = args.output.clone();
     let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
-    let result = Request::new(args, rpmbuild).and_then(|request| {
+    let result = Request::new(args, rpmbuild).and_then(|mut request| {
+        request.view = view.clone();
         run::catch_signals()?;
         pipeline::run(&request, &mut progress, &mut report)
     });
+    let result = tell_of_path(&view, &mut report, &progress, result);
     progress.finish();
     report.seconds = progress.seconds();
     report.end(result.as_ref().err());
+    if let Some(error) = &mut report.error {
+        error.log = error.log.take().map(outside_name);
+    }
     let written = report.write(&output);
     let failure = result.and(written).err();
     let Some(failure) = failure else {
         for file in &report.files {
-            progress.info(&format!("written: {}", output.join(file).display()));
+            progress.info(&format!("written: {}", shown.join(file).display()));
         }
         return BuildExit::Done.into();
     };
@@ -53,6 +63,20 @@ fn main() -> ExitCode {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     failure.exit.into()
+}
+
+/// Says that the builds were not where the target's was, unless they came out the same.
+fn tell_of_path(view: &View, report: &mut Report, progress: &Progress, result: Result<()>) -> Result<()> {
+    let Some(why) = view.refused().filter(|_| report.fidelity != Some(Fidelity::Identical)) else {
+        return result;
+    };
+    let warned =
+        Warned { what: "not built where the target was".into(), place: "--target".into(), why: why.clone() };
+    report.warnings.push(warned);
+    if result.is_ok() {
+        progress.warning(&why);
+    }
+    result.map_err(|failure| failure.hint(why))
 }
 
 /// Prints the error line, the end of the build's log, then the hints.
@@ -68,7 +92,7 @@ fn show(failure: &Failure, color: bool) {
     let word = if color { "\x1b[31;1merror:\x1b[0m" } else { "error:" };
     out.push_str(&format!("{word} {failure}\n"));
     if let Some(log) = &failure.log {
-        out.push_str(&format!("log: {}\n", log.display()));
+        out.push_str(&format!("log: {}\n", outside_name(log.clone()).display()));
     }
     for hint in &failure.hints {
         out.push_str(&format!("hint: {hint}\n"));

@@ -4,6 +4,7 @@
 //! the store fits only a build at the path it was made at. Runs at the same time take different slots.
 
 use crate::error::{Context, Failure, Result};
+use crate::place::View;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -18,6 +19,7 @@ pub struct Work {
     lock_file: PathBuf,
     /// The directory of all slots, if it is ours to remove.
     own: Option<PathBuf>,
+    view: View,
 }
 
 /// As many runs at the same time as there is room for.
@@ -76,7 +78,7 @@ impl Work {
             clear(&root)?;
             std::fs::create_dir(&root).what(root.display().to_string())?;
             let own = workdir.is_none().then(|| base.clone());
-            let work = Self { root, keep, lock: Some(lock), lock_file, own };
+            let work = Self { root, keep, lock: Some(lock), lock_file, own, view: View::default() };
             for dir in ["tmp", "BUILD", "log", "objects"] {
                 std::fs::create_dir(work.path(dir)).what("scratch directory")?;
             }
@@ -99,9 +101,29 @@ impl Work {
         self.root.join(name)
     }
 
+    /// With both builds in a view of the file system: what is the folder `BUILD` has the view's path.
+    ///
+    /// # Errors
+    /// When it cannot be shown there.
+    pub fn seen(mut self, view: &View) -> Result<Self> {
+        view.show(&self.path("BUILD"))?;
+        self.view = view.clone();
+        Ok(self)
+    }
+
     /// Where both builds run.
     pub fn build(&self) -> PathBuf {
-        self.path("BUILD")
+        self.view.at().map_or_else(|| self.path("BUILD"), Path::to_path_buf)
+    }
+
+    /// Where the source tree `name` is built.
+    pub fn tree(&self, name: &str) -> PathBuf {
+        self.view.tree().map_or_else(|| self.build().join(name), Path::to_path_buf)
+    }
+
+    /// The folder that the source tree's is in.
+    pub fn above_tree(&self) -> PathBuf {
+        self.view.tree().and_then(Path::parent).map_or_else(|| self.build(), Path::to_path_buf)
     }
 
     /// Puts the tree at `BUILD` aside under `aside` and makes an empty one in its place.
@@ -109,8 +131,10 @@ impl Work {
     /// # Errors
     /// When renaming fails.
     pub fn set_aside(&self, aside: &str) -> Result<()> {
-        std::fs::rename(self.build(), self.path(aside)).what("renaming the build tree")?;
-        std::fs::create_dir(self.build()).what("build tree")
+        self.exchange(|build| {
+            std::fs::rename(build, self.path(aside)).what("renaming the build tree")?;
+            std::fs::create_dir(build).what("build tree")
+        })
     }
 
     /// Empties the tree at `BUILD`.
@@ -118,8 +142,10 @@ impl Work {
     /// # Errors
     /// When it cannot be removed.
     pub fn start_over(&self) -> Result<()> {
-        clear(&self.build())?;
-        std::fs::create_dir(self.build()).what("build tree")
+        self.exchange(|build| {
+            clear(build)?;
+            std::fs::create_dir(build).what("build tree")
+        })
     }
 
     /// Removes a tree that was put aside.
@@ -135,8 +161,18 @@ impl Work {
     /// # Errors
     /// When renaming fails.
     pub fn bring_back(&self, aside: &str, away: &str) -> Result<()> {
-        std::fs::rename(self.build(), self.path(away)).what("renaming the build tree")?;
-        std::fs::rename(self.path(aside), self.build()).what("renaming the build tree")
+        self.exchange(|build| {
+            std::fs::rename(build, self.path(away)).what("renaming the build tree")?;
+            std::fs::rename(self.path(aside), build).what("renaming the build tree")
+        })
+    }
+
+    /// Puts another folder in the place of `BUILD`, also where it is seen.
+    fn exchange(&self, with: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let build = self.path("BUILD");
+        self.view.hide()?;
+        with(&build)?;
+        self.view.show(&build)
     }
 }
 
@@ -156,7 +192,7 @@ impl Drop for Work {
 }
 
 /// `$TMPDIR/upatch-UID`, for nobody else: others may neither plant files in it nor read ours.
-fn private_directory() -> Result<PathBuf> {
+pub(crate) fn private_directory() -> Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     let dir = std::env::temp_dir().join(format!("upatch-{uid}"));
     let what = || dir.display().to_string();

@@ -2,6 +2,7 @@
 
 use super::Args;
 use crate::error::{Failure, Result};
+use crate::place::View;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,8 @@ pub struct Request {
     pub rpm: bool,
     /// Parallel jobs.
     pub jobs: u32,
+    /// Where the builds run, as they see it.
+    pub view: View,
 }
 
 impl Request {
@@ -124,7 +127,7 @@ impl Request {
         let jobs = args.jobs.unwrap_or_else(|| {
             std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
         });
-        Ok(Self { args, input, patches, rpmbuild, rpm, jobs })
+        Ok(Self { args, input, patches, rpmbuild, rpm, jobs, view: View::default() })
     }
 }
 

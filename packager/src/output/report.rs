@@ -28,6 +28,9 @@ pub struct Report {
     /// The worst of the ELF files' fidelities.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fidelity: Option<Fidelity>,
+    /// The path that the builds had, if it is the target's and not the scratch directory's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub built_at: Option<PathBuf>,
     /// The compilation units.
     pub units: UnitsReport,
     /// Warnings of no ELF file in particular.

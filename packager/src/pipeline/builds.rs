@@ -338,7 +338,7 @@ impl Builds<'_> {
     }
 
     fn tree_top(&self, tree: &TreeSource) -> PathBuf {
-        self.work.build().join(&tree.name)
+        self.work.tree(&tree.name)
     }
 
     /// Copies and builds; gives the directory the commands ran in.

@@ -52,7 +52,7 @@ impl Sources {
             false => format!("{}.{arch}", package.nvr()),
         };
         let to = Path::new("/usr/src/debug").join(folder);
-        Self { build: work.build(), root: work.root().to_owned(), to }
+        Self { build: work.above_tree(), root: work.root().to_owned(), to }
     }
 
     /// The name to write for a path, if that is another one.

@@ -13,4 +13,5 @@ mod run;
 mod shipped;
 mod siblings;
 
+pub(crate) use run::cache_of;
 pub use run::run;

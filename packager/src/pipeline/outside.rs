@@ -17,14 +17,14 @@ const READS: [&[u8]; 6] = [b"-I", b"-isystem", b"-iquote", b"-idirafter", b"-inc
 #[derive(Debug)]
 pub(super) struct Tree {
     dir: PathBuf,
-    scratch: PathBuf,
+    scratch: Vec<PathBuf>,
 }
 
 impl Tree {
-    /// The tree at `dir`, which the scratch directory may be in.
-    pub(super) fn new(dir: &Path, scratch: &Path) -> Self {
+    /// The tree at `dir`, which the folders of the run may be in.
+    pub(super) fn new(dir: &Path, scratch: &[&Path]) -> Self {
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        Self { dir: real(dir), scratch: real(scratch) }
+        Self { dir: real(dir), scratch: scratch.iter().map(|dir| real(dir)).collect() }
     }
 
     /// A failure where a compiler read one of `files`, which the fix changes (relative to the top), in the tree and not in the copy.
@@ -80,7 +80,7 @@ impl Tree {
                 part => plain.push(part),
             }
         }
-        if plain.starts_with(&self.scratch) {
+        if self.scratch.iter().any(|dir| plain.starts_with(dir)) {
             return None;
         }
         plain.strip_prefix(&self.dir).ok().map(Path::to_path_buf)

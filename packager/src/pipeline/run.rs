@@ -8,7 +8,7 @@ use super::outside::Tree;
 use super::shipped;
 use super::siblings::settle;
 use crate::build::Recorder;
-use crate::cli::{Input, Request};
+use crate::cli::{Args, Input, Request};
 use crate::error::{Context, Failure, Result};
 use crate::naming::{self, Naming};
 use crate::output::{
@@ -30,6 +30,8 @@ pub fn run(request: &Request, progress: &mut Progress, report: &mut Report) -> R
     let mut staged = Staged::new(&request.args.output)?;
     let work =
         Work::create(request.args.workdir.as_deref(), &request.input.package(), request.args.keep_workdir)?;
+    let work = work.seen(&request.view)?;
+    report.built_at = request.view.at().map(Path::to_path_buf);
     if request.args.keep_workdir {
         progress.info(&format!("scratch directory: {}", work.root().display()));
     }
@@ -94,7 +96,7 @@ fn in_work(
 
     progress.phase("original build");
     let given = targets.is_some();
-    let mut recorder = Recorder::create(work, cache(request))?;
+    let mut recorder = Recorder::create(work, cache_of(&request.args))?;
     let builds = Builds { request, work, source: &source, patches: &patches, numbered: true };
     let mut original = builds.original(&mut recorder, targets, progress)?;
     count(report, &[&original.records]);
@@ -110,7 +112,7 @@ fn in_work(
     }
 
     let tree = match &request.input {
-        Input::Tree { dir, .. } => Some(Tree::new(dir, work.root())),
+        Input::Tree { dir, .. } => Some(Tree::new(dir, &[work.root(), &work.build()])),
         _ => None,
     };
     if let Some(failure) = tree.as_ref().and_then(|tree| tree.unfixed(&patched.records, &patched.files)) {
@@ -329,12 +331,13 @@ fn count(report: &mut Report, builds: &[&wrapper::Records]) {
     }
 }
 
-fn cache(request: &Request) -> Option<PathBuf> {
-    if request.args.no_cache {
+/// The store of compiled units, if there is to be one.
+pub(crate) fn cache_of(args: &Args) -> Option<PathBuf> {
+    if args.no_cache {
         return None;
     }
     let absolute = |p: PathBuf| std::path::absolute(&p).unwrap_or(p);
-    if let Some(dir) = &request.args.cache {
+    if let Some(dir) = &args.cache {
         return Some(absolute(dir.clone()));
     }
     let base = std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()).map(PathBuf::from);

@@ -32,7 +32,8 @@ impl TreeSource {
         std::fs::create_dir_all(parent).what(parent.display().to_string())?;
         Tool::new("cp")
             .args(["-a", "--reflink=auto", "--"])
-            .arg(&self.dir)
+            // The folder itself may be there already.
+            .arg(self.dir.join("."))
             .arg(to)
             .check()
             .map_err(|f| Failure::failed(format!("cannot copy {}", self.dir.display()), f.why))?;

@@ -2,6 +2,7 @@
 
 use crate::elf::{self, Elf};
 use crate::error::{Context, Failure, Result};
+use crate::place::outside_name;
 use crate::run::Tool;
 use crate::source::extract;
 use patchfile::manifest::Package;
@@ -164,7 +165,7 @@ pub fn from_files(
                 take(&mut files, file);
             }
         } else if is_linked(target) {
-            let path = target.canonicalize().what(what())?;
+            let path = outside_name(target.canonicalize().what(what())?);
             let read = TargetFile::read(target, path.display().to_string());
             take(&mut files, read.map_err(|f| Failure::failed(what(), f.why))?);
         } else {
