@@ -3,6 +3,7 @@
 # make demo      a patch for a running daemon, from spec to effect and back
 # make bench     cost of making and of applying a patch
 # make corpus    real fixes, as a table: make corpus CASES="redis jq-CVE-2026-33947"; CASES=--cold compares with cold builds too
+# make shipped   patches for the files of Debian's own packages, as a table: make shipped CASES="redis expat"; goes on where it was stopped
 # make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
 # make identity  packages built with and without the recorder, compared byte by byte
 # make testdata  what the cases of the packages expect is what a cold build does, checked with nothing of upatch
@@ -31,7 +32,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus walk identity testdata faults soak \
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped walk identity testdata faults soak \
 	soak-random null-diff fuzz install clean
 
 all: build
@@ -77,6 +78,10 @@ bench: setup setup-corpus build
 corpus: setup build
 	@scripts/setup --corpus $(if $(filter-out --%,$(CASES)),$(CASES),all)
 	$(BIN)/upatch-corpus $(CASES)
+
+# One package at a time, and each installs what its build needs.
+shipped: setup build
+	$(BIN)/upatch-shipped $(CASES)
 
 walk: setup setup-corpus build
 	$(BIN)/upatch-walk $(CASES)

@@ -16,5 +16,6 @@ pub mod paths;
 pub mod programs;
 pub mod random;
 pub mod run;
+pub mod shipped;
 pub mod soak;
 pub mod walk;

@@ -1,0 +1,70 @@
+//! The list of packages.
+
+use crate::paths::testdata;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// A source package.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Name of the source package.
+    pub source: String,
+    /// The binary packages with the files to patch, and those that these need to run.
+    pub debs: Vec<String>,
+    /// Paths of the ELF files to patch; every ELF file of the packages where there are none.
+    #[serde(default)]
+    pub targets: Vec<String>,
+    /// It takes hours, or a lot of room: only when it is asked for by name.
+    #[serde(default)]
+    pub large: bool,
+    /// The patch of `debian/patches` to take off, where it is not the newest that changes code.
+    #[serde(default)]
+    pub patch: Option<String>,
+    /// A fix as a diff, where the package has no patches.
+    #[serde(default)]
+    pub fix: Option<String>,
+    /// The build, where it is not the whole package's.
+    #[serde(default)]
+    pub build: Option<String>,
+    /// A driver of `tests/drivers`.
+    #[serde(default)]
+    pub driver: Option<String>,
+    /// Else: starts the service, `$ROOT` being the unpacked packages and `$DIR` a folder of its own (bash, see `tests/drivers/lib.sh`).
+    #[serde(default)]
+    pub start: Option<String>,
+    /// Makes it work and prints what came of it, the same every time.
+    #[serde(default)]
+    pub probe: Option<String>,
+}
+
+/// All of them.
+///
+/// # Errors
+/// The file cannot be read, or says something unknown.
+pub fn entries() -> Result<Vec<Entry>> {
+    let path = testdata("shipped").join("packages.yaml");
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let all: Vec<Entry> = serde_yaml::from_str(&text).context("packages.yaml")?;
+    for entry in &all {
+        ensure!(!entry.debs.is_empty(), "{}: no debs", entry.source);
+        ensure!(
+            entry.start.is_some() == entry.probe.is_some(),
+            "{}: start and probe go together",
+            entry.source
+        );
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_can_be_read() {
+        let all = entries().unwrap();
+        assert!(all.len() >= 40, "{}", all.len());
+        assert!(all.iter().filter(|e| e.start.is_some()).count() >= 12);
+    }
+}

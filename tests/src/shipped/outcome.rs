@@ -1,0 +1,87 @@
+//! What came of a package, and the table of all.
+
+use super::cache;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write;
+
+/// What came of a package.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Source package.
+    pub source: String,
+    /// Its version.
+    pub version: String,
+    /// The patch that was taken off.
+    pub fix: String,
+    /// Exit code of `upatch-build`; none if it did not come to that.
+    pub code: Option<i32>,
+    /// Worst fidelity of the files that the fix reaches.
+    pub fidelity: String,
+    /// The path that the builds had, if it was the shipped file's.
+    pub built_at: String,
+    /// Seconds that making the patch took.
+    pub seconds: f64,
+    /// Peak resident memory of `upatch-build` itself, in MB.
+    pub peak_mb: u64,
+    /// Changed and new functions.
+    pub functions: usize,
+    /// `patched` and the rest; empty if there is no service to try it on.
+    pub live: String,
+    /// Threads and processes that were patched.
+    pub processes: String,
+    /// The reason, where something is not as it should be.
+    pub why: String,
+}
+
+impl Outcome {
+    /// Was the process changed in a way that it should not be?
+    pub fn is_wrong(&self) -> bool {
+        self.live.starts_with("WRONG")
+    }
+
+    /// Keeps it for the next run.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self) -> Result<()> {
+        let dir = cache().join("results");
+        std::fs::create_dir_all(&dir)?;
+        Ok(std::fs::write(dir.join(format!("{}.yaml", self.source)), serde_yaml::to_string(self)?)?)
+    }
+}
+
+/// What an earlier run has found out.
+pub fn kept(source: &str) -> Option<Outcome> {
+    let text = std::fs::read_to_string(cache().join("results").join(format!("{source}.yaml"))).ok()?;
+    serde_yaml::from_str(&text).ok()
+}
+
+/// All of them in a table, with sums.
+pub fn table(outcomes: &[Outcome]) -> String {
+    let mut text = format!(
+        "{:<14} {:<24} {:>4} {:<10} {:>6} {:>7} {:>5} {:<16} why\n",
+        "package", "version", "exit", "fidelity", "s", "peak MB", "funcs", "live"
+    );
+    for o in outcomes {
+        let code = o.code.map_or("-".to_owned(), |c| c.to_string());
+        let why: String = o.why.lines().next().unwrap_or_default().chars().take(160).collect();
+        let _ = writeln!(
+            text,
+            "{:<14} {:<24} {code:>4} {:<10} {:>6.0} {:>7} {:>5} {:<16} {why}",
+            o.source, o.version, o.fidelity, o.seconds, o.peak_mb, o.functions, o.live
+        );
+    }
+    let count = |is: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|o| is(o)).count();
+    let fits = count(&|o| matches!(o.fidelity.as_str(), "identical" | "equivalent"));
+    let made = count(&|o| o.code == Some(0));
+    let live = count(&|o| o.live.starts_with("patched"));
+    let tried = count(&|o| !o.live.is_empty());
+    let wrong = count(&Outcome::is_wrong);
+    let _ = writeln!(
+        text,
+        "{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} services patched live, {wrong} wrong",
+        outcomes.len()
+    );
+    text
+}
