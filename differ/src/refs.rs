@@ -3,11 +3,13 @@
 //! An object says *section symbol + addend*, where a PC-relative addend also holds the distance from the field to the end of its
 //! instruction. What a reference means is only known with the instruction decoded.
 
+use std::collections::HashMap;
+
 use crate::Error;
 use crate::arch::x86_64::reloc::{self, R_PC32, R_PLT32};
 use crate::atoms::{Atom, AtomKind, Atoms, Ref, Target};
 use crate::model::SymbolType;
-use crate::unit::{Home, Reloc};
+use crate::unit::{Home, Reloc, Symbol};
 
 /// Fills in the references of all atoms.
 pub(crate) fn resolve(all: &mut Atoms) -> Result<(), Error> {
@@ -15,8 +17,9 @@ pub(crate) fn resolve(all: &mut Atoms) -> Result<(), Error> {
     let mut resolved = Vec::with_capacity(all.atoms.len());
     for id in 0..all.atoms.len() {
         let mut refs = Vec::new();
+        let mut tables = HashMap::new();
         for r in all.relocs(id) {
-            if let Some(reference) = one(all, id, r)? {
+            if let Some(reference) = one(all, id, r, &mut tables)? {
                 refs.push(reference);
             }
         }
@@ -60,8 +63,7 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
             let kind = kind_of(all, atom.section, r)?;
             let symbol = all.symbol(r.symbol);
             let Home::Section(section) = symbol.home else { continue };
-            let data_relative = kind.pc_relative && atom.code.is_none();
-            if data_relative && !all.unit.sections[atom.section].is_lsda() {
+            if counts_from_table(all, atom, kind) && !counts_from_itself(all, atom.section, symbol) {
                 // An entry of a jump table: what it refers to is code, and known only with the table's beginning.
                 continue;
             }
@@ -90,7 +92,43 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
     Ok(marks)
 }
 
-fn one(all: &Atoms, id: usize, r: &Reloc) -> Result<Option<Ref>, Error> {
+/// A PC-relative field in data: the distance from the beginning of a table (`.long label - table`) or from itself (`.long label - .`).
+fn counts_from_table(all: &Atoms, atom: &Atom, kind: reloc::Kind) -> bool {
+    kind.pc_relative && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda()
+}
+
+/// Lists that the source puts into sections of their own count each entry from itself.
+fn counts_from_itself(all: &Atoms, section: usize, symbol: &Symbol<'_>) -> bool {
+    symbol.stype == SymbolType::Section && !all.unit.sections[section].is_standard()
+}
+
+/// Whether the fields of a table in `from..to` of its section lead to something when each counts from itself, but not when they count from
+/// the beginning of the table.
+fn leads_from_itself(all: &Atoms, atom: &Atom, (from, to): (u64, u64)) -> bool {
+    let relocs = &all.unit.sections[atom.section].relocs;
+    let first = relocs.partition_point(|r| r.offset < from);
+    let leads = |from: Option<u64>| {
+        relocs.iter().skip(first).take_while(|r| r.offset < to).all(|r| {
+            let symbol = all.symbol(r.symbol);
+            let Home::Section(home) = symbol.home else { return true };
+            let distance = from.map_or(0, |from| (r.offset - from).cast_signed());
+            symbol.stype != SymbolType::Section
+                || is_place(all, home, symbol.value.cast_signed() + r.addend - distance)
+        })
+    };
+    !leads(Some(from)) && leads(None)
+}
+
+/// Whether there is something at that offset of a section: an instruction, or a datum.
+fn is_place(all: &Atoms, section: usize, offset: i64) -> bool {
+    let Some(found) = all.find(section, offset).map(|id| all.atom(id)) else { return false };
+    let inside = offset - found.start.cast_signed();
+    let in_range = (0..=found.size().cast_signed()).contains(&inside);
+    let at_end = inside == found.size().cast_signed();
+    in_range && found.code.as_ref().is_none_or(|code| at_end || code.ordinal(inside).is_some())
+}
+
+fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Result<Option<Ref>, Error> {
     let atom = all.atom(id);
     let kind = kind_of(all, atom.section, r)?;
     if r.r_type == 0 {
@@ -98,15 +136,18 @@ fn one(all: &Atoms, id: usize, r: &Reloc) -> Result<Option<Ref>, Error> {
     }
     let at = r.offset - atom.start;
     let mut extra = distance(atom, r, kind);
-    if kind.pc_relative && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda() {
+    let symbol = all.symbol(r.symbol);
+    if counts_from_table(all, atom, kind) && !counts_from_itself(all, atom.section, symbol) {
         // `.long label - table`: the assembler adds the distance from the table's beginning to the field.
         let marks = &all.marks[atom.section];
-        let begin =
-            marks.partition_point(|&m| m <= r.offset).checked_sub(1).and_then(|i| marks.get(i)).copied();
+        let next = marks.partition_point(|&m| m <= r.offset);
+        let begin = next.checked_sub(1).and_then(|i| marks.get(i)).copied();
         let begin = begin.unwrap_or(atom.start).max(atom.start);
-        extra = -(r.offset - begin).cast_signed();
+        let end = marks.get(next).copied().unwrap_or(atom.end).min(atom.end);
+        if !*tables.entry(begin).or_insert_with(|| leads_from_itself(all, atom, (begin, end))) {
+            extra = -(r.offset - begin).cast_signed();
+        }
     }
-    let symbol = all.symbol(r.symbol);
     let is_branch = atom.code.as_ref().is_some_and(|code| {
         code.covering(at).is_some_and(|insn| {
             insn.branch.is_some_and(|(field, _)| at == u64::from(insn.at) + u64::from(field))

@@ -114,6 +114,16 @@ impl Section<'_> {
             })
     }
 
+    /// Written by compilers and macros for tools; nothing reads it at run time.
+    pub(crate) fn is_for_tools(&self) -> bool {
+        ["__patchable_function_entries", ".stapsdt.base"].contains(&&*self.name)
+    }
+
+    /// Notes that tell tools where the probes of `<sys/sdt.h>` are.
+    pub(crate) fn is_probes(&self) -> bool {
+        self.name == ".note.stapsdt"
+    }
+
     /// Part of the program's memory, and compared.
     pub(crate) fn is_compared(&self) -> bool {
         self.has(SHF_ALLOC) && self.sh_type != SHT_NOTE

@@ -4,6 +4,8 @@ mod code;
 mod data;
 mod unwind;
 
+pub(crate) use data::piece;
+
 use std::collections::HashMap;
 
 use crate::arch::x86_64::reloc;

@@ -175,7 +175,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
 /// Are content and relocations of the section wanted?
 fn is_read(section: &Section<'_>, reading: Reading) -> bool {
     match reading {
-        Reading::Program => section.has(SHF_ALLOC),
+        Reading::Program => section.has(SHF_ALLOC) || section.is_probes(),
         Reading::Debug => section.name == debug::RANGES || debug::READ.contains(&&*section.name),
         Reading::Places => debug::PLACES.contains(&&*section.name) || is_read(section, Reading::Debug),
         Reading::Carried => carry::CARRIED.contains(&&*section.name),

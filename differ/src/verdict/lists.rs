@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
-
-/// Written by the compiler for tools; nothing reads it at run time.
-const IGNORED: [&str; 1] = ["__patchable_function_entries"];
+use crate::model::SymbolType;
+use crate::names;
+use crate::unit::{Home, SHT_NOTE, Section};
 
 pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     let (old, new) = (wholes(cmp.old), wholes(cmp.new));
@@ -20,7 +20,7 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
             continue;
         }
         let lists = a.iter().map(|&o| cmp.old.section(o)).chain(b.iter().map(|&n| cmp.new.section(n)));
-        if lists.into_iter().any(crate::unit::Section::is_ctor_list) {
+        if lists.into_iter().any(Section::is_ctor_list) {
             verdict.refuse(
                 "list of constructors or destructors changed",
                 place(&name, source_file),
@@ -43,7 +43,7 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
     let mut out: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (id, atom) in all.atoms.iter().enumerate() {
         let section = all.section(id);
-        if IGNORED.contains(&&*section.name) {
+        if section.is_for_tools() {
             continue;
         }
         if section.is_ctor_list() || (atom.kind == AtomKind::Anonymous && !section.is_standard()) {
@@ -51,6 +51,87 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
         }
     }
     out
+}
+
+/// Lists of places inside of functions, as of instructions that may fault, of jumps that are written to, of alternatives: who walks one, by
+/// `__start_…` or by a linker script's symbols, finds the old places, and none of the new code. Pointers to entries lead to the new code.
+pub(super) fn check_places(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
+    for (id, atom) in cmp.old.atoms.iter().enumerate() {
+        let section = cmp.old.section(id);
+        let is_list = !section.is_standard() && !section.is_for_tools() && !section.is_eh_frame();
+        if atom.kind == AtomKind::Function || !is_list {
+            continue;
+        }
+        for r in &atom.refs {
+            let Target::Atom { atom: function, offset } = r.target else { continue };
+            let is_place = atom.kind == AtomKind::Anonymous && by_label(cmp.old, id, r.at);
+            if let Some(new) = replaced_inside(cmp, verdict, function, is_place || offset > 0) {
+                refuse_places(verdict, &section.name, cmp.new.name(new), source_file);
+            }
+        }
+    }
+    for section in cmp.old.unit.sections.iter().filter(|s| s.sh_type == SHT_NOTE) {
+        for (function, at) in places(cmp.old, section) {
+            let Some(new) = replaced_inside(cmp, verdict, function, true) else { continue };
+            let name = cmp.new.name(new);
+            if section.is_probes() {
+                let probe = probe(section, at).unwrap_or_else(|| "a probe".into());
+                verdict.warn(
+                    "USDT probe in a changed function",
+                    place(name, source_file),
+                    &format!(
+                        "tools find `{probe}` by the file's notes, in the old code: where the patch is active they see nothing of it"
+                    ),
+                );
+            } else {
+                refuse_places(verdict, &section.name, name, source_file);
+            }
+        }
+    }
+}
+
+fn refuse_places(verdict: &mut Verdict, section: &str, function: &str, source_file: &str) {
+    verdict.refuse(
+        "list of places inside of functions",
+        place(section, source_file),
+        &format!(
+            "it names places inside of `{function}`, which the fix changes: what walks the list would find those of the old code and none of \
+             the new"
+        ),
+        "leave the function as it is and change what it calls, or leave the fix to the next start",
+    );
+}
+
+/// Whether an entry of a list says a place, which may be the first of a function, and not the function.
+fn by_label(all: &Atoms, id: usize, at: u64) -> bool {
+    let at = all.atom(id).start + at;
+    all.relocs(id).iter().any(|r| r.offset == at && all.symbol(r.symbol).stype == SymbolType::Section)
+}
+
+/// The changed function that this place of the original, a place `inside` of it and not its entry, or one of its cold parts belongs to.
+fn replaced_inside(cmp: &Comparer<'_>, verdict: &Verdict, id: usize, inside: bool) -> Option<usize> {
+    let old_parent = names::cold_parent(cmp.old.name(id)).and_then(|name| cmp.old.by_name.get(name));
+    let inside = cmp.old.atom(id).kind == AtomKind::Function && (inside || old_parent.is_some());
+    let new = cmp.pairs.new_of[old_parent.copied().unwrap_or(id)]?;
+    (inside && verdict.changed.contains_key(&new)).then_some(new)
+}
+
+/// What the relocations of a section that is not split lead to, and where each is.
+fn places(all: &Atoms, section: &Section<'_>) -> Vec<(usize, u64)> {
+    let place = |r: &crate::unit::Reloc| {
+        let symbol = all.symbol(r.symbol);
+        let Home::Section(home) = symbol.home else { return None };
+        let offset = symbol.value.cast_signed() + r.addend;
+        Some((all.find(home, offset)?, r.offset))
+    };
+    section.relocs.iter().filter_map(place).collect()
+}
+
+/// `provider:name` of the probe whose address is at `at` in its note: three addresses, then the names.
+fn probe(section: &Section<'_>, at: u64) -> Option<String> {
+    let names = section.data.get(usize::try_from(at).ok()?.checked_add(24)?..)?;
+    let mut names = names.split(|&b| b == 0).map(String::from_utf8_lossy);
+    Some(format!("{}:{}", names.next()?, names.next()?))
 }
 
 /// A constructor that changed has run already, and so has what only constructors call.
@@ -97,13 +178,22 @@ fn is_listed(all: &Atoms, id: usize) -> bool {
     constructor_lists(all).any(|list| targets(all, list).any(|target| target == id))
 }
 
-/// Constructors, and the functions that nothing in the unit but these refers to.
+/// Constructors, and the functions that nothing in the unit but these calls. Whose address they take, to register it, runs later.
 fn startup(all: &Atoms) -> BTreeSet<usize> {
     let lists: BTreeSet<usize> = constructor_lists(all).collect();
     let mut users: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for id in 0..all.atoms.len() {
-        for target in targets(all, id).filter(|&t| t != id && all.atom(t).kind == AtomKind::Function) {
+    let mut registered = BTreeSet::new();
+    for (id, atom) in all.atoms.iter().enumerate() {
+        for r in &atom.refs {
+            let Target::Atom { atom: target, offset } = r.target else { continue };
+            if target == id || all.atom(target).kind != AtomKind::Function {
+                continue;
+            }
             users.entry(target).or_default().insert(id);
+            // A cold part is jumped to, also through tables; what lists name runs at the start.
+            if !r.is_branch && offset == 0 && !lists.contains(&id) {
+                registered.insert(target);
+            }
         }
     }
     let mut found = lists.clone();
@@ -111,7 +201,7 @@ fn startup(all: &Atoms) -> BTreeSet<usize> {
     while let Some(id) = todo.pop() {
         for target in targets(all, id) {
             let only = users.get(&target).is_some_and(|users| users.is_subset(&found));
-            if only && found.insert(target) {
+            if only && !registered.contains(&target) && found.insert(target) {
                 todo.push(target);
             }
         }

@@ -5,6 +5,7 @@ mod callees;
 pub(crate) mod counts;
 mod functions;
 pub(crate) mod handover;
+mod labels;
 mod lambdas;
 pub(crate) mod layout;
 mod lists;
@@ -92,6 +93,8 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     state::judge(cmp, &mut verdict, source_file);
     counts::variables(cmp, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
+    labels::judge(cmp, &mut verdict, source_file);
+    lists::check_places(cmp, &mut verdict, source_file);
     lists::check_constructors(cmp, &mut verdict, source_file);
     fragments(cmp, &mut verdict);
     list(cmp, &mut verdict);

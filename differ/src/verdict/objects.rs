@@ -9,7 +9,8 @@ use crate::unit::SHF_TLS;
 
 pub(super) fn judge(cmp: &mut Comparer<'_>, opts: &Options, verdict: &mut Verdict, source_file: &str) {
     for new in 0..cmp.new.atoms.len() {
-        if cmp.new.atom(new).kind != AtomKind::Object || cmp.new.section(new).is_ctor_list() {
+        let section = cmp.new.section(new);
+        if cmp.new.atom(new).kind != AtomKind::Object || section.is_ctor_list() || section.is_for_tools() {
             continue;
         }
         let at = place(cmp.new.name(new), source_file);
@@ -20,7 +21,8 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, opts: &Options, verdict: &mut Verdic
     }
     for (old, partner) in cmp.pairs.new_of.iter().enumerate() {
         let section = cmp.old.section(old);
-        if partner.is_none() && cmp.old.atom(old).kind == AtomKind::Object && !section.is_standard() {
+        let in_list = !section.is_standard() && !section.is_for_tools();
+        if partner.is_none() && cmp.old.atom(old).kind == AtomKind::Object && in_list {
             refuse_list(verdict, place(cmp.old.name(old), source_file), &section.name, "removed from");
         }
     }
@@ -33,6 +35,13 @@ fn refuse_list(verdict: &mut Verdict, place: String, section: &str, what: &str) 
         &format!("an object was {what} {section}, which programs read as one list between two symbols"),
         "leave the section as it is, and reach the new object another way",
     );
+}
+
+/// In a section that can be walked from `__start_…` to `__stop_…`, or that nothing of the unit reaches otherwise.
+fn is_listed(all: &Atoms, id: usize) -> bool {
+    let section = all.section(id);
+    let is_name = section.name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+    !section.is_standard() && (is_name || all.users(id).iter().all(|&user| user == id))
 }
 
 fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
@@ -123,6 +132,15 @@ fn existing(
             "keep the old variable as it is and add one with another name",
         );
     } else if is_ro {
+        if is_listed(cmp.new, new) {
+            verdict.refuse(
+                "special section changed",
+                at,
+                &format!("{reason}; programs read {} as one list between two symbols, and would find the old object there", is.name),
+                "leave the object as it is, and change what reads the list",
+            );
+            return;
+        }
         if held(cmp, (old, new), verdict, &at, reason) {
             return;
         }

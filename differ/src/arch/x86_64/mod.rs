@@ -5,6 +5,7 @@ pub(crate) mod decode;
 pub(crate) mod escape;
 pub(crate) mod handed;
 pub(crate) mod kept;
+pub(crate) mod labels;
 mod operands;
 pub(crate) mod reading;
 pub(crate) mod reloc;
