@@ -81,7 +81,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let patch = if nothing || !verdict.refused.is_empty() {
         None
     } else {
-        extract::extract(&old, &new, &new_frames, &pairs, &mut verdict, &source_file)
+        extract::extract(&old, &new, &new_frames, &pairs, &opts.merged, &mut verdict, &source_file)
     };
     let (patch, extents) = patch.filter(|_| verdict.refused.is_empty()).unzip();
     Ok(UnitDiff {

@@ -19,6 +19,8 @@ pub struct Options {
     /// Functions of the original whose entries have no room for a jump. Where nothing can call one but functions of this unit that can be
     /// replaced, those are, and it is shipped as new code for them.
     pub too_short: Vec<String>,
+    /// Constants that the linker merged with others in the original, see [`crate::merged`]: a copy is shipped where new code refers to one.
+    pub merged: Vec<String>,
 }
 
 /// Everything that differs between the two variants of one compilation unit.

@@ -18,10 +18,12 @@ pub(crate) fn extract(
     new: &Atoms,
     frames: &Frames,
     pairs: &Pairs,
+    merged: &[String],
     verdict: &mut Verdict,
     source_file: &str,
 ) -> Option<(PatchObject, Extents)> {
-    let shipped = reach::reach(new, frames, pairs, verdict, source_file);
+    let merged = |id: usize| pairs.old_of[id].is_some_and(|o| merged.iter().any(|name| name == old.name(o)));
+    let shipped = reach::reach(new, frames, pairs, &merged, verdict, source_file);
     let mut out = PatchObject {
         machine: new.unit.machine,
         source_file: source_file.to_owned(),

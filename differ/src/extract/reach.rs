@@ -14,6 +14,7 @@ pub(super) fn reach(
     all: &Atoms,
     frames: &Frames,
     pairs: &Pairs,
+    merged: &dyn Fn(usize) -> bool,
     verdict: &mut Verdict,
     source_file: &str,
 ) -> Vec<usize> {
@@ -38,7 +39,7 @@ pub(super) fn reach(
             let Target::Atom { atom: target, .. } = r.target else { continue };
             let section = all.section(target);
             if all.atom(target).kind != AtomKind::Anonymous {
-                if pairs.old_of[target].is_none() || is_merged(all, target) {
+                if pairs.old_of[target].is_none() || is_merged(all, target, merged) {
                     todo.push(target);
                 }
                 continue;
@@ -79,8 +80,12 @@ fn is_pool(all: &Atoms, id: usize) -> bool {
         && all.users(id).iter().copied().all(reads)
 }
 
-/// A named constant that the linker merges with others: where it is in the program was not recorded, and a copy does as well.
-fn is_merged(all: &Atoms, id: usize) -> bool {
+/// A named constant that the linker merges with others: where it is in the program was not recorded, and a copy does as well. `merged` tells
+/// those that only the original as built has in such a section.
+fn is_merged(all: &Atoms, id: usize, merged: &dyn Fn(usize) -> bool) -> bool {
     let section = all.section(id);
-    section.has(SHF_MERGE) && section.is_read_only() && !all.is_global(id) && all.atom(id).refs.is_empty()
+    (section.has(SHF_MERGE) || merged(id))
+        && section.is_read_only()
+        && !all.is_global(id)
+        && all.atom(id).refs.is_empty()
 }

@@ -186,7 +186,8 @@ fn compare_with(
     original: &[u8],
     patched: &[u8],
 ) -> std::result::Result<UnitDiff, differ::Error> {
-    let mut diff = differ::diff(original, patched, options)?;
+    let merged = if plain.is_empty() { Vec::new() } else { differ::merged(plain)? };
+    let mut diff = differ::diff(original, patched, &Options { merged, ..options.clone() })?;
     if !diff.is_unchanged() && !plain.is_empty() {
         check_flags(&options.unit, &mut diff, plain, original);
     }

@@ -70,7 +70,14 @@ pub(super) fn compare(
             return Ok(out);
         }
     };
-    let options = Options { unit: unit.to_owned(), ..Options::default() };
+    let names = lto::by_piece(&merged.pieces);
+    let named = |index: usize, name: &str| names.get(&(index, name)).copied().unwrap_or(name).to_owned();
+    let constants = merged.pieces.objects.iter().enumerate().flat_map(|(index, plain)| {
+        let found = differ::merged(&plain.1).unwrap_or_default();
+        found.into_iter().map(move |name| (index, name))
+    });
+    let constants = constants.map(|(index, name)| named(index, &name)).collect();
+    let options = Options { unit: unit.to_owned(), merged: constants, ..Options::default() };
     match differ::diff(&merged.original, &merged.patched, &options) {
         Ok(diff) => out.diff = diff,
         Err(e) => out.diff.refused.push(refuse(e.to_string())),
@@ -83,9 +90,8 @@ pub(super) fn compare(
         });
     }
     if !out.diff.is_unchanged() {
-        let names = lto::by_piece(&merged.pieces);
         for (index, (plain, sectioned)) in merged.pieces.objects.iter().zip(&merged.sectioned).enumerate() {
-            let named = |name: &str| names.get(&(index, name)).copied().unwrap_or(name).to_owned();
+            let named = |name: &str| named(index, name);
             let found = flag_refusals(unit, &out.diff, &plain.1, sectioned, &named);
             out.diff.refused.extend(found);
         }
