@@ -4,6 +4,8 @@
 //! wrong pair would make new code use another variable; therefore static locals are paired by the function they belong to, and what
 //! stays ambiguous is left for a refusal.
 
+mod shifted;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::atoms::{AtomKind, Atoms, Target};
@@ -46,7 +48,12 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
         ambiguous: HashMap::new(),
     };
     let counted = counted(old).into_iter().chain(counted(new)).collect();
-    let is_numbered = |all: &Atoms, id: usize, name: &str| is_numbered(all, id, name, &counted);
+    let old_owners = owners(old);
+    let new_owners = owners(new);
+    let shifted = shifted::families([old, new], [&old_owners, &new_owners]);
+    let is_numbered = |all: &Atoms, id: usize, name: &str| {
+        is_numbered(all, id, name, &counted) || shifted.contains(&shifted::family(all, id))
+    };
     // 1. Names that the source chose.
     for id in 0..new.atoms.len() {
         if pairs.old_of[id].is_some() || new.atom(id).kind == AtomKind::Anonymous {
@@ -69,13 +76,11 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
         }
     }
     // 2. Names that the compiler numbered: functions first, since data is told apart by the functions that use it.
-    let old_stems = stems(old, &pairs.new_of, &is_numbered);
-    let new_stems = stems(new, &pairs.old_of, &is_numbered);
+    let old_stems = stems(old, &pairs.new_of, &is_numbered, &shifted);
+    let new_stems = stems(new, &pairs.old_of, &is_numbered, &shifted);
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Function) {
         pair_functions(old, new, old_stems.get(stem).map_or(&[], Vec::as_slice), ids, &mut pairs);
     }
-    let old_owners = owners(old);
-    let new_owners = owners(new);
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::ReadOnly) {
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
         pair_constants(old, new, olds, ids, &mut pairs);
@@ -84,6 +89,11 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
     }
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Writable) {
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
+        if shifted.contains(&stem.1) {
+            // Whether the macro counted or the source means another one is not to be seen.
+            pairs.ambiguous.extend(ids.iter().map(|&id| (id, olds.to_vec())));
+            continue;
+        }
         by_scope(old, new, old_scopes, new_scopes, olds, ids, &mut pairs);
         // Where the debug information names the scopes of both, different scopes are different variables.
         let may_be_same = |o: usize, n: usize| match (old_scopes.of(o), new_scopes.of(n)) {
@@ -130,6 +140,7 @@ fn stems(
     all: &Atoms,
     done: &[Option<usize>],
     is_numbered: &dyn Fn(&Atoms, usize, &str) -> bool,
+    shifted: &BTreeSet<String>,
 ) -> BTreeMap<Stem, Vec<usize>> {
     let mut stems: BTreeMap<Stem, Vec<usize>> = BTreeMap::new();
     for (id, done) in done.iter().enumerate() {
@@ -143,7 +154,13 @@ fn stems(
         } else {
             AtomKindKey::Writable
         };
-        let Parsed { base, suffixes, .. } = names::parse(all.name(id));
+        let family = shifted::family(all, id);
+        let (base, suffixes) = if shifted.contains(&family) {
+            (family, String::new())
+        } else {
+            let Parsed { base, suffixes, .. } = names::parse(all.name(id));
+            (base, suffixes)
+        };
         stems.entry((kind, base, suffixes)).or_default().push(id);
     }
     for ids in stems.values_mut() {

@@ -62,8 +62,13 @@ fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
     }
     if let Some(rivals) = cmp.pairs.ambiguous.get(&new) {
         let names: Vec<&str> = rivals.iter().map(|&o| cmp.old.name(o)).collect();
+        let local = cmp.new.name(new).contains('.') || cmp.new.name(new).starts_with("_ZZ");
         verdict.refuse(
-            "static local variable cannot be identified",
+            if local {
+                "static local variable cannot be identified"
+            } else {
+                "numbered variable cannot be identified"
+            },
             at,
             &format!("it may be {} of the original, or a new one of the same name", names.join(" or ")),
             "give the new variable a name of its own, and build with debug information (-g)",
