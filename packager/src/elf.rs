@@ -213,6 +213,44 @@ impl Elf {
     }
 }
 
+/// What a linked file is, if no patch can be made for its kind.
+pub fn foreign(data: &[u8]) -> Option<String> {
+    use object::{Object, ObjectKind};
+    let file = object::File::parse(data).ok()?;
+    if !matches!(file.kind(), ObjectKind::Executable | ObjectKind::Dynamic) {
+        return None;
+    }
+    let known = Elf::parse(data).is_ok_and(|elf| elf.arch.is_some());
+    let bits = if file.is_64() { 64 } else { 32 };
+    (!known).then(|| match (file.architecture(), bits) {
+        (object::Architecture::X86_64_X32, _) => "a program of the x32 ABI".to_owned(),
+        (arch, bits) => format!("a {bits}-bit program ({arch:?})").to_lowercase(),
+    })
+}
+
+/// Do two linked files of any class differ in what is loaded, the build-id aside?
+pub fn loaded_differs(old: &[u8], new: &[u8]) -> bool {
+    use object::{Object, ObjectSection, SectionFlags};
+    let loaded = |data: &[u8]| -> Option<Vec<(Vec<u8>, u64, u64, Vec<u8>)>> {
+        let file = object::File::parse(data).ok()?;
+        let is_loaded =
+            |flags| matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & elf::SHF_ALLOC.0 != 0);
+        let sections = file.sections().filter(|s| is_loaded(s.flags()));
+        let mut found = Vec::new();
+        for section in sections {
+            let name = section.name_bytes().ok()?.to_vec();
+            if name != b".note.gnu.build-id" {
+                found.push((name, section.address(), section.size(), section.data().ok()?.to_vec()));
+            }
+        }
+        Some(found)
+    };
+    match (loaded(old), loaded(new)) {
+        (Some(old), Some(new)) => old != new,
+        _ => old != new,
+    }
+}
+
 /// Does an object hold bytecode for link-time optimisation? LLVM's bitcode is no ELF file; gcc has it in sections of that name
 /// (gcc internals, "LTO file sections"), beside machine code in "fat" objects.
 pub fn holds_bytecode(data: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! Which units the fix changes, and how.
 
 use super::builds::{Original, Patched};
+use super::counterpart::Counterparts;
 use super::link_options;
 use crate::build::Recorder;
 use crate::elf::Elf;
@@ -41,11 +42,23 @@ pub(super) struct Analysis<'r> {
     pub(super) reused: usize,
     /// ELF files that the patched build did not link.
     pub(super) lost: Vec<String>,
-    /// ELF files that it made, without a record of how.
-    pub(super) unrecorded: Vec<String>,
+    /// ELF files that it made or may have made, and why it is not known how.
+    pub(super) unrecorded: Vec<(String, Unknown)>,
     /// ELF files whose code or data differs although none of their units does.
     pub(super) unexplained: Vec<String>,
 }
+
+/// Why it is not known how a file was made, and what to do.
+pub(super) type Unknown = [&'static str; 2];
+
+const NOT_RECORDED: Unknown = [
+    "the patched build made the file, but how could not be recorded",
+    "see that the scratch directory (--workdir) has room and stays writable during the build; report.yaml lists what could not be recorded",
+];
+const NOT_KNOWN: Unknown = [
+    "the patched build links nothing of this name, and other names from other inputs: which of them is the file cannot be told",
+    "leave renames of programs out of the fix, or link the file under the same name in each build",
+];
 
 /// Compares both builds. The original tree lies aside as `BUILD.orig`.
 pub(super) fn analyse<'r>(
@@ -59,13 +72,19 @@ pub(super) fn analyse<'r>(
     let mut analysis = Analysis::default();
     let mut known: HashMap<(Option<String>, Option<String>), Option<usize>> = HashMap::new();
     let mut stamped = BTreeMap::new();
+    // The patched tree is in place.
+    let trees = [work.path("BUILD.orig"), work.build()];
+    let mut counterparts = Counterparts::new(original, patched, trees);
     for matched in matches {
         let name = &original.targets[matched.target].name;
-        let Some(link) = counterpart(matched.link, original, patched) else {
-            // The patched tree is in place: what is there was made in it.
-            let made = matched.link.output.as_path().exists();
-            let list = if made { &mut analysis.unrecorded } else { &mut analysis.lost };
-            list.push(name.clone());
+        let Some(link) = counterparts.of(matched.link) else {
+            if counterparts.is_there(matched.link) {
+                analysis.unrecorded.push((name.clone(), NOT_RECORDED));
+            } else if counterparts.is_unsure(matched.link) {
+                analysis.unrecorded.push((name.clone(), NOT_KNOWN));
+            } else {
+                analysis.lost.push(name.clone());
+            }
             continue;
         };
         let (path, saved) = (matched.link.output.as_path(), link.saved.as_path());
@@ -131,16 +150,6 @@ fn differs(before: &LinkRecord, after: &LinkRecord) -> bool {
     let read = |link: &LinkRecord| std::fs::read(&link.saved).ok().and_then(|data| Elf::parse(&data).ok());
     let (Some(before), Some(after)) = (read(before), read(after)) else { return false };
     !before.same_layout(&after) || !before.different_sections(&after).is_empty()
-}
-
-/// The link of the patched build that made the same output: the same one of those with that output, or the last.
-fn counterpart<'r>(link: &LinkRecord, original: &Original, patched: &'r Patched) -> Option<&'r LinkRecord> {
-    let same = |l: &&LinkRecord| l.output == link.output && !l.relocatable;
-    let before: Vec<&LinkRecord> = original.records.links.iter().filter(same).collect();
-    let after: Vec<&'r LinkRecord> =
-        patched.records.links.iter().filter(|l| l.output == link.output && !l.relocatable).collect();
-    let place = before.iter().position(|l| l.id == link.id)?;
-    if before.len() == after.len() { after.get(place).copied() } else { after.last().copied() }
 }
 
 /// Is it more than debug information and build stamps in which the two objects differ? Stamps of one where it is go to `stamped`.

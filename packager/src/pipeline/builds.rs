@@ -33,6 +33,8 @@ pub(super) struct Original {
     pub(super) targets: Vec<TargetFile>,
     /// ELF files of a tree that no recorded link made.
     pub(super) strays: Vec<String>,
+    /// Where they are relative to: the top of the tree, below the build directory.
+    pub(super) top: Option<PathBuf>,
     pub(super) stages: Stages,
     /// `%install` was run too.
     pub(super) installed: bool,
@@ -124,6 +126,10 @@ impl Builds<'_> {
         let given = targets.is_some();
         let mut log = Log::create(&self.work.path("log").join("original.log"))?;
         let mut left = Vec::new();
+        let top = match self.source {
+            Source::Tree(tree, _) => Some(PathBuf::from(&tree.name)),
+            Source::Spec(_) => None,
+        };
         let (stages, targets) = match self.source {
             Source::Spec(spec) => self.original_spec(spec, recorder, &mut log, targets, progress)?,
             Source::Tree(tree, git) => {
@@ -157,6 +163,7 @@ impl Builds<'_> {
             records,
             targets,
             strays: left,
+            top,
             stages,
             installed,
             window: Window { start, end: now() },

@@ -3,7 +3,9 @@
 mod analysis;
 mod at_run_time;
 mod builds;
+mod counterpart;
 mod debug;
+mod elsewhere;
 mod join;
 mod link_options;
 mod members;

@@ -1,8 +1,9 @@
 //! The phases, one after the other.
 
-use super::analysis::{analyse, chosen};
+use super::analysis::{Unknown, analyse, chosen};
 use super::at_run_time;
 use super::builds::{Builds, Original, Patched, Source};
+use super::elsewhere::Elsewhere;
 use super::join::{Joined, join, refused};
 use super::outside::Tree;
 use super::shipped;
@@ -119,6 +120,7 @@ fn in_work(
         return Err(failure);
     }
 
+    let mut elsewhere = Elsewhere::look(&original, &patched, &found, work);
     let mut compared = compare(&original, &patched, &found, work, &recorder, progress)?;
     // The links of %build may be others than those that were shipped.
     let unsure =
@@ -128,10 +130,19 @@ fn in_work(
     drop(found);
     if given && unsure && fails && builds.deepen(&mut recorder, &mut original, &mut patched, progress)? {
         let found = matches(request, &original, given, report)?;
+        elsewhere = Elsewhere::look(&original, &patched, &found, work);
         compared = compare(&original, &patched, &found, work, &recorder, progress)?;
         missing = unmade(request, &original, &found);
     }
-    compared.warnings.extend(missing);
+    compared.warnings.extend(missing.iter().cloned());
+    // Who says which files are meant knows of the others.
+    if request.args.elf.is_empty() {
+        if compared.joined.is_empty() && compared.elfs.iter().all(|e| e.refused.is_empty()) {
+            compared.elfs.extend(elsewhere.refusals());
+        } else {
+            compared.warnings.extend(elsewhere.warnings());
+        }
+    }
     count(report, &[&original.records, &patched.records]);
     let joined = compared.into_report(report);
     for detail in report.elfs.iter().flat_map(|e| e.details.iter().map(move |d| (e, d))) {
@@ -145,7 +156,7 @@ fn in_work(
         if let Some(failure) = tree.and_then(|tree| tree.named(&patched.records)) {
             return Err(failure);
         }
-        let why = "both builds give the same code and data in every ELF file of the package";
+        let why = elsewhere.nothing(&missing);
         return Err(Failure::new(BuildExit::NoChange, "the patch changes nothing", why)
             .hint("a change of comments, documentation, tests or of programs that are not shipped needs no live patch"));
     }
@@ -241,7 +252,7 @@ fn compare(
             why: "the patched build does not link it; it stays as it is".into(),
         });
     }
-    outcome.elfs.extend(analysis.unrecorded.iter().map(|name| unrecorded(name)));
+    outcome.elfs.extend(analysis.unrecorded.iter().map(|(name, why)| unrecorded(name, why)));
     outcome.elfs.extend(analysis.unexplained.iter().map(|name| unexplained(name)));
     progress.phase("link");
     let joined = analysis.reached.iter().map(|reached| join(reached, &analysis, original));
@@ -265,14 +276,12 @@ fn unexplained(name: &str) -> ElfReport {
 }
 
 /// What the fix does to this file is not known.
-fn unrecorded(name: &str) -> ElfReport {
+fn unrecorded(name: &str, [why, remedy]: &Unknown) -> ElfReport {
     let refused = Refused {
         what: "link not recorded".into(),
         place: name.to_owned(),
-        why: "the patched build made the file, but how could not be recorded".into(),
-        remedy: "see that the scratch directory (--workdir) has room and stays writable during the build; report.yaml lists what could \
-                 not be recorded"
-            .into(),
+        why: (*why).into(),
+        remedy: (*remedy).into(),
     };
     ElfReport { name: name.to_owned(), refused: vec![refused], ..ElfReport::default() }
 }

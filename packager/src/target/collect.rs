@@ -5,13 +5,14 @@ use crate::error::{Context, Failure, Result};
 use crate::place::outside_name;
 use crate::run::Tool;
 use crate::source::extract;
+use patchfile::Digest;
 use patchfile::manifest::Package;
 use std::collections::HashMap;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
-use wrapper::Records;
+use wrapper::{LinkRecord, Records};
 
 /// An ELF file of the package.
 #[derive(Clone, Debug)]
@@ -209,6 +210,30 @@ pub fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<Targ
         }
         take(&mut files, file);
     }
+    for entry in WalkDir::new(tree).sort_by_file_name().into_iter().flatten() {
+        // What was linked under a name of this build only, and then moved.
+        let Ok(below) = entry.path().strip_prefix(tree) else { continue };
+        let path = below.display().to_string();
+        if !entry.file_type().is_file()
+            || files.iter().any(|f| f.paths().any(|p| p == path))
+            || !is_linked(entry.path())
+        {
+            continue;
+        }
+        let Ok(file) = TargetFile::read(entry.path(), path) else { continue };
+        let sha256 = Digest::of(&file.data).to_string();
+        let is_of = |link: &LinkRecord| {
+            let elf = || Elf::parse(&std::fs::read(&link.saved).ok()?).ok();
+            // It may have been stripped too.
+            link.output_sha256 == sha256
+                || elf()
+                    .is_some_and(|e| e.same_layout(&file.elf) && e.different_sections(&file.elf).is_empty())
+        };
+        if !files.iter().any(|f| f.is_same(&file)) && records.links.iter().any(|l| !l.relocatable && is_of(l))
+        {
+            files.push(file);
+        }
+    }
     Ok(files)
 }
 
@@ -279,7 +304,8 @@ fn is_rpm(path: &Path) -> bool {
     head(path).starts_with(&[0xed, 0xab, 0xee, 0xdb])
 }
 
-fn is_linked(path: &Path) -> bool {
+/// Is this file a program or library?
+pub(crate) fn is_linked(path: &Path) -> bool {
     elf::is_linked(&head(path))
 }
 

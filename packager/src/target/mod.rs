@@ -5,5 +5,6 @@ mod collect;
 mod fidelity;
 
 pub use adopt::adopt_shipped;
+pub(crate) use collect::is_linked;
 pub use collect::{TargetFile, from_files, from_links, from_root, strays};
 pub use fidelity::{Fidelity, Match, Stages, match_links};

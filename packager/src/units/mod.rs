@@ -16,6 +16,7 @@ pub use compare::{Compared, compare, compare_objects, only_debug_differs};
 pub use drawn::{DrawnIn, drawn_in};
 pub use leaves::{Leaf, Leaves, kept_objects};
 pub use members::added;
+pub(crate) use pairs::without_numbers;
 pub use pairs::{Pair, pair};
 pub use sectioned::{Sectioned, section_all};
 pub use stamps::Window;

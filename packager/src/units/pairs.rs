@@ -5,8 +5,9 @@ use super::lto::{Program, Programs};
 use super::members;
 use crate::elf::runtime_content;
 use crate::error::Result;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wrapper::{LinkRecord, Records, UnitRecord};
+use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
 
 /// One place in a link, before and after, where the objects differ.
 #[derive(Clone, Debug)]
@@ -168,5 +169,47 @@ fn join_renamed(pairs: &mut Vec<Pair<'_>>) {
         }
         at += 1;
     }
+    join_numbered(pairs);
     pairs.retain(|p| p.original_hash != p.patched_hash);
+}
+
+/// Joins lost and new objects whose names are the same but for numbers (`/tmp/go-link-123/000001.o`), in order, where there are as many of
+/// the ones as of the others.
+fn join_numbered(pairs: &mut Vec<Pair<'_>>) {
+    let mut names: BTreeMap<_, [Vec<usize>; 2]> = BTreeMap::new();
+    for (index, pair) in pairs.iter().enumerate().filter(|(_, p)| p.optimised.is_none()) {
+        let is_new = match (&pair.original_hash, &pair.patched_hash) {
+            (Some(_), None) => 0,
+            (None, Some(_)) => 1,
+            _ => continue,
+        };
+        let name = |name: &OsBytes| without_numbers(name.as_bytes());
+        let through: Vec<_> = pair.leaf.through.iter().map(name).collect();
+        let key = (through, name(&pair.leaf.path), pair.leaf.member.as_ref().map(name));
+        names.entry(key).or_default()[is_new].push(index);
+    }
+    let mut gone = Vec::new();
+    for [lost, new] in names.into_values().filter(|[lost, new]| lost.len() == new.len()) {
+        for (lost, new) in lost.into_iter().zip(new) {
+            let Pair { patched, patched_hash, direct, .. } = pairs[new].clone();
+            pairs[lost] =
+                Pair { patched, patched_hash, direct: direct && pairs[lost].direct, ..pairs[lost].clone() };
+            gone.push(new);
+        }
+    }
+    let mut index = 0..;
+    pairs.retain(|_| index.next().is_some_and(|at| !gone.contains(&at)));
+}
+
+/// The name with `#` for each number: process ids and the like are other ones in each build.
+pub(crate) fn without_numbers(name: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(name.len());
+    for byte in name {
+        match byte {
+            b if !b.is_ascii_digit() => out.push(*b),
+            _ if out.last() == Some(&b'#') => {}
+            _ => out.push(b'#'),
+        }
+    }
+    out
 }
