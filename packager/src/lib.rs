@@ -4,6 +4,7 @@ pub mod build;
 pub mod cli;
 pub mod elf;
 pub mod error;
+pub mod files;
 pub mod link;
 pub mod naming;
 pub mod output;

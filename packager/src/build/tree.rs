@@ -42,7 +42,8 @@ impl TreeBuild<'_> {
             let candidates = [self.tree.to_path_buf(), dir.to_path_buf()];
             let tree = tree_for(&candidates, self.patches, self.strip).unwrap_or_else(|| dir.to_path_buf());
             applied = apply_fix(&tree, self.patches, self.strip, self.numbered)?;
-            let outcome = Outcome { renumbered: applied.renumbered, tree, ..Outcome::default() };
+            let (files, renumbered) = (applied.files.clone(), applied.renumbered);
+            let outcome = Outcome { files, renumbered, tree, ..Outcome::default() };
             outcome.write(&Outcome::place(self.work, PATCHED))?;
         }
         self.shell(&self.source.build, "--build", dir, log, &mut line)?;

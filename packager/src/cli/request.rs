@@ -2,6 +2,7 @@
 
 use super::Args;
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::place::View;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -182,10 +183,10 @@ fn has_sources(dir: &Path) -> bool {
 fn readable_file(option: &str, path: &Path) -> Result<PathBuf> {
     let what = || format!("{option} {}", path.display());
     let absolute = std::path::absolute(path).map_err(|e| Failure::failed(what(), e))?;
-    let file = std::fs::File::open(&absolute).map_err(|e| Failure::failed(what(), e))?;
-    let meta = file.metadata().map_err(|e| Failure::failed(what(), e))?;
-    if meta.is_dir() {
-        return Err(Failure::failed(what(), "is a directory, not a file"));
+    let file = files::open(&absolute).map_err(|e| Failure::failed(what(), e))?;
+    let limit = if option == "--patch" { files::SOURCE_LIMIT } else { files::BINARY_LIMIT };
+    if file.metadata().map_err(|e| Failure::failed(what(), e))?.len() > limit {
+        return Err(Failure::failed(what(), format!("is longer than {limit} bytes")));
     }
     Ok(absolute)
 }

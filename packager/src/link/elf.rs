@@ -142,6 +142,31 @@ impl<'a> Bytes<'a, '_> {
     }
 }
 
+/// How much of names and versions a file may have, as a multiple of its size: tables may share bytes, but not without end.
+const SHARED: u64 = 64;
+
+/// What is left to read of tables whose length only their contents tell.
+struct Budget(u64);
+
+impl Budget {
+    fn of(b: Bytes<'_, '_>) -> Self {
+        Self((b.0.len() as u64).saturating_mul(SHARED))
+    }
+
+    fn take(&mut self, b: Bytes<'_, '_>, amount: usize) -> Result<(), LinkError> {
+        let left = self.0.checked_sub(amount as u64 + 1);
+        self.0 = left.ok_or_else(|| b.damaged("its tables have no end"))?;
+        Ok(())
+    }
+
+    /// The string at `at` of a string table.
+    fn string(&mut self, b: Bytes<'_, '_>, table: &[u8], at: u32) -> Result<String, LinkError> {
+        let name = string(table, at);
+        self.take(b, name.len())?;
+        Ok(name)
+    }
+}
+
 /// Zero-terminated string at `at` of a string table; empty where there is none.
 fn string(table: &[u8], at: u32) -> String {
     let rest = table.get(at as usize..).unwrap_or_default();
@@ -220,6 +245,7 @@ impl<'a> Elf<'a> {
         let count = table.size / 24;
         b.range(table.offset, count * 24)?;
         let mut symbols = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        let mut budget = Budget::of(b);
         let mut file = None;
         for i in 0..count {
             let at = table.offset + i * 24;
@@ -234,7 +260,7 @@ impl<'a> Elf<'a> {
                 file = usize::try_from(i).ok();
             }
             symbols.push(Symbol {
-                name: string(strings, b.u32(at)?),
+                name: budget.string(b, strings, b.u32(at)?)?,
                 value: b.u64(at + 8)?,
                 size: b.u64(at + 16)?,
                 kind: info & 15,
@@ -255,6 +281,7 @@ impl<'a> Elf<'a> {
             return Ok(());
         };
         let mut names: HashMap<u16, String> = HashMap::new();
+        let mut budget = Budget::of(b);
         for section in &self.sections {
             let strings = self.strings(b, section.link)?;
             let mut at = section.offset;
@@ -263,18 +290,28 @@ impl<'a> Elf<'a> {
                     SHT_VERNEED => {
                         let mut aux = at + u64::from(b.u32(at + 8)?);
                         for _ in 0..b.u16(at + 2)? {
-                            names.insert(b.u16(aux + 6)? & 0x7fff, string(strings, b.u32(aux + 8)?));
+                            let name = budget.string(b, strings, b.u32(aux + 8)?)?;
+                            names.insert(b.u16(aux + 6)? & 0x7fff, name);
                             aux += u64::from(b.u32(aux + 12)?);
                         }
-                        at += u64::from(b.u32(at + 12)?);
+                        let next = u64::from(b.u32(at + 12)?);
+                        if next == 0 {
+                            break;
+                        }
+                        at += next;
                     }
                     SHT_VERDEF => {
                         // The base definition names the file itself, not a version of a symbol.
                         if b.u16(at + 2)? & 1 == 0 {
                             let aux = at + u64::from(b.u32(at + 12)?);
-                            names.insert(b.u16(at + 4)? & 0x7fff, string(strings, b.u32(aux)?));
+                            let name = budget.string(b, strings, b.u32(aux)?)?;
+                            names.insert(b.u16(at + 4)? & 0x7fff, name);
                         }
-                        at += u64::from(b.u32(at + 16)?);
+                        let next = u64::from(b.u32(at + 16)?);
+                        if next == 0 {
+                            break;
+                        }
+                        at += next;
                     }
                     _ => break,
                 }
@@ -316,7 +353,7 @@ impl<'a> Elf<'a> {
             .iter()
             .find(load)
             .and_then(|s| {
-                let start = usize::try_from(s.offset + (address - s.address)).ok()?;
+                let start = usize::try_from(s.offset.checked_add(address - s.address)?).ok()?;
                 let end = usize::try_from(s.offset.checked_add(s.file_size)?).ok()?.min(self.data.len());
                 self.data.get(start..end)
             })
@@ -376,6 +413,7 @@ fn sections(b: Bytes<'_, '_>, shoff: u64) -> Result<Vec<Section>, LinkError> {
     if shoff == 0 {
         return Err(b.damaged("it has no section headers (sstrip?)"));
     }
+    b.range(shoff, 64)?;
     // gABI: counts that do not fit the header are in section 0.
     let (number, names) = (u64::from(b.u16(60)?), u32::from(b.u16(62)?));
     let number = if number == 0 { b.u64(shoff + 32)? } else { number };
@@ -385,14 +423,16 @@ fn sections(b: Bytes<'_, '_>, shoff: u64) -> Result<Vec<Section>, LinkError> {
     let names_at = header(u64::from(names));
     let strings = b.range(b.u64(names_at + 24)?, b.u64(names_at + 32)?)?;
     let mut sections = Vec::new();
+    let mut budget = Budget::of(b);
     for i in 0..number {
         let at = header(i);
         sections.push(Section {
-            name: string(strings, b.u32(at)?),
+            name: budget.string(b, strings, b.u32(at)?)?,
             kind: b.u32(at + 4)?,
             flags: b.u64(at + 8)?,
             address: b.u64(at + 16)?,
-            offset: b.u64(at + 24)?,
+            // One past the end is as good as any that is further out, and no sum with it overflows.
+            offset: b.u64(at + 24)?.min(b.0.len() as u64),
             size: b.u64(at + 32)?,
             link: b.u32(at + 40)?,
             info: b.u32(at + 44)?,
@@ -400,4 +440,83 @@ fn sections(b: Bytes<'_, '_>, shoff: u64) -> Result<Vec<Section>, LinkError> {
         });
     }
     Ok(sections)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A library with versions of its own and of others.
+    fn library() -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, script, output) =
+            (dir.path().join("a.c"), dir.path().join("a.map"), dir.path().join("a.so"));
+        std::fs::write(&source, "#include <stdio.h>\nint own(void) { return puts(\"x\"); }\n").unwrap();
+        std::fs::write(&script, "ONE { global: own; local: *; };\n").unwrap();
+        let mut gcc = std::process::Command::new("gcc");
+        gcc.args(["-shared", "-fPIC", "-o"]).arg(&output).arg(&source);
+        let done = gcc.arg(format!("-Wl,--version-script={}", script.display())).status().unwrap();
+        assert!(done.success());
+        std::fs::read(&output).unwrap()
+    }
+
+    fn header_of(data: &[u8], kind: u32) -> usize {
+        let word = |at: usize| u64::from_le_bytes(data[at..at + 8].try_into().unwrap()) as usize;
+        let headers = (0..).map(|i| word(40) + i * 64);
+        headers.take(64).find(|at| data[at + 4..at + 8] == kind.to_le_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_list_of_versions_that_does_not_go_on_ends() {
+        let mut data = library();
+        for (kind, next) in [(SHT_VERNEED, 12), (SHT_VERDEF, 16)] {
+            let header = header_of(&data, kind);
+            let at = u64::from_le_bytes(data[header + 24..header + 32].try_into().unwrap()) as usize;
+            data[header + 44..header + 48].copy_from_slice(&u32::MAX.to_le_bytes());
+            data[at + next..at + next + 4].fill(0);
+            Elf::parse(&data, "x").unwrap();
+            // One that goes on at itself, nearly.
+            data[at + next..at + next + 4].copy_from_slice(&0u32.to_le_bytes());
+            data[at + 2..at + 4].copy_from_slice(&u16::MAX.to_le_bytes());
+            let _ = Elf::parse(&data, "x");
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_read_to_an_end() {
+        let whole = library();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let interesting = [0, 1, 0x7f, 0xff, 0x80];
+        let tables = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
+        for round in 0..3000 {
+            let mut data = whole.clone();
+            for _ in 0..=random() % 8 {
+                // Headers say where everything is: half of the hits go there.
+                let (start, len) =
+                    if random() % 2 == 0 { (tables, data.len() - tables) } else { (0, data.len()) };
+                let at = start + random() as usize % len;
+                data[at] = interesting[random() as usize % interesting.len()];
+            }
+            if round % 16 == 0 {
+                data.truncate(random() as usize % whole.len());
+            }
+            if let Ok(elf) = Elf::parse(&data, "x") {
+                let _ = (elf.build_id(), elf.is_executable(), elf.dynamic_names(1));
+                for section in &elf.sections {
+                    let _ = (elf.content(section).len(), elf.relocations(section).len());
+                    let _ = elf.bytes_from(section.address);
+                }
+            }
+            let _ = crate::elf::Elf::parse(&data);
+            let _ = (crate::elf::runtime_content(&data), crate::elf::defined_names(&data));
+            let _ = (crate::elf::holds_bytecode(&data), crate::elf::foreign(&data));
+            let _ = crate::elf::loaded_differs(&whole, &data);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use crate::build::{Configured, ORIGINAL, PATCHED, Recorder, RpmBuild, Stage, TreeBuild};
 use crate::cli::{Input, Request};
 use crate::error::{Context, Failure, Result};
-use crate::prep::{Changes, PatchFiles, touched_files};
+use crate::prep::{Changes, Outcome, PatchFiles, touched_files};
 use crate::progress::Progress;
 use crate::run::{Log, check_stopped};
 use crate::source::{GitFix, SpecSource, TreeSource, missing_build_requires, unpack};
@@ -290,7 +290,7 @@ impl Builds<'_> {
             }
             Source::Tree(tree, git) => {
                 self.build_tree(tree, git.as_ref(), recorder, &mut log, self.patches, progress)?;
-                Vec::new()
+                Outcome::read(&Outcome::place(self.work, PATCHED))?.map(|o| o.files).unwrap_or_default()
             }
         };
         let files = if files.is_empty() { self.touched().new.into_iter().collect() } else { files };

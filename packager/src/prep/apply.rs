@@ -3,6 +3,7 @@
 use super::lines::keep_line_numbers;
 use super::patchfiles::{PatchFiles, touched_files};
 use crate::error::{Context, Failure, Result};
+use crate::files::{self, SOURCE_LIMIT};
 use crate::run::Tool;
 use patchfile::exit::BuildExit;
 use std::collections::BTreeMap;
@@ -19,13 +20,17 @@ pub struct Applied {
 
 /// The directory that the patches fit: the first of `candidates` that holds every file that they change.
 pub fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Option<PathBuf> {
-    let needed: Vec<PatchFiles> =
-        patches.iter().filter_map(|p| std::fs::read(p).ok()).map(|d| touched_files(&d, strip)).collect();
+    let needed: Vec<PatchFiles> = patches
+        .iter()
+        .filter_map(|p| files::read(p, SOURCE_LIMIT).ok())
+        .map(|d| touched_files(&d, strip))
+        .collect();
     let fits = |dir: &PathBuf| {
         // A later patch may change what an earlier one adds.
         let mut added: Vec<&PathBuf> = Vec::new();
         needed.iter().all(|f| {
-            let all = f.old.iter().all(|name| added.contains(&name) || dir.join(name).is_file());
+            let is_there = |name: &PathBuf| added.contains(&name) || dir.join(name).is_file();
+            let all = f.either.iter().all(|names| names.iter().any(is_there));
             added.extend(&f.new);
             all
         })
@@ -41,21 +46,21 @@ pub fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Opti
 pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: bool) -> Result<Applied> {
     let mut before: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
     for patch in patches {
-        let diff = std::fs::read(patch).what(patch.display().to_string())?;
-        let files = touched_files(&diff, strip);
-        if files.old.is_empty() && files.new.is_empty() {
+        let diff = files::read(patch, SOURCE_LIMIT).what(patch.display().to_string())?;
+        let named = touched_files(&diff, strip);
+        if named.old.is_empty() && named.new.is_empty() {
             return Err(does_not_apply(patch, "holds no unified diff")
                 .hint("the fix must be a unified diff (diff -u, git diff, git format-patch)"));
         }
-        for name in files.old.iter().chain(&files.new) {
-            before.entry(name.clone()).or_insert_with(|| std::fs::read(tree.join(name)).ok());
+        for name in named.old.iter().chain(&named.new) {
+            before.entry(name.clone()).or_insert_with(|| files::read(&tree.join(name), SOURCE_LIMIT).ok());
         }
-        run_patch(tree, patch, &files, strip)?;
+        run_patch(tree, patch, &named, strip)?;
     }
     let mut applied = Applied::default();
     for (name, old) in before {
         let path = tree.join(&name);
-        let new = std::fs::read(&path).ok();
+        let new = files::read(&path, SOURCE_LIMIT).ok();
         if let (true, Some(old), Some(new)) = (numbered, &old, &new)
             && let Some(kept) = keep_line_numbers(&name, old, new)
         {
@@ -69,7 +74,7 @@ pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: bool) -
     Ok(applied)
 }
 
-fn run_patch(tree: &Path, patch: &Path, files: &PatchFiles, strip: u32) -> Result<()> {
+fn run_patch(tree: &Path, patch: &Path, named: &PatchFiles, strip: u32) -> Result<()> {
     let rejects = tempfile::NamedTempFile::new().what("temporary file")?;
     let out = Tool::new("patch")
         .args(["--no-backup-if-mismatch", "--force", "--fuzz=0", "--reject-file"])
@@ -85,8 +90,12 @@ fn run_patch(tree: &Path, patch: &Path, files: &PatchFiles, strip: u32) -> Resul
     }
     let said = [out.stdout, out.stderr].concat();
     let said = String::from_utf8_lossy(&said);
-    let missing: Vec<String> =
-        files.old.iter().filter(|f| !tree.join(f).is_file()).map(|f| f.display().to_string()).collect();
+    let missing: Vec<String> = named
+        .either
+        .iter()
+        .filter(|names| !names.iter().any(|f| tree.join(f).is_file()))
+        .filter_map(|names| Some(names.first()?.display().to_string()))
+        .collect();
     let mut current = String::new();
     let mut failed = Vec::new();
     for line in said.lines() {

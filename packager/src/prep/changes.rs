@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// Changed places of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Changed {
-    /// Name in the diff, stripped.
-    file: PathBuf,
+    /// Names in the diff, stripped.
+    files: Vec<PathBuf>,
     /// Line numbers in the original; of an insertion the line that it goes in front of.
     lines: Vec<u64>,
 }
@@ -20,10 +20,10 @@ impl Changes {
     /// Reads unified diffs, `strip` directories stripped from their names.
     pub fn read<'d>(diffs: impl Iterator<Item = &'d [u8]>, strip: u32) -> Self {
         let mut all: Vec<Changed> = Vec::new();
-        for Span { file, lines } in diffs.flat_map(|diff| spans(diff, strip)) {
-            match all.iter_mut().find(|c| c.file == file) {
+        for Span { files, lines } in diffs.flat_map(|diff| spans(diff, strip)) {
+            match all.iter_mut().find(|c| c.files == files) {
                 Some(known) => known.lines.extend(lines),
-                None => all.push(Changed { file, lines }),
+                None => all.push(Changed { files, lines }),
             }
         }
         Self(all)
@@ -31,7 +31,8 @@ impl Changes {
 
     /// Does the fix change one of the lines `first..=last` of this file?
     pub fn within(&self, file: &Path, first: u64, last: u64) -> bool {
-        let of_file = self.0.iter().filter(|c| file.ends_with(&c.file) || c.file.ends_with(file));
+        let of_file =
+            self.0.iter().filter(|c| c.files.iter().any(|name| file.ends_with(name) || name.ends_with(file)));
         of_file.flat_map(|c| &c.lines).any(|line| (first..=last).contains(line))
     }
 }
@@ -46,7 +47,10 @@ mod tests {
     #[test]
     fn removed_lines_and_places_of_insertions_are_changed() {
         let changes = Changes::read([DIFF].into_iter(), 1);
-        assert_eq!(changes, Changes(vec![Changed { file: "d/x.c".into(), lines: vec![11, 12, 13, 30, 31] }]));
+        assert_eq!(
+            changes,
+            Changes(vec![Changed { files: vec!["d/x.c".into(); 2], lines: vec![11, 12, 13, 30, 31] }])
+        );
         let file = Path::new("/build/d/x.c");
         assert!(changes.within(file, 11, 11) && changes.within(file, 1, 40) && changes.within(file, 30, 30));
         assert!(!changes.within(file, 14, 29) && !changes.within(file, 1, 10));

@@ -8,10 +8,12 @@ use std::path::{Component, Path, PathBuf};
 /// Files named in a diff, after stripping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PatchFiles {
-    /// Files that must be there before.
+    /// Files that may be there before.
     pub old: BTreeSet<PathBuf>,
-    /// Files that are there afterwards.
+    /// Files that may be there afterwards.
     pub new: BTreeSet<PathBuf>,
+    /// The names that one part of the diff has for a file that is there before: patch(1) takes the one that is.
+    pub either: Vec<Vec<PathBuf>>,
 }
 
 /// Reads the `---`/`+++` pairs of a unified diff and git's rename and copy lines. Lines inside hunks are skipped by
@@ -38,12 +40,19 @@ pub fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
         } else if let Some(from) = line.strip_prefix(b"--- ") {
             let to = lines.peek().and_then(|l| l.strip_prefix(b"+++ "));
             if let Some(to) = to {
-                files.old.extend(file_name(from, strip));
-                files.new.extend(file_name(to, strip));
+                let (old, new) = (file_name(from, strip), file_name(to, strip));
+                if !is_nothing(from) {
+                    let names = old.iter().chain(&new).cloned().collect::<Vec<_>>();
+                    files.either.extend((!names.is_empty()).then_some(names));
+                }
+                files.old.extend(old);
+                files.new.extend(new);
                 lines.next();
             }
         } else if let Some(name) = strip_any(line, &[b"rename from ", b"copy from "]) {
-            files.old.extend(file_name(name, strip.saturating_sub(1)));
+            let name = file_name(name, strip.saturating_sub(1));
+            files.either.extend(name.iter().map(|name| vec![name.clone()]));
+            files.old.extend(name);
         } else if let Some(name) = strip_any(line, &[b"rename to ", b"copy to "]) {
             files.new.extend(file_name(name, strip.saturating_sub(1)));
         }
@@ -53,7 +62,8 @@ pub fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
 
 /// Changed lines of one file of a diff, counted in the original.
 pub(super) struct Span {
-    pub(super) file: PathBuf,
+    /// By the names that the diff has for it.
+    pub(super) files: Vec<PathBuf>,
     pub(super) lines: Vec<u64>,
 }
 
@@ -84,11 +94,12 @@ pub(super) fn spans(diff: &[u8], strip: u32) -> Vec<Span> {
             (old_left, new_left) = counts;
             at = hunk_start(line);
         } else if let Some(from) = line.strip_prefix(b"--- ")
-            && lines.next_if(|l| l.starts_with(b"+++ ")).is_some()
+            && let Some(to) = lines.next_if(|l| l.starts_with(b"+++ "))
         {
-            let name = file_name(from, strip);
-            known = name.is_some();
-            spans.extend(name.map(|file| Span { file, lines: Vec::new() }));
+            known = !is_nothing(from);
+            let to = to.strip_prefix(b"+++ ").unwrap_or_default();
+            let files = [from, to].into_iter().filter_map(|name| file_name(name, strip)).collect();
+            spans.extend(known.then_some(Span { files, lines: Vec::new() }));
         }
     }
     spans
@@ -115,21 +126,44 @@ fn hunk_counts(line: &[u8]) -> Option<(u64, u64)> {
 }
 
 fn file_name(field: &[u8], strip: u32) -> Option<PathBuf> {
-    // A tab separates the name from a time stamp; git quotes odd names as C strings.
-    let field = field.split(|b| *b == b'\t').next().unwrap_or(field);
-    let field = field.strip_suffix(b"\r").unwrap_or(field);
-    let name = match field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")) {
-        Some(quoted) => unquote(quoted),
-        None => field.to_vec(),
-    };
+    let name = whole_name(field);
     if name == b"/dev/null" || name.is_empty() {
         return None;
     }
-    let path = PathBuf::from(OsString::from_vec(name));
-    let rest: PathBuf =
-        path.components().filter(|c| !matches!(c, Component::CurDir)).skip(strip as usize).collect();
-    let safe = rest.components().all(|c| matches!(c, Component::Normal(_)));
-    (safe && rest != Path::new("")).then_some(rest)
+    let rest = stripped(&name, strip)?;
+    let path: PathBuf = PathBuf::from(OsString::from_vec(rest.to_vec()))
+        .components()
+        .filter(|c| !matches!(c, Component::CurDir))
+        .collect();
+    let safe = path.components().all(|c| matches!(c, Component::Normal(_)));
+    (safe && path != Path::new("")).then_some(path)
+}
+
+/// Does the header say that there is no file?
+fn is_nothing(field: &[u8]) -> bool {
+    whole_name(field) == b"/dev/null"
+}
+
+/// The name in a header. A tab separates it from a time stamp; git quotes odd names as C strings.
+fn whole_name(field: &[u8]) -> Vec<u8> {
+    let field = field.split(|b| *b == b'\t').next().unwrap_or(field);
+    let field = field.strip_suffix(b"\r").unwrap_or(field);
+    match field.strip_prefix(b"\"").and_then(|f| f.strip_suffix(b"\"")) {
+        Some(quoted) => unquote(quoted),
+        None => field.to_vec(),
+    }
+}
+
+/// What follows the shortest beginning with this many slashes, of which several in a row are one; nothing if there are not as many
+/// (patch(1), `--strip`).
+fn stripped(name: &[u8], strip: u32) -> Option<&[u8]> {
+    let mut rest = name;
+    for _ in 0..strip {
+        let slash = rest.iter().position(|b| *b == b'/')?;
+        rest = &rest[slash..];
+        rest = &rest[rest.iter().take_while(|b| **b == b'/').count()..];
+    }
+    Some(rest)
 }
 
 /// Undoes git's C-style quoting.
@@ -179,6 +213,32 @@ mod tests {
     #[test]
     fn names_that_leave_the_tree_are_dropped() {
         assert_eq!(touched_files(b"--- a/../../etc/x\n+++ b/../../etc/x\n", 1), PatchFiles::default());
+    }
+
+    #[test]
+    fn directories_are_stripped_as_patch_does() {
+        for (name, strip, is) in [
+            ("a/sub/x.c", 1, "sub/x.c"),
+            ("./sub/x.c", 1, "sub/x.c"),
+            ("./a/sub/x.c", 2, "sub/x.c"),
+            ("a/./sub/x.c", 1, "sub/x.c"),
+            ("a//sub/x.c", 1, "sub/x.c"),
+            ("/sub/x.c", 1, "sub/x.c"),
+            ("./x.c", 1, "x.c"),
+            ("./sub/x.c", 0, "sub/x.c"),
+        ] {
+            assert_eq!(file_name(name.as_bytes(), strip), Some(is.into()), "{name} -p{strip}");
+        }
+        assert_eq!(file_name(b"x.c", 1), None);
+    }
+
+    #[test]
+    fn one_of_two_names_is_that_of_the_file() {
+        let files =
+            touched_files(b"--- x.c.orig\n+++ x.c\n@@ -1 +1 @@\n-a\n+b\n--- /dev/null\n+++ new.c\n", 0);
+        assert_eq!(files.either, [["x.c.orig", "x.c"].map(PathBuf::from)]);
+        let spans = spans(b"--- x.c.orig\n+++ x.c\n@@ -1 +1 @@\n-a\n+b\n", 0);
+        assert_eq!(spans[0].files, ["x.c.orig", "x.c"].map(PathBuf::from));
     }
 
     #[test]

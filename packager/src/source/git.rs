@@ -4,6 +4,8 @@
 use crate::error::{Context, Failure, Result};
 use crate::run::Tool;
 use patchfile::exit::BuildExit;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// Commits of a repository.
@@ -39,34 +41,21 @@ impl GitFix {
         Ok(Self { repository, base: commit(base)?, head: commit(head)?, prefix })
     }
 
-    /// Writes the tree of the first commit to `to`.
+    /// Writes the tree of the first commit to `to`, submodules included.
     ///
     /// # Errors
-    /// When git fails.
+    /// When git fails, or a submodule's commit is not here.
     pub fn check_out(&self, to: &Path, index: &Path) -> Result<PathBuf> {
-        std::fs::create_dir_all(to).what(to.display().to_string())?;
-        for args in [&["read-tree", self.base.as_str()][..], &["checkout-index", "--all", "--force"]] {
-            self.git().env("GIT_INDEX_FILE", index).env("GIT_WORK_TREE", to).args(args).dir(to).check()?;
-        }
+        check_out(&self.repository, &self.base, to, index)?;
         Ok(to.join(&self.prefix))
     }
 
-    /// Writes the difference between the commits to `to`.
+    /// Writes the difference between the commits to `to`, also of the submodules' own files.
     ///
     /// # Errors
     /// Exit code 6 when there is none.
     pub fn write_diff(&self, to: &Path) -> Result<()> {
-        let args = [
-            "diff",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--no-color",
-            "--no-renames",
-            "--binary",
-            "--src-prefix=a/",
-            "--dst-prefix=b/",
-        ];
-        let diff = self.git().args(args).args([&self.base, &self.head]).check()?;
+        let diff = diff(&self.repository, &self.base, &self.head, Path::new(""))?;
         if diff.is_empty() {
             let why = format!("no file differs between {} and {}", self.base, self.head);
             return Err(Failure::new(BuildExit::NoChange, "nothing to patch", why));
@@ -77,13 +66,115 @@ impl GitFix {
     /// Messages of the commits, newest first.
     pub fn messages(&self) -> String {
         let range = format!("{}..{}", self.base, self.head);
-        let out = self.git().args(["log", "--format=Subject: %s%n%n%b", &range]).output();
+        let out =
+            in_repository(&self.repository).args(["log", "--format=Subject: %s%n%n%b", &range]).output();
         out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
     }
+}
 
-    fn git(&self) -> Tool {
-        Tool::new("git").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_DIR", &self.repository)
+/// Writes a commit's files to `to`.
+fn check_out(repository: &Path, commit: &str, to: &Path, index: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).what(to.display().to_string())?;
+    for args in [&["read-tree", commit][..], &["checkout-index", "--all", "--force"]] {
+        let git = in_repository(repository).env("GIT_INDEX_FILE", index).env("GIT_WORK_TREE", to);
+        git.args(args).dir(to).check()?;
     }
+    for module in modules(repository, commit)? {
+        // A submodule that nobody fetched is an empty folder, here as in the user's tree.
+        if let Some(repository) = &module.repository {
+            check_out(repository, &module.commit, &to.join(&module.path), index).map_err(|f| {
+                f.hint("git submodule update --init --recursive fetches the commits of submodules")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// What differs between two commits, or since nothing or until nothing; names begin with `prefix`.
+fn diff(repository: &Path, old: &str, new: &str, prefix: &Path) -> Result<Vec<u8>> {
+    let args = [
+        "diff",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--no-color",
+        "--no-renames",
+        "--binary",
+        "--ignore-submodules=all",
+    ];
+    let names = ["src", "dst"].iter().zip(["a", "b"]).map(|(side, first)| {
+        let mut word = OsString::from(format!("--{side}-prefix={first}/"));
+        if prefix != Path::new("") {
+            word.push(prefix);
+            word.push("/");
+        }
+        word
+    });
+    let mut all = in_repository(repository).args(args).args(names).args([old, new]).check()?;
+    let (before, after) = (modules(repository, old)?, modules(repository, new)?);
+    for module in before.iter().chain(after.iter().filter(|m| !before.iter().any(|b| b.path == m.path))) {
+        let commit = |side: &[Module]| {
+            side.iter().find(|m| m.path == module.path).map_or(NOTHING.to_owned(), |m| m.commit.clone())
+        };
+        let (old, new) = (commit(&before), commit(&after));
+        let repository =
+            after.iter().chain([module]).find(|m| m.path == module.path).and_then(|m| m.repository.as_ref());
+        if let Some(repository) = repository.filter(|_| old != new) {
+            all.extend(diff(repository, &old, &new, &prefix.join(&module.path))?);
+        } else if old != new {
+            let what = format!("submodule {}", prefix.join(&module.path).display());
+            return Err(Failure::failed(what, "the fix changes it, and its commits are not here")
+                .hint("git submodule update --init --recursive fetches them"));
+        }
+    }
+    Ok(all)
+}
+
+/// The tree without files.
+const NOTHING: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+
+/// A submodule of a commit.
+struct Module {
+    path: PathBuf,
+    commit: String,
+    /// Where its commits are, if they were fetched.
+    repository: Option<PathBuf>,
+}
+
+/// The submodules of a commit (gitmodules(5); git-ls-tree(1) shows them with mode 160000).
+fn modules(repository: &Path, commit: &str) -> Result<Vec<Module>> {
+    let listed = in_repository(repository).args(["ls-tree", "-r", "-z", commit]).check()?;
+    let mut found = Vec::new();
+    for line in listed.split(|b| *b == 0) {
+        let Some(rest) = line.strip_prefix(b"160000 commit ") else { continue };
+        let Some(tab) = rest.iter().position(|b| *b == b'\t') else { continue };
+        let path = PathBuf::from(OsString::from_vec(rest[tab + 1..].to_vec()));
+        let commit = String::from_utf8_lossy(&rest[..tab]).into_owned();
+        found.push(Module { repository: module_repository(repository, &path), path, commit });
+    }
+    Ok(found)
+}
+
+/// The repository of the submodule at `path`: that of the folder in the work tree, else what git keeps for it.
+fn module_repository(repository: &Path, path: &Path) -> Option<PathBuf> {
+    let ask = |tool: Tool, args: &[&str]| {
+        let out = tool.args(args).output().ok().filter(|out| out.status.success())?;
+        let text = String::from_utf8_lossy(&out.stdout).trim_end_matches('\n').to_owned();
+        (!text.is_empty()).then(|| PathBuf::from(text))
+    };
+    // A repository of a submodule says where its own work tree is; one with the usual name is in it.
+    let configured =
+        ask(in_repository(repository), &["config", "core.worktree"]).map(|tree| repository.join(tree));
+    let usual = (repository.file_name() == Some(".git".as_ref())).then(|| repository.parent()).flatten();
+    let trees = configured.into_iter().chain(usual.map(Path::to_path_buf));
+    let in_tree = trees.map(|tree| tree.join(path)).filter(|folder| folder.join(".git").exists());
+    let in_tree = in_tree.filter_map(|folder| ask(git(&folder), &["rev-parse", "--absolute-git-dir"]));
+    let common = ask(in_repository(repository), &["rev-parse", "--git-common-dir"])?;
+    let kept = repository.join(common).join("modules").join(path);
+    in_tree.chain([kept]).find(|dir| dir.join("HEAD").exists())
+}
+
+fn in_repository(repository: &Path) -> Tool {
+    Tool::new("git").env("GIT_OPTIONAL_LOCKS", "0").env("GIT_DIR", repository)
 }
 
 fn git(dir: &Path) -> Tool {

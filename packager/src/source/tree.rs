@@ -2,9 +2,9 @@
 
 use crate::elf;
 use crate::error::{Context, Failure, Result};
+use crate::files;
 use crate::run::Tool;
 use std::collections::HashSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
@@ -75,7 +75,5 @@ impl TreeSource {
 }
 
 fn is_product(path: &Path) -> bool {
-    let mut head = [0u8; 24];
-    let read = std::fs::File::open(path).and_then(|mut f| f.read(&mut head));
-    read.is_ok_and(|n| elf::is_build_product(&head[..n]))
+    elf::is_build_product(&files::head::<24>(path))
 }

@@ -2,13 +2,13 @@
 
 use crate::elf::{self, Elf};
 use crate::error::{Context, Failure, Result};
+use crate::files;
 use crate::place::outside_name;
 use crate::run::Tool;
 use crate::source::extract;
 use patchfile::Digest;
 use patchfile::manifest::Package;
 use std::collections::HashMap;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
@@ -87,7 +87,7 @@ impl TargetFile {
     }
 
     pub(super) fn read(file: &Path, path: String) -> Result<Self> {
-        let data = std::fs::read(file).what(file.display().to_string())?;
+        let data = files::read(file, files::BINARY_LIMIT).what(file.display().to_string())?;
         let elf = Elf::parse(&data).what(file.display().to_string())?;
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { name, path, also: Vec::new(), data, debug: None, elf })
@@ -280,7 +280,7 @@ fn debug_files(paths: &[PathBuf], scratch: &Path) -> Result<Vec<(Elf, Vec<u8>)>>
             return Err(Failure::failed(what(), "is neither an RPM nor an ELF file with debug information"));
         }
         for file in candidates.into_iter().filter(|f| is_linked(f)) {
-            let data = std::fs::read(&file).what(what())?;
+            let data = files::read(&file, files::BINARY_LIMIT).what(what())?;
             // Sections of a .debug file have no contents, hence they may not parse as a program's do.
             if let Ok(elf) = Elf::parse_debug(&data) {
                 found.push((elf, data));
@@ -310,9 +310,7 @@ pub(crate) fn is_linked(path: &Path) -> bool {
 }
 
 fn head(path: &Path) -> Vec<u8> {
-    let mut head = [0u8; 24];
-    let read = std::fs::File::open(path).and_then(|mut f| f.read(&mut head)).unwrap_or(0);
-    head[..read].to_vec()
+    files::head::<24>(path)
 }
 
 #[cfg(test)]
