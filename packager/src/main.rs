@@ -40,9 +40,14 @@ fn main() -> ExitCode {
     let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
     let result = Request::new(args, rpmbuild).and_then(|mut request| {
         request.view = view.clone();
-        run::catch_signals()?;
+        let to = request.args.output.clone();
+        run::catch_signals(move |failure| last_words(failure, &to, color))?;
         pipeline::run(&request, &mut progress, &mut report)
     });
+    while !run::is_first_to_end() {
+        // A signal ends us right now.
+        std::thread::park();
+    }
     let result = tell_of_path(&view, &mut report, &progress, result);
     progress.finish();
     report.seconds = progress.seconds();
@@ -77,6 +82,14 @@ fn tell_of_path(view: &View, report: &mut Report, progress: &Progress, result: R
         progress.warning(&why);
     }
     result.map_err(|failure| failure.hint(why))
+}
+
+/// What is left to say where a signal ends us in the middle of something.
+fn last_words(failure: &Failure, output: &Path, color: bool) {
+    let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
+    report.end(Some(failure));
+    let _ = report.write(output);
+    show(failure, color);
 }
 
 /// Prints the error line, the end of the build's log, then the hints.

@@ -2,7 +2,7 @@
 //! or captured.
 
 use crate::error::{Context, Failure, Result};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -10,35 +10,138 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Process groups of the programs that run now.
 static GROUPS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
 /// The signal that asked us to stop, 0 for none.
 static STOPPED: AtomicI32 = AtomicI32::new(0);
+/// Directories that are to be gone when we end: what is half made.
+static HALF_MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+/// What comes back from a signal by itself has as long as this.
+const PATIENCE: Duration = Duration::from_millis(600);
 
 /// From now on SIGINT, SIGTERM and SIGHUP end the running programs; what waits for them gets a [`Failure`], so that every
-/// temporary file goes away on the usual path.
+/// temporary file goes away on the usual path. A phase that does not come to its end soon, or a second signal, is not waited for: then
+/// `last` is called with the failure, what is half made goes, and the process ends.
 ///
 /// # Errors
 /// When no handler can be set.
-pub fn catch_signals() -> Result<()> {
+pub fn catch_signals(last: impl Fn(&Failure) + Send + Sync + 'static) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).what("signal handlers")?;
+    let last = Arc::new(last);
     std::thread::spawn(move || {
         for signal in signals.forever() {
             let again = STOPPED.swap(signal, Ordering::SeqCst) != 0;
-            let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            for group in groups {
-                let kind = if again { Signal::SIGKILL } else { Signal::SIGTERM };
-                // The group may just have ended; then there is nothing to do.
-                let _ = killpg(Pid::from_raw(group), kind);
+            end_programs(if again { Signal::SIGKILL } else { Signal::SIGTERM });
+            if again {
+                end_now(signal, last.as_ref());
             }
+            let last = last.clone();
+            std::thread::spawn(move || {
+                std::thread::sleep(PATIENCE);
+                end_programs(Signal::SIGKILL);
+                end_now(signal, last.as_ref());
+            });
         }
     });
     Ok(())
+}
+
+/// Ends the programs that run now: their groups, and compilers that run in ours.
+fn end_programs(signal: Signal) {
+    for group in locked(&GROUPS).clone() {
+        // The group may just have ended; then there is nothing to do.
+        let _ = killpg(Pid::from_raw(group), signal);
+    }
+    for child in children() {
+        let _ = kill(child, signal);
+    }
+}
+
+/// Our own children (proc(5), `/proc/PID/task/TID/children`).
+fn children() -> Vec<Pid> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let ids: Vec<String> =
+        lists.flat_map(|l| l.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    ids.iter().filter_map(|id| id.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// Ends the process, unless it has come to its end by itself.
+fn end_now(signal: i32, last: &impl Fn(&Failure)) {
+    let _whole = undisturbed();
+    if !is_first_to_end() {
+        return;
+    }
+    last(&interrupted(signal));
+    for dir in std::mem::take(&mut *locked(&HALF_MADE)) {
+        remove_later(&dir);
+    }
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
+
+/// While this is held no signal ends us: for what is done as a whole or not at all, in an instant.
+pub fn undisturbed() -> MutexGuard<'static, ()> {
+    static WHOLE: Mutex<()> = Mutex::new(());
+    locked(&WHOLE)
+}
+
+/// Whoever asks first is the one to say how the run ended.
+pub fn is_first_to_end() -> bool {
+    static ENDED: AtomicBool = AtomicBool::new(false);
+    !ENDED.swap(true, Ordering::SeqCst)
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes a directory out of the way at once, and has it removed by a program that outlives us: a big tree takes its time.
+fn remove_later(dir: &Path) -> bool {
+    let mut away = dir.as_os_str().to_owned();
+    away.push(format!(".gone-{}", std::process::id()));
+    let away = PathBuf::from(away);
+    if std::fs::rename(dir, &away).is_err() {
+        return false;
+    }
+    let mut command = Command::new("/bin/rm");
+    command.args(["-rf", "--"]).arg(away).process_group(0);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Ok(mut removing) = command.spawn() {
+        let until = Instant::now() + PATIENCE / 3;
+        while Instant::now() < until && matches!(removing.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    true
+}
+
+/// Removes a directory that is half made if we end by a signal in the meantime. Dropped, it does nothing any more.
+#[derive(Debug)]
+pub struct HalfMade(PathBuf);
+
+impl HalfMade {
+    /// Takes note of it.
+    pub fn new(dir: &Path) -> Self {
+        locked(&HALF_MADE).push(dir.to_path_buf());
+        Self(dir.to_path_buf())
+    }
+
+    /// After a signal it is removed by a program that outlives us, so that nobody waits for it. Whether that is so.
+    pub fn is_left_to_others(&self) -> bool {
+        STOPPED.load(Ordering::SeqCst) != 0 && remove_later(&self.0)
+    }
+}
+
+impl Drop for HalfMade {
+    fn drop(&mut self) {
+        locked(&HALF_MADE).retain(|dir| *dir != self.0);
+    }
 }
 
 /// Fails when a signal has asked to stop.
@@ -48,12 +151,14 @@ pub fn catch_signals() -> Result<()> {
 pub fn check_stopped() -> Result<()> {
     match STOPPED.load(Ordering::SeqCst) {
         0 => Ok(()),
-        signal => {
-            let mut failure = Failure::failed("interrupted", format!("signal {signal}"));
-            failure.signal = Some(signal);
-            Err(failure)
-        }
+        signal => Err(interrupted(signal)),
     }
+}
+
+fn interrupted(signal: i32) -> Failure {
+    let mut failure = Failure::failed("interrupted", format!("signal {signal}"));
+    failure.signal = Some(signal);
+    failure
 }
 
 /// Removes the group from the list when dropped.
@@ -62,14 +167,18 @@ struct Group(i32);
 impl Group {
     fn enter(child: &Child) -> Self {
         let id = i32::try_from(child.id()).unwrap_or(0);
-        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        locked(&GROUPS).push(id);
         Self(id)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        GROUPS.lock().unwrap_or_else(PoisonError::into_inner).retain(|g| *g != self.0);
+        if STOPPED.load(Ordering::SeqCst) != 0 {
+            // What the program started may not have ended with it.
+            let _ = killpg(Pid::from_raw(self.0), Signal::SIGKILL);
+        }
+        locked(&GROUPS).retain(|g| *g != self.0);
     }
 }
 

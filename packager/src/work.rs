@@ -5,6 +5,7 @@
 
 use crate::error::{Context, Failure, Result};
 use crate::place::View;
+use crate::run::HalfMade;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Work {
     root: PathBuf,
-    keep: bool,
+    /// What a signal leaves of it goes too, unless it is to be kept.
+    half_made: Option<HalfMade>,
     lock: Option<Flock<File>>,
     lock_file: PathBuf,
     /// The directory of all slots, if it is ours to remove.
@@ -67,18 +69,23 @@ impl Work {
                 other => other,
             };
             let file = file.what(lock_file.display().to_string())?;
-            // Taken by another run, or kept by an earlier one: the next.
+            // Taken by another run: the next.
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
             // A run that ends removes the file that it has locked: then this is the lock of nothing.
             let same = |path: &Path| Some((lock.metadata().ok()?.ino(), path.metadata().ok()?.ino()));
-            if same(&lock_file).is_none_or(|(ours, there)| ours != there) || root.join(KEPT).exists() {
+            if same(&lock_file).is_none_or(|(ours, there)| ours != there) {
                 continue;
+            }
+            if root.join(KEPT).exists() {
+                // What was kept makes room: at another path nothing would come out of the store.
+                give_way(&root)?;
             }
             // What a run left that was killed.
             clear(&root)?;
             std::fs::create_dir(&root).what(root.display().to_string())?;
             let own = workdir.is_none().then(|| base.clone());
-            let work = Self { root, keep, lock: Some(lock), lock_file, own, view: View::default() };
+            let half_made = (!keep).then(|| HalfMade::new(&root));
+            let work = Self { root, half_made, lock: Some(lock), lock_file, own, view: View::default() };
             for dir in ["tmp", "BUILD", "log", "objects"] {
                 std::fs::create_dir(work.path(dir)).what("scratch directory")?;
             }
@@ -88,7 +95,7 @@ impl Work {
             return Ok(work);
         }
         Err(Failure::failed(format!("scratch directory {}", base.display()), "every slot in it is taken")
-            .hint("remove what --keep-workdir left there"))
+            .hint("wait for the other runs, or give another place with --workdir"))
     }
 
     /// The directory itself.
@@ -178,7 +185,7 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        if !self.keep {
+        if self.half_made.as_ref().is_some_and(|half_made| !half_made.is_left_to_others()) {
             // Nothing more can be done about what cannot be removed; the next run of this slot tries again.
             let _ = clear(&self.root);
         }
@@ -189,6 +196,17 @@ impl Drop for Work {
             let _ = std::fs::remove_dir(base);
         }
     }
+}
+
+/// Gives a directory the first free name of `NAME.kept`, `NAME.kept-2` and so on.
+fn give_way(root: &Path) -> Result<()> {
+    let name = |number: u32| match number {
+        1 => root.with_extension("kept"),
+        number => root.with_extension(format!("kept-{number}")),
+    };
+    let free = (1..).map(name).find(|to| std::fs::symlink_metadata(to).is_err());
+    let to = free.unwrap_or_else(|| name(u32::MAX));
+    std::fs::rename(root, &to).what(root.display().to_string())
 }
 
 /// `$TMPDIR/upatch-UID`, for nobody else: others may neither plant files in it nor read ours.
@@ -236,5 +254,17 @@ mod tests {
         drop((first, second));
         assert!(!path.exists() && kept.exists());
         assert_eq!(Work::create(Some(base.path()), "a", false).unwrap().root(), path);
+    }
+
+    #[test]
+    fn what_is_kept_makes_room_for_the_next_run() {
+        let base = tempfile::tempdir().unwrap();
+        let made = |keep| Work::create(Some(base.path()), "a", keep).unwrap().root().to_path_buf();
+        let path = made(true);
+        std::fs::write(path.join("mark"), "1").unwrap();
+        assert_eq!(made(true), path);
+        assert_eq!(made(false), path);
+        assert_eq!(std::fs::read(base.path().join("0.kept/mark")).unwrap(), b"1");
+        assert!(base.path().join("0.kept-2").exists() && !path.exists());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::report::readable;
 use crate::error::{Context, Result};
+use crate::run::{HalfMade, check_stopped, undisturbed};
 use patchfile::{Manifest, paths};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -10,6 +11,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct Staged {
     dir: TempDir,
+    /// Gone too where a signal ends us.
+    _half_made: HalfMade,
     output: PathBuf,
     names: Vec<String>,
 }
@@ -23,7 +26,8 @@ impl Staged {
         let what = || format!("--output {}", output.display());
         std::fs::create_dir_all(output).what(what())?;
         let dir = tempfile::Builder::new().prefix(".upatch-").tempdir_in(output).what(what())?;
-        Ok(Self { dir, output: output.to_path_buf(), names: Vec::new() })
+        let half_made = HalfMade::new(dir.path());
+        Ok(Self { dir, _half_made: half_made, output: output.to_path_buf(), names: Vec::new() })
     }
 
     /// Writes the patch directory; gives its place until it is published.
@@ -65,6 +69,8 @@ impl Staged {
 /// # Errors
 /// When renaming fails.
 pub fn publish(staged: Staged) -> Result<Vec<String>> {
+    let _whole = undisturbed();
+    check_stopped()?;
     for name in &staged.names {
         let from = staged.dir.path().join(name);
         let to = staged.output.join(name);

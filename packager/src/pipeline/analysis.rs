@@ -128,16 +128,15 @@ pub(super) fn analyse<'r>(
         return Ok(analysis);
     }
     let store = recorder.store().ok();
+    let windows = (original.window, patched.window);
     let (aside, away) = ("BUILD.orig", "BUILD.patched");
-    let sectioned =
-        section_all(&analysis.pairs, work, aside, away, store.as_ref(), original.window, &stamped)?;
+    let sectioned = section_all(&analysis.pairs, work, aside, away, store.as_ref(), windows, &stamped)?;
     crate::run::check_stopped()?;
     for one in &sectioned {
         analysis.compiled += one.compiled as usize;
         let sides = usize::from(one.original.is_some()) + usize::from(one.patched.is_some());
         analysis.reused += sides.saturating_sub(one.compiled as usize);
     }
-    let windows = (original.window, patched.window);
     analysis.compared = compare(&analysis.pairs, &sectioned, &patched.changes, windows, work)?;
     Ok(analysis)
 }
@@ -174,12 +173,12 @@ fn is_real(
         (patchfile::Digest::of(&data).to_string() == hash).then_some(data)
     };
     let found = stamps::stamps(before, after, (original.window, patched.window), &patched.files, read);
-    if found.files.is_empty() {
+    if found.files.is_empty() && !(found.in_command && found.nothing_else) {
         // Where no input differs, it is not a stamp that makes the objects differ.
         return true;
     }
-    let names: Vec<String> =
-        found.files.keys().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string()).collect();
+    let files = found.files.keys().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string());
+    let names: Vec<String> = files.chain(found.in_command.then(|| "its command".to_owned())).collect();
     warnings.push(Warned {
         what: stamps::WHAT.into(),
         place: format!("{} ({})", pair.name(), names.join(", ")),

@@ -16,6 +16,7 @@ use crate::output::{
     ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned, merged, publish,
 };
 use crate::progress::Progress;
+use crate::run::check_stopped;
 use crate::target::{Fidelity, Match, TargetFile, from_files, match_links};
 use crate::work::Work;
 use patchfile::exit::BuildExit;
@@ -255,7 +256,10 @@ fn compare(
     outcome.elfs.extend(analysis.unrecorded.iter().map(|(name, why)| unrecorded(name, why)));
     outcome.elfs.extend(analysis.unexplained.iter().map(|name| unexplained(name)));
     progress.phase("link");
-    let joined = analysis.reached.iter().map(|reached| join(reached, &analysis, original));
+    let joined = analysis.reached.iter().map(|reached| {
+        check_stopped()?;
+        join(reached, &analysis, original)
+    });
     let mut joined = joined.collect::<Result<Vec<_>>>()?;
     outcome.joined = settle(&mut joined, |target| original.targets[target].name.clone());
     let reports = joined.into_iter().map(|one| one.report);

@@ -10,6 +10,7 @@ use crate::elf;
 use crate::error::{Context, Result};
 use crate::link::Pieces;
 use crate::prep::Changes;
+use crate::run::check_stopped;
 use crate::work::Work;
 use differ::{Options, Refusal, UnitDiff};
 use rayon::prelude::*;
@@ -76,12 +77,15 @@ pub fn compare(
     work: &Work,
 ) -> Result<Vec<Compared>> {
     let all = pairs.par_iter().zip(sectioned).enumerate();
-    all.map(|(index, (p, s))| match (&p.optimised, &s.pieces) {
-        (Some(programs), Some(pieces)) => {
-            let dir = work.path("objects").join(format!("{index}-merged"));
-            optimised::compare(&p.name(), programs, pieces, changes, windows, &dir)
+    all.map(|(index, (p, s))| {
+        check_stopped()?;
+        match (&p.optimised, &s.pieces) {
+            (Some(programs), Some(pieces)) => {
+                let dir = work.path("objects").join(format!("{index}-merged"));
+                optimised::compare(&p.name(), programs, pieces, changes, windows, &dir)
+            }
+            _ => one(p, s, changes, work),
         }
-        _ => one(p, s, changes, work),
     })
     .collect()
 }

@@ -52,8 +52,12 @@ fn day(text: &[u8]) -> Option<u64> {
         return None;
     }
     let day = number(if date[4] == b' ' { &date[5..6] } else { &date[4..6] })?;
-    let year = number(&date[7..])?;
-    if !(1..=31).contains(&day) || year < 1970 {
+    days(number(&date[7..])?, month, day)
+}
+
+/// Days since the epoch.
+pub(super) fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
         return None;
     }
     // Years that begin in March have the leap day at their end; 719468 days lie between March 1st of the year 0 and the epoch.

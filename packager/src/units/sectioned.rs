@@ -3,8 +3,9 @@
 use super::dates::compiled_at;
 use super::lto;
 use super::pairs::Pair;
-use super::stamps::{Stamp, Window, restamp, take_over};
+use super::stamps::{Stamp, Window, restamp, stamped_command, take_over};
 use crate::error::{Context, Result};
+use crate::run::check_stopped;
 use crate::work::Work;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
@@ -67,14 +68,17 @@ pub fn section_all(
     aside: &str,
     away: &str,
     store: Option<&Store>,
-    window: Window,
+    windows: (Window, Window),
     stamped: &BTreeMap<PathBuf, Stamp>,
 ) -> Result<Vec<Sectioned>> {
-    let dates: Vec<u64> = pairs.iter().map(|p| date(p, window)).collect();
+    let dates: Vec<u64> = pairs.iter().map(|p| date(p, windows.0)).collect();
     take_over(stamped, &work.build(), &work.path(aside))?;
     let patched = side(pairs, work, store, "patched", |i, p| {
         let mut unit = dated(p.patched?, dates[i]);
         restamp(&mut unit.deps, stamped);
+        if let Some(original) = p.original {
+            unit.expanded_argv = stamped_command(&original.expanded_argv, &unit.expanded_argv, windows);
+        }
         Some(unit)
     });
     let patched_pieces = pieces(pairs, work, "patched", |p| &p.patched);
@@ -121,6 +125,9 @@ fn side<'r>(
 ) -> Vec<Side> {
     let one = |(index, pair): (usize, &Pair<'r>)| -> Side {
         let record = unit(index, pair)?;
+        if let Err(interrupted) = check_stopped() {
+            return Some((Err(interrupted.to_string()), true));
+        }
         let output = work.path("objects").join(format!("{index}-{name}.o"));
         Some(match wrapper::recompile(&record, &flags(&record), &output, store) {
             Ok(done) => (Ok(done.object), done.reused),

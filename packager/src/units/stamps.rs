@@ -39,6 +39,8 @@ pub struct Stamp {
 pub struct Stamps {
     /// The files.
     pub files: BTreeMap<PathBuf, Stamp>,
+    /// The command holds it too.
+    pub in_command: bool,
     /// Nothing else differs between the two builds of the unit.
     pub nothing_else: bool,
 }
@@ -63,10 +65,11 @@ pub fn stamps(
         let (Some(old), Some(new)) = (read(path, old, false), read(path, new, true)) else { return false };
         equal_but_for_times(&old, &new, windows)
     };
+    let command = stamped_command(&original.expanded_argv, &patched.expanded_argv, windows);
     let mut found = Stamps {
         files: BTreeMap::new(),
-        nothing_else: original.expanded_argv == patched.expanded_argv
-            && original.deps.len() == patched.deps.len(),
+        in_command: command != patched.expanded_argv,
+        nothing_else: command == original.expanded_argv && original.deps.len() == patched.deps.len(),
     };
     for dep in &patched.deps {
         let path = dep.path.as_path();
@@ -80,6 +83,22 @@ pub fn stamps(
         }
     }
     found
+}
+
+/// The patched build's command for a unit with the times of the original's.
+pub(super) fn stamped_command(
+    original: &[OsBytes],
+    patched: &[OsBytes],
+    windows: (Window, Window),
+) -> Vec<OsBytes> {
+    if original.len() != patched.len() {
+        return patched.to_vec();
+    }
+    let word = |(old, new): (&OsBytes, &OsBytes)| {
+        let stamp = equal_but_for_times(old.as_bytes(), new.as_bytes(), windows);
+        if stamp { old.clone() } else { new.clone() }
+    };
+    original.iter().zip(patched).map(word).collect()
 }
 
 /// Is one what the other is, but for the times of the respective build?
@@ -112,30 +131,36 @@ pub(super) fn restamp(deps: &mut [Dep], stamped: &BTreeMap<PathBuf, Stamp>) {
     }
 }
 
-/// Replaces seconds (and milliseconds) since the epoch that lie in the window, and times of day `HH:MM:SS` in it (UTC or
-/// any whole quarter of an hour away from it: local time).
+/// Replaces times that lie in the window: seconds since the epoch (also in smaller units), dates with a time of day without separators
+/// (`20261130154700`, `20261130T1547`, `261130154700`) and times of day `HH:MM:SS`, the latter in UTC or any whole quarter of an hour away from it: local
+/// time.
 fn mask(text: &[u8], window: Window) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
-        if let Some(len) = clock(rest, window).filter(|_| at == 0 || !text[at - 1].is_ascii_digit()) {
+        let apart = at == 0 || !text[at - 1].is_ascii_digit();
+        if let Some(len) = clock(rest, window).filter(|_| apart) {
             out.extend_from_slice(b"<time>");
             at += len;
             continue;
         }
-        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        let digits = digits(rest);
         if digits == 0 {
             out.push(text[at]);
             at += 1;
             continue;
         }
+        if let Some(len) = compact(rest, digits, window) {
+            out.extend_from_slice(b"<time>");
+            at += len;
+            continue;
+        }
         let number: Option<u64> = std::str::from_utf8(&rest[..digits]).ok().and_then(|t| t.parse().ok());
-        let seconds = number.map(|n| if digits == 13 { n / 1000 } else { n });
-        // A second of play: a clock may be read just before the build is said to start.
-        if matches!(digits, 10 | 13)
-            && seconds.is_some_and(|s| (window.start.saturating_sub(2)..=window.end + 2).contains(&s))
-        {
+        // Seconds, or thousandths of them of some power.
+        let scale = digits.checked_sub(10).filter(|more| more % 3 == 0 && *more <= 9);
+        let seconds = number.zip(scale).map(|(n, more)| n / 10u64.pow(u32::try_from(more).unwrap_or(0)));
+        if seconds.is_some_and(|s| window.holds(s)) {
             out.extend_from_slice(b"<time>");
         } else {
             out.extend_from_slice(&rest[..digits]);
@@ -143,6 +168,50 @@ fn mask(text: &[u8], window: Window) -> Vec<u8> {
         at += digits;
     }
     out
+}
+
+impl Window {
+    /// With a second or two of play: a clock may be read just before the build is said to start.
+    fn holds(self, seconds: u64) -> bool {
+        (self.start.saturating_sub(2)..=self.end + 2).contains(&seconds)
+    }
+}
+
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|b| b.is_ascii_digit()).count()
+}
+
+/// Length of a date and time of day without separators, or with one between the two, if that is within the window, in some time zone.
+/// `first` is the number of digits that the text begins with.
+fn compact(text: &[u8], first: usize, window: Window) -> Option<usize> {
+    let (date, time, len) = match first {
+        14 => (&text[..8], &text[8..14], 14),
+        12 if text.starts_with(b"20") => (&text[..8], &text[8..12], 12),
+        12 => (&text[..6], &text[6..12], 12),
+        8 if b"T_-. ".contains(text.get(8)?) => match digits(&text[9..]) {
+            time @ (4 | 6) => (&text[..8], &text[9..9 + time], 9 + time),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let two =
+        |of: &[u8], at: usize| Some(u64::from(of.get(at)? - b'0') * 10 + u64::from(of.get(at + 1)? - b'0'));
+    let short = date.len() - 6;
+    let year = if short == 0 { 2000 + two(date, 0)? } else { two(date, 0)? * 100 + two(date, 2)? };
+    let day = super::dates::days(year, two(date, short + 2)?, two(date, short + 4)?)?;
+    let (hours, minutes) = (two(time, 0)?, two(time, 2)?);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = day * 86400 + hours * 3600 + minutes * 60;
+    // Without seconds any of that minute is meant.
+    let all = match two(time, 4) {
+        Some(s) => s..=s,
+        None => 0..=59,
+    };
+    let zones = (-14 * 4..=14 * 4).filter_map(|quarter: i64| seconds.checked_add_signed(quarter * 900));
+    let mut zones = zones.flat_map(|at| all.clone().map(move |s| at + s));
+    zones.any(|at| window.holds(at)).then_some(len)
 }
 
 /// Length of a time of day within the window.
@@ -186,6 +255,35 @@ mod tests {
             [dep("/b/release.h", "new"), dep("/b/release.h", "before that"), dep("/b/other.h", "new")];
         restamp(&mut deps, &stamped);
         assert_eq!(deps.map(|d| d.sha256), ["old", "before that", "new"]);
+    }
+
+    #[test]
+    fn times_without_separators_are_masked() {
+        // 2023-11-14 22:14:10 UTC, and two hours further.
+        for text in ["20231114221410", "20231114T2214", "20231115-001410", "231114221410", "202311142214"] {
+            assert_eq!(mask(text.as_bytes(), ONE), b"<time>", "{text}");
+        }
+        for text in [
+            "20231114223410",
+            "20231014221410",
+            "20231114T22:3",
+            "2023111422141",
+            "991114221410",
+            "20231314221410",
+        ] {
+            assert_eq!(mask(text.as_bytes(), ONE), text.as_bytes(), "{text}");
+        }
+        assert_eq!(mask(b"1700000050123456789", ONE), b"<time>");
+    }
+
+    #[test]
+    fn times_in_commands_are_those_of_the_original() {
+        let words = |words: &[&str]| words.iter().map(|w| OsBytes::from(*w)).collect::<Vec<_>>();
+        let old = words(&["-DN=1", "-DT=1700000050"]);
+        let made = |new: &[&str]| stamped_command(&old, &words(new), (ONE, TWO));
+        assert_eq!(made(&["-DN=1", "-DT=1700001003"]), old);
+        assert_eq!(made(&["-DN=2", "-DT=1700001003"]), words(&["-DN=2", "-DT=1700000050"]));
+        assert_eq!(made(&["-DT=1700001003"]), words(&["-DT=1700001003"]));
     }
 
     #[test]
