@@ -12,7 +12,7 @@ mod common;
 use applier::{Fault, FaultKind, LoadedPatch, Options, Outcome};
 use common::{
     PAIR, Target, compile, errand,
-    image::{Elf, length_of, pair_patch, patch},
+    image::{Elf, PADDED, by_padding, length_of, pair_patch, patch},
     was_killed,
 };
 use std::path::Path;
@@ -26,7 +26,11 @@ fn one_function(program: &Path) -> LoadedPatch {
 }
 
 fn patch_called(name: &str, program: &Path) -> LoadedPatch {
-    if name == "pair" { pair_patch(program, "pair") } else { one_function(program) }
+    match name {
+        "pair" => pair_patch(program, "pair"),
+        "padded" => by_padding(pair_patch(program, "padded"), &Elf::read(program), 8),
+        _ => one_function(program),
+    }
 }
 
 /// Not a test of its own: runs in a process that is killed on the way.
@@ -60,7 +64,7 @@ fn sound(target: &mut Target, old: &str, new: &str, what: &str) -> bool {
 
 fn every_kill(name: &str, new: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let program = compile(dir.path(), "pair", PAIR, &[]);
+    let program = compile(dir.path(), "pair", PAIR, if name == "padded" { PADDED } else { &[] });
     let patch = patch_called(name, &program);
     let options = Options::default();
     let mut steps = 0;
@@ -105,6 +109,11 @@ fn every_kill(name: &str, new: &str) {
 #[test]
 fn killed_at_every_step_two_functions() {
     every_kill("pair", NEW);
+}
+
+#[test]
+fn killed_at_every_step_two_functions_by_padding() {
+    every_kill("padded", NEW);
 }
 
 #[test]

@@ -11,11 +11,12 @@ mod common;
 use applier::{LoadedElf, Options, Outcome, ProcessError};
 use common::{
     PAIR, Target, compile,
-    image::{Elf, image, pair_patch, patch, returns},
+    image::{Elf, PADDED, by_padding, image, pair_patch, patch, returns},
     pair_of_files,
 };
 use std::{
     io::{BufRead, BufReader, Write},
+    os::unix::fs::FileExt,
     process::Command,
 };
 
@@ -54,6 +55,74 @@ fn stacked_patches_come_out_in_any_order() {
             assert_eq!(target.ask(), expect(&[order[0]]));
         }
     }
+}
+
+/// Bytes of the process.
+fn bytes(target: &Target, address: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    let memory = std::fs::File::open(format!("/proc/{}/mem", target.pid())).unwrap();
+    memory.read_exact_at(&mut bytes, address).unwrap();
+    bytes
+}
+
+#[test]
+fn patches_by_padding_come_out_in_any_order_and_leave_it_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "pair", PAIR, PADDED);
+    let elf = Elf::read(&program);
+    // The first two go by the same padding, the third by other.
+    let patches = [
+        by_padding(patch(&elf, "A", vec![returns("one", 11), returns("two", 12)]), &elf, 10),
+        by_padding(patch(&elf, "B", vec![returns("one", 21)]), &elf, 10),
+        by_padding(patch(&elf, "C", vec![returns("one", 31)]), &elf, 5),
+    ];
+    let options = Options::default();
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        for out in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let mut target = Target::start(&program);
+            let mut active: Vec<usize> = Vec::new();
+            let expect = |active: &[usize]| {
+                let one = active.last().map_or(1, |p| 10 * (p + 1) + 1);
+                format!("{one} {}", if active.contains(&0) { 12 } else { 2 })
+            };
+            for p in order {
+                common::apply_patiently(target.pid(), &patches[p], &options);
+                active.push(p);
+                assert_eq!(target.ask(), expect(&active), "in: {active:?}");
+            }
+            for p in out {
+                common::deactivate_patiently(target.pid(), &patches[p]);
+                active.retain(|a| *a != p);
+                assert_eq!(target.ask(), expect(&active), "in {order:?}, out {out:?}: {active:?}");
+            }
+            for entry in applier::inspect(target.pid()).unwrap().iter().flat_map(|l| &l.control.entries) {
+                let (hop, linked) = entry.hop.unwrap();
+                assert_eq!(bytes(&target, hop, 8), linked);
+                assert_eq!(bytes(&target, entry.site, 8), entry.original);
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_that_another_patch_goes_by_is_a_conflict() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "pair", PAIR, PADDED);
+    let elf = Elf::read(&program);
+    let first = by_padding(patch(&elf, "A", vec![returns("one", 11)]), &elf, 9);
+    let mut second = by_padding(patch(&elf, "B", vec![returns("two", 22)]), &elf, 9);
+    second.elfs[0].image.redirects[0].hop = first.elfs[0].image.redirects[0].hop;
+    second.elfs[0].image.validate().unwrap();
+    let mut target = Target::start(&program);
+    common::apply_patiently(target.pid(), &first, &Options::default());
+    let refused = applier::apply(target.pid(), &second, &Options::default());
+    assert!(matches!(refused, Err(ProcessError::Conflict { .. })), "{refused:?}");
+    assert_eq!(target.ask(), "11 2");
+    common::deactivate_patiently(target.pid(), &first);
+    common::apply_patiently(target.pid(), &second, &Options::default());
+    assert_eq!(target.ask(), "1 22");
+    let refused = applier::apply(target.pid(), &first, &Options::default());
+    assert!(matches!(refused, Err(ProcessError::Conflict { .. })), "{refused:?}");
 }
 
 /// A thread that calls all the time, and remembers what it has seen of the first function.

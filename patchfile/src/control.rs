@@ -7,7 +7,7 @@
 //! | offset | size | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `UPATCH\x1a\n` |
-//! | 8 | 4 | layout version, [`VERSION`] |
+//! | 8 | 4 | layout version, [`VERSION`], or [`VERSION_HOPS`] if an entry has a hop |
 //! | 12 | 4 | number of entries *n* |
 //! | 16 | 16 | uuid of the patch |
 //! | 32 | 4 | [`ACTIVE`]: 1 while the new code is in force, else 0. Only its first byte is ever tested. |
@@ -29,9 +29,10 @@
 //! | 8 | 8 | [`PREVIOUS`]: where the stub goes while the patch is not active |
 //! | 16 | 8 | address of the new function |
 //! | 24 | 8 | address of the stub |
-//! | 32 | 8 | bytes the redirection replaced (first 5 used on x86-64), as the linked ELF file has them |
+//! | 32 | 8 | bytes the redirection replaced (first 5 used on x86-64, first 2 with a hop), as the linked ELF file has them |
 //! | 40 | 8 | address of the relocated old instructions ("resume"), 0 if there are none |
-//! | 48 | 16 | reserved, 0 |
+//! | 48 | 8 | address of the padding that a short jump at the entry leads to ("hop"), 0 if the jump at the entry is a long one |
+//! | 56 | 8 | bytes in the padding, of which the first 5 are replaced, as the linked ELF file has them |
 
 use crate::Uuid;
 
@@ -39,6 +40,8 @@ use crate::Uuid;
 pub const MAGIC: [u8; 8] = *b"UPATCH\x1a\n";
 /// Version of this layout.
 pub const VERSION: u32 = 1;
+/// Version of a layout with hops. Written only where there is one: a program that does not know them must leave the block alone.
+pub const VERSION_HOPS: u32 = 2;
 /// Offset of the word whose first byte a stub tests.
 pub const ACTIVE: u64 = 32;
 /// Offset of the load bias of the target module.
@@ -75,6 +78,8 @@ pub struct Entry {
     pub original: [u8; 8],
     /// The relocated old instructions in this image, 0 if there are none.
     pub resume: u64,
+    /// The padding that the entry leads to where it has room for a short jump only, and the bytes there as linked.
+    pub hop: Option<(u64, [u8; 8])>,
 }
 
 /// A control block, decoded.
@@ -111,7 +116,7 @@ pub enum ControlError {
     #[error("no control block")]
     Magic,
     /// Written by another version.
-    #[error("control block of version {0}, this program knows {VERSION}")]
+    #[error("control block of version {0}, this program knows {VERSION} and {VERSION_HOPS}")]
     Version(u32),
     /// Shorter than its entry count says, or an impossible field.
     #[error("damaged control block")]
@@ -133,7 +138,9 @@ impl Control {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(usize::try_from(size(self.entries.len())).unwrap_or(0));
         out.extend_from_slice(&MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let hops = self.entries.iter().any(|e| e.hop.is_some());
+        let version = if hops { VERSION_HOPS } else { VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&u32::try_from(self.entries.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(self.uuid.as_bytes());
         out.extend_from_slice(&u32::from(self.active).to_le_bytes());
@@ -156,7 +163,8 @@ impl Control {
                 out.extend_from_slice(&word.to_le_bytes());
             }
             out.extend_from_slice(&e.original);
-            for word in [e.resume, 0, 0] {
+            let (hop, bytes) = e.hop.unwrap_or_default();
+            for word in [e.resume, hop, u64::from_le_bytes(bytes)] {
                 out.extend_from_slice(&word.to_le_bytes());
             }
         }
@@ -174,7 +182,7 @@ impl Control {
         let u32_at =
             |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
         match u32_at(8) {
-            Some(VERSION) => {}
+            Some(VERSION | VERSION_HOPS) => {}
             Some(other) => return Err(ControlError::Version(other)),
             None => return Err(ControlError::Damaged),
         }
@@ -206,6 +214,7 @@ impl Control {
                 stub: word(at + 24)?,
                 original: word(at + 32)?.to_le_bytes(),
                 resume: word(at + 40)?,
+                hop: Some((word(at + 48)?, word(at + 56)?.to_le_bytes())).filter(|(hop, _)| *hop != 0),
             });
         }
         Ok(Self {
@@ -241,8 +250,8 @@ mod tests {
             eh_frame: 0x3000,
             name: "CVE-2025-32023".into(),
             entries: vec![
-                Entry { site: 1, previous: 2, new: 3, stub: 4, original: *b"abcdefgh", resume: 5 },
-                Entry::default(),
+                Entry { site: 1, previous: 2, new: 3, stub: 4, original: *b"abcdefgh", resume: 5, hop: None },
+                Entry { hop: Some((9, *b"paddings")), ..Entry::default() },
             ],
         }
     }

@@ -5,9 +5,16 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the manifest and of the patch ELF that this crate writes. One number for both: they travel together.
 pub const FORMAT: u32 = 1;
-/// Version of a patch in which one ELF file refers to what the patch adds to another, and the newest one that this crate reads. Written only
-/// where it is needed.
+/// Version of a patch in which one ELF file refers to what the patch adds to another. Written only where it is needed.
 pub const FORMAT_SIBLINGS: u32 = 2;
+/// Version of a patch that redirects a function by way of padding near by. Written only where it is needed. 3 is the manifest of a patch
+/// for the kernel.
+pub const FORMAT_HOPS: u32 = 4;
+
+/// Does this crate read manifests and patch ELF files of this version?
+pub fn is_known_format(format: u32) -> bool {
+    matches!(format, FORMAT | FORMAT_SIBLINGS | FORMAT_HOPS)
+}
 
 /// The manifest of one patch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +141,7 @@ pub enum ManifestError {
     #[error("manifest does not parse: {0}")]
     Syntax(String),
     /// Another format version.
-    #[error("manifest has format version {found}, this program reads versions up to {FORMAT_SIBLINGS}")]
+    #[error("manifest has format version {found}, this program reads versions up to {FORMAT_HOPS}")]
     Format {
         /// The version found.
         found: u32,
@@ -182,7 +189,7 @@ impl Manifest {
         }
         let syntax = |e: serde_yaml::Error| ManifestError::Syntax(e.to_string());
         let version: Version = serde_yaml::from_str(text).map_err(syntax)?;
-        if !(FORMAT..=FORMAT_SIBLINGS).contains(&version.format) {
+        if !is_known_format(version.format) {
             return Err(ManifestError::Format { found: version.format });
         }
         let manifest: Self = serde_yaml::from_str(text).map_err(syntax)?;

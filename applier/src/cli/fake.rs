@@ -303,6 +303,7 @@ fn image(build: u8) -> Image {
             stub: 0x1080,
             resume: Some(0x10a0),
             fragments: vec![],
+            hop: None,
         }],
         references: vec![],
         relocations: vec![],

@@ -189,12 +189,13 @@ fn prepare(
         }
     }
     let entry = |r: &patchfile::image::Redirect| Entry {
-        site: module.bias.wrapping_add(r.old).wrapping_add(u64::from(r.skip)),
+        site: module.bias.wrapping_add(r.site()),
         previous: r.resume.map_or(0, |resume| base + resume),
         new: base + r.new,
         stub: base + r.stub,
         original: r.original,
         resume: r.resume.map_or(0, |resume| base + resume),
+        hop: r.hop.map(|hop| (module.bias.wrapping_add(hop.address), hop.original)),
     };
     let control = Control {
         uuid,

@@ -1,13 +1,15 @@
 //! Loading and activating a patch.
 
 use super::{
-    Steps, hooks, inspect,
+    Steps,
+    entry::{Found, Way, jump_at},
+    hooks, inspect,
     instances::{Instance, find_instances, loaded, outdated, pending},
     outwait::Quiescence,
     quiesce::{self, Rule, Zone},
     register::Registrar,
     remove::{afterwards, deactivate_in},
-    transaction::{self, Site, Transaction},
+    transaction::Transaction,
 };
 use crate::{
     Busy, CheckReport, LoadedPatch, Located, Options, Outcome, ProcessError,
@@ -20,7 +22,11 @@ use crate::{
         threads::StoppedThreads,
     },
 };
-use patchfile::{Uuid, control::Phase, image::HookPoint};
+use patchfile::{
+    Uuid,
+    control::{Entry, Phase},
+    image::{HookPoint, Redirect},
+};
 use std::{collections::BTreeSet, time::Duration};
 
 /// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
@@ -145,6 +151,7 @@ pub(crate) fn apply_here(
     let outdated = outdated(process, &instances, &images)?;
     let old = superseded(&images, &older);
     let mut zones = zones(process, &instances, &images, options.lazy);
+    zones.extend(images.iter().flat_map(hop_zones));
     if !options.lazy {
         zones.extend(old.iter().flat_map(|i| image_zones(process, &images[*i])));
     }
@@ -257,31 +264,46 @@ fn check_entries(
 ) -> Result<(), ProcessError> {
     for instance in instances {
         for redirect in &instance.elf.image.redirects {
-            let address =
-                instance.module.bias.wrapping_add(redirect.old).wrapping_add(u64::from(redirect.skip));
-            let mut bytes = [0; 5];
-            process.memory.read_into(address, &mut bytes)?;
-            if bytes == redirect.original[..5] {
-                continue;
-            }
-            let found = transaction::site(&process.memory, address)?;
-            let ours = images
-                .iter()
-                .flat_map(|l| &l.control.entries)
-                .any(|e| e.site == address && matches!(found, Site::Jump(to) if to == e.new || to == e.stub));
-            let overlapping = images.iter().find(|l| {
-                l.control.entries.iter().any(|e| e.site != address && e.site.abs_diff(address) < 5)
-            });
-            if let (false, Some(other)) = (ours, overlapping) {
-                let why = format!("{} has redirected {} at another place", other.control.name, redirect.name);
-                return Err(ProcessError::Conflict { why });
-            }
-            if !ours {
-                return Err(ProcessError::EntryChanged { function: redirect.name.clone(), address });
-            }
+            check_entry(process, redirect, Way::of(redirect, instance.module.bias), images)?;
         }
     }
     Ok(())
+}
+
+fn check_entry(
+    process: &Process,
+    redirect: &Redirect,
+    way: Way,
+    images: &[Located],
+) -> Result<(), ProcessError> {
+    let memory = &process.memory;
+    let known = |found: Found, here: &dyn Fn(&Way) -> bool| {
+        let mut entries = images.iter().flat_map(|l| &l.control.entries);
+        matches!(found, Found::Jump(to)
+            if entries.any(|e| here(&Way::from(e)) && (to == e.new || to == e.stub)))
+    };
+    let found = way.found(memory)?;
+    let entry = found == Found::Linked || known(found, &|w| w.site == way.site);
+    let padding = match way.linked_hop() {
+        None => true,
+        Some((hop, linked)) => {
+            let mine = |w: &Way| w.site == way.site && w.hop() == Some(hop);
+            memory.read(hop, linked.len())? == linked || known(jump_at(memory, hop)?, &mine)
+        }
+    };
+    if entry && padding {
+        return Ok(());
+    }
+    let ranges = |w: Way| std::iter::once(w.overwritten()).chain(w.between());
+    let meets = |e: &Entry| {
+        let other = Way::from(e);
+        other != way && ranges(other).any(|a| ranges(way).any(|b| a.start < b.end && b.start < a.end))
+    };
+    if let Some(other) = images.iter().find(|l| l.control.entries.iter().any(meets)) {
+        let why = format!("{} has redirected {} at another place", other.control.name, redirect.name);
+        return Err(ProcessError::Conflict { why });
+    }
+    Err(ProcessError::EntryChanged { function: redirect.name.clone(), address: way.site })
 }
 
 /// Code that no thread may be in when the patch goes in.
@@ -290,15 +312,17 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
     for instance in instances {
         let at = |address: u64| instance.module.bias.wrapping_add(address);
         for r in &instance.elf.image.redirects {
-            let site = at(r.old).wrapping_add(u64::from(r.skip));
-            let name = r.name.clone();
-            zones.push(Zone {
-                start: site + 1,
-                end: site + 5,
+            let way = Way::of(r, instance.module.bias);
+            let (site, name) = (way.site, r.name.clone());
+            // A thread at the first byte is at the entry.
+            let overwritten = site + 1..way.overwritten().end;
+            zones.extend(std::iter::once(overwritten).chain(way.between()).map(|range| Zone {
+                start: range.start,
+                end: range.end,
                 rule: Rule::Bytes,
                 entries: Vec::new(),
                 name: name.clone(),
-            });
+            }));
             if lazy {
                 continue;
             }
@@ -333,6 +357,18 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
 /// The one thread of a program that has not begun has nothing but code of its loader on its stack.
 fn in_loader(process: &Process, zone: &Zone) -> bool {
     process.loader().is_none_or(|l| zone.start < l.end && zone.end > l.start)
+}
+
+/// Padding that entries of an image go by: no thread may be between the two jumps when it is put back.
+pub(super) fn hop_zones(image: &Located) -> impl Iterator<Item = Zone> + use<'_> {
+    let between = image.control.entries.iter().filter_map(|e| Way::from(e).between());
+    between.map(|range| Zone {
+        start: range.start,
+        end: range.end,
+        rule: Rule::Bytes,
+        entries: Vec::new(),
+        name: format!("code of patch {}", image.control.name),
+    })
 }
 
 /// The code of an image.

@@ -1,6 +1,6 @@
 //! Which patches a process has.
 
-use super::transaction::{self, Site};
+use super::entry::{Found, Way, jump_at};
 use crate::{
     Located, Options, ProcessError,
     target::{maps::Mapping, memory::Memory, process::Process},
@@ -112,20 +112,25 @@ enum Code {
 }
 
 fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
-    let mut bytes = [0; 8];
-    if memory.read_into(entry.site, &mut bytes).is_err() {
-        return Code::Absent;
-    }
-    if bytes[..5] == entry.original[..5] {
-        return Code::Linked;
-    }
-    let leads_here = |to: u64| ways.contains(&(entry.site, to));
-    match transaction::site(memory, entry.site) {
-        Ok(Site::Jump(to)) if leads_here(to) => Code::Ours,
+    match Way::from(entry).found(memory) {
+        Err(_) => Code::Absent,
+        Ok(Found::Linked) => Code::Linked,
+        Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)) => Code::Ours,
         // What is not overwritten is still there.
-        Ok(_) if bytes[5..] == entry.original[5..] => Code::Changed,
-        _ => Code::Absent,
+        Ok(_) if stays(entry, ways, memory) => Code::Changed,
+        Ok(_) => Code::Absent,
     }
+}
+
+/// Is what belongs to an entry, and that nobody else would change, as it should be: the bytes behind a long jump, or the padding?
+fn stays(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
+    let Some((hop, linked)) = entry.hop else {
+        let mut bytes = [0; 8];
+        return memory.read_into(entry.site, &mut bytes).is_ok() && bytes[5..] == entry.original[5..];
+    };
+    let mut bytes = [0; 5];
+    let ours = || matches!(jump_at(memory, hop), Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)));
+    memory.read_into(hop, &mut bytes).is_ok() && (bytes == linked[..5] || ours())
 }
 
 /// Is the module that the image was for there no more? A library that was closed leaves its image behind.
@@ -143,9 +148,9 @@ fn is_in_force(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     }
     match control.entries.as_slice() {
         [] => control.active,
-        [entry] => match transaction::site(memory, entry.site) {
-            Ok(Site::Jump(to)) if to == entry.new => true,
-            Ok(Site::Bytes(bytes)) if bytes == entry.original[..5] => false,
+        [entry] => match Way::from(entry).found(memory) {
+            Ok(Found::Jump(to)) if to == entry.new => true,
+            Ok(Found::Linked) => false,
             _ => control.active,
         },
         entries => control.active && !entries.iter().all(|e| code_at(e, ways, memory) == Code::Linked),

@@ -1,6 +1,7 @@
 //! Operations on one process.
 
 mod apply;
+mod entry;
 mod hooks;
 mod inspect;
 mod instances;

@@ -40,11 +40,10 @@ pub(super) fn deactivate_in(
     if change.iter().all(|i| !images[*i].in_force && !images[*i].control.active) {
         return Ok(Outcome::Already);
     }
-    let zones = if options.lazy {
-        Vec::new()
-    } else {
-        change.iter().flat_map(|i| apply::image_zones(process, &images[*i])).collect()
-    };
+    let mut zones: Vec<_> = images.iter().flat_map(apply::hop_zones).collect();
+    if !options.lazy {
+        zones.extend(change.iter().flat_map(|i| apply::image_zones(process, &images[*i])));
+    }
     let mut tables = apply::tables(process, &images);
     let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,

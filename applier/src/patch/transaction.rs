@@ -5,39 +5,12 @@
 //! write that changes hands; then the entries are sent to the new functions directly. So between any two writes the
 //! process is wholly on the old or wholly on the new code, and which it is can be read from it.
 
-use super::Steps;
+use super::{
+    Steps,
+    entry::{Found, Way, jump_at},
+};
 use crate::{Located, ProcessError, target::memory::Memory};
 use patchfile::control::{self, Entry, Phase};
-
-/// What is at a redirected place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Site {
-    /// `jmp rel32` to this address.
-    Jump(u64),
-    /// Anything else.
-    Bytes([u8; 5]),
-}
-
-/// Reads what is at `address`.
-pub(crate) fn site(memory: &Memory, address: u64) -> Result<Site, ProcessError> {
-    let mut bytes = [0; 5];
-    memory.read_into(address, &mut bytes)?;
-    let [opcode, distance @ ..] = bytes;
-    if opcode != 0xe9 {
-        return Ok(Site::Bytes(bytes));
-    }
-    let distance = i64::from(i32::from_le_bytes(distance));
-    Ok(Site::Jump(address.wrapping_add(5).wrapping_add_signed(distance)))
-}
-
-/// `jmp rel32` from `from` to `to`.
-fn jump(from: u64, to: u64) -> Result<[u8; 5], ProcessError> {
-    let distance = to.wrapping_sub(from.wrapping_add(5)).cast_signed();
-    let distance =
-        i32::try_from(distance).map_err(|_| ProcessError::unfit("a new function is out of reach"))?;
-    let [a, b, c, d] = distance.to_le_bytes();
-    Ok([0xe9, a, b, c, d])
-}
 
 /// A change of the patches `images` (all that the process has).
 #[derive(Debug)]
@@ -103,8 +76,39 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    fn set_site(&mut self, address: u64, bytes: &[u8]) -> Result<(), ProcessError> {
-        self.write("redirect a function", address, bytes)
+    /// Leads an entry to `to`.
+    fn lead(&mut self, entry: &Entry, to: u64) -> Result<(), ProcessError> {
+        for (address, bytes) in Way::from(entry).lead(to)? {
+            self.write("redirect a function", address, &bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Puts an entry's own bytes back. Padding that it went by keeps its jump until [`Self::normalise`].
+    fn put_back(&mut self, entry: &Entry) -> Result<(), ProcessError> {
+        self.write("redirect a function", entry.site, Way::from(entry).linked())
+    }
+
+    /// Puts padding back that no entry goes by.
+    fn put_padding_back(&mut self) -> Result<(), ProcessError> {
+        let all = self.entries().into_iter().map(|at| self.entry(at));
+        let entries: Vec<Entry> = all.filter(|e| e.hop.is_some()).collect();
+        let used: Vec<u64> = entries
+            .iter()
+            .filter_map(|e| Way::from(&self.entry(*self.chain(e.site).last()?)).hop())
+            .collect();
+        for entry in &entries {
+            let way = Way::from(entry);
+            let Some((hop, linked)) = way.linked_hop().filter(|(hop, _)| !used.contains(hop)) else {
+                continue;
+            };
+            let ours =
+                |to: u64| entries.iter().any(|e| e.site == entry.site && (to == e.new || to == e.stub));
+            if matches!(jump_at(self.memory, hop)?, Found::Jump(to) if ours(to)) {
+                self.write("put padding back", hop, linked)?;
+            }
+        }
+        Ok(())
     }
 
     fn entry(&self, at: (usize, usize)) -> Entry {
@@ -157,34 +161,31 @@ impl<'a> Transaction<'a> {
             if chain.contains(&at) {
                 self.set_previous(at.0, at.1, self.below(at))?;
             }
-            let known = self.is_known(entry.site)?;
-            if !known {
+            if !self.is_known(&entry)? {
                 let image = &self.images[at.0].control;
                 return Err(ProcessError::EntryChanged {
                     function: format!("function {} of patch {}", at.1, image.name),
                     address: entry.site,
                 });
             }
-            let bytes = match chain.last() {
-                Some(top) => jump(entry.site, self.entry(*top).new)?,
-                None => first_five(&entry),
-            };
-            self.set_site(entry.site, &bytes)?;
+            match chain.last().map(|top| self.entry(*top)) {
+                Some(top) => self.lead(&top, top.new)?,
+                None => self.put_back(&entry)?,
+            }
         }
-        Ok(())
+        self.put_padding_back()
     }
 
-    /// Is what is at `address` ours: the linked bytes, or a jump to a stub or new function for it?
-    fn is_known(&self, address: u64) -> Result<bool, ProcessError> {
-        let found = site(self.memory, address)?;
-        Ok(self.entries().into_iter().map(|at| self.entry(at)).filter(|e| e.site == address).any(|e| {
-            match found {
-                Site::Jump(to) => {
-                    to == e.new || to == e.stub || jump(address, to).is_ok_and(|b| b == first_five(&e))
-                }
-                Site::Bytes(bytes) => bytes == first_five(&e),
+    /// Is what is at the entry ours: the linked bytes, or a jump to a stub or new function for it?
+    fn is_known(&self, entry: &Entry) -> Result<bool, ProcessError> {
+        Ok(match Way::from(entry).found(self.memory)? {
+            Found::Linked => true,
+            Found::Jump(to) => {
+                let mut entries = self.entries().into_iter().map(|at| self.entry(at));
+                entries.any(|e| e.site == entry.site && (to == e.new || to == e.stub))
             }
-        }))
+            Found::Other => false,
+        })
     }
 
     fn activate(&mut self, change: &[usize]) -> Result<(), ProcessError> {
@@ -203,14 +204,14 @@ impl<'a> Transaction<'a> {
         for at in &entries {
             let entry = self.entry(*at);
             if by_stub && entry.previous != 0 {
-                self.set_site(entry.site, &jump(entry.site, entry.stub)?)?;
+                self.lead(&entry, entry.stub)?;
             }
         }
         for i in change {
             for at in entries.iter().filter(|at| at.0 == i) {
                 let entry = self.entry(*at);
                 if !by_stub || entry.previous == 0 {
-                    self.set_site(entry.site, &jump(entry.site, entry.new)?)?;
+                    self.lead(&entry, entry.new)?;
                 }
             }
             self.set_active(i, true)?;
@@ -230,7 +231,7 @@ impl<'a> Transaction<'a> {
         for at in &owned {
             let entry = self.entry(*at);
             if by_stub && entry.previous != 0 {
-                self.set_site(entry.site, &jump(entry.site, entry.stub)?)?;
+                self.lead(&entry, entry.stub)?;
             }
         }
         for i in change {
@@ -239,8 +240,7 @@ impl<'a> Transaction<'a> {
                 let older = self.below(*at);
                 if !by_stub || entry.previous == 0 {
                     let lower = self.chain(entry.site).len() > 1;
-                    let bytes = if lower { jump(entry.site, older)? } else { first_five(&entry) };
-                    self.set_site(entry.site, &bytes)?;
+                    if lower { self.lead(&entry, older)? } else { self.put_back(&entry)? }
                 }
             }
             self.set_active(i, false)?;
@@ -248,9 +248,4 @@ impl<'a> Transaction<'a> {
         }
         Ok(())
     }
-}
-
-fn first_five(entry: &Entry) -> [u8; 5] {
-    let [a, b, c, d, e, ..] = entry.original;
-    [a, b, c, d, e]
 }

@@ -5,7 +5,8 @@ use patchfile::{
     Arch, BuildId, Digest, Uuid,
     control::{self, ACTIVE, PREVIOUS},
     image::{
-        Access, Image, ImportKind, Redirect, Reference, Relocation, RelocationKind, Segment, Target, Unwind,
+        Access, Hop, Image, ImportKind, Redirect, Reference, Relocation, RelocationKind, Segment, Target,
+        Unwind,
     },
 };
 use std::{path::Path, process::Command};
@@ -136,6 +137,21 @@ pub fn pair_patch(program: &Path, seed: &str) -> LoadedPatch {
     patch(&Elf::read(program), seed, vec![returns("one", 11), returns("two", 22)])
 }
 
+/// For the compiler: ten bytes of padding before each function.
+pub const PADDED: &[&str] = &["-fpatchable-function-entry=10,10"];
+
+/// The patch with short jumps at its entries, which lead to padding that begins so far before them.
+pub fn by_padding(mut patch: LoadedPatch, elf: &Elf, before: u64) -> LoadedPatch {
+    let LoadedElf { image, .. } = &mut patch.elfs[0];
+    for redirect in &mut image.redirects {
+        let address = redirect.old - before;
+        redirect.hop = Some(Hop { address, original: elf.at(address, 8).try_into().unwrap() });
+    }
+    image.validate().unwrap();
+    *image = Image::parse(&image.write().unwrap()).unwrap();
+    patch
+}
+
 pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
     let mut code = Vec::new();
     let mut got = Vec::new();
@@ -211,6 +227,7 @@ pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
             stub,
             resume: Some(resume),
             fragments: Vec::new(),
+            hop: None,
         });
     }
     got.resize(0x800, 0);

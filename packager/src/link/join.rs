@@ -19,6 +19,7 @@ use super::linked::Linked;
 use super::map::LinkMap;
 use super::new_tls::NewTls;
 use super::options::Options;
+use super::padding::Padding;
 use super::placement::Placement;
 use super::places;
 use super::redirect::{self, Entry, OldFunction};
@@ -78,7 +79,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
             relocate::section(&resolver, &units, u, index, &mut pieces, &mut refused);
         }
     }
-    let (entries, short) = entries(&replacements, &target, &mut refused);
+    let (entries, short) = entries(&replacements, (&linked, &target), &mut refused);
     if !refused.is_empty() {
         refused.extend(short.into_iter().map(|(refusal, _)| refusal));
         return Err(LinkError::Refused(refused));
@@ -362,19 +363,23 @@ type Short = (Refusal, (usize, String));
 /// Plans every entry.
 fn entries(
     replacements: &[Replacement],
-    target: &TargetElf<'_>,
+    (linked, target): (&Linked<'_>, &TargetElf<'_>),
     refused: &mut Vec<Refusal>,
 ) -> (Vec<Entry>, Vec<Short>) {
     let mut entries = Vec::with_capacity(replacements.len());
     let mut short = Vec::new();
+    let old = |r: &Replacement| OldFunction {
+        name: r.name.clone(),
+        address: r.old,
+        size: r.old_size,
+        bytes: target.elf.bytes_from(r.old),
+        reach: r.reach,
+    };
+    let mut padding = Padding::new(linked, target);
+    // Who has room at the entry may take it from the padding behind it.
+    replacements.iter().for_each(|r| padding.take(redirect::overwritten(&old(r))));
     for r in replacements {
-        let old = OldFunction {
-            name: r.name.clone(),
-            address: r.old,
-            size: r.old_size,
-            bytes: target.elf.bytes_from(r.old),
-            reach: r.reach,
-        };
+        let old = old(r);
         let ranges = std::iter::once((r.old, r.old_size)).chain(r.fragments.iter().copied());
         let code: Vec<(u64, &[u8])> = ranges
             .map(|(address, size)| {
@@ -382,7 +387,7 @@ fn entries(
                 (address, bytes.get(..usize::try_from(size).unwrap_or(usize::MAX)).unwrap_or(bytes))
             })
             .collect();
-        match redirect::plan(&old, &code) {
+        match redirect::plan(&old, &code, &mut |site| padding.hop(site)) {
             Ok(entry) if entry.resume.is_none() && replacements.len() > 1 => refused.push(refusal(
                 "function entry cannot be moved",
                 format!("{} ({})", r.name, r.unit),
@@ -444,6 +449,7 @@ fn redirects(
             stub: layout.addresses[*stub],
             resume: resume.map(|chunk| layout.addresses[chunk]),
             fragments: r.fragments.clone(),
+            hop: entry.hop,
         });
     }
     Ok(redirects)

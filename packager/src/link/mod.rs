@@ -26,6 +26,7 @@ mod map;
 mod mask;
 mod new_tls;
 mod options;
+mod padding;
 mod place;
 mod placement;
 mod places;

@@ -4,14 +4,17 @@
 use differ::Refusal;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
 use patchfile::control;
-use patchfile::image::RelocationKind;
+use patchfile::image::{Hop, RelocationKind};
 
 use super::chunk::{Chunk, Fixup, Place};
 use super::error::refusal;
 use super::frames::Step;
+use super::padding::is_filler;
 
 /// Length of `jmp rel32`.
 const JUMP: usize = 5;
+/// Length of `jmp rel8`.
+const SHORT: usize = 2;
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// An old function in the target.
@@ -33,35 +36,64 @@ pub(super) struct Entry {
     pub(super) original: [u8; 8],
     /// Old first instructions; `None` where they cannot be moved.
     pub(super) resume: Option<(Chunk, Vec<Step>)>,
+    /// Padding that a short jump leads to.
+    pub(super) hop: Option<Hop>,
 }
 
 /// Plans the entry of one function. `pieces_of_old`: address and bytes of the whole function and its fragments, to find branches
-/// into what gets overwritten.
+/// into what gets overwritten. `padding` finds some in reach of a short jump from an address.
 ///
 /// # Errors
 /// When there is no room for a jump.
-pub(super) fn plan(old: &OldFunction<'_>, pieces_of_old: &[(u64, &[u8])]) -> Result<Entry, Refusal> {
+pub(super) fn plan(
+    old: &OldFunction<'_>,
+    pieces_of_old: &[(u64, &[u8])],
+    padding: &mut dyn FnMut(u64) -> Option<Hop>,
+) -> Result<Entry, Refusal> {
     let room = usize::try_from(room(old)).unwrap_or(0);
     let endbr = old.bytes.starts_with(&ENDBR64);
     let skip = if endbr && room >= ENDBR64.len() + JUMP { ENDBR64.len() } else { 0 };
-    if room < skip + JUMP || old.bytes.len() < skip + JUMP {
-        return Err(refusal(
-            "function too short to redirect",
-            &old.name,
-            format!(
-                "its code with the padding behind it has {room} bytes, the jump to the new code needs {JUMP}"
-            ),
-            "change its callers instead, so that they no longer call it",
-        ));
-    }
+    let short = room < skip + JUMP || old.bytes.len() < skip + JUMP;
+    let hop = if short {
+        let enough = room >= SHORT && old.bytes.len() >= SHORT;
+        Some(enough.then(|| padding(old.address)).flatten().ok_or_else(|| too_short(old, room))?)
+    } else {
+        None
+    };
+    let jump = if short { SHORT } else { JUMP };
     let mut original = [0; 8];
     for (to, from) in original.iter_mut().zip(&old.bytes[skip..]) {
         *to = *from;
     }
     let site = old.address + skip as u64;
-    let into = pieces_of_old.iter().any(|(address, bytes)| branches_into(*address, bytes, site));
-    let resume = if into { None } else { resume(old, skip) };
-    Ok(Entry { skip: u8::try_from(skip).unwrap_or(0), original, resume })
+    let into = pieces_of_old.iter().any(|(address, bytes)| branches_into(*address, bytes, site, jump));
+    let resume = if into { None } else { resume(old, skip, jump) };
+    Ok(Entry { skip: u8::try_from(skip).unwrap_or(0), original, resume, hop })
+}
+
+/// Bytes at the entry that its jump overwrites, long or short.
+pub(super) fn overwritten(old: &OldFunction<'_>) -> std::ops::Range<u64> {
+    let (room, jump) = (room(old), JUMP as u64);
+    let skip = if old.bytes.starts_with(&ENDBR64) && room >= 4 + jump { 4 } else { 0 };
+    let site = old.address + skip;
+    site..site + if room >= skip + jump { jump } else { SHORT as u64 }
+}
+
+fn too_short(old: &OldFunction<'_>, room: usize) -> Refusal {
+    let why = if room < SHORT {
+        format!("its code with the padding behind it has {room} byte, and even a short jump needs {SHORT}")
+    } else {
+        format!(
+            "its code with the padding behind it has {room} bytes, the jump to the new code needs {JUMP}, and no padding of that size \
+             is known within reach of a short jump"
+        )
+    };
+    refusal(
+        "function too short to redirect",
+        &old.name,
+        why,
+        "change its callers instead, so that they no longer call it",
+    )
 }
 
 /// Bytes that belong to the function: its own and the padding behind it, up to the alignment of the next function.
@@ -74,17 +106,7 @@ fn room(old: &OldFunction<'_>) -> u64 {
     let mut room = old.size;
     while decoder.can_decode() {
         let instruction = decoder.decode();
-        let filler = matches!(
-            instruction.code(),
-            Code::Nopd
-                | Code::Nopw
-                | Code::Nopq
-                | Code::Nop_rm16
-                | Code::Nop_rm32
-                | Code::Nop_rm64
-                | Code::Int3
-        );
-        if !filler || instruction.next_ip() > limit {
+        if !is_filler(instruction.code()) || instruction.next_ip() > limit {
             break;
         }
         room = instruction.next_ip() - old.address;
@@ -93,8 +115,8 @@ fn room(old: &OldFunction<'_>) -> u64 {
 }
 
 /// Does a branch lead between the first and the last overwritten byte? One to the first byte is a call of the entry as any other.
-fn branches_into(address: u64, bytes: &[u8], site: u64) -> bool {
-    let inside = site + 1..site + JUMP as u64;
+fn branches_into(address: u64, bytes: &[u8], site: u64, jump: usize) -> bool {
+    let inside = site + 1..site + jump as u64;
     Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).iter().any(|instruction| {
         (0..instruction.op_count()).any(|i| {
             instruction.op_kind(i) == OpKind::NearBranch64 && inside.contains(&instruction.near_branch64())
@@ -103,13 +125,13 @@ fn branches_into(address: u64, bytes: &[u8], site: u64) -> bool {
 }
 
 /// The instructions that the jump overwrites, at another address, and the jump to those behind them.
-fn resume(old: &OldFunction<'_>, skip: usize) -> Option<(Chunk, Vec<Step>)> {
+fn resume(old: &OldFunction<'_>, skip: usize, jump: usize) -> Option<(Chunk, Vec<Step>)> {
     let bytes = old.bytes.get(skip..)?;
     let site = old.address + skip as u64;
     let mut decoder = Decoder::with_ip(64, bytes, site, DecoderOptions::NONE);
     let (mut code, mut fixups, mut steps) = (Vec::new(), Vec::new(), Vec::new());
     let mut depth = 8i64;
-    while decoder.ip() < site + JUMP as u64 {
+    while decoder.ip() < site + jump as u64 {
         if !decoder.can_decode() {
             return None;
         }
@@ -255,7 +277,7 @@ mod tests {
     fn endbr_is_kept_and_first_instructions_move() {
         // endbr64; push rbp; mov rbp,rsp; sub rsp,16; ret
         let code = [0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0xc3];
-        let entry = plan(&old(&code, 13), &[(0x1000, &code)]).unwrap();
+        let entry = plan(&old(&code, 13), &[(0x1000, &code)], &mut |_| None).unwrap();
         assert_eq!(entry.skip, 4);
         assert_eq!(entry.original, [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10]);
         let (chunk, steps) = entry.resume.unwrap();
@@ -272,24 +294,32 @@ mod tests {
     fn short_function_uses_its_padding_but_not_its_neighbour() {
         let mut code = vec![0x31, 0xc0, 0xc3];
         code.extend([0x90; 13]);
-        assert!(plan(&old(&code, 3), &[]).is_ok());
+        assert!(plan(&old(&code, 3), &[], &mut |_| None).is_ok());
         let crowded = [0x31, 0xc0, 0xc3, 0x31, 0xc0, 0xc3, 0x90, 0x90];
-        let refused = plan(&old(&crowded, 3), &[]).unwrap_err();
+        let refused = plan(&old(&crowded, 3), &[], &mut |_| None).unwrap_err();
         assert!(refused.why.contains("3 bytes"), "{refused:?}");
+        // With padding near by two bytes are enough, one is not.
+        let hop = Hop { address: 0xff0, original: [0x90; 8] };
+        let short = plan(&old(&crowded, 3), &[], &mut |site| (site == 0x1000).then_some(hop)).unwrap();
+        assert_eq!((short.hop, short.skip), (Some(hop), 0));
+        assert_eq!(short.resume.unwrap().0.data[..3], [0x31, 0xc0, 0xe9]);
+        let lone = [0xc3, 0x31, 0xc0, 0xc3];
+        let refused = plan(&old(&lone, 1), &[], &mut |_| Some(hop)).unwrap_err();
+        assert!(refused.why.contains("1 byte"), "{refused:?}");
         let next_near = OldFunction { reach: 4, ..old(&code, 3) };
-        assert!(plan(&next_near, &[]).is_err());
+        assert!(plan(&next_near, &[], &mut |_| None).is_err());
     }
 
     #[test]
     fn relative_operands_keep_their_target() {
         // cmp dword [rip+0x10],0 (7 bytes) and je +5
         let code = [0x83, 0x3d, 0x10, 0, 0, 0, 0, 0x74, 5, 0xc3];
-        let (chunk, _) = plan(&old(&code, 10), &[]).unwrap().resume.unwrap();
+        let (chunk, _) = plan(&old(&code, 10), &[], &mut |_| None).unwrap().resume.unwrap();
         let f = chunk.fixups[0];
         // Target = P + 4 + displacement + 1 immediate byte.
         assert_eq!((f.offset, f.to, f.addend), (2, Place::Target(0x1017), -5));
         let code = [0x74, 5, 0x48, 0x89, 0xe5, 0xc3, 0x90];
-        let (chunk, _) = plan(&old(&code, 7), &[]).unwrap().resume.unwrap();
+        let (chunk, _) = plan(&old(&code, 7), &[], &mut |_| None).unwrap().resume.unwrap();
         assert_eq!(chunk.data[..2], [0x0f, 0x84]);
         assert_eq!(chunk.fixups[0].to, Place::Target(0x1007));
     }
@@ -298,10 +328,10 @@ mod tests {
     fn branch_into_the_overwritten_bytes_leaves_no_resume() {
         // mov eax,edi; 2: dec eax; jne 2b; ret
         let code = [0x89, 0xf8, 0xff, 0xc8, 0x75, 0xfc, 0xc3, 0x90];
-        assert!(plan(&old(&code, 7), &[(0x1000, &code[..7])]).unwrap().resume.is_none());
+        assert!(plan(&old(&code, 7), &[(0x1000, &code[..7])], &mut |_| None).unwrap().resume.is_none());
         // To the first byte is fine.
         let code = [0xff, 0xcf, 0x89, 0xf8, 0x90, 0x75, 0xf9, 0xc3];
-        assert!(plan(&old(&code, 8), &[(0x1000, &code)]).unwrap().resume.is_some());
+        assert!(plan(&old(&code, 8), &[(0x1000, &code)], &mut |_| None).unwrap().resume.is_some());
     }
 
     #[test]

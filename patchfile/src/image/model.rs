@@ -1,6 +1,6 @@
 //! The typed form of a patch ELF. Layout of the file: `docs/patch-format.md`.
 
-use crate::manifest::{FORMAT, FORMAT_SIBLINGS};
+use crate::manifest::{FORMAT, FORMAT_HOPS, FORMAT_SIBLINGS};
 use crate::{Arch, BuildId, Digest};
 
 /// A patch for one ELF file, laid out: all addresses inside it are final relative to the image's base, which the applier
@@ -93,7 +93,38 @@ pub struct Redirect {
     /// Further pieces of old code that must not be on any stack (`.cold` parts, clones that went away): link-time address
     /// and size.
     pub fragments: Vec<(u64, u64)>,
+    /// Where the entry has room for a short jump only (2 bytes): the padding that it leads to, which holds the jump that others have at
+    /// their entry.
+    pub hop: Option<Hop>,
 }
+
+/// Padding of the target that a jump is put into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hop {
+    /// Link-time address.
+    pub address: u64,
+    /// The bytes there, of which the first 5 are overwritten.
+    pub original: [u8; 8],
+}
+
+impl Redirect {
+    /// Link-time address of the first instruction that is overwritten.
+    pub fn site(&self) -> u64 {
+        self.old.wrapping_add(u64::from(self.skip))
+    }
+
+    /// Link-time ranges that are overwritten.
+    pub fn overwrites(&self) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let length = if self.hop.is_some() { SHORT } else { LONG };
+        let range = |at: u64, length: u64| at..at.saturating_add(length);
+        std::iter::once(range(self.site(), length)).chain(self.hop.map(|h| range(h.address, LONG)))
+    }
+}
+
+/// Length of the jump at an entry, or in padding: `jmp rel32`.
+pub const LONG: u64 = 5;
+/// Length of the jump at an entry that leads to padding: `jmp rel8`.
+pub const SHORT: u64 = 2;
 
 /// What a relocation's value is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -275,7 +306,13 @@ impl Image {
     /// The oldest format version that can express it: what an older program can apply, it shall read.
     pub fn format(&self) -> u32 {
         let sibling = |r: &Reference| matches!(r, Reference::Sibling { .. });
-        if self.exports.is_empty() && !self.references.iter().any(sibling) { FORMAT } else { FORMAT_SIBLINGS }
+        if self.redirects.iter().any(|r| r.hop.is_some()) {
+            FORMAT_HOPS
+        } else if self.exports.is_empty() && !self.references.iter().any(sibling) {
+            FORMAT
+        } else {
+            FORMAT_SIBLINGS
+        }
     }
 
     /// Size of the mapping in bytes: end of the last segment, rounded up to a page.

@@ -66,11 +66,15 @@ impl Image {
         // The version first: another one may mean anything else has changed.
         let (format, target) = tables::decode_target(table(tables::TARGET)?)?;
         let exports = table(tables::EXPORTS).map_or(Ok(Vec::new()), tables::decode_exports)?;
+        let mut redirects = tables::decode_redirects(table(tables::REDIRECTS)?)?;
+        if let Ok(hops) = table(tables::HOPS) {
+            tables::decode_hops(hops, &mut redirects)?;
+        }
         let image = Self {
             arch: Arch::from_e_machine(machine).ok_or(ImageError::Machine(machine))?,
             target,
             segments: read_segments(bytes, segments_at, segment_count)?,
-            redirects: tables::decode_redirects(table(tables::REDIRECTS)?)?,
+            redirects,
             references: tables::decode_references(table(tables::REFERENCES)?)?,
             relocations: tables::decode_relocations(table(tables::RELOCATIONS)?)?,
             symbols: read_symbols(&sections)?,

@@ -2,10 +2,10 @@
 
 use super::codec::{Decoder, Encoder};
 use super::{
-    Export, Exported, Hook, HookPoint, Image, ImageError, ImportKind, Redirect, Reference, Relocation,
+    Export, Exported, Hook, HookPoint, Hop, Image, ImageError, ImportKind, Redirect, Reference, Relocation,
     RelocationKind, Target, Unwind,
 };
-use crate::manifest::{FORMAT, FORMAT_SIBLINGS};
+use crate::manifest::{FORMAT_HOPS, is_known_format};
 use crate::{BuildId, Digest};
 
 pub(super) const TARGET: &str = ".upatch.target";
@@ -15,6 +15,7 @@ pub(super) const RELOCATIONS: &str = ".upatch.relocations";
 pub(super) const UNWIND: &str = ".upatch.unwind";
 pub(super) const HOOKS: &str = ".upatch.hooks";
 pub(super) const EXPORTS: &str = ".upatch.exports";
+pub(super) const HOPS: &str = ".upatch.hops";
 
 /// Every table with the section it goes to.
 pub(super) fn encode(image: &Image) -> Vec<(&'static str, Vec<u8>)> {
@@ -28,6 +29,9 @@ pub(super) fn encode(image: &Image) -> Vec<(&'static str, Vec<u8>)> {
     ];
     if !image.exports.is_empty() {
         tables.push((EXPORTS, exports(&image.exports)));
+    }
+    if image.redirects.iter().any(|r| r.hop.is_some()) {
+        tables.push((HOPS, hops(&image.redirects)));
     }
     tables
 }
@@ -43,8 +47,8 @@ fn target(target: &Target, format: u32) -> Vec<u8> {
 pub(super) fn decode_target(bytes: &[u8]) -> Result<(u32, Target), ImageError> {
     let mut d = Decoder::new(TARGET, bytes);
     let found = d.u32()?;
-    if !(FORMAT..=FORMAT_SIBLINGS).contains(&found) {
-        return Err(ImageError::Format { found, newest: FORMAT_SIBLINGS });
+    if !is_known_format(found) {
+        return Err(ImageError::Format { found, newest: FORMAT_HOPS });
     }
     let fixed = match d.u8()? {
         0 => false,
@@ -88,10 +92,32 @@ pub(super) fn decode_redirects(bytes: &[u8]) -> Result<Vec<Redirect>, ImageError
             stub: d.u64()?,
             resume: Some(d.u64()?).filter(|address| *address != 0),
             fragments: d.list(16, |d| Ok((d.u64()?, d.u64()?)))?,
+            hop: None,
         })
     })?;
     d.end()?;
     Ok(list)
+}
+
+fn hops(list: &[Redirect]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.iter().filter(|r| r.hop.is_some()).count());
+    for (index, hop) in list.iter().enumerate().filter_map(|(i, r)| Some((i, r.hop?))) {
+        e.count(index).u64(hop.address).raw(&hop.original);
+    }
+    e.0
+}
+
+/// Reads the hops into the redirects that they belong to.
+pub(super) fn decode_hops(bytes: &[u8], redirects: &mut [Redirect]) -> Result<(), ImageError> {
+    let mut d = Decoder::new(HOPS, bytes);
+    let list = d.list(20, |d| Ok((d.u32()?, Hop { address: d.u64()?, original: d.bytes8()? })))?;
+    d.end()?;
+    for (index, hop) in list {
+        let of = redirects.get_mut(index as usize).filter(|r| r.hop.is_none());
+        of.ok_or_else(|| d.damaged("one belongs to no redirect"))?.hop = Some(hop);
+    }
+    Ok(())
 }
 
 fn references(list: &[Reference]) -> Vec<u8> {

@@ -27,6 +27,7 @@ fn sample() -> Image {
                 stub: 0x1080,
                 resume: Some(0x10a0),
                 fragments: vec![(0x1234, 16)],
+                hop: None,
             },
             Redirect {
                 name: "hllCount".into(),
@@ -38,6 +39,7 @@ fn sample() -> Image {
                 stub: 0x1090,
                 resume: Some(0x10b0),
                 fragments: vec![],
+                hop: None,
             },
         ],
         references: vec![
@@ -152,6 +154,24 @@ fn a_newer_format_is_written_only_where_it_is_needed() {
 }
 
 #[test]
+fn padding_is_in_reach_and_nobody_elses() {
+    let hop = |address| Some(Hop { address, original: [0x90; 8] });
+    let with = |address| {
+        let mut image = sample();
+        image.redirects[1].hop = hop(address);
+        image
+    };
+    let image = with(0x4ff0);
+    assert_eq!(image.format(), 4);
+    assert_eq!(Image::parse(&image.write().unwrap()).unwrap(), image);
+    for address in [0x4f81, 0x5082, 0x5001, 0x4ffc] {
+        assert!(with(address).validate().is_err(), "{address:#x}");
+    }
+    with(0x4f82).validate().unwrap();
+    with(0x5081).validate().unwrap();
+}
+
+#[test]
 fn what_one_image_wants_another_has() {
     let (user, mut library) = (sibling(), sample());
     assert!(validate_together(&[user.clone(), library.clone()]).is_err());
@@ -215,7 +235,7 @@ fn other_format_version_is_told() {
     let mut bytes = sample().write().unwrap();
     let at = version_at(&bytes);
     bytes[at] = 9;
-    assert_eq!(Image::parse(&bytes), Err(ImageError::Format { found: 9, newest: 2 }));
+    assert_eq!(Image::parse(&bytes), Err(ImageError::Format { found: 9, newest: 4 }));
 }
 
 /// Where the format version is.

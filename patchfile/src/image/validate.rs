@@ -1,7 +1,7 @@
 //! What must hold of an image before anything is done with it. A patch ELF is untrusted input: the applier relies on each
 //! of these.
 
-use super::{Access, Export, Exported, Image, ImageError, PAGE, Reference};
+use super::{Access, Export, Exported, Image, ImageError, PAGE, Reference, SHORT};
 use crate::control;
 use std::collections::HashSet;
 
@@ -112,7 +112,7 @@ impl Image {
 
     fn validate_redirects(&self) -> Result<(), ImageError> {
         let bad = |name: &str, why: &str| Err(damaged("redirects", format!("{name}: {why}")));
-        let mut sites: Vec<u64> = Vec::with_capacity(self.redirects.len());
+        let mut written: Vec<(u64, u64)> = Vec::with_capacity(self.redirects.len());
         for redirect in &self.redirects {
             let code = [Some(redirect.new), Some(redirect.stub), redirect.resume];
             if !code.into_iter().flatten().all(|address| self.is_in(address, 1, Access::Execute)) {
@@ -131,10 +131,16 @@ impl Image {
                     return bad(&redirect.name, "old code lies outside the address space");
                 }
             }
-            sites.push(redirect.old + u64::from(redirect.skip));
+            if let Some(hop) = redirect.hop {
+                let distance = hop.address.wrapping_sub(redirect.site().wrapping_add(SHORT)).cast_signed();
+                if hop.address >= 1 << 47 || i8::try_from(distance).is_err() {
+                    return bad(&redirect.name, "the padding is out of reach of its entry");
+                }
+            }
+            written.extend(redirect.overwrites().map(|range| (range.start, range.end)));
         }
-        sites.sort_unstable();
-        if sites.windows(2).any(|pair| pair[1] - pair[0] < 5) {
+        written.sort_unstable();
+        if written.windows(2).any(|pair| pair[1].0 < pair[0].1) {
             return Err(damaged("redirects", "two functions would be redirected at one place"));
         }
         Ok(())
