@@ -64,6 +64,8 @@ pub struct LibraryFiles {
     seen: Vec<(String, PathBuf, PathBuf)>,
     directories: Vec<PathBuf>,
     siblings: Vec<Sibling>,
+    /// Files that the link of the patched build took, of which the running program may know nothing.
+    later: Vec<PathBuf>,
     shelf: Shelf,
 }
 
@@ -95,13 +97,19 @@ impl LibraryFiles {
             Some((soname.or_else(file_name)?, path, file))
         };
         let seen = seen.into_iter().filter_map(named).collect();
-        Self { seen, directories: all, siblings: Vec::new(), shelf }
+        Self { seen, directories: all, siblings: Vec::new(), later: Vec::new(), shelf }
     }
 
     /// With the other ELF files of the package, to which the fix may add symbols.
     #[must_use]
     pub fn with_siblings(self, siblings: Vec<Sibling>) -> Self {
         Self { siblings, ..self }
+    }
+
+    /// With the libraries that the link of the patched build took, to say which one is missing.
+    #[must_use]
+    pub fn with_later(self, later: Vec<PathBuf>) -> Self {
+        Self { later, ..self }
     }
 
     /// The sibling that the dynamic loader finds by a name in `DT_NEEDED`: the one that the link took, or the only one of that name.
@@ -158,7 +166,16 @@ impl Libraries for LibraryFiles {
 
     fn find_unloaded(&self, name: &str) -> Option<String> {
         let mut seen = self.seen.iter();
-        seen.find_map(|(soname, _, file)| export(&*self.shelf.get(file)?, soname, name).map(|e| e.library))
+        let known = seen
+            .find_map(|(soname, _, file)| export(&*self.shelf.get(file)?, soname, name).map(|e| e.library));
+        known.or_else(|| {
+            self.later.iter().find_map(|file| {
+                let library = self.shelf.get(file)?;
+                library.provides.get(name)?;
+                let file_name = || file.file_name().map(|n| n.to_string_lossy().into_owned());
+                library.soname.clone().or_else(file_name)
+            })
+        })
     }
 
     fn find_added(&self, name: &str) -> Option<String> {

@@ -464,7 +464,8 @@ impl Resolver<'_, '_> {
                     Some(library) => (
                         format!("it needs library {library}, which the target does not load"),
                         match self.libraries.find(&needed, "dlopen") {
-                            Some(_) => "use what the target already loads, or load the library with dlopen in the patch",
+                            Some(_) => "use what the target already loads, or load the library in the patch (dlopen, dlsym); what is linked with it \
+                                 comes into force at the next start",
                             None => "use what the target already loads; a library that is linked to it is there from its next start on",
                         },
                     ),

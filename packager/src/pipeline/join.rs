@@ -155,7 +155,10 @@ fn link_units(
     let patched = &reached.patched.saved;
     let patched = std::fs::read(patched).what(patched.to_string_lossy())?;
     let siblings = analysis.siblings.iter().filter(|s| s.number != number);
-    let libraries = libraries(record, &original.records).with_siblings(siblings.cloned().collect());
+    let anew = reached.patched;
+    let later = anew.shared_libs.iter().map(|l| anew.cwd.as_path().join(l.as_path())).collect();
+    let libraries =
+        libraries(record, &original.records).with_siblings(siblings.cloned().collect()).with_later(later);
     let places = UsedAddresses::new(places.as_ref());
     let output = link(&LinkInput {
         name: &target.name,
