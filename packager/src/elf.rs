@@ -231,7 +231,7 @@ pub fn foreign(data: &[u8]) -> Option<String> {
 /// Do two linked files of any class differ in what is loaded, the build-id aside?
 pub fn loaded_differs(old: &[u8], new: &[u8]) -> bool {
     use object::{Object, ObjectSection, SectionFlags};
-    let loaded = |data: &[u8]| -> Option<Vec<(Vec<u8>, u64, u64, Vec<u8>)>> {
+    let loaded = |data: &[u8]| -> Option<Vec<_>> {
         let file = object::File::parse(data).ok()?;
         let is_loaded =
             |flags| matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.0 & elf::SHF_ALLOC.0 != 0);
