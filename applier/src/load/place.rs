@@ -47,6 +47,7 @@ mod tests {
             read: true,
             write: false,
             execute: false,
+            shared: false,
             offset: 0,
             device: 0,
             inode: 0,

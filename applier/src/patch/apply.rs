@@ -19,6 +19,7 @@ use crate::{
     target::{
         frames::Tables,
         process::{self, Process},
+        switches::{self, Stacks},
         threads::StoppedThreads,
     },
 };
@@ -162,12 +163,13 @@ pub(crate) fn apply_here(
     let registrar = if register.is_empty() { None } else { Registrar::find(process)? };
     zones.extend(registrar.iter().flat_map(|r| r.zones.clone()));
     let idle = process.begins() && !zones.iter().any(|z| in_loader(process, z));
+    let stacks = if idle { Stacks::Own } else { switches::stacks(process) };
     // What is stopped is let go when `held` is dropped, after the last write.
     let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, options);
+    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, stacks, options);
     if !idle && let Some(busy) = quiescence.reach(options.patience)? {
         return Ok(Outcome::Busy(busy));
     }
@@ -249,8 +251,11 @@ fn check_here(
     load::rehearse(process, &pending(&instances), &loaded(&instances, &images))?;
     let zones = zones(process, &instances, &images, options.lazy);
     let mut tables = tables(process, &images);
+    let stacks = switches::stacks(process);
     report.busy = match StoppedThreads::all(process, load::trace_options(process))? {
-        Ok(held) => Quiescence::new(process, held, &mut tables, &zones, options).reach(Duration::ZERO)?,
+        Ok(held) => {
+            Quiescence::new(process, held, &mut tables, &zones, stacks, options).reach(Duration::ZERO)?
+        }
         Err(busy) => Some(busy),
     };
     Ok(report)

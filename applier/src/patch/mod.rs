@@ -11,6 +11,7 @@ mod register;
 mod remove;
 mod search;
 mod steps;
+mod suspended;
 mod transaction;
 
 pub(crate) use apply::apply_here;

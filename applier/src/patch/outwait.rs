@@ -4,13 +4,17 @@
 //! hardly ever are. No breakpoint is needed: a thread that serves requests makes system calls outside of what is changed, and one that
 //! computes is looked at again after a moment. When we are killed meanwhile, the kernel lets all of them go as they are.
 
-use super::quiesce::{self, Zone};
+use super::{
+    quiesce::{self, Zone},
+    suspended,
+};
 use crate::{
     Busy, Options, ProcessError, load,
     target::{
         frames::Tables,
         maps, modules,
         process::Process,
+        switches::Stacks,
         threads::{StoppedThreads, Thread},
     },
 };
@@ -27,6 +31,7 @@ pub(super) struct Quiescence<'a> {
     tables: &'a mut Tables,
     zones: &'a [Zone],
     lazy: bool,
+    stacks: Stacks,
 }
 
 /// Where a thread is. One that is there again after it could run is blocked in a system call.
@@ -49,15 +54,17 @@ impl Spot {
 }
 
 impl<'a> Quiescence<'a> {
-    /// All threads are stopped. Unwind tables that are not among `tables` are read when a stack leads to their module.
+    /// All threads are stopped. Unwind tables that are not among `tables` are read when a stack leads to their module. `stacks`: what stacks there may be
+    /// besides the threads'.
     pub(super) fn new(
         process: &'a mut Process,
         held: StoppedThreads,
         tables: &'a mut Tables,
         zones: &'a [Zone],
+        stacks: Stacks,
         options: &Options,
     ) -> Self {
-        Self { process, held, tables, zones, lazy: options.lazy }
+        Self { process, held, tables, zones, lazy: options.lazy, stacks }
     }
 
     /// Waits for about `patience` until no thread is in the zones; else the first that is.
@@ -66,7 +73,7 @@ impl<'a> Quiescence<'a> {
         let trace_options = load::trace_options(self.process);
         let mut busy = self.busy(None)?;
         if busy.is_empty() {
-            return Ok(None);
+            return self.suspended();
         }
         let mut slice = SLICE.0;
         while !busy.is_empty() && Instant::now() < until {
@@ -99,7 +106,19 @@ impl<'a> Quiescence<'a> {
         // One of them may have executed another program.
         let Some(any) = self.held.threads().first() else { return Err(self.process.ended()) };
         self.process.is_as_seen(any.tid)?;
-        Ok(busy.into_iter().next())
+        match busy.into_iter().next() {
+            Some(busy) => Ok(Some(busy)),
+            None => self.suspended(),
+        }
+    }
+
+    /// No thread is in the way: a stack that nobody is on may be.
+    fn suspended(&mut self) -> Result<Option<Busy>, ProcessError> {
+        if self.stacks == Stacks::Own || self.process.held.is_some() {
+            return Ok(None);
+        }
+        self.process.refresh()?;
+        Ok(suspended::find(self.process, self.held.threads(), self.tables, self.zones, self.stacks))
     }
 
     /// The threads, all of them where they may be.

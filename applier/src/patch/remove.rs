@@ -6,6 +6,7 @@ use crate::{
     remote::has_room,
     target::{
         process::{self, Process},
+        switches,
         threads::StoppedThreads,
     },
 };
@@ -45,11 +46,12 @@ pub(super) fn deactivate_in(
         zones.extend(change.iter().flat_map(|i| apply::image_zones(process, &images[*i])));
     }
     let mut tables = apply::tables(process, &images);
+    let stacks = switches::stacks(process);
     let held = match StoppedThreads::all(process, load::trace_options(process))? {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, options);
+    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, stacks, options);
     if !zones.is_empty()
         && let Some(busy) = quiescence.reach(options.patience)?
     {

@@ -1,6 +1,6 @@
 //! Unwind tables of files, kept while many processes are dealt with one after the other.
 
-use super::{elf, identity, maps::Mapping, memory::Memory, modules::Module};
+use super::{elf, identity, maps::Mapping, memory::Memory, modules::Module, switches::Stacks};
 use crate::TargetId;
 use patchfile::BuildId;
 use std::{
@@ -30,9 +30,14 @@ static CURRENT: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
 struct Shared {
     /// Contents of read-only segments by file.
     contents: Mutex<HashMap<Key, Arc<[u8]>>>,
+    /// Which stacks the code of files can make.
+    stacks: Mutex<HashMap<Identity, Stacks>>,
     /// What files were found to be.
     files: Mutex<Option<Files>>,
 }
+
+/// Device, inode, and build-id, so that a file written over in place is another one.
+type Identity = ((u64, u64), BuildId);
 
 /// Which of some targets a file (device, inode) is.
 pub(crate) type Known = HashMap<(u64, u64), Vec<usize>>;
@@ -58,6 +63,22 @@ pub(crate) fn known(targets: &[TargetId]) -> Arc<Mutex<Known>> {
     let known = Arc::default();
     *files = Some(Files { since: Instant::now(), targets: targets.to_vec(), known: Arc::clone(&known) });
     known
+}
+
+/// Which stacks the code of a module can make, as `find` finds it; it tells also whether it has that from the file, and so for other processes too.
+pub(crate) fn stacks(module: &Module, memory: &Memory, find: impl FnOnce() -> (Stacks, bool)) -> Stacks {
+    let shared = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+    let (Some(shared), Some(id)) = (shared, module.build_id(memory)) else { return find().0 };
+    let key = (module.file, id);
+    let lock = || shared.stacks.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = lock().get(&key) {
+        return *known;
+    }
+    let (found, from_file) = find();
+    if from_file {
+        lock().insert(key, found);
+    }
+    found
 }
 
 /// Device, inode, build-id (so that a file written over in place is another one), offset in the file and length.

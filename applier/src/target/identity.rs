@@ -74,7 +74,8 @@ pub(crate) struct Section {
 const LARGEST: u64 = 1 << 28;
 
 impl Section {
-    fn read(&self, file: &File) -> Option<Vec<u8>> {
+    /// Its content.
+    pub(crate) fn read(&self, file: &File) -> Option<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(self.size).ok().filter(|_| self.size < LARGEST)?];
         file.read_exact_at(&mut bytes, self.offset).ok()?;
         Some(bytes)

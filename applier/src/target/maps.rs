@@ -17,6 +17,8 @@ pub(crate) struct Mapping {
     pub write: bool,
     /// Executable?
     pub execute: bool,
+    /// Seen by others that map the same?
+    pub shared: bool,
     /// Offset in the file.
     pub offset: u64,
     /// Device (major number in the upper half) and inode: together they name the file. Inode 0: no file.
@@ -78,6 +80,7 @@ fn parse_line(line: &str) -> Option<Mapping> {
         read: has(0, b'r'),
         write: has(1, b'w'),
         execute: has(2, b'x'),
+        shared: has(3, b's'),
         offset: u64::from_str_radix(offset, 16).ok()?,
         device: u64::from_str_radix(major, 16).ok()? << 32 | u64::from_str_radix(minor, 16).ok()?,
         inode: inode.parse().ok()?,

@@ -41,7 +41,7 @@ fn noted(process: &Process, thread: &Thread) -> Option<Range<u64>> {
         words.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes)).collect();
     // Both begin with their own address; glibc has it once more, where musl has its list of threads.
     match words[..] {
-        [first, _, third, ..] if first == pointer && third == pointer => glibc(&words, pointer, sp),
+        [first, _, third, ..] if first == pointer && third == pointer => noted_by_glibc(&words, pointer, sp),
         [first, ..] if first == pointer => musl(&words, pointer, sp),
         _ => None,
     }
@@ -49,7 +49,7 @@ fn noted(process: &Process, thread: &Thread) -> Option<Range<u64>> {
 
 /// `stackblock`, `stackblock_size` and `guardsize` of `struct pthread` (nptl/descr.h). Where they are differs from version to version; the block
 /// holds the structure itself, at its end.
-fn glibc(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
+pub(crate) fn noted_by_glibc(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
     let starts = words.windows(3).filter_map(|w| {
         let [block, size, guard] = *w else { return None };
         let end = block.checked_add(size).filter(|end| pointer < *end && end - pointer <= BEHIND)?;
@@ -159,12 +159,12 @@ mod tests {
     #[test]
     fn bounds_that_glibc_has_noted() {
         let words = [POINTER, 0, POINTER, 5, 0x7000_0000, 0xf900, 0x1000, 0x1000];
-        assert_eq!(glibc(&words, POINTER, 0x7000_e000), Some(0x7000_1000..POINTER));
+        assert_eq!(noted_by_glibc(&words, POINTER, 0x7000_e000), Some(0x7000_1000..POINTER));
         // In the guard, or elsewhere altogether.
-        assert_eq!(glibc(&words, POINTER, 0x7000_0800), None);
-        assert_eq!(glibc(&words, POINTER, 0x7fff_0000), None);
+        assert_eq!(noted_by_glibc(&words, POINTER, 0x7000_0800), None);
+        assert_eq!(noted_by_glibc(&words, POINTER, 0x7fff_0000), None);
         // The first thread has no block, only the end of the kernel's stack.
-        assert_eq!(glibc(&[POINTER, 0, 0x7fff_ffff_0000, 0, 0], POINTER, 0x7000_e000), None);
+        assert_eq!(noted_by_glibc(&[POINTER, 0, 0x7fff_ffff_0000, 0, 0], POINTER, 0x7000_e000), None);
     }
 
     #[test]

@@ -1,0 +1,39 @@
+//! Which pages of a mapping hold anything of the process's own (`/proc/PID/pagemap`, Documentation/admin-guide/mm/pagemap.rst).
+
+use super::{maps::Mapping, process::Process};
+use patchfile::image::PAGE;
+use std::{fs::File, ops::Range, os::unix::fs::FileExt};
+
+/// Bits of an entry: in memory, or swapped out.
+const PRESENT: u64 = 3 << 62;
+/// Entries read in one go.
+const MANY: u64 = 1 << 14;
+
+/// The parts of a mapping that have been touched; all of it where the kernel does not tell.
+pub(crate) fn present(process: &Process, mapping: &Mapping) -> Vec<Range<u64>> {
+    let whole = || std::iter::once(mapping.start..mapping.end).collect();
+    runs(process, mapping).unwrap_or_else(whole)
+}
+
+fn runs(process: &Process, mapping: &Mapping) -> Option<Vec<Range<u64>>> {
+    let file = File::open(format!("/proc/{}/pagemap", process.view)).ok()?;
+    let mut runs: Vec<Range<u64>> = Vec::new();
+    let (mut page, end) = (mapping.start / PAGE, mapping.end / PAGE);
+    while page < end {
+        let count = MANY.min(end - page);
+        let mut entries = vec![0; usize::try_from(8 * count).ok()?];
+        file.read_exact_at(&mut entries, 8 * page).ok()?;
+        for (entry, page) in entries.chunks_exact(8).zip(page..) {
+            if u64::from_le_bytes(entry.try_into().ok()?) & PRESENT == 0 {
+                continue;
+            }
+            let at = page * PAGE;
+            match runs.last_mut() {
+                Some(last) if last.end == at => last.end += PAGE,
+                _ => runs.push(at..at + PAGE),
+            }
+        }
+        page += count;
+    }
+    Some(runs)
+}

@@ -1,0 +1,153 @@
+//! Can a process have stacks that no thread is on: coroutines, fibers, contexts, suspended until somebody goes back to them?
+//!
+//! Whoever goes to another stack loads the stack pointer with an address from somewhere else. The C library does that for programs that import
+//! `swapcontext` or the like, or go from a handler's stack with `longjmp`; libraries and programs that do it themselves have the instruction in their code, which compilers
+//! make for nothing but variables of variable size, and then from the frame. Bytes that only look like the instruction cost the time of a search.
+
+use super::{cache, elf, identity, linkmap, modules::Module, process::Process};
+use std::{fs::File, os::unix::fs::FileExt};
+
+/// Which stacks a process can have that are not its threads' own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stacks {
+    /// None.
+    #[default]
+    Own,
+    /// Those whose registers the C library has saved (`ucontext_t`, `jmp_buf`).
+    Saved,
+    /// Any.
+    Any,
+}
+
+/// Which a process can have.
+pub(crate) fn stacks(process: &Process) -> Stacks {
+    let own = |m: &&Module| !m.is_c_library() && m.start != process.auxv.loader && m.path != "[vdso]";
+    process.modules.iter().filter(own).map(|m| of_module(process, m)).max().unwrap_or_default()
+}
+
+fn of_module(process: &Process, module: &Module) -> Stacks {
+    cache::stacks(module, &process.memory, || {
+        let agrees = identity::file_agrees(module, process.view, &process.maps, &process.memory);
+        let file = agrees.then(|| identity::open_file(module, process.view, &process.maps)).flatten();
+        let names = names(process, module, file.as_ref()).unwrap_or_default();
+        (switches(process, module, file.as_ref()).max(by_names(&names)), file.is_some())
+    })
+}
+
+const DT_STRTAB: u64 = 5;
+const DT_STRSZ: u64 = 10;
+const LARGEST: u64 = 64 << 20;
+
+/// Names of symbols, each with a zero behind it.
+fn names(process: &Process, module: &Module, file: Option<&File>) -> Option<Vec<u8>> {
+    if let Some(names) = file.and_then(|f| identity::section(f, ".dynstr")?.read(f)) {
+        return Some(names);
+    }
+    let dynamic = linkmap::dynamic(module, &process.memory);
+    let value = |tag: u64| dynamic.iter().find(|(t, _)| *t == tag).map(|(_, value)| *value);
+    let (at, size) = (value(DT_STRTAB)?, value(DT_STRSZ).filter(|n| *n < LARGEST)?);
+    let at = if at < module.start { at.wrapping_add(module.bias) } else { at };
+    process.memory.read(at, usize::try_from(size).ok()?).ok()
+}
+
+/// By the functions that it imports. (What it defines itself is seen in its code.)
+fn by_names(strings: &[u8]) -> Stacks {
+    let (mut handler, mut jump) = (false, false);
+    for name in strings.split(|b| *b == 0) {
+        match name {
+            b"swapcontext" | b"setcontext" | b"makecontext" => return Stacks::Saved,
+            b"sigaltstack" => handler = true,
+            b"longjmp" | b"_longjmp" | b"siglongjmp" | b"__longjmp_chk" => jump = true,
+            _ => {}
+        }
+    }
+    if handler && jump { Stacks::Saved } else { Stacks::Own }
+}
+
+/// Bytes of code looked at in one go, and how far two pieces overlap.
+const PIECE: u64 = 1 << 20;
+const LONGEST: usize = 8;
+
+/// Is there an instruction that loads the stack pointer from elsewhere?
+fn switches(process: &Process, module: &Module, file: Option<&File>) -> Stacks {
+    let is_static = process.auxv.loader == 0;
+    let mut found = Stacks::Own;
+    let code = module.of_kind(elf::LOAD).filter(|s| s.flags & elf::EXECUTE != 0);
+    for segment in code {
+        let mut done = 0;
+        while done < segment.file_size {
+            let len = usize::try_from(PIECE.min(segment.file_size - done)).unwrap_or(0);
+            let mut bytes = vec![0; len];
+            let read = match file {
+                Some(file) => file.read_exact_at(&mut bytes, segment.offset + done).is_ok(),
+                None => process
+                    .memory
+                    .read_into(module.bias.wrapping_add(segment.address + done), &mut bytes)
+                    .is_ok(),
+            };
+            if read {
+                found = found.max(in_code(&bytes, is_static));
+            }
+            done += PIECE - LONGEST as u64;
+        }
+    }
+    found
+}
+
+/// In a static program, what the C library has is among its code: `swapcontext`, which takes the stack pointer from where a `ucontext_t` has it, and
+/// `_dl_runtime_profile`, which comes back to its own (`mov 0x18(%rbx),%rsp`).
+fn in_code(bytes: &[u8], is_static: bool) -> Stacks {
+    let loads = bytes.windows(LONGEST).filter(|w| loads_stack_pointer(&w[..3]));
+    let kind = |w: &[u8]| match w[1..] {
+        [0x8b, _, 160, 0, 0, 0, ..] if is_static => Stacks::Saved,
+        [0x8b, 0x63, 0x18, ..] if is_static => Stacks::Own,
+        _ => Stacks::Any,
+    };
+    loads.map(kind).max().unwrap_or_default()
+}
+
+/// Intel SDM volume 2, with the stack pointer (4) for the register: `mov memory,%rsp`, where the address counts neither from the frame pointer nor from
+/// the stack pointer; `xchg %rsp,memory`; and `mov %rdi,%rsp` or `mov %rsi,%rsp`, arguments of a function.
+fn loads_stack_pointer(bytes: &[u8]) -> bool {
+    let &[rex @ (0x48 | 0x49), opcode, modrm] = bytes else { return false };
+    let (mode, register, base) = (modrm >> 6, modrm >> 3 & 7, modrm & 7);
+    let counts = register == 4 && mode != 3 && base != 4 && (base != 5 || rex == 0x49);
+    match opcode {
+        0x8b => counts || (rex == 0x48 && matches!(modrm, 0xe7 | 0xe6)),
+        0x87 => counts && mode != 2 && rex == 0x48,
+        0x89 => rex == 0x48 && matches!(modrm, 0xfc | 0xf4),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_that_go_to_another_stack() {
+        let is = |bytes: &[u8]| loads_stack_pointer(bytes);
+        // mov 0xa0(%rdi),%rsp; mov (%rsi),%rsp; mov 8(%r13),%rsp; mov %rdi,%rsp in both forms; xchg %rsp,(%rax)
+        for code in [
+            [0x48, 0x8b, 0xa7],
+            [0x48, 0x8b, 0x26],
+            [0x49, 0x8b, 0x65],
+            [0x48, 0x89, 0xfc],
+            [0x48, 0x8b, 0xe7],
+            [0x48, 0x87, 0x20],
+        ] {
+            assert!(is(&code), "{code:x?}");
+        }
+        // mov -0x38(%rbp),%rsp; mov 8(%rsp),%rsp; mov %rbp,%rsp; mov %rbx,%rsp; mov (%rdi),%rbx; mov (%rdi),%r12
+        for code in [
+            [0x48, 0x8b, 0x65],
+            [0x48, 0x8b, 0x64],
+            [0x48, 0x89, 0xec],
+            [0x48, 0x89, 0xdc],
+            [0x48, 0x8b, 0x1f],
+            [0x4c, 0x8b, 0x27],
+        ] {
+            assert!(!is(&code), "{code:x?}");
+        }
+    }
+}
