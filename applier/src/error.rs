@@ -122,7 +122,20 @@ pub struct Busy {
     pub why: String,
 }
 
+/// Why a thread does not stop that is in the middle of something.
+const ASLEEP: &str = "sleeps uninterruptibly (in vfork, or waiting for a device)";
+
 impl Busy {
+    /// A thread that stops when it comes back from what it is in.
+    pub(crate) fn asleep(tid: i32) -> Self {
+        Self { tid, function: None, why: ASLEEP.into() }
+    }
+
+    /// Is it such a thread?
+    pub(crate) fn sleeps_uninterruptibly(&self) -> bool {
+        self.why == ASLEEP
+    }
+
     /// Every thread is where nothing of its stack may be used: deep on a small one, or on one that is not its own (a handler's, a
     /// coroutine's), whose bounds nobody knows.
     pub(crate) fn no_room(pid: i32) -> Self {

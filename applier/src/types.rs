@@ -103,6 +103,8 @@ pub struct Options {
     pub start_time: Option<u64>,
     /// How long threads that are in the way may run on while the others stand, so that they get out of it. Zero: not at all.
     pub patience: std::time::Duration,
+    /// How long a thread that is in the way may run on with all others until it is at the place where it gets out of it. Zero: not at all.
+    pub wait: std::time::Duration,
     /// For tests: what goes wrong.
     #[doc(hidden)]
     pub fault: Option<Fault>,

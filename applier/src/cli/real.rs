@@ -35,8 +35,11 @@ pub(crate) fn printable(name: &str) -> String {
 /// See [`Options::patience`]: what a process may at most be slower by at a try that fails.
 const PATIENCE: Duration = Duration::from_millis(2);
 
+/// See [`Options::wait`]: for how long one try takes up a process that is in use meanwhile.
+const WAIT: Duration = Duration::from_millis(300);
+
 fn options(process: ProcessKey, lazy: bool) -> Options {
-    Options { lazy, start_time: Some(process.start), patience: PATIENCE, ..Options::default() }
+    Options { lazy, start_time: Some(process.start), patience: PATIENCE, wait: WAIT, ..Options::default() }
 }
 
 impl Engine for RealEngine {

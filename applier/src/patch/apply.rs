@@ -9,6 +9,7 @@ use super::{
     quiesce::{self, Rule, Zone},
     register::Registrar,
     remove::{afterwards, deactivate_in},
+    returns,
     transaction::Transaction,
 };
 use crate::{
@@ -165,15 +166,15 @@ pub(crate) fn apply_here(
     let idle = process.begins() && !zones.iter().any(|z| in_loader(process, z));
     let stacks = if idle { Stacks::Own } else { switches::stacks(process) };
     // What is stopped is let go when `held` is dropped, after the last write.
-    let held = match StoppedThreads::all(process, load::trace_options(process))? {
+    let stopped = if idle {
+        StoppedThreads::all(process, load::trace_options(process), &[])?
+    } else {
+        returns::quiesce(process, &mut tables, &zones, stacks, options)?
+    };
+    let held = match stopped {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, stacks, options);
-    if !idle && let Some(busy) = quiescence.reach(options.patience)? {
-        return Ok(Outcome::Busy(busy));
-    }
-    let held = quiescence.held();
     let all: Vec<usize> = old.iter().chain(&change).copied().collect();
     let room = hooks::room(process, &images, &all)?.max(registrar.as_ref().map_or(0, |_| FUNCTION_ROOM));
     if room > 0 && !has_room(process, held.threads(), &mut tables, room)? {
@@ -222,7 +223,7 @@ fn still_old(
     let busy =
         quiesce::find_busy(process, &threads, tables, &zones(process, instances, images, false), false);
     let names: BTreeSet<&str> =
-        busy.iter().map(|b| b.function.as_deref().unwrap_or("code that cannot be told")).collect();
+        busy.iter().map(|o| o.busy.function.as_deref().unwrap_or("code that cannot be told")).collect();
     let names: Vec<&str> = names.into_iter().collect();
     (!names.is_empty()).then(|| {
         format!(
@@ -252,7 +253,7 @@ fn check_here(
     let zones = zones(process, &instances, &images, options.lazy);
     let mut tables = tables(process, &images);
     let stacks = switches::stacks(process);
-    report.busy = match StoppedThreads::all(process, load::trace_options(process))? {
+    report.busy = match StoppedThreads::all(process, load::trace_options(process), &[])? {
         Ok(held) => {
             Quiescence::new(process, held, &mut tables, &zones, stacks, options).reach(Duration::ZERO)?
         }

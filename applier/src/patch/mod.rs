@@ -9,6 +9,7 @@ mod outwait;
 mod quiesce;
 mod register;
 mod remove;
+mod returns;
 mod search;
 mod steps;
 mod suspended;

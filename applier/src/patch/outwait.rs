@@ -5,7 +5,7 @@
 //! computes is looked at again after a moment. When we are killed meanwhile, the kernel lets all of them go as they are.
 
 use super::{
-    quiesce::{self, Zone},
+    quiesce::{self, Leave, Obstacle, Zone},
     suspended,
 };
 use crate::{
@@ -121,6 +121,13 @@ impl<'a> Quiescence<'a> {
         Ok(suspended::find(self.process, self.held.threads(), self.tables, self.zones, self.stacks))
     }
 
+    /// The threads that are in the way, with the places where each comes out of it. `None` where that is not known of all.
+    pub(super) fn leaving(&mut self) -> Result<Option<Vec<(i32, Leave)>>, ProcessError> {
+        let all = self.in_the_way(None)?;
+        let suspended = |tid| self.thread(tid).is_none_or(|t| t.suspended);
+        Ok(all.into_iter().map(|o| Some((o.busy.tid, o.leave.filter(|_| !suspended(o.busy.tid))?))).collect())
+    }
+
     /// The threads, all of them where they may be.
     pub(super) fn held(self) -> StoppedThreads {
         self.held
@@ -130,8 +137,12 @@ impl<'a> Quiescence<'a> {
         self.held.threads().iter().find(|t| t.tid == tid)
     }
 
-    /// Those of the threads `which`, or of all, that are in the zones.
     fn busy(&mut self, which: Option<&[i32]>) -> Result<Vec<Busy>, ProcessError> {
+        Ok(self.in_the_way(which)?.into_iter().map(|o| o.busy).collect())
+    }
+
+    /// Those of the threads `which`, or of all, that are in the zones.
+    fn in_the_way(&mut self, which: Option<&[i32]>) -> Result<Vec<Obstacle>, ProcessError> {
         let wanted = |t: &&Thread| which.is_none_or(|w| w.contains(&t.tid));
         let threads: Vec<&Thread> = self.held.threads().iter().filter(wanted).collect();
         let (process, tables) = (&mut *self.process, &mut *self.tables);

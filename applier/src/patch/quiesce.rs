@@ -80,6 +80,20 @@ fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
 /// Bytes of each stack read at first.
 const AHEAD: u64 = 2048;
 
+/// Where a thread comes out of what changes: the address that its outermost frame there returns to, and its stack pointer then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leave {
+    pub to: u64,
+    pub sp: u64,
+}
+
+/// A thread in the way, and how it gets out of it, if it can be known.
+#[derive(Clone, Debug)]
+pub(crate) struct Obstacle {
+    pub busy: Busy,
+    pub leave: Option<Leave>,
+}
+
 /// The threads among `which` that are in one of `zones`. `lazy`: a stack that cannot be unwound is searched, whatever it is.
 pub(crate) fn find_busy(
     process: &Process,
@@ -87,7 +101,7 @@ pub(crate) fn find_busy(
     tables: &mut Tables,
     zones: &[Zone],
     lazy: bool,
-) -> Vec<Busy> {
+) -> Vec<Obstacle> {
     let mut stacks: Vec<(u64, Vec<u8>)> = which
         .iter()
         .map(|t| {
@@ -106,28 +120,31 @@ pub(crate) fn find_busy(
         let mut frames = Vec::new();
         found.extend(match stack::walk(process, tables, thread, &ahead, &mut frames) {
             Ok(()) => in_zone(process, thread, &frames, zones),
-            Err(unsure) => may_return(process, thread, &unsure, zones, lazy),
+            Err(unsure) => {
+                may_return(process, thread, &unsure, zones, lazy).map(|busy| Obstacle { busy, leave: None })
+            }
         });
     }
     found
 }
 
-fn in_zone(process: &Process, thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Busy> {
+fn in_zone(process: &Process, thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Obstacle> {
     let counts = |depth: usize, zone: &Zone| match depth.checked_sub(1) {
         _ if zone.rule != Rule::Running => true,
         None => !waits(thread),
         Some(inner) => !waited(process, frames[inner], frames[depth]),
     };
     let hit = |(depth, frame): (usize, &Frame)| {
-        Some((*frame, zones.iter().find(|z| z.holds(*frame) && counts(depth, z))?))
+        Some((depth, zones.iter().find(|z| z.holds(*frame) && counts(depth, z))?))
     };
-    let (frame, zone) = frames.iter().enumerate().find_map(hit)?;
+    let (innermost, zone) = frames.iter().enumerate().find_map(hit)?;
+    let outermost = frames.iter().enumerate().rev().find_map(hit).map_or(innermost, |(depth, _)| depth);
+    let frame = frames[innermost];
     let verb = if frame.exact { "is in" } else { "returns to" };
-    Some(Busy {
-        tid: thread.tid,
-        function: Some(zone.name.clone()),
-        why: format!("{verb} {} at {:#x}", zone.name, frame.pc),
-    })
+    let why = format!("{verb} {} at {:#x}", zone.name, frame.pc);
+    // A frame that a signal has interrupted does not return, its handler does.
+    let leave = frames.get(outermost + 1).filter(|f| !f.exact).map(|f| Leave { to: f.pc, sp: f.sp });
+    Some(Obstacle { busy: Busy { tid: thread.tid, function: Some(zone.name.clone()), why }, leave })
 }
 
 /// Of a thread whose stack cannot be unwound.

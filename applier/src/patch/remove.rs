@@ -1,6 +1,6 @@
 //! Deactivating a patch.
 
-use super::{Steps, apply, hooks, inspect, outwait::Quiescence, transaction::Transaction};
+use super::{Steps, apply, hooks, inspect, returns, transaction::Transaction};
 use crate::{
     Busy, Options, Outcome, ProcessError, load,
     remote::has_room,
@@ -47,17 +47,15 @@ pub(super) fn deactivate_in(
     }
     let mut tables = apply::tables(process, &images);
     let stacks = switches::stacks(process);
-    let held = match StoppedThreads::all(process, load::trace_options(process))? {
+    let stopped = if zones.is_empty() {
+        StoppedThreads::all(process, load::trace_options(process), &[])?
+    } else {
+        returns::quiesce(process, &mut tables, &zones, stacks, options)?
+    };
+    let held = match stopped {
         Ok(held) => held,
         Err(busy) => return Ok(Outcome::Busy(busy)),
     };
-    let mut quiescence = Quiescence::new(process, held, &mut tables, &zones, stacks, options);
-    if !zones.is_empty()
-        && let Some(busy) = quiescence.reach(options.patience)?
-    {
-        return Ok(Outcome::Busy(busy));
-    }
-    let held = quiescence.held();
     let room = hooks::room(process, &images, &change)?;
     if room > 0 && !has_room(process, held.threads(), &mut tables, room)? {
         return Ok(Outcome::Busy(Busy::no_room(process.pid)));

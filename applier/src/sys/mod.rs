@@ -1,6 +1,7 @@
 //! Every system call and every `unsafe` of this crate.
 
 pub(crate) mod alarm;
+pub(crate) mod breakpoint;
 pub(crate) mod cpu;
 pub mod guardian;
 pub(crate) mod procmap;

@@ -109,6 +109,24 @@ pub(crate) fn wait_for(tid: i32, time: Duration) -> io::Result<Report> {
     ask_asleep(tid, time.min(NAP))
 }
 
+/// Waits for a report of any thread that the calling OS thread traces, not much longer than a millisecond.
+pub(crate) fn wait_any() -> io::Result<Option<(i32, Report)>> {
+    let any = |flags| ask_for(-1, libc::__WNOTHREAD | flags);
+    let (tid, report) = ALARM.with(|alarm| match alarm {
+        Some(alarm) => {
+            alarm.every(NAP);
+            let report = any(0);
+            alarm.every(Duration::ZERO);
+            report
+        }
+        None => {
+            thread::sleep(NAP / 20);
+            any(libc::WNOHANG)
+        }
+    })?;
+    Ok((tid > 0).then_some((tid, report)))
+}
+
 /// Asks once, asleep until there is a report or the time is over; without a timer, looks again after a shorter time.
 fn ask_asleep(tid: i32, time: Duration) -> io::Result<Report> {
     ALARM.with(|alarm| match alarm {
@@ -126,31 +144,37 @@ fn ask_asleep(tid: i32, time: Duration) -> io::Result<Report> {
 }
 
 fn ask(tid: i32, flags: i32) -> io::Result<Report> {
+    ask_for(tid, flags).map(|(_, report)| report)
+}
+
+/// The same of one thread or, for -1, of any. Tells which.
+fn ask_for(tid: i32, flags: i32) -> io::Result<(i32, Report)> {
     let mut status = 0;
     // SAFETY: the kernel writes one int.
     let rc = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | flags) };
     if rc == 0 {
-        return Ok(Report::Nothing);
+        return Ok((0, Report::Nothing));
     }
     if rc < 0 {
         let error = io::Error::last_os_error();
         return match error.raw_os_error() {
-            Some(libc::EINTR) => Ok(Report::Nothing),
-            Some(libc::ECHILD) => Ok(Report::Ended),
+            Some(libc::EINTR) => Ok((0, Report::Nothing)),
+            Some(libc::ECHILD) => Ok((0, Report::Ended)),
             _ => Err(error),
         };
     }
     if !libc::WIFSTOPPED(status) {
-        return Ok(Report::Ended);
+        return Ok((rc, Report::Ended));
     }
     let signal = libc::WSTOPSIG(status);
-    Ok(match status >> 16 {
+    let report = match status >> 16 {
         libc::PTRACE_EVENT_STOP if signal == libc::SIGTRAP => Report::Interrupted,
         libc::PTRACE_EVENT_STOP => Report::Suspended,
         0 if signal == libc::SIGTRAP | 0x80 => Report::Syscall,
         0 => Report::Signal(signal),
         event => Report::Event(event),
-    })
+    };
+    Ok((rc, report))
 }
 
 /// Sends a signal to one thread of a process; 0: only asks whether that has such a thread.

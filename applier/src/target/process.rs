@@ -14,7 +14,7 @@ use crate::{
     sys::{ptrace, sharing, wait::Tracing},
 };
 use patchfile::image::PAGE;
-use std::{panic, thread};
+use std::{panic, thread, time::Duration};
 
 /// A process and what is known about it.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Process {
     pub held: Option<Hold>,
     /// Its auxiliary vector.
     pub auxv: Auxv,
+    /// See [`Options::wait`].
+    pub wait: Duration,
 }
 
 /// A thread of a process that the calling OS thread holds already, stopped on its way back to user mode (see [`crate::start`]).
@@ -102,7 +104,18 @@ impl Approach {
 
     fn seen(self, maps: Vec<Mapping>, modules: Vec<Module>, auxv: Auxv) -> Process {
         let Self { pid, view, start_time, memory, status } = self;
-        Process { pid, view, start_time, memory, maps, modules, status, held: None, auxv }
+        Process {
+            pid,
+            view,
+            start_time,
+            memory,
+            maps,
+            modules,
+            status,
+            held: None,
+            auxv,
+            wait: Duration::ZERO,
+        }
     }
 }
 
@@ -125,7 +138,7 @@ impl Process {
         let approach = Approach::to(pid, options)?;
         match approach.alone()? {
             Some(busy) => Ok(Err(busy)),
-            None => approach.look().map(Ok),
+            None => approach.look().map(|seen| Ok(Self { wait: options.wait, ..seen })),
         }
     }
 

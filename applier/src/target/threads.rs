@@ -37,8 +37,8 @@ pub(crate) struct StoppedThreads {
     late: Vec<i32>,
     /// Which of them wait in a call that ends by itself, and since when.
     sleepers: Sleepers,
-    /// Was stopped before and stays so.
-    kept: Option<i32>,
+    /// Those that stay stopped when the others are let go.
+    kept: Vec<i32>,
 }
 
 /// Longest wait for a thread to stop. A thread stops as soon as it is scheduled, unless it sleeps uninterruptibly.
@@ -57,8 +57,12 @@ enum NotStopped {
 }
 
 impl StoppedThreads {
-    /// Stops every thread of the process.
-    pub(crate) fn all(process: &Process, options: i32) -> Result<Result<Self, Busy>, ProcessError> {
+    /// Stops every thread of the process. Those of `ours` are stopped already, and stay so if that fails.
+    pub(crate) fn all(
+        process: &Process,
+        options: i32,
+        ours: &[i32],
+    ) -> Result<Result<Self, Busy>, ProcessError> {
         if process.begins()
             && let Some(hold) = process.held
         {
@@ -75,14 +79,27 @@ impl StoppedThreads {
             seen: HashSet::new(),
             late: Vec::new(),
             sleepers,
-            kept: process.held.map(|h| h.tid),
+            kept: process.held.iter().map(|h| h.tid).chain(ours.iter().copied()).collect(),
         };
+        for tid in ours {
+            held.seen.insert(*tid);
+            // Else it was killed.
+            if let Ok(registers) = ptrace::registers(*tid) {
+                held.threads.push(Thread { tid: *tid, registers, suspended: false });
+            }
+        }
         if let Err(busy) = held.rest(process, options)? {
             return Ok(Err(busy));
         }
         let Some(first) = held.threads.first() else { return Err(process.ended()) };
         process.is_as_seen(first.tid)?;
+        held.kept.retain(|tid| process.holds(*tid));
         Ok(Ok(held))
+    }
+
+    /// Those that are to stay stopped when the others are let go.
+    pub(crate) fn leave_stopped(&mut self, tids: impl Iterator<Item = i32>) {
+        self.kept.extend(tids);
     }
 
     /// Stops the threads that are not held yet. Returns their ids.
@@ -112,7 +129,7 @@ impl StoppedThreads {
             }
             let mut attached = attached.into_iter();
             while let Some(tid) = attached.next() {
-                let result = match stopped(process, tid) {
+                let result = match stopped(process, tid, Duration::ZERO) {
                     Ok(thread) => {
                         self.threads.push(thread);
                         continue;
@@ -144,7 +161,7 @@ impl StoppedThreads {
         let stopped = ptrace::set_options(tid, options | ptrace::SYSGOOD)
             .and_then(|()| run_on(tid, slice))
             .map_err(|e| not_stopped(tid, e))
-            .and_then(|()| await_stop(self.pid, tid));
+            .and_then(|()| await_stop(self.pid, tid, Duration::ZERO));
         match stopped {
             Ok(thread) => {
                 self.threads[index] = thread;
@@ -179,13 +196,13 @@ impl StoppedThreads {
         if !process.holds(tid) {
             let _ = ptrace::interrupt(tid);
         }
-        match stopped(process, tid) {
+        match stopped(process, tid, process.wait) {
             Ok(thread) => {
                 // Before the thread is used for anything, which would look as if it had slept again.
                 sleepers.confirm(tid);
                 let threads = vec![thread];
                 let (seen, late) = (HashSet::from([tid]), Vec::new());
-                let (pid, kept) = (process.pid, process.held.map(|h| h.tid));
+                let (pid, kept) = (process.pid, process.held.iter().map(|h| h.tid).collect());
                 let held = Self { pid, threads, seen, late, sleepers, kept };
                 process.is_as_seen(tid)?;
                 Ok(Ok(Some(held)))
@@ -207,7 +224,7 @@ impl StoppedThreads {
 
 impl Drop for StoppedThreads {
     fn drop(&mut self) {
-        let released = || self.threads.iter().filter(|t| self.kept != Some(t.tid));
+        let released = || self.threads.iter().filter(|t| !self.kept.contains(&t.tid));
         let (sleeping, others): (Vec<_>, Vec<_>) = released().partition(|t| self.sleepers.holds(t.tid));
         // Errors mean that the thread was killed meanwhile: there is nothing left to let go.
         for thread in &others {
@@ -225,6 +242,42 @@ impl Drop for StoppedThreads {
         // Those that stand go on at once; the others are waited for.
         release_late(self.pid, self.late.iter().copied());
     }
+}
+
+/// Lets a stopped thread of ours go on, still ours. What our stop has made give up goes on as well.
+pub(crate) fn go_on(tid: i32) -> io::Result<()> {
+    let thread = Thread { tid, registers: ptrace::registers(tid)?, suspended: false };
+    restart::again(&thread, &Sleepers::default());
+    ptrace::cont(tid, 0)
+}
+
+/// Stops a running thread of ours. `false` where it does not stop, or has ended.
+pub(crate) fn stop_again(tid: i32) -> bool {
+    ptrace::interrupt(tid).is_ok() && await_stop(tid, tid, Duration::ZERO).is_ok()
+}
+
+/// Lets stopped threads of ours go.
+pub(crate) fn release(tids: &mut Vec<i32>) {
+    for tid in tids.drain(..) {
+        if let Ok(registers) = ptrace::registers(tid) {
+            restart::again(&Thread { tid, registers, suspended: false }, &Sleepers::default());
+        }
+        let _ = ptrace::detach(tid);
+    }
+}
+
+/// Waits for a thread that was asked to stop while it slept uninterruptibly.
+pub(crate) fn await_return(tid: i32, until: Instant) -> bool {
+    while Instant::now() < until {
+        match wait::wait_for(tid, SUSPICION) {
+            Ok(Report::Interrupted) => return true,
+            Ok(Report::Nothing) => {}
+            Ok(Report::Signal(signal)) => drop(ptrace::cont_to_interrupt(tid, signal)),
+            Ok(Report::Syscall | Report::Event(_)) => drop(ptrace::cont_to_interrupt(tid, 0)),
+            Ok(Report::Suspended | Report::Ended) | Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// Longest wait for threads that were asked to stop for nothing.
@@ -288,13 +341,13 @@ fn refusal(process: &Process, held: bool, options: i32) -> ProcessError {
 }
 
 /// A thread, once it has stopped.
-fn stopped(process: &Process, tid: i32) -> Result<Thread, NotStopped> {
+fn stopped(process: &Process, tid: i32, asleep: Duration) -> Result<Thread, NotStopped> {
     if process.holds(tid) {
         // It can only have been killed meanwhile.
         let registers = ptrace::registers(tid).map_err(|_| NotStopped::Ended)?;
         return Ok(Thread { tid, registers, suspended: false });
     }
-    await_stop(process.pid, tid)
+    await_stop(process.pid, tid, asleep)
 }
 
 /// Lets a stopped thread go on, and asks it to stop once it has come out of a system call, or when the time is over.
@@ -335,8 +388,8 @@ fn not_stopped(tid: i32, error: io::Error) -> NotStopped {
 }
 
 /// Waits until a thread that was asked to stop has done so. Signals that come first are delivered: the thread then stops at
-/// the first instruction of the handler.
-fn await_stop(pid: i32, tid: i32) -> Result<Thread, NotStopped> {
+/// the first instruction of the handler. One that sleeps uninterruptibly has at least the time `asleep`.
+fn await_stop(pid: i32, tid: i32, asleep: Duration) -> Result<Thread, NotStopped> {
     let started = Instant::now();
     loop {
         let os = |error| not_stopped(tid, error);
@@ -350,11 +403,10 @@ fn await_stop(pid: i32, tid: i32) -> Result<Thread, NotStopped> {
             Report::Syscall | Report::Event(_) => ptrace::cont_to_interrupt(tid, 0).map_err(os)?,
             Report::Nothing => {
                 let waited = started.elapsed();
-                if waited > SUSPICION && status::thread(pid, tid).is_ok_and(|s| s.state == b'D') {
-                    let why = "sleeps uninterruptibly (in vfork, or waiting for a device)".into();
-                    return Err(NotStopped::Busy(Busy { tid, function: None, why }));
+                if waited > SUSPICION.max(asleep) && status::thread(pid, tid).is_ok_and(|s| s.state == b'D') {
+                    return Err(NotStopped::Busy(Busy::asleep(tid)));
                 }
-                if waited > PATIENCE {
+                if waited > PATIENCE.max(asleep) {
                     let why = "does not stop".into();
                     return Err(NotStopped::Busy(Busy { tid, function: None, why }));
                 }
