@@ -14,7 +14,6 @@ use crate::{
     target::{
         frames::Tables,
         maps::{self, Mapping},
-        modules::Module,
         pages,
         process::Process,
         stack,
@@ -231,10 +230,7 @@ impl Search<'_> {
         if let Some(zone) = frames.iter().find_map(|f| self.zone(*f)) {
             return Some(self.busy(rsp, zone));
         }
-        // A coroutine's first function was called by nobody (`makecontext`).
-        let module = |pc| self.process.modules.iter().find(|m| (m.start..m.end).contains(&pc));
-        let unsure = stuck.filter(|s| !module(s.pc).is_some_and(Module::is_c_library));
-        unsure.and_then(|_| self.rest(mapping, frames.last().map_or(rsp, |f| f.sp)))
+        stuck.and_then(|_| self.rest(mapping, frames.last().map_or(rsp, |f| f.sp)))
     }
 
     /// A part of a stack that cannot be followed.

@@ -25,6 +25,8 @@ const MAGIC2: u32 = 0x4650_5845;
 const KEEP_STACK: u64 = 0x7fff_0000;
 /// Where the kernel's and our information about the extended state is in its legacy part.
 const SOFTWARE: usize = 464;
+/// Size of that part.
+const LEGACY: usize = 512;
 /// AMX tile data, which the kernel leaves out of the signal frames of threads that never asked for it.
 const TILES: u64 = 1 << 18;
 
@@ -40,16 +42,33 @@ fn restarted(mut regs: Registers) -> Registers {
     regs
 }
 
-/// Builds the frame for a thread with these registers, blocked signals and extended state.
+/// Builds the frame for a thread with these registers, blocked signals and extended state, below its stack pointer.
 pub(crate) fn build(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64) -> Frame {
-    let state = signal_state(extended);
-    let state_at = (regs.rsp.wrapping_sub(RED_ZONE) - (state.len() as u64)) & !63;
+    place(regs, mask, extended, sigreturn, regs.rsp.wrapping_sub(RED_ZONE))
+}
+
+/// The same, below another address.
+pub(crate) fn place(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64, top: u64) -> Frame {
+    laid_out(regs, mask, &signal_state(extended), FP_XSTATE, sigreturn, top)
+}
+
+/// A small one, for a thread that is in a system call: what it has beyond the registers of SSE is nobody's any more (psABI §3.2.1).
+pub(crate) fn small(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64, top: u64) -> Frame {
+    let mut state = extended[..extended.len().min(LEGACY)].to_vec();
+    if let Some(software) = state.get_mut(SOFTWARE..) {
+        software.fill(0);
+    }
+    laid_out(regs, mask, &state, 0, sigreturn, top)
+}
+
+fn laid_out(regs: &Registers, mask: u64, state: &[u8], kind: u64, sigreturn: u64, top: u64) -> Frame {
+    let state_at = (top - (state.len() as u64)) & !63;
     let start = ((state_at - HEAD) & !15) - 8;
     let r = restarted(*regs);
-    let mut bytes = Vec::with_capacity(usize::try_from(regs.rsp - start).unwrap_or(0));
+    let mut bytes = Vec::with_capacity(usize::try_from(top - start).unwrap_or(0));
     let segments = r.cs & 0xffff | (r.ss & 0xffff) << 48;
     let words: [&[u64]; 6] = [
-        &[sigreturn, FP_XSTATE | SIGCONTEXT_SS | STRICT_RESTORE_SS, 0, 0, KEEP_STACK, 0],
+        &[sigreturn, kind | SIGCONTEXT_SS | STRICT_RESTORE_SS, 0, 0, KEEP_STACK, 0],
         &[r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15],
         &[r.rdi, r.rsi, r.rbp, r.rbx, r.rdx, r.rax, r.rcx, r.rsp, r.rip, r.eflags],
         &[segments, 0, 0, 0, 0, state_at],
@@ -60,7 +79,7 @@ pub(crate) fn build(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64
         bytes.extend_from_slice(&word.to_le_bytes());
     }
     bytes.resize(usize::try_from(state_at - start).unwrap_or(0), 0);
-    bytes.extend_from_slice(&state);
+    bytes.extend_from_slice(state);
     Frame { start, bytes }
 }
 

@@ -5,7 +5,7 @@
 //! frame, and it goes on where it was. While we live, the registers are put back directly, so that the kernel's own restart
 //! of interrupted system calls works.
 
-use super::{Gadgets, frame, result_of, sequence};
+use super::{Gadgets, Room, frame, result_of, sequence};
 use crate::{
     ProcessError,
     patch::Steps,
@@ -33,12 +33,28 @@ pub(crate) struct Session<'a> {
     extended: Vec<u8>,
     /// Address of the frame's return address slot.
     frame: u64,
+    /// What the thread uses instead of its own stack.
+    ours: Option<Ours>,
     /// A step failed in the middle: where the thread is, is not known until it is put back.
     lost: bool,
     /// SIGSTOP and the like that came meanwhile: cannot be blocked, are sent again at the end.
     kept: Vec<i32>,
     restored: bool,
 }
+
+/// Memory for a thread whose own stack is not known, or has no room.
+#[derive(Debug)]
+struct Ours {
+    /// Where nothing is: has a small frame.
+    room: Room,
+    /// Address of that frame.
+    frame: u64,
+    /// Mapped for as long as it is borrowed.
+    stack: u64,
+}
+
+/// Size of a stack of ours.
+const STACK: u64 = 128 << 10;
 
 /// Stack that functions called in the target may use, in bytes.
 pub(crate) const FUNCTION_ROOM: u64 = 8 * 1024;
@@ -58,6 +74,9 @@ pub(crate) fn has_room(
     room: u64,
 ) -> Result<bool, ProcessError> {
     for thread in threads {
+        if elsewhere(process, thread).is_some() {
+            return Ok(true);
+        }
         let own = stack::room(process, tables, thread);
         if own <= room {
             continue;
@@ -70,6 +89,13 @@ pub(crate) fn has_room(
     Ok(false)
 }
 
+/// Where the way back of a thread can be that cannot have it on its stack. What the thread has in its registers must be little, so it must be in a system call.
+fn elsewhere(process: &Process, thread: &Thread) -> Option<Room> {
+    let in_call = thread.registers.orig_rax.cast_signed() >= 0;
+    let modules = process.modules.iter().filter(|m| in_call && m.path != "[vdso]");
+    Room::find(modules, &process.memory)
+}
+
 fn extended_state(tid: i32) -> Result<Vec<u8>, ProcessError> {
     ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))
 }
@@ -80,7 +106,8 @@ fn below(registers: &Registers, frame: u64, room: u64) -> u64 {
 }
 
 impl<'a> Session<'a> {
-    /// Takes a stopped thread over. `None` when its own stack is not known to have `room` bytes more than it takes to come back.
+    /// Takes a stopped thread over. Where its own stack is not known to have `room` bytes more than it takes to come back, it gets one of ours; `None` where
+    /// that is not possible either.
     ///
     /// # Errors
     /// When the thread ends meanwhile.
@@ -100,13 +127,19 @@ impl<'a> Session<'a> {
         if original.rsp < 1 << 16 {
             return Ok(None);
         }
-        let frame = frame::build(&original, mask, &extended, gadgets.sigreturn);
-        if stack::room(process, tables, thread) < below(&original, frame.start, room) {
-            return Ok(None);
-        }
+        let own = frame::build(&original, mask, &extended, gadgets.sigreturn);
+        let has_own = stack::room(process, tables, thread) >= below(&original, own.start, room);
+        let other = if has_own { None } else { elsewhere(process, thread) };
+        let frame = match other {
+            _ if has_own => own,
+            Some(room) => {
+                frame::small(&original, mask, &extended, gadgets.sigreturn, room.address + room.size)
+            }
+            None => return Ok(None),
+        };
         steps.next("write the way back")?;
         process.memory.write(frame.start, &frame.bytes)?;
-        let session = Self {
+        let mut session = Self {
             pid: process.pid,
             tid,
             memory: &process.memory,
@@ -116,6 +149,7 @@ impl<'a> Session<'a> {
             mask,
             extended,
             frame: frame.start,
+            ours: other.map(|room| Ours { room, frame: frame.start, stack: 0 }),
             lost: false,
             kept: Vec::new(),
             restored: false,
@@ -124,7 +158,40 @@ impl<'a> Session<'a> {
         session.park()?;
         steps.next("block signals")?;
         ptrace::set_signal_mask(tid, u64::MAX).map_err(ProcessError::os("cannot block signals"))?;
+        session.take_stack()?;
         Ok(Some(session))
+    }
+
+    /// Goes over to a stack of ours, where that is wanted.
+    fn take_stack(&mut self) -> Result<(), ProcessError> {
+        let Some(ours) = &self.ours else { return Ok(()) };
+        let small = ours.frame;
+        const READ_WRITE: u64 = 3;
+        let private = (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as u64;
+        let args = [0, STACK, READ_WRITE, private, u64::MAX, 0];
+        let stack = self.call("mmap", libc::SYS_mmap, args)?;
+        let top = stack + STACK;
+        let frame = frame::place(&self.original, self.mask, &self.extended, self.gadgets.sigreturn, top);
+        self.steps.next("write the way back to a stack of ours")?;
+        self.memory.write(frame.start, &frame.bytes)?;
+        self.ours = self.ours.take().map(|ours| Ours { stack, frame: small, ..ours });
+        self.frame = frame.start;
+        self.steps.next("go over to it")?;
+        self.park()
+    }
+
+    /// Goes back to the small frame and gives the stack back.
+    fn leave_stack(&mut self) {
+        let Some((frame, stack)) = self.ours.as_ref().map(|o| (o.frame, o.stack)).filter(|(_, s)| *s != 0)
+        else {
+            return;
+        };
+        if self.lost {
+            return;
+        }
+        self.frame = frame;
+        // What stays mapped harms nobody.
+        let _ = self.call("munmap", libc::SYS_munmap, [stack, STACK, 0, 0, 0, 0]);
     }
 
     /// Registers from which the thread by itself returns to where it was.
@@ -300,6 +367,7 @@ impl<'a> Session<'a> {
     fn restore(&mut self) -> Result<(), ProcessError> {
         self.restored = true;
         let what = "putting registers back";
+        self.leave_stack();
         self.memory.write(self.frame, &self.gadgets.sigreturn.to_le_bytes())?;
         self.killing_point("stop on the way back");
         // The kernel decides about restarting a system call only on the way out of a stop like the one we came from.
@@ -311,6 +379,10 @@ impl<'a> Session<'a> {
         ptrace::set_signal_mask(self.tid, self.mask).map_err(ProcessError::os(what))?;
         self.killing_point("restore the registers");
         ptrace::set_registers(self.tid, &self.original).map_err(ProcessError::os(what))?;
+        if let Some(Ours { room, .. }) = self.ours.take() {
+            // Others look for it by its being empty.
+            let _ = self.memory.write(room.address, &vec![0; usize::try_from(room.size).unwrap_or(0)]);
+        }
         for signal in self.kept.drain(..) {
             let _ = wait::send(self.pid, self.tid, signal);
         }

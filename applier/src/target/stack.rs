@@ -7,7 +7,6 @@
 use super::{
     frames::Tables,
     maps,
-    modules::Module,
     process::Process,
     threads::Thread,
     unwind::{self, Frame, Stack, Unsure},
@@ -83,6 +82,7 @@ pub(crate) fn walk(
         seen.clear();
         let unsure = match unwind::walk(tables, &thread.registers, stack, seen) {
             Err(unsure) if !tables.covers(unsure.pc) => unsure,
+            Err(unsure) if begins_context(process, unsure.pc, seen) => return Ok(()),
             known => return known,
         };
         let Some(module) = process.modules.iter().find(|m| (m.start..m.end).contains(&unsure.pc)) else {
@@ -93,6 +93,14 @@ pub(crate) fn walk(
             return Err(unsure);
         }
     }
+}
+
+/// Does a stack begin here that `makecontext` has made? Its first function returns to the one code of glibc that others return to and that has no unwind
+/// information (`__start_context`).
+fn begins_context(process: &Process, pc: u64, frames: &[Frame]) -> bool {
+    let module = process.modules.iter().find(|m| (m.start..m.end).contains(&pc));
+    let glibc = module.is_some_and(|m| m.name().starts_with("libc.so.6") || m.name().starts_with("libc-2."));
+    glibc && frames.len() > 1 && frames.last().is_some_and(|f| !f.exact)
 }
 
 /// How many bytes below its stack pointer are the thread's to use. 0 where that is not known.
@@ -106,29 +114,21 @@ pub(crate) fn room(process: &Process, tables: &mut Tables, thread: &Thread) -> u
     }
     let stack = Stack { start: 0, bytes: &[], memory: &process.memory };
     let mut frames = Vec::new();
-    let stuck = walk(process, tables, thread, &stack, &mut frames).err();
-    match own.filter(|own| is_innermost(process, thread, own, &frames, stuck.as_ref())) {
+    let stuck = walk(process, tables, thread, &stack, &mut frames).is_err();
+    match own.filter(|own| is_innermost(process, thread, own, &frames, stuck)) {
         Some(own) => from(own.start),
         None => handlers(process, thread, &frames).map_or(0, from),
     }
 }
 
 /// Has the thread no frame below its stack pointer? A handler's stack, or a coroutine's, may be a variable of a function that has called others.
-/// Frames that cannot be followed count for nothing here: code without unwind information is no sign of another stack. But all of a C library has it,
-/// save for where a coroutine begins (`__start_context`).
-fn is_innermost(
-    process: &Process,
-    thread: &Thread,
-    own: &Range<u64>,
-    frames: &[Frame],
-    stuck: Option<&Unsure>,
-) -> bool {
+/// Frames that cannot be followed count for nothing here: code without unwind information is no sign of another stack.
+fn is_innermost(process: &Process, thread: &Thread, own: &Range<u64>, frames: &[Frame], stuck: bool) -> bool {
     if frames.windows(2).any(|pair| pair[1].sp < pair[0].sp) {
         return false;
     }
-    if let Some(unsure) = stuck {
-        let module = process.modules.iter().find(|m| (m.start..m.end).contains(&unsure.pc));
-        return frames.len() < 2 || !module.is_some_and(Module::is_c_library);
+    if stuck {
+        return true;
     }
     // The first thread's frames begin where its program does.
     let begins = |pc: u64| process.modules.iter().any(|m| pc >= m.entry && pc - m.entry < 64);
