@@ -7,7 +7,13 @@ use crate::{
     target::{hidden, procfile},
 };
 use patchfile::Uuid;
-use std::{fs, path::Path, time::Duration};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 /// The engine of this crate, on the processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,9 +44,52 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// See [`Options::wait`]: for how long one try takes up a process that is in use meanwhile.
 const WAIT: Duration = Duration::from_millis(300);
 
+/// What is spent on a process in this way at first, and of the time after that: the service comes by every second, at processes too that never get out of the way.
+const SPENT: (Duration, u32) = (Duration::from_secs(6), 100);
+
+type InVain = HashMap<ProcessKey, (Instant, Duration)>;
+
+/// When a process was first tried in vain, and for how long in all.
+static IN_VAIN: Mutex<Option<InVain>> = Mutex::new(None);
+
 fn options(process: ProcessKey, lazy: bool) -> Options {
-    Options { lazy, start_time: Some(process.start), patience: PATIENCE, wait: WAIT, ..Options::default() }
+    Options { lazy, start_time: Some(process.start), patience: PATIENCE, ..Options::default() }
 }
+
+/// How long a process may be waited for: not at the first try, which shows whether there is anything to wait for; and one among many less than one alone.
+fn allowance(known: &InVain, process: ProcessKey) -> Duration {
+    let hopeful = |(first, spent): &(Instant, Duration)| *spent < SPENT.0 + first.elapsed() / SPENT.1;
+    if !known.get(&process).is_some_and(hopeful) {
+        return Duration::ZERO;
+    }
+    WAIT / u32::try_from(known.len() / 2).unwrap_or(u32::MAX).max(1)
+}
+
+/// A change that may wait for threads to get out of the way, as long as that has some prospect.
+fn waiting(
+    process: ProcessKey,
+    lazy: bool,
+    change: impl FnOnce(&Options) -> Result<Outcome, ProcessError>,
+) -> Result<Outcome, ProcessError> {
+    let known = || IN_VAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    let wait = known().as_ref().map_or(Duration::ZERO, |known| allowance(known, process));
+    let began = Instant::now();
+    let result = change(&Options { wait, ..options(process, lazy) });
+    let mut known = known();
+    let known = known.get_or_insert_default();
+    if matches!(result, Ok(Outcome::Busy(_))) {
+        if known.len() > MANY {
+            known.clear();
+        }
+        known.entry(process).or_insert((began, Duration::ZERO)).1 += began.elapsed();
+    } else {
+        known.remove(&process);
+    }
+    result
+}
+
+/// More processes than this are not remembered.
+const MANY: usize = 1024;
 
 impl Engine for RealEngine {
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
@@ -84,11 +133,11 @@ impl Engine for RealEngine {
         older: &[Uuid],
         lazy: bool,
     ) -> Result<Outcome, ProcessError> {
-        crate::replace(process.pid, older, patch, &options(process, lazy))
+        waiting(process, lazy, |options| crate::replace(process.pid, older, patch, options))
     }
 
     fn deactivate(&self, process: ProcessKey, uuid: Uuid, lazy: bool) -> Result<Outcome, ProcessError> {
-        crate::deactivate(process.pid, uuid, &options(process, lazy))
+        waiting(process, lazy, |options| crate::deactivate(process.pid, uuid, options))
     }
 
     fn check(
