@@ -18,6 +18,7 @@ use crate::ldline::LinkLine;
 use crate::loaded;
 use crate::record::{LinkInput, UnitRecord};
 use crate::recorder::Recorder;
+use crate::streams;
 use crate::sys::child::{self, End};
 
 /// `UnitRecord::language` of an object that was made by the linker. It is as it was linked, each function in a section of its own
@@ -67,6 +68,10 @@ pub(crate) fn made(
     lld: bool,
 ) -> std::result::Result<Made, String> {
     let text = |error: crate::Error| error.to_string();
+    let values = recorder.argv.iter().flat_map(|word| word.split(|byte| matches!(byte, b'=' | b'@')));
+    if values.map(|value| recorder.absolute(value)).any(|path| streams::is_stream(&path)) {
+        return Err("the linker read a pipe, so it cannot be run once more".into());
+    }
     let folder = Folder(recorder.session.scratch_dir().join(format!("llvm-{}", files::unique())));
     fs::create_dir_all(&folder.0).at("create", &folder.0).map_err(text)?;
     let again = Again { recorder, real, folder: &folder.0, lld };

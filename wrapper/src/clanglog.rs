@@ -11,6 +11,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::OsBytes;
 use crate::compile::kind_of;
@@ -19,9 +20,11 @@ use crate::env;
 use crate::error::Result;
 use crate::files::Scratch;
 use crate::hash::KeyHasher;
+use crate::inputs;
 use crate::record::UnitRecord;
 use crate::recorder::{Recorder, is_probe};
 use crate::session::Session;
+use crate::streams;
 
 /// First argument of such a command.
 pub(crate) const CC1: &[u8] = b"-cc1";
@@ -65,6 +68,9 @@ pub(crate) fn adopt(session: &Session) -> HashSet<PathBuf> {
         }
         let Ok(mut recorder) = Recorder::new(session.clone(), entry.argv.clone()) else { continue };
         recorder.cwd.clone_from(&entry.cwd);
+        // When the compiler ran is not in the log; its object was there when it was done.
+        let done = meta.modified().unwrap_or(recorder.started);
+        recorder.started = done.checked_sub(Duration::from_secs(1)).unwrap_or(done);
         if let Err(error) = record(&mut recorder, &entry) {
             recorder.problem(&format!("unit {}", String::from_utf8_lossy(&entry.source)), &error.to_string());
         }
@@ -100,17 +106,20 @@ fn record(recorder: &mut Recorder, entry: &Entry) -> Result<()> {
         assembled(recorder, entry, &mut unit);
         return recorder.write_unit(&unit);
     }
-    unit.deps.push(recorder.dep(&entry.source)?);
+    if streams::descriptor(&entry.source).is_some() || streams::is_stream(&recorder.absolute(&entry.source)) {
+        unit.not_recompilable = Some(streams::why(&entry.source));
+        return recorder.write_unit(&unit);
+    }
+    recorder.add_input(&mut unit, &entry.source);
     match headers(recorder, entry) {
-        Ok(names) => {
-            for name in names {
-                let dep = recorder.dep(&name)?;
-                if !unit.deps.contains(&dep) {
-                    unit.deps.push(dep);
-                }
-            }
+        Ok(names) => names.iter().for_each(|name| recorder.add_input(&mut unit, name)),
+        Err(why) => {
+            unit.notes.push(format!("headers are not known: {why}"));
+            unit.untracked = Some(why);
         }
-        Err(why) => unit.notes.push(format!("headers are not known: {why}")),
+    }
+    if unit.untracked.is_none() {
+        unit.untracked = inputs::untracked(recorder, &unit.deps, false);
     }
     recorder.write_unit(&unit)
 }
@@ -119,8 +128,9 @@ fn record(recorder: &mut Recorder, entry: &Entry) -> Result<()> {
 fn assembled(recorder: &mut Recorder, entry: &Entry, unit: &mut UnitRecord) {
     if let Ok(dep) = recorder.dep(&entry.source) {
         let text = fs::read(dep.path.as_path()).unwrap_or_default();
-        if crate::scan::scan(&text).opaque.is_some() {
+        if crate::scan::unlisted(&text).is_some() {
             unit.notes.push("headers are not known: the assembler reads more files".to_owned());
+            unit.untracked = Some("the assembler reads more files".to_owned());
         }
         unit.deps.push(dep);
         return;
@@ -139,7 +149,8 @@ fn assembled(recorder: &mut Recorder, entry: &Entry, unit: &mut UnitRecord) {
 
 /// Runs the preprocessor alone, with a list of what it reads.
 fn headers(recorder: &Recorder, entry: &Entry) -> std::result::Result<Vec<Vec<u8>>, String> {
-    let list = Scratch::new(&recorder.session.scratch_dir(), "list");
+    let list =
+        Scratch::new(&recorder.session.scratch_dir(), "list").ok_or("there is no place for the list")?;
     let mut words = vec![OsBytes::from(list.path()).as_bytes().to_vec()];
     words.insert(0, b"-dependency-file".to_vec());
     words.extend([b"-MT".to_vec(), b"x".to_vec(), b"-sys-header-deps".to_vec()]);

@@ -1,5 +1,8 @@
 //! A driver's command line, taken apart with the table of [`crate::flags`].
 
+use std::path::Path;
+
+use crate::OsBytes;
 use crate::flags::{self, Meaning, Stage, Takes};
 
 /// One word, or a flag with the word that is its argument.
@@ -106,6 +109,25 @@ impl CommandLine {
             line.items.push(Item { words: item, meaning: Kind::Flag(meaning) });
         }
         line
+    }
+
+    /// Whether a flag that is only part of the key names a file, whose contents are not.
+    pub(crate) fn names_a_file(&self, cwd: &Path) -> bool {
+        let plain = self.items.iter().filter(|item| item.meaning == Kind::Flag(Meaning::Plain));
+        let words = plain
+            .flat_map(|item| &item.words)
+            .filter(|word| word.starts_with(b"-f") || word.starts_with(b"-m") || word.starts_with(b"--"));
+        let mut values = words.flat_map(|word| word.split(|byte| matches!(byte, b'=' | b',')).skip(1));
+        values.any(|value| !value.is_empty() && cwd.join(OsBytes::from(value).as_path()).is_file())
+    }
+
+    /// What the command line adds to the text.
+    pub(crate) fn definitions(&self) -> Vec<u8> {
+        self.items
+            .iter()
+            .filter(|item| item.words[0].starts_with(b"-D"))
+            .flat_map(|item| item.words.join(&b' '))
+            .collect()
     }
 
     fn refuse(&mut self, why: &str) {

@@ -1,17 +1,17 @@
 //! A compiler driver was called.
 
-use std::fs;
-use std::io::{IsTerminal, PipeReader, Read, Write};
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::asdeps;
 use crate::assemble::{self, Parent};
 use crate::cmdline::{CommandLine, Source};
 use crate::env;
 use crate::error::Result;
 use crate::files::{self, Scratch};
 use crate::flags::Stage;
-use crate::inputs;
+use crate::made::Outcome;
 use crate::names::Tool;
 use crate::prefix;
 use crate::record::{UnitKind, UnitRecord};
@@ -19,6 +19,7 @@ use crate::recorder::{Recorder, is_probe};
 use crate::response;
 use crate::session::Session;
 use crate::store::{Product, Store, Ticket};
+use crate::streams::{self, Held, Input};
 use crate::sys::child::{self, End};
 use crate::tool::{self, Next};
 
@@ -68,13 +69,13 @@ fn several(
         return Next::Done(end);
     }
     let argv = recorder.argv.clone();
-    let driver = Parent { exe: real.to_path_buf(), argv, expanded, line, links_lto: false };
+    let driver = Parent { exe: real.to_path_buf(), argv, expanded, line, links_lto: false, turn: None };
     for source in &driver.line.sources {
         let mut unit = recorder.blank_unit(real);
         unit.lto = driver.line.lto;
         let recorded = recorder
             .set_object(&mut unit, &driver.line.object_of(source))
-            .and_then(|_| assemble::describe(&mut recorder, &mut unit, &driver, source))
+            .map(|_| assemble::describe(&mut recorder, &mut unit, &driver, source, None))
             .and_then(|()| recorder.write_unit(&unit));
         if let Err(error) = recorded {
             recorder.problem(&format!("unit {}", String::from_utf8_lossy(&source.name)), &error.to_string());
@@ -95,53 +96,57 @@ fn wants_recording(line: &CommandLine, cwd: &Path) -> bool {
 }
 
 /// One source, one object.
-struct Unit<'a> {
-    recorder: Recorder,
-    family: Tool,
-    real: &'a Path,
-    expanded: &'a [Vec<u8>],
-    line: &'a CommandLine,
-    source: &'a Source,
+pub(crate) struct Unit<'a> {
+    pub(crate) recorder: Recorder,
+    pub(crate) family: Tool,
+    pub(crate) real: &'a Path,
+    pub(crate) expanded: &'a [Vec<u8>],
+    pub(crate) line: &'a CommandLine,
+    pub(crate) source: &'a Source,
 }
 
 impl Unit<'_> {
     fn compile(mut self) -> Next {
-        let ticket = self.ticket();
+        let input = Input::of(&self.source.name, &self.recorder.cwd);
+        let ticket = matches!(input, Input::File).then(|| self.ticket()).flatten();
         if let Some((store, ticket)) = &ticket
             && let Some(product) = store.find(ticket, &mut self.recorder.memo)
             && self.replay(&product).is_ok()
         {
             return Next::Done(End::Code(0));
         }
-        let sunpro = Scratch::new(&self.recorder.session.scratch_dir(), "deps");
-        let stdin = (self.source.name == b"-").then(read_stdin);
+        if matches!(input, Input::File) {
+            self.recorder.before = self.recorder.dep(&self.source.name).ok();
+        }
+        let scratch = |stem| Scratch::new(&self.recorder.session.scratch_dir(), stem);
+        let (headers, assembled) = (scratch("deps"), scratch("as"));
         let mut command = tool::recorded_command(&self.recorder, self.real, self.family);
         command.env(env::ACTIVE, "1");
-        if let Some(text) = &stdin {
-            // Through memory, not through the session's files: those may fail, the build may not.
-            match feed(text.clone()) {
-                Ok(pipe) => command.stdin(pipe),
-                Err(_) => command.stdin(Stdio::null()),
-            };
-        }
-        let listing = self.listing();
-        match listing {
-            Listing::Sunpro => {
-                command.env("SUNPRO_DEPENDENCIES", sunpro.path());
+        if let Input::Held(Held { fd, text, used_up: true }) = &input {
+            match streams::feed(text.clone()) {
+                Ok(pipe) => child::give(&mut command, pipe.into(), *fd),
+                Err(_) => drop(command.stdin(Stdio::null())),
             }
-            Listing::Headers => {
-                command.env("CC_PRINT_HEADERS", "1").env("CC_PRINT_HEADERS_FILE", sunpro.path());
-            }
-            Listing::OwnFile | Listing::AskAgain => {}
         }
-        let capture = ticket.is_some();
-        let (end, stderr) = match child::run(&mut command, capture) {
+        let listing = self.listing(headers.as_ref());
+        match (listing, &headers) {
+            (Listing::Sunpro, Some(list)) => drop(command.env("SUNPRO_DEPENDENCIES", list.path())),
+            (Listing::Headers, Some(list)) => {
+                command.env("CC_PRINT_HEADERS", "1").env("CC_PRINT_HEADERS_FILE", list.path());
+            }
+            _ => {}
+        }
+        if let Some(list) = &assembled {
+            asdeps::ask(&mut command, list.path());
+        }
+        let (end, stderr) = match child::run(&mut command, ticket.is_some()) {
             Ok(result) => result,
             Err(_) => return Next::Exec,
         };
         if end == End::Code(0) {
             let what = format!("unit {}", String::from_utf8_lossy(&self.source.name));
-            if let Err(error) = self.record(ticket, stdin, listing, sunpro.path(), stderr) {
+            let outcome = Outcome { input, listing, headers, assembled, stderr };
+            if let Err(error) = self.record(ticket, outcome) {
                 self.recorder.problem(&what, &error.to_string());
             }
         }
@@ -162,7 +167,8 @@ impl Unit<'_> {
         // Kept messages are those of a file or pipe: on a terminal compilers write in colour. `upatch-build` writes a log.
         if self.line.no_store.is_some()
             || !known_language
-            || self.source.name == b"-"
+            || env::forbids_store(&self.recorder.session.bin_dir())
+            || self.line.names_a_file(&self.recorder.cwd)
             || std::io::stderr().is_terminal()
             || env::DEPENDENCY_OUTPUT.iter().any(|name| std::env::var_os(name).is_some())
         {
@@ -174,8 +180,9 @@ impl Unit<'_> {
     }
 
     /// How the list of headers is to be had.
-    fn listing(&self) -> Listing {
-        let taken = env::DEPENDENCY_OUTPUT.iter().any(|name| std::env::var_os(name).is_some());
+    fn listing(&self, scratch: Option<&Scratch>) -> Listing {
+        let variables = env::DEPENDENCY_OUTPUT.iter().any(|name| std::env::var_os(name).is_some());
+        let taken = variables || scratch.is_none();
         match (self.line.writes_deps, self.family) {
             (Some(true), _) => Listing::OwnFile,
             // Both ways below would be ignored by gcc, or change what clang writes.
@@ -186,7 +193,7 @@ impl Unit<'_> {
         }
     }
 
-    fn blank(&self) -> UnitRecord {
+    pub(crate) fn blank(&self) -> UnitRecord {
         let mut unit = self.recorder.blank_unit(self.real);
         unit.expanded_argv = self.expanded.iter().map(|word| word.as_slice().into()).collect();
         unit.kind = kind_of(&self.source.language);
@@ -213,98 +220,6 @@ impl Unit<'_> {
         }
         Ok(())
     }
-
-    fn record(
-        &mut self,
-        ticket: Option<(Store, Ticket)>,
-        stdin: Option<Vec<u8>>,
-        listing: Listing,
-        listed: &Path,
-        stderr: Vec<u8>,
-    ) -> Result<()> {
-        let mut unit = self.blank();
-        let object = self.recorder.set_object(&mut unit, &self.line.object_of(self.source))?;
-        let headers = self.headers(listing, listed);
-        let complete = headers.is_ok();
-        if let Err(why) = &headers {
-            unit.notes.push(format!("headers are not known: {why}"));
-        }
-        let mut names: Vec<Vec<u8>> = Vec::new();
-        if stdin.is_none() {
-            names.push(self.source.name.clone());
-        }
-        names.extend(self.line.reads.iter().cloned());
-        for header in headers.unwrap_or_default() {
-            if !names.contains(&header) {
-                names.push(header);
-            }
-        }
-        for name in &names {
-            unit.deps.push(self.recorder.dep(name)?);
-        }
-        if let Some(text) = stdin {
-            let kept = self.recorder.session.dir().join("stdin").join(crate::hash::sha256(&text));
-            files::write(&kept, &text)?;
-            unit.stdin = Some(kept.into());
-        }
-        if let Some((store, ticket)) = ticket.filter(|_| complete) {
-            let dep_file = match self.line.dep_file_of(self.source).map(|file| self.recorder.absolute(&file))
-            {
-                Some(path) if fs::metadata(&path).is_ok_and(|meta| meta.is_file()) => fs::read(&path).ok(),
-                Some(_) => return self.recorder.write_unit(&unit),
-                None => None,
-            };
-            let product = Product { object, dep_file, stderr, deps: unit.deps.clone() };
-            match inputs::examine(&self.recorder, self.family, self.real, self.line, self.source, &unit.deps)
-            {
-                Ok(found) => {
-                    unit.notes.extend(found.notes());
-                    store.keep(&ticket, &product, &found);
-                }
-                Err(why) => unit.notes.push(format!("not kept in the store: {why}")),
-            }
-        } else if let Some(why) = &self.line.no_store {
-            unit.notes.push(format!("not kept in the store: {why}"));
-        }
-        self.recorder.write_unit(&unit)
-    }
-
-    fn headers(&self, listing: Listing, listed: &Path) -> std::result::Result<Vec<Vec<u8>>, String> {
-        if self.source.language == "assembler" || self.source.language.ends_with("cpp-output") {
-            return Ok(Vec::new());
-        }
-        let path = match listing {
-            Listing::Sunpro | Listing::Headers => Some(listed.to_path_buf()),
-            Listing::OwnFile => self.line.dep_file_of(self.source).map(|file| self.recorder.absolute(&file)),
-            Listing::AskAgain => None,
-        };
-        let regular = path.filter(|path| fs::metadata(path).is_ok_and(|meta| meta.is_file()));
-        match regular.and_then(|path| fs::read(path).ok()) {
-            Some(text) if listing == Listing::Headers => Ok(text
-                .split(|byte| *byte == b'\n')
-                .filter(|name| !name.is_empty())
-                .map(<[u8]>::to_vec)
-                .collect()),
-            Some(text) => Ok(crate::depfile::prerequisites(&text)),
-            // clang writes no file if there was no header at all.
-            None if listing == Listing::Headers => Ok(Vec::new()),
-            None => inputs::ask_compiler(self.real, self.line, self.source, &self.recorder),
-        }
-    }
-}
-
-/// All of standard input; what can be had of it, if it cannot be read to its end.
-fn read_stdin() -> Vec<u8> {
-    let mut text = Vec::new();
-    let _ = std::io::stdin().read_to_end(&mut text);
-    text
-}
-
-/// A pipe that gives the text.
-fn feed(text: Vec<u8>) -> std::io::Result<PipeReader> {
-    let (reader, mut writer) = std::io::pipe()?;
-    std::thread::spawn(move || writer.write_all(&text));
-    Ok(reader)
 }
 
 pub(crate) fn kind_of(language: &str) -> UnitKind {
@@ -312,7 +227,7 @@ pub(crate) fn kind_of(language: &str) -> UnitKind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listing {
+pub(crate) enum Listing {
     /// gcc's variable: a make rule with all headers, no flag added.
     Sunpro,
     /// clang's variable: one header a line.

@@ -16,6 +16,14 @@ pub const ACTIVE: &str = "UPATCH_CC_ACTIVE";
 /// The linker that our link by that name stands for, where the command line has named one.
 pub const LINKER: &str = "UPATCH_CC_LINKER";
 
+/// Where the assembler of a recorded compilation lists what it reads.
+pub(crate) const ASSEMBLED: &str = "UPATCH_CC_ASSEMBLED";
+
+/// Variables under which a result may depend on what their values do not say: on programs in a folder, on added options, on what
+/// another compilation made. Nothing is stored then.
+pub(crate) const NO_STORE: &[&str] =
+    &["CCC_OVERRIDE_OPTIONS", "QA_OVERRIDE_GCC3_OPTIONS", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG"];
+
 /// Variables that change the object or the messages of gcc and clang (from their manuals' "Environment" chapters).
 pub const RELEVANT: &[&str] = &[
     "SOURCE_DATE_EPOCH",
@@ -27,6 +35,7 @@ pub const RELEVANT: &[&str] = &[
     "COMPILER_PATH",
     "LIBRARY_PATH",
     "CCC_OVERRIDE_OPTIONS",
+    "QA_OVERRIDE_GCC3_OPTIONS",
     "CLANG_CONFIG_FILE_SYSTEM_DIR",
     "CLANG_CONFIG_FILE_USER_DIR",
     "LANG",
@@ -53,6 +62,11 @@ pub(crate) fn compiler_path(own_bin: &Path) -> Option<OsString> {
     let value = std::env::var_os("COMPILER_PATH")?;
     let left = std::env::split_paths(&value).filter(|dir| dir != own_bin);
     std::env::join_paths(left).ok().filter(|left| !left.is_empty())
+}
+
+/// Whether the environment forbids the store.
+pub(crate) fn forbids_store(own_bin: &Path) -> bool {
+    NO_STORE.iter().any(|name| std::env::var_os(name).is_some()) || compiler_path(own_bin).is_some()
 }
 
 /// The relevant part of this process's environment, sorted. The session's own directory in `COMPILER_PATH` is left out.

@@ -91,16 +91,18 @@ pub(crate) fn read_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>> {
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// A name in the given directory, or in the system's if that has blanks, as one variable of gcc's splits at blanks.
-    /// The file is not made.
-    pub(crate) fn new(dir: &Path, stem: &str) -> Self {
+    /// An empty file in the given directory, or in the system's if that has blanks, as one variable of gcc's splits at blanks, or
+    /// cannot be written: a build may run its compiler in a sandbox or as another user. `None` if there is no such place.
+    pub(crate) fn new(dir: &Path, stem: &str) -> Option<Self> {
         let system = std::env::var_os("TMPDIR").map(PathBuf::from);
-        let dir = [Some(dir.to_path_buf()), system]
+        let name = format!("upatch-{stem}-{}", unique());
+        [Some(dir.to_path_buf()), system, Some(PathBuf::from("/tmp"))]
             .into_iter()
             .flatten()
-            .find(|dir| dir.is_dir() && !has_blank(dir))
-            .unwrap_or_else(|| PathBuf::from("/tmp"));
-        Self(dir.join(format!("upatch-{stem}-{}", unique())))
+            .filter(|dir| dir.is_absolute() && !has_blank(dir))
+            .map(|dir| dir.join(&name))
+            .find(|path| File::create_new(path).is_ok())
+            .map(Self)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use crate::error::{IoContext, Result};
+use crate::streams;
 
 /// Lower-case hexadecimal.
 #[must_use]
@@ -41,8 +42,11 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// SHA-256 of a file's contents.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file cannot be read, or is none that can be read twice.
 pub fn sha256_file(path: &Path) -> Result<String> {
+    if streams::is_stream(path) {
+        return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput)).at("read", path);
+    }
     let mut file = File::open(path).at("read", path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0_u8; 128 * 1024];

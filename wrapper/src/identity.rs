@@ -64,7 +64,8 @@ pub(crate) fn of(
     Some(identity)
 }
 
-fn stamp(key: &mut KeyHasher, path: &Path) -> Option<()> {
+/// Adds a file's path, size and time.
+pub(crate) fn stamp(key: &mut KeyHasher, path: &Path) -> Option<()> {
     let meta = fs::metadata(path).ok()?;
     key.field(OsBytes::from(path).as_bytes());
     for number in [meta.size(), meta.mtime().cast_unsigned(), meta.mtime_nsec().cast_unsigned()] {

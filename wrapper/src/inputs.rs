@@ -19,6 +19,7 @@ use crate::record::Dep;
 use crate::recorder::Recorder;
 use crate::scan::{self, Operand};
 use crate::search::SearchPath;
+use crate::streams;
 
 /// Lets the preprocessor list the headers in a run of its own.
 pub(crate) fn ask_compiler(
@@ -27,10 +28,14 @@ pub(crate) fn ask_compiler(
     source: &Source,
     recorder: &Recorder,
 ) -> Result<Vec<Vec<u8>>, String> {
-    if source.name == b"-" {
-        return Err("the source came on standard input".to_owned());
+    let path = recorder.absolute(&source.name);
+    let names = line.includes.iter().chain(&line.reads);
+    let pipe = names.map(|name| recorder.absolute(name)).find(|path| streams::is_stream(path));
+    if streams::descriptor(&source.name).is_some() || streams::is_stream(&path) || pipe.is_some() {
+        return Err("an input is a pipe, which was read already".to_owned());
     }
-    let list = Scratch::new(&recorder.session.scratch_dir(), "list");
+    let list =
+        Scratch::new(&recorder.session.scratch_dir(), "list").ok_or("there is no place for the list")?;
     let mut extra = vec![b"-M".to_vec(), b"-MF".to_vec()];
     extra.push(OsBytes::from(list.path()).as_bytes().to_vec());
     let mut command = Command::new(real);
@@ -65,7 +70,80 @@ impl Found {
     }
 }
 
-/// Looks into every input. `Err` says why the result cannot be kept.
+/// Why the list may lack an input, or hold one that is not what the compiler read. `told`: the assembler listed what it reads.
+pub(crate) fn untracked(recorder: &Recorder, deps: &[Dep], told: bool) -> Option<String> {
+    deps.iter().find_map(|dep| {
+        let path = dep.path.as_path();
+        if recorder.changed_meanwhile(path) {
+            return Some(format!("{} changed while it was compiled", path.display()));
+        }
+        let text = if told { Vec::new() } else { fs::read(path).unwrap_or_default() };
+        scan::unlisted(&text).map(|why| format!("{}: {why}", path.display()))
+    })
+}
+
+/// Precompiled headers that may have been read in the place of a header. A compiler lists neither them nor what they were made from.
+/// Only the first header of a unit can be a precompiled one (GCC manual, "Using Precompiled Headers"); here each that the
+/// command line or the source itself names counts.
+pub(crate) fn precompiled(
+    recorder: &Recorder,
+    real: &Path,
+    line: &CommandLine,
+    source: &Source,
+) -> Option<Vec<PathBuf>> {
+    if source.language.starts_with("assembler") || source.language.ends_with("cpp-output") {
+        return None;
+    }
+    let search = SearchPath::of(recorder, real, line, source)?;
+    let mut found = Vec::new();
+    for (operand, folder) in named_headers(recorder, line, source) {
+        for dir in places(&search, &operand, &folder) {
+            let header = dir.join(OsBytes::from(operand.name.as_slice()).as_path());
+            for ending in PRECOMPILED {
+                let candidate = with_ending(&header, ending);
+                if candidate.is_file() {
+                    found.push(candidate);
+                } else if let Ok(entries) = fs::read_dir(&candidate) {
+                    found.extend(entries.flatten().map(|entry| entry.path()));
+                }
+            }
+            if header.is_file() && !operand.next {
+                break;
+            }
+        }
+    }
+    Some(found)
+}
+
+/// Endings of precompiled headers: gcc's, and clang's, which knows both.
+const PRECOMPILED: [&str; 2] = [".gch", ".pch"];
+
+fn with_ending(header: &Path, ending: &str) -> PathBuf {
+    let mut name = header.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
+/// The headers that the command line and the source's own text name, each with the folder that is searched first.
+fn named_headers(recorder: &Recorder, line: &CommandLine, source: &Source) -> Vec<(Operand, PathBuf)> {
+    let given = |name: &Vec<u8>| Operand { name: name.clone(), quoted: true, next: false };
+    let mut named: Vec<_> = line.includes.iter().map(|name| (given(name), recorder.cwd.clone())).collect();
+    let path = recorder.absolute(&source.name);
+    if streams::descriptor(&source.name).is_none() && !streams::is_stream(&path) {
+        let folder = path.parent().unwrap_or(Path::new("/")).to_path_buf();
+        let text = fs::read(&path).unwrap_or_default();
+        named.extend(scan::scan(&text).includes.into_iter().map(|operand| (operand, folder.clone())));
+    }
+    named
+}
+
+/// Where the compiler looks, in order.
+fn places(search: &SearchPath, operand: &Operand, folder: &Path) -> Vec<PathBuf> {
+    let own = operand.quoted.then(|| folder.to_path_buf());
+    own.into_iter().chain(search.dirs(operand.quoted).map(Path::to_path_buf)).collect()
+}
+
+/// Looks into every input. `Err` says why the result cannot be kept. `told`: the assembler listed what it reads.
 pub(crate) fn examine(
     recorder: &Recorder,
     family: Tool,
@@ -73,6 +151,7 @@ pub(crate) fn examine(
     line: &CommandLine,
     source: &Source,
     deps: &[Dep],
+    told: bool,
 ) -> Result<Found, String> {
     let preprocessed = source.language != "assembler" && !source.language.ends_with("cpp-output");
     let search = if preprocessed {
@@ -92,12 +171,22 @@ pub(crate) fn examine(
         look.must_stay_missing(Path::new("/"), dir.as_path());
     }
     let (mut date, mut timestamp, mut computed) = (false, false, false);
+    let definitions = line.definitions();
+    let defined = scan::scan(&definitions);
+    if !defined.has_includes.is_empty() || defined.opaque.is_some() {
+        return Err("the command line brings in a question for files".to_owned());
+    }
+    if let Some(why) = scan::unlisted(&definitions).filter(|_| !told) {
+        return Err(format!("command line: {why}"));
+    }
+    date |= defined.date;
+    timestamp |= defined.timestamp;
     for dep in deps {
         let path = dep.path.as_path();
-        if recorder.changed_meanwhile(path) {
-            return Err(format!("{} changed while it was compiled", path.display()));
-        }
         let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        if let Some(why) = scan::unlisted(&text).filter(|_| !told) {
+            return Err(format!("{}: {why}", path.display()));
+        }
         let found = scan::scan(&text);
         if let Some(why) = found.opaque {
             return Err(format!("{}: {why}", path.display()));
@@ -110,9 +199,19 @@ pub(crate) fn examine(
         found.has_includes.iter().for_each(|operand| look.has_include(operand, folder));
         look.precompiled(path)?;
     }
-    for name in &line.includes {
-        let operand = Operand { name: name.clone(), quoted: true, next: false };
-        look.include(&operand, &recorder.cwd);
+    for name in &line.reads {
+        // A specs file may name further files, and add options.
+        let text = fs::read(recorder.absolute(name)).unwrap_or_default();
+        if [&b"%include"[..], b"-include", b"-imacros", b"-specs", b"-fplugin=/"]
+            .iter()
+            .any(|word| memchr::memmem::find(&text, word).is_some())
+        {
+            return Err(format!("{}: reads more files", String::from_utf8_lossy(name)));
+        }
+    }
+    for (operand, folder) in if preprocessed { named_headers(recorder, line, source) } else { Vec::new() } {
+        look.include(&operand, &folder);
+        look.no_precompiled(&operand, &folder)?;
     }
     if computed {
         look.by_prefix();
@@ -141,10 +240,21 @@ impl Look<'_> {
         self.seen.insert((operand.quoted.then(|| folder.to_path_buf()), operand.clone()))
     }
 
-    /// Where the compiler looks, in order.
-    fn places(&self, operand: &Operand, folder: &Path) -> Vec<PathBuf> {
-        let own = operand.quoted.then(|| folder.to_path_buf());
-        own.into_iter().chain(self.search.dirs(operand.quoted).map(Path::to_path_buf)).collect()
+    /// A precompiled header on the way to a header, and at its place, would be read instead of it.
+    fn no_precompiled(&mut self, operand: &Operand, folder: &Path) -> Result<(), String> {
+        let name = OsBytes::from(operand.name.as_slice());
+        for dir in places(self.search, operand, folder) {
+            for ending in PRECOMPILED {
+                match self.listings.missing_part(&dir, &with_ending(name.as_path(), ending)) {
+                    Some(part) => self.absent.add(part),
+                    None => return Err(format!("{}{ending}: precompiled header", name.to_string_lossy())),
+                }
+            }
+            if dir.join(name.as_path()).is_file() && !operand.next {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn must_stay_missing(&mut self, dir: &Path, name: &Path) {
@@ -161,7 +271,7 @@ impl Look<'_> {
         }
         let name = OsBytes::from(operand.name.as_slice());
         let mut before: Vec<(PathBuf, OsString)> = Vec::new();
-        for dir in self.places(operand, folder) {
+        for dir in places(self.search, operand, folder) {
             if let Some(part) = self.listings.missing_part(&dir, name.as_path()) {
                 before.push(part);
                 continue;
@@ -179,7 +289,7 @@ impl Look<'_> {
 
     fn has_include(&mut self, operand: &Operand, folder: &Path) {
         let name = OsBytes::from(operand.name.as_slice());
-        for dir in self.places(operand, folder) {
+        for dir in places(self.search, operand, folder) {
             match self.listings.missing_part(&dir, name.as_path()) {
                 Some(part) => self.absent.add(part),
                 None => {
@@ -198,10 +308,9 @@ impl Look<'_> {
         if header.starts_with("/usr") {
             return Ok(());
         }
-        for ending in [".gch", ".pch"] {
-            let mut name = name.to_owned();
-            name.push(ending);
-            match self.listings.missing_part(folder, Path::new(&name)) {
+        for ending in PRECOMPILED {
+            let name = with_ending(Path::new(name), ending);
+            match self.listings.missing_part(folder, &name) {
                 Some(part) => self.absent.add(part),
                 None => return Err(format!("{}{ending}: precompiled header", header.display())),
             }

@@ -6,6 +6,7 @@
 
 mod absent;
 mod archive;
+mod asdeps;
 mod assemble;
 mod bitcode;
 mod clanglog;
@@ -23,9 +24,11 @@ mod ldline;
 mod link;
 mod loaded;
 mod ltrans;
+mod made;
 mod names;
 pub mod osbytes;
 mod prefix;
+mod proof;
 pub mod recompile;
 pub mod record;
 mod recorder;
@@ -35,6 +38,7 @@ mod scan;
 mod search;
 pub mod session;
 pub mod store;
+mod streams;
 mod sys;
 pub mod tool;
 

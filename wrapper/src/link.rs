@@ -41,6 +41,7 @@ pub(crate) fn run(session: Session, real: &Path, argv: Vec<Vec<u8>>) -> Next {
     // Before the link: the output may be one of the inputs, and the driver's own objects vanish afterwards.
     let inputs = gather(&mut recorder, &line);
     if let Some(parent) = Parent::read().filter(Parent::links) {
+        recorder.started = crate::assemble::parent_started().unwrap_or(recorder.started);
         clang_units(&mut recorder, &parent, &line, &by_log);
     }
     let own_map = recorder.session.dir().join("maps").join(format!("{}.map", files::unique()));
@@ -331,7 +332,7 @@ fn clang_unit(
 ) -> Result<()> {
     let mut unit = recorder.blank_unit(&parent.exe);
     recorder.set_object(&mut unit, object)?;
-    crate::assemble::describe(recorder, &mut unit, parent, source)?;
+    crate::assemble::describe(recorder, &mut unit, parent, source, None);
     unit.notes.push("recorded by the linker's call".to_owned());
     recorder.write_unit(&unit)
 }

@@ -40,6 +40,28 @@ const NAMES: &[(&str, Tool)] = &[
 pub(crate) const MASQUERADERS: &[&str] =
     &["ccache", "distcc", "icecc", "sccache", "colorgcc", "icerun", "ccache-swig"];
 
+/// Programs that lie beside a compiler, where a build may look for them by the compiler's folder. They record nothing.
+#[rustfmt::skip]
+const COMPANIONS: &[&str] = &[
+    "addr2line", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm", "gcc-ranlib", "gcov", "gcov-dump", "gcov-tool", "gprof",
+    "nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip",
+];
+
+/// Is it a program that belongs to a compiler, but is none of those that are recorded?
+pub(crate) fn is_companion(name: &str) -> bool {
+    let bare = match name.rsplit_once('-') {
+        Some((front, version)) if version.bytes().all(|b| b.is_ascii_digit() || b == b'.') => front,
+        _ => name,
+    };
+    let after_triplet = |tool: &&&str| {
+        let triplet = bare.strip_suffix(**tool).and_then(|front| front.strip_suffix('-'));
+        triplet.is_some_and(|triplet| triplet.contains('-'))
+    };
+    COMPANIONS.contains(&bare)
+        || bare.starts_with("llvm-")
+        || COMPANIONS.iter().any(|tool| after_triplet(&tool))
+}
+
 /// The tool behind a file name, with the target triplet in front (`x86_64-linux-gnu-`) and the version behind
 /// (`-12`, `-4.8.5`) taken away.
 pub(crate) fn classify(name: &str) -> Option<Tool> {
@@ -61,7 +83,24 @@ pub(crate) fn classify(name: &str) -> Option<Tool> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tool, classify};
+    use super::{Tool, classify, is_companion};
+
+    #[test]
+    fn companions() {
+        for name in [
+            "ranlib",
+            "objcopy",
+            "x86_64-linux-gnu-strip",
+            "gcc-ar-12",
+            "x86_64-linux-gnu-gcc-nm-12",
+            "llvm-objcopy-14",
+        ] {
+            assert!(is_companion(name) && classify(name).is_none(), "{name}");
+        }
+        for name in ["gcc", "as", "x86_64-linux-gnu-ld.bfd", "make", "my-nm", "stripe"] {
+            assert!(!is_companion(name), "{name}");
+        }
+    }
 
     #[test]
     fn names() {

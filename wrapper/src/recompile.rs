@@ -10,13 +10,16 @@ use crate::cmdline::{CommandLine, Source};
 use crate::env;
 use crate::error::{Error, IoContext, Result};
 use crate::files;
-use crate::hash::{self, KeyHasher, Memo};
+use crate::hash::{self, KeyHasher};
 use crate::identity;
 use crate::ltrans;
 use crate::names::{self, Tool};
+use crate::proof::Inputs;
 use crate::record::UnitRecord;
 use crate::resolve;
 use crate::store::{Product, Store};
+use crate::streams;
+use crate::sys::child;
 
 /// What came out of [`recompile()`].
 #[derive(Clone, Debug)]
@@ -32,7 +35,7 @@ pub struct RecompileOutcome {
 }
 
 /// Runs a unit's recorded command again with the real compiler, in its directory and environment: `extra_flags` added,
-/// the object to `output`, without dependency files. Before that, every input must still have its recorded content.
+/// the object to `output`, without dependency files. Meanwhile every input has its recorded content, if need be from a copy.
 ///
 /// A unit recorded from a bare assembler call is assembled again without `extra_flags`, which are for compilers.
 ///
@@ -47,7 +50,7 @@ pub fn recompile(
     if let Some(why) = &unit.not_recompilable {
         return Err(Error::NotRecompilable { unit: unit.source.to_string_lossy(), why: why.clone() });
     }
-    check_inputs(unit)?;
+    let inputs = Inputs::of(unit)?;
     let output = std::path::absolute(output).at("resolve", output)?;
     let plan = Plan::new(unit, extra_flags)?;
     let id = store.and_then(|_| plan.store_id(unit));
@@ -58,7 +61,11 @@ pub fn recompile(
         let sha256 = hash::sha256(&product.object);
         return Ok(RecompileOutcome { object: output, sha256, reused: true, stderr: product.stderr });
     }
+    if let Some(why) = &unit.untracked {
+        prove(unit, why, &output)?;
+    }
     let stderr = plan.run(unit, &output)?;
+    drop(inputs);
     let object = fs::read(&output).at("read", &output)?;
     let sha256 = hash::sha256(&object);
     if let (Some(store), Some(id)) = (store, &id) {
@@ -69,17 +76,18 @@ pub fn recompile(
     Ok(RecompileOutcome { object: output, sha256, reused: false, stderr })
 }
 
-fn check_inputs(unit: &UnitRecord) -> Result<()> {
-    let mut memo = Memo::default();
-    for dep in &unit.deps {
-        let path = dep.path.as_path();
-        let now = memo.sha256(path).unwrap_or_else(|_| "missing".to_owned());
-        if now != dep.sha256 {
-            let unit = unit.source.to_string_lossy();
-            return Err(Error::InputChanged { unit, path: path.to_path_buf(), now });
-        }
+/// A unit of which not all inputs are known: without further flags its compiler must make the very object that it made. Of
+/// link-time optimisation it never does, as its sections have random names.
+fn prove(unit: &UnitRecord, why: &str, output: &Path) -> Result<()> {
+    let not = |why: String| Error::NotRecompilable { unit: unit.source.to_string_lossy(), why };
+    if unit.lto {
+        return Err(not(why.to_owned()));
     }
-    Ok(())
+    Plan::new(unit, &[])?.run(unit, output)?;
+    if hash::sha256_file(output)? == unit.object_sha256 {
+        return Ok(());
+    }
+    Err(not(format!("compiled as it was, it gives another object; {why}")))
 }
 
 /// The command without its output.
@@ -127,7 +135,7 @@ impl Plan {
         extra.push(b"-c".to_vec());
         let family = resolve::driver_family(unit.driver.as_path());
         let knows_headers = !unit.notes.iter().any(|note| note.starts_with("headers are not known"));
-        let cacheable = line.no_store.is_none() && knows_headers;
+        let cacheable = line.no_store.is_none() && knows_headers && unit.untracked.is_none();
         let words = if unit.language == ltrans::LANGUAGE {
             line.words_for_all(&extra)
         } else {
@@ -178,9 +186,18 @@ impl Plan {
         command.envs(self.env.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str())));
         command.env(env::ACTIVE, "1");
         match &unit.stdin {
-            Some(kept) => command.stdin(File::open(kept.as_path()).at("read", kept.as_path())?),
-            None => command.stdin(Stdio::null()),
-        };
+            Some(kept) => {
+                let file = File::open(kept.as_path()).at("read", kept.as_path())?;
+                child::give(
+                    &mut command,
+                    file.into(),
+                    streams::descriptor(unit.source.as_bytes()).unwrap_or(0),
+                );
+            }
+            None => {
+                command.stdin(Stdio::null());
+            }
+        }
         let result = command.output().at("run", unit.driver.as_path())?;
         if result.status.success() {
             return Ok(result.stderr);

@@ -74,6 +74,10 @@ pub struct UnitRecord {
     pub lto: bool,
     /// `None` if [`crate::recompile`] can make it again, else why not.
     pub not_recompilable: Option<String>,
+    /// Why `deps` may lack an input, or hold another content than the compiler saw. [`crate::recompile`] then proves them:
+    /// without further flags the very object must come out.
+    #[serde(default)]
+    pub untracked: Option<String>,
     /// Phase of the session (`original`, `patched`).
     pub phase: String,
     /// Things a report may want to mention.
@@ -81,6 +85,13 @@ pub struct UnitRecord {
 }
 
 impl UnitRecord {
+    /// Copy of an input as it was when the unit was made, if one was kept.
+    #[must_use]
+    pub fn kept_input(&self, sha256: &str) -> Option<std::path::PathBuf> {
+        let session = self.stored.as_path().parent()?.parent()?;
+        Some(session.join(crate::session::INPUTS).join(sha256)).filter(|kept| kept.is_file())
+    }
+
     /// Did link-time optimisation make the object, during a link?
     #[must_use]
     pub fn made_by_link(&self) -> bool {

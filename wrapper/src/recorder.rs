@@ -11,7 +11,8 @@ use crate::files;
 use crate::hash::{self, Memo};
 use crate::osbytes::OsBytes;
 use crate::record::{Dep, LinkRecord, Problem, RECORD_VERSION, UnitRecord};
-use crate::session::Session;
+use crate::session::{INPUTS, Session};
+use crate::streams;
 
 /// One run of the wrapper within a session.
 #[derive(Debug)]
@@ -21,12 +22,21 @@ pub(crate) struct Recorder {
     pub(crate) cwd: PathBuf,
     pub(crate) argv: Vec<Vec<u8>>,
     pub(crate) started: SystemTime,
+    /// An input as it was before the compiler started.
+    pub(crate) before: Option<Dep>,
 }
 
 impl Recorder {
     pub(crate) fn new(session: Session, argv: Vec<Vec<u8>>) -> std::io::Result<Self> {
         let memo = Memo::open(&session.memo_file());
-        Ok(Self { session, memo, cwd: env::working_directory()?, argv, started: SystemTime::now() })
+        Ok(Self {
+            session,
+            memo,
+            cwd: env::working_directory()?,
+            argv,
+            started: SystemTime::now(),
+            before: None,
+        })
     }
 
     /// A note that something is missing. Failure to write even that is ignored: the build comes first.
@@ -54,6 +64,22 @@ impl Recorder {
         let path = self.absolute(path);
         let sha256 = self.memo.sha256(&path)?;
         Ok(Dep { path: path.into(), sha256 })
+    }
+
+    /// Names an input, once. Of a pipe nobody knows what was in it, of a file that is gone neither.
+    pub(crate) fn add_input(&mut self, unit: &mut UnitRecord, name: &[u8]) {
+        let path = self.absolute(name);
+        if unit.deps.iter().any(|dep| dep.path.as_path() == path) {
+            return;
+        }
+        if streams::is_stream(&path) {
+            unit.not_recompilable.get_or_insert_with(|| streams::why(name));
+            return;
+        }
+        match self.dep(name) {
+            Ok(dep) => unit.deps.push(dep),
+            Err(error) => drop(unit.untracked.get_or_insert_with(|| error.to_string())),
+        }
     }
 
     /// Where the copy of an object is, by its content.
@@ -108,6 +134,7 @@ impl Recorder {
             reused: false,
             lto: false,
             not_recompilable: None,
+            untracked: None,
             phase: self.session.phase().to_owned(),
             notes: Vec::new(),
         }
@@ -124,8 +151,31 @@ impl Recorder {
         Ok(bytes)
     }
 
+    /// Copies of inputs that may be gone or written anew before the unit is compiled again: the source itself, and what the build has
+    /// made since the session began. What cannot be copied is only missed if it changes.
+    fn keep_inputs(&self, unit: &UnitRecord) {
+        let created = i64::try_from(self.session.created()).unwrap_or(i64::MAX);
+        for (number, dep) in unit.deps.iter().enumerate() {
+            let path = dep.path.as_path();
+            let made = fs::metadata(path).is_ok_and(|meta| meta.mtime() >= created);
+            let kept = self.session.dir().join(INPUTS).join(&dep.sha256);
+            let elsewhere = path.starts_with("/usr") || path.starts_with(self.session.dir());
+            if elsewhere || !(made || number == 0) || kept.exists() {
+                continue;
+            }
+            if let Ok(bytes) = fs::read(path)
+                && hash::sha256(&bytes) == dep.sha256
+            {
+                let _ = files::write(&kept, &bytes);
+            }
+        }
+    }
+
     pub(crate) fn write_unit(&mut self, unit: &UnitRecord) -> Result<()> {
         self.memo.save();
+        if unit.not_recompilable.is_none() {
+            self.keep_inputs(unit);
+        }
         files::write_json(&self.record_path("units", &unit.id), unit)
     }
 
@@ -135,9 +185,12 @@ impl Recorder {
     }
 
     /// Whether an input may have been written while the compiler ran. The kernel stamps files with a clock that lags by
-    /// up to one tick (10 ms at the slowest setting).
+    /// up to one tick (10 ms at the slowest setting); one that was looked at before has not changed in that time if it is the same.
     pub(crate) fn changed_meanwhile(&self, path: &Path) -> bool {
-        let since = self.started - Duration::from_millis(10);
+        let before = self.before.as_ref().filter(|before| before.path.as_path() == path);
+        let same = before.is_some_and(|dep| hash::sha256_file(path).is_ok_and(|now| now == dep.sha256));
+        let lag = Duration::from_millis(if same { 0 } else { 10 });
+        let since = self.started - lag;
         let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (seconds, ns) =
             (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()));

@@ -28,6 +28,20 @@ pub(crate) fn scan_path(search_path: &OsStr, own_bin: &Path) -> BTreeMap<String,
     tools
 }
 
+/// Every program on a search path that lies beside compilers, by its name.
+pub(crate) fn companions(search_path: &OsStr, own_bin: &Path) -> BTreeMap<OsString, PathBuf> {
+    let mut found = BTreeMap::new();
+    for dir in std::env::split_paths(search_path).filter(|dir| dir.is_absolute() && dir != own_bin) {
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(names::is_companion) {
+                found.entry(name).or_insert_with(|| entry.path());
+            }
+        }
+    }
+    found
+}
+
 /// The first file of that name on the search path which is neither our own link nor a compiler cache in disguise.
 /// A script is no compiler (Debian's `c99` is one): `None`, it calls the compiler itself and is recorded there.
 pub(crate) fn real_tool(name: &str, search_path: &OsStr, own_bin: &Path) -> Option<PathBuf> {

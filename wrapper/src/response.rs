@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::streams;
+
 /// More expansions than this are taken for a file that names itself.
 const LIMIT: usize = 2000;
 
@@ -16,7 +18,7 @@ pub(crate) fn expand(args: &[Vec<u8>], cwd: &Path) -> Vec<Vec<u8>> {
     let mut budget = LIMIT;
     while let Some(word) = left.pop() {
         let file = word.strip_prefix(b"@").filter(|name| !name.is_empty() && budget > 0);
-        match file.and_then(|name| std::fs::read(cwd.join(OsStr::from_bytes(name))).ok()) {
+        match file.and_then(|name| text_of(&cwd.join(OsStr::from_bytes(name)))) {
             Some(text) => {
                 budget -= 1;
                 left.extend(split(&text).into_iter().rev());
@@ -25,6 +27,11 @@ pub(crate) fn expand(args: &[Vec<u8>], cwd: &Path) -> Vec<Vec<u8>> {
         }
     }
     done
+}
+
+/// GNU's tools leave the name of a pipe as it is; others read it, which is theirs alone.
+fn text_of(file: &Path) -> Option<Vec<u8>> {
+    if streams::is_stream(file) { None } else { std::fs::read(file).ok() }
 }
 
 fn split(text: &[u8]) -> Vec<Vec<u8>> {

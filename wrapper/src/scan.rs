@@ -1,7 +1,7 @@
 //! What a source text may ask the preprocessor or assembler for, found without preprocessing: too much rather than too
 //! little. A text in which `__DATE__` stands in a comment counts as using it.
 //!
-//! Not seen: names put together with `##` or split by a backslash-newline.
+//! Not seen: names put together with `##`.
 
 use memchr::memmem;
 
@@ -26,7 +26,7 @@ pub(crate) struct Scan {
     pub(crate) date: bool,
     /// `__TIMESTAMP__`: of the file, not of the clock.
     pub(crate) timestamp: bool,
-    /// Why the inputs cannot be known.
+    /// Why it cannot be known where inputs were looked for.
     pub(crate) opaque: Option<&'static str>,
 }
 
@@ -37,9 +37,9 @@ pub(crate) fn scan(text: &[u8]) -> Scan {
         ..Scan::default()
     };
     for (needle, why) in [
-        (&b"incbin"[..], "assembler text reads a file (.incbin)"),
-        (b".include", "assembler text reads a file (.include)"),
-        (b"__has_embed", "#embed"),
+        (&b"__has_embed"[..], "#embed"),
+        (b"pch_preprocess", "a precompiled header of preprocessed text"),
+        (b"pragma GCC dependency", "the time of another file"),
         (b"%:include", "an include directive spelt with a digraph"),
         (b"??=include", "an include directive spelt with a trigraph"),
     ] {
@@ -56,6 +56,21 @@ pub(crate) fn scan(text: &[u8]) -> Scan {
     found
 }
 
+/// Why there may be inputs that no compiler lists: the text may let the assembler read files. That does not tell great from small letters (GNU as manual, "Pseudo Ops").
+pub(crate) fn unlisted(text: &[u8]) -> Option<&'static str> {
+    let has = |name: &[u8]| {
+        let hits = memchr::memchr2_iter(name[0], name[0].to_ascii_uppercase(), text);
+        hits.into_iter().any(|at| {
+            text.get(at..at + name.len()).is_some_and(|word| word.eq_ignore_ascii_case(name))
+                && (name[0] != b'.' || !text[..at].last().is_some_and(u8::is_ascii_alphanumeric))
+        })
+    };
+    if has(b"incbin") {
+        return Some("assembler text reads a file (.incbin)");
+    }
+    has(b".include").then_some("assembler text reads a file (.include)")
+}
+
 /// Whether a directive may begin after this text. A comment may stand before it, and that may have begun lines above.
 fn starts_line(before: &[u8]) -> bool {
     let text = before.trim_ascii_end();
@@ -68,7 +83,16 @@ fn skip_blanks(text: &[u8]) -> &[u8] {
 }
 
 fn directive(rest: &[u8], starts_line: bool, found: &mut Scan) {
-    let rest = skip_blanks(rest);
+    let mut rest = skip_blanks(rest);
+    while let Some(comment) = rest.strip_prefix(b"/*") {
+        let Some(end) = memmem::find(comment, b"*/") else { return };
+        rest = skip_blanks(&comment[end + 2..]);
+    }
+    let name =
+        rest.iter().position(|byte| !byte.is_ascii_alphabetic() && *byte != b'_').unwrap_or(rest.len());
+    if starts_line && rest[name..].starts_with(b"\\\n") {
+        found.opaque = Some("a directive that goes on in the next line");
+    }
     let word = |name: &[u8]| {
         rest.strip_prefix(name)
             .filter(|rest| rest.first().is_none_or(|b| !b.is_ascii_alphanumeric() && *b != b'_'))
@@ -150,7 +174,14 @@ mod tests {
         assert!(scan(b"char *d = __TIME__;").date);
         let stamp = scan(b"char *d = __TIMESTAMP__;");
         assert!(stamp.timestamp && !stamp.date);
-        assert!(scan(b"asm(\".incbin \\\"x\\\"\");").opaque.is_some());
+        for text in
+            [&b"asm(\".incbin \\\"x\\\"\");"[..], b".INCBIN \"x\"", b" .Include \"x\"", b"a:.include \"x\""]
+        {
+            assert!(unlisted(text).is_some(), "{}", String::from_utf8_lossy(text));
+        }
+        assert!(unlisted(b"see util.include for more").is_none());
+        assert!(scan(b"#inc\\\nlude \"x\"\n").opaque.is_some());
+        assert!(scan(b"# /* c */ include <x.h>\n").includes.len() == 1);
         assert!(scan(b"#if __has_include(HEADER)").opaque.is_some());
         assert!(scan(b"#embed \"x\"").opaque.is_some());
     }

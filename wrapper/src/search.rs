@@ -40,6 +40,10 @@ impl SearchPath {
         for word in &words {
             key.field(word);
         }
+        for (name, value) in env::relevant(&recorder.session.bin_dir()) {
+            key.field(name.as_bytes());
+            key.field(value.as_bytes());
+        }
         let kept = recorder.session.dir().join("search").join(key.finish());
         if let Some(known) = std::fs::read(&kept).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
             return Some(known);

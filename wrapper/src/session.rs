@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! DIR/session.json       configuration, phase, real tools
-//! DIR/bin/               hard links of upatch-cc under the tools' names, to be first on PATH
+//! DIR/bin/               hard links of upatch-cc under the tools' names, to be first on PATH; links to what lies beside them
 //! DIR/lib, DIR/lib64     those of the real tools, where binutils look for plugins
 //! DIR/phases/PHASE/{units,links,problems}/*.json
 //! DIR/objects/SHA256     every recorded object, and what was linked besides
 //! DIR/outputs/SHA256     every linked file
 //! DIR/maps/              map files
 //! DIR/stdin/SHA256       sources that came on standard input
+//! DIR/inputs/SHA256      inputs that the build may remove or write anew
 //! DIR/store/             store of compiled units, if the configuration names none
 //! DIR/memo               hashes of files
 //! DIR/search/, DIR/compilers/   what compilers said about themselves
@@ -34,6 +35,9 @@ use crate::store::Store;
 
 /// Default bound of the store, in bytes: 5 GiB.
 pub const DEFAULT_STORE_LIMIT: u64 = 5 << 30;
+
+/// Folder for copies of inputs.
+pub(crate) const INPUTS: &str = "inputs";
 
 /// Which of the two builds is running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,7 +120,7 @@ impl Session {
     pub fn create(dir: &Path, config: &Config) -> Result<Self> {
         fs::create_dir_all(dir).at("create", dir)?;
         let dir = fs::canonicalize(dir).at("resolve", dir)?;
-        for sub in ["bin", "phases", "objects", "outputs", "maps", "stdin", "bytecode", "tmp"] {
+        for sub in ["bin", "phases", "objects", "outputs", "maps", "stdin", INPUTS, "bytecode", "tmp"] {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub).at("create", &sub)?;
         }
@@ -128,6 +132,7 @@ impl Session {
         let tools = crate::resolve::scan_path(&search_path, &dir.join("bin"));
         make_links(&dir.join("bin"), &config.wrapper_exe, tools.keys())?;
         show_plugins(&dir, &tools)?;
+        show_companions(&dir.join("bin"), &search_path)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let store = config.store.clone().unwrap_or_else(|| dir.join("store"));
         fs::create_dir_all(&store).at("create", &store)?;
@@ -319,6 +324,17 @@ fn show_plugins(dir: &Path, tools: &BTreeMap<String, OsBytes>) -> Result<()> {
         let (theirs, link) = (prefix.join(name), dir.join(name));
         if theirs.is_dir() {
             symlink(theirs, &link).at("create", &link)?;
+        }
+    }
+    Ok(())
+}
+
+/// A build that finds the compiler in our folder may look for `ranlib` or `strip` beside it.
+fn show_companions(bin: &Path, search_path: &OsStr) -> Result<()> {
+    for (name, program) in crate::resolve::companions(search_path, bin) {
+        let link = bin.join(name);
+        if !link.exists() {
+            symlink(program, &link).at("create", &link)?;
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ use crate::inputs::Found;
 use crate::names::Tool;
 use crate::record::Dep;
 use crate::recorder::Recorder;
+use crate::resolve;
 
 /// Results remembered for one command line.
 const ENTRIES: usize = 8;
@@ -72,11 +73,16 @@ impl Ticket {
         let bin = recorder.session.bin_dir();
         let memo = recorder.session.dir().join("compilers");
         let identity = identity::of(driver, family, Some(&memo), &bin)?;
-        let mut key = KeyHasher::new("unit 2");
+        let mut key = KeyHasher::new("unit 3");
         key.field(identity.as_bytes());
         key.field(OsBytes::from(recorder.cwd.as_path()).as_bytes());
         for word in words {
             key.field(word);
+        }
+        // A driver without an assembler of its own takes that of `PATH`, which a build may set.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if let Some(assembler) = resolve::real_tool("as", &path, &bin) {
+            identity::stamp(&mut key, &assembler);
         }
         for (name, value) in env::relevant(&bin) {
             key.field(b"environment");

@@ -12,7 +12,7 @@ use crate::names::{self, Tool};
 use crate::recorder::Recorder;
 use crate::session::Session;
 use crate::sys::child::{self, End};
-use crate::{assemble, clanglog, compile, env, link, resolve};
+use crate::{asdeps, assemble, clanglog, compile, env, link, resolve};
 
 /// What is left to do after a tool's own part.
 #[derive(Debug)]
@@ -61,6 +61,9 @@ pub fn main() -> ! {
             }
             Next::Exec => {}
         }
+    }
+    if active && tool == Some(Tool::Assembler) {
+        command.args(asdeps::words(&args));
     }
     let error = command.args(&args).exec();
     complain(&format!("upatch-cc: {}: cannot run: {error}", real.display()));

@@ -50,6 +50,9 @@ fn plain_unit() {
     let bytes = std::fs::read(out).unwrap();
     assert!(bytes.windows(8).any(|window| window == b".text.a\0"));
     lab.write("a.h", "#define A 8\n");
+    check_recompile(&lab);
+    assert!(std::fs::read_to_string(lab.build().join("a.h")).unwrap().contains('8'), "as it was before");
+    std::fs::remove_dir_all(lab.session.dir().join("inputs")).unwrap();
     let error = recompile(unit, &[], &lab.scratch.path().join("x.o"), None).unwrap_err().to_string();
     assert!(error.contains("a.h") && error.contains("changed"), "{error}");
 }

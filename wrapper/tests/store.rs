@@ -355,6 +355,8 @@ fn recompiled_units_are_kept_too() {
     assert_eq!(first.sha256, second.sha256);
     assert!(!recompile(&unit, &["-ffunction-sections"], &out, Some(&store)).unwrap().reused);
     lab.write("second/x.h", "#define X 2\n");
+    assert_eq!(recompile(&unit, &flags, &out, Some(&store)).unwrap().sha256, first.sha256);
+    fs::remove_dir_all(lab.session.dir().join("inputs")).unwrap();
     assert!(recompile(&unit, &flags, &out, Some(&store)).is_err());
 }
 

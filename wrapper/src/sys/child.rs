@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "signal handlers and prctl have no safe interface in the standard library")]
 
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -84,6 +85,26 @@ pub(crate) fn run(command: &mut Command, capture: bool) -> io::Result<(End, Vec<
     let status = child.wait()?;
     CHILD.store(0, Ordering::SeqCst);
     Ok((end_of(status), captured))
+}
+
+/// Lets the command have an open file under this number.
+pub(crate) fn give(command: &mut Command, file: OwnedFd, number: i32) {
+    if number == 0 {
+        command.stdin(file);
+        return;
+    }
+    // SAFETY: dup2 and fcntl are async-signal-safe. The command owns the file, so it is open until the child has its own copy; one that
+    // has the number already must only survive `exec`.
+    unsafe {
+        command.pre_exec(move || {
+            let done = if file.as_raw_fd() == number {
+                libc::fcntl(number, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(file.as_raw_fd(), number)
+            };
+            if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+        });
+    }
 }
 
 pub(crate) fn end_of(status: ExitStatus) -> End {
