@@ -18,6 +18,8 @@ pub const PATCHED: &str = "patched";
 pub struct Recorder {
     session: Session,
     site_script: Option<PathBuf>,
+    /// clang is not asked for a log of what it does.
+    no_clang_log: bool,
 }
 
 impl Recorder {
@@ -34,7 +36,7 @@ impl Recorder {
         }
         config.store = cache;
         let session = Session::create(&work.path("session"), &config).what("recording session")?;
-        Ok(Self { session, site_script: None })
+        Ok(Self { session, site_script: None, no_clang_log: false })
     }
 
     /// Starts a phase.
@@ -68,9 +70,20 @@ impl Recorder {
         self.site_script = script.map(Path::to_path_buf);
     }
 
+    /// Did a build fail because clang could not open its log (clang, `Driver.cpp`)? Sandboxes may hide it or make it read-only.
+    pub fn broke_clang(&self, log: &[u8]) -> bool {
+        !self.no_clang_log && String::from_utf8_lossy(log).contains("unable to open CC_PRINT_OPTIONS file")
+    }
+
+    /// Does without that log from now on: what a clang compiles that is called by its full path is not recorded.
+    pub fn without_clang_log(&mut self) {
+        self.no_clang_log = true;
+    }
+
     /// Variables for the build.
     pub fn env(&self) -> Vec<(OsString, OsString)> {
         let mut env = self.session.env();
+        env.retain(|(name, _)| !self.no_clang_log || !is_clang_log(name));
         env.extend(self.site_script.iter().map(|s| ("CONFIG_SITE".into(), s.clone().into_os_string())));
         env
     }
@@ -101,6 +114,10 @@ impl Recorder {
         let text = std::fs::read_to_string(listing).unwrap_or_default();
         text.lines().filter_map(|l| l.strip_suffix(".json")).map(str::to_owned).collect()
     }
+}
+
+fn is_clang_log(name: &OsStr) -> bool {
+    name.as_bytes().starts_with(b"CC_PRINT_OPTIONS")
 }
 
 /// Finds `upatch-cc` beside this program or in `../libexec/upatch/`.

@@ -1,5 +1,6 @@
 //! The two builds, whatever the source is.
 
+use super::unseen::nothing_linked;
 use crate::build::{Configured, ORIGINAL, PATCHED, Recorder, RpmBuild, Stage, TreeBuild};
 use crate::cli::{Input, Request};
 use crate::error::{Context, Failure, Result};
@@ -35,6 +36,8 @@ pub(super) struct Original {
     pub(super) strays: Vec<String>,
     /// Where they are relative to: the top of the tree, below the build directory.
     pub(super) top: Option<PathBuf>,
+    /// Targets that the build made by no recorded link.
+    pub(super) unseen: Vec<String>,
     pub(super) stages: Stages,
     /// `%install` was run too.
     pub(super) installed: bool,
@@ -114,8 +117,28 @@ impl Source {
 }
 
 impl Builds<'_> {
-    /// Builds the original and finds the ELF files to patch: those of `targets`, else those that the build made.
+    /// Builds the original and finds the ELF files to patch: those of `targets`, else those that the build made. A clang that the
+    /// recorder's log is out of reach of, in a sandbox, fails; then the build runs once more without it.
     pub(super) fn original(
+        &self,
+        recorder: &mut Recorder,
+        targets: Option<Vec<TargetFile>>,
+        progress: &Progress,
+    ) -> Result<Original> {
+        let built = self.original_once(recorder, targets.clone(), progress);
+        let log = std::fs::read(self.work.path("log").join("original.log")).unwrap_or_default();
+        if built.is_ok() || !recorder.broke_clang(&log) {
+            return built;
+        }
+        check_stopped()?;
+        progress.verbose("clang could not open the recorder's log: once more without that");
+        recorder.without_clang_log();
+        self.work.start_over()?;
+        recorder.discard(ORIGINAL)?;
+        self.original_once(recorder, targets, progress)
+    }
+
+    fn original_once(
         &self,
         recorder: &mut Recorder,
         targets: Option<Vec<TargetFile>>,
@@ -125,7 +148,7 @@ impl Builds<'_> {
         let start = now();
         let given = targets.is_some();
         let mut log = Log::create(&self.work.path("log").join("original.log"))?;
-        let mut left = Vec::new();
+        let (mut left, mut unseen) = (Vec::new(), Vec::new());
         let top = match self.source {
             Source::Tree(tree, _) => Some(PathBuf::from(&tree.name)),
             Source::Spec(_) => None,
@@ -134,10 +157,15 @@ impl Builds<'_> {
             Source::Spec(spec) => self.original_spec(spec, recorder, &mut log, targets, progress)?,
             Source::Tree(tree, git) => {
                 let dir = self.build_tree(tree, git.as_ref(), recorder, &mut log, &[], progress)?;
+                let (top, own) = (self.tree_top(tree), own_dir(tree, &dir, self));
                 let targets = match targets {
-                    Some(targets) => targets,
+                    Some(targets) => {
+                        let made = from_links(&recorder.records(ORIGINAL)?, &top, &own)?;
+                        let is_target = |name: &String| targets.iter().any(|t| t.is_called(name));
+                        unseen = strays(&top, &own, &made).into_iter().filter(is_target).collect();
+                        targets
+                    }
                     None => {
-                        let (top, own) = (self.tree_top(tree), own_dir(tree, &dir, self));
                         let targets = from_links(&recorder.records(ORIGINAL)?, &top, &own)?;
                         left = strays(&top, &own, &targets);
                         targets
@@ -148,11 +176,10 @@ impl Builds<'_> {
         };
         let records = recorder.records(ORIGINAL)?;
         if records.links.iter().all(|l| l.relocatable) {
-            return Err(Failure::failed(
-                "nothing was linked in the original build",
-                "no program or library to patch was made",
-            )
-            .hint("the tree may be built already: clean it, or add a clean-up with --prepare"));
+            return Err(match self.source {
+                Source::Tree(tree, _) => nothing_linked(&strays(&self.tree_top(tree), &tree.dir, &[])),
+                Source::Spec(_) => nothing_linked(&[]),
+            });
         }
         let installed = records.links.iter().any(|l| !stages.in_build(l))
             || self.work.path("log").join("original-installed").exists()
@@ -164,6 +191,7 @@ impl Builds<'_> {
             targets,
             strays: left,
             top,
+            unseen,
             stages,
             installed,
             window: Window { start, end: now() },

@@ -14,6 +14,7 @@ mod outside;
 mod run;
 mod shipped;
 mod siblings;
+mod unseen;
 
 pub(crate) use run::cache_of;
 pub use run::run;

@@ -8,6 +8,7 @@ use super::join::{Joined, join, refused};
 use super::outside::Tree;
 use super::shipped;
 use super::siblings::settle;
+use super::unseen;
 use crate::build::Recorder;
 use crate::cli::{Args, Input, Request};
 use crate::error::{Context, Failure, Result};
@@ -433,6 +434,9 @@ fn matches<'r>(
         }
     }
     let found = match_links(&original.targets, &original.records, &original.stages);
+    if given && found.is_empty() && !original.unseen.is_empty() {
+        return Err(unseen::not_recorded(&original.unseen));
+    }
     if given && found.is_empty() {
         report.fidelity = Some(Fidelity::Mismatch);
         let names: Vec<&str> = original.targets.iter().map(|t| t.name.as_str()).collect();
