@@ -92,6 +92,7 @@ pub fn pair<'r>(
             patched_hash: Some(hash),
         });
     }
+    forget_moved(&mut pairs);
     join_renamed(&mut pairs);
     for pair in &mut pairs {
         pair.prebuilt = members::kept(after.1, pair);
@@ -144,6 +145,22 @@ fn unit_of<'r>(link: (&'r Records, &LinkRecord), leaf: &Leaf, hash: &str) -> Opt
             content(&linked).is_some_and(|c| Some(c) == content(unit.stored.as_path()))
         })
     })
+}
+
+/// Forgets objects that are the same under another name: rustc links objects of its own from a folder with a random name.
+fn forget_moved(pairs: &mut Vec<Pair<'_>>) {
+    let mut at = 0;
+    while at < pairs.len() {
+        let lost = pairs[at].original_hash.clone().filter(|_| pairs[at].patched_hash.is_none());
+        let is_new = |p: &Pair<'_>| p.original_hash.is_none() && p.patched_hash == lost;
+        let Some(new) = pairs.iter().position(is_new).filter(|_| lost.is_some()) else {
+            at += 1;
+            continue;
+        };
+        pairs.remove(new.max(at));
+        pairs.remove(new.min(at));
+        at -= usize::from(new < at);
+    }
 }
 
 /// Joins a lost and a new object that come from the same source file: a compiler that also links gives its objects random
