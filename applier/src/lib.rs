@@ -27,4 +27,6 @@ pub use target::find::{find_in, find_processes, start_time, survey};
 pub mod catalog;
 pub mod cli;
 pub mod daemon;
+#[doc(hidden)]
+pub mod foreign;
 pub mod state;

@@ -10,7 +10,12 @@ use common::{
 use patchfile::paths;
 use std::{
     fs::{self, Permissions},
-    os::unix::{fs::PermissionsExt, net::UnixDatagram, process::CommandExt},
+    io::Write,
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixDatagram, UnixStream},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
@@ -216,4 +221,46 @@ fn one_service_at_a_time() {
     fs::set_permissions(&run, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     stage.run("daemon").exits(7).warns("others may write to it");
     stage.run("apply HP1").exits(7);
+}
+
+/// Clients that say nothing, that never stop, and no descriptor to take another one.
+#[test]
+fn clients_without_manners_hold_nobody_up() {
+    if !is_root() {
+        return;
+    }
+    let stage = stage("manners", PAIR);
+    stage.install("HP1", 11, 22);
+    stage.run("apply HP1").exits(0);
+    let service = stage.serve();
+    let pid = service.0.id();
+    let socket = stage.root().join(paths::RUN).join("socket");
+    let silent: Vec<_> = (0..40).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let talker = UnixStream::connect(&socket).unwrap();
+    let talking = std::thread::spawn(move || while (&talker).write_all(&[b'c'; 4096]).is_ok() {});
+    stage.run("deactive HP1").exits(0);
+    // It is obeyed at once, not at the next look in ten minutes.
+    assert_eq!(Target::start(&stage.program).ask(), "1 2");
+    drop(silent);
+    talking.join().unwrap();
+
+    let files = || fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let limit = |most: &str| {
+        let command = ["--pid", &pid.to_string(), &format!("--nofile={most}:")];
+        assert!(Command::new("prlimit").args(command).status().unwrap().success());
+    };
+    let used = || -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    until("those that have gone are forgotten", || files() < 30);
+    limit("3");
+    let _waiting: Vec<_> = (0..5).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let before = used();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(used() - before < 25, "it turns round and round");
+    limit("1024");
+    stage.run("active HP1").exits(0);
+    assert_eq!(Target::start(&stage.program).ask(), "11 22");
 }

@@ -20,6 +20,18 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Digest of what `pieces` give, one after the other, as if it were one: of a file that need not be in memory whole.
+    ///
+    /// # Errors
+    /// What one of them is instead.
+    pub fn of_all<E>(pieces: impl IntoIterator<Item = Result<Vec<u8>, E>>) -> Result<Self, E> {
+        let mut hash = Sha256::new();
+        for piece in pieces {
+            hash.update(piece?);
+        }
+        Ok(Self(hash.finalize().into()))
+    }
+
     /// Digest of several pieces, each preceded by its length so that no two lists collide.
     pub fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut hash = Sha256::new();

@@ -1,12 +1,8 @@
 //! Identity of ELF files on disk: does the installed file belong to the build a patch was made for?
 
+use crate::sys::plain;
 use patchfile::{BuildId, Digest};
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 /// `PT_LOAD` and `PT_NOTE` (gABI, "Program Header"), `PF_X`, `NT_GNU_BUILD_ID` (Linux gABI extensions).
 const PT_LOAD: u32 = 1;
@@ -84,6 +80,7 @@ pub fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>> {
     let (kind, size, count) = (field(16), field(54), field(56));
     let (Some(table), 56..) = (offset_at(&header, 32), size) else { return Ok(None) };
     let (mut build_id, mut interpreted, mut position_independent_program) = (None, false, false);
+    let mut code = Vec::new();
     for header in read(table, size * count)?.chunks_exact(size) {
         let (Some(kind), Some(offset), Some(len)) =
             (u32_at(header, 0), offset_at(header, 8), offset_at(header, 32))
@@ -92,6 +89,9 @@ pub fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>> {
         };
         match kind {
             PT_NOTE => build_id = build_id.or_else(|| note(&read(offset, len).ok()?)),
+            PT_LOAD if u32_at(header, 4).is_some_and(|flags| flags & PF_X != 0) => {
+                code.push((offset as u64, len as u64));
+            }
             PT_INTERP => interpreted = true,
             PT_DYNAMIC => position_independent_program = read(offset, len).is_ok_and(|d| is_pie(&d)),
             _ => {}
@@ -101,13 +101,7 @@ pub fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>> {
     if !executable && kind != ET_DYN {
         return Ok(None);
     }
-    let code = if digest {
-        let mut bytes = Vec::new();
-        (&mut { file }).read_to_end(&mut bytes)?;
-        identity(&bytes).map(|e| e.code)
-    } else {
-        None
-    };
+    let code = digest.then(|| plain::digest(file, &code)).transpose()?;
     // A library with an interpreter (libc) can be executed too.
     Ok(Some(ElfFile { build_id, code, program: executable || interpreted, library: !executable }))
 }
@@ -126,7 +120,8 @@ fn is_pie(dynamic: &[u8]) -> bool {
 /// # Errors
 /// It cannot be read.
 pub fn disk_elf(path: &Path) -> io::Result<Option<DiskElf>> {
-    Ok(identity(&fs::read(path)?))
+    let Some(elf) = elf_file(&plain::open(path)?, true)? else { return Ok(None) };
+    Ok(elf.code.map(|code| DiskElf { build_id: elf.build_id, code }))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
@@ -140,27 +135,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn offset_at(bytes: &[u8], at: usize) -> Option<usize> {
     let word = bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)?;
     usize::try_from(word).ok()
-}
-
-fn identity(bytes: &[u8]) -> Option<DiskElf> {
-    if bytes.get(..6) != Some(b"\x7fELF\x02\x01") {
-        return None;
-    }
-    let table = offset_at(bytes, 32)?;
-    let size = usize::from(u16_at(bytes, 54)?);
-    let mut code = Vec::new();
-    let mut build_id = None;
-    for index in 0..usize::from(u16_at(bytes, 56)?) {
-        let header = bytes.get(table.checked_add(index.checked_mul(size)?)?..)?;
-        let (offset, len) = (offset_at(header, 8)?, offset_at(header, 32)?);
-        let contents = bytes.get(offset..offset.checked_add(len)?);
-        match u32_at(header, 0)? {
-            PT_LOAD if u32_at(header, 4)? & PF_X != 0 => code.extend_from_slice(contents?),
-            PT_NOTE => build_id = build_id.or_else(|| contents.and_then(note)),
-            _ => {}
-        }
-    }
-    Some(DiskElf { build_id, code: Digest::of(&code) })
 }
 
 /// The build-id among the notes of one segment. Notes are aligned to 4 bytes; a segment aligned to 8 holds only
@@ -195,7 +169,7 @@ mod tests {
         assert!(found.program && !found.library);
         let disk = disk_elf(&own).unwrap().unwrap();
         assert_eq!((found.build_id, found.code), (disk.build_id, Some(disk.code)));
-        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
         let libc = maps.lines().find_map(|l| l.find('/').map(|i| &l[i..]).filter(|p| p.contains("libc.so")));
         let found = elf_file(&File::open(libc.unwrap()).unwrap(), false).unwrap().unwrap();
         assert!(found.program && found.library && found.build_id.is_some());
@@ -204,10 +178,26 @@ mod tests {
 
     #[test]
     fn anything_else_is_not_an_elf_file() {
-        assert_eq!(identity(b"#!/bin/sh\n"), None);
-        assert_eq!(identity(b"\x7fELF\x02\x01"), None);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let read = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            disk_elf(&path).ok().flatten()
+        };
+        assert_eq!(read(b"#!/bin/sh\n"), None);
+        assert_eq!(read(b"\x7fELF\x02\x01"), None);
         let mut evil = vec![0xff; 64];
         evil[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        assert_eq!(identity(&evil), None);
+        assert_eq!(read(&evil), None);
+    }
+
+    #[test]
+    fn what_a_manifest_names_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&pipe, Path::new("/dev/zero"), dir.path()] {
+            assert!(disk_elf(path).is_err(), "{}", path.display());
+        }
     }
 }

@@ -15,6 +15,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
+/// Messages that are kept until they are told: whoever causes them may do so without end.
+const MESSAGES: usize = 100;
+
 /// An active patch.
 #[derive(Debug)]
 pub(super) struct Planned {
@@ -74,7 +77,10 @@ impl Desk {
     }
 
     pub(super) fn tell(&self, message: impl ToString) {
-        lock(&self.messages).push(message.to_string());
+        let mut messages = lock(&self.messages);
+        if messages.len() < MESSAGES {
+            messages.push(message.to_string());
+        }
     }
 
     /// The patch of `record`; its files are read once.

@@ -1,7 +1,7 @@
 //! How a command tells the service that the state on disk has changed, and waits until it acts by the new state: a line each way
 //! on a socket that only root may use.
 
-use super::plan::Desk;
+use super::plan::{Desk, lock};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use patchfile::paths;
 use std::{
@@ -12,13 +12,21 @@ use std::{
         net::{UnixListener, UnixStream},
     },
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Longest wait of a command for the service, and of the service for a command.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Most clients that are answered side by side.
+const AT_ONCE: usize = 64;
+/// Between two tries where no connection can be taken.
+const PAUSE: Duration = Duration::from_millis(50);
 
 const CHANGED: &[u8] = b"changed\n";
 const DONE: &[u8] = b"done\n";
@@ -57,31 +65,83 @@ pub(super) fn listen(desk: Arc<Desk>) -> io::Result<()> {
     let listener = UnixListener::bind(&scratch)?;
     fs::set_permissions(&scratch, fs::Permissions::from_mode(0o600))?;
     fs::rename(&scratch, &path)?;
+    let turns = Arc::new(Turns::default());
     thread::Builder::new().name("upatch-socket".into()).spawn(move || {
         for stream in listener.incoming() {
-            match stream.and_then(|s| answer(s, &desk)) {
-                Ok(()) => {}
-                // The other side went away, or has no business here.
-                Err(error) => desk.tell(format_args!("socket: {error}")),
-            }
+            let Ok(stream) = stream else {
+                // No file descriptor or memory left: whoever waits is still there a moment later.
+                thread::sleep(PAUSE);
+                continue;
+            };
+            serve(stream, &desk, &turns);
         }
     })?;
     Ok(())
 }
 
-fn answer(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
+/// What those share that answer.
+#[derive(Debug, Default)]
+struct Turns {
+    /// How many answer.
+    at_work: AtomicUsize,
+    /// Who reads the state last has the last word on what is planned.
+    reading: Mutex<()>,
+}
+
+/// Answers beside the others: one that says nothing holds nobody up. Only where very many do, they have to wait for each other.
+fn serve(stream: UnixStream, desk: &Arc<Desk>, turns: &Arc<Turns>) {
+    let many = turns.at_work.fetch_add(1, Ordering::Relaxed) >= AT_ONCE;
+    let at_work = &turns.at_work;
+    let (desk, turns) = (Arc::clone(desk), Arc::clone(turns));
+    let work = move || {
+        // The other side went away, or has no business here.
+        if let Err(error) = answer(stream, &desk, &turns.reading) {
+            desk.tell(format_args!("socket: {error}"));
+        }
+        turns.at_work.fetch_sub(1, Ordering::Relaxed);
+    };
+    if many {
+        work();
+    } else {
+        let spawned = thread::Builder::new().name("upatch-answer".into()).spawn(work);
+        // The other side is told nothing, and goes by that.
+        if spawned.is_err() {
+            at_work.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn answer(mut stream: UnixStream, desk: &Desk, reading: &Mutex<()>) -> io::Result<()> {
     let peer = getsockopt(&stream, PeerCredentials)?;
     if peer.uid() != 0 {
         let (pid, uid) = (peer.pid(), peer.uid());
         return Err(io::Error::other(format!("process {pid} of user {uid} was turned away")));
     }
-    stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut request = [0; CHANGED.len()];
     // Who only connects, to see whether somebody listens, has not asked for anything.
-    if stream.read_exact(&mut request).is_err() || request != *CHANGED {
+    if read_in_time(&mut stream, &mut request).is_err() || request != *CHANGED {
         return Ok(());
     }
+    let _turn = lock(reading);
     desk.reload()?;
     stream.write_all(DONE)
+}
+
+/// Fills `request`, within [`PATIENCE`] as a whole: others wait for their turn.
+fn read_in_time(stream: &mut UnixStream, request: &mut [u8]) -> io::Result<()> {
+    let until = Instant::now() + PATIENCE;
+    let mut len = 0;
+    while len < request.len() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut request[len..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            got => len += got,
+        }
+    }
+    Ok(())
 }

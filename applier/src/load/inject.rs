@@ -5,7 +5,7 @@ use crate::{
     Busy, Located, ProcessError,
     patch::Steps,
     remote::{Call, Errand, FUNCTION_ROOM, Gadgets, Session},
-    sys::ptrace,
+    sys::{plain, ptrace},
     target::{frames::Tables, modules::Module, process::Process, status, threads::StoppedThreads},
 };
 use patchfile::{
@@ -13,12 +13,7 @@ use patchfile::{
     control::{self, Control, Entry, Phase},
     image::{Access, Image, Relocation},
 };
-use std::{
-    fs::{self, OpenOptions},
-    io::ErrorKind,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs, io::ErrorKind, os::unix::fs::FileExt, path::Path};
 
 /// An image on its way into a process.
 #[derive(Debug)]
@@ -367,7 +362,7 @@ fn map_file(
 fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), ProcessError> {
     steps.next("fill the memory")?;
     let path = format!("/proc/{}/fd/{fd}", process.view);
-    let file = OpenOptions::new().read(true).write(true).open(&path).map_err(ProcessError::os(path))?;
+    let file = plain::open_memory(&path).map_err(ProcessError::os(path))?;
     file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))
 }
 

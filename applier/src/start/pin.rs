@@ -8,7 +8,7 @@
 //! `/run/upatch`, from which the next service gives it back.
 
 use crate::{
-    sys::tracee,
+    sys::{plain, tracee},
     target::{procfile, status},
 };
 use nix::{
@@ -155,7 +155,7 @@ pub fn unpin_all(notes: &Path) -> usize {
 }
 
 fn unpin(note: &Path) -> Option<()> {
-    let text = fs::read_to_string(note).ok()?;
+    let text = plain::text(note, 1 << 16).ok()?;
     let mut numbers = text.lines().next()?.split_ascii_whitespace();
     let tid = numbers.next()?.parse().ok().filter(|tid| *tid != 0)?;
     let written = u64::from_str(numbers.next()?).ok()?;

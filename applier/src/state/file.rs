@@ -1,5 +1,6 @@
 //! Files that are either whole or as they were.
 
+use crate::sys::plain;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File},
@@ -36,12 +37,15 @@ pub fn write_yaml(path: &Path, value: &impl Serialize, durable: bool) -> io::Res
     written
 }
 
+/// A file of thousands of patches and processes is shorter.
+const LONGEST: u64 = 64 << 20;
+
 /// Reads what [`write_yaml`] wrote. `Ok(None)` when there is no file; an error of kind `InvalidData` when it is damaged.
 ///
 /// # Errors
 /// It cannot be read or understood.
 pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    match fs::read_to_string(path) {
+    match plain::text(path, LONGEST) {
         Ok(text) => serde_yaml::from_str(&text)
             .map(Some)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string())),

@@ -1,6 +1,7 @@
 //! What was done, when, to which process: one JSON object per line, appended.
 
 use super::clock::{now, timestamp};
+use crate::sys::plain;
 use patchfile::{Uuid, paths};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -90,7 +91,7 @@ pub fn read_log(root: &Path) -> io::Result<Vec<Event>> {
     let path = path(root);
     let mut events = Vec::new();
     for path in [path.with_extension("1"), path] {
-        match fs::read_to_string(path) {
+        match plain::text(path, 2 * LARGEST) {
             Ok(text) => events.extend(text.lines().filter_map(|l| serde_json::from_str(l).ok())),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),

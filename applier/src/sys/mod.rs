@@ -4,6 +4,7 @@ pub(crate) mod alarm;
 pub(crate) mod breakpoint;
 pub(crate) mod cpu;
 pub mod guardian;
+pub(crate) mod plain;
 pub(crate) mod procmap;
 pub(crate) mod ptrace;
 pub(crate) mod readv;

@@ -201,7 +201,12 @@ impl Table {
             Index::Header(address, bytes) => {
                 let bases = bases.clone().set_eh_frame_hdr(*address);
                 let header = EhFrameHdr::new(bytes, LittleEndian).parse(&bases, 8).ok()?;
-                header.table()?.fde_for_address(&section, &bases, pc, EhFrame::cie_from_offset).ok()?
+                let Pointer::Direct(at) = header.table()?.lookup(pc, &bases).ok()? else { return None };
+                // `fde_for_address` would take an entry before the section for a place in it.
+                let offset = usize::try_from(at.checked_sub(self.address)?).ok()?;
+                let at = EhFrameOffset(offset);
+                let fde = section.fde_from_offset(&bases, at, EhFrame::cie_from_offset).ok()?;
+                Some(fde).filter(|fde| fde.contains(pc))?
             }
             Index::Own(index) => {
                 let next = index.partition_point(|e| e.0 <= pc);

@@ -1,7 +1,7 @@
 //! Is this module the ELF file that a patch was made for?
 
 use super::{elf, maps::Mapping, memory::Memory, modules::Module};
-use crate::TargetId;
+use crate::{TargetId, sys::plain};
 use patchfile::Digest;
 use std::{fs::File, io::Read, os::unix::fs::FileExt};
 
@@ -23,27 +23,22 @@ pub(crate) fn matches(
 /// (not by its path, which may mean another file by now).
 pub(crate) fn code_digest(module: &Module, pid: i32, maps: &[Mapping]) -> Option<Digest> {
     let file = open_file(module, pid, maps)?;
-    let mut code = Vec::new();
-    for s in module.of_kind(elf::LOAD).filter(|s| s.flags & elf::EXECUTE != 0) {
-        let at = code.len();
-        let len = usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 30)?;
-        code.resize(at + len, 0);
-        file.read_exact_at(&mut code[at..], s.offset).ok()?;
-    }
-    Some(Digest::of(&code))
+    let code = module.of_kind(elf::LOAD).filter(|s| s.flags & elf::EXECUTE != 0);
+    let code: Vec<_> = code.map(|s| (s.offset, s.file_size)).collect();
+    plain::digest(&file, &code).ok()
 }
 
 /// Opens the file behind a module's mapping: through `map_files` where we may, else through the process's root directory
 /// if the file there is still the same one.
 pub(crate) fn open_file(module: &Module, pid: i32, maps: &[Mapping]) -> Option<File> {
     let first = maps.iter().find(|m| m.start == module.start)?;
-    let direct = File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", first.start, first.end));
+    let direct = plain::open(format!("/proc/{pid}/map_files/{:x}-{:x}", first.start, first.end));
     if let Ok(mut file) = direct {
         let mut magic = [0; 4];
         return (file.read_exact(&mut magic).is_ok() && &magic == b"\x7fELF").then_some(file);
     }
     use std::os::unix::fs::MetadataExt;
-    let file = File::open(format!("/proc/{pid}/root{}", module.path)).ok()?;
+    let file = plain::open(format!("/proc/{pid}/root{}", module.path)).ok()?;
     (file.metadata().ok()?.ino() == module.file.1).then_some(file)
 }
 

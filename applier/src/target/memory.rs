@@ -38,6 +38,11 @@ impl Memory {
         Ok(Self { file, pages: RefCell::default(), locked: Cell::new(false) })
     }
 
+    /// Of a file that holds what a process would, from address 0.
+    pub(crate) fn of_file(file: File) -> Self {
+        Self { file, pages: RefCell::default(), locked: Cell::new(false) }
+    }
+
     /// Takes the right to change it, which only one of us can have at a time, and keeps it as long as the handle. The lock is on the
     /// open file, and who may not write to the memory cannot take it.
     ///

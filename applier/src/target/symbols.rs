@@ -2,6 +2,7 @@
 //! in the LSB).
 
 use super::{linkmap, memory::Memory, modules::Module};
+use std::cell::Cell;
 
 /// A definition found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ const DT_VERSYM: u64 = 0x6fff_fff0;
 const DT_VERDEF: u64 = 0x6fff_fffc;
 const SYMBOL: u64 = 24;
 const HIDDEN: u16 = 0x8000;
-/// Longest hash chain and version list followed.
+/// Steps along hash chains and lists of versions, over all that is asked of one module: its tables may be made to have no end.
 const MOST: u32 = 1 << 20;
 
 /// The dynamic symbol tables of one module.
@@ -36,6 +37,7 @@ pub(crate) struct Symbols<'a> {
     hash: Option<u64>,
     versions: Option<u64>,
     definitions: Option<u64>,
+    left: Cell<u32>,
 }
 
 impl<'a> Symbols<'a> {
@@ -56,7 +58,14 @@ impl<'a> Symbols<'a> {
             hash: at(DT_HASH),
             versions: at(DT_VERSYM),
             definitions: at(DT_VERDEF),
+            left: Cell::new(MOST),
         })
+    }
+
+    /// One step more; `None` after too many.
+    fn step(&self) -> Option<()> {
+        self.left.set(self.left.get().checked_sub(1)?);
+        Some(())
     }
 
     /// The definition of `name`, with the version asked for, or the default one.
@@ -86,7 +95,8 @@ impl<'a> Symbols<'a> {
         if index < first {
             return None;
         }
-        for _ in 0..MOST {
+        loop {
+            self.step()?;
             let entry = m.cached_u32(chains.wrapping_add(4 * u64::from(index - first)))?;
             if entry | 1 == value | 1
                 && let Some(found) = self.matching(index, name, version)
@@ -98,7 +108,6 @@ impl<'a> Symbols<'a> {
             }
             index = index.checked_add(1)?;
         }
-        None
     }
 
     fn find_sysv(&self, hash: u64, name: &str, version: Option<&str>) -> Option<Definition> {
@@ -106,7 +115,8 @@ impl<'a> Symbols<'a> {
         let buckets = m.cached_u32(hash)?;
         let mut index =
             m.cached_u32(hash.wrapping_add(8 + 4 * u64::from(sysv_hash(name).checked_rem(buckets)?)))?;
-        for _ in 0..MOST {
+        loop {
+            self.step()?;
             if index == 0 {
                 return None;
             }
@@ -115,7 +125,6 @@ impl<'a> Symbols<'a> {
             }
             index = m.cached_u32(hash.wrapping_add(8 + 4 * (u64::from(buckets) + u64::from(index))))?;
         }
-        None
     }
 
     /// Symbol `index`, if it is a definition of that name and version.
@@ -153,7 +162,7 @@ impl<'a> Symbols<'a> {
     /// request when the module defines no versions.
     fn version_is(&self, number: u16, wanted: &str) -> bool {
         let Some(mut entry) = self.definitions else { return number == 1 };
-        for _ in 0..MOST {
+        while self.step().is_some() {
             let Some(head) = self.memory.cached(entry, 20) else { return false };
             let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
             let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
