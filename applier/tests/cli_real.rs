@@ -23,27 +23,28 @@ use std::{
 #[test]
 fn a_life() {
     let stage = stage("a_life", PAIR);
-    let out = stage.dir.path().join("out/HP1");
-    stage.patch(&out, "HP1", 11, 22);
+    let out = stage.dir.path().join("out/LIFE1");
+    stage.patch(&out, "LIFE1", 11, 22);
     let mut targets = [Target::start(&stage.program), Target::start(&stage.program)];
     stage.run(&format!("check {}", out.display())).exits(0).says("ready").says("fits");
     stage
         .run(&format!("apply {}", out.display()))
         .exits(0)
-        .says("pair-1-1/HP1: ACTIVED: 2 processes patched");
+        .says("pair-1-1/LIFE1: ACTIVED: 2 processes patched");
     assert_eq!(targets.each_mut().map(Target::ask), ["11 22", "11 22"]);
-    stage.run("list").exits(0).says("pair-1-1/HP1  ACTIVED  2        0        0        CVE-2025-1");
-    stage.run("apply HP1").exits(0).says("2 processes");
-    stage.run("deactive HP1").exits(0).says("2 processes back");
+    stage.run("list").exits(0).says("pair-1-1/LIFE1  ACTIVED  2        0        0        CVE-2025-1");
+    stage.run("apply LIFE1").exits(0).says("2 processes");
+    stage.run("deactive LIFE1").exits(0).says("2 processes back");
     assert_eq!(targets.each_mut().map(Target::ask), ["1 2", "1 2"]);
-    stage.run("active pair/HP1").exits(0);
+    stage.run("active pair/LIFE1").exits(0);
     assert_eq!(targets[0].ask(), "11 22");
     // What `list` says is what /proc shows: with the state gone, too.
     fs::remove_file(stage.root().join("var/lib/upatch/state.yaml")).unwrap();
     stage.run("list").exits(0).says("ACTIVED  2 ");
-    stage.run("remove HP1").exits(0);
+    stage.run("remove LIFE1").exits(0);
     assert_eq!(targets.each_mut().map(Target::ask), ["1 2", "1 2"]);
-    stage.run("status HP1").exits(4);
+    // Of its own name: a process of another test would be found by the same one.
+    stage.run("status LIFE1").exits(4);
     stage.run("log").exits(0).says("old code back");
 }
 

@@ -1,5 +1,4 @@
 //! What fuzzing starts from, and every input that once was a bug: an answer, never a panic, and soon. See `scripts/fuzz`.
-#![expect(clippy::unwrap_used, reason = "a test: what cannot go on should say so and stop")]
 
 use std::{fs, path::Path, time::Instant};
 
