@@ -209,10 +209,15 @@ fn give_way(root: &Path) -> Result<()> {
     std::fs::rename(root, &to).what(root.display().to_string())
 }
 
+/// Its name among the temporary files.
+pub(crate) fn private_name() -> String {
+    format!("upatch-{}", nix::unistd::geteuid())
+}
+
 /// `$TMPDIR/upatch-UID`, for nobody else: others may neither plant files in it nor read ours.
 pub(crate) fn private_directory() -> Result<PathBuf> {
     let uid = nix::unistd::geteuid();
-    let dir = std::env::temp_dir().join(format!("upatch-{uid}"));
+    let dir = std::env::temp_dir().join(private_name());
     let what = || dir.display().to_string();
     match DirBuilder::new().mode(0o700).create(&dir) {
         Ok(()) => {}

@@ -7,7 +7,7 @@ use crate::cli::Args;
 use crate::elf::Elf;
 use crate::error::{Context, Result};
 use crate::source::extract;
-use crate::work::private_directory;
+use crate::work::{private_directory, private_name};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -32,7 +32,9 @@ impl View {
         if args.target.is_empty() || args.srpm_only {
             return Self::default();
         }
-        let Some(place) = wanted(args) else { return Self::default() };
+        let Some(place) = wanted(args).filter(|place| !is_scratch(place, args)) else {
+            return Self::default();
+        };
         match settle(&place, args) {
             Ok(()) => Self { at: Some(place), is_tree, refused: None },
             Err(why) => Self { refused: Some((place, why)), ..Self::default() },
@@ -71,6 +73,13 @@ impl View {
     pub fn hide(&self) -> Result<()> {
         self.at.as_ref().map_or(Ok(()), |at| show_nothing(at).what(at.display().to_string()))
     }
+}
+
+/// Is it in scratch space of ours, where runs of other packages are too?
+fn is_scratch(place: &Path, args: &Args) -> bool {
+    let base = args.workdir.clone().unwrap_or_else(|| std::env::temp_dir().join(private_name()));
+    let below = place.strip_prefix(real(base)).ok().and_then(|below| below.iter().next()?.to_str());
+    below.is_some_and(|slot| slot.parse::<u32>().is_ok())
 }
 
 /// The path that the targets name.

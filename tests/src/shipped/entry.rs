@@ -21,9 +21,9 @@ pub struct Entry {
     /// The patch of `debian/patches` to take off, where it is not the newest that changes code.
     #[serde(default)]
     pub patch: Option<String>,
-    /// A fix as a diff, where the package has no patches.
+    /// A fix of our own, where no patch of the package's changes code.
     #[serde(default)]
-    pub fix: Option<String>,
+    pub edit: Option<Edit>,
     /// The build, where it is not the whole package's.
     #[serde(default)]
     pub build: Option<String>,
@@ -36,6 +36,21 @@ pub struct Entry {
     /// Makes it work and prints what came of it, the same every time.
     #[serde(default)]
     pub probe: Option<String>,
+    /// With the fix it prints something else.
+    #[serde(default)]
+    pub shows: bool,
+}
+
+/// A text in a source file, and another in its place.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The file.
+    pub file: String,
+    /// What is there; the first of several.
+    pub from: String,
+    /// What is to be there.
+    pub to: String,
 }
 
 /// All of them.

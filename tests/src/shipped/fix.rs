@@ -3,7 +3,7 @@
 use super::Entry;
 use super::fetch::Fetched;
 use crate::run::Cmd;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,10 +25,17 @@ const OTHER: [&str; 7] = ["test", "tests", "testsuite", "t", "doc", "examples", 
 pub(super) fn fixes(entry: &Entry, fetched: &Fetched) -> Result<Vec<Fix>> {
     let dir = fetched.place.join("fixes");
     fs::create_dir_all(&dir)?;
-    if let Some(text) = &entry.fix {
+    if let Some(edit) = &entry.edit {
         let file = dir.join("own.patch");
-        fs::write(&file, text)?;
-        return Ok(vec![Fix { name: "a fix of our own".into(), file }]);
+        let made = difference(&fetched.source, &dir, &file, |copy| {
+            let path = copy.join(&edit.file);
+            let old = fs::read_to_string(&path).with_context(|| edit.file.clone())?;
+            ensure!(old.contains(&edit.from), "{} does not hold {:?}", edit.file, edit.from);
+            fs::write(path, old.replacen(&edit.from, &edit.to, 1))?;
+            Ok(true)
+        })?;
+        ensure!(made, "no fix");
+        return Ok(vec![Fix { name: "an edit".into(), file }]);
     }
     let patches = fetched.source.join("debian/patches");
     let series = fs::read_to_string(patches.join("series")).unwrap_or_default();
@@ -63,24 +70,30 @@ fn changes_code(diff: &str) -> bool {
 
 /// Writes the diff that takes a patch off the tree. False where later patches are in its way.
 fn take_off(source: &Path, patch: &Path, dir: &Path, diff: &Path) -> Result<bool> {
+    difference(source, dir, diff, |copy| {
+        let options = ["-R", "-p1", "-s", "-f", "--no-backup-if-mismatch", "-i"];
+        Ok(Cmd::new("patch").args(options).arg(patch).dir(copy).run()?.code == 0)
+    })
+}
+
+/// Writes the difference that a change makes to the tree, if it can be made.
+fn difference(
+    source: &Path,
+    dir: &Path,
+    diff: &Path,
+    change: impl FnOnce(&Path) -> Result<bool>,
+) -> Result<bool> {
     let (a, b) = (dir.join("a"), dir.join("b"));
-    for copy in [&a, &b] {
-        if copy.exists() {
-            fs::remove_dir_all(copy)?;
-        }
-    }
-    std::os::unix::fs::symlink(source, &a)
-        .or_else(|_| fs::remove_file(&a).and_then(|()| std::os::unix::fs::symlink(source, &a)))?;
-    Cmd::new("cp").arg("-a").args([source, &b]).run()?.ok()?;
-    let options = ["-R", "-p1", "-s", "-f", "--no-backup-if-mismatch", "-i"];
-    let taken = Cmd::new("patch").args(options).arg(patch).dir(&b).run()?.code == 0;
-    if taken {
+    std::os::unix::fs::symlink(source, &a)?;
+    Cmd::new("cp").arg("-a").args([source, b.as_path()]).run()?.ok()?;
+    let made = change(&b)?;
+    if made {
         let made = Cmd::new("diff").args(["-ruN", "a", "b"]).dir(dir).run()?.expect_code(&[0, 1])?;
         fs::write(diff, made.stdout)?;
     }
     fs::remove_dir_all(&b)?;
     fs::remove_file(&a)?;
-    Ok(taken)
+    Ok(made)
 }
 
 #[cfg(test)]

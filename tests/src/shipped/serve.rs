@@ -35,25 +35,34 @@ pub(super) fn serve(entry: &Entry, fetched: &Fetched, made: &Made, outcome: &mut
     };
     // Whatever is answered, the service goes on.
     let mut wrong = Vec::new();
-    let mut look = |stage: &str| {
-        match script.probe() {
-            Ok(ended) if ended.code == 0 && ended.stdout == before => {}
-            Ok(ended) => wrong.push(format!("{stage}: {}", first_difference(&ended, &before))),
-            Err(error) => wrong.push(format!("{stage}: {error:#}")),
-        }
+    let mut look = |stage: &str, was: &str| {
         let gone = pids.iter().filter(|pid| !Path::new(&format!("/proc/{pid}")).exists()).count();
         if gone > 0 {
             wrong.push(format!("{stage}: {gone} processes have ended"));
         }
+        match script.probe() {
+            Ok(ended) if ended.code == 0 && ended.stdout == was => {}
+            Ok(ended) => wrong.push(format!("{stage}: {}", first_difference(&ended, was))),
+            Err(error) => wrong.push(format!("{stage}: {error:#}")),
+        }
     };
     let applied = run("apply", &dir)?;
-    look("with the patch");
+    let mut patched = before.clone();
+    let mut no_effect = false;
+    if entry.shows && applied.code == 0 {
+        patched = work("with the patch")?;
+        no_effect = patched == before;
+    }
+    look("with the patch", &patched);
     let taken = run("deactive", "PATCH")?;
-    look("after deactive");
+    look("after deactive", &before);
     let again = run("active", "PATCH")?;
-    look("active again");
+    look("active again", &patched);
     let removed = run("remove", "PATCH")?;
-    look("after remove");
+    look("after remove", &before);
+    if no_effect {
+        wrong.push("the fix shows nothing".into());
+    }
 
     let ends = [applied, taken, again, removed];
     outcome.live = match (wrong.is_empty(), ends.iter().find(|e| e.code != 0)) {
