@@ -143,7 +143,10 @@ fn settle(place: &Path, args: &mut Args) -> std::result::Result<(), String> {
     let here = std::env::current_dir().map_err(words)?;
     let own = [std::env::current_exe().map_err(words)?, std::env::temp_dir()];
     let variables = ["HOME", "XDG_CACHE_HOME"].iter().filter_map(std::env::var_os).map(PathBuf::from);
-    if let Some(needed) = own.into_iter().chain(variables).map(real).find(|path| path.starts_with(place)) {
+    let tools = std::env::var_os("PATH").unwrap_or_default();
+    let tools = std::env::split_paths(&tools).filter(|dir| dir.is_absolute());
+    let all = own.into_iter().chain(variables).chain(tools);
+    if let Some(needed) = all.map(real).find(|path| path.starts_with(place)) {
         return Err(format!("{} is in it and is needed as it is", needed.display()));
     }
     make_folders(args).map_err(|e| e.to_string())?;
