@@ -10,6 +10,8 @@
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      a patch goes into programs at work and out again: make soak CYCLES=10000 SUBJECTS="redis nginx hot"
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
+# make soak-fidelity  random programs in pairs that differ in one thing: a patch for the one fits the other, or is refused:
+#                make soak-fidelity PAIRS=3000 SEED=1
 # make null-diff a comment on top of every file of a package changes nothing: make null-diff CASES="..."
 # make fuzz      each reader of untrusted bytes: make fuzz FUZZ_SECONDS=300
 # make install   DESTDIR= PREFIX=/usr
@@ -33,7 +35,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 export RUST_BACKTRACE = 0
 
 .PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped walk identity testdata faults soak \
-	soak-random null-diff fuzz install clean
+	soak-random soak-fidelity null-diff fuzz install clean
 
 all: build
 
@@ -103,6 +105,9 @@ soak: setup setup-corpus build
 
 soak-random: setup build
 	$(BIN)/upatch-random --pairs $(PAIRS) --seed $(SEED)
+
+soak-fidelity: setup build
+	$(BIN)/upatch-soak-fidelity --pairs $(PAIRS) --seed $(SEED)
 
 null-diff: setup setup-corpus build
 	$(BIN)/upatch-null-diff $(CASES)

@@ -6,6 +6,7 @@ pub mod comments;
 pub mod corpus;
 pub mod daemon;
 pub mod differ_speed;
+pub mod fidelity;
 pub mod latency;
 pub mod load;
 pub mod lock;

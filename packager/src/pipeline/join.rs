@@ -180,6 +180,7 @@ fn link_units(
     }
     let used = places.used(&output);
     let touched = touched(units);
+    let brought: Vec<&[u8]> = output.image.segments.iter().map(|s| s.data.as_slice()).collect();
     let fit = fit(&FitInput {
         linked: &linked,
         map: map.as_deref(),
@@ -189,6 +190,7 @@ fn link_units(
         debug: target.debug.as_deref(),
         used: &used,
         units: &touched,
+        brought: &brought,
         paths: &build_paths(&original.records),
     });
     Ok(fit.map(|fit| Linked { output, fit: Some(fit) }))

@@ -11,22 +11,22 @@ const SECTIONS: [&str; 2] = ["-ffunction-sections", "-fdata-sections"];
 
 /// One side, built.
 #[derive(Debug)]
-pub(super) struct Built {
-    pub(super) dir: PathBuf,
+pub(crate) struct Built {
+    pub(crate) dir: PathBuf,
     /// Objects as linked, by unit.
-    pub(super) plain: Vec<Vec<u8>>,
+    pub(crate) plain: Vec<Vec<u8>>,
     /// What is started.
-    pub(super) program: PathBuf,
+    pub(crate) program: PathBuf,
     /// The file that a patch is for, as linked.
-    pub(super) linked: Vec<u8>,
+    pub(crate) linked: Vec<u8>,
     /// The same as it is in service.
-    pub(super) target: Vec<u8>,
-    pub(super) map: String,
-    pub(super) record: LinkRecord,
+    pub(crate) target: Vec<u8>,
+    pub(crate) map: String,
+    pub(crate) record: LinkRecord,
 }
 
 /// Runs a compiler or linker; what it says goes into the error.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let out = command.output().with_context(|| format!("{command:?}"))?;
     if !out.status.success() {
         let text = String::from_utf8_lossy(&out.stderr);
@@ -36,7 +36,7 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// Writes the sources to `dir`.
-pub(super) fn write_sources(dir: &Path, sources: &[(&'static str, String)]) -> Result<()> {
+pub(crate) fn write_sources(dir: &Path, sources: &[(&'static str, String)]) -> Result<()> {
     std::fs::create_dir_all(dir)?;
     for (name, text) in sources {
         std::fs::write(dir.join(name), text)?;
@@ -53,22 +53,26 @@ fn compile(dir: &Path, source: &str, plan: &Plan, extra: &[&str], object: &str) 
 }
 
 /// The objects with one section for each function and datum.
-pub(super) fn sectioned(dir: &Path, names: &[&'static str], plan: &Plan) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn sectioned(dir: &Path, names: &[&'static str], plan: &Plan) -> Result<Vec<Vec<u8>>> {
     names.iter().map(|n| compile(dir, n, plan, &SECTIONS, &sectioned_name(n))).collect()
 }
 
 /// File name of such an object.
-pub(super) fn sectioned_name(source: &str) -> String {
+pub(crate) fn sectioned_name(source: &str) -> String {
     format!("{source}.sections.o")
 }
 
 /// Compiles and links what lies in `dir`.
-pub(super) fn build(dir: &Path, names: &[&'static str], plan: &Plan) -> Result<Built> {
-    let mut plain = Vec::new();
+pub(crate) fn build(dir: &Path, names: &[&'static str], plan: &Plan) -> Result<Built> {
+    let plain = names.iter().map(|n| compile(dir, n, plan, &[], &format!("{n}.o"))).collect::<Result<_>>()?;
+    join(dir, names, plain, plan)
+}
+
+/// Links the objects `NAME.o` in `dir`, whose contents are `plain`.
+pub(crate) fn join(dir: &Path, names: &[impl AsRef<str>], plain: Vec<Vec<u8>>, plan: &Plan) -> Result<Built> {
     let (mut inputs, mut files, mut members) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, name) in names.iter().enumerate() {
-        let object = format!("{name}.o");
-        let data = compile(dir, name, plan, &[], &object)?;
+    for (index, (name, data)) in names.iter().zip(&plain).enumerate() {
+        let object = format!("{}.o", name.as_ref());
         let (path, member) = if plan.archive && index > 0 {
             members.push(object.clone());
             ("libunits.a", Some(OsBytes::from(object.as_bytes())))
@@ -76,21 +80,22 @@ pub(super) fn build(dir: &Path, names: &[&'static str], plan: &Plan) -> Result<B
             files.push(object.clone());
             (object.as_str(), None)
         };
-        let sha256 = Digest::of(&data).to_string();
+        let sha256 = Digest::of(data).to_string();
         inputs.push(LinkInput { path: OsBytes::from(path.as_bytes()), member, sha256, occurrence: 0 });
-        plain.push(data);
     }
     if !members.is_empty() {
         run(Command::new("ar").current_dir(dir).args(["crs", "libunits.a"]).args(&members))?;
         files.push("libunits.a".into());
     }
-    let driver_source = dir.join("driver.c");
-    std::fs::write(&driver_source, include_str!("driver.c"))?;
-    let cplusplus = names.iter().any(|n| n.ends_with(".cc"));
+    std::fs::write(dir.join("driver.c"), include_str!("driver.c"))?;
+    let cplusplus = names.iter().any(|n| n.as_ref().ends_with(".cc"));
     let compiler = plan.driver(cplusplus);
     let library = plan.form == Form::Library;
     let flag = if plan.form == Form::Fixed { "-fno-pie" } else { "-fPIE" };
-    run(Command::new("gcc").current_dir(dir).args(["-O1", "-w", "-c", "driver.c", "-o", "driver.o", flag]))?;
+    if !dir.join("driver.o").exists() {
+        let args = ["-O1", "-w", "-c", "driver.c", "-o", "driver.o", flag];
+        run(Command::new("gcc").current_dir(dir).args(args))?;
+    }
     let output = if library { "libtarget.so" } else { "program" };
     let mut command = Command::new(compiler);
     command.current_dir(dir).args(["-o", output, "-Wl,-Map=map"]);

@@ -6,24 +6,24 @@ use std::process::Command;
 
 /// One csmith program, cut at its landmarks.
 #[derive(Clone, Debug)]
-pub(super) struct Csmith {
-    pub(super) lines: Vec<String>,
+pub(crate) struct Csmith {
+    pub(crate) lines: Vec<String>,
     /// Lines of global variables.
-    pub(super) globals: std::ops::Range<usize>,
+    pub(crate) globals: std::ops::Range<usize>,
     /// Lines of function bodies.
-    pub(super) functions: std::ops::Range<usize>,
+    pub(crate) functions: std::ops::Range<usize>,
     /// The line in front of which the checksum is complete.
-    pub(super) end: usize,
+    pub(crate) end: usize,
 }
 
 /// Where the distribution puts `csmith.h`.
-pub(super) const INCLUDE: &str = "/usr/include/csmith";
+pub(crate) const INCLUDE: &str = "/usr/include/csmith";
 
 /// Generates programs until one is neither trivial nor slow to compile.
 ///
 /// # Errors
 /// When csmith is not installed, or prints what is not known.
-pub(super) fn generate(rng: &mut Rng) -> Result<Csmith> {
+pub(crate) fn generate(rng: &mut Rng) -> Result<Csmith> {
     // csmith leaves a file where it runs.
     let scratch = tempfile::tempdir()?;
     for _ in 0..50 {
@@ -73,19 +73,19 @@ fn cut(mut lines: Vec<String>) -> Result<Csmith> {
 
 impl Csmith {
     /// Does a whole statement start on this line, so that another may stand in front of it?
-    pub(super) fn is_statement(&self, index: usize) -> bool {
+    pub(crate) fn is_statement(&self, index: usize) -> bool {
         let line = &self.lines[index];
         let text = line.trim_start();
         line.starts_with("    ") && ["for (", "if (", "return "].iter().any(|s| text.starts_with(s))
     }
 
     /// Lines in function bodies for which `wanted` holds.
-    pub(super) fn body_lines(&self, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
+    pub(crate) fn body_lines(&self, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
         self.functions.clone().filter(|&i| wanted(&self.lines[i])).collect()
     }
 
     /// Makes functions and variables visible to other units.
-    pub(super) fn make_global(&mut self, variables: bool) {
+    pub(crate) fn make_global(&mut self, variables: bool) {
         let range = if variables {
             self.globals.start..self.functions.end
         } else {

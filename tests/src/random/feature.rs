@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 /// Parameter that stands only in initial values of live data, which a patch cannot change.
-pub(super) const INITIAL: usize = 7;
+pub(crate) const INITIAL: usize = 7;
 
 /// A template: `@` is the id, `$0`…`$7` numbers, `$L` the linkage of the entry, `$K` that of constants, `$C` an earlier entry.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ fn parse(all: &'static str) -> Vec<Template> {
 static C: LazyLock<Vec<Template>> = LazyLock::new(|| parse(include_str!("features/c.txt")));
 static CXX: LazyLock<Vec<Template>> = LazyLock::new(|| parse(include_str!("features/cxx.txt")));
 /// Top of each unit.
-pub(super) const PRELUDE: &str = include_str!("features/prelude.h");
+pub(crate) const PRELUDE: &str = include_str!("features/prelude.h");
 
 /// Which compiler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Language {
+pub(crate) enum Language {
     C,
     Cxx,
 }
@@ -42,11 +42,11 @@ impl Language {
 
 /// One piece: a template and its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Feature {
-    pub(super) id: u32,
+pub(crate) struct Feature {
+    pub(crate) id: u32,
     language: Language,
     template: usize,
-    pub(super) params: [u32; 8],
+    pub(crate) params: [u32; 8],
     local: bool,
     local_constants: bool,
     /// Entry that it may call.
@@ -55,7 +55,7 @@ pub(super) struct Feature {
 
 impl Feature {
     /// One of any kind. `local`: its entry may be static.
-    pub(super) fn random(
+    pub(crate) fn random(
         rng: &mut Rng,
         id: u32,
         language: Language,
@@ -75,12 +75,12 @@ impl Feature {
         }
     }
 
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         self.language.templates()[self.template].name
     }
 
     /// Changes a number, rarely one of an initial value.
-    pub(super) fn mutate(&mut self, rng: &mut Rng) -> String {
+    pub(crate) fn mutate(&mut self, rng: &mut Rng) -> String {
         let index = if rng.u32(..40) == 0 { INITIAL } else { rng.usize(..4) };
         let old = self.params[index];
         while self.params[index] == old {
@@ -90,31 +90,31 @@ impl Feature {
     }
 
     /// Makes its constants visible to other units, or no longer so.
-    pub(super) fn toggle_constants(&mut self) -> String {
+    pub(crate) fn toggle_constants(&mut self) -> String {
         self.local_constants = !self.local_constants;
         format!("feature {} ({}): constants static: {}", self.id, self.kind(), self.local_constants)
     }
 
     /// Makes its entry visible to other units, or no longer so.
-    pub(super) fn toggle_linkage(&mut self) -> String {
+    pub(crate) fn toggle_linkage(&mut self) -> String {
         self.local = !self.local;
         format!("feature {} ({}): static: {}", self.id, self.kind(), self.local)
     }
 
-    pub(super) fn calls(&self, id: u32) -> bool {
+    pub(crate) fn calls(&self, id: u32) -> bool {
         self.callee == Some(id)
     }
 
     /// `uint32_t feat_1(uint32_t x);`
-    pub(super) fn prototype(&self) -> String {
+    pub(crate) fn prototype(&self) -> String {
         format!("{}uint32_t feat_{}(uint32_t);", if self.local { "static " } else { "" }, self.id)
     }
 
-    pub(super) fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.local
     }
 
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let template = self.language.templates()[self.template].text;
         let mut out = String::with_capacity(template.len() + 64);
         let mut chars = template.chars().peekable();

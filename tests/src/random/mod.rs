@@ -4,15 +4,15 @@
 //! calls, exceptions. A mutator makes the patched side. The oracle is the cold-built patched program: what it prints after its start, the
 //! patched process has to print once its variables are set back to their values at start (`driver.c`).
 
-mod build;
+pub(crate) mod build;
 mod campaign;
-mod csmith;
-mod feature;
+pub(crate) mod csmith;
+pub(crate) mod feature;
 mod listing;
 mod mutate;
-mod pair;
-mod plan;
-mod process;
+pub(crate) mod pair;
+pub(crate) mod plan;
+pub(crate) mod process;
 mod program;
 mod sanitize;
 

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// CPU milliseconds of a cold run; a program that needs more is left out.
 const COLD_LIMIT: u32 = 300;
 /// The same for the process to be patched: many times that, since the machine may be busy.
-const LIVE_LIMIT: u32 = 5000;
+pub(crate) const LIVE_LIMIT: u32 = 5000;
 
 /// What became of a pair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub enum Outcome {
 
 /// The original side, shared by its mutants.
 #[derive(Debug)]
-pub(super) struct Original {
+pub(crate) struct Original {
     built: Built,
     sectioned: Vec<Vec<u8>>,
     names: Vec<&'static str>,
@@ -48,7 +48,7 @@ pub(super) struct Original {
 }
 
 /// Two fresh processes must agree, or the program depends on addresses.
-fn cold(program: &Path) -> Result<[String; 2]> {
+pub(crate) fn cold(program: &Path) -> Result<[String; 2]> {
     let once = || Running::start(program, COLD_LIMIT)?.both();
     let prints = once()?;
     ensure!(once()? == prints, "prints something else each time");
@@ -57,7 +57,7 @@ fn cold(program: &Path) -> Result<[String; 2]> {
 
 impl Original {
     /// Builds and runs it.
-    pub(super) fn new(dir: &Path, sources: &[(&'static str, String)], plan: Plan) -> Result<Self> {
+    pub(crate) fn new(dir: &Path, sources: &[(&'static str, String)], plan: Plan) -> Result<Self> {
         let names: Vec<_> = sources.iter().map(|(n, _)| *n).collect();
         build::write_sources(dir, sources)?;
         let built = build::build(dir, &names, &plan)?;
@@ -70,7 +70,7 @@ impl Original {
     ///
     /// # Errors
     /// What was found.
-    pub(super) fn null_diff(&self) -> Result<()> {
+    pub(crate) fn null_diff(&self) -> Result<()> {
         for (object, name) in self.sectioned.iter().zip(&self.names) {
             let diff = differ::diff(object, object, &differ::Options::default())?;
             ensure!(diff.is_unchanged(), "{name} differs from itself: {diff:?}");
@@ -79,7 +79,7 @@ impl Original {
     }
 
     /// Judges one mutant, whose files go to `dir`.
-    pub(super) fn judge(&self, dir: &Path, sources: &[(&'static str, String)]) -> Outcome {
+    pub(crate) fn judge(&self, dir: &Path, sources: &[(&'static str, String)]) -> Outcome {
         let fresh = || -> Result<(Built, Vec<Vec<u8>>, [String; 2])> {
             build::write_sources(dir, sources)?;
             let built = build::build(dir, &self.names, &self.plan)?;
@@ -205,7 +205,7 @@ impl Original {
 }
 
 /// Runs twice; gives how that is not what was expected.
-fn wrong(running: &mut Running, when: &str, expected: Option<&[String; 2]>) -> Option<String> {
+pub(crate) fn wrong(running: &mut Running, when: &str, expected: Option<&[String; 2]>) -> Option<String> {
     let got = match running.both() {
         Ok(got) => got,
         Err(e) => return Some(format!("{when}: {e:#}")),
@@ -221,7 +221,7 @@ enum Made {
     Nothing,
 }
 
-fn patiently(change: impl Fn() -> Result<Applied, applier::ProcessError>) -> Result<()> {
+pub(crate) fn patiently(change: impl Fn() -> Result<Applied, applier::ProcessError>) -> Result<()> {
     let started = Instant::now();
     loop {
         match change()? {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 /// What the link makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Pie,
     Fixed,
     /// A shared object, loaded by a program of the driver alone.
@@ -15,19 +15,21 @@ pub(super) enum Form {
 
 /// Flags.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
-    pub(super) clang: bool,
-    pub(super) form: Form,
-    pub(super) compile: Vec<&'static str>,
-    pub(super) link: Vec<&'static str>,
+pub(crate) struct Plan {
+    pub(crate) clang: bool,
+    pub(crate) form: Form,
+    pub(crate) compile: Vec<&'static str>,
+    pub(crate) link: Vec<&'static str>,
     /// The target in service has no symbol table.
-    pub(super) stripped: bool,
+    pub(crate) stripped: bool,
     /// Units but the first go through an archive.
-    pub(super) archive: bool,
+    pub(crate) archive: bool,
     /// Another optimisation level for units but the first, as makefiles have for hot files.
-    pub(super) second_level: Option<&'static str>,
+    pub(crate) second_level: Option<&'static str>,
     /// Units but the first are made by the other compiler.
-    pub(super) mixed: bool,
+    pub(crate) mixed: bool,
+    /// C is compiled by the version of gcc before the distribution's.
+    pub(crate) older: bool,
 }
 
 /// What Clang does not know, or warns about.
@@ -53,7 +55,7 @@ static AVX2: LazyLock<bool> =
     LazyLock::new(|| std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|t| t.contains("avx2")));
 
 impl Plan {
-    pub(super) fn random(rng: &mut Rng) -> Self {
+    pub(crate) fn random(rng: &mut Rng) -> Self {
         let clang = *CLANG && rng.u32(..5) == 0;
         let form = match rng.u32(..8) {
             0..2 => Form::Fixed,
@@ -127,21 +129,23 @@ impl Plan {
         let second_level = (rng.u32(..5) == 0).then(|| level[rng.usize(..level.len())]);
         let mixed = *CLANG && rng.u32(..10) == 0;
         let (stripped, archive) = (rng.u32(..4) == 0, rng.u32(..6) == 0);
-        Self { clang, form, compile, link, stripped, archive, second_level, mixed }
+        Self { clang, form, compile, link, stripped, archive, second_level, mixed, older: false }
     }
 
     /// Compiler and flags for a source file.
-    pub(super) fn unit(&self, source: &str) -> (&'static str, Vec<&'static str>) {
+    pub(crate) fn unit(&self, source: &str) -> (&'static str, Vec<&'static str>) {
         let is_first = source.starts_with("first");
         let clang = self.clang ^ (self.mixed && !is_first);
         let known = |flag: &&&str| !clang || !GCC_ONLY.contains(*flag);
         let mut flags: Vec<&str> = self.compile.iter().filter(known).copied().collect();
         flags.extend(self.second_level.filter(|_| !is_first));
-        (driver(clang, source.ends_with(".cc")), flags)
+        let cplusplus = source.ends_with(".cc");
+        let compiler = if self.older && !clang && !cplusplus { "gcc-11" } else { driver(clang, cplusplus) };
+        (compiler, flags)
     }
 
     /// What links.
-    pub(super) fn driver(&self, cplusplus: bool) -> &'static str {
+    pub(crate) fn driver(&self, cplusplus: bool) -> &'static str {
         driver(self.clang, cplusplus)
     }
 }

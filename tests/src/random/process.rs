@@ -9,7 +9,7 @@ const END: &[u8] = b"\n--\n";
 
 /// A running program.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     input: ChildStdin,
     output: ChildStdout,
@@ -17,7 +17,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts it; a run that takes more CPU time than `limit` (milliseconds) ends the process.
-    pub(super) fn start(program: &Path, limit: u32) -> Result<Self> {
+    pub(crate) fn start(program: &Path, limit: u32) -> Result<Self> {
         let mut child = Command::new(program)
             .arg(limit.to_string())
             .stdin(Stdio::piped())
@@ -29,12 +29,12 @@ impl Running {
         Ok(Self { child, input, output })
     }
 
-    pub(super) fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
     /// One run: `f` with fresh variables, `r` as the last one left them. Gives what was printed.
-    pub(super) fn ask(&mut self, order: u8) -> Result<String> {
+    pub(crate) fn ask(&mut self, order: u8) -> Result<String> {
         self.input.write_all(&[order])?;
         let mut text = Vec::new();
         let mut buffer = [0; 4096];
@@ -50,7 +50,7 @@ impl Running {
     }
 
     /// A fresh run and one on top of it.
-    pub(super) fn both(&mut self) -> Result<[String; 2]> {
+    pub(crate) fn both(&mut self) -> Result<[String; 2]> {
         Ok([self.ask(b'f')?, self.ask(b'r')?])
     }
 }

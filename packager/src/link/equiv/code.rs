@@ -60,7 +60,12 @@ impl Matcher<'_, '_> {
                 }
             }
         };
-        let base = fields.iter().map(|f| f.base).find(|b| *b != Base::Unknown).unwrap_or(Base::Unknown);
+        // An instruction may have two references: to a place in memory, and the address that it writes there.
+        let base_of = |offset: usize, size: usize| {
+            let start = x.ip() + offset as u64;
+            let inside = |f: &&&Field| f.at < start + size as u64 && f.at + 4 > start;
+            fields.iter().find(inside).map_or(Base::Unknown, |f| f.base)
+        };
         if let (true, (a, b)) = (is_near_branch(x), (x.near_branch_target(), y.near_branch_target())) {
             clear(offsets.immediate_offset(), offsets.immediate_size());
             if a.wrapping_sub(piece.start) < piece.size {
@@ -68,11 +73,12 @@ impl Matcher<'_, '_> {
                     return Some(Kind::Code);
                 }
             } else {
-                self.reference(piece, base, a, b);
+                self.reference(piece, base_of(offsets.immediate_offset(), offsets.immediate_size()), a, b);
             }
         }
         if x.is_ip_rel_memory_operand() {
             clear(offsets.displacement_offset(), offsets.displacement_size());
+            let base = base_of(offsets.displacement_offset(), offsets.displacement_size());
             self.reference(piece, base, x.ip_rel_memory_address(), y.ip_rel_memory_address());
         }
         // Other numbers in the instruction are references only where the object says so.

@@ -2,7 +2,8 @@
 
 use super::known::{Base, Field, Piece};
 use super::matcher::{Kind, Matcher};
-use super::side::Meaning;
+use super::side::{Content, Meaning, Side};
+use super::strings::is_text;
 use crate::link::reloc_types as r;
 
 impl Matcher<'_, '_> {
@@ -40,6 +41,15 @@ impl Matcher<'_, '_> {
                 } else {
                     format!("`{}`", piece.name)
                 };
+                // Of the whole: a part of a number may look like a text.
+                let whole = |side: &Side<'_>, at: u64| match side.content(at, piece.size) {
+                    Some(Content::Bytes(bytes)) if is_text(bytes) => Some(bytes.to_vec()),
+                    _ => None,
+                };
+                let texts = (whole(&self.known.side, piece.start), whole(self.other, there));
+                if let (Some(ours), Some(theirs)) = texts {
+                    return self.texts(piece, &ours, &theirs);
+                }
                 return self.differs(Kind::Content, piece, format!("the content of {name} differs"));
             }
             at = next;

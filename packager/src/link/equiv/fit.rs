@@ -8,7 +8,8 @@ use wrapper::LinkRecord;
 use super::known::{Known, Piece};
 use super::matcher::{Difference, Kind, Matcher};
 use super::side::Side;
-use super::strings::{Paths, is_stamp};
+use super::strings::{Paths, is_stamp, uses_words};
+use super::types;
 use crate::link::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
 use crate::link::error::{LinkError, refusal};
 use crate::link::map::LinkMap;
@@ -45,6 +46,8 @@ pub struct FitInput<'a> {
     pub used: &'a [Used],
     /// Hashes of the objects that the fix touches, with the names of their units.
     pub units: &'a HashMap<String, String>,
+    /// Contents of what the patch brings.
+    pub brought: &'a [&'a [u8]],
     /// Where the rebuild took place.
     pub paths: &'a [Vec<u8>],
 }
@@ -91,21 +94,24 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
             fit.refused.push(unfit(&used.name, &format!("it is {why}")));
         }
     }
-    if same_code(&known.side.elf, &target.elf) {
+    let symbols = match &debug {
+        Some(debug) if target.elf.symbols.is_empty() => &debug.symbols,
+        _ if target.elf.symbols.is_empty() => &target.elf.dynamic_symbols,
+        _ => &target.elf.symbols,
+    };
+    let complete = !target.elf.symbols.is_empty() || debug.as_ref().is_some_and(|d| !d.symbols.is_empty());
+    if same_code(&known.side.elf, &target.elf, !complete) {
         for piece in known.pieces.values().filter(|p| p.code) {
             // A place that is taken is seen below, when it is compared.
             let _ = matcher.pair(piece.start, piece.start);
         }
     } else {
-        let symbols = match &debug {
-            Some(debug) if target.elf.symbols.is_empty() => &debug.symbols,
-            _ if target.elf.symbols.is_empty() => &target.elf.dynamic_symbols,
-            _ => &target.elf.symbols,
-        };
         for (start, there) in by_name(&known, symbols) {
             let _ = matcher.pair(start, there);
         }
     }
+    // All names of functions that the target has, if it says so.
+    let names: HashSet<&str> = symbols.iter().filter(|_| complete).map(|s| s.name.as_str()).collect();
     matcher.watch(replaced.clone());
     let (places, relied_on, differences) = matcher.run();
 
@@ -113,10 +119,19 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let unit_of =
         |piece: &Piece| known.regions.get(&piece.region).map(|r| r.object.as_str()).filter(|o| !o.is_empty());
     for piece in known.pieces.values().filter(|p| p.code && !p.name.is_empty()) {
-        let touched = unit_of(piece).and_then(|object| input.units.get(object));
-        if let (Some(unit), false) = (touched, places.contains_key(&piece.start)) {
-            let place = format!("{} ({unit})", piece.name);
-            fit.refused.push(unfit(&place, "the target has no such function, or none that can be found"));
+        let Some(object) = unit_of(piece).filter(|_| !places.contains_key(&piece.start)) else { continue };
+        let place = match input.units.get(object) {
+            Some(unit) => format!("{} ({unit})", piece.name),
+            // Of another unit: it counts where the target's symbols say that it is not there at all.
+            None if names.is_empty() || names.contains(piece.name.as_str()) => continue,
+            None => piece.name.clone(),
+        };
+        fit.refused.push(unfit(&place, "the target has no such function, or none that can be found"));
+    }
+    for name in input.units.values() {
+        let apart = input.debug.unwrap_or(input.target);
+        for (of, why) in types::differing(input.linked, apart, name).into_iter().take(TOLD) {
+            fit.refused.push(unfit(&format!("{of} ({name})"), &why));
         }
     }
     let mut told: BTreeMap<u64, &Difference> = BTreeMap::new();
@@ -124,21 +139,17 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
         let Some(piece) = known.pieces.get(&difference.piece) else { continue };
         let object = unit_of(piece);
         let in_touched = object.is_some_and(|o| input.units.contains_key(o));
-        let relies = |start: u64| {
-            let its = known.pieces.get(&start).and_then(unit_of);
-            used_pieces.contains(&start) || its.is_some_and(|o| input.units.contains_key(o))
-        };
         let fatal = match difference.kind {
             Kind::Path => false,
-            Kind::Content => {
+            Kind::Text => {
                 replaced.contains(&piece.start)
                     || relied_on.contains(&piece.start)
                     || in_touched && !is_stamp(&difference.detail)
+                    || object.is_some() && uses_words(&difference.detail, input.brought)
             }
-            // Of what the patch has nothing to do with, it is enough that structures are the same and that all agree on where things are.
-            Kind::Offset => object.is_some(),
-            Kind::Number | Kind::Code => {
-                relies(piece.start) || difference.leads.is_some_and(|to| object.is_some() && relies(to))
+            // Whatever unit shows it: the macro, enumerator, type or option behind it may be one that the fix uses too, and nobody can see that.
+            Kind::Content | Kind::Offset | Kind::Number | Kind::Code => {
+                object.is_some() || used_pieces.contains(&piece.start)
             }
         };
         if fatal {
@@ -175,8 +186,8 @@ fn is_thread_local(elf: &Elf<'_>, used: &Used) -> bool {
     elf.symbols.iter().any(|s| s.kind == STT_TLS && s.value == used.linked && s.name == used.name)
 }
 
-/// Are all sections of code at the same place and of the same size, with the same bytes or, in a target without symbols, others?
-fn same_code(linked: &Elf<'_>, target: &Elf<'_>) -> bool {
+/// Are all sections of code at the same place and of the same size, with the same bytes or, if its symbols are `unknown`, others?
+fn same_code(linked: &Elf<'_>, target: &Elf<'_>, unknown: bool) -> bool {
     let code = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
@@ -185,7 +196,7 @@ fn same_code(linked: &Elf<'_>, target: &Elf<'_>) -> bool {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         sections.map(|s| elf.content(s).to_vec()).collect()
     };
-    code(linked) == code(target) && (target.symbols.is_empty() || bytes(linked) == bytes(target))
+    code(linked) == code(target) && (unknown || bytes(linked) == bytes(target))
 }
 
 /// Pieces whose name, with the source file of a local one, stands for one place on each side.

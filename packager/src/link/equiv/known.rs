@@ -9,7 +9,7 @@ use wrapper::LinkRecord;
 use super::side::{Side, is_memory};
 use crate::link::elf::{
     Elf, Rela, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL, STT_FILE,
-    STT_SECTION, STT_TLS, Section,
+    STT_SECTION, STT_TLS, Section, Symbol,
 };
 use crate::link::map::{Contribution, LinkMap, names_of};
 use crate::link::{mask, reloc_types as r};
@@ -18,7 +18,8 @@ use crate::link::{mask, reloc_types as r};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Merged {
     No,
-    Strings,
+    /// Zero-terminated, of characters of this many bytes.
+    Strings(u64),
     /// Constants of this many bytes.
     Constants(u64),
 }
@@ -62,6 +63,8 @@ pub(super) enum Base {
     Symbol(u64),
     /// The region that starts there: the assembler has dropped the symbol's name.
     Region(u64),
+    /// Something that linkers merge by its content; whether they did and where it went is seen by following the reference.
+    Merged(Merged),
     Unknown,
 }
 
@@ -235,6 +238,9 @@ impl<'a> Known<'a> {
                     let window = mask::window(rela);
                     let base = match input.object.symbols.get(rela.symbol) {
                         Some(s) if s.kind == STT_TLS => Base::Unknown,
+                        Some(s) if mergeable(&input.object, s) != Merged::No => {
+                            Base::Merged(mergeable(&input.object, s))
+                        }
                         Some(s) if s.kind == STT_SECTION => {
                             input.placed.get(&s.section).map_or(Base::Unknown, |at| Base::Region(*at))
                         }
@@ -422,10 +428,16 @@ fn read_inputs<'a>(record: &'a LinkRecord, objects: &'a HashMap<String, Vec<u8>>
     inputs
 }
 
+/// How the section that a local symbol is in may be merged.
+fn mergeable(object: &Elf<'_>, symbol: &Symbol) -> Merged {
+    let inside = symbol.reserved == 0 && symbol.section != 0 && symbol.binding == STB_LOCAL;
+    object.sections.get(symbol.section).filter(|_| inside).map_or(Merged::No, merged)
+}
+
 fn merged(section: &Section) -> Merged {
     match (section.flags & SHF_MERGE != 0, section.flags & SHF_STRINGS != 0) {
         (false, _) => Merged::No,
-        (true, true) => Merged::Strings,
+        (true, true) => Merged::Strings(section.entry_size.max(1)),
         (true, false) => Merged::Constants(section.entry_size.max(1)),
     }
 }
@@ -433,7 +445,12 @@ fn merged(section: &Section) -> Merged {
 /// The same of a section whose object was not kept, by the names that compilers give them.
 fn by_name(section: &str) -> Merged {
     match section.strip_prefix(".rodata.") {
-        Some(rest) if rest.starts_with("str") || rest.contains(".str1.") => Merged::Strings,
+        Some(rest) if rest.starts_with("str") || rest.contains(".str1.") => {
+            // `.rodata.str4.4` and `.rodata.f.str4.4`: characters of four bytes, aligned to four.
+            let width =
+                rest.rsplit("str").next().and_then(|w| w.split('.').next()).and_then(|w| w.parse().ok());
+            Merged::Strings(width.unwrap_or(1))
+        }
         Some(rest) => {
             rest.strip_prefix("cst").and_then(|n| n.parse().ok()).map_or(Merged::No, Merged::Constants)
         }

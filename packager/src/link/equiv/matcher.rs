@@ -4,14 +4,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::known::{Base, Known, Merged, Piece};
 use super::side::{Content, Meaning, Side};
-use super::strings::{Paths, same_string};
+use super::strings::{Paths, same_string, until_zero};
 
 /// How serious a difference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::link) enum Kind {
     /// Another path of the build in a string.
     Path,
-    /// Other content of data: a string, a constant, an initial value.
+    /// Another text: a string, or the initial value of an array of characters.
+    Text,
+    /// Other content of data: a constant, an initial value.
     Content,
     /// Another number in an instruction.
     Number,
@@ -174,12 +176,13 @@ impl<'k, 'a> Matcher<'k, 'a> {
         let region = match base {
             Base::Region(start) => self.known.regions.get(&start),
             Base::Symbol(at) => self.known.region(at),
-            Base::Unknown => None,
+            Base::Merged(_) | Base::Unknown => None,
         }
         .or_else(|| self.known.region(here));
         let Some(region) = region else { return self.linker_made(from, here, there) };
-        match region.merged {
-            Merged::Strings => return self.strings(from, here, there),
+        let merged = if let Base::Merged(merged) = base { merged } else { region.merged };
+        match merged {
+            Merged::Strings(width) => return self.strings(from, here, there, width),
             Merged::Constants(size) => return self.constants(from, here, there, size),
             Merged::No => {}
         }
@@ -250,12 +253,23 @@ impl<'k, 'a> Matcher<'k, 'a> {
         }
     }
 
-    fn strings(&mut self, from: &Piece, here: u64, there: u64) {
+    fn strings(&mut self, from: &Piece, here: u64, there: u64, width: u64) {
         let (ours, theirs) = (self.known.side.rest(here), self.other.rest(there));
+        if width > 1 {
+            if until_zero(ours, width) != until_zero(theirs, width) {
+                self.differs(Kind::Text, from, "a string of wide characters differs".to_owned());
+            }
+            return;
+        }
+        self.texts(from, ours, theirs);
+    }
+
+    /// Compares two zero-terminated texts that belong to `from`.
+    pub(super) fn texts(&mut self, from: &Piece, ours: &[u8], theirs: &[u8]) {
         match same_string(ours, theirs, self.paths) {
             Ok(false) => {}
             Ok(true) => self.differs(Kind::Path, from, "a path of the build in a string".to_owned()),
-            Err(detail) => self.differs(Kind::Content, from, detail),
+            Err(detail) => self.differs(Kind::Text, from, detail),
         }
     }
 

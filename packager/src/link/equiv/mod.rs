@@ -10,5 +10,6 @@ mod known;
 mod matcher;
 mod side;
 mod strings;
+mod types;
 
 pub use fit::{Fit, FitInput, Used, fit};
