@@ -5,6 +5,7 @@ use iced_x86::{Code, ConstantOffsets, Decoder, DecoderOptions, Instruction, OpKi
 use super::known::{Base, Field, Piece};
 use super::matcher::{Kind, Matcher};
 use super::side::Content;
+use super::thread_local;
 use crate::link::reloc_types as r;
 
 impl Matcher<'_, '_> {
@@ -14,6 +15,12 @@ impl Matcher<'_, '_> {
         let (Some(Content::Bytes(ours)), Some(Content::Bytes(theirs))) = contents else {
             return self.differs(Kind::Code, piece, "it reaches beyond its section".to_owned());
         };
+        let tables = [self.known.side.exceptions.get(&piece.start), self.other.exceptions.get(&there)];
+        match tables.map(|t| t.copied()) {
+            [None, None] => {}
+            [Some(here), Some(there)] => self.reference(piece, Base::Unknown, here, there),
+            _ => self.differs(Kind::Code, piece, "it handles exceptions on one side only".to_owned()),
+        }
         let mut a = Decoder::with_ip(64, ours, piece.start, DecoderOptions::NONE);
         let mut b = Decoder::with_ip(64, theirs, there, DecoderOptions::NONE);
         while a.can_decode() && b.can_decode() {
@@ -79,7 +86,10 @@ impl Matcher<'_, '_> {
         if x.is_ip_rel_memory_operand() {
             clear(offsets.displacement_offset(), offsets.displacement_size());
             let base = base_of(offsets.displacement_offset(), offsets.displacement_size());
-            self.reference(piece, base, x.ip_rel_memory_address(), y.ip_rel_memory_address());
+            // Asked for is only whose variables: which one is counted from there.
+            if !fields.iter().any(|f| f.kind == r::TLSLD) {
+                self.reference(piece, base, x.ip_rel_memory_address(), y.ip_rel_memory_address());
+            }
         }
         // Other numbers in the instruction are references only where the object says so.
         for (offset, size) in [
@@ -93,11 +103,17 @@ impl Matcher<'_, '_> {
                 continue;
             }
             let start = x.ip() + offset as u64;
-            let field = fields.iter().find(|f| f.start < start + size as u64 && f.end > start);
+            // Only for thread-local variables does the linker move the field; otherwise all that it rewrites besides is opcodes, and what is
+            // counted to them may be the last byte of the instruction before.
+            let holds = |f: &&&Field| match is_tls(f.kind) {
+                true => f.start < start + size as u64 && f.end > start,
+                false => f.at < start + size as u64 && f.at + 4 > start,
+            };
+            let field = fields.iter().find(holds);
             let numbers = (number(&ours, offset, size), number(&theirs, offset, size));
             let (Some(a), Some(b)) = numbers else { return Some(Kind::Code) };
             let follow = match field {
-                Some(f) if is_tls(f.kind) => a == b || self.same_thread_local(a, b),
+                Some(f) if is_tls(f.kind) => thread_local::same(&known.side, self.other, a, b),
                 Some(f) if is_absolute(f.kind) => {
                     self.reference(piece, f.base, a, b);
                     true
@@ -120,20 +136,6 @@ impl Matcher<'_, '_> {
             }
         }
         if ours == theirs { differs } else { Some(Kind::Code) }
-    }
-
-    /// Offsets from the thread pointer, of the same variable?
-    fn same_thread_local(&self, here: u64, there: u64) -> bool {
-        let variable = |side: &super::side::Side<'_>, value: u64| {
-            let offset = side.tls_offset(value.cast_signed())?;
-            let holds = |s: &&crate::link::elf::Symbol| {
-                s.kind == crate::link::elf::STT_TLS && offset >= s.value && offset - s.value < s.size.max(1)
-            };
-            let symbol = side.elf.symbols.iter().find(holds)?;
-            Some((symbol.name.clone(), offset - symbol.value))
-        };
-        let ours = variable(&self.known.side, here);
-        ours.is_some() && ours == variable(self.other, there)
     }
 }
 

@@ -9,6 +9,7 @@ use super::known::{Known, Piece};
 use super::matcher::{Difference, Kind, Matcher};
 use super::side::Side;
 use super::strings::{Paths, is_stamp, uses_words};
+use super::thread_local::{self, ThreadLocals};
 use super::types;
 use crate::link::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
 use crate::link::error::{LinkError, refusal};
@@ -73,11 +74,18 @@ const TOLD: usize = 6;
 pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
     let known = Known::new(Elf::parse(input.linked, "linked ELF")?, &map, input.record, input.objects);
-    let target = Side::new(Elf::parse(input.target, "target ELF")?);
+    let mut target = Side::new(Elf::parse(input.target, "target ELF")?);
     let debug = input.debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
+    if let Some(debug) = debug.as_ref().filter(|_| target.elf.symbols.is_empty()) {
+        target.thread_locals = ThreadLocals::of(&debug.symbols);
+    }
     let paths = Paths(input.paths.to_vec());
     let mut matcher = Matcher::new(&known, &target, &paths);
     let mut fit = Fit::default();
+
+    for name in thread_local::other_values(&known.side, &target).into_iter().take(TOLD) {
+        fit.refused.push(unfit(&name, "a thread begins with another value in it there"));
+    }
 
     let (mut replaced, mut used_pieces) = (HashSet::new(), HashSet::new());
     for used in input.used {

@@ -8,8 +8,8 @@ use wrapper::LinkRecord;
 
 use super::side::{Side, is_memory};
 use crate::link::elf::{
-    Elf, Rela, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL, STT_FILE,
-    STT_SECTION, STT_TLS, Section, Symbol,
+    Elf, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL,
+    STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
 };
 use crate::link::map::{Contribution, LinkMap, names_of};
 use crate::link::{mask, reloc_types as r};
@@ -127,7 +127,7 @@ impl<'a> Known<'a> {
                 }
             }
         }
-        for contribution in map.contributions.iter().filter(|c| c.size > 0) {
+        for contribution in map.contributions.iter().filter(|c| c.size > 0 && is_loaded(&c.section)) {
             let key = (contribution.path.clone(), contribution.member.clone());
             let candidates = names.get(&key).map(Vec::as_slice).unwrap_or_default();
             this.place(contribution, candidates, &mut inputs);
@@ -158,6 +158,7 @@ impl<'a> Known<'a> {
             let input = &mut inputs[*index];
             let found = input.object.sections.iter().enumerate().find(|(i, s)| {
                 s.name == contribution.section
+                    && s.flags & SHF_ALLOC != 0
                     && !input.placed.contains_key(i)
                     && (contribution.resized || s.flags & SHF_MERGE != 0 || s.size == contribution.size)
                     && self.holds(start, &input.object, s, input.relocations.get(i))
@@ -440,6 +441,13 @@ fn merged(section: &Section) -> Merged {
         (true, true) => Merged::Strings(section.entry_size.max(1)),
         (true, false) => Merged::Constants(section.entry_size.max(1)),
     }
+}
+
+/// Is a section of this name part of the running program? The others begin at address 0, and so seem to lie among those that are.
+fn is_loaded(section: &str) -> bool {
+    const APART: [&str; 8] =
+        [".debug", ".zdebug", ".gnu.debug", ".gnu.lto", ".comment", ".stab", ".line", ".note.GNU-stack"];
+    !APART.iter().any(|name| section.starts_with(name))
 }
 
 /// The same of a section whose object was not kept, by the names that compilers give them.

@@ -10,6 +10,8 @@ mod known;
 mod matcher;
 mod side;
 mod strings;
+mod thread_local;
 mod types;
+mod unwind;
 
 pub use fit::{Fit, FitInput, Used, fit};

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::thread_local::ThreadLocals;
+use super::unwind::exception_tables;
 use crate::link::elf::{
     Elf, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section,
 };
@@ -51,11 +53,21 @@ pub(in crate::link) struct Side<'a> {
     plt: HashMap<u64, u64>,
     /// Variables of libraries that live in this program: address, size, name.
     copies: Vec<(u64, u64, String)>,
+    /// Exception tables, by the start of the code that they are for.
+    pub(super) exceptions: HashMap<u64, u64>,
+    pub(super) thread_locals: ThreadLocals,
 }
 
 impl<'a> Side<'a> {
     pub(in crate::link) fn new(elf: Elf<'a>) -> Self {
-        let mut side = Self { filled: HashMap::new(), plt: entries(&elf), copies: Vec::new(), elf };
+        let mut side = Self {
+            filled: HashMap::new(),
+            plt: entries(&elf),
+            copies: Vec::new(),
+            exceptions: exception_tables(&elf),
+            thread_locals: ThreadLocals::of(&elf.symbols),
+            elf,
+        };
         let tables: Vec<Section> =
             side.elf.sections.iter().filter(|s| s.flags & SHF_ALLOC != 0).cloned().collect();
         for section in &tables {
@@ -167,6 +179,16 @@ impl<'a> Side<'a> {
         match self.filled.get(&address) {
             Some(Filled::Own(to)) => self.meaning_without_slot(*to),
             Some(Filled::Named(name, addend)) => Meaning::Named(name.clone(), *addend),
+            Some(Filled::ThreadLocal(kind, name, addend)) if name.is_empty() => {
+                // One of this file's own: where it is among them stands in the next word, or is the addend.
+                let next = address.wrapping_add(8);
+                let offset = match *kind {
+                    r::DTPMOD64 if !self.is_filled(next) => self.word(next, 8).unwrap_or(0),
+                    _ => addend.cast_unsigned(),
+                };
+                let (name, inside) = self.thread_locals.at(offset).unwrap_or((String::new(), offset));
+                Meaning::ThreadLocal(*kind, name, inside.cast_signed())
+            }
             Some(Filled::ThreadLocal(kind, name, addend)) => {
                 Meaning::ThreadLocal(*kind, name.clone(), *addend)
             }
