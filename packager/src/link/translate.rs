@@ -245,8 +245,19 @@ pub(super) fn same_instruction(
             .iter()
             .any(|s| s.kind == super::elf::PT_LOAD && v >= s.address.max(1) && v - s.address < s.size)
     };
-    // An absolute address (position-dependent code) may be another one.
-    let address_or_same = |a: u64, b: u64| a == b || in_elf(elfs[0], a) && in_elf(elfs[1], b);
+    // An offset from the thread pointer, where such variables lie below it.
+    let in_thread = |elf: &Elf<'_>, v: u64| {
+        let below = v.cast_signed().checked_neg().filter(|below| *below > 0);
+        let size = |s: &super::elf::Segment| s.size.checked_next_multiple_of(s.align.max(1)).unwrap_or(0);
+        elf.segments
+            .iter()
+            .any(|s| s.kind == super::elf::PT_TLS && below.is_some_and(|b| b.cast_unsigned() <= size(s)))
+    };
+    // An absolute address (position-dependent code) or the place of a thread-local variable may be another one: whether what is there is
+    // the same, the comparison with the target shows.
+    let address_or_same = |a: u64, b: u64| {
+        a == b || in_elf(elfs[0], a) && in_elf(elfs[1], b) || in_thread(elfs[0], a) && in_thread(elfs[1], b)
+    };
     (0..x.op_count()).all(|i| {
         let kind = x.op_kind(i);
         if kind != y.op_kind(i) {

@@ -83,16 +83,18 @@ impl Judge<'_> {
 
     /// Is the target, with its debug information if the engine had that, the same as without the variation? Then nobody can tell. Macros
     /// in debug information (`-g3`) do not count, nor does the number of the build that covers all of it.
-    fn leaves_no_trace(&mut self, variation: &Variation, symbols: bool) -> bool {
+    fn leaves_no_trace(&self, variation: &Variation, symbols: bool) -> bool {
         let folder = format!("{}-trace", variation.folder);
         let without = self.model;
-        let mut file = |model: &Model, choices: &[Choice]| {
+        let file = |model: &Model, choices: &[Choice]| {
             let mut one = Variation { model: model.clone(), ..variation.clone() };
             one.model.plan.compile.iter_mut().filter(|f| **f == "-g3").for_each(|f| *f = "-g");
             one.model.plan.link.retain(|f| !f.contains("build-id"));
             one.model.plan.link.push("-Wl,--build-id=none");
             let _ = std::fs::remove_dir_all(self.dir.join(&folder));
-            let (built, _) = self.target(&one, choices, &folder).ok()?;
+            // Objects that were compiled elsewhere name another folder.
+            let mut fresh = Judge { objects: &mut Objects::default(), ..*self };
+            let (built, _) = fresh.target(&one, choices, &folder).ok()?;
             Some(if symbols { built.linked } else { built.target })
         };
         let with = file(&variation.model, &variation.choices);
