@@ -24,6 +24,9 @@ use crate::{
 };
 use std::ops::Range;
 
+/// What is as large as this is no memory that a program keeps stacks in, but the shadow that a sanitizer has of all other memory; to ask which of its
+/// pages were touched would take minutes.
+const RESERVED: u64 = 256 << 30;
 /// Bytes of memory looked at in one go.
 const PIECE: u64 = 1 << 20;
 /// Words are looked at in lines of so many bytes.
@@ -57,7 +60,9 @@ pub(super) fn find(
         secret: process.memory.word(first.registers.fs_base.wrapping_add(0x30)).unwrap_or(0),
         stacks,
     };
-    let places = process.maps.iter().filter(|m| m.write && !m.shared && !m.name.contains("upatch:"));
+    let holds =
+        |m: &&Mapping| m.write && !m.shared && m.end - m.start < RESERVED && !m.name.contains("upatch:");
+    let places = process.maps.iter().filter(holds);
     places.flat_map(|m| pages::present(process, m)).find_map(|range| search.range(tables, range))
 }
 
