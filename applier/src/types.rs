@@ -152,6 +152,8 @@ pub struct Located {
     pub control: Control,
     /// Is the new code in force? Found from the code at the functions' entries, not only from the block's flag.
     pub in_force: bool,
+    /// Where it is, entries at which something else has been since: addresses.
+    pub disturbed: Vec<u64>,
 }
 
 /// What [`crate::check`] found.

@@ -14,6 +14,7 @@ use common::{
     image::{Elf, pair_patch, patch, returns},
 };
 use std::{
+    os::unix::fs::FileExt,
     process::Command,
     thread::sleep,
     time::{Duration, Instant},
@@ -299,4 +300,34 @@ int main(int argc, char **argv) {
     assert_eq!(target.ask(), "1 2");
     common::apply_patiently(target.pid(), &patch, &Options::default());
     assert_eq!(target.ask(), "11 22");
+}
+
+/// A uprobe or breakpoint that somebody sets on a patch in force, and one that is taken away, which leaves the byte of the file behind.
+#[test]
+fn what_others_leave_at_an_entry_is_put_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "pair", PAIR, &[]);
+    let patch = pair_patch(&program, "p");
+    let mut target = Target::start(&program);
+    let pid = target.pid();
+    let memory = || std::fs::File::options().read(true).write(true).open(format!("/proc/{pid}/mem")).unwrap();
+    for left in [0xcc, patch.elfs[0].image.redirects[0].original[0]] {
+        common::apply_patiently(pid, &patch, &Options::default());
+        let site = applier::inspect(pid).unwrap()[0].control.entries[0].site;
+        memory().write_all_at(&[left], site).unwrap();
+        let seen = applier::inspect(pid).unwrap();
+        assert!(seen[0].in_force && seen[0].disturbed == [site], "{seen:?}");
+        let outcome = common::apply_patiently(pid, &patch, &Options::default());
+        assert!(matches!(outcome, Outcome::DoneBut(_)), "{outcome:?}");
+        assert_eq!(target.ask(), "11 22");
+        assert_eq!(applier::apply(pid, &patch, &Options::default()).unwrap(), Outcome::Already);
+        memory().write_all_at(&[left], site).unwrap();
+        common::deactivate_patiently(pid, &patch);
+        assert_eq!(target.ask(), "1 2");
+    }
+    // On the old code it is not ours to take away.
+    let site = applier::inspect(pid).unwrap()[0].control.entries[0].site;
+    memory().write_all_at(&[0xcc], site).unwrap();
+    let result = applier::apply(pid, &patch, &Options::default());
+    assert!(matches!(result, Err(ProcessError::EntryChanged { .. })), "{result:?}");
 }

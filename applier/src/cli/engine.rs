@@ -24,6 +24,12 @@ impl Process {
         mine.map(|b| b.control.elf).collect()
     }
 
+    /// Where `uuid` is in force, is there an entry that something else has changed since?
+    pub fn is_disturbed(&self, uuid: Uuid) -> bool {
+        let blocks = self.blocks.as_deref().unwrap_or_default();
+        blocks.iter().any(|b| b.control.uuid == uuid && !b.disturbed.is_empty())
+    }
+
     /// Is `uuid` in force in any ELF file?
     pub fn runs(&self, uuid: Uuid) -> bool {
         !self.in_force(uuid).is_empty()

@@ -119,6 +119,7 @@ impl Engine for FakeEngine {
                 entries: Vec::new(),
             },
             in_force: active,
+            disturbed: Vec::new(),
         };
         let processes = self.processes.lock().unwrap();
         let seen = processes.iter().filter(|p| only.is_empty() || only.contains(&p.key.pid));

@@ -60,10 +60,11 @@ pub(super) fn targets(manifest: &Manifest) -> Vec<TargetId> {
     manifest.elfs.iter().map(TargetId::from).collect()
 }
 
-/// Is `uuid` in force in every one of the `wanted` ELF files that the process maps?
+/// Is `uuid` in force in every one of the `wanted` ELF files that the process maps, and has nobody touched it since?
 pub fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
     let there = process.in_force(uuid);
     !there.is_empty()
+        && !process.is_disturbed(uuid)
         && wanted.iter().all(|(target, elf)| !process.targets.contains(target) || there.contains(elf))
 }
 

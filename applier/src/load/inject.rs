@@ -44,7 +44,7 @@ impl Prepared {
     /// As it is found once it is complete.
     fn located(self) -> Located {
         let control = Control { phase: Phase::Ready, ..self.control };
-        Located { address: self.base, control, in_force: false }
+        Located { address: self.base, control, in_force: false, disturbed: Vec::new() }
     }
 }
 

@@ -110,6 +110,12 @@ pub(crate) fn apply_here(
     let in_force = |i: &Instance<'_>, images: &[Located]| i.loaded.is_some_and(|l| images[l].in_force);
     if instances.iter().all(|i| in_force(i, &images)) {
         let mut outcome = Outcome::Already;
+        if images.iter().any(|l| !l.disturbed.is_empty()) {
+            outcome = match mend(process, &instances, &mut images, &steps, options)? {
+                busy @ Outcome::Busy(_) => return Ok(busy),
+                mended => mended,
+            };
+        }
         // Left over where an applier was killed between the two.
         for l in superseded(&images, &older) {
             outcome = match deactivate_in(process, images[l].control.uuid, options)? {
@@ -209,6 +215,26 @@ pub(crate) fn apply_here(
         (Outcome::Done, Some(behind)) => Outcome::DoneBut(behind),
         (outcome, _) => outcome,
     })
+}
+
+/// Lets entries lead to the new code again that something else has changed since they did.
+fn mend(
+    process: &mut Process,
+    instances: &[Instance<'_>],
+    images: &mut [Located],
+    steps: &Steps,
+    options: &Options,
+) -> Result<Outcome, ProcessError> {
+    let zones = zones(process, instances, images, true);
+    let mut tables = tables(process, images);
+    let stacks = switches::stacks(process);
+    let _held = match returns::quiesce(process, &mut tables, &zones, stacks, options)? {
+        Ok(held) => held,
+        Err(busy) => return Ok(Outcome::Busy(busy)),
+    };
+    Transaction::new(&process.memory, images, steps).mend()?;
+    let what = "something else (a breakpoint, a uprobe) had changed the entry of a function since it was patched; it leads to the new code again";
+    Ok(Outcome::DoneBut(what.into()))
 }
 
 /// In words, what goes on in its old form after a lazy change: the functions that threads are in.

@@ -11,6 +11,9 @@ use patchfile::{
 };
 use std::ops::Range;
 
+/// The instruction that is a breakpoint.
+const BREAKPOINT: u8 = 0xcc;
+
 /// What is at a redirected place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -92,6 +95,33 @@ impl Way {
             }
             _ => Ok(Found::Other),
         }
+    }
+
+    /// Where the jump leads that was at the entry before somebody set a breakpoint on it, or a uprobe, which is the same to the process. Taken
+    /// away, a uprobe leaves the byte that the file has there, whatever it has found.
+    ///
+    /// # Errors
+    /// When the process is gone, or nothing is mapped there.
+    pub(crate) fn below_breakpoint(&self, memory: &Memory) -> Result<Option<u64>, ProcessError> {
+        let mut bytes = [0; 5];
+        let length = self.linked().len();
+        memory.read_into(self.site, &mut bytes[..length])?;
+        let [first, distance @ ..] = bytes;
+        if first != BREAKPOINT && first != self.original[0] {
+            return Ok(None);
+        }
+        let Some((hop, _)) = self.hop else {
+            let distance = i64::from(i32::from_le_bytes(distance));
+            return Ok(Some(self.site.wrapping_add(LONG).wrapping_add_signed(distance)));
+        };
+        let distance = i64::from(distance[0].cast_signed());
+        if self.site.wrapping_add(SHORT).wrapping_add_signed(distance) != hop {
+            return Ok(None);
+        }
+        Ok(match jump_at(memory, hop)? {
+            Found::Jump(to) => Some(to),
+            Found::Linked | Found::Other => None,
+        })
     }
 
     /// What is written to lead it to `to`, in this order.

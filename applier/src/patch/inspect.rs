@@ -52,6 +52,10 @@ pub(crate) fn locate(maps: &[Mapping], memory: &Memory) -> Vec<Located> {
     for (located, state) in found.iter_mut().zip(states) {
         located.in_force = state;
     }
+    for located in found.iter_mut().filter(|l| l.in_force) {
+        let changed = |e: &&Entry| matches!(code_at(e, &ways, memory), Code::Disturbed | Code::Changed);
+        located.disturbed = located.control.entries.iter().filter(changed).map(|e| e.site).collect();
+    }
     found
 }
 
@@ -95,7 +99,7 @@ fn read_block(address: u64, room: u64, most: usize, memory: &Memory) -> Option<L
     let count = Control::count(&header).ok().filter(|n| *n <= most)?;
     let size = Some(control::size(count)).filter(|size| *size <= room)?;
     let control = Control::decode(&memory.read(address, usize::try_from(size).ok()?).ok()?).ok()?;
-    Some(Located { address, control, in_force: false })
+    Some(Located { address, control, in_force: false, disturbed: Vec::new() })
 }
 
 /// What is at a function's entry.
@@ -105,10 +109,18 @@ enum Code {
     Linked,
     /// A jump of ours.
     Ours,
+    /// A jump of ours, with a breakpoint of somebody else on it, or what one has left.
+    Disturbed,
     /// The function, its entry changed by somebody else (a breakpoint).
     Changed,
     /// Not this function: the module is gone, and perhaps another one in its place.
     Absent,
+}
+
+/// Is there a jump of ours below a breakpoint?
+fn is_below(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
+    let below = Way::from(entry).below_breakpoint(memory).ok().flatten();
+    below.is_some_and(|to| ways.contains(&(entry.site, to)))
 }
 
 fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
@@ -116,6 +128,7 @@ fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
         Err(_) => Code::Absent,
         Ok(Found::Linked) => Code::Linked,
         Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)) => Code::Ours,
+        Ok(Found::Other) if is_below(entry, ways, memory) => Code::Disturbed,
         // What is not overwritten is still there.
         Ok(_) if stays(entry, ways, memory) => Code::Changed,
         Ok(_) => Code::Absent,

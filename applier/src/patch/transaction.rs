@@ -40,15 +40,31 @@ impl<'a> Transaction<'a> {
             if activate { self.activate(change) } else { self.deactivate(change) }
         });
         if result.is_err() {
-            for (address, bytes) in self.undo.drain(..).rev() {
-                // Fails only when the process is gone.
-                let _ = self.memory.write(address, &bytes);
-            }
+            self.undo_all();
             return result;
         }
         // The change is made. What is left only makes calls faster, and the next transaction does it otherwise.
         let _ = self.normalise();
         Ok(())
+    }
+
+    /// Makes every entry lead to where it shall, which it does not where something else was set on it.
+    ///
+    /// # Errors
+    /// The first failure, after everything was put back.
+    pub(crate) fn mend(mut self) -> Result<(), ProcessError> {
+        let result = self.normalise();
+        if result.is_err() {
+            self.undo_all();
+        }
+        result
+    }
+
+    fn undo_all(&mut self) {
+        for (address, bytes) in self.undo.drain(..).rev() {
+            // Fails only when the process is gone.
+            let _ = self.memory.write(address, &bytes);
+        }
     }
 
     fn write(&mut self, what: &str, address: u64, bytes: &[u8]) -> Result<(), ProcessError> {
@@ -178,14 +194,14 @@ impl<'a> Transaction<'a> {
 
     /// Is what is at the entry ours: the linked bytes, or a jump to a stub or new function for it?
     fn is_known(&self, entry: &Entry) -> Result<bool, ProcessError> {
-        Ok(match Way::from(entry).found(self.memory)? {
-            Found::Linked => true,
-            Found::Jump(to) => {
-                let mut entries = self.entries().into_iter().map(|at| self.entry(at));
-                entries.any(|e| e.site == entry.site && (to == e.new || to == e.stub))
-            }
-            Found::Other => false,
-        })
+        let way = Way::from(entry);
+        let to = match way.found(self.memory)? {
+            Found::Linked => return Ok(true),
+            Found::Jump(to) => Some(to),
+            Found::Other => way.below_breakpoint(self.memory)?,
+        };
+        let mut entries = self.entries().into_iter().map(|at| self.entry(at));
+        Ok(to.is_some_and(|to| entries.any(|e| e.site == entry.site && (to == e.new || to == e.stub))))
     }
 
     fn activate(&mut self, change: &[usize]) -> Result<(), ProcessError> {
