@@ -136,6 +136,7 @@ impl Rebuild {
             name: &self.unit,
             cplusplus: self.unit.ends_with(".cc"),
             original: Some(OriginalUnit::Object { sha256: &sha256, object: &self.original }),
+            prebuilt: false,
             patch,
             extents: &self.diff.extents,
         };
