@@ -23,6 +23,7 @@ pub(super) const SHT_RELR: u32 = 19;
 const SHT_VERDEF: u32 = 0x6fff_fffd;
 const SHT_VERNEED: u32 = 0x6fff_fffe;
 const SHT_VERSYM: u32 = 0x6fff_ffff;
+pub(super) const SHF_WRITE: u64 = 1;
 pub(super) const SHF_ALLOC: u64 = 2;
 pub(super) const SHF_EXECINSTR: u64 = 4;
 pub(super) const SHF_MERGE: u64 = 0x10;

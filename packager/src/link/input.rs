@@ -1,6 +1,6 @@
 //! What a link takes and gives.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use differ::{Extent, Extents, PatchObject, Settled, Warning};
 use patchfile::image::Image;
@@ -30,6 +30,17 @@ pub struct LinkInput<'a> {
     pub patched: Option<&'a [u8]>,
     /// Where symbols come from that the target does not import yet; see [`super::LibraryFiles`].
     pub libraries: &'a dyn Libraries,
+    /// New names of the touched units for what the original has from other units.
+    pub elsewhere: &'a Elsewhere,
+}
+
+/// Names that are new in a unit, while the original file has them from another one: their definition moved, or overrides a weak one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The original has the same: that is used.
+    pub same: HashSet<String>,
+    /// Functions that are others in the original: the new ones replace them.
+    pub displaced: HashSet<String>,
 }
 
 impl std::fmt::Debug for LinkInput<'_> {

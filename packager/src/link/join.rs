@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use differ::{Binding, Refusal, SectionKind, SymbolPlace, SymbolType, Warning};
+use differ::{Binding, PatchSymbol, Refusal, SectionKind, SymbolPlace, SymbolType, Warning};
 use patchfile::Arch;
 use patchfile::image::{Image, Redirect, Symbol, Unwind};
 
@@ -15,7 +15,7 @@ use super::hooks;
 use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
 use super::inside::Inside;
 use super::layout::{Layout, lay_out};
-use super::linked::Linked;
+use super::linked::{Found, Linked, is_function};
 use super::map::LinkMap;
 use super::new_tls::NewTls;
 use super::options::Options;
@@ -67,6 +67,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         globals: globals(&units)?,
         options: Options::read(input.record.expanded_argv.iter().map(|a| a.as_bytes())),
         optimised: input.record.lto,
+        elsewhere: input.elsewhere,
         new_tls: NewTls::default(),
         inside: Inside::default(),
     };
@@ -246,13 +247,24 @@ fn replacements(
     let mut found = Vec::new();
     for (u, unit) in units.iter().enumerate() {
         for (i, symbol) in unit.patch.symbols.iter().enumerate() {
-            let SymbolPlace::Defined { section, offset, size, replaces: Some(old), old_fragments } =
-                &symbol.place
+            let SymbolPlace::Defined { section, offset, size, replaces, old_fragments } = &symbol.place
             else {
                 continue;
             };
             let Some(&chunk) = unit.chunks.get(*section) else { continue };
             let new = Place::Chunk { chunk, offset: *offset };
+            let Some(old) = replaces else {
+                match displaced(resolver, (u, unit), symbol, new, *size) {
+                    Some(Ok(r)) => {
+                        resolver.old.insert((u, i), r.old);
+                        resolver.replaced.insert(r.old, new);
+                        found.push(r);
+                    }
+                    Some(Err(refusal)) => refused.push(refusal),
+                    None => {}
+                }
+                continue;
+            };
             match replacement(resolver, (u, unit), old, old_fragments, new, *size) {
                 Ok(Some(r)) => {
                     resolver.old.insert((u, i), r.old);
@@ -281,6 +293,45 @@ fn replacements(
         }
     }
     found
+}
+
+/// A function that is new in its unit and takes the place of another unit's: its definition moved, or overrides a weak one.
+fn displaced(
+    resolver: &Resolver<'_, '_>,
+    (owner, unit): (usize, &Unit<'_>),
+    symbol: &PatchSymbol,
+    new: Place,
+    new_size: u64,
+) -> Option<Result<Replacement, Refusal>> {
+    let wanted = symbol.binding != Binding::Local
+        && symbol.stype == SymbolType::Function
+        && resolver.elsewhere.displaced.contains(&symbol.name);
+    let found = resolver.linked.global(&symbol.name).ok().flatten().filter(|_| wanted)?;
+    let place = format!("{} ({})", symbol.name, unit.name);
+    if !is_function(found.kind) || found.kind == STT_GNU_IFUNC {
+        let why = "in the running program its name is no plain function";
+        return Some(Err(refusal("definition that moved", place, why, "give the new function another name")));
+    }
+    let mut fragments = Vec::new();
+    for (part, file) in resolver.linked.locals(&format!("{}.cold", symbol.name)) {
+        let found = Found { value: part.value, size: part.size, kind: part.kind, absolute: false };
+        match resolver.translate(&part.name, file, &found) {
+            Ok(address) => fragments.push((address, part.size)),
+            Err(refusal) => return Some(Err(refusal)),
+        }
+    }
+    let next = resolver.linked.next_symbol(found.value);
+    Some(resolver.translate(&symbol.name, "", &found).map(|old| Replacement {
+        name: symbol.name.clone(),
+        unit: unit.name.to_owned(),
+        owner,
+        old,
+        old_size: found.size,
+        reach: resolver.addresses.reach(old, next.map(|next| next - found.value)),
+        new,
+        new_size,
+        fragments,
+    }))
 }
 
 fn replacement(

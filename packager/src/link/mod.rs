@@ -41,10 +41,11 @@ mod target;
 mod tls;
 mod translate;
 
-pub use equiv::{Fit, FitInput, Used, fit};
+pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, Used, fit, ledger};
 pub use error::LinkError;
 pub use input::{
-    ChangedFunction, LinkInput, LinkOutput, NewSymbol, OriginalUnit, Piece, Pieces, SiblingUse, UnitPatch,
+    ChangedFunction, Elsewhere, LinkInput, LinkOutput, NewSymbol, OriginalUnit, Piece, Pieces, SiblingUse,
+    UnitPatch,
 };
 pub use join::link;
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};

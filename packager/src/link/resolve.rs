@@ -8,6 +8,7 @@ use patchfile::image::ImportKind;
 use super::chunk::Place;
 use super::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_TLS};
 use super::error::refusal;
+use super::input::Elsewhere;
 use super::inside::Inside;
 use super::libraries::Libraries;
 use super::linked::{Found, Linked, is_function};
@@ -89,6 +90,8 @@ pub(super) struct Resolver<'a, 'b> {
     pub(super) old: HashMap<(usize, usize), u64>,
     /// Definitions in the image of names that other units see: unit and symbol index.
     pub(super) globals: HashMap<String, (usize, usize)>,
+    /// New names for what the program has from another unit.
+    pub(super) elsewhere: &'b Elsewhere,
     /// How the linker was told to bind names.
     pub(super) options: Options,
     /// What runs was made from bytecode during the link.
@@ -203,13 +206,14 @@ impl Resolver<'_, '_> {
         }
     }
 
-    /// The program's own copy of what exists once in a program: an inline variable, a static local of an inline function, type information.
-    /// One that the unit had before is shipped because its content changed.
+    /// The program's own copy of what exists once in a program: an inline variable, a static local of an inline function, type information,
+    /// and what another unit defined before. One that the unit had before is shipped because its content changed.
     pub(super) fn shared(&self, owner: &Unit<'_>, symbol: &PatchSymbol) -> Option<Found> {
         let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique)
             && matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);
         let had = |p: &Placement<'_>| p.symbol(&symbol.name).is_some_and(|s| s.is_defined());
-        let looked_up = vague && !owner.placement.as_ref().is_some_and(had);
+        let looked_up = (vague || self.elsewhere.same.contains(&symbol.name))
+            && !owner.placement.as_ref().is_some_and(had);
         self.linked.global(&symbol.name).ok().flatten().filter(|_| looked_up)
     }
 

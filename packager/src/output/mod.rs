@@ -8,5 +8,8 @@ mod template;
 
 pub use dir::{Staged, publish};
 pub(crate) use merged::merged;
-pub use report::{Detail, ElfReport, ErrorReport, PatchReport, Refused, Report, UnitsReport, Warned};
+pub use report::{
+    Detail, ElfReport, ErrorReport, LedgerEntry, LedgerReport, PatchReport, Refused, Report, UnitsReport,
+    Warned,
+};
 pub use rpm::{PatchPackage, RpmInput};

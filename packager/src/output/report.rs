@@ -91,6 +91,28 @@ pub struct UnitsReport {
     pub touched: usize,
 }
 
+/// The files that both builds linked, held against each other.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct LedgerReport {
+    /// Functions and data that are the same.
+    pub same: usize,
+    /// How many of those only lie elsewhere.
+    pub moved: usize,
+    /// What differs: in the patch, or why it is not.
+    pub differs: Vec<LedgerEntry>,
+}
+
+/// One difference.
+#[derive(Clone, Debug, Serialize)]
+pub struct LedgerEntry {
+    /// Function or datum.
+    pub name: String,
+    /// Its unit.
+    pub unit: String,
+    /// Where it went.
+    pub why: String,
+}
+
 /// One ELF file.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct ElfReport {
@@ -119,6 +141,9 @@ pub struct ElfReport {
     pub new: Vec<String>,
     /// Functions and objects that are gone.
     pub removed: Vec<String>,
+    /// All that differs between what both builds linked, and where it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ledger: Option<LedgerReport>,
     /// Why it cannot be patched.
     pub refused: Vec<Refused>,
     /// What to look at.

@@ -27,12 +27,25 @@ pub(super) struct Reached<'r> {
     pub(super) units: Vec<usize>,
 }
 
+/// A pair of objects that differ in what is not of the fix.
+#[derive(Clone, Debug)]
+pub(super) struct Unreal {
+    pub(super) name: String,
+    pub(super) original: String,
+    pub(super) patched: String,
+    pub(super) why: &'static str,
+}
+
 /// What the comparison found.
 #[derive(Debug, Default)]
 pub(super) struct Analysis<'r> {
     pub(super) pairs: Vec<Pair<'r>>,
     pub(super) compared: Vec<Compared>,
     pub(super) reached: Vec<Reached<'r>>,
+    /// Objects that differ although the fix does not reach their units, and why: original, patched.
+    pub(super) unreal: Vec<Unreal>,
+    /// Files whose units differ in nothing that is real.
+    pub(super) untouched: Vec<(Match<'r>, &'r LinkRecord)>,
     /// All ELF files that both builds linked, numbered as the targets.
     pub(super) siblings: Vec<Sibling>,
     pub(super) warnings: Vec<Warned>,
@@ -108,6 +121,7 @@ pub(super) fn analyse<'r>(
                             analysis.pairs.push(pair);
                             Some(analysis.pairs.len() - 1)
                         } else {
+                            analysis.unreal.extend(unreal(&pair));
                             None
                         };
                     known.insert(key, index);
@@ -118,6 +132,9 @@ pub(super) fn analyse<'r>(
         }
         if all_the_same && differs(matched.link, link) {
             analysis.unexplained.push(name.clone());
+        }
+        if units.is_empty() && !all_the_same {
+            analysis.untouched.push((matched.clone(), link));
         }
         if !units.is_empty() {
             analysis.warnings.extend(link_options::warning(name, matched.link, link));
@@ -139,6 +156,17 @@ pub(super) fn analyse<'r>(
     }
     analysis.compared = compare(&analysis.pairs, &sectioned, &patched.changes, windows, work)?;
     Ok(analysis)
+}
+
+/// A pair that [`is_real`] found not to be real.
+fn unreal(pair: &Pair<'_>) -> Option<Unreal> {
+    let debug = only_debug_differs(pair.original?, pair.patched?);
+    Some(Unreal {
+        name: pair.name(),
+        original: pair.original_hash.clone()?,
+        patched: pair.patched_hash.clone()?,
+        why: if debug { "debug information" } else { stamps::WHAT },
+    })
 }
 
 /// Do two outputs differ in what runs? What link-time optimisation makes may be named and ordered in another way for a comment.

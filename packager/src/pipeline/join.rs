@@ -1,17 +1,18 @@
 //! Joins the touched units of each ELF file into its patch image, and says in the report what was found.
 
 use super::analysis::{Analysis, Reached};
-use super::builds::Original;
+use super::builds::{Original, Patched};
+use super::ledger;
 use super::members::needed;
 use crate::elf::Elf;
 use crate::error::{Context, Failure, Result};
 use crate::link::{
-    Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch,
-    UsedAddresses, addresses, fit, link,
+    Elsewhere, Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit,
+    UnitPatch, UsedAddresses, addresses, fit, link,
 };
 use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::target::{Fidelity, TargetFile};
-use crate::units::{Compared, Pair, kept_objects};
+use crate::units::{Compared, Pair, made_of};
 use differ::ChangeKind;
 use patchfile::exit::BuildExit;
 use std::borrow::Cow;
@@ -41,19 +42,32 @@ pub(super) struct Outcome {
 }
 
 /// Reports the comparison of one ELF file's units, then links them unless something was refused.
-pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Original) -> Result<Outcome> {
+pub(super) fn join(
+    reached: &Reached<'_>,
+    analysis: &Analysis<'_>,
+    original: &Original,
+    patched: &Patched,
+) -> Result<Outcome> {
     let number = reached.matched.target;
     let target = &original.targets[number];
     let chosen = needed(&reached.units, analysis);
     let mut units: Vec<Cow<'_, Compared>> =
         chosen.iter().map(|i| Cow::Borrowed(&analysis.compared[*i])).collect();
     let handed_over = handed_over(&units, analysis);
+    let links = ((&original.records, reached.matched.link), (&patched.records, reached.patched));
+    let ledger = ledger::of_links(links.0, links.1, &ledger::units(reached, analysis))?;
+    let ledger = ledger.unwrap_or_default();
+    let elsewhere = ledger::elsewhere(&ledger);
     loop {
-        let mut report = describe(reached, &units, target);
+        let mut report = describe(reached, &units, target, &elsewhere);
+        report.ledger = Some(ledger::report(&ledger)).filter(|l| l.same > 0);
         for refusal in &handed_over {
             if !report.refused.iter().any(|r| r.what == refusal.what && r.place == refusal.place) {
                 report.refused.push(Refused::from(refusal));
             }
+        }
+        if report.refused.is_empty() {
+            report.refused.extend(ledger.refused.iter().map(Refused::from));
         }
         let pairs = chosen.iter().map(|i| &analysis.pairs[*i]);
         let with_patch: Vec<usize> = (0..units.len()).filter(|i| units[*i].diff.patch.is_some()).collect();
@@ -66,7 +80,7 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         if !report.refused.is_empty() || patches.is_empty() {
             return Ok(Outcome { target: number, report, joined: None });
         }
-        let refusals = match link_units(&patches, reached, analysis, original)? {
+        let refusals = match link_units(&patches, reached, analysis, original, &elsewhere)? {
             Ok(Linked { output, fit }) => {
                 if let Some(fit) = fit {
                     if !fit.refused.is_empty() {
@@ -77,6 +91,13 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
                     // Linked apart, yet all that the patch relies on was found and is the same.
                     report.fidelity = Some(reached.matched.fidelity.min(Fidelity::Equivalent));
                     report.differs = fit.notes;
+                }
+                let replaced = |name: &str| output.changed.iter().any(|c| c.name == name);
+                for entry in ledger.displaced.iter().filter(|e| !replaced(&e.name)) {
+                    report.refused.push(not_displaced(entry));
+                }
+                if !report.refused.is_empty() {
+                    return Ok(Outcome { target: number, report, joined: None });
                 }
                 report.warnings.extend(output.warnings.iter().map(Warned::from));
                 let objects = with_patch.iter().map(|i| (units[*i].unit.clone(), units[*i].patched.clone()));
@@ -98,6 +119,19 @@ pub(super) fn join(reached: &Reached<'_>, analysis: &Analysis<'_>, original: &Or
         };
         report.refused.extend(refusals.iter().map(Refused::from));
         return Ok(Outcome { target: number, report, joined: None });
+    }
+}
+
+/// A function of the patched build whose name means another function in the original one, which the patch does not replace.
+fn not_displaced(entry: &crate::link::Entry) -> Refused {
+    Refused {
+        what: "definition that moved".into(),
+        place: format!("{} ({})", entry.name, entry.unit),
+        why: format!(
+            "the original has it from another unit, and the patch could not replace that one: {}",
+            entry.why
+        ),
+        remedy: "leave the definition in its file, and change it there".into(),
     }
 }
 
@@ -141,6 +175,7 @@ fn link_units(
     reached: &Reached<'_>,
     analysis: &Analysis<'_>,
     original: &Original,
+    elsewhere: &Elsewhere,
 ) -> Result<std::result::Result<Linked, LinkError>> {
     let number = reached.matched.target;
     let target = &original.targets[number];
@@ -170,6 +205,7 @@ fn link_units(
         addresses: &places,
         patched: Some(&patched),
         libraries: &libraries as &dyn Libraries,
+        elsewhere,
     });
     let output = match output {
         Ok(output) => output,
@@ -181,11 +217,13 @@ fn link_units(
     let used = places.used(&output);
     let touched = touched(units);
     let brought: Vec<&[u8]> = output.image.segments.iter().map(|s| s.data.as_slice()).collect();
+    let made = made_of(&original.records, record);
     let fit = fit(&FitInput {
         linked: &linked,
         map: map.as_deref(),
         record,
-        objects: &kept_objects(record),
+        parts: &ledger::parts(&made),
+        objects: &made.objects,
         target: &target.data,
         debug: target.debug.as_deref(),
         used: &used,
@@ -258,7 +296,12 @@ fn libraries(link: &LinkRecord, records: &Records) -> LibraryFiles {
     LibraryFiles::new(seen, [])
 }
 
-fn describe(reached: &Reached<'_>, units: &[Cow<'_, Compared>], target: &TargetFile) -> ElfReport {
+fn describe(
+    reached: &Reached<'_>,
+    units: &[Cow<'_, Compared>],
+    target: &TargetFile,
+    elsewhere: &Elsewhere,
+) -> ElfReport {
     let mut report = ElfReport {
         name: target.name.clone(),
         path: target.path.clone(),
@@ -272,7 +315,13 @@ fn describe(reached: &Reached<'_>, units: &[Cow<'_, Compared>], target: &TargetF
         let diff = &compared.diff;
         let kinds = [("function", &diff.functions), ("object", &diff.objects)];
         for (kind, change) in kinds.iter().flat_map(|(k, list)| list.iter().map(move |c| (*k, c))) {
-            let list = match change.kind {
+            let kind_here = match change.kind {
+                // The file has it, from another unit.
+                ChangeKind::New if elsewhere.same.contains(&change.name) => continue,
+                ChangeKind::New if elsewhere.displaced.contains(&change.name) => ChangeKind::Changed,
+                kind => kind,
+            };
+            let list = match kind_here {
                 ChangeKind::Changed => &mut report.changed,
                 ChangeKind::New => &mut report.new,
                 ChangeKind::Removed => &mut report.removed,
@@ -281,7 +330,7 @@ fn describe(reached: &Reached<'_>, units: &[Cow<'_, Compared>], target: &TargetF
             report.details.push(Detail {
                 name: change.name.clone(),
                 kind,
-                change: change.kind,
+                change: kind_here,
                 unit: compared.unit.clone(),
                 reasons: change.reasons.clone(),
                 inlines: compared.drawn_in.get(&change.name).cloned().unwrap_or_default(),

@@ -7,6 +7,7 @@ mod counterpart;
 mod debug;
 mod elsewhere;
 mod join;
+mod ledger;
 mod link_options;
 mod members;
 mod numbered;

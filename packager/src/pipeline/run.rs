@@ -5,6 +5,7 @@ use super::at_run_time;
 use super::builds::{Builds, Original, Patched, Source};
 use super::elsewhere::Elsewhere;
 use super::join::{Joined, join, refused};
+use super::ledger;
 use super::outside::Tree;
 use super::shipped;
 use super::siblings::settle;
@@ -256,10 +257,25 @@ fn compare(
     }
     outcome.elfs.extend(analysis.unrecorded.iter().map(|(name, why)| unrecorded(name, why)));
     outcome.elfs.extend(analysis.unexplained.iter().map(|name| unexplained(name)));
+    for (matched, link) in &analysis.untouched {
+        let units: Vec<_> = ledger::unreal(&analysis.unreal).collect();
+        let Some(ledger) =
+            ledger::of_links((&original.records, matched.link), (&patched.records, link), &units)?
+        else {
+            continue;
+        };
+        let report = ElfReport {
+            name: original.targets[matched.target].name.clone(),
+            ledger: Some(ledger::report(&ledger)),
+            refused: ledger.refused.iter().map(Refused::from).collect(),
+            ..ElfReport::default()
+        };
+        outcome.elfs.push(report);
+    }
     progress.phase("link");
     let joined = analysis.reached.iter().map(|reached| {
         check_stopped()?;
-        join(reached, &analysis, original)
+        join(reached, &analysis, original, patched)
     });
     let mut joined = joined.collect::<Result<Vec<_>>>()?;
     outcome.joined = settle(&mut joined, |target| original.targets[target].name.clone());

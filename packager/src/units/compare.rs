@@ -159,7 +159,13 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         out.plain = std::fs::read(&record.stored).what(record.stored.to_string_lossy())?;
     }
     match compare_objects(&unit, &out.plain, &original, &patched) {
-        Ok(diff) => out.diff = diff,
+        Ok(diff) => {
+            out.diff = diff;
+            if let Some(record) = pair.patched.filter(|_| !sectioned.restamped) {
+                let built = std::fs::read(&record.stored).what(record.stored.to_string_lossy())?;
+                check_built(&unit, &mut out.diff, &built, &patched);
+            }
+        }
         Err(e) => refuse("comparison failed", e.to_string(), "this construct is not supported yet"),
     }
     if !out.diff.is_unchanged() {
@@ -192,8 +198,10 @@ fn compare_with(
 ) -> std::result::Result<UnitDiff, differ::Error> {
     let merged = if plain.is_empty() { Vec::new() } else { differ::merged(plain)? };
     let mut diff = differ::diff(original, patched, &Options { merged, ..options.clone() })?;
-    if !diff.is_unchanged() && !plain.is_empty() {
-        check_flags(&options.unit, &mut diff, plain, original);
+    match (plain.is_empty(), diff.is_unchanged()) {
+        (true, _) => {}
+        (false, true) => check_built(&options.unit, &mut diff, plain, original),
+        (false, false) => check_flags(&options.unit, &mut diff, plain, original),
     }
     Ok(diff)
 }
@@ -209,6 +217,27 @@ fn by_lto(unit: &UnitRecord) -> bool {
 fn check_flags(unit: &str, diff: &mut UnitDiff, plain: &[u8], sectioned: &[u8]) {
     diff.refused.extend(flag_refusals(unit, diff, plain, sectioned, &|name| name.to_owned()));
     if !diff.refused.is_empty() {
+        diff.patch = None;
+    }
+}
+
+/// Refuses when what a build made is not what was compared: the unit was compiled from something that was not recorded.
+fn check_built(unit: &str, diff: &mut UnitDiff, built: &[u8], compared: &[u8]) {
+    let Ok(mismatches) = differ::same_code(built, compared) else { return };
+    let shipped = |name: &str| diff.functions.iter().any(|c| c.name == name);
+    let found: Vec<Refusal> = mismatches
+        .iter()
+        .filter(|m| !shipped(&m.function))
+        .map(|m| Refusal {
+            what: "unit that comes out otherwise when it is compiled again".into(),
+            place: unit.to_owned(),
+            why: format!("{}: {}", m.function, m.detail),
+            remedy: "see that the build keeps the files that the unit is compiled from, as they were then"
+                .into(),
+        })
+        .collect();
+    if !found.is_empty() {
+        diff.refused.extend(found);
         diff.patch = None;
     }
 }

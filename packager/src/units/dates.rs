@@ -19,6 +19,12 @@ pub(super) fn compiled_at(object: &[u8], start: u64, end: u64) -> u64 {
     }
 }
 
+/// Does an object hold what may be `__DATE__` or `__TIME__`?
+pub(super) fn holds_date(object: &[u8]) -> bool {
+    let apart = |at: usize| at == 0 || !object[at - 1].is_ascii_digit();
+    (0..object.len()).any(|at| day(&object[at..]).is_some() || apart(at) && clock(&object[at..]).is_some())
+}
+
 const DAY: u64 = 24 * 3600;
 const QUARTER: u64 = 900;
 const MONTHS: [&[u8]; 12] =

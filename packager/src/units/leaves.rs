@@ -138,17 +138,37 @@ pub(super) fn input_file(link: &LinkRecord, sha256: &str) -> PathBuf {
     session.join("objects").join(sha256)
 }
 
-/// Content of all inputs of a link that the recorder has kept, by hash.
-pub fn kept_objects(link: &LinkRecord) -> HashMap<String, Vec<u8>> {
-    let mut found = HashMap::new();
-    for input in &link.inputs {
-        if let (false, Ok(data)) =
-            (found.contains_key(&input.sha256), std::fs::read(input_file(link, &input.sha256)))
-        {
-            found.insert(input.sha256.clone(), data);
+/// What a link was made of, as far as the recorder has kept it.
+#[derive(Clone, Debug, Default)]
+pub struct Made<'r> {
+    /// Content of the inputs, also of those of `-r` links before it, by hash.
+    pub objects: HashMap<String, Vec<u8>>,
+    /// The `-r` links, with the texts of their maps.
+    pub parts: Vec<(&'r LinkRecord, String)>,
+}
+
+/// Reads what a link was made of.
+pub fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
+    let mut made = Made::default();
+    let mut todo = vec![link];
+    while let Some(link) = todo.pop() {
+        for input in &link.inputs {
+            let part =
+                records.link_by_sha256(&input.sha256).filter(|l| l.relocatable && input.member.is_none());
+            let map = part.and_then(|l| std::fs::read(l.map.as_ref()?.as_path()).ok());
+            if let (Some(part), Some(map)) = (part, map) {
+                if !made.parts.iter().any(|(known, _)| known.id == part.id) {
+                    made.parts.push((part, String::from_utf8_lossy(&map).into_owned()));
+                    todo.push(part);
+                }
+            } else if let (false, Ok(data)) =
+                (made.objects.contains_key(&input.sha256), std::fs::read(input_file(link, &input.sha256)))
+            {
+                made.objects.insert(input.sha256.clone(), data);
+            }
         }
     }
-    found
+    made
 }
 
 fn in_map(link: &LinkRecord) -> HashSet<(String, Option<String>)> {

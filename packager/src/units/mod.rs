@@ -9,14 +9,15 @@ mod members;
 mod optimised;
 pub mod others;
 mod pairs;
+mod renamed;
 mod sectioned;
 pub mod stamps;
 
 pub use compare::{Compared, compare, compare_objects, only_debug_differs};
 pub use drawn::{DrawnIn, drawn_in};
-pub use leaves::{Leaf, Leaves, kept_objects};
+pub use leaves::{Leaf, Leaves, Made, made_of};
 pub use members::added;
-pub(crate) use pairs::without_numbers;
 pub use pairs::{Pair, pair};
+pub(crate) use renamed::without_numbers;
 pub use sectioned::{Sectioned, section_all};
 pub use stamps::Window;

@@ -3,11 +3,11 @@
 use super::leaves::{Leaf, Leaves, Optimised};
 use super::lto::{Program, Programs};
 use super::members;
+use super::renamed;
 use crate::elf::runtime_content;
 use crate::error::Result;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
+use wrapper::{LinkRecord, Records, UnitRecord};
 
 /// One place in a link, before and after, where the objects differ.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ pub fn pair<'r>(
         });
     }
     forget_moved(&mut pairs);
-    join_renamed(&mut pairs);
+    renamed::join(&mut pairs);
     for pair in &mut pairs {
         pair.prebuilt = members::kept(after.1, pair);
     }
@@ -161,72 +161,4 @@ fn forget_moved(pairs: &mut Vec<Pair<'_>>) {
         pairs.remove(new.min(at));
         at -= usize::from(new < at);
     }
-}
-
-/// Joins a lost and a new object that come from the same source file: a compiler that also links gives its objects random
-/// names in the directory for temporary files.
-fn join_renamed(pairs: &mut Vec<Pair<'_>>) {
-    let source = |unit: Option<&UnitRecord>| unit.map(|u| (u.source.clone(), u.cwd.clone()));
-    let mut at = 0;
-    while at < pairs.len() {
-        if pairs[at].original_hash.is_some() && pairs[at].patched_hash.is_none() {
-            let wanted = source(pairs[at].original);
-            let other = pairs
-                .iter()
-                .position(|p| p.original_hash.is_none() && wanted.is_some() && source(p.patched) == wanted);
-            if let Some(other) = other {
-                let new = pairs.remove(other);
-                if other < at {
-                    at -= 1;
-                }
-                pairs[at].direct &= new.direct;
-                pairs[at].patched = new.patched;
-                pairs[at].patched_hash = new.patched_hash;
-            }
-        }
-        at += 1;
-    }
-    join_numbered(pairs);
-    pairs.retain(|p| p.original_hash != p.patched_hash);
-}
-
-/// Joins lost and new objects whose names are the same but for numbers (`/tmp/go-link-123/000001.o`), in order, where there are as many of
-/// the ones as of the others.
-fn join_numbered(pairs: &mut Vec<Pair<'_>>) {
-    let mut names: BTreeMap<_, [Vec<usize>; 2]> = BTreeMap::new();
-    for (index, pair) in pairs.iter().enumerate().filter(|(_, p)| p.optimised.is_none()) {
-        let is_new = match (&pair.original_hash, &pair.patched_hash) {
-            (Some(_), None) => 0,
-            (None, Some(_)) => 1,
-            _ => continue,
-        };
-        let name = |name: &OsBytes| without_numbers(name.as_bytes());
-        let through: Vec<_> = pair.leaf.through.iter().map(name).collect();
-        let key = (through, name(&pair.leaf.path), pair.leaf.member.as_ref().map(name));
-        names.entry(key).or_default()[is_new].push(index);
-    }
-    let mut gone = Vec::new();
-    for [lost, new] in names.into_values().filter(|[lost, new]| lost.len() == new.len()) {
-        for (lost, new) in lost.into_iter().zip(new) {
-            let Pair { patched, patched_hash, direct, .. } = pairs[new].clone();
-            pairs[lost] =
-                Pair { patched, patched_hash, direct: direct && pairs[lost].direct, ..pairs[lost].clone() };
-            gone.push(new);
-        }
-    }
-    let mut index = 0..;
-    pairs.retain(|_| index.next().is_some_and(|at| !gone.contains(&at)));
-}
-
-/// The name with `#` for each number: process ids and the like are other ones in each build.
-pub(crate) fn without_numbers(name: &[u8]) -> Vec<u8> {
-    let mut out: Vec<u8> = Vec::with_capacity(name.len());
-    for byte in name {
-        match byte {
-            b if !b.is_ascii_digit() => out.push(*b),
-            _ if out.last() == Some(&b'#') => {}
-            _ => out.push(b'#'),
-        }
-    }
-    out
 }

@@ -1,6 +1,6 @@
 //! Compiles the touched units once more with one section per function and datum, each side in its own tree.
 
-use super::dates::compiled_at;
+use super::dates::{compiled_at, holds_date};
 use super::lto;
 use super::pairs::Pair;
 use super::stamps::{Stamp, Window, restamp, stamped_command, take_over};
@@ -50,6 +50,8 @@ pub struct Sectioned {
     pub original: Option<std::result::Result<PathBuf, String>>,
     /// The patched side.
     pub patched: Option<std::result::Result<PathBuf, String>>,
+    /// The patched side was compiled with stamps of the original build: it is not what the patched build made, to the bit.
+    pub restamped: bool,
     /// How many were compiled, not taken from the store.
     pub compiled: u32,
     /// The pieces of both programs, of a pair that stands for link-time optimisation.
@@ -85,12 +87,13 @@ pub fn section_all(
     work.bring_back(aside, away)?;
     let original = side(pairs, work, store, "original", |i, p| Some(dated(p.original?, dates[i])));
     let original_pieces = pieces(pairs, work, "original", |p| &p.original);
-    let both = patched.into_iter().zip(original);
+    let both = pairs.iter().zip(patched.into_iter().zip(original));
     Ok(both
         .zip(original_pieces.into_iter().zip(patched_pieces))
-        .map(|((p, o), (o_pieces, p_pieces))| {
+        .map(|((pair, (p, o)), (o_pieces, p_pieces))| {
             let compiled = |r: &Side| u32::from(r.as_ref().is_some_and(|(_, reused)| !reused));
             Sectioned {
+                restamped: is_restamped(pair, stamped, windows),
                 pieces: o_pieces.zip(p_pieces).map(|(o, p)| [o, p]),
                 compiled: compiled(&p) + compiled(&o),
                 original: o.map(|r| r.0),
@@ -135,6 +138,17 @@ fn side<'r>(
         })
     };
     pairs.par_iter().enumerate().map(one).collect()
+}
+
+/// Does the patched unit hold a time of the build, by a file that it includes, its command or the compiler's macros?
+fn is_restamped(pair: &Pair<'_>, stamped: &BTreeMap<PathBuf, Stamp>, windows: (Window, Window)) -> bool {
+    let Some(unit) = pair.patched else { return false };
+    let command = |original: &UnitRecord| {
+        stamped_command(&original.expanded_argv, &unit.expanded_argv, windows) != unit.expanded_argv
+    };
+    unit.deps.iter().any(|dep| stamped.contains_key(dep.path.as_path()))
+        || pair.original.is_some_and(command)
+        || std::fs::read(&unit.stored).is_ok_and(|object| holds_date(&object))
 }
 
 /// The date that the original object was compiled at, as it says itself.

@@ -81,6 +81,7 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
         addresses: &*addresses(&built.linked, &built.linked, None).unwrap(),
         patched: None,
         libraries: &LibraryFiles::new([(libc.clone(), libc)], []),
+        elsewhere: &packager::link::Elsewhere::default(),
     })
     .unwrap();
     let debug = sections(built, &output);

@@ -72,6 +72,7 @@ fn join_with(
         addresses: &*addresses,
         patched: None,
         libraries: &libraries,
+        elsewhere: &packager::link::Elsewhere::default(),
     })
 }
 

@@ -157,6 +157,7 @@ impl Rebuild {
             addresses: &places,
             patched: None,
             libraries: &libraries,
+            elsewhere: &link::Elsewhere::default(),
         }) {
             Ok(output) => output,
             Err(e) => return refused(e),
@@ -172,6 +173,7 @@ impl Rebuild {
             linked,
             map: Some(map),
             record,
+            parts: &[],
             objects: &kept,
             target,
             debug,

@@ -164,6 +164,7 @@ impl Original {
             addresses: &*addresses,
             patched: None,
             libraries: &libraries,
+            elsewhere: &link::Elsewhere::default(),
         };
         match link::link(&input) {
             Ok(output) if output.image.redirects.is_empty() => Ok(Made::Nothing),

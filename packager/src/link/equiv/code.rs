@@ -35,6 +35,11 @@ impl Matcher<'_, '_> {
             match self.instruction(piece, there, &x, &y, &offsets, raw(ours), raw(theirs)) {
                 None => {}
                 Some(Kind::Code) => return self.differs(Kind::Code, piece, detail()),
+                Some(Kind::Number) => {
+                    let number = |i| Some((x.try_immediate(i).ok()?, y.try_immediate(i).ok()?));
+                    let numbers = (0..x.op_count()).filter_map(number).find(|(a, b)| a != b);
+                    self.other_number(piece, numbers, detail());
+                }
                 Some(kind) => self.differs(kind, piece, detail()),
             }
         }

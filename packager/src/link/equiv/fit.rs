@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use differ::Refusal;
 use wrapper::LinkRecord;
 
+use super::contributions::Part;
 use super::known::{Known, Piece};
+use super::lines::Lines;
 use super::matcher::{Difference, Kind, Matcher};
 use super::side::Side;
 use super::strings::{Paths, is_stamp, uses_words};
@@ -37,6 +39,8 @@ pub struct FitInput<'a> {
     pub map: Option<&'a str>,
     /// The record of its link.
     pub record: &'a LinkRecord,
+    /// The links with `-r` before it.
+    pub parts: &'a [Part<'a>],
     /// The objects that were linked, by hash, as far as they were kept.
     pub objects: &'a HashMap<String, Vec<u8>>,
     /// The file in service.
@@ -73,7 +77,8 @@ const TOLD: usize = 6;
 /// When a file is damaged.
 pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
-    let known = Known::new(Elf::parse(input.linked, "linked ELF")?, &map, input.record, input.objects);
+    let known =
+        Known::new(Elf::parse(input.linked, "linked ELF")?, &map, input.record, input.parts, input.objects);
     let mut target = Side::new(Elf::parse(input.target, "target ELF")?);
     let debug = input.debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
     if let Some(debug) = debug.as_ref().filter(|_| target.elf.symbols.is_empty()) {
@@ -142,24 +147,36 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
             fit.refused.push(unfit(&format!("{of} ({name})"), &why));
         }
     }
+    let mut lines = None;
     let mut told: BTreeMap<u64, &Difference> = BTreeMap::new();
     for difference in &differences {
         let Some(piece) = known.pieces.get(&difference.piece) else { continue };
         let object = unit_of(piece);
         let in_touched = object.is_some_and(|o| input.units.contains_key(o));
-        let fatal = match difference.kind {
-            Kind::Path => false,
-            Kind::Text => {
-                replaced.contains(&piece.start)
-                    || relied_on.contains(&piece.start)
-                    || in_touched && !is_stamp(&difference.detail)
-                    || object.is_some() && uses_words(&difference.detail, input.brought)
-            }
-            // Whatever unit shows it: the macro, enumerator, type or option behind it may be one that the fix uses too, and nobody can see that.
-            Kind::Content | Kind::Offset | Kind::Number | Kind::Code => {
-                object.is_some() || used_pieces.contains(&piece.start)
-            }
-        };
+        // Of what the fix does not touch, an assertion may hold another line.
+        let explained = !in_touched
+            && !used_pieces.contains(&piece.start)
+            && difference.numbers.is_some_and(|(here, there)| {
+                let (ours, theirs) = lines.get_or_insert_with(|| {
+                    (Lines::of(input.linked), Lines::of(input.debug.unwrap_or(input.target)))
+                });
+                let place = places.get(&piece.start).copied().unwrap_or_default();
+                ours.has(piece.start, piece.end(), here) && theirs.has(place, place + piece.size, there)
+            });
+        let fatal = !explained
+            && match difference.kind {
+                Kind::Path => false,
+                Kind::Text => {
+                    replaced.contains(&piece.start)
+                        || relied_on.contains(&piece.start)
+                        || in_touched && !is_stamp(&difference.detail)
+                        || object.is_some() && uses_words(&difference.detail, input.brought)
+                }
+                // Whatever unit shows it: the macro, enumerator, type or option behind it may be one that the fix uses too, and nobody can see that.
+                Kind::Content | Kind::Offset | Kind::Number | Kind::Code => {
+                    object.is_some() || used_pieces.contains(&piece.start)
+                }
+            };
         if fatal {
             told.entry(piece.start).or_insert(difference);
         } else if object.is_some() {

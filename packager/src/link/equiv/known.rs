@@ -6,12 +6,13 @@ use std::ops::Bound;
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use wrapper::LinkRecord;
 
+use super::contributions::{Part, contributions};
 use super::side::{Side, is_memory};
 use crate::link::elf::{
     Elf, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL,
     STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
 };
-use crate::link::map::{Contribution, LinkMap, names_of};
+use crate::link::map::{Contribution, LinkMap};
 use crate::link::{mask, reloc_types as r};
 
 /// What the linker may have merged with equal content of other objects.
@@ -34,6 +35,8 @@ pub(super) struct Region {
     pub(super) known: bool,
     /// Hash of the object that it comes from; empty for what the linker or the system brings.
     pub(super) object: String,
+    /// Name of its section in the object, and how many of that name are before it there.
+    pub(super) section: (String, usize),
 }
 
 /// A function or a datum, or what lies between two of them.
@@ -89,6 +92,8 @@ pub(in crate::link) struct Known<'a> {
     pub(super) pieces: BTreeMap<u64, Piece>,
     /// In ascending order of `start`.
     pub(super) fields: Vec<Field>,
+    /// Where the symbols of each object are: by its hash and the name.
+    pub(super) named: HashMap<(String, String), u64>,
 }
 
 /// An object of the link with what was used of it.
@@ -106,6 +111,7 @@ impl<'a> Known<'a> {
         elf: Elf<'a>,
         map: &LinkMap,
         record: &'a LinkRecord,
+        parts: &'a [Part<'a>],
         objects: &'a HashMap<String, Vec<u8>>,
     ) -> Self {
         let mut this = Self {
@@ -113,24 +119,11 @@ impl<'a> Known<'a> {
             regions: BTreeMap::new(),
             pieces: BTreeMap::new(),
             fields: Vec::new(),
+            named: HashMap::new(),
         };
-        let mut inputs = read_inputs(record, objects);
-        let mut names: HashMap<(String, Option<String>), Vec<usize>> = HashMap::new();
-        let by_hash: HashMap<&str, usize> =
-            inputs.iter().enumerate().map(|(i, input)| (input.sha256, i)).collect();
-        for input in &record.inputs {
-            let Some(index) = by_hash.get(input.sha256.as_str()) else { continue };
-            for name in names_of(input, record) {
-                let of_name = names.entry(name).or_default();
-                if !of_name.contains(index) {
-                    of_name.push(*index);
-                }
-            }
-        }
-        for contribution in map.contributions.iter().filter(|c| c.size > 0 && is_loaded(&c.section)) {
-            let key = (contribution.path.clone(), contribution.member.clone());
-            let candidates = names.get(&key).map(Vec::as_slice).unwrap_or_default();
-            this.place(contribution, candidates, &mut inputs);
+        let mut inputs = read_inputs(record, parts, objects);
+        for (contribution, candidates) in contributions(map, record, parts) {
+            this.place(&contribution, &candidates, &mut inputs);
         }
         this.fill_gaps();
         this.read_fields(&inputs);
@@ -140,7 +133,12 @@ impl<'a> Known<'a> {
     }
 
     /// Finds the section of an object that became `contribution`.
-    fn place(&mut self, contribution: &Contribution, candidates: &[usize], inputs: &mut [Input<'_>]) {
+    fn place(
+        &mut self,
+        contribution: &Contribution,
+        candidates: &[&'a str],
+        inputs: &mut BTreeMap<&'a str, Input<'a>>,
+    ) {
         let Some(section) = self.side.section(contribution.address) else { return };
         if section.flags & SHF_TLS != 0 {
             return;
@@ -153,9 +151,10 @@ impl<'a> Known<'a> {
             merged: by_name(&contribution.section),
             known: false,
             object: String::new(),
+            section: Default::default(),
         };
-        for index in candidates {
-            let input = &mut inputs[*index];
+        for candidate in candidates {
+            let Some(input) = inputs.get_mut(candidate) else { continue };
             let found = input.object.sections.iter().enumerate().find(|(i, s)| {
                 s.name == contribution.section
                     && s.flags & SHF_ALLOC != 0
@@ -167,6 +166,8 @@ impl<'a> Known<'a> {
             region.merged = merged(section);
             region.known = region.merged == Merged::No;
             input.sha256.clone_into(&mut region.object);
+            let before = input.object.sections[..index].iter().filter(|s| s.name == contribution.section);
+            region.section = (contribution.section.clone(), before.count());
             input.placed.insert(index, start);
             break;
         }
@@ -205,18 +206,17 @@ impl<'a> Known<'a> {
             let inside: Vec<(u64, u64)> = self.regions.range(start..end).map(|(s, r)| (*s, r.end)).collect();
             for (next, after) in inside.into_iter().chain([(end, end)]) {
                 if next > at {
-                    let object = String::new();
-                    self.regions.insert(
-                        at,
-                        Region { start: at, end: next, merged: Merged::No, known: false, object },
-                    );
+                    let (object, section) = Default::default();
+                    let region =
+                        Region { start: at, end: next, merged: Merged::No, known: false, object, section };
+                    self.regions.insert(at, region);
                 }
                 at = at.max(after);
             }
         }
     }
 
-    fn read_fields(&mut self, inputs: &[Input<'_>]) {
+    fn read_fields(&mut self, inputs: &BTreeMap<&str, Input<'_>>) {
         let mut globals: HashMap<&str, Option<u64>> = HashMap::new();
         for symbol in self
             .side
@@ -233,7 +233,7 @@ impl<'a> Known<'a> {
             }
         }
         let mut fields = Vec::new();
-        for input in inputs {
+        for input in inputs.values() {
             for (section, start) in &input.placed {
                 for rela in input.relocations.get(section).into_iter().flatten() {
                     let window = mask::window(rela);
@@ -271,7 +271,7 @@ impl<'a> Known<'a> {
     }
 
     /// Symbols of functions and data by address: size, name, local. The objects know also those that the linked file has lost.
-    fn symbols(&self, inputs: &[Input<'_>]) -> BTreeMap<u64, (u64, String, bool)> {
+    fn symbols(&mut self, inputs: &BTreeMap<&str, Input<'_>>) -> BTreeMap<u64, (u64, String, bool)> {
         let mut found: BTreeMap<u64, (u64, String, bool)> = BTreeMap::new();
         let mut add = |address: u64, size: u64, name: &str, local: bool| {
             let name = name.split('@').next().unwrap_or_default();
@@ -283,10 +283,12 @@ impl<'a> Known<'a> {
         let usable = |kind: u8, name: &str| {
             !matches!(kind, STT_FILE | STT_SECTION | STT_TLS) && !name.is_empty() && !name.starts_with(".L")
         };
-        for input in inputs {
+        for input in inputs.values() {
             for s in input.object.symbols.iter().filter(|s| s.reserved == 0 && usable(s.kind, &s.name)) {
                 if let Some(at) = input.placed.get(&s.section) {
                     add(at.wrapping_add(s.value), s.size, &s.name, s.binding == STB_LOCAL);
+                    let name = s.name.split('@').next().unwrap_or_default().to_owned();
+                    self.named.entry((input.sha256.to_owned(), name)).or_insert(at.wrapping_add(s.value));
                 }
             }
         }
@@ -413,10 +415,19 @@ impl<'a> Known<'a> {
     }
 }
 
-fn read_inputs<'a>(record: &'a LinkRecord, objects: &'a HashMap<String, Vec<u8>>) -> Vec<Input<'a>> {
-    let mut inputs: Vec<Input<'a>> = Vec::new();
-    let mut seen = HashSet::new();
-    for input in record.inputs.iter().filter(|i| seen.insert(i.sha256.as_str())) {
+fn read_inputs<'a>(
+    record: &'a LinkRecord,
+    parts: &'a [Part<'a>],
+    objects: &'a HashMap<String, Vec<u8>>,
+) -> BTreeMap<&'a str, Input<'a>> {
+    let mut inputs = BTreeMap::new();
+    let records = std::iter::once(record).chain(parts.iter().map(|p| p.record));
+    for input in records.flat_map(|r| &r.inputs) {
+        if inputs.contains_key(input.sha256.as_str())
+            || parts.iter().any(|p| p.record.output_sha256 == input.sha256)
+        {
+            continue;
+        }
         let Some(object) = objects.get(&input.sha256).and_then(|data| Elf::parse(data, "object").ok()) else {
             continue;
         };
@@ -424,7 +435,8 @@ fn read_inputs<'a>(record: &'a LinkRecord, objects: &'a HashMap<String, Vec<u8>>
         for section in object.sections.iter().filter(|s| s.kind == SHT_RELA) {
             relocations.entry(section.info as usize).or_default().extend(object.relocations(section));
         }
-        inputs.push(Input { sha256: &input.sha256, object, relocations, placed: HashMap::new() });
+        let sha256 = input.sha256.as_str();
+        inputs.insert(sha256, Input { sha256, object, relocations, placed: HashMap::new() });
     }
     inputs
 }

@@ -31,6 +31,10 @@ pub(in crate::link) struct Difference {
     pub(in crate::link) piece: u64,
     /// Start of the piece that a reference leads to here, and not there.
     pub(in crate::link) leads: Option<u64>,
+    /// The number in an instruction here and there, if it is one that differs.
+    pub(in crate::link) numbers: Option<(u64, u64)>,
+    /// It is a reference that differs.
+    pub(in crate::link) reference: bool,
     pub(in crate::link) detail: String,
 }
 
@@ -52,6 +56,12 @@ pub(in crate::link) struct Matcher<'k, 'a> {
     from: HashMap<u64, u64>,
     queue: VecDeque<u64>,
     edges: Vec<Edge>,
+    /// Pieces whose content is accounted for elsewhere: they are not compared.
+    accounted: HashSet<u64>,
+    /// Pieces that the other file does not have.
+    absent: HashSet<u64>,
+    /// The linker may have given equal functions one place.
+    folded: bool,
     /// Pieces of which it counts what data they refer to.
     watched: HashSet<u64>,
     /// The data that they refer to.
@@ -72,10 +82,28 @@ impl<'k, 'a> Matcher<'k, 'a> {
             from: HashMap::new(),
             queue: VecDeque::new(),
             edges: Vec::new(),
+            accounted: HashSet::new(),
+            absent: HashSet::new(),
+            folded: false,
             watched: HashSet::new(),
             relied_on: HashSet::new(),
             found: Vec::new(),
         }
+    }
+
+    /// The content of the piece at `start` is accounted for elsewhere.
+    pub(super) fn leave_out(&mut self, start: u64) {
+        self.accounted.insert(start);
+    }
+
+    /// The other file has nothing that stands for the piece at `start`.
+    pub(super) fn has_not(&mut self, start: u64) {
+        self.absent.insert(start);
+    }
+
+    /// The linker was told to give equal functions one place.
+    pub(super) fn folds(&mut self) {
+        self.folded = true;
     }
 
     /// Notes the data that these pieces refer to.
@@ -92,7 +120,10 @@ impl<'k, 'a> Matcher<'k, 'a> {
                 Err(format!("at {known:#x} by one reference, at {there:#x} by another"))
             };
         }
-        if let Some(other) = self.from.get(&there) {
+        if self.absent.contains(&start) {
+            return Err("new, where the original has something else".to_owned());
+        }
+        if let Some(other) = self.from.get(&there).filter(|_| !self.folded) {
             let name = self.name(*other);
             return Err(format!("what is at {there:#x} there is `{name}` already"));
         }
@@ -111,7 +142,9 @@ impl<'k, 'a> Matcher<'k, 'a> {
     pub(in crate::link) fn run(mut self) -> Matched {
         loop {
             while let Some(start) = self.queue.pop_front() {
-                if let Some(piece) = self.known.pieces.get(&start) {
+                if let Some(piece) =
+                    self.known.pieces.get(&start).filter(|_| !self.accounted.contains(&start))
+                {
                     let there = self.to.get(&start).copied().unwrap_or_default();
                     self.compare(&piece.clone(), there);
                 }
@@ -136,7 +169,31 @@ impl<'k, 'a> Matcher<'k, 'a> {
     }
 
     pub(super) fn differs(&mut self, kind: Kind, piece: &Piece, detail: String) {
-        self.found.push(Difference { kind, piece: piece.start, leads: None, detail });
+        self.found.push(Difference {
+            kind,
+            piece: piece.start,
+            leads: None,
+            numbers: None,
+            reference: false,
+            detail,
+        });
+    }
+
+    pub(super) fn other_number(&mut self, piece: &Piece, numbers: Option<(u64, u64)>, detail: String) {
+        let (kind, piece) = (Kind::Number, piece.start);
+        self.found.push(Difference { kind, piece, leads: None, numbers, reference: false, detail });
+    }
+
+    fn leads_elsewhere(&mut self, from: &Piece, leads: Option<u64>, detail: String) {
+        let kind = Kind::Code;
+        self.found.push(Difference {
+            kind,
+            piece: from.start,
+            leads,
+            numbers: None,
+            reference: true,
+            detail,
+        });
     }
 
     fn name(&self, address: u64) -> String {
@@ -159,7 +216,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
             (a, b) if a == b => {}
             (a, b) => {
                 let detail = format!("it refers to {} here, to {} there", self.show(&a), show(&b));
-                self.differs(Kind::Code, piece, detail);
+                self.leads_elsewhere(piece, None, detail);
             }
         }
     }
@@ -218,8 +275,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
                 return;
             }
             let detail = format!("it refers to `{}`, which is {why}", self.name(piece.start));
-            let leads = Some(piece.start);
-            self.found.push(Difference { kind: Kind::Code, piece: from.start, leads, detail });
+            self.leads_elsewhere(from, Some(piece.start), detail);
         }
     }
 
@@ -249,7 +305,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
             });
         if !same {
             let detail = format!("it refers to {here:#x} here, to another place of the file there");
-            self.differs(Kind::Code, from, detail);
+            self.leads_elsewhere(from, None, detail);
         }
     }
 

@@ -4,9 +4,12 @@
 //! must be equal in the other file, and each reference must lead to the same thing there, under one map from pieces to pieces.
 
 mod code;
+mod contributions;
 mod data;
 mod fit;
 mod known;
+mod ledger;
+mod lines;
 mod matcher;
 mod side;
 mod strings;
@@ -14,4 +17,6 @@ mod thread_local;
 mod types;
 mod unwind;
 
+pub use contributions::Part;
 pub use fit::{Fit, FitInput, Used, fit};
+pub use ledger::{BuiltFile, Entry, Ledger, LedgerUnit, ledger};
