@@ -49,7 +49,7 @@ fn expand<'a>(
             }
         }
     }
-    for contribution in map.contributions.iter().filter(|c| c.size > 0) {
+    for contribution in map.contributions.iter().filter(|c| c.size > 0 && is_loaded(&c.section)) {
         let mut contribution = contribution.clone();
         if let Some(outer) = within {
             let end = contribution.address.saturating_add(contribution.size);
@@ -68,4 +68,11 @@ fn expand<'a>(
             _ => found.push((contribution, candidates)),
         }
     }
+}
+
+/// Is a section of this name part of the running program? The others begin at address 0, and so seem to lie among those that are.
+fn is_loaded(section: &str) -> bool {
+    const APART: [&str; 8] =
+        [".debug", ".zdebug", ".gnu.debug", ".gnu.lto", ".comment", ".stab", ".line", ".note.GNU-stack"];
+    !APART.iter().any(|name| section.starts_with(name))
 }

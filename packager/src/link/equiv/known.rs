@@ -455,13 +455,6 @@ fn merged(section: &Section) -> Merged {
     }
 }
 
-/// Is a section of this name part of the running program? The others begin at address 0, and so seem to lie among those that are.
-fn is_loaded(section: &str) -> bool {
-    const APART: [&str; 8] =
-        [".debug", ".zdebug", ".gnu.debug", ".gnu.lto", ".comment", ".stab", ".line", ".note.GNU-stack"];
-    !APART.iter().any(|name| section.starts_with(name))
-}
-
 /// The same of a section whose object was not kept, by the names that compilers give them.
 fn by_name(section: &str) -> Merged {
     match section.strip_prefix(".rodata.") {
