@@ -25,6 +25,7 @@ mod link;
 mod loaded;
 mod ltrans;
 mod made;
+mod mapfiles;
 mod names;
 pub mod osbytes;
 mod prefix;

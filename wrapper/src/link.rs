@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::files;
 use crate::ldline::LinkLine;
 use crate::ltrans;
+use crate::mapfiles;
 use crate::names::Tool;
 use crate::record::{LinkInput, LinkRecord, MapFlavour, RECORD_VERSION, UnitRecord};
 use crate::recorder::{Recorder, is_probe};
@@ -197,6 +198,9 @@ fn record(
     if let (Some(text), true) = (&text, line.plugin) {
         lto = plugin_objects(recorder, text, &mut inputs);
     }
+    if let Some(text) = &text {
+        from_scripts(recorder, text, &mut inputs);
+    }
     if inputs.bitcode {
         match bitcode::made(recorder, real, line, map_flavour == MapFlavour::Lld) {
             Ok(made) => {
@@ -266,10 +270,47 @@ fn loaded_libraries(recorder: &Recorder, map: &[u8], inputs: &mut Inputs) {
     }
 }
 
+/// Objects and archives that linker scripts name: the map has them, the command line has not. What the system brings through its
+/// own, such as `libc_nonshared.a` through `libc.so`, is no part of this build.
+fn from_scripts(recorder: &mut Recorder, map: &[u8], inputs: &mut Inputs) {
+    let known: HashSet<OsBytes> = inputs.objects.iter().map(|input| input.path.clone()).collect();
+    let made_by_plugin = |name: &[u8]| [&b".ltrans"[..], b".lto.o"].iter().any(|part| contains(name, part));
+    let mut seen = HashMap::new();
+    for name in mapfiles::named(map).into_iter().map(OsBytes::from) {
+        let path = recorder.absolute(name.as_bytes());
+        if known.contains(&name) || made_by_plugin(name.as_bytes()) || !path.is_file() || is_system(&path) {
+            continue;
+        }
+        let linked = match kind_of(&path) {
+            FileKind::Archive | FileKind::Bitcode => true,
+            FileKind::Object => is_relocatable(&path),
+            FileKind::Shared | FileKind::Other => false,
+        };
+        if !linked {
+            continue;
+        }
+        if let Err(error) = gather_one(recorder, &name, inputs, &mut seen) {
+            inputs.notes.push(format!("input {}: {error}", name.to_string_lossy()));
+        }
+    }
+    recorder.memo.save();
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    memchr::memmem::find(text, part).is_some()
+}
+
+/// A file of which the linker takes the symbols alone (`-R`) may be a program.
+fn is_relocatable(path: &Path) -> bool {
+    const ET_REL: u8 = 1;
+    let mut head = [0_u8; 18];
+    fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head[16] == ET_REL
+}
+
 /// Objects that a linker plugin added: the map names them, the assembler's wrapper has recorded them as units, the
 /// files are gone by now.
 fn plugin_objects(recorder: &Recorder, map: &[u8], inputs: &mut Inputs) -> bool {
-    let named = |name: &[u8]| memchr::memmem::find(map, name).is_some();
+    let named = |name: &[u8]| contains(map, name);
     if !named(b".ltrans") && !named(b".lto.o") {
         return false;
     }
