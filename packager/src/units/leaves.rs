@@ -98,9 +98,10 @@ impl<'r> Walk<'r> {
                 continue;
             }
             let inner = self.records.link_by_sha256(&input.sha256);
-            if let Some(inner) = inner.filter(|l| l.relocatable && input.member.is_none()) {
+            if let Some(inner) = inner.filter(|l| l.relocatable) {
                 let mut deeper = through.to_vec();
                 deeper.push(input.path.clone());
+                deeper.extend(input.member.clone());
                 self.add(inner, &deeper)?;
                 continue;
             }
@@ -153,8 +154,7 @@ pub fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
     let mut todo = vec![link];
     while let Some(link) = todo.pop() {
         for input in &link.inputs {
-            let part =
-                records.link_by_sha256(&input.sha256).filter(|l| l.relocatable && input.member.is_none());
+            let part = records.link_by_sha256(&input.sha256).filter(|l| l.relocatable);
             let map = part.and_then(|l| std::fs::read(l.map.as_ref()?.as_path()).ok());
             if let (Some(part), Some(map)) = (part, map) {
                 if !made.parts.iter().any(|(known, _)| known.id == part.id) {
