@@ -202,6 +202,9 @@ pub struct Records {
     pub links: Vec<LinkRecord>,
     /// What is missing.
     pub problems: Vec<Problem>,
+    /// `-r` links again, of which something that was linked is the output after strip or objcopy changed nothing that runs: with the
+    /// hash of that. No recorder writes these; who has looked at the contents adds them.
+    pub altered: Vec<LinkRecord>,
 }
 
 impl Records {
@@ -246,9 +249,9 @@ impl Records {
         self.links.iter().rev().find(|link| link.output.as_path() == output)
     }
 
-    /// The last link whose output had these bytes.
+    /// The last link whose output had these bytes, if need be before strip or objcopy.
     #[must_use]
     pub fn link_by_sha256(&self, sha256: &str) -> Option<&LinkRecord> {
-        self.links.iter().rev().find(|link| link.output_sha256 == sha256)
+        self.links.iter().rev().chain(&self.altered).find(|link| link.output_sha256 == sha256)
     }
 }

@@ -283,6 +283,7 @@ impl Session {
             units: files::read_all(&phase_dir.join("units"))?,
             links: files::read_all(&phase_dir.join("links"))?,
             problems: files::read_all(&phase_dir.join("problems"))?,
+            altered: Vec::new(),
         })
     }
 

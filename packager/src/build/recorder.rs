@@ -1,6 +1,7 @@
 //! The recording session of a run.
 
 use crate::error::{Context, Failure, Result};
+use crate::units::find_altered;
 use crate::work::Work;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -93,7 +94,9 @@ impl Recorder {
     /// # Errors
     /// When a record does not parse.
     pub fn records(&self, phase: &str) -> Result<Records> {
-        self.session.records(phase).what("records of the build")
+        let mut records = self.session.records(phase).what("records of the build")?;
+        find_altered(&mut records);
+        Ok(records)
     }
 
     /// The store of compiled units.

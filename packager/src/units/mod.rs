@@ -1,5 +1,6 @@
 //! Which compilation units the fix touches, and their two forms for the comparison.
 
+mod altered;
 mod compare;
 mod dates;
 mod drawn;
@@ -13,6 +14,7 @@ mod renamed;
 mod sectioned;
 pub mod stamps;
 
+pub use altered::find as find_altered;
 pub use compare::{Compared, compare, compare_objects, only_debug_differs};
 pub use drawn::{DrawnIn, drawn_in};
 pub use leaves::{Leaf, Leaves, Made, made_of};
