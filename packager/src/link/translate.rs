@@ -245,13 +245,11 @@ pub(super) fn same_instruction(
             .iter()
             .any(|s| s.kind == super::elf::PT_LOAD && v >= s.address.max(1) && v - s.address < s.size)
     };
-    // An offset from the thread pointer, where such variables lie below it.
+    // Offsets of thread-local variables: from the thread pointer, below which they lie, or among those of a library.
     let in_thread = |elf: &Elf<'_>, v: u64| {
-        let below = v.cast_signed().checked_neg().filter(|below| *below > 0);
         let size = |s: &super::elf::Segment| s.size.checked_next_multiple_of(s.align.max(1)).unwrap_or(0);
-        elf.segments
-            .iter()
-            .any(|s| s.kind == super::elf::PT_TLS && below.is_some_and(|b| b.cast_unsigned() <= size(s)))
+        let distance = v.cast_signed().unsigned_abs();
+        elf.segments.iter().any(|s| s.kind == super::elf::PT_TLS && distance <= size(s))
     };
     // An absolute address (position-dependent code) or the place of a thread-local variable may be another one: whether what is there is
     // the same, the comparison with the target shows.

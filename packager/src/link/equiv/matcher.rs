@@ -205,7 +205,17 @@ impl<'k, 'a> Matcher<'k, 'a> {
 
     /// A reference of `piece` leads to `here`, and at the same point to `there` in the other file.
     pub(super) fn reference(&mut self, piece: &Piece, base: Base, here: u64, there: u64) {
-        let meanings = (self.known.side.meaning(here), self.other.meaning(there));
+        let mut meanings = (self.known.side.meaning(here), self.other.meaning(there));
+        // The end of a variable may be where a library's variable begins.
+        if matches!(base, Base::Symbol(at) | Base::Region(at) if !self.known.side.is_copy(at)) {
+            for (side, address, meaning) in
+                [(&self.known.side, here, &mut meanings.0), (self.other, there, &mut meanings.1)]
+            {
+                if side.is_copy(address) {
+                    *meaning = Meaning::Own(address);
+                }
+            }
+        }
         self.same_meaning(piece, base, meanings);
     }
 

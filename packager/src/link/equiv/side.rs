@@ -158,6 +158,11 @@ impl<'a> Side<'a> {
         }
     }
 
+    /// Is there a variable of a library, which lives in this program?
+    pub(super) fn is_copy(&self, address: u64) -> bool {
+        self.copies.iter().any(|(start, size, _)| address >= *start && address - start < *size)
+    }
+
     /// What code or data that names `address` refers to.
     pub(super) fn meaning(&self, address: u64) -> Meaning {
         if let Some(slot) = self.plt.get(&address) {

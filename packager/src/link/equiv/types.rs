@@ -115,6 +115,8 @@ impl Reader<'_, '_> {
                 gimli::DW_TAG_typedef => "typedef",
                 // `char` has a sign or not.
                 gimli::DW_TAG_base_type => "type",
+                // A variable that nothing writes may be in no file: it is a number in the code that uses it.
+                gimli::DW_TAG_variable if entry.attr_value(gimli::DW_AT_const_value).is_some() => "value of",
                 _ => continue,
             };
             if entry.attr_value(gimli::DW_AT_declaration).is_some() {
@@ -122,6 +124,10 @@ impl Reader<'_, '_> {
             }
             let looks = match kind {
                 "typedef" => self.type_of(&entry, 0),
+                "value of" => match entry.attr_value(gimli::DW_AT_const_value) {
+                    Some(AttributeValue::Block(bytes)) => format!("{:x?}", bytes.slice()),
+                    _ => self.number(&entry, gimli::DW_AT_const_value).unwrap_or(0).to_string(),
+                },
                 "type" => {
                     let of =
                         [gimli::DW_AT_byte_size, gimli::DW_AT_encoding].map(|of| self.number(&entry, of));
