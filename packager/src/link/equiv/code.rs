@@ -118,6 +118,8 @@ impl Matcher<'_, '_> {
             let numbers = (number(&ours, offset, size), number(&theirs, offset, size));
             let (Some(a), Some(b)) = numbers else { return Some(Kind::Code) };
             let follow = match field {
+                // The thread pointer itself, where the linker has made a sequence into another one.
+                Some(f) if is_tls(f.kind) && is_thread_pointer(x) && is_thread_pointer(y) => true,
                 Some(f) if is_tls(f.kind) => thread_local::same(&known.side, self.other, a, b),
                 Some(f) if is_absolute(f.kind) => {
                     self.reference(piece, f.base, a, b);
@@ -146,6 +148,14 @@ impl Matcher<'_, '_> {
 
 fn is_stack(register: Register) -> bool {
     matches!(register, Register::RSP | Register::RBP)
+}
+
+/// `mov %fs:0, %rax`.
+fn is_thread_pointer(x: &Instruction) -> bool {
+    x.segment_prefix() == Register::FS
+        && x.memory_base() == Register::None
+        && x.memory_index() == Register::None
+        && x.memory_displacement64() == 0
 }
 
 fn is_near_branch(x: &Instruction) -> bool {

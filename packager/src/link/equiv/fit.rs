@@ -228,12 +228,16 @@ fn same_code(linked: &Elf<'_>, target: &Elf<'_>, unknown: bool) -> bool {
 fn by_name(known: &Known<'_>, symbols: &[Symbol]) -> Vec<(u64, u64)> {
     let ours = places(&known.side.elf.symbols);
     let theirs = places(symbols);
+    // Marks, such as where a section begins or an empty one is, are where something else is in another order of the objects.
+    let marks: HashSet<&str> =
+        known.side.elf.symbols.iter().filter(|s| s.size == 0).map(|s| s.name.as_str()).collect();
     let mut found = Vec::new();
     for (key, here) in &ours {
         let (&[here], Some(&[there])) = (here.as_slice(), theirs.get(key).map(Vec::as_slice)) else {
             continue;
         };
-        let piece = known.piece(here).filter(|p| p.start == here);
+        let named = |p: &&Piece| p.name == key.0 || !marks.contains(key.0.as_str());
+        let piece = known.piece(here).filter(|p| p.start == here).filter(named);
         let brought = piece.and_then(|p| known.regions.get(&p.region)).is_some_and(|r| !r.object.is_empty());
         if brought {
             found.push((here, there));
