@@ -78,6 +78,9 @@ pub fn section_all(
     let patched = side(pairs, work, store, "patched", |i, p| {
         let mut unit = dated(p.patched?, dates[i]);
         restamp(&mut unit.deps, stamped);
+        // A stamp is written just before it is read; which content is meant is known.
+        let of_stamp = |why: &String| stamped.keys().any(|file| why.starts_with(&*file.to_string_lossy()));
+        unit.untracked = unit.untracked.filter(|why| !of_stamp(why));
         if let Some(original) = p.original {
             unit.expanded_argv = stamped_command(&original.expanded_argv, &unit.expanded_argv, windows);
         }
