@@ -6,6 +6,7 @@ pub mod elf;
 pub mod error;
 pub mod files;
 pub mod link;
+pub(crate) mod loaded;
 pub mod naming;
 pub mod output;
 pub mod pipeline;

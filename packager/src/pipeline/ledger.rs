@@ -3,6 +3,7 @@
 use super::analysis::{Analysis, Reached, Unreal};
 use crate::error::{Context, Failure, Result};
 use crate::link::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
+use crate::loaded::read_loaded;
 use crate::output::{LedgerEntry, LedgerReport};
 use crate::units::{Compared, Made, Pair, made_of};
 use differ::ChangeKind;
@@ -20,7 +21,7 @@ pub(super) fn of_links(
         return Ok(None);
     }
     let (Some(old_map), Some(new_map)) = (&original.map, &patched.map) else { return Ok(None) };
-    let (old, new) = (read(original.saved.as_path())?, read(patched.saved.as_path())?);
+    let (old, new) = (loaded(original.saved.as_path())?, loaded(patched.saved.as_path())?);
     let text = |path: &Path| read(path).map(|map| String::from_utf8_lossy(&map).into_owned());
     let (old_map, new_map) = (text(old_map.as_path())?, text(new_map.as_path())?);
     let (old_made, new_made) = (made_of(before, original), made_of(after, patched));
@@ -46,6 +47,10 @@ pub(super) fn of_links(
 /// The `-r` links of a link.
 pub(super) fn parts<'m>(made: &'m Made<'_>) -> Vec<Part<'m>> {
     made.parts.iter().map(|(record, map)| Part { record, map }).collect()
+}
+
+fn loaded(path: &Path) -> Result<Vec<u8>> {
+    read_loaded(path).what(path.display().to_string())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -5,6 +5,7 @@
 use crate::elf::holds_bytecode;
 use crate::error::{Context, Result};
 use crate::link::{contributing, names_of};
+use crate::loaded::read_loaded;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
@@ -162,7 +163,7 @@ pub fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
                     todo.push(part);
                 }
             } else if let (false, Ok(data)) =
-                (made.objects.contains_key(&input.sha256), std::fs::read(input_file(link, &input.sha256)))
+                (made.objects.contains_key(&input.sha256), read_loaded(&input_file(link, &input.sha256)))
             {
                 made.objects.insert(input.sha256.clone(), data);
             }
