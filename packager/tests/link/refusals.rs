@@ -52,11 +52,14 @@ int main(int c, char **v) { (void)v; return c + USE; }";
     }
 }
 
+/// There is no padding in reach of a short jump either.
 #[test]
 fn function_without_room() {
     let text = "
-asm(\".text\\n.globl tiny,next\\n.type tiny,@function\\n.type next,@function\\n\"
-    \"tiny: mov %edi,%eax\\n ret\\n.size tiny,.-tiny\\nnext: xor %eax,%eax\\n ret\\n.size next,.-next\\n.p2align 4\\n\");
+asm(\".text\\n.globl tiny,next\\n.type tiny,@function\\n.type next,@function\\n.type before,@function\\n.type behind,@function\\n\"
+    \"before: .rept 100\\n incl %eax\\n .endr\\n ret\\n.size before,.-before\\n\"
+    \"tiny: mov %edi,%eax\\n ret\\n.size tiny,.-tiny\\nnext: xor %eax,%eax\\n ret\\n.size next,.-next\\n\"
+    \"behind: .rept 100\\n incl %eax\\n .endr\\n ret\\n.size behind,.-behind\\n\");
 int tiny(int), next(int);
 int main(int c, char **v) { (void)v; return tiny(c) - next(c) - 1; }";
     let why = refused(Plan { compile: &["-O2"], ..Plan::default() }, &[Source { name: "main.c", text }]);
