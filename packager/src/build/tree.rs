@@ -2,7 +2,7 @@
 
 use super::{PATCHED, Recorder};
 use crate::error::{Failure, Result};
-use crate::prep::{Applied, Outcome, apply_fix, tree_for};
+use crate::prep::{Applied, Outcome, apply_fix, settle, tree_for};
 use crate::run::{Log, Tool};
 use crate::source::TreeSource;
 use crate::work::Work;
@@ -46,6 +46,7 @@ impl TreeBuild<'_> {
             let outcome = Outcome { files, renumbered, tree, ..Outcome::default() };
             outcome.write(&Outcome::place(self.work, PATCHED))?;
         }
+        settle();
         self.shell(&self.source.build, "--build", dir, log, &mut line)?;
         Ok(applied)
     }

@@ -10,6 +10,7 @@ use crate::work::Work;
 use patchfile::exit::BuildExit;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Name of the hidden subcommand.
 pub const HOOK_COMMAND: &str = "prep-hook";
@@ -91,7 +92,14 @@ pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
         }
     };
     outcome.write(&order.outcome)?;
+    settle();
     result.map(drop)
+}
+
+/// Waits until the sources are older than what will be compiled from them: the recorder cannot tell a file that was written just before
+/// the compiler read it from one that was written while it did.
+pub fn settle() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
