@@ -198,7 +198,8 @@ fn record(
     if let (Some(text), true) = (&text, line.plugin) {
         lto = plugin_objects(recorder, text, &mut inputs);
     }
-    if let Some(text) = &text {
+    // With bitcode, the map also names what the linker has made of it, perhaps in a folder of the build's own.
+    if let (Some(text), false) = (&text, inputs.bitcode) {
         from_scripts(recorder, text, &mut inputs);
     }
     if inputs.bitcode {
