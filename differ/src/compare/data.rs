@@ -80,6 +80,35 @@ impl Comparer<'_> {
         self.same_range(o, (from_a, to_a), n, (from_b, to_b))
     }
 
+    /// Whether the anonymous piece is zeros, and so is the place beside the named atom: among named data of one section, an object
+    /// without a symbol that is zeroed looks like padding, and is no atom (Clang's `.Lconstinit` in `.bss`).
+    pub(super) fn is_zeroed_gap(&self, o: usize, i: i64, n: usize, j: i64) -> bool {
+        let (s, t) = (self.old.section(o), self.new.section(n));
+        let atom = self.old.atom(o);
+        let Some((from, to)) = piece(self.new, n, j).filter(|&(from, _)| from.cast_signed() == j) else {
+            return false;
+        };
+        let begin = atom.start.cast_signed() + i;
+        let end = begin + (to - from).cast_signed();
+        let outside = |&id: &usize| {
+            let other = self.old.atom(id);
+            other.end.cast_signed() <= begin || end <= other.start.cast_signed()
+        };
+        let zero = |section: &Section<'_>, (from, to): (u64, u64)| {
+            let (Ok(from), Ok(to)) = (usize::try_from(from), usize::try_from(to)) else { return false };
+            let bytes = section.data.get(from..to);
+            bytes.map_or(section.is_nobits(), |bytes| bytes.iter().all(|&b| b == 0))
+                && section.relocs.iter().all(|r| r.offset < from as u64 || to as u64 <= r.offset)
+        };
+        let (Ok(begin), Ok(end)) = (u64::try_from(begin), u64::try_from(end)) else { return false };
+        let start = self.new.atom(n).start;
+        (s.flags ^ t.flags) & 7 == 0
+            && end <= s.size
+            && self.old.by_section[atom.section].iter().all(outside)
+            && zero(s, (begin, end))
+            && zero(t, (start + from, start + to))
+    }
+
     fn same_range(
         &mut self,
         o: usize,

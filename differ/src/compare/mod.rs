@@ -72,6 +72,7 @@ impl<'a> Comparer<'a> {
                 }
                 match (self.old.atom(o).kind, self.new.atom(n).kind) {
                     (AtomKind::Anonymous, AtomKind::Anonymous) => self.same_piece(o, i, n, j),
+                    (_, AtomKind::Anonymous) if self.by_place => self.is_zeroed_gap(o, i, n, j),
                     (AtomKind::Anonymous, _) | (_, AtomKind::Anonymous) => false,
                     _ => self.pairs.old_of[n] == Some(o) && self.same_place(o, i, n, j),
                 }
