@@ -12,6 +12,8 @@ mod bitcode;
 mod clanglog;
 mod cmdline;
 mod compile;
+mod copy;
+mod copyline;
 mod depfile;
 pub mod env;
 pub mod error;

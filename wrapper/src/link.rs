@@ -149,7 +149,7 @@ fn gather_one(
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FileKind {
+pub(crate) enum FileKind {
     Archive,
     Shared,
     Object,
@@ -158,7 +158,7 @@ enum FileKind {
 }
 
 /// By the first bytes; `e_type` is at offset 16 of an ELF file (gABI, "ELF Header").
-fn kind_of(path: &Path) -> FileKind {
+pub(crate) fn kind_of(path: &Path) -> FileKind {
     const ET_DYN: u8 = 3;
     let mut head = [0_u8; 18];
     let count = fs::File::open(path).and_then(|mut file| file.read(&mut head)).unwrap_or(0);
@@ -302,7 +302,7 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 /// A file of which the linker takes the symbols alone (`-R`) may be a program.
-fn is_relocatable(path: &Path) -> bool {
+pub(crate) fn is_relocatable(path: &Path) -> bool {
     const ET_REL: u8 = 1;
     let mut head = [0_u8; 18];
     fs::File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && head[16] == ET_REL

@@ -9,6 +9,9 @@ pub(crate) enum Tool {
     Linker,
     /// Only there so that a build sees one tool family; never records anything.
     Archiver,
+    /// objcopy.
+    Copier,
+    Strip,
 }
 
 /// `cc` and `c++` are gcc or clang: that is looked up behind the link.
@@ -33,6 +36,10 @@ const NAMES: &[(&str, Tool)] = &[
     ("gold", Tool::Linker),
     ("mold", Tool::Linker),
     ("ar", Tool::Archiver),
+    ("objcopy", Tool::Copier),
+    ("llvm-objcopy", Tool::Copier),
+    ("strip", Tool::Strip),
+    ("llvm-strip", Tool::Strip),
 ];
 
 /// Programs that stand in for a compiler under its name and look for the next one on `PATH`, where they would find
@@ -40,14 +47,14 @@ const NAMES: &[(&str, Tool)] = &[
 pub(crate) const MASQUERADERS: &[&str] =
     &["ccache", "distcc", "icecc", "sccache", "colorgcc", "icerun", "ccache-swig"];
 
-/// Programs that lie beside a compiler, where a build may look for them by the compiler's folder. They record nothing.
+/// Programs that lie beside a compiler, where a build may look for them by the compiler's folder. Those that are no links of ours record nothing.
 #[rustfmt::skip]
 const COMPANIONS: &[&str] = &[
     "addr2line", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm", "gcc-ranlib", "gcov", "gcov-dump", "gcov-tool", "gprof",
     "nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip",
 ];
 
-/// Is it a program that belongs to a compiler, but is none of those that are recorded?
+/// Is it a program that belongs to a compiler, looked for beside it?
 pub(crate) fn is_companion(name: &str) -> bool {
     let bare = match name.rsplit_once('-') {
         Some((front, version)) if version.bytes().all(|b| b.is_ascii_digit() || b == b'.') => front,
@@ -89,11 +96,11 @@ mod tests {
     fn companions() {
         for name in [
             "ranlib",
-            "objcopy",
-            "x86_64-linux-gnu-strip",
+            "objdump",
+            "x86_64-linux-gnu-readelf",
             "gcc-ar-12",
             "x86_64-linux-gnu-gcc-nm-12",
-            "llvm-objcopy-14",
+            "llvm-nm-14",
         ] {
             assert!(is_companion(name) && classify(name).is_none(), "{name}");
         }
@@ -113,6 +120,8 @@ mod tests {
             ("clang++-14", Some(Tool::Clang)),
             ("x86_64-linux-gnu-as", Some(Tool::Assembler)),
             ("x86_64-linux-gnu-ld.bfd", Some(Tool::Linker)),
+            ("x86_64-linux-gnu-strip", Some(Tool::Strip)),
+            ("llvm-objcopy-14", Some(Tool::Copier)),
             ("ld.so", None),
             ("gcc-ar", None),
             ("gcc-ar-12", None),

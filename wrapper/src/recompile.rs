@@ -15,7 +15,7 @@ use crate::identity;
 use crate::ltrans;
 use crate::names::{self, Tool};
 use crate::proof::Inputs;
-use crate::record::UnitRecord;
+use crate::record::{Pass, UnitRecord};
 use crate::resolve;
 use crate::store::{Product, Store};
 use crate::streams;
@@ -42,6 +42,40 @@ pub struct RecompileOutcome {
 /// # Errors
 /// [`Error::InputChanged`], [`Error::NotRecompilable`], [`Error::CompileFailed`], or an I/O error.
 pub fn recompile(
+    unit: &UnitRecord,
+    extra_flags: &[&str],
+    output: &Path,
+    store: Option<&Store>,
+) -> Result<RecompileOutcome> {
+    let mut outcome = compiled(unit, extra_flags, output, store)?;
+    for pass in unit.copied.iter().flat_map(|copied| &copied.passes) {
+        repeat(unit, pass, &outcome.object)?;
+        outcome.sha256 = hash::sha256_file(&outcome.object)?;
+    }
+    Ok(outcome)
+}
+
+/// Does to an object what objcopy or strip did to the recorded one.
+fn repeat(unit: &UnitRecord, pass: &Pass, object: &Path) -> Result<()> {
+    let mut command = Command::new(pass.tool.as_path());
+    command.args(pass.options.iter().map(OsBytes::as_os_str)).arg(object);
+    command.current_dir(pass.cwd.as_path()).env("PWD", pass.cwd.as_path()).env(env::ACTIVE, "1");
+    let result = command.stdin(Stdio::null()).output().at("run", pass.tool.as_path())?;
+    if result.status.success() {
+        return Ok(());
+    }
+    Err(failed(unit, &result))
+}
+
+fn failed(unit: &UnitRecord, result: &std::process::Output) -> Error {
+    Error::CompileFailed {
+        unit: unit.source.to_string_lossy(),
+        status: result.status.to_string(),
+        stderr: String::from_utf8_lossy(&result.stderr).into_owned(),
+    }
+}
+
+fn compiled(
     unit: &UnitRecord,
     extra_flags: &[&str],
     output: &Path,
@@ -84,7 +118,7 @@ fn prove(unit: &UnitRecord, why: &str, output: &Path) -> Result<()> {
         return Err(not(why.to_owned()));
     }
     Plan::new(unit, &[])?.run(unit, output)?;
-    if hash::sha256_file(output)? == unit.object_sha256 {
+    if hash::sha256_file(output)? == unit.compiled_sha256() {
         return Ok(());
     }
     Err(not(format!("compiled as it was, it gives another object; {why}")))
@@ -168,7 +202,7 @@ impl Plan {
             key.field(dep.sha256.as_bytes());
         }
         // The unit's own object stands for what the list of inputs cannot say, such as a header that was not there.
-        key.field(unit.object_sha256.as_bytes());
+        key.field(unit.compiled_sha256().as_bytes());
         Some(key.finish())
     }
 
@@ -202,11 +236,7 @@ impl Plan {
         if result.status.success() {
             return Ok(result.stderr);
         }
-        Err(Error::CompileFailed {
-            unit: unit.source.to_string_lossy(),
-            status: result.status.to_string(),
-            stderr: String::from_utf8_lossy(&result.stderr).into_owned(),
-        })
+        Err(failed(unit, &result))
     }
 }
 

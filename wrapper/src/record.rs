@@ -78,13 +78,59 @@ pub struct UnitRecord {
     /// without further flags the very object must come out.
     #[serde(default)]
     pub untracked: Option<String>,
+    /// What objcopy and strip did to the object since; never in the compiler's own record.
+    #[serde(default)]
+    pub copied: Option<Copied>,
     /// Phase of the session (`original`, `patched`).
     pub phase: String,
     /// Things a report may want to mention.
     pub notes: Vec<String>,
 }
 
+/// What was done to an object after it was compiled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// SHA-256 of the object that the compiler made.
+    pub compiled_sha256: String,
+    /// Runs that changed what is linked, in order.
+    pub passes: Vec<Pass>,
+}
+
+/// A run of objcopy or strip, to be repeated on another object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    /// The real tool.
+    pub tool: OsBytes,
+    /// Its options, without those that change nothing that is linked.
+    pub options: Vec<OsBytes>,
+    /// Working directory.
+    pub cwd: OsBytes,
+}
+
+/// One object, or member of an archive, that objcopy or strip changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyRecord {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// Unique within a session.
+    pub id: String,
+    /// SHA-256 of the object before.
+    pub input_sha256: String,
+    /// SHA-256 of the object after.
+    pub output_sha256: String,
+    /// Where a copy of the object after is, if there is a pass.
+    pub stored: OsBytes,
+    /// `None` if nothing that is linked changed.
+    pub pass: Option<Pass>,
+}
+
 impl UnitRecord {
+    /// SHA-256 of the object as the compiler made it.
+    #[must_use]
+    pub fn compiled_sha256(&self) -> &str {
+        self.copied.as_ref().map_or(&self.object_sha256, |copied| &copied.compiled_sha256)
+    }
+
     /// Copy of an input as it was when the unit was made, if one was kept.
     #[must_use]
     pub fn kept_input(&self, sha256: &str) -> Option<std::path::PathBuf> {
@@ -198,6 +244,8 @@ pub struct Problem {
 pub struct Records {
     /// Compilation units, in the order in which they were made.
     pub units: Vec<UnitRecord>,
+    /// Units again whose objects objcopy or strip changed: with the hash of what they made, see [`UnitRecord::copied`].
+    pub copied: Vec<UnitRecord>,
     /// Links, in the order in which they were made.
     pub links: Vec<LinkRecord>,
     /// What is missing.
@@ -211,7 +259,7 @@ impl Records {
     /// The last recorded unit that has this object hash: how a link input finds its unit.
     #[must_use]
     pub fn unit_by_object(&self, sha256: &str) -> Option<&UnitRecord> {
-        self.units.iter().rev().find(|unit| unit.object_sha256 == sha256)
+        self.units.iter().rev().chain(&self.copied).find(|unit| unit.object_sha256 == sha256)
     }
 
     /// The unit behind an input of a link. Units with equal objects (empty ones, say) are told apart by the object's path, then

@@ -10,7 +10,7 @@ use crate::error::{IoContext, Result};
 use crate::files;
 use crate::hash::{self, Memo};
 use crate::osbytes::OsBytes;
-use crate::record::{Dep, LinkRecord, Problem, RECORD_VERSION, UnitRecord};
+use crate::record::{CopyRecord, Dep, LinkRecord, Problem, RECORD_VERSION, UnitRecord};
 use crate::session::{INPUTS, Session};
 use crate::streams;
 
@@ -135,6 +135,7 @@ impl Recorder {
             lto: false,
             not_recompilable: None,
             untracked: None,
+            copied: None,
             phase: self.session.phase().to_owned(),
             notes: Vec::new(),
         }
@@ -182,6 +183,10 @@ impl Recorder {
     pub(crate) fn write_link(&mut self, link: &LinkRecord) -> Result<()> {
         self.memo.save();
         files::write_json(&self.record_path("links", &link.id), link)
+    }
+
+    pub(crate) fn write_copy(&mut self, copy: &CopyRecord) -> Result<()> {
+        files::write_json(&self.record_path("copies", &copy.id), copy)
     }
 
     /// Whether an input may have been written while the compiler ran. The kernel stamps files with a clock that lags by

@@ -30,7 +30,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files;
 use crate::names;
 use crate::osbytes::OsBytes;
-use crate::record::{RECORD_VERSION, Records};
+use crate::record::{CopyRecord, RECORD_VERSION, Records, UnitRecord};
 use crate::store::Store;
 
 /// Default bound of the store, in bytes: 5 GiB.
@@ -279,8 +279,11 @@ impl Session {
     /// # Errors
     /// If the directory cannot be read or a record does not parse.
     pub fn read_records(phase_dir: &Path) -> Result<Records> {
+        let units: Vec<UnitRecord> = files::read_all(&phase_dir.join("units"))?;
+        let copies: Vec<CopyRecord> = files::read_all(&phase_dir.join("copies"))?;
         Ok(Records {
-            units: files::read_all(&phase_dir.join("units"))?,
+            copied: crate::copy::made_of(&units, &copies),
+            units,
             links: files::read_all(&phase_dir.join("links"))?,
             problems: files::read_all(&phase_dir.join("problems"))?,
             altered: Vec::new(),
@@ -301,7 +304,7 @@ impl Session {
     }
 
     fn make_phase_dirs(&self) -> Result<()> {
-        for kind in ["units", "links", "problems"] {
+        for kind in ["units", "links", "copies", "problems"] {
             let dir = self.phase_dir(&self.state.phase).join(kind);
             fs::create_dir_all(&dir).at("create", &dir)?;
         }

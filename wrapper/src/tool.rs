@@ -12,7 +12,7 @@ use crate::names::{self, Tool};
 use crate::recorder::Recorder;
 use crate::session::Session;
 use crate::sys::child::{self, End};
-use crate::{asdeps, assemble, clanglog, compile, env, link, resolve};
+use crate::{asdeps, assemble, clanglog, compile, copy, env, link, resolve};
 
 /// What is left to do after a tool's own part.
 #[derive(Debug)]
@@ -112,6 +112,7 @@ fn record(session: Session, tool: Tool, real: &Path, args: &[OsString]) -> Next 
         Tool::Gcc | Tool::Clang => compile::run(session, resolve::driver_family(real), real, argv),
         Tool::Assembler => assemble::run(session, real, argv),
         Tool::Linker => link::run(session, real, argv),
+        Tool::Copier | Tool::Strip => copy::run(session, tool, real, argv),
     }
 }
 

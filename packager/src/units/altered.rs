@@ -20,7 +20,7 @@ pub fn find(records: &mut Records) {
     if parts.is_empty() {
         return;
     }
-    let units = records.units.iter().map(|unit| unit.object_sha256.as_str());
+    let units = records.units.iter().chain(&records.copied).map(|unit| unit.object_sha256.as_str());
     let mut known: HashSet<&str> =
         units.chain(records.links.iter().map(|link| link.output_sha256.as_str())).collect();
     let mut altered = Vec::new();

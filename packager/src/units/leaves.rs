@@ -61,7 +61,8 @@ impl Leaves {
     /// When a map file cannot be read.
     pub fn of(records: &Records, link: &LinkRecord) -> Result<Self> {
         // A later unit hides an earlier one with the same object, as in `Records::unit_by_object`.
-        let units = records.units.iter().map(|unit| (unit.object_sha256.as_str(), unit)).collect();
+        let all = records.copied.iter().rev().chain(&records.units);
+        let units = all.map(|unit| (unit.object_sha256.as_str(), unit)).collect();
         let mut walk = Walk { records, units, seen: HashSet::new(), found: Self::default() };
         walk.add(link, &[])?;
         Ok(walk.found)
