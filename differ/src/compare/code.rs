@@ -95,6 +95,13 @@ impl Comparer<'_> {
                 };
             return (!same).then(shown);
         }
+        if let (Some(field), true) = (x.rip_field, x.rip_field == y.rip_field && refs_a.is_empty())
+            && let (Some(t), Some(u)) = (own_place(code_a, x), own_place(code_b, y))
+        {
+            // An address inside of the function: the same instruction, however far it is.
+            let same = t == u && same_but_field(raw(old_atoms, old, x), raw(new_atoms, new, y), field);
+            return (!same).then(shown);
+        }
         let short_or_near = x.branch.is_some() && y.branch.is_some();
         if (short_or_near && x.mnemonic != y.mnemonic)
             || (!short_or_near && !same_bytes(self.old, old, x, self.new, new, y))
@@ -132,6 +139,17 @@ fn refs_in<'a>(all: &'a Atoms, id: usize, insn: &Insn) -> &'a [Ref] {
 
 fn raw<'a>(all: &'a Atoms, id: usize, insn: &Insn) -> &'a [u8] {
     all.bytes(id).get(insn.at as usize..insn.end() as usize).unwrap_or(&[])
+}
+
+/// The instruction of its own function whose address an instruction forms.
+fn own_place(code: &Code, insn: &Insn) -> Option<u32> {
+    code.ordinal(insn.target?)
+}
+
+/// Two instructions that differ at most in the four bytes of a field.
+fn same_but_field(a: &[u8], b: &[u8], field: u8) -> bool {
+    let field = usize::from(field)..usize::from(field) + 4;
+    a.len() == b.len() && a.iter().zip(b).enumerate().all(|(i, (p, q))| p == q || field.contains(&i))
 }
 
 fn same_bytes(old: &Atoms, o: usize, x: &Insn, new: &Atoms, n: usize, y: &Insn) -> bool {
