@@ -97,9 +97,9 @@ pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
 }
 
 /// Waits until the sources are older than what will be compiled from them: the recorder cannot tell a file that was written just before
-/// the compiler read it from one that was written while it did.
+/// the compiler read it from one that was written while it did, and knows the start of a compiler only to some hundredths of a second.
 pub fn settle() {
-    std::thread::sleep(Duration::from_millis(20));
+    std::thread::sleep(Duration::from_millis(60));
 }
 
 fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
