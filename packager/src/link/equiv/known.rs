@@ -348,7 +348,8 @@ impl<'a> Known<'a> {
 
     /// Places in data that code and data of known objects refer to.
     fn destinations(&self) -> BTreeSet<u64> {
-        let mut found = BTreeSet::new();
+        // Each function has an exception table of its own.
+        let mut found: BTreeSet<u64> = self.side.exceptions.values().copied().collect();
         let is_code: HashSet<u64> = self
             .side
             .elf

@@ -213,7 +213,17 @@ fn pair_units(
         }
         let in_patch: HashSet<&str> =
             unit.changed.iter().map(|(n, _)| n.as_str()).chain(unit.new.iter().map(String::as_str)).collect();
-        let same = new.named.iter().filter(|((o, name), _)| o == object && !in_patch.contains(name.as_str()));
+        // Rarely run parts go with their function.
+        let is_part = |name: &str| name.split_once(".cold").is_some_and(|(of, _)| in_patch.contains(of));
+        for ((_, name), at) in new.named.iter().filter(|((o, _), _)| o == object) {
+            if is_part(name) {
+                matcher.leave_out(*at);
+            }
+        }
+        let same = new
+            .named
+            .iter()
+            .filter(|((o, name), _)| o == object && !in_patch.contains(name.as_str()) && !is_part(name));
         for ((_, name), at) in same.filter(|((_, name), _)| !is_numbered(name)) {
             if let (Some(before), true) = (there(name), new.pieces.contains_key(at)) {
                 let _ = matcher.pair(*at, before);
@@ -241,8 +251,11 @@ fn moved_state<'u>(
     others.next().filter(|_| writable).map(|(_, u)| u.name.as_str())
 }
 
-/// `count.0`: the number is the compiler's, and may mean another variable on the other side.
+/// `count.0`, and exception tables as clang names them: the number is the compiler's, and may mean another one on the other side.
 fn is_numbered(name: &str) -> bool {
+    if name.starts_with("GCC_except_table") {
+        return true;
+    }
     name.rsplit_once('.')
         .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
