@@ -6,6 +6,7 @@
 mod code;
 mod contributions;
 mod data;
+mod debug;
 mod fit;
 mod known;
 mod ledger;

@@ -1,23 +1,14 @@
 //! Types as debug information tells of them: what only the code of a fix uses, no old code shows.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use gimli::{AttributeValue, DwAt, EndianSlice, LittleEndian};
+use gimli::{AttributeValue, DwAt};
 
-type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+use super::debug::{Bytes, DebugSections};
+
 type Unit<'a> = gimli::Unit<Bytes<'a>>;
 type Entry<'a> = gimli::DebuggingInformationEntry<Bytes<'a>>;
 
-const SECTIONS: [&str; 7] = [
-    ".debug_info",
-    ".debug_abbrev",
-    ".debug_str",
-    ".debug_line_str",
-    ".debug_str_offsets",
-    ".debug_addr",
-    ".debug_line",
-];
 /// How deep a type is followed through `typedef`, `const` and arrays.
 const DEPTH: usize = 16;
 
@@ -58,11 +49,8 @@ fn first_difference(ours: &str, theirs: &str) -> String {
 /// The types of the units whose source file ends in `name`.
 fn types(file: &[u8], name: &str) -> Types {
     let mut found = Types::new();
-    let sections: HashMap<String, Cow<'_, [u8]>> = crate::elf::debug_sections(file, &SECTIONS);
-    let load = |id: gimli::SectionId| -> Result<_, gimli::Error> {
-        Ok(EndianSlice::new(sections.get(id.name()).map_or(&[][..], |b| &**b), LittleEndian))
-    };
-    let Ok(dwarf) = gimli::Dwarf::load(load) else { return found };
+    let sections = DebugSections::of(file);
+    let Some(dwarf) = sections.dwarf() else { return found };
     let mut headers = dwarf.units();
     while let Ok(Some(header)) = headers.next() {
         let Ok(unit) = dwarf.unit(header) else { continue };
