@@ -107,9 +107,15 @@ pub fn ledger(
         let Some(piece) = new.pieces.get(&difference.piece) else { continue };
         judge(&new, piece, difference, units, &touched, &mut ledger, &mut told);
     }
-    for (name, unit) in &touched.candidates {
+    for (name, unit, at) in &touched.candidates {
         let same = |entries: &[Entry]| entries.iter().all(|e| e.name != *name);
-        if same(&ledger.displaced) && same(&ledger.entries) {
+        // What could not be paired was not compared. Of inline functions each unit may use its own copy.
+        if !places.contains_key(at) {
+            if touched.moved.get(at) == Some(&false) {
+                let place = format!("{name} ({unit})");
+                told.insert(*at, unaccounted(&place, "the original's is taken for something else already"));
+            }
+        } else if same(&ledger.displaced) && same(&ledger.entries) {
             ledger.settled.insert(name.clone());
             let why = "the original has it from another unit, the same".to_owned();
             ledger.entries.push(Entry { name: name.clone(), unit: unit.clone(), why });
@@ -142,10 +148,10 @@ fn read<'a>(file: &BuiltFile<'a>, what: &str) -> Result<Known<'a>, LinkError> {
 /// The units that the fix reaches.
 #[derive(Debug, Default)]
 struct Touched {
-    /// Their patched objects, with the index of the unit.
-    patched: HashMap<String, usize>,
-    /// New names of them that the original has from another unit: name, unit.
-    candidates: Vec<(String, String)>,
+    /// Their patched objects.
+    patched: HashSet<String>,
+    /// New names of them that the original has from another unit: name, unit, piece.
+    candidates: Vec<(String, String, u64)>,
     /// The pieces of those, and whether each is weak.
     moved: HashMap<u64, bool>,
 }
@@ -169,7 +175,7 @@ fn pair_units(
     let (old_globals, new_globals) = (globals(old), globals(new));
     for (index, unit) in units.iter().enumerate().filter(|(_, u)| u.explained.is_none()) {
         let Some(object) = &unit.patched else { continue };
-        touched.patched.insert(object.clone(), index);
+        touched.patched.insert(object.clone());
         let here = |name: &str| new.named.get(&(object.clone(), name.to_owned())).copied();
         let there = |name: &str| old.named.get(&(unit.original.clone()?, name.to_owned())).copied();
         let entry = |name: &str, why: &str| Entry {
@@ -193,7 +199,7 @@ fn pair_units(
             match (ours, old_globals.get(name)) {
                 (Some((_, binding)), Some((before, _))) => {
                     touched.moved.insert(at, *binding == STB_WEAK);
-                    touched.candidates.push((name.clone(), unit.name.clone()));
+                    touched.candidates.push((name.clone(), unit.name.clone(), at));
                     let _ = matcher.pair(at, *before);
                 }
                 _ => {
@@ -265,7 +271,7 @@ fn pair_regions(
     old: &Known<'_>,
     new: &Known<'_>,
     units: &[LedgerUnit],
-    touched: &HashMap<String, usize>,
+    touched: &HashSet<String>,
     matcher: &mut Matcher<'_, '_>,
 ) {
     let before: HashMap<&str, &str> = units
@@ -280,7 +286,7 @@ fn pair_regions(
         .map(|r| ((r.object.as_str(), &r.section), r.start))
         .collect();
     let same = |r: &&super::known::Region| {
-        !r.object.is_empty() && r.merged == Merged::No && !touched.contains_key(&r.object)
+        !r.object.is_empty() && r.merged == Merged::No && !touched.contains(&r.object)
     };
     for region in new.regions.values().filter(same) {
         let object = before.get(region.object.as_str()).copied().unwrap_or(&region.object);
@@ -335,7 +341,7 @@ fn judge(
         return;
     }
     // Of a unit that the fix reaches the comparison has seen all but what the linker made of its references.
-    let of_linker = difference.reference || !touched.patched.contains_key(&region.object);
+    let of_linker = difference.reference || !touched.patched.contains(&region.object);
     if of_linker && difference.kind != Kind::Path {
         told.entry(piece.start).or_insert_with(|| unaccounted(&place(name, unit), &difference.detail));
     }
