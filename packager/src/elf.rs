@@ -1,10 +1,9 @@
-//! ELF files as far as the packager reads them; the only place outside `link/` that knows the `object` crate.
+//! ELF files as far as the packager reads them; the only place here that knows the `object` crate.
 
 use object::elf;
-use object::read::elf::{CompressionHeader, FileHeader, ProgramHeader, SectionHeader, SectionTable};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
 use patchfile::{Arch, BuildId, Digest};
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 type Header = elf::FileHeader64<object::Endianness>;
@@ -50,44 +49,6 @@ pub struct Elf {
     pub symbols: bool,
     /// Allocated sections in address order.
     pub sections: Vec<Section>,
-}
-
-/// Most bytes that the debug sections of one file may unpack to.
-const LARGEST_UNPACKED: u64 = 1 << 30;
-
-/// The sections of debug information that are asked for, unpacked. What cannot be read is left out.
-pub fn debug_sections<'d>(data: &'d [u8], names: &[&str]) -> HashMap<String, Cow<'d, [u8]>> {
-    let mut found = HashMap::new();
-    let Ok((_, endian, table)) = headers(data) else { return found };
-    for section in table.iter() {
-        let name = table.section_name(endian, section).map(String::from_utf8_lossy).unwrap_or_default();
-        if !names.contains(&&*name) || section.sh_type(endian) == elf::SHT_NOBITS {
-            continue;
-        }
-        let content = match section.compression(endian, data) {
-            Ok(None) => section.data(endian, data).ok().map(Cow::Borrowed),
-            Ok(Some((header, start, length))) => {
-                let format = match header.ch_type(endian) {
-                    elf::ELFCOMPRESS_ZLIB => Some(object::CompressionFormat::Zlib),
-                    elf::ELFCOMPRESS_ZSTD => Some(object::CompressionFormat::Zstandard),
-                    _ => None,
-                };
-                let end = usize::try_from(start.saturating_add(length)).ok();
-                let packed =
-                    usize::try_from(start).ok().zip(end).and_then(|(start, end)| data.get(start..end));
-                let uncompressed_size = header.ch_size(endian);
-                format.zip(packed).filter(|_| uncompressed_size <= LARGEST_UNPACKED).and_then(
-                    |(format, data)| {
-                        let packed = object::read::CompressedData { format, data, uncompressed_size };
-                        packed.decompress().ok()
-                    },
-                )
-            }
-            Err(_) => None,
-        };
-        found.extend(content.map(|content| (name.into_owned(), content)));
-    }
-    found
 }
 
 /// Is this the beginning of an ELF file that can be run or mapped (`ET_EXEC`, `ET_DYN`)?
@@ -407,4 +368,46 @@ pub fn runtime_content(data: &[u8]) -> Result<Digest, String> {
         }
     }
     Ok(Digest::of_parts(parts.iter().map(Vec::as_slice)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damaged_files_are_read_to_an_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, output) = (dir.path().join("a.c"), dir.path().join("a.so"));
+        std::fs::write(&source, "#include <stdio.h>\nint own(void) { return puts(\"x\"); }\n").unwrap();
+        let mut gcc = std::process::Command::new("gcc");
+        let done = gcc.args(["-shared", "-fPIC", "-o"]).arg(&output).arg(&source).status().unwrap();
+        assert!(done.success());
+        let whole = std::fs::read(&output).unwrap();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let interesting = [0, 1, 0x7f, 0xff, 0x80];
+        let tables = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
+        for round in 0..3000 {
+            let mut data = whole.clone();
+            for _ in 0..=random() % 8 {
+                // Headers say where everything is: half of the hits go there.
+                let (start, len) =
+                    if random() % 2 == 0 { (tables, data.len() - tables) } else { (0, data.len()) };
+                let at = start + random() as usize % len;
+                data[at] = interesting[random() as usize % interesting.len()];
+            }
+            if round % 16 == 0 {
+                data.truncate(random() as usize % whole.len());
+            }
+            let _ = Elf::parse(&data);
+            let _ = (runtime_content(&data), defined_names(&data));
+            let _ = (holds_bytecode(&data), foreign(&data));
+            let _ = loaded_differs(&whole, &data);
+        }
+    }
 }

@@ -5,7 +5,6 @@ pub mod cli;
 pub mod elf;
 pub mod error;
 pub mod files;
-pub mod link;
 pub(crate) mod loaded;
 pub mod naming;
 pub mod output;

@@ -6,14 +6,14 @@ use super::ledger;
 use super::members::needed;
 use crate::elf::Elf;
 use crate::error::{Context, Failure, Result};
-use crate::link::{
-    Elsewhere, Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit,
-    UnitPatch, UsedAddresses, addresses, fit, link,
-};
 use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::target::{Fidelity, TargetFile};
 use crate::units::{Compared, Pair, made_of};
 use differ::ChangeKind;
+use linker::{
+    Elsewhere, Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit,
+    UnitPatch, UsedAddresses, addresses, fit, link,
+};
 use patchfile::exit::BuildExit;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -123,7 +123,7 @@ pub(super) fn join(
 }
 
 /// A function of the patched build whose name means another function in the original one, which the patch does not replace.
-fn not_displaced(entry: &crate::link::Entry) -> Refused {
+fn not_displaced(entry: &linker::Entry) -> Refused {
     Refused {
         what: "definition that moved".into(),
         place: format!("{} ({})", entry.name, entry.unit),

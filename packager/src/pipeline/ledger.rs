@@ -1,12 +1,12 @@
-//! Holds the files that both builds linked against each other, see [`crate::link::ledger`].
+//! Holds the files that both builds linked against each other, see [`linker::ledger`].
 
 use super::analysis::{Analysis, Reached, Unreal};
 use crate::error::{Context, Failure, Result};
-use crate::link::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
 use crate::loaded::read_loaded;
 use crate::output::{LedgerEntry, LedgerReport};
 use crate::units::{Compared, Made, Pair, made_of};
 use differ::ChangeKind;
+use linker::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
 use std::path::Path;
 use wrapper::{LinkRecord, Records};
 

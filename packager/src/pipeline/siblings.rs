@@ -2,8 +2,8 @@
 //! are there, and in which order they go in.
 
 use super::join::{Joined, Outcome};
-use crate::link::SiblingUse;
 use crate::output::Refused;
+use linker::SiblingUse;
 use std::collections::{HashMap, HashSet};
 
 /// Settles what the images need of each other. Afterwards an image exports what another one uses, is there only if it does something, and

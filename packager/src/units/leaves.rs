@@ -4,8 +4,8 @@
 
 use crate::elf::holds_bytecode;
 use crate::error::{Context, Result};
-use crate::link::{contributing, names_of};
 use crate::loaded::read_loaded;
+use linker::{contributing, names_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};

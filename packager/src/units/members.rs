@@ -5,7 +5,7 @@
 
 use super::leaves::{Leaf, input_file};
 use super::pairs::Pair;
-use crate::link::contributing;
+use linker::contributing;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes};

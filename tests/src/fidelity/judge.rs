@@ -10,7 +10,7 @@ use crate::random::process::Running;
 use anyhow::{Context, Result};
 use applier::{LoadedElf, LoadedPatch, Options};
 use fastrand::Rng;
-use packager::link::LinkOutput;
+use linker::LinkOutput;
 use patchfile::{Uuid, image::Image};
 use std::path::Path;
 use std::process::Command;

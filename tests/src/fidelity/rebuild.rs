@@ -5,7 +5,7 @@ use crate::random::build::{self, Built};
 use crate::random::plan::{Form, Plan};
 use anyhow::{Context, Result, ensure};
 use differ::UnitDiff;
-use packager::link::{
+use linker::{
     self, FitInput, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, UsedAddresses,
 };
 use packager::units::compare_objects;
@@ -140,14 +140,14 @@ impl Rebuild {
             patch,
             extents: &self.diff.extents,
         };
-        let addresses = match link::addresses(linked, target, debug) {
+        let addresses = match linker::addresses(linked, target, debug) {
             Ok(addresses) => addresses,
             Err(e) => return refused(e),
         };
         let places = UsedAddresses::new(addresses.as_ref());
         let folders = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
         let libraries = LibraryFiles::new([], folders.map(PathBuf::from));
-        let output = match link::link(&LinkInput {
+        let output = match linker::link(&LinkInput {
             name: if self.plan.form == Form::Library { "libtarget.so" } else { "program" },
             units: &[unit],
             record,
@@ -157,7 +157,7 @@ impl Rebuild {
             addresses: &places,
             patched: None,
             libraries: &libraries,
-            elsewhere: &link::Elsewhere::default(),
+            elsewhere: &linker::Elsewhere::default(),
         }) {
             Ok(output) => output,
             Err(e) => return refused(e),
@@ -169,7 +169,7 @@ impl Rebuild {
         let kept: HashMap<String, Vec<u8>> =
             self.built.plain.iter().map(|o| (Digest::of(o).to_string(), o.clone())).collect();
         let brought: Vec<&[u8]> = output.image.segments.iter().map(|s| s.data.as_slice()).collect();
-        let fit = link::fit(&FitInput {
+        let fit = linker::fit(&FitInput {
             linked,
             map: Some(map),
             record,

@@ -7,7 +7,7 @@ use super::process::Running;
 use super::sanitize;
 use anyhow::{Context, Result, bail, ensure};
 use applier::{LoadedElf, LoadedPatch, Options, Outcome as Applied};
-use packager::link::{self, LibraryFiles, LinkError, LinkOutput, OriginalUnit, UnitPatch};
+use linker::{LibraryFiles, LinkError, LinkOutput, OriginalUnit, UnitPatch};
 use packager::units::compare_objects;
 use patchfile::{Digest, Uuid, image::Image};
 use std::path::{Path, PathBuf};
@@ -151,10 +151,10 @@ impl Original {
             return Ok(Made::Nothing);
         }
         let Built { linked, target, .. } = &self.built;
-        let addresses = link::addresses(linked, target, None)?;
+        let addresses = linker::addresses(linked, target, None)?;
         let folders = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
         let libraries = LibraryFiles::new([], folders.map(PathBuf::from));
-        let input = link::LinkInput {
+        let input = linker::LinkInput {
             name: if self.plan.form == Form::Library { "libtarget.so" } else { "program" },
             units: &units,
             record: &self.built.record,
@@ -164,9 +164,9 @@ impl Original {
             addresses: &*addresses,
             patched: None,
             libraries: &libraries,
-            elsewhere: &link::Elsewhere::default(),
+            elsewhere: &linker::Elsewhere::default(),
         };
-        match link::link(&input) {
+        match linker::link(&input) {
             Ok(output) if output.image.redirects.is_empty() => Ok(Made::Nothing),
             Ok(output) => Ok(Made::Patch(Box::new(output))),
             Err(LinkError::Refused(refusals) | LinkError::NoRoom { refusals, .. }) => Ok(Made::Refused(

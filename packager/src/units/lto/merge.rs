@@ -7,8 +7,8 @@ use super::names::{self, Symbol};
 use super::program::Program;
 use crate::elf;
 use crate::error::{Context, Failure, Result};
-use crate::link::{Piece, Pieces};
 use crate::run::Tool;
+use linker::{Piece, Pieces};
 
 /// Both programs as one unit.
 #[derive(Clone, Debug, Default)]

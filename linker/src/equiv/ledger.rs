@@ -9,10 +9,10 @@ use super::contributions::Part;
 use super::known::{Known, Merged, Piece};
 use super::matcher::{Difference, Kind, Matcher};
 use super::strings::Paths;
-use crate::link::elf::{Elf, SHF_WRITE, STB_LOCAL, STB_WEAK};
-use crate::link::error::{LinkError, refusal};
-use crate::link::map::LinkMap;
-use crate::link::options::Options;
+use crate::elf::{Elf, SHF_WRITE, STB_LOCAL, STB_WEAK};
+use crate::error::{LinkError, refusal};
+use crate::map::LinkMap;
+use crate::options::Options;
 
 /// A linked file with what is known of its making.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! Thread-local variables: references to them are offsets, which mean nothing without their symbols.
 
-use crate::link::elf::{PT_TLS, SHF_TLS, STB_LOCAL, STT_TLS, Symbol};
+use crate::elf::{PT_TLS, SHF_TLS, STB_LOCAL, STT_TLS, Symbol};
 
 use super::side::{Content, Side};
 

@@ -1,6 +1,6 @@
 //! What cannot be linked is refused, with the reason.
 
-use packager::link::LinkError;
+use linker::LinkError;
 
 use super::{Plan, Source, build, join};
 

@@ -2,7 +2,7 @@
 
 use differ::{DebugSections, DebugUnit, Options, debug_sections};
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, Operation};
-use packager::link::{LibraryFiles, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
+use linker::{LibraryFiles, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
 use patchfile::image::Access;
 use patchfile::{Digest, control};
 
@@ -81,7 +81,7 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
         addresses: &*addresses(&built.linked, &built.linked, None).unwrap(),
         patched: None,
         libraries: &LibraryFiles::new([(libc.clone(), libc)], []),
-        elsewhere: &packager::link::Elsewhere::default(),
+        elsewhere: &linker::Elsewhere::default(),
     })
     .unwrap();
     let debug = sections(built, &output);

@@ -13,9 +13,9 @@ use super::side::Side;
 use super::strings::{Paths, is_stamp, uses_words};
 use super::thread_local::{self, ThreadLocals};
 use super::types;
-use crate::link::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
-use crate::link::error::{LinkError, refusal};
-use crate::link::map::LinkMap;
+use crate::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
+use crate::error::{LinkError, refusal};
+use crate::map::LinkMap;
 
 /// What the patch relies on: a symbol of the rebuilt file, and where it is taken to be in the target.
 #[derive(Clone, Debug, PartialEq, Eq)]

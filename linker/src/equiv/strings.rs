@@ -2,7 +2,7 @@
 
 /// Where the rebuild took place: what stands in strings in place of the path of the target's own build.
 #[derive(Clone, Debug, Default)]
-pub(in crate::link) struct Paths(pub(in crate::link) Vec<Vec<u8>>);
+pub(crate) struct Paths(pub(crate) Vec<Vec<u8>>);
 
 /// Compares two zero-terminated strings; `Ok(true)` if they differ in the path of the build alone.
 pub(super) fn same_string(ours: &[u8], theirs: &[u8], paths: &Paths) -> Result<bool, String> {

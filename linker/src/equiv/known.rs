@@ -8,12 +8,12 @@ use wrapper::LinkRecord;
 
 use super::contributions::{Part, contributions};
 use super::side::{Side, is_memory};
-use crate::link::elf::{
+use crate::elf::{
     Elf, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL,
     STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
 };
-use crate::link::map::{Contribution, LinkMap};
-use crate::link::{mask, reloc_types as r};
+use crate::map::{Contribution, LinkMap};
+use crate::{mask, reloc_types as r};
 
 /// What the linker may have merged with equal content of other objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,20 +41,20 @@ pub(super) struct Region {
 
 /// A function or a datum, or what lies between two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::link) struct Piece {
-    pub(in crate::link) start: u64,
+pub(crate) struct Piece {
+    pub(crate) start: u64,
     /// Bytes.
-    pub(in crate::link) size: u64,
+    pub(crate) size: u64,
     /// Its first symbol; empty if it has none.
-    pub(in crate::link) name: String,
+    pub(crate) name: String,
     pub(super) local: bool,
-    pub(in crate::link) code: bool,
+    pub(crate) code: bool,
     /// Start of the region that it is in.
     pub(super) region: u64,
 }
 
 impl Piece {
-    pub(in crate::link) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.start + self.size
     }
 }
@@ -86,8 +86,8 @@ pub(super) struct Field {
 
 /// A linked file with its record.
 #[derive(Debug)]
-pub(in crate::link) struct Known<'a> {
-    pub(in crate::link) side: Side<'a>,
+pub(crate) struct Known<'a> {
+    pub(crate) side: Side<'a>,
     pub(super) regions: BTreeMap<u64, Region>,
     pub(super) pieces: BTreeMap<u64, Piece>,
     /// In ascending order of `start`.
@@ -107,7 +107,7 @@ struct Input<'a> {
 
 impl<'a> Known<'a> {
     /// `objects`: the inputs that were kept, by hash.
-    pub(in crate::link) fn new(
+    pub(crate) fn new(
         elf: Elf<'a>,
         map: &LinkMap,
         record: &'a LinkRecord,

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 
 use super::thread_local::ThreadLocals;
 use super::unwind::exception_tables;
-use crate::link::elf::{
-    Elf, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section,
-};
-use crate::link::reloc_types as r;
+use crate::elf::{Elf, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section};
+use crate::reloc_types as r;
 
 /// What the dynamic loader writes to a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub(super) enum Content<'a> {
 
 /// A linked file, read for the comparison.
 #[derive(Debug)]
-pub(in crate::link) struct Side<'a> {
+pub(crate) struct Side<'a> {
     pub(super) elf: Elf<'a>,
     filled: HashMap<u64, Filled>,
     /// Slot that the entry of a procedure linkage table at this address jumps through.
@@ -59,7 +57,7 @@ pub(in crate::link) struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    pub(in crate::link) fn new(elf: Elf<'a>) -> Self {
+    pub(crate) fn new(elf: Elf<'a>) -> Self {
         let mut side = Self {
             filled: HashMap::new(),
             plt: entries(&elf),
@@ -233,7 +231,7 @@ impl<'a> Side<'a> {
 
     /// Offset in the TLS segment that an offset from the thread pointer stands for (variant II of the TLS ABI).
     pub(super) fn tls_offset(&self, from_thread_pointer: i64) -> Option<u64> {
-        let tls = self.elf.segments.iter().find(|s| s.kind == crate::link::elf::PT_TLS)?;
+        let tls = self.elf.segments.iter().find(|s| s.kind == crate::elf::PT_TLS)?;
         let size = tls.size.checked_next_multiple_of(tls.align.max(1))?;
         size.checked_add_signed(from_thread_pointer)
     }

@@ -8,7 +8,7 @@ use super::strings::{Paths, same_string, until_zero};
 
 /// How serious a difference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::link) enum Kind {
+pub(crate) enum Kind {
     /// Another path of the build in a string.
     Path,
     /// Another text: a string, or the initial value of an array of characters.
@@ -25,17 +25,17 @@ pub(in crate::link) enum Kind {
 
 /// A piece that is not the same in the other file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::link) struct Difference {
-    pub(in crate::link) kind: Kind,
+pub(crate) struct Difference {
+    pub(crate) kind: Kind,
     /// Start of the piece that shows it: what differs, or what refers to it.
-    pub(in crate::link) piece: u64,
+    pub(crate) piece: u64,
     /// Start of the piece that a reference leads to here, and not there.
-    pub(in crate::link) leads: Option<u64>,
+    pub(crate) leads: Option<u64>,
     /// The number in an instruction here and there, if it is one that differs.
-    pub(in crate::link) numbers: Option<(u64, u64)>,
+    pub(crate) numbers: Option<(u64, u64)>,
     /// It is a reference that differs.
-    pub(in crate::link) reference: bool,
-    pub(in crate::link) detail: String,
+    pub(crate) reference: bool,
+    pub(crate) detail: String,
 }
 
 /// A reference that may be to the end of one piece or to the start of the next.
@@ -48,7 +48,7 @@ struct Edge {
 
 /// The map while it grows.
 #[derive(Debug)]
-pub(in crate::link) struct Matcher<'k, 'a> {
+pub(crate) struct Matcher<'k, 'a> {
     pub(super) known: &'k Known<'a>,
     pub(super) other: &'k Side<'a>,
     paths: &'k Paths,
@@ -70,10 +70,10 @@ pub(in crate::link) struct Matcher<'k, 'a> {
 }
 
 /// Where each piece is in the other file, the data that watched pieces refer to, and what differs.
-pub(in crate::link) type Matched = (HashMap<u64, u64>, HashSet<u64>, Vec<Difference>);
+pub(crate) type Matched = (HashMap<u64, u64>, HashSet<u64>, Vec<Difference>);
 
 impl<'k, 'a> Matcher<'k, 'a> {
-    pub(in crate::link) fn new(known: &'k Known<'a>, other: &'k Side<'a>, paths: &'k Paths) -> Self {
+    pub(crate) fn new(known: &'k Known<'a>, other: &'k Side<'a>, paths: &'k Paths) -> Self {
         Self {
             known,
             other,
@@ -107,12 +107,12 @@ impl<'k, 'a> Matcher<'k, 'a> {
     }
 
     /// Notes the data that these pieces refer to.
-    pub(in crate::link) fn watch(&mut self, pieces: HashSet<u64>) {
+    pub(crate) fn watch(&mut self, pieces: HashSet<u64>) {
         self.watched = pieces;
     }
 
     /// Says where a piece is in the other file. `Err`: that contradicts what is known already.
-    pub(in crate::link) fn pair(&mut self, start: u64, there: u64) -> Result<(), String> {
+    pub(crate) fn pair(&mut self, start: u64, there: u64) -> Result<(), String> {
         if let Some(known) = self.to.get(&start) {
             return if *known == there {
                 Ok(())
@@ -134,12 +134,12 @@ impl<'k, 'a> Matcher<'k, 'a> {
     }
 
     /// Where a piece is, as far as is known.
-    pub(in crate::link) fn place_of(&self, start: u64) -> Option<u64> {
+    pub(crate) fn place_of(&self, start: u64) -> Option<u64> {
         self.to.get(&start).copied()
     }
 
     /// Compares all that is reached, and gives what differs.
-    pub(in crate::link) fn run(mut self) -> Matched {
+    pub(crate) fn run(mut self) -> Matched {
         loop {
             while let Some(start) = self.queue.pop_front() {
                 if let Some(piece) =
@@ -300,10 +300,10 @@ impl<'k, 'a> Matcher<'k, 'a> {
     /// What no object brought: the start or the end of a section, or a place in what the linker made.
     fn linker_made(&mut self, from: &Piece, here: u64, there: u64) {
         let bounds = |side: &Side<'_>, at: u64| -> Vec<(String, i64, i64)> {
-            let holds = |s: &&crate::link::elf::Section| {
+            let holds = |s: &&crate::elf::Section| {
                 super::side::is_memory(s) && at >= s.address && at - s.address <= s.size
             };
-            let place = |s: &crate::link::elf::Section| {
+            let place = |s: &crate::elf::Section| {
                 (s.name.clone(), (at - s.address).cast_signed(), (s.address + s.size - at).cast_signed())
             };
             side.elf.sections.iter().filter(holds).map(place).collect()

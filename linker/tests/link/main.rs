@@ -17,9 +17,7 @@ use std::process::Command;
 
 use build::{Built, Plan, Source, build};
 use differ::Extents;
-use packager::link::{
-    LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link,
-};
+use linker::{LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
 use patchfile::Digest;
 use patchfile::image::{Image, Reference};
 
@@ -72,7 +70,7 @@ fn join_with(
         addresses: &*addresses,
         patched: None,
         libraries: &libraries,
-        elsewhere: &packager::link::Elsewhere::default(),
+        elsewhere: &linker::Elsewhere::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, Pointer, UnwindSection};
 
-use crate::link::elf::Elf;
+use crate::elf::Elf;
 
 /// Address of the exception table (LSDA) by the start of the function, or of the part of one, that it is for.
 pub(super) fn exception_tables(elf: &Elf<'_>) -> HashMap<u64, u64> {
