@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::elf_file,
-    target::{elf, frames::Tables, linkmap, memory::Memory, modules, symbols::Symbols},
+    engine::target::{elf, frames::Tables, linkmap, memory::Memory, modules, symbols::Symbols},
 };
 use patchfile::control::Control;
 use std::{fs::File, io::Write};

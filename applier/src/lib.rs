@@ -1,32 +1,37 @@
 //! Applies live patches to running processes and takes them out again.
 //!
-//! The engine: [`find_processes`], [`inspect`], [`check`], [`apply`], [`deactivate`]. The truth about a process is in the
-//! process (see `patchfile::control`); nothing here reads or writes state on disk. Each operation leaves a process wholly
-//! on the old or wholly on the new code of a patch, running (or stopped) as it was before.
-
-mod error;
-mod types;
-
-pub use error::{Busy, ProcessError};
-pub use types::{
-    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, Seen,
-    Survey, TargetId,
-};
-
-mod load;
-mod patch;
-mod remote;
-pub mod start;
-pub mod sys;
-mod target;
-
-pub use patch::{apply, check, deactivate, inspect, replace};
-pub use target::cache::{Batch, batch};
-pub use target::find::{find_in, find_processes, start_time, survey};
+//! Layers, from the ground (each uses only those before it):
+//!
+//! - [`sys`]: system calls, and all `unsafe` code.
+//! - [`engine`]: operations on one process: [`find_processes`], [`inspect`], [`check`], [`apply`], [`deactivate`]. The truth
+//!   about a process is in the process (see `patchfile::control`); the engine reads and writes no state on disk. Each
+//!   operation leaves a process wholly on the old or wholly on the new code of a patch, running (or stopped) as it was before.
+//! - [`catalog`]: which patches there are. [`state`]: which of them shall be in force, and what was done.
+//! - [`manage`]: what a verb means for many processes, for state and log.
+//! - [`cli`] and [`daemon`], side by side: neither uses the other.
 
 pub mod catalog;
 pub mod cli;
 pub mod daemon;
+mod engine;
 #[doc(hidden)]
 pub mod foreign;
+pub mod manage;
 pub mod state;
+pub mod sys;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{
+    Batch, Busy, Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome,
+    ProcessError, Seen, Survey, TargetId, apply, batch, check, deactivate, find_in, find_processes, inspect,
+    replace, start, start_time, survey,
+};
+
+use patchfile::exit::ManageExit;
+
+/// Runs `upatch` with the arguments of this process.
+pub fn main() -> ManageExit {
+    cli::main(daemon::serve)
+}

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    applier::cli::main().into()
+    applier::main().into()
 }

@@ -1,6 +1,7 @@
 //! Manual page and completions, made from the options themselves.
 
-use super::{args::Args, context::Context, error::Error};
+use super::args::Args;
+use crate::manage::{Context, Error};
 use clap::CommandFactory;
 use patchfile::exit::ManageExit;
 use std::io::{ErrorKind, Write};

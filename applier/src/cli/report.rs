@@ -1,6 +1,6 @@
 //! Tables and JSON.
 
-use super::{context::Context, error::Error};
+use crate::manage::{Context, Error};
 
 /// Prints `rows`, the first of which is the heading, in columns.
 pub(super) fn table<const N: usize>(ctx: &mut Context<'_>, rows: &[[String; N]]) -> Result<(), Error> {

@@ -2,25 +2,25 @@
 
 use super::{
     args::{Args, Verb},
-    context::Context,
-    error::Error,
-    generate,
-    guard::{Never, Signals, Stop},
-    order,
-    real::RealEngine,
-    settings::Settings,
-    verbs,
+    generate, order, verbs,
 };
-use crate::catalog::Owner;
+use crate::{
+    catalog::Owner,
+    manage::{Context, Error, Never, RealEngine, Settings, Signals, Stop},
+};
 use clap::Parser;
 use patchfile::exit::ManageExit;
 use std::{
     fs,
     io::{self, Write},
+    time::Duration,
 };
 
+/// What `upatch daemon` does, given the time between two looks at all processes.
+pub type Serve = fn(&mut Context<'_>, Duration) -> Result<ManageExit, Error>;
+
 /// Runs `upatch` with the arguments of this process.
-pub fn main() -> ManageExit {
+pub fn main(serve: Serve) -> ManageExit {
     let args = match Args::try_parse_from(order::verb_first(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => {
@@ -64,7 +64,7 @@ pub fn main() -> ManageExit {
         out: &mut out,
         err: &mut err,
     };
-    let exit = run(&args, &mut ctx);
+    let exit = run(&args, &mut ctx, serve);
     match out.flush() {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
             writeln!(err, "error: standard output: {e}").ok();
@@ -75,8 +75,8 @@ pub fn main() -> ManageExit {
 }
 
 /// Runs one command line.
-pub fn run(args: &Args, ctx: &mut Context<'_>) -> ManageExit {
-    match verb(&args.verb, ctx) {
+pub fn run(args: &Args, ctx: &mut Context<'_>, serve: Serve) -> ManageExit {
+    match verb(&args.verb, ctx, serve) {
         Ok(exit) => exit,
         Err(error) => {
             // There is nowhere to report that standard error is gone.
@@ -86,7 +86,7 @@ pub fn run(args: &Args, ctx: &mut Context<'_>) -> ManageExit {
     }
 }
 
-fn verb(verb: &Verb, ctx: &mut Context<'_>) -> Result<ManageExit, Error> {
+fn verb(verb: &Verb, ctx: &mut Context<'_>, serve: Serve) -> Result<ManageExit, Error> {
     match verb {
         Verb::List(args) => verbs::list(ctx, args),
         Verb::Status(args) => verbs::status(ctx, args),
@@ -103,7 +103,7 @@ fn verb(verb: &Verb, ctx: &mut Context<'_>) -> Result<ManageExit, Error> {
         Verb::Rescan(args) => verbs::rescan(ctx, args),
         Verb::Daemon(args) => {
             let interval = ctx.settings.interval(args.interval);
-            crate::daemon::serve(ctx, interval)
+            serve(ctx, interval)
         }
         Verb::Log(args) => verbs::log(ctx, args),
         Verb::Completions { shell } => generate::completions(ctx, *shell),

@@ -3,7 +3,7 @@
 use crate::{
     TargetId,
     catalog::{ElfFile, elf_file},
-    target::procfile,
+    engine::target::procfile,
 };
 use nix::{
     fcntl::OFlag,

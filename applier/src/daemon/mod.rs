@@ -3,7 +3,6 @@
 mod marks;
 mod notify;
 mod plan;
-mod present;
 mod record;
 mod serve;
 mod socket;
@@ -11,7 +10,4 @@ mod ticket;
 mod watch;
 mod worker;
 
-pub use present::{Presence, Way};
-pub(crate) use record::VERB;
 pub use serve::serve;
-pub use socket::tell;

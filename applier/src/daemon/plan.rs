@@ -4,7 +4,7 @@ use super::marks::Marks;
 use crate::{
     TargetId,
     catalog::{Catalog, Loaded, Owner},
-    cli::{Error, Wanted},
+    manage::{Error, Wanted},
     state::{Record, State, StateFile},
 };
 use patchfile::Uuid;

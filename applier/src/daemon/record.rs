@@ -2,14 +2,13 @@
 
 use super::watch::Finding;
 use crate::{
-    cli::{Context, Ending, Error, Line, Settler, Tally, World},
+    manage::{Context, Ending, Error, Line, SERVICE, Settler, Tally, World},
     state::{Attempts, append},
 };
 use patchfile::Uuid;
 use std::{collections::BTreeMap, path::Path, slice};
 
-/// What the log calls the service, and what it does.
-pub(crate) const VERB: &str = "daemon";
+/// What the log says of a process that the service has patched.
 pub(super) const DONE: &str = "patched";
 
 /// Says which processes were patched.
@@ -25,7 +24,7 @@ pub(super) fn record(ctx: &mut Context<'_>, findings: &[Finding]) -> Result<(), 
     let root = ctx.root.clone();
     if nothing_but_done(&root, findings) {
         // Nothing of the state changes, so nobody need be kept away, and no patch be read: what begins should have the processor.
-        let done = |f: &Finding| f.line.done(VERB, &f.id, f.uuid, DONE);
+        let done = |f: &Finding| f.line.done(SERVICE, &f.id, f.uuid, DONE);
         let events: Vec<_> = findings.iter().flat_map(done).collect();
         append(&root, &events).map_err(|e| Error::failed("log", e))?;
         return findings.iter().try_for_each(|f| announce(ctx, &f.id, slice::from_ref(&f.line)));

@@ -6,14 +6,15 @@ use super::{
     marks::Marks,
     notify::{Watchdog, notify},
     plan::{Desk, lock},
-    present::{Presence, Way},
     record::{DONE, announce, record},
     socket,
     watch::{self, Finding, Watch},
 };
 use crate::{
     catalog::Loaded,
-    cli::{Context, Ending, Error, Process, Settler, Survey, Wanted, World, complete, kind_exit},
+    manage::{
+        Context, Ending, Error, Presence, Process, Settler, Survey, Wanted, Way, World, complete, kind_exit,
+    },
     state::{Lock, ProcessKey, Record, StateFile},
     sys::guardian::guard,
 };
@@ -45,7 +46,7 @@ const PREDECESSOR: Duration = Duration::from_secs(3);
 /// The state cannot be read or the lock cannot be made at the start; later such trouble is reported and tried again.
 pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
     ctx.needs_root("daemon", &[])?;
-    if crate::target::own::is_filtered() {
+    if crate::engine::target::own::is_filtered() {
         ctx.warn(
             "a seccomp filter acts on this service (of its unit file, or of a container): the kernel lets it patch no process that has one too",
         );

@@ -1,9 +1,8 @@
-//! How a command tells the service that the state on disk has changed, and waits until it acts by the new state: a line each way
-//! on a socket that only root may use.
+//! Commands tell the service that the state on disk has changed ([`manage::tell`]); this is the end of the service.
 
 use super::plan::{Desk, lock};
+use crate::manage::{self, CHANGED, DONE, PATIENCE};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use patchfile::paths;
 use std::{
     fs,
     io::{self, Read, Write},
@@ -11,7 +10,6 @@ use std::{
         fs::PermissionsExt,
         net::{UnixListener, UnixStream},
     },
-    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -20,42 +18,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest wait of a command for the service, and of the service for a command.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 /// Most clients that are answered side by side.
 const AT_ONCE: usize = 64;
 /// Between two tries where no connection can be taken.
 const PAUSE: Duration = Duration::from_millis(50);
-
-const CHANGED: &[u8] = b"changed\n";
-const DONE: &[u8] = b"done\n";
-
-fn path(root: &Path) -> PathBuf {
-    root.join(paths::RUN).join("socket")
-}
-
-/// Tells the service of `root`, if there is one, that the state has changed. When this returns `true`, processes that start get what
-/// the state says. Otherwise there is no service, or it does not answer and will see the change at its next look.
-pub fn tell(root: &Path) -> bool {
-    let ask = || -> io::Result<bool> {
-        let mut stream = UnixStream::connect(path(root))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(CHANGED)?;
-        let mut answer = [0; DONE.len()];
-        stream.read_exact(&mut answer)?;
-        Ok(answer == *DONE)
-    };
-    ask().unwrap_or(false)
-}
 
 /// Listens. The socket of a service that was killed is replaced.
 ///
 /// # Errors
 /// The socket cannot be made.
 pub(super) fn listen(desk: Arc<Desk>) -> io::Result<()> {
-    let path = path(&desk.root);
+    let path = manage::socket(&desk.root);
     // Made under another name, so that nobody connects before its mode is right.
     let scratch = path.with_extension(format!("{}", std::process::id()));
     match fs::remove_file(&scratch) {

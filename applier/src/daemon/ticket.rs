@@ -1,7 +1,7 @@
 //! One process held by the kernel in `open` or `execve`, until the ticket for it is answered.
 
 use super::plan::lock;
-use crate::start::Pin;
+use crate::engine::start::Pin;
 use nix::sys::fanotify::{Fanotify, FanotifyEvent, FanotifyResponse, MaskFlags, Response};
 use std::{
     fs,

@@ -10,7 +10,7 @@ use super::{
     ticket::Ticket,
     worker,
 };
-use crate::{cli::Line, start, sys::guardian::Progress};
+use crate::{engine::start, manage::Line, sys::guardian::Progress};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{

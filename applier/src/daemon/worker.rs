@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Options,
-    cli::{Ending, Line, comm, printable},
-    start::{self, Beside, Guide, Held, Missed, Seat},
+    engine::start::{self, Beside, Guide, Held, Missed, Seat},
+    manage::{Ending, Line, comm, printable},
     state::ProcessKey,
 };
 use std::{

@@ -3,13 +3,14 @@
 use super::common::each;
 use crate::{
     catalog,
-    cli::{args::Accept, context::Context, error::Error, world::World},
+    cli::args::Accept,
+    manage::{Context, Error, World},
     state::{Event, append},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
 
 /// Makes patches come back after a reboot.
-pub(in crate::cli) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit, Error> {
+pub(crate) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("accept", &[])?;
     }

@@ -3,22 +3,14 @@
 use super::common::{all_refused, each, exist, fits, load, name_missed, probe_all, summary};
 use crate::{
     catalog::{self, Known, Loaded, Origin},
-    cli::{
-        args::Change,
-        context::Context,
-        drive::{Ending, Tally},
-        engine::Survey,
-        error::Error,
-        overlap::covers,
-        settle::{Settler, targets},
-        world::World,
-    },
+    cli::args::Change,
+    manage::{Context, Ending, Error, Settler, Survey, Tally, World, covers, targets},
     state::{Event, ProcessKey, append, builds},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
 
 /// Brings patches into force.
-pub(in crate::cli) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<ManageExit, Error> {
+pub(crate) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<ManageExit, Error> {
     if !args.how.dry_run {
         ctx.needs_root(verb, &args.only.pids)?;
     }
@@ -64,13 +56,13 @@ pub(super) fn one(
     }
     world.save(&ctx.root)?;
     // From here on the service patches what starts; what started before is found by the surveys below.
-    let survey = match crate::daemon::tell(&ctx.root) {
+    let survey = match crate::manage::tell(&ctx.root) {
         true => ctx.engine.survey(&targets(&patch.manifest), pids),
         false => survey,
     };
 
     let root = ctx.root.clone();
-    let settler = Settler::of_verb(ctx, &root, verb, &args.how);
+    let settler = Settler::of_verb(ctx, &root, verb, args.how.lazy, args.how.timeout);
     let (record, older) = (world.state.get(uuid).cloned(), world.state.older(uuid));
     let covers = |p: ProcessKey| record.as_ref().is_some_and(|r| r.covers(p));
     let mut tally = settler.activate(patch, &older, survey, pids.is_empty(), covers);
@@ -80,7 +72,7 @@ pub(super) fn one(
     if nothing && !was_active {
         world.state = before;
         world.save(&root)?;
-        crate::daemon::tell(&root);
+        crate::manage::tell(&root);
         if named && kept && world.writable {
             catalog::unkeep(&root, uuid).map_err(|e| Error::failed(id, e))?;
         }

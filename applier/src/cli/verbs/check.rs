@@ -1,14 +1,15 @@
 //! `check`.
 
 use super::common::{each, exist, fits, load, probe_all};
-use crate::cli::{
-    args::Check, context::Context, drive::Ending, error::Error, report, settle::targets, world::World,
+use crate::{
+    cli::{args::Check, report},
+    manage::{Context, Ending, Error, World, targets},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
 
 /// Would these patches apply here? Reads only.
-pub(in crate::cli) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, Error> {
+pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, Error> {
     let pids = &args.show.only.pids;
     exist(ctx, pids)?;
     let world = World::look(ctx)?;

@@ -3,14 +3,7 @@
 use crate::{
     CheckReport, ProcessError,
     catalog::{Known, Loaded, disk_elf},
-    cli::{
-        context::Context,
-        drive::{Ending, Line, Tally},
-        engine::{Process, Survey},
-        error::{Error, exit_of},
-        real,
-        view::Wanted,
-    },
+    manage::{self, Context, Ending, Error, Line, Process, Survey, Tally, Wanted, exit_of},
 };
 use patchfile::{Arch, Manifest, exit::ManageExit};
 use std::{path::Path, time::Duration};
@@ -137,7 +130,7 @@ fn wanted_builds(error: Error, manifest: &Manifest) -> Error {
 }
 
 pub(super) fn comm(survey: &Survey, pid: i32) -> String {
-    survey.processes.iter().find(|p| p.key.pid == pid).map_or_else(|| real::comm(pid), |p| p.comm.clone())
+    survey.processes.iter().find(|p| p.key.pid == pid).map_or_else(|| manage::comm(pid), |p| p.comm.clone())
 }
 
 fn reason(ending: &Ending) -> &str {

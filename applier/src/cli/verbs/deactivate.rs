@@ -7,26 +7,19 @@ use super::{
 };
 use crate::{
     catalog::{self, Known},
-    cli::{
-        args::Change,
-        context::Context,
-        drive::Tally,
-        engine::Survey,
-        error::Error,
-        settle::{Settler, targets},
-        world::World,
-    },
+    cli::args::Change,
+    manage::{Context, Error, Settler, Survey, Tally, World, targets},
     state::{Event, ProcessKey, append},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
 
 /// Puts the old code back.
-pub(in crate::cli) fn deactivate(ctx: &mut Context<'_>, args: &Change) -> Result<ManageExit, Error> {
+pub(crate) fn deactivate(ctx: &mut Context<'_>, args: &Change) -> Result<ManageExit, Error> {
     change(ctx, args, "deactive", false)
 }
 
 /// Puts the old code back and forgets the patch.
-pub(in crate::cli) fn remove(ctx: &mut Context<'_>, args: &Change) -> Result<ManageExit, Error> {
+pub(crate) fn remove(ctx: &mut Context<'_>, args: &Change) -> Result<ManageExit, Error> {
     change(ctx, args, "remove", true)
 }
 
@@ -63,13 +56,13 @@ pub(super) fn one(
     intend(world, known, pids, survey.carriers(uuid).next().is_some(), &waiting.named);
     world.save(&ctx.root)?;
     // From here on the service leaves alone what starts; what it has patched is found by the surveys below.
-    let mut survey = match crate::daemon::tell(&ctx.root) {
+    let mut survey = match crate::manage::tell(&ctx.root) {
         true => ctx.engine.survey(&[], pids),
         false => survey,
     };
 
     let root = ctx.root.clone();
-    let settler = Settler::of_verb(ctx, &root, verb, &args.how);
+    let settler = Settler::of_verb(ctx, &root, verb, args.how.lazy, args.how.timeout);
     // A process that is just starting may be patched by what began before; look again until none is found.
     let mut tally = settler.deactivate(uuid, &survey, |_| true);
     while pids.is_empty() && !tally.interrupted && !tally.lines.is_empty() {
@@ -91,7 +84,7 @@ pub(super) fn one(
     if nobody || (blind.is_some() && tally.lines.is_empty()) {
         world.state = before;
         world.save(&root)?;
-        crate::daemon::tell(&root);
+        crate::manage::tell(&root);
         return Err(match blind {
             _ if tally.interrupted => Error::failed(id, "interrupted; nothing was changed"),
             Some(why) if tally.lines.is_empty() => blind_error(id, &why),

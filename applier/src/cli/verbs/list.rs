@@ -5,20 +5,15 @@ use crate::{
     catalog::Known,
     cli::{
         args::{List, Show},
-        context::Context,
-        error::Error,
-        overlap::{Overlap, overlaps},
         report,
-        view::{PatchView, ProcessView, Wanted, view},
-        world::World,
     },
-    daemon::Presence,
+    manage::{Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, overlaps, view},
 };
 use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
 use serde_json::{Value, json};
 
 /// Every patch known.
-pub(in crate::cli) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Error> {
+pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
     let world = World::look(ctx)?;
     let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
@@ -55,7 +50,7 @@ pub(in crate::cli) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageE
 }
 
 /// How each process stands to patches.
-pub(in crate::cli) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
+pub(crate) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
     let world = World::look(ctx)?;
     let known = world.resolve(ctx, &args.ids)?;

@@ -1,13 +1,14 @@
 //! `log`.
 
 use crate::{
-    cli::{args::Log, context::Context, error::Error},
+    cli::args::Log,
+    manage::{Context, Error},
     state::{Event, read_log},
 };
 use patchfile::exit::ManageExit;
 
 /// Shows what was done.
-pub(in crate::cli) fn log(ctx: &mut Context<'_>, args: &Log) -> Result<ManageExit, Error> {
+pub(crate) fn log(ctx: &mut Context<'_>, args: &Log) -> Result<ManageExit, Error> {
     let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;
     let about = |e: &Event| {
         let name = e.patch.rsplit('/').next().unwrap_or_default();

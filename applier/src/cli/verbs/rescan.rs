@@ -1,13 +1,16 @@
 //! `rescan`.
 
-use crate::cli::{args::Rescan, context::Context, error::Error, world::World};
+use crate::{
+    cli::args::Rescan,
+    manage::{Context, Error, World},
+};
 use patchfile::{exit::ManageExit, state::PatchState};
 
 /// Reads the installed patches again.
 ///
 /// Every command reads them anyway, and so does the service when it meets a patch that it does not know; what is left to do
 /// is to drop what the state says about patches that are neither there nor in any process, and to name what is wrong.
-pub(in crate::cli) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<ManageExit, Error> {
+pub(crate) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("rescan", &[])?;
     }

@@ -3,12 +3,8 @@
 use super::common::{each, load};
 use crate::{
     catalog::Known,
-    cli::{
-        args::{Change, Only, Restore, Save},
-        context::Context,
-        error::Error,
-        world::World,
-    },
+    cli::args::{Change, Only, Restore, Save},
+    manage::{Context, Error, World},
     state::{Record, State, read_yaml, write_yaml},
 };
 use patchfile::{exit::ManageExit, paths, state::PatchState};
@@ -19,7 +15,7 @@ fn path(root: &Path) -> PathBuf {
 }
 
 /// Writes down all states.
-pub(in crate::cli) fn save(ctx: &mut Context<'_>, args: &Save) -> Result<ManageExit, Error> {
+pub(crate) fn save(ctx: &mut Context<'_>, args: &Save) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("save", &[])?;
     }
@@ -43,7 +39,7 @@ pub(in crate::cli) fn save(ctx: &mut Context<'_>, args: &Save) -> Result<ManageE
 }
 
 /// Brings back the states saved; the accepted ones only, from the state itself, as the service does at boot.
-pub(in crate::cli) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExit, Error> {
+pub(crate) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExit, Error> {
     if !args.how.dry_run {
         ctx.needs_root("restore", &[])?;
     }

@@ -2,14 +2,8 @@
 
 use crate::{
     catalog::{Entry, Known},
-    cli::{
-        args::Show,
-        context::Context,
-        error::Error,
-        report,
-        view::{Wanted, view},
-        world::World,
-    },
+    cli::{args::Show, report},
+    manage::{Context, Error, Wanted, World, view},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
@@ -25,7 +19,7 @@ fn entries(ctx: &Context<'_>, world: &World, args: &Show) -> Result<Vec<(Known, 
 }
 
 /// The manifest.
-pub(in crate::cli) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
+pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
     let world = World::look(ctx)?;
     let entries = entries(ctx, &world, args)?;
     let mut printed = Vec::new();
@@ -88,7 +82,7 @@ pub(in crate::cli) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageE
 }
 
 /// What patches fit.
-pub(in crate::cli) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
+pub(crate) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
     let world = World::look(ctx)?;
     let entries = entries(ctx, &world, args)?;
     let mut printed = Vec::new();

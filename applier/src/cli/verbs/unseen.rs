@@ -2,12 +2,7 @@
 
 use super::common::comm;
 use crate::{
-    cli::{
-        context::Context,
-        drive::{Ending, Line, Tally},
-        engine::Survey,
-        error::Error,
-    },
+    manage::{Context, Ending, Error, Line, Survey, Tally},
     state::ProcessKey,
 };
 use patchfile::exit::ManageExit;

@@ -2,13 +2,7 @@
 
 use crate::{
     catalog::Known,
-    cli::{
-        context::Context,
-        drive::{Ending, Line, Tally},
-        engine::Survey,
-        real,
-        world::World,
-    },
+    manage::{Context, Ending, Line, Survey, Tally, World, comm},
     state::{Event, ProcessKey, append},
 };
 use patchfile::{Uuid, exit::ManageExit};
@@ -50,7 +44,7 @@ impl Waiting {
         let why = "this system's state wants the patch in this process, and only root can change that";
         let line = |key: &ProcessKey| Line {
             key: *key,
-            comm: real::comm(key.pid),
+            comm: comm(key.pid),
             ending: Ending::Refused(why.into(), ManageExit::NotPermitted),
         };
         let pending = self.pending.iter().filter(|_| !world.writable);
@@ -67,7 +61,7 @@ impl Waiting {
         for key in &self.pending {
             world.attempts.clear(uuid, Some(*key));
             let event = Event::new(verb, id, uuid, "withdrawn before it was patched");
-            events.push(event.on(key.pid, &real::comm(key.pid)));
+            events.push(event.on(key.pid, &comm(key.pid)));
         }
         if let Err(error) = append(&ctx.root, &events) {
             ctx.warn(format_args!("the log cannot be written: {error}"));

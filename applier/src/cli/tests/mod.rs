@@ -1,8 +1,0 @@
-//! Every verb and every exit code, on processes that are only said to exist.
-
-mod answers;
-mod apply;
-mod daemon;
-mod files;
-mod lifecycle;
-mod show;

@@ -1,0 +1,420 @@
+//! Mapping images into the target.
+
+use super::{Layout, Resolved, Sibling, find_gap, landing, relocate, resolve, send::send};
+use crate::{
+    Busy, Located, ProcessError,
+    engine::{
+        remote::{Call, Errand, FUNCTION_ROOM, Gadgets, Session},
+        target::{
+            frames::Tables, modules::Module, process::Process, status, steps::Steps, threads::StoppedThreads,
+        },
+    },
+    sys::{plain, ptrace},
+};
+use patchfile::{
+    Uuid,
+    control::{self, Control, Entry, Phase},
+    image::{Access, Image, Relocation},
+};
+use std::{fs, io::ErrorKind, os::unix::fs::FileExt, path::Path};
+
+/// An image on its way into a process.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    /// Index of the ELF in the manifest.
+    pub elf: u32,
+    /// The image.
+    pub image: &'a Image,
+    /// The module it is for.
+    pub module: Module,
+}
+
+/// Contents for one place in the target.
+pub(super) struct Prepared {
+    pub(super) base: u64,
+    pub(super) layout: Layout,
+    control: Control,
+    /// Fields whose value only a function of the target can tell.
+    late: Vec<(Relocation, u64)>,
+}
+
+impl Prepared {
+    /// What there is to find before it is complete: whose it is, and how large.
+    pub(super) fn header(&self) -> Vec<u8> {
+        Control { entries: Vec::new(), ..self.control.clone() }.encode()
+    }
+
+    /// As it is found once it is complete.
+    fn located(self) -> Located {
+        let control = Control { phase: Phase::Ready, ..self.control };
+        Located { address: self.base, control, in_force: false, disturbed: Vec::new() }
+    }
+}
+
+const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
+const MAP_PRIVATE: u64 = 2;
+const MAP_FIXED: u64 = 0x10;
+const MAP_ANONYMOUS: u64 = 0x20;
+pub(super) const MFD_CLOEXEC: u64 = 1;
+pub(super) const NO_FILE: u64 = u64::MAX;
+/// `control::Phase` in a control block.
+const PHASE: u64 = 64;
+
+/// What a killed applier left unfinished: it goes.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    /// Address and size of mappings.
+    pub mappings: Vec<(u64, u64)>,
+    /// Open files.
+    pub descriptors: Vec<u64>,
+}
+
+impl Remains {
+    /// With these mappings, and the files that are found open.
+    pub(crate) fn find(process: &Process, mappings: Vec<(u64, u64)>) -> Self {
+        let entries = fs::read_dir(format!("/proc/{}/fd", process.view));
+        let numbers =
+            entries.into_iter().flatten().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+        let descriptors = numbers.filter(|fd| is_ours(process, *fd)).collect();
+        Self { mappings, descriptors }
+    }
+}
+
+/// Is this open file of the process one that we made in it?
+fn is_ours(process: &Process, fd: u64) -> bool {
+    let link = fs::read_link(format!("/proc/{}/fd/{fd}", process.view));
+    link.is_ok_and(|to| is_name_of_ours(&to))
+}
+
+fn is_name_of_ours(link: &Path) -> bool {
+    link.as_os_str().as_encoded_bytes().starts_with(b"/memfd:upatch:")
+}
+
+/// Closes our file, unless another thread has closed it already (`closefrom`) and the number may mean another one.
+fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), ProcessError> {
+    match fs::read_link(format!("/proc/{}/fd/{fd}", process.view)) {
+        Ok(to) if !is_name_of_ours(&to) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        _ => {}
+    }
+    session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
+}
+
+/// Maps images, not active yet, beside those of the same patch that are `loaded`. Tells where they are, which the memory map of `process`
+/// does not.
+///
+/// # Errors
+/// See [`ProcessError`]; nothing stays mapped.
+pub(crate) fn load(
+    process: &mut Process,
+    tables: &mut Tables,
+    (name, uuid): (&str, Uuid),
+    pending: &[Pending<'_>],
+    loaded: &[Sibling<'_>],
+    remains: &Remains,
+    steps: &Steps,
+) -> Result<Result<Vec<Located>, Busy>, ProcessError> {
+    let mut tries = 0;
+    loop {
+        let prepared = prepare_all(process, name, uuid, pending, loaded)?;
+        match inject(process, tables, name, &prepared, remains, steps) {
+            // Something else was mapped there in the meantime: look for another place.
+            Err(ProcessError::Os { source, .. })
+                if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
+            {
+                tries += 1;
+                process.refresh()?;
+            }
+            outcome => return Ok(outcome?.map(|()| prepared.into_iter().map(Prepared::located).collect())),
+        }
+    }
+}
+
+/// Finds places and computes contents for all images.
+fn prepare_all(
+    process: &Process,
+    name: &str,
+    uuid: Uuid,
+    pending: &[Pending<'_>],
+    loaded: &[Sibling<'_>],
+) -> Result<Vec<Prepared>, ProcessError> {
+    let mut taken = Vec::new();
+    let mut places = Vec::new();
+    let mut siblings = loaded.to_vec();
+    for p in pending {
+        let layout = Layout::of(p.image);
+        let base = find_gap(&process.maps, &taken, &p.module, layout.size).ok_or_else(|| {
+            ProcessError::NoMemoryNear { size: layout.size, module: p.module.name().to_owned() }
+        })?;
+        taken.push((base, base + layout.size));
+        siblings.push(Sibling::new(&p.module, p.image, base));
+        places.push((layout, base));
+    }
+    let prepared = pending.iter().zip(places);
+    prepared.map(|(p, (layout, base))| prepare(process, name, uuid, p, layout, base, &siblings)).collect()
+}
+
+/// Are places found and all symbols there? For checking without changing anything.
+pub(crate) fn rehearse(
+    process: &Process,
+    pending: &[Pending<'_>],
+    loaded: &[Sibling<'_>],
+) -> Result<(), ProcessError> {
+    prepare_all(process, "", Uuid::from_bytes([0; 16]), pending, loaded)?;
+    Gadgets::find(process).map(|_| ())
+}
+
+fn prepare(
+    process: &Process,
+    name: &str,
+    uuid: Uuid,
+    pending: &Pending<'_>,
+    mut layout: Layout,
+    base: u64,
+    siblings: &[Sibling<'_>],
+) -> Result<Prepared, ProcessError> {
+    let Pending { elf, image, module } = pending;
+    let values = resolve(process, module, image, base, siblings)?;
+    let mut late = Vec::new();
+    for relocation in &image.relocations {
+        match values.get(relocation.reference as usize) {
+            Some(Resolved::Value(value)) => {
+                let bytes = relocate::field(relocation, *value, base)?;
+                put(&mut layout.bytes, relocation.address, &bytes)?;
+            }
+            Some(Resolved::ResultOf(function)) => late.push((*relocation, *function)),
+            None => return Err(ProcessError::unfit("a relocation refers to nothing")),
+        }
+    }
+    let entry = |r: &patchfile::image::Redirect| Entry {
+        site: module.bias.wrapping_add(r.site()),
+        previous: r.resume.map_or(0, |resume| base + resume),
+        new: base + r.new,
+        stub: base + r.stub,
+        original: r.original,
+        resume: r.resume.map_or(0, |resume| base + resume),
+        hop: r.hop.map(|hop| (module.bias.wrapping_add(hop.address), hop.original)),
+    };
+    let control = Control {
+        uuid,
+        active: false,
+        sequence: 0,
+        bias: module.bias,
+        size: layout.size,
+        phase: Phase::Loading,
+        elf: *elf,
+        registered: 0,
+        eh_frame: image.unwind.map_or(0, |u| u32::try_from(u.eh_frame).unwrap_or(0)),
+        name: name.to_owned(),
+        entries: image.redirects.iter().map(entry).collect(),
+    };
+    put(&mut layout.bytes, 0, &control.encode())?;
+    Ok(Prepared { base, layout, control, late })
+}
+
+fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
+    let at = usize::try_from(at).unwrap_or(usize::MAX);
+    let room = at.checked_add(data.len()).and_then(|end| bytes.get_mut(at..end));
+    room.ok_or_else(|| ProcessError::unfit("a field lies outside of the image"))?.copy_from_slice(data);
+    Ok(())
+}
+
+/// With one thread stopped: maps everything.
+fn inject(
+    process: &Process,
+    tables: &mut Tables,
+    name: &str,
+    prepared: &[Prepared],
+    remains: &Remains,
+    steps: &Steps,
+) -> Result<Result<(), Busy>, ProcessError> {
+    let late = prepared.iter().any(|p| !p.late.is_empty());
+    if !late && let Some(errand) = Errand::begin(process, steps)? {
+        return send(errand, process, name, prepared, remains, steps).map(Ok);
+    }
+    let gadgets = Gadgets::find(process)?;
+    let room = if late { FUNCTION_ROOM } else { 0 };
+    for tid in candidates(process)? {
+        let held = match StoppedThreads::one(process, tid, trace_options(process))? {
+            Ok(Some(held)) => held,
+            Ok(None) => continue,
+            Err(busy) => return Ok(Err(busy)),
+        };
+        let Some(thread) = held.threads().first() else { continue };
+        steps.next("take a thread over")?;
+        let Some(mut session) = Session::begin(process, thread, tables, gadgets, room, steps)? else {
+            continue;
+        };
+        let mut mapped = Vec::new();
+        let result = map_all(&mut session, process, name, prepared, remains, steps, &mut mapped)
+            .and_then(|()| mark_complete(process, prepared, steps));
+        if result.is_err() {
+            for (start, size) in mapped {
+                let _ = session.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
+            }
+        }
+        let ended = session.end();
+        return result.and(ended).map(Ok);
+    }
+    if status::threads(process.pid).is_err() {
+        return Err(process.ended());
+    }
+    Ok(Err(Busy::no_room(process.pid)))
+}
+
+/// Threads looked at for one that sleeps.
+const LOOKED_AT: usize = 32;
+
+/// The threads of the process, the most suitable first: one that is held need not be waited for; one that sleeps does not notice
+/// that it is borrowed; the first thread has the largest stack.
+fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
+    let mut tids = status::threads(process.pid)?;
+    tids.sort_by_key(|tid| (!process.holds(*tid), *tid != process.pid));
+    if process.held.is_some() {
+        return Ok(tids);
+    }
+    let sleeps = |tid: &i32| status::thread(process.pid, *tid).is_ok_and(|s| s.state == b'S');
+    if let Some(at) = tids.iter().take(LOOKED_AT).position(sleeps) {
+        tids[..=at].rotate_right(1);
+    }
+    Ok(tids)
+}
+
+/// From here on the control blocks say that there is something to find. Done while a thread is held: kernels that are set
+/// so (`proc_mem.force_override=ptrace`) let only a tracer write where the process may not.
+pub(super) fn mark_complete(
+    process: &Process,
+    prepared: &[Prepared],
+    steps: &Steps,
+) -> Result<(), ProcessError> {
+    for p in prepared {
+        steps.next("mark the image as complete")?;
+        process.memory.write(p.base + PHASE, &1u32.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Options to attach with: stops at system calls are recognisable; where a seccomp filter acts, it has to be held off.
+pub(crate) fn trace_options(process: &Process) -> i32 {
+    ptrace::SYSGOOD | if process.status.seccomp { ptrace::SUSPEND_SECCOMP } else { 0 }
+}
+
+fn map_all(
+    session: &mut Session<'_>,
+    process: &Process,
+    name: &str,
+    prepared: &[Prepared],
+    remains: &Remains,
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    for (start, size) in &remains.mappings {
+        steps.next("unmap what was left unfinished")?;
+        session.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
+    }
+    for fd in &remains.descriptors {
+        steps.next("close what was left open")?;
+        close(session, process, *fd)?;
+    }
+    for p in prepared {
+        steps.next("create the named memory")?;
+        let label = format!("upatch:{name}\0");
+        let label = session.put(label.as_bytes())?;
+        let args = [label, MFD_CLOEXEC, 0, 0, 0, 0];
+        match session.try_call("memfd_create", libc::SYS_memfd_create, args)? {
+            Ok(fd) => {
+                let result = map_file(session, process, fd, p, steps, mapped);
+                let closed = close(session, process, fd);
+                result?;
+                closed?;
+            }
+            // No file descriptor left, or not allowed: memory without a name will do.
+            Err(_) => map_anonymous(session, process, p, steps, mapped)?,
+        }
+        for (relocation, function) in &p.late {
+            steps.next("ask the process which function to use")?;
+            let value = session.call_function(*function, [0; 3], p.base + landing(p.layout.size))?;
+            let bytes = relocate::field(relocation, value, p.base)?;
+            process.memory.write(p.base + relocation.address, &bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn protection(access: Access) -> u64 {
+    match access {
+        Access::Read => 1,
+        Access::Execute => 5,
+        Access::Write => 3,
+    }
+}
+
+fn map_file(
+    session: &mut Session<'_>,
+    process: &Process,
+    fd: u64,
+    p: &Prepared,
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    fill(process, fd, p, steps)?;
+    map(session, &mappings(p, fd), steps, mapped)
+}
+
+/// Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
+fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), ProcessError> {
+    steps.next("fill the memory")?;
+    let path = format!("/proc/{}/fd/{fd}", process.view);
+    let file = plain::open_memory(&path).map_err(ProcessError::os(path))?;
+    file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))
+}
+
+/// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other rights on top of that.
+pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<Call> {
+    let kind = if fd == NO_FILE { MAP_PRIVATE | MAP_ANONYMOUS } else { MAP_PRIVATE };
+    let call = |at, size, access, flags, offset| {
+        let offset = if fd == NO_FILE { 0 } else { offset };
+        Call::new(libc::SYS_mmap, [at, size, protection(access), kind | flags, fd, offset])
+    };
+    let parts = p.layout.parts.iter();
+    let parts = parts.map(|(offset, size, access)| call(p.base + offset, *size, *access, MAP_FIXED, *offset));
+    [call(p.base, p.layout.size, Access::Read, MAP_FIXED_NOREPLACE, 0)].into_iter().chain(parts).collect()
+}
+
+fn map_anonymous(
+    session: &mut Session<'_>,
+    process: &Process,
+    p: &Prepared,
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    map(session, &mappings(p, NO_FILE), steps, mapped)?;
+    steps.next("fill the memory")?;
+    process.memory.write(p.base, &p.layout.bytes)
+}
+
+/// Makes the calls of [`mappings`].
+fn map(
+    session: &mut Session<'_>,
+    calls: &[Call],
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    for (number, call) in calls.iter().enumerate() {
+        steps.next("map a segment")?;
+        let got = session.call("mmap", call.number, call.args)?;
+        if number == 0 {
+            mapped.push((got, call.args[1]));
+        }
+        call.result(got).map_err(|source| ProcessError::Os { what: "mmap".into(), source })?;
+    }
+    Ok(())
+}
+
+/// Size in bytes of a control block, as a check that images have room for it.
+pub(crate) fn has_control_room(image: &Image) -> bool {
+    let first = image.segments.first();
+    first.is_some_and(|s| {
+        s.address == 0 && s.access == Access::Read && s.size >= control::size(image.redirects.len())
+    })
+}

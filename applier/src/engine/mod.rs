@@ -1,0 +1,18 @@
+//! Operations on one process.
+
+mod error;
+mod load;
+mod patch;
+mod remote;
+pub mod start;
+pub(crate) mod target;
+mod types;
+
+pub use error::{Busy, ProcessError};
+pub use patch::{apply, check, deactivate, find_in, find_processes, inspect, replace, survey};
+pub use target::cache::{Batch, batch};
+pub use target::status::start_time;
+pub use types::{
+    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, Seen,
+    Survey, TargetId,
+};

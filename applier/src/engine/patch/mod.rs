@@ -1,0 +1,22 @@
+//! Operations on one process.
+
+mod apply;
+mod entry;
+mod find;
+mod hooks;
+mod inspect;
+mod instances;
+mod outwait;
+mod quiesce;
+mod register;
+mod remove;
+mod returns;
+mod search;
+mod suspended;
+mod transaction;
+
+pub(crate) use apply::apply_here;
+pub use apply::{apply, check, replace};
+pub use find::{find_in, find_processes, survey};
+pub use inspect::inspect;
+pub use remove::deactivate;

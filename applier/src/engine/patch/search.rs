@@ -1,0 +1,79 @@
+//! Stacks that cannot be unwound: code without unwind information (`-fno-asynchronous-unwind-tables`), hand-written assembly, code that a
+//! program has made while it runs.
+//!
+//! A function that has called another one left a return address, and the call stores it in memory, at the stack pointer
+//! (Intel SDM volume 1, 6.4). It is still there while the call lasts, or in a register, where code that takes it off the stack for a moment has it
+//! (glibc's `vfork`). So a thread for which neither a word between its stack pointer and the end of its own stack nor a register is
+//! an address in some code does not return to that code. The reverse does not hold: what lies there may be old. Then the thread counts as
+//! busy, and is looked at again.
+//!
+//! That holds on the stack that the thread was made with, and for a stack pointer that is aligned as calls leave it. On any other, a handler's
+//! or a coroutine's, nobody knows where the rest of the frames is.
+
+use super::quiesce::Zone;
+use crate::{
+    engine::target::{maps, process::Process, threads::Thread, unwind::Frame},
+    sys::ptrace::Registers,
+};
+
+/// Bytes of a stack searched at most.
+const DEEPEST: u64 = 1 << 20;
+
+/// What was found.
+pub(super) enum Found<'a> {
+    /// No address in any of the zones.
+    Nothing,
+    /// One in this.
+    In(&'a Zone),
+    /// The stack is not one that can be searched.
+    Unknown,
+}
+
+/// Searches the thread's own stack and its registers.
+pub(super) fn own_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> Found<'a> {
+    let regs = &thread.registers;
+    match end_of_own_stack(process, thread) {
+        Some(end) if regs.rsp.is_multiple_of(8) => words(process, regs, end, zones),
+        _ => Found::Unknown,
+    }
+}
+
+/// Searches the memory that the stack pointer is in, whatever it is.
+pub(super) fn any_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> Found<'a> {
+    match maps::at(&process.maps, thread.registers.rsp) {
+        Some(mapping) => words(process, &thread.registers, mapping.end, zones),
+        None => Found::Unknown,
+    }
+}
+
+/// The first thread of a program has the stack that the kernel made. (Its thread pointer may lead to memory that a coroutine's stack has
+/// come to lie beside.) The others have theirs below what the thread pointer leads to, in the same memory: glibc and musl put both
+/// there, also when a program brings the memory. What else lies between the two is searched too.
+fn end_of_own_stack(process: &Process, thread: &Thread) -> Option<u64> {
+    let regs = &thread.registers;
+    let mapping = maps::at(&process.maps, regs.rsp)?;
+    if thread.tid == process.pid {
+        return (mapping.name == "[stack]").then_some(mapping.end);
+    }
+    (mapping.contains(regs.fs_base) && regs.rsp < regs.fs_base).then_some(regs.fs_base)
+}
+
+fn words<'a>(process: &Process, regs: &Registers, end: u64, zones: &'a [Zone]) -> Found<'a> {
+    let start = regs.rsp & !7;
+    let len = end.saturating_sub(start);
+    let read = || process.memory.read(start, usize::try_from(len).ok()?).ok();
+    let Some(bytes) = (len <= DEEPEST).then(read).flatten() else { return Found::Unknown };
+    let on_stack = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
+    let mut all = on_stack.chain(general(regs));
+    let holds = |word: u64| {
+        zones.iter().find(|z| [true, false].iter().any(|&exact| z.holds(Frame { pc: word, exact, sp: 0 })))
+    };
+    all.find_map(holds).map_or(Found::Nothing, Found::In)
+}
+
+fn general(r: &Registers) -> [u64; 16] {
+    [
+        r.rip, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
+        r.r14, r.r15,
+    ]
+}

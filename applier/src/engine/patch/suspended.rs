@@ -1,0 +1,289 @@
+//! Stacks that no thread is on, and that somebody will go back to: coroutines, fibers, contexts. With all threads stopped, what they return to is looked for in the
+//! memory that the process may write.
+//!
+//! - What the C library has saved is known by its form: a `ucontext_t` has a pointer into itself, a `jmp_buf` two words in a row that are an
+//!   address of code and one of a stack once the process's own secret is taken off (`PTR_MANGLE`). Its stack is followed like a thread's. It is what somebody
+//!   will go back to as long as what its call has pushed lies below its stack pointer; whoever has gone on since has overwritten that.
+//! - Where code of the process goes to other stacks in its own way, any return address into the code counts that lies outside of the threads' own stacks. Some of those
+//!   may be old: then the process is busy for longer than it must be.
+
+use super::quiesce::{Rule, Zone};
+use crate::{
+    Busy,
+    engine::target::{
+        frames::Tables,
+        maps::{self, Mapping},
+        pages,
+        process::Process,
+        stack,
+        switches::Stacks,
+        threads::Thread,
+        unwind::{Frame, Stack},
+    },
+    sys::{ptrace::Registers, readv},
+};
+use std::ops::Range;
+
+/// What is as large as this is no memory that a program keeps stacks in, but the shadow that a sanitizer has of all other memory; to ask which of its
+/// pages were touched would take minutes.
+const RESERVED: u64 = 256 << 30;
+/// Bytes of memory looked at in one go.
+const PIECE: u64 = 1 << 20;
+/// Words are looked at in lines of so many bytes.
+const LINE: usize = 64;
+/// `struct ucontext_t` (sys/ucontext.h) on x86-64: its own size, up to behind the pointer; where that pointer is and what it leads to.
+const POINTER: u64 = 224;
+const POINTS_TO: u64 = 424;
+/// Size of the largest function that saves its own registers by `setjmp`, and calls what leads to `longjmp`.
+const FUNCTION: u64 = 64 << 10;
+/// Bytes of a stack that are searched where it cannot be followed.
+const SEARCHED: u64 = 64 << 10;
+
+/// Looks for a stack that leads to one of `zones`.
+pub(super) fn find(
+    process: &Process,
+    threads: &[Thread],
+    tables: &mut Tables,
+    zones: &[Zone],
+    stacks: Stacks,
+) -> Option<Busy> {
+    let first = threads.first().filter(|_| stacks != Stacks::Own)?;
+    let zones: Vec<&Zone> = zones.iter().filter(|z| z.rule != Rule::Running).collect();
+    let bounds = hull(zones.iter().map(|z| z.start..z.end))?;
+    let search = Search {
+        process,
+        threads,
+        own: threads.iter().filter_map(|t| stack::own(process, t)).collect(),
+        zones,
+        bounds,
+        code: hull(process.modules.iter().map(|m| m.start..m.end))?,
+        secret: process.memory.word(first.registers.fs_base.wrapping_add(0x30)).unwrap_or(0),
+        stacks,
+    };
+    let holds =
+        |m: &&Mapping| m.write && !m.shared && m.end - m.start < RESERVED && !m.name.contains("upatch:");
+    let places = process.maps.iter().filter(holds);
+    places.flat_map(|m| pages::present(process, m)).find_map(|range| search.range(tables, range))
+}
+
+fn hull(ranges: impl Iterator<Item = Range<u64>>) -> Option<Range<u64>> {
+    ranges.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+}
+
+struct Search<'a> {
+    process: &'a Process,
+    threads: &'a [Thread],
+    /// Stacks of the threads that are on their own.
+    own: Vec<Range<u64>>,
+    zones: Vec<&'a Zone>,
+    /// Around all zones, and around all modules.
+    bounds: Range<u64>,
+    code: Range<u64>,
+    /// What the C library mangles pointers with.
+    secret: u64,
+    stacks: Stacks,
+}
+
+impl Search<'_> {
+    fn range(&self, tables: &mut Tables, range: Range<u64>) -> Option<Busy> {
+        let mut bytes = vec![0; usize::try_from(PIECE.min(range.end - range.start)).unwrap_or(0)];
+        let mut at = range.start;
+        let mut before = 0;
+        while at < range.end {
+            let len = usize::try_from(PIECE.min(range.end - at)).unwrap_or(0);
+            let piece = &mut bytes[..len];
+            let got = readv::read_pieces(self.process.view, &mut [(at, &mut *piece)]).unwrap_or(0);
+            for (line, place) in piece[..got].chunks(LINE).zip((at..).step_by(LINE)) {
+                // All but a few words mean nothing, so this is what takes the time.
+                let suspect = words(line)
+                    .zip((place..).step_by(8))
+                    .fold(false, |any, (w, at)| any | self.is_suspect(w, at));
+                if suspect && let Some(found) = self.line(tables, line, before, place) {
+                    return Some(found);
+                }
+                before = words(line).last().unwrap_or(0);
+            }
+            at += PIECE;
+        }
+        None
+    }
+
+    /// May the word at `place` mean anything?
+    fn is_suspect(&self, word: u64, place: u64) -> bool {
+        let address = word.rotate_right(17) ^ self.secret;
+        (word == place.wrapping_add(POINTS_TO - POINTER))
+            | (address.wrapping_sub(self.code.start) < self.code.end - self.code.start)
+            | (word.wrapping_sub(self.bounds.start) <= self.bounds.end - self.bounds.start)
+    }
+
+    fn line(&self, tables: &mut Tables, line: &[u8], mut before: u64, place: u64) -> Option<Busy> {
+        words(line)
+            .zip((place..).step_by(8))
+            .find_map(|(word, place)| self.word(tables, word, std::mem::replace(&mut before, word), place))
+    }
+
+    /// What a word of memory means, which is at `place` behind the word `before`.
+    fn word(&self, tables: &mut Tables, word: u64, before: u64, place: u64) -> Option<Busy> {
+        if word == place.wrapping_add(POINTS_TO - POINTER) {
+            return self.context(tables, place - POINTER);
+        }
+        let address = word.rotate_right(17) ^ self.secret;
+        if self.code.contains(&address) {
+            return self.jump(tables, place, before.rotate_right(17) ^ self.secret, address);
+        }
+        if self.stacks != Stacks::Any || !self.bounds.contains(&word.wrapping_sub(1)) {
+            return None;
+        }
+        let zone = self.zone(Frame { pc: word, exact: false, sp: place })?;
+        (!self.is_own(place) && self.follows_call(word) && !self.is_of_ended_thread(place))
+            .then(|| self.busy(place, zone))
+    }
+
+    fn zone(&self, frame: Frame) -> Option<&Zone> {
+        self.zones.iter().copied().find(|z| z.holds(frame))
+    }
+
+    fn is_own(&self, address: u64) -> bool {
+        self.own.iter().any(|own| own.contains(&address))
+    }
+
+    /// A `ucontext_t`.
+    fn context(&self, tables: &mut Tables, at: u64) -> Option<Busy> {
+        let bytes = self.process.memory.read(at, 176).ok()?;
+        let words: Vec<u64> = words(&bytes).collect();
+        let [
+            _,
+            _,
+            start,
+            _,
+            size,
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rdi,
+            rsi,
+            rbp,
+            rbx,
+            rdx,
+            rax,
+            rcx,
+            rsp,
+            rip,
+        ] = words[..]
+        else {
+            return None;
+        };
+        let end = start.saturating_add(size);
+        // Somebody is on it, and somewhere else by now.
+        if self.threads.iter().any(|t| (start..end).contains(&t.registers.rsp)) {
+            return None;
+        }
+        let registers = Registers {
+            r8,
+            r9,
+            r10,
+            r11,
+            r12,
+            r13,
+            r14,
+            r15,
+            rdi,
+            rsi,
+            rbp,
+            rbx,
+            rdx,
+            rax,
+            rcx,
+            rsp,
+            rip,
+            ..self.threads.first()?.registers
+        };
+        self.stack(tables, registers, 0)
+    }
+
+    /// A `jmp_buf` whose last word is at `place`.
+    fn jump(&self, tables: &mut Tables, place: u64, rsp: u64, rip: u64) -> Option<Busy> {
+        let bytes = self.process.memory.read(place.checked_sub(56)?, 48).ok()?;
+        let words: Vec<u64> = words(&bytes).collect();
+        let [rbx, rbp, r12, r13, r14, r15] = words[..] else { return None };
+        let rbp = rbp.rotate_right(17) ^ self.secret;
+        let registers =
+            Registers { rbx, rbp, r12, r13, r14, r15, rsp, rip, ..self.threads.first()?.registers };
+        self.stack(tables, registers, FUNCTION)
+    }
+
+    /// A stack whose registers were saved by a call, from a function that may have made others since, if they are not further away than `near`.
+    fn stack(&self, tables: &mut Tables, registers: Registers, near: u64) -> Option<Busy> {
+        let Registers { rsp, rip, .. } = registers;
+        let pushed = self.process.memory.word(rsp.checked_sub(8)?).ok()?;
+        let mapping = maps::at(&self.process.maps, rsp).filter(|m| m.write)?;
+        if pushed.abs_diff(rip) > near || self.is_own(rsp) {
+            return None;
+        }
+        let thread = Thread { tid: self.process.pid, registers, suspended: false };
+        let ahead = Stack { start: 0, bytes: &[], memory: &self.process.memory };
+        let mut frames = Vec::new();
+        let stuck = stack::walk(self.process, tables, &thread, &ahead, &mut frames).err();
+        if let Some(first) = frames.first_mut() {
+            first.exact = false;
+        }
+        if let Some(zone) = frames.iter().find_map(|f| self.zone(*f)) {
+            return Some(self.busy(rsp, zone));
+        }
+        stuck.and_then(|_| self.rest(mapping, frames.last().map_or(rsp, |f| f.sp)))
+    }
+
+    /// A part of a stack that cannot be followed.
+    fn rest(&self, mapping: &Mapping, from: u64) -> Option<Busy> {
+        let len = mapping.end.checked_sub(from)?.min(SEARCHED);
+        let bytes = self.process.memory.read(from, usize::try_from(len).ok()?).ok()?;
+        let zone = words(&bytes).find_map(|pc| self.zone(Frame { pc, exact: false, sp: from }))?;
+        Some(self.busy(from, zone))
+    }
+
+    /// Is the instruction before this address a call (Intel SDM volume 2: `e8` and `ff /2`)?
+    fn follows_call(&self, address: u64) -> bool {
+        const LONGEST: usize = 7;
+        let Ok(bytes) = self.process.memory.read(address.wrapping_sub(LONGEST as u64), LONGEST) else {
+            return true;
+        };
+        let indirect = |at: usize| bytes[at] == 0xff && bytes[at + 1] >> 3 & 7 == 2;
+        bytes[2] == 0xe8 || (0..LONGEST - 1).any(indirect)
+    }
+
+    /// Is the place on the stack of a thread that has ended? glibc keeps such stacks for the next one.
+    fn is_of_ended_thread(&self, place: u64) -> bool {
+        const TID: u64 = 720;
+        const LARGEST: u64 = 64 << 20;
+        let Some(mapping) = maps::at(&self.process.maps, place) else { return false };
+        let Some(len) = usize::try_from(mapping.end - place).ok().filter(|n| *n as u64 <= LARGEST) else {
+            return false;
+        };
+        let Ok(bytes) = self.process.memory.read(place, len) else { return false };
+        let all: Vec<u64> = words(&bytes).collect();
+        let describes = |(index, w): (usize, &[u64])| {
+            let pointer = place + 8 * index as u64;
+            let thread = w[0] == pointer && w[2] == pointer;
+            let block = thread.then(|| stack::noted_by_glibc(&all[index..], pointer, place)).flatten();
+            block.map(|_| self.process.memory.word(pointer + TID).unwrap_or(1) as u32 as i32)
+        };
+        all.windows(3).enumerate().find_map(describes).is_some_and(|tid| tid <= 0)
+    }
+
+    fn busy(&self, at: u64, zone: &Zone) -> Busy {
+        let why = format!(
+            "is out of the way, but a suspended stack (of a coroutine, fiber or context) at {at:#x} holds a return address into {}",
+            zone.name
+        );
+        Busy { tid: self.process.pid, function: Some(zone.name.clone()), why }
+    }
+}
+
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes))
+}

@@ -1,0 +1,173 @@
+//! A process at the point where patches go in.
+
+use super::follow::Follower;
+use crate::{
+    Busy, LoadedPatch, Options, Outcome, ProcessError, TargetId,
+    engine::{
+        patch::apply_here,
+        target::{
+            process::{Hold, Process},
+            room::Room,
+            status,
+        },
+    },
+};
+use patchfile::Uuid;
+use std::{
+    cell::{Cell, RefCell},
+    marker::PhantomData,
+};
+
+/// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
+pub struct Held<'a> {
+    pid: i32,
+    follower: Follower<'a>,
+    /// As it was seen last, and ours alone since then.
+    seen: RefCell<Option<Process>>,
+    /// Has an image come in since then?
+    changed: Cell<bool>,
+    /// See [`Hold`].
+    room: Option<Room>,
+    /// Belongs to the OS thread that traces.
+    not_send: PhantomData<*const ()>,
+}
+
+impl std::fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("pid", &self.pid).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
+        let (seen, changed) = (RefCell::default(), Cell::new(false));
+        Self { pid, follower, seen, changed, room: None, not_send: PhantomData }
+    }
+
+    /// As the process has been looked at since it was stopped. `alone`: nobody else of us is at it.
+    pub(super) fn of(
+        follower: Follower<'a>,
+        mut process: Process,
+        alone: bool,
+        room: Option<Room>,
+    ) -> Result<Self, ProcessError> {
+        let mut held = Self::new(process.pid, follower);
+        let stat = status::process(process.pid)?;
+        process.start_time = stat.start_time;
+        // A library that audits the loader may have started threads.
+        held.room = room.filter(|_| stat.threads == 1);
+        held.keep(process, alone);
+        Ok(held)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn hold(&self) -> Hold {
+        Hold { tid: self.follower.tid, room: self.room }
+    }
+
+    fn keep(&self, mut process: Process, alone: bool) {
+        process.held = Some(self.hold());
+        *self.seen.borrow_mut() = Some(process).filter(|_| alone);
+    }
+
+    fn open(&self) -> Result<Result<Process, Busy>, ProcessError> {
+        match self.seen.take() {
+            Some(mut process) => {
+                if self.changed.take() {
+                    process.refresh()?;
+                }
+                Ok(Ok(process))
+            }
+            None => {
+                let opened = Process::open_alone(self.pid, &Options::default())?;
+                Ok(opened.map(|process| Process { held: Some(self.hold()), ..process }))
+            }
+        }
+    }
+
+    /// When it started, in clock ticks since boot.
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub fn start_time(&self) -> Result<u64, ProcessError> {
+        match &*self.seen.borrow() {
+            Some(process) => Ok(process.start_time),
+            None => crate::start_time(self.pid),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Option<String> {
+        self.seen.borrow().as_ref().map(|process| process.status.name.clone())
+    }
+
+    /// Is the thread that was followed the only one that the calling OS thread holds? After an attempt that failed, others may be
+    /// attached that have not stopped yet: only the end of the OS thread lets them go.
+    pub fn alone(&self) -> bool {
+        if self.room.is_some() {
+            return true;
+        }
+        let own = super::own_tid();
+        let threads = status::threads(self.pid).unwrap_or_default();
+        let mut others = threads.into_iter().filter(|t| *t != self.follower.tid);
+        !others.any(|t| status::status(t).is_ok_and(|s| s.tracer == own))
+    }
+
+    /// Which of `targets` the process maps.
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub fn mapped(&self, targets: &[TargetId]) -> Result<Vec<usize>, ProcessError> {
+        let (process, alone) = match self.open()? {
+            Ok(process) => (process, true),
+            Err(_) => (Process::open(self.pid, &Options::default())?, false),
+        };
+        let ids: Vec<_> = process.modules.iter().map(|m| m.build_id(&process.memory)).collect();
+        let is = |target: &TargetId| {
+            let by_id = target.build_id.is_some() && ids.contains(&target.build_id);
+            by_id || (target.build_id.is_none() && process.maps_code(target))
+        };
+        let mapped = targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();
+        self.keep(process, alone);
+        Ok(mapped)
+    }
+
+    /// Brings `patch` into force, in the place of `older` versions of it. See [`crate::replace`].
+    ///
+    /// # Errors
+    /// See [`ProcessError`].
+    pub fn apply(
+        &self,
+        patch: &LoadedPatch,
+        older: &[Uuid],
+        options: &Options,
+    ) -> Result<Outcome, ProcessError> {
+        let mut process = match self.open()? {
+            Ok(process) => process,
+            Err(busy) => return Ok(Outcome::Busy(busy)),
+        };
+        let outcome = apply_here(&mut process, patch, older, options)?;
+        self.changed.set(true);
+        // While one waits for another thread of the process, that may do anything.
+        self.keep(process, !matches!(outcome, Outcome::Busy(_)));
+        Ok(outcome)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.follower.release();
+    }
+}
+
+impl Process {
+    fn maps_code(&self, target: &TargetId) -> bool {
+        use crate::engine::target::identity::matches;
+        let real = self.modules.iter().filter(|m| m.path != "[vdso]");
+        real.into_iter().any(|m| matches(target, m, &self.memory, self.view, &self.maps))
+    }
+}

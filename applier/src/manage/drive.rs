@@ -1,0 +1,223 @@
+//! One operation on many processes: side by side, busy ones tried again until time is up, no process ever left half done.
+
+use super::{engine::Process, error::exit_of, guard::Stop};
+use crate::{
+    Outcome, ProcessError,
+    state::{Event, ProcessKey},
+};
+use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
+use std::{
+    num::NonZero,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// First and longest pause between two tries.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
+
+/// Most threads at work.
+const WORKERS: usize = 8;
+
+/// How it ended with one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Changed now.
+    Done,
+    /// Changed now, with this to be known.
+    DoneBut(String),
+    /// Was so already.
+    Already,
+    /// Not yet.
+    Pending(String),
+    /// Not possible, and what that means for the exit code when it is so everywhere.
+    Refused(String, ManageExit),
+    /// The process ended by itself, or its program did: neither success nor failure.
+    Gone,
+}
+
+impl Ending {
+    /// As it is kept and shown.
+    pub fn state(&self) -> ProcessState {
+        match self {
+            Self::Pending(why) => ProcessState::Pending { why: why.clone() },
+            Self::Refused(why, _) => ProcessState::Refused { why: why.clone() },
+            Self::Done | Self::DoneBut(_) | Self::Already | Self::Gone => ProcessState::Patched,
+        }
+    }
+
+    /// What a result of the engine means.
+    pub fn of(result: Result<Outcome, ProcessError>) -> Self {
+        match result {
+            Ok(Outcome::Done) => Self::Done,
+            Ok(Outcome::DoneBut(what)) => Self::DoneBut(what),
+            // Nothing to take out any more.
+            Ok(Outcome::Already) | Err(ProcessError::NotLoaded) => Self::Already,
+            Ok(Outcome::Busy(busy)) => Self::Pending(busy.to_string()),
+            // Only processes that were seen to map the target come here.
+            Err(ProcessError::Gone | ProcessError::Zombie | ProcessError::NotMapped) => Self::Gone,
+            // Another one of us (the service, at a process that is just starting) is done in an instant.
+            Err(ProcessError::Traced { by }) if is_upatch(by) => {
+                Self::Pending(format!("another upatch (process {by}) is at it"))
+            }
+            Err(error) => Self::Refused(error.to_string(), exit_of(&error)),
+        }
+    }
+}
+
+/// By the name of the thread that traces; who lies about it only gets another try.
+fn is_upatch(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.starts_with(b"upatch"))
+}
+
+/// One process and how it ended with it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The process.
+    pub key: ProcessKey,
+    /// Its name.
+    pub comm: String,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+impl Line {
+    /// An event of the log about it.
+    pub(crate) fn event(&self, verb: &str, id: &str, uuid: Uuid, outcome: String) -> Event {
+        Event::new(verb, id, uuid, outcome).on(self.key.pid, &self.comm)
+    }
+
+    /// The events where it was changed, which is called `done`.
+    pub fn done(&self, verb: &str, id: &str, uuid: Uuid, done: &str) -> Vec<Event> {
+        let mut events = vec![self.event(verb, id, uuid, done.into())];
+        if let Ending::DoneBut(what) = &self.ending {
+            events.push(self.event(verb, id, uuid, format!("warning: {what}")));
+        }
+        events
+    }
+}
+
+/// How it ended with all.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// In the order given.
+    pub lines: Vec<Line>,
+    /// Was it stopped before the end?
+    pub interrupted: bool,
+    /// What was in force in processes and gives way to what is brought into force.
+    pub replaces: Vec<(ProcessKey, Uuid)>,
+}
+
+impl Tally {
+    /// Number of processes where `test` holds.
+    pub fn count(&self, test: impl Fn(&Ending) -> bool) -> usize {
+        self.lines.iter().filter(|l| test(&l.ending)).count()
+    }
+
+    /// Processes now as wanted.
+    pub fn reached(&self) -> usize {
+        self.count(|e| matches!(e, Ending::Done | Ending::DoneBut(_) | Ending::Already))
+    }
+
+    /// Processes not as wanted, that still live.
+    pub fn missed(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|l| matches!(l.ending, Ending::Pending(_) | Ending::Refused(..)))
+    }
+
+    /// Adds another tally.
+    pub fn extend(&mut self, other: Self) {
+        for line in other.lines {
+            self.lines.retain(|l| l.key != line.key);
+            self.lines.push(line);
+        }
+        self.interrupted |= other.interrupted;
+        self.replaces.extend(other.replaces);
+    }
+
+    /// The exit code: when everything was refused, what it was refused for.
+    pub fn exit(&self) -> ManageExit {
+        let mut refusals = self.lines.iter().filter_map(|l| match &l.ending {
+            Ending::Refused(_, exit) => Some(*exit),
+            _ => None,
+        });
+        match (self.missed().next(), refusals.next()) {
+            (None, _) => ManageExit::Done,
+            (_, Some(first)) if self.all_refused() => {
+                if refusals.all(|e| e == first) {
+                    first
+                } else {
+                    ManageExit::Failed
+                }
+            }
+            _ => ManageExit::Partly,
+        }
+    }
+
+    /// Refused everywhere, so nothing was changed?
+    pub fn all_refused(&self) -> bool {
+        let refused = self.count(|e| matches!(e, Ending::Refused(..)));
+        refused > 0 && refused == self.lines.len() - self.count(|e| *e == Ending::Gone)
+    }
+}
+
+/// Does `work` on every process, again on busy ones until `timeout` has passed (zero: one try each).
+pub(crate) fn drive(
+    processes: &[Process],
+    timeout: Duration,
+    stop: &dyn Stop,
+    work: impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync,
+) -> Tally {
+    let until = Instant::now() + timeout;
+    let _batch = crate::batch();
+    let mut endings: Vec<Option<Ending>> = vec![None; processes.len()];
+    let mut open: Vec<usize> = (0..processes.len()).collect();
+    let mut pause = PAUSE.0;
+    let mut interrupted = false;
+    while !open.is_empty() {
+        for (index, ending) in round(&open, processes, stop, &work) {
+            endings[index] = Some(ending);
+        }
+        open.retain(|i| matches!(endings[*i], None | Some(Ending::Pending(_))));
+        let left = until.saturating_duration_since(Instant::now());
+        interrupted = stop.asked();
+        if open.is_empty() || interrupted || left.is_zero() {
+            break;
+        }
+        stop.wait(pause.min(left));
+        pause = (pause * 2).min(PAUSE.1);
+    }
+    let ended =
+        |e: Option<Ending>| e.unwrap_or_else(|| Ending::Pending("interrupted before it was its turn".into()));
+    let line = |(p, e): (&Process, _)| Line { key: p.key, comm: p.comm.clone(), ending: ended(e) };
+    Tally { lines: processes.iter().zip(endings).map(line).collect(), interrupted, replaces: Vec::new() }
+}
+
+/// One try on each process in `open`, a few at a time. Those not begun when a stop is asked for are left out.
+fn round(
+    open: &[usize],
+    processes: &[Process],
+    stop: &dyn Stop,
+    work: &(impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync),
+) -> Vec<(usize, Ending)> {
+    let next = AtomicUsize::new(0);
+    let endings = Mutex::new(Vec::with_capacity(open.len()));
+    let worker = || {
+        while let Some(&index) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if stop.asked() {
+                break;
+            }
+            let ending = Ending::of(work(processes[index].key));
+            endings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, ending));
+        }
+    };
+    let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS).min(open.len());
+    if workers <= 1 {
+        worker();
+    } else {
+        thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(worker))));
+    }
+    endings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,159 @@
+//! What `list` and `status` show: how each process stands to each patch, as `/proc` has it at this moment.
+
+use super::{
+    engine::{Process, Survey},
+    settle::complete,
+    world::World,
+};
+use crate::{
+    TargetId,
+    catalog::Known,
+    state::{ProcessKey, Record},
+};
+use patchfile::{
+    Manifest,
+    manifest::Elf,
+    state::{PatchState, ProcessState},
+};
+
+/// One process with regard to one patch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessView {
+    /// The process.
+    pub(crate) key: ProcessKey,
+    /// Its name.
+    pub(crate) comm: String,
+    /// How it stands to the patch.
+    pub(crate) state: ProcessState,
+    /// What else there is to say about a patched process.
+    pub(crate) note: Option<String>,
+}
+
+/// One patch.
+#[derive(Clone, Debug)]
+pub(crate) struct PatchView {
+    /// The patch.
+    pub(crate) known: Known,
+    /// Its state.
+    pub(crate) state: PatchState,
+    /// The processes it has to do with.
+    pub(crate) processes: Vec<ProcessView>,
+}
+
+impl PatchView {
+    /// Processes that are patched, pending, refused.
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for process in &self.processes {
+            counts[match process.state {
+                ProcessState::Patched => 0,
+                ProcessState::Pending { .. } => 1,
+                ProcessState::Refused { .. } => 2,
+            }] += 1;
+        }
+        counts
+    }
+}
+
+/// The ELF files of several patches as one list to look for, and where each patch's are in it.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// What to look for.
+    pub targets: Vec<TargetId>,
+    /// Per patch: index in `targets` and in the manifest.
+    pub elfs: Vec<Vec<(usize, u32)>>,
+}
+
+impl Wanted {
+    /// Those of `patches`; of one without files there is nothing to look for.
+    pub(crate) fn new<'a>(patches: impl IntoIterator<Item = &'a Known>) -> Self {
+        Self::of(
+            patches.into_iter().map(|k| k.entry.as_ref().map_or(&[][..], |e| e.manifest.elfs.as_slice())),
+        )
+    }
+
+    /// Those of `manifests`.
+    pub fn of_manifests<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
+        Self::of(manifests.into_iter().map(|m| m.elfs.as_slice()))
+    }
+
+    fn of<'a>(patches: impl Iterator<Item = &'a [Elf]>) -> Self {
+        let mut wanted = Self::default();
+        for elfs in patches {
+            let mut mine = Vec::new();
+            for (index, elf) in (0u32..).zip(elfs) {
+                let id = TargetId::from(elf);
+                let at = wanted.targets.iter().position(|t| *t == id).unwrap_or_else(|| {
+                    wanted.targets.push(id);
+                    wanted.targets.len() - 1
+                });
+                mine.push((at, index));
+            }
+            wanted.elfs.push(mine);
+        }
+        wanted
+    }
+}
+
+/// Looks at `known` in `survey`, which was made for `wanted`.
+pub(crate) fn view(world: &World, known: Known, elfs: &[(usize, u32)], survey: &Survey) -> PatchView {
+    let record = world.state.get(known.uuid);
+    let carried = survey.carriers(known.uuid).next().is_some();
+    let state = match record.map(|r| r.state) {
+        // Nobody recorded it (a user's own process, or a crash): what counts is what processes run.
+        None | Some(PatchState::NotApplied) if carried => PatchState::Actived,
+        None => PatchState::NotApplied,
+        Some(state) => state,
+    };
+    let processes =
+        survey.processes.iter().filter_map(|p| process_view(world, &known, record, state, elfs, p)).collect();
+    PatchView { known, state, processes }
+}
+
+fn process_view(
+    world: &World,
+    known: &Known,
+    record: Option<&Record>,
+    state: PatchState,
+    elfs: &[(usize, u32)],
+    process: &Process,
+) -> Option<ProcessView> {
+    let seen = |state, note: Option<&str>| {
+        let note = note.map(str::to_owned);
+        Some(ProcessView { key: process.key, comm: process.comm.clone(), state, note })
+    };
+    let attempt = world.attempts.get(known.uuid, process.key);
+    let runs = process.runs(known.uuid);
+    if !state.is_active() {
+        // Old code is wanted; only a process that still runs the new one is worth a line.
+        let why = match attempt {
+            Some(ProcessState::Pending { why } | ProcessState::Refused { why }) => why.as_str(),
+            _ => "not tried yet",
+        };
+        return runs.then(|| seen(ProcessState::Patched, Some(&format!("deactivation pending: {why}"))))?;
+    }
+    let maps = elfs.iter().any(|(target, _)| process.targets.contains(target));
+    if runs && complete(process, known.uuid, elfs) {
+        return seen(ProcessState::Patched, None);
+    }
+    let record = record.filter(|r| r.state.is_active());
+    let concerned = record.is_some_and(|r| r.covers(process.key) || r.except.contains(&process.key));
+    if !maps || !(concerned || runs) {
+        return None;
+    }
+    if record.is_some_and(|r| r.except.contains(&process.key)) {
+        let why = "taken out of this process with --pid".into();
+        return seen(ProcessState::Refused { why }, None);
+    }
+    let state = match (&process.blocks, attempt) {
+        (_, Some(attempt @ (ProcessState::Pending { .. } | ProcessState::Refused { .. }))) => attempt.clone(),
+        (Err(why), _) => ProcessState::Refused { why: why.clone() },
+        _ if process.is_disturbed(known.uuid) => {
+            let why = "something else (a breakpoint, a uprobe) has changed the entry of a function since it was patched";
+            ProcessState::Pending { why: why.into() }
+        }
+        _ if runs => ProcessState::Pending { why: "one of the patch's ELF files was loaded later".into() },
+        _ => ProcessState::Pending { why: "not tried yet".into() },
+    };
+    seen(state, None)
+}

@@ -1,0 +1,9 @@
+//! Every verb and every exit code, on processes that are only said to exist.
+
+mod answers;
+mod apply;
+mod daemon;
+mod fake;
+mod files;
+mod lifecycle;
+mod show;
