@@ -14,7 +14,9 @@
 #                make soak-fidelity PAIRS=3000 SEED=1
 # make null-diff a comment on top of every file of a package changes nothing: make null-diff CASES="..."
 # make fuzz      each reader of untrusted bytes: make fuzz FUZZ_SECONDS=300
-# make install   DESTDIR= PREFIX=/usr
+# make install   puts what `make build` made into DESTDIR= PREFIX=/usr
+# make dist      the sources and their crates as DIST=dist/upatch-VERSION.tar.gz, for builds without a network
+# make rpm       RPMs of that tarball, in DIST; RPMBUILD=--nodeps where Rust does not come from an RPM
 SHELL := /bin/bash
 CARGO ?= cargo
 PREFIX ?= /usr/local
@@ -25,6 +27,8 @@ CYCLES ?= 10000
 SUBJECTS ?=
 PAIRS ?= 2000
 SEED ?= 1
+DIST ?= dist
+RPMBUILD ?=
 TARGET ?= $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 BIN = $(TARGET)/release
 # The tests look here for the programs.
@@ -35,7 +39,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 export RUST_BACKTRACE = 0
 
 .PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped walk identity testdata faults soak \
-	soak-random soak-fidelity null-diff fuzz install clean
+	soak-random soak-fidelity null-diff fuzz install dist rpm clean
 
 all: build
 
@@ -115,11 +119,14 @@ null-diff: setup setup-corpus build
 fuzz:
 	scripts/fuzz $(FUZZ_SECONDS)
 
-install: setup build
+# Installs what is built, and does nothing else: no package manager, no compiler. The RPMs are made with it too.
+install:
+	@for program in upatch upatch-build upatch-diff upatch-cc; do [ -x $(BIN)/$$program ] || \
+	  { echo "install: $(BIN)/$$program is not built: run 'make build' first, as the user who has Rust" >&2; exit 1; }; done
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch
 	install -m 755 $(BIN)/upatch $(BIN)/upatch-build $(BIN)/upatch-diff $(DESTDIR)$(PREFIX)/bin/
-	install -D -m 644 packager/include/upatch.h $(DESTDIR)$(PREFIX)/include/upatch.h
 	install -m 755 $(BIN)/upatch-cc $(DESTDIR)$(PREFIX)/libexec/upatch/
+	install -D -m 644 packager/include/upatch.h $(DESTDIR)$(PREFIX)/include/upatch.h
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
 	$(BIN)/upatch man > $(DESTDIR)$(PREFIX)/share/man/man8/upatch.8
 	$(BIN)/upatch-build man > $(DESTDIR)$(PREFIX)/share/man/man1/upatch-build.1
@@ -134,6 +141,17 @@ install: setup build
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's,/usr/bin/,$(PREFIX)/bin/,' rpm/upatch.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/upatch.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/upatch.service
+	install -d $(DESTDIR)$(PREFIX)/share/doc/upatch
+	cp -R README.md LICENSE-APACHE LICENSE-MIT docs $(DESTDIR)$(PREFIX)/share/doc/upatch/
+
+# The sources with their crates as a tarball, and the packages that are made of it.
+dist:
+	scripts/dist $(DIST)
+
+rpm: dist
+	rpmbuild -ba --define '_sourcedir $(abspath $(DIST))' --define '_srcrpmdir $(abspath $(DIST))' --define '_rpmdir $(abspath $(DIST))' \
+	  --define '_builddir $(abspath $(DIST))/build' $(RPMBUILD) $(DIST)/upatch.spec
+	rm -rf $(DIST)/build
 
 clean:
 	$(CARGO) clean
