@@ -82,13 +82,17 @@ impl Judge<'_> {
     }
 
     /// Is the target, with its debug information if the engine had that, the same as without the variation? Then nobody can tell. Macros
-    /// in debug information (`-g3`) do not count, nor does the number of the build that covers all of it.
+    /// in debug information (`-g3`) do not count, nor do the sums over source files that clang writes with DWARF 5, nor does the number of the
+    /// build that covers all of it.
     fn leaves_no_trace(&self, variation: &Variation, symbols: bool) -> bool {
         let folder = format!("{}-trace", variation.folder);
         let without = self.model;
         let file = |model: &Model, choices: &[Choice]| {
             let mut one = Variation { model: model.clone(), ..variation.clone() };
             one.model.plan.compile.iter_mut().filter(|f| **f == "-g3").for_each(|f| *f = "-g");
+            if one.model.plan.compile.iter().any(|f| f.starts_with("-g")) {
+                one.model.plan.compile.insert(0, "-gdwarf-4");
+            }
             one.model.plan.link.retain(|f| !f.contains("build-id"));
             one.model.plan.link.push("-Wl,--build-id=none");
             let _ = std::fs::remove_dir_all(self.dir.join(&folder));
