@@ -12,6 +12,26 @@ pub struct Naming {
     pub cve: Vec<String>,
     /// One line for people.
     pub description: String,
+    /// The CVE ids that each patch file names, in the order of the files.
+    pub by_patch: Vec<Vec<String>>,
+}
+
+impl Naming {
+    /// Without the CVE ids that only these patch files (by number) name.
+    #[must_use]
+    pub fn without(&self, patches: &[usize]) -> Self {
+        let named = |idle: bool| {
+            let files = self.by_patch.iter().enumerate().filter(move |(i, _)| patches.contains(i) == idle);
+            files.flat_map(|(_, ids)| ids).cloned().collect::<BTreeSet<String>>()
+        };
+        let (idle, others) = (named(true), named(false));
+        let mut naming = self.clone();
+        naming.cve.retain(|id| {
+            let id = id.to_ascii_uppercase();
+            others.contains(&id) || !idle.contains(&id)
+        });
+        naming
+    }
 }
 
 /// Derives them: `texts` are file name and content of each patch in order.
@@ -22,7 +42,8 @@ pub fn derive(texts: &[(String, String)]) -> Naming {
         found.extend(cve_ids(header(text)));
         found
     };
-    let all: BTreeSet<String> = texts.iter().flat_map(ids).collect();
+    let by_patch: Vec<Vec<String>> = texts.iter().map(ids).collect();
+    let all: BTreeSet<String> = by_patch.iter().flatten().cloned().collect();
     let name = match first {
         Some((file, text)) => {
             // The file name is what its author called it; the text may mention other fixes.
@@ -32,7 +53,7 @@ pub fn derive(texts: &[(String, String)]) -> Naming {
         None => "patch".to_owned(),
     };
     let description = first.map(|(_, text)| subject(text)).unwrap_or_default();
-    Naming { name, cve: all.into_iter().collect(), description }
+    Naming { name, cve: all.into_iter().collect(), description, by_patch }
 }
 
 /// Everything before the first hunk: what a changed source line says is not about the fix.
@@ -117,6 +138,19 @@ mod tests {
     fn the_file_name_stands_in() {
         assert_eq!(derive(&[("my fix.patch".into(), "--- a\n".into())]).name, "my-fix");
         assert_eq!(derive(&[("0001-cve-2024-12345-x.patch".into(), String::new())]).name, "CVE-2024-12345");
+    }
+
+    #[test]
+    fn ids_that_only_idle_patches_name_are_left_out() {
+        let text = |ids: &str| format!("Subject: {ids}\n--- a/x\n");
+        let texts = [text("CVE-2026-0001 CVE-2026-0002"), text("CVE-2026-0002 CVE-2026-0003")];
+        let texts: Vec<_> = texts.into_iter().map(|text| ("fix.patch".to_owned(), text)).collect();
+        let mut naming = derive(&texts);
+        assert_eq!(naming.without(&[]), naming);
+        assert_eq!(naming.without(&[1]).cve, ["CVE-2026-0001", "CVE-2026-0002"]);
+        // What the user says besides is not for us to judge.
+        naming.cve = vec!["CVE-2026-0003".into(), "CVE-2026-0009".into()];
+        assert_eq!(naming.without(&[1]).cve, ["CVE-2026-0009"]);
     }
 
     #[test]

@@ -10,6 +10,6 @@ pub use dir::{Staged, publish};
 pub(crate) use merged::merged;
 pub use report::{
     Detail, ElfReport, ErrorReport, LedgerEntry, LedgerReport, PatchReport, Refused, Report, UnitsReport,
-    Warned,
+    Warned, WithoutEffect,
 };
 pub use rpm::{PatchPackage, RpmInput};

@@ -71,11 +71,23 @@ pub struct PatchReport {
     pub cve: Vec<String>,
     /// One line.
     pub description: String,
+    /// Files of the fix that contribute nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without_effect: Vec<WithoutEffect>,
     /// Source files that the fix changes.
     pub files: Vec<String>,
     /// Units of which a debugger is told the functions' names only, `file: unit: why`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without_debug: Vec<String>,
+}
+
+/// A file of the fix that leads to nothing in the patch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WithoutEffect {
+    /// Its name.
+    pub file: String,
+    /// CVE ids that only such files name: the patch does not say that it fixes them.
+    pub cve: Vec<String>,
 }
 
 /// The compilation units of both builds.

@@ -180,7 +180,7 @@ impl PatchPackage<'_> {
     fn fill(&self, template: &str, values: &Values) -> Result<String> {
         let known: String = match self.package.version.is_empty() {
             true => {
-                template.lines().filter(|l| !l.starts_with("Requires:")).map(|l| format!("{l}\n")).collect()
+                template.lines().filter(|l| !l.starts_with("Requires(")).map(|l| format!("{l}\n")).collect()
             }
             false => template.to_owned(),
         };

@@ -49,6 +49,8 @@ pub(super) struct Original {
 pub(super) struct Patched {
     pub(super) records: Records,
     pub(super) window: Window,
+    /// Where the fix was applied, if that is known.
+    pub(super) tree: Option<PathBuf>,
     /// Source files that the fix changed, relative to the tree.
     pub(super) files: Vec<PathBuf>,
     /// The lines of them that it changed, in the original's numbers.
@@ -325,7 +327,8 @@ impl Builds<'_> {
         let diffs: Vec<Vec<u8>> = self.patches.iter().map(|p| std::fs::read(p).unwrap_or_default()).collect();
         let changes = Changes::read(diffs.iter().map(Vec::as_slice), self.request.args.strip);
         let window = Window { start, end: now() };
-        Ok(Patched { records: recorder.records(PATCHED)?, window, files, changes })
+        let tree = Outcome::read(&Outcome::place(self.work, PATCHED))?.map(|o| o.tree);
+        Ok(Patched { records: recorder.records(PATCHED)?, window, tree, files, changes })
     }
 
     /// The files that the fix names.

@@ -3,6 +3,7 @@
 mod analysis;
 mod at_run_time;
 mod builds;
+mod contribution;
 mod counterpart;
 mod debug;
 mod elsewhere;

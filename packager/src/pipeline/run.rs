@@ -3,6 +3,7 @@
 use super::analysis::{Unknown, analyse, chosen};
 use super::at_run_time;
 use super::builds::{Builds, Original, Patched, Source};
+use super::contribution;
 use super::elsewhere::Elsewhere;
 use super::join::{Joined, join, refused};
 use super::ledger;
@@ -15,7 +16,8 @@ use crate::cli::{Args, Input, Request};
 use crate::error::{Context, Failure, Result};
 use crate::naming::{self, Naming};
 use crate::output::{
-    ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned, merged, publish,
+    ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned, WithoutEffect, merged,
+    publish,
 };
 use crate::progress::Progress;
 use crate::run::check_stopped;
@@ -81,13 +83,12 @@ fn in_work(
         uuid: None,
         cve: naming.cve.clone(),
         description: naming.description.clone(),
-        files: Vec::new(),
-        without_debug: Vec::new(),
+        ..PatchReport::default()
     });
-    let packager = PatchPackage {
+    let packager = |naming| PatchPackage {
         request,
         work,
-        naming: &naming,
+        naming,
         package: &package,
         source: source_of(&source),
         requires: &requires,
@@ -95,7 +96,7 @@ fn in_work(
     };
     if request.args.srpm_only {
         progress.phase("package");
-        return packager.source_rpm().and_then(|srpm| staged.file(&srpm));
+        return packager(&naming).source_rpm().and_then(|srpm| staged.file(&srpm));
     }
 
     progress.phase("original build");
@@ -124,7 +125,7 @@ fn in_work(
     }
 
     let mut elsewhere = Elsewhere::look(&original, &patched, &found, work);
-    let mut compared = compare(&original, &patched, &found, work, &recorder, progress)?;
+    let mut compared = compare(&builds, &original, &patched, &found, &recorder, progress)?;
     // The links of %build may be others than those that were shipped.
     let unsure =
         found.len() < original.targets.len() || found.iter().any(|m| m.fidelity == Fidelity::Mismatch);
@@ -134,7 +135,7 @@ fn in_work(
     if given && unsure && fails && builds.deepen(&mut recorder, &mut original, &mut patched, progress)? {
         let found = matches(request, &original, given, report)?;
         elsewhere = Elsewhere::look(&original, &patched, &found, work);
-        compared = compare(&original, &patched, &found, work, &recorder, progress)?;
+        compared = compare(&builds, &original, &patched, &found, &recorder, progress)?;
         missing = unmade(request, &original, &found);
     }
     compared.warnings.extend(missing.iter().cloned());
@@ -147,6 +148,9 @@ fn in_work(
         }
     }
     count(report, &[&original.records, &patched.records]);
+    let all = naming;
+    let naming = all.without(&compared.idle);
+    compared.name_idle(&patches, &all, &naming, report);
     let joined = compared.into_report(report);
     for detail in report.elfs.iter().flat_map(|e| e.details.iter().map(move |d| (e, d))) {
         progress.verbose(&format!("{}: {}", detail.0.name, detail.1.explain()));
@@ -185,7 +189,7 @@ fn in_work(
     }
     let dir = staged.patch_directory(&manifest, &shipped.files)?;
     if request.rpm {
-        for file in packager.rpms(&RpmInput { manifest: &manifest, dir: &dir })? {
+        for file in packager(&naming).rpms(&RpmInput { manifest: &manifest, dir: &dir })? {
             staged.file(&file)?;
         }
     }
@@ -225,21 +229,23 @@ struct Outcome {
     elfs: Vec<ElfReport>,
     warnings: Vec<Warned>,
     joined: Vec<Joined>,
+    /// Numbers of the patch files that contribute nothing.
+    idle: Vec<usize>,
     touched: usize,
     compiled: usize,
     reused: usize,
 }
 
 fn compare(
+    builds: &Builds<'_>,
     original: &Original,
     patched: &Patched,
     matches: &[Match<'_>],
-    work: &Work,
     recorder: &Recorder,
     progress: &mut Progress,
 ) -> Result<Outcome> {
     progress.phase("compare");
-    let analysis = analyse(original, patched, matches, work, recorder, progress)?;
+    let analysis = analyse(original, patched, matches, builds.work, recorder, progress)?;
     let mut outcome = Outcome {
         warnings: analysis.warnings.clone(),
         touched: analysis.pairs.len(),
@@ -279,6 +285,7 @@ fn compare(
     });
     let mut joined = joined.collect::<Result<Vec<_>>>()?;
     outcome.joined = settle(&mut joined, |target| original.targets[target].name.clone());
+    outcome.idle = contribution::idle(builds, (original, patched), &analysis, &outcome.joined);
     let reports = joined.into_iter().map(|one| one.report);
     outcome.elfs.extend(reports.filter(|r| !r.details.is_empty() || !r.refused.is_empty()));
     Ok(outcome)
@@ -308,6 +315,21 @@ fn unrecorded(name: &str, [why, remedy]: &Unknown) -> ElfReport {
 }
 
 impl Outcome {
+    /// Names the patch files that contribute nothing; `naming` is without the CVE ids that go with them.
+    fn name_idle(&mut self, patches: &[PathBuf], all: &Naming, naming: &Naming, report: &mut Report) {
+        let Some(patch) = &mut report.patch else { return };
+        patch.cve.clone_from(&naming.cve);
+        for number in &self.idle {
+            let file = patches[*number].file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let ids = &all.by_patch[*number];
+            let cve = all.cve.iter().filter(|id| !naming.cve.contains(id));
+            let cve = cve.filter(|id| ids.contains(&id.to_ascii_uppercase())).cloned().collect();
+            let idle = WithoutEffect { file, cve };
+            self.warnings.push(contribution::warning(&idle, &naming.name));
+            patch.without_effect.push(idle);
+        }
+    }
+
     fn into_report(self, report: &mut Report) -> Vec<Joined> {
         report.warnings.extend(self.warnings);
         report.units.touched = self.touched;

@@ -10,5 +10,5 @@ mod scan;
 pub use apply::{Applied, apply_fix, tree_for};
 pub use changes::Changes;
 pub use hook::{HOOK_COMMAND, Order, Outcome, run as run_hook, settle};
-pub use lines::keep_line_numbers;
+pub use lines::{is_source, keep_line_numbers};
 pub use patchfiles::{PatchFiles, touched_files};

@@ -63,21 +63,33 @@ fn commands_differ(before: Build<'_>, after: Build<'_>, place: &Path) -> Option<
         commands.entry(key(unit)).or_default().push(&unit.expanded_argv);
     }
     let windows = (before.window, after.window);
-    let names = |word: &OsBytes, what: &[u8]| memchr::memmem::find(word.as_bytes(), what).is_some();
-    let place = place.as_os_str().as_encoded_bytes();
-    let is_temporary = |word: &OsBytes| names(word, b"/tmp/") && !names(word, place);
-    let same_word = |(old, new): (&OsBytes, &OsBytes)| {
-        old == new
-            || is_temporary(old) && is_temporary(new)
-            || equal_but_for_times(old.as_bytes(), new.as_bytes(), windows)
-    };
     let other = units(after.records).find(|unit| {
         let argv = &unit.expanded_argv;
         // A source with a random name is another one each time; its contents were looked at.
-        let Some(all) = commands.get(&key(unit)) else { return !is_temporary(&unit.source) };
-        !all.iter().any(|old| old.len() == argv.len() && old.iter().zip(argv).all(same_word))
+        let Some(all) = commands.get(&key(unit)) else { return !is_temporary(&unit.source, place) };
+        !all.iter().any(|old| same_command(old, argv, windows, place))
     })?;
     Some(format!("the command for {}", other.source.to_string_lossy()))
+}
+
+/// Are two commands the same but for times and temporary names? Both trees were at `place` when they were built.
+pub(crate) fn same_command(
+    old: &[OsBytes],
+    new: &[OsBytes],
+    windows: (Window, Window),
+    place: &Path,
+) -> bool {
+    let same_word = |(old, new): (&OsBytes, &OsBytes)| {
+        old == new
+            || is_temporary(old, place) && is_temporary(new, place)
+            || equal_but_for_times(old.as_bytes(), new.as_bytes(), windows)
+    };
+    old.len() == new.len() && old.iter().zip(new).all(same_word)
+}
+
+fn is_temporary(word: &OsBytes, place: &Path) -> bool {
+    let names = |what: &[u8]| memchr::memmem::find(word.as_bytes(), what).is_some();
+    names(b"/tmp/") && !names(place.as_os_str().as_encoded_bytes())
 }
 
 /// An object that holds the text of a directive that none of the other build's objects holds.

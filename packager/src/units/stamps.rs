@@ -102,7 +102,7 @@ pub(super) fn stamped_command(
 }
 
 /// Is one what the other is, but for the times of the respective build?
-pub(super) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Window)) -> bool {
+pub(crate) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Window)) -> bool {
     mask(old, windows.0) == mask(new, windows.1)
 }
 
