@@ -10,9 +10,9 @@ use common::{
 use serde_json::Value;
 use std::{fs, path::Path};
 
-/// Fields of one section of docs/upatch-json.md, with their types: the rows of its tables.
+/// Fields of one section of docs/reference/upatch-json.md, with their types: the rows of its tables.
 fn documented(heading: &str) -> Vec<(String, String)> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/upatch-json.md");
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/upatch-json.md");
     let page = fs::read_to_string(page).unwrap();
     let section = page.split("\n## ").find_map(|s| s.strip_prefix(&format!("{heading}\n"))).unwrap();
     let mut fields = Vec::new();

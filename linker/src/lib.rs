@@ -2,7 +2,7 @@
 //!
 //! In: what the comparison of the units gave, the record of the original link, the linked file and the target that is in
 //! service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend on where a process has the
-//! target. See `docs/patch-format.md` for what is left to load time.
+//! target. See `docs/reference/patch-format.md` for what is left to load time.
 
 mod asked_where;
 mod chunk;

@@ -1,5 +1,6 @@
 /*
- * upatch.h: what a fix can use beyond changed functions when it is made into a live patch. docs/hooks.md explains it.
+ * upatch.h: what a fix can use beyond changed functions when it is made into a live patch.
+ * docs/explain/hooks.md explains it.
  *
  * Hooks are functions that run in the patched process when the patch comes into force and goes out of it:
  *

@@ -31,7 +31,7 @@ pub struct Builds {
 pub struct Build {
     /// Name of the test.
     pub name: String,
-    /// What it shows, for `docs/what-can-be-live-patched.md`.
+    /// What it shows, for `docs/explain/what-can-be-live-patched.md`.
     pub shows: String,
     /// Folders of `testdata/builds/` that are laid over its `src/`, in order.
     #[serde(default)]
@@ -99,7 +99,7 @@ impl Builds {
     /// # Errors
     /// They disagree.
     pub fn check_page(&self) -> Result<()> {
-        let path = paths::repository().join("docs/what-can-be-live-patched.md");
+        let path = paths::repository().join("docs/explain/what-can-be-live-patched.md");
         let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
         let (head, rest) = text.split_once(BEGIN).context("no begin mark")?;
         let (found, tail) = rest.split_once(END).context("no end mark")?;

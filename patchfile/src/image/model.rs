@@ -1,4 +1,4 @@
-//! The typed form of a patch ELF. Layout of the file: `docs/patch-format.md`.
+//! The typed form of a patch ELF. Layout of the file: `docs/reference/patch-format.md`.
 
 use crate::manifest::{FORMAT, FORMAT_HOPS, FORMAT_SIBLINGS};
 use crate::{Arch, BuildId, Digest};

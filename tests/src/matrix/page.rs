@@ -1,4 +1,4 @@
-//! `docs/what-can-be-live-patched.md`: its table is made from the cases.
+//! `docs/explain/what-can-be-live-patched.md`: its table is made from the cases.
 
 use super::case::{Case, Verdict};
 use crate::paths;
@@ -17,7 +17,7 @@ pub fn check(cases: &[Case]) -> Result<()> {
     for case in cases {
         ensure!(PARTS.contains(&case.part()), "{}: unknown part {:?}", case.name, case.part());
     }
-    let path = paths::repository().join("docs/what-can-be-live-patched.md");
+    let path = paths::repository().join("docs/explain/what-can-be-live-patched.md");
     let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     let (head, rest) = text.split_once(BEGIN).context("no begin mark")?;
     let (found, tail) = rest.split_once(END).context("no end mark")?;
