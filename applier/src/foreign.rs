@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::elf_file,
-    engine::target::{elf, frames::Tables, linkmap, memory::Memory, modules, symbols::Symbols},
+    engine::target::{frames::Tables, linkmap, memory::Memory, modules, symbols::Symbols},
 };
 use patchfile::control::Control;
 use std::{fs::File, io::Write};
@@ -11,7 +11,7 @@ use std::{fs::File, io::Write};
 #[doc(hidden)]
 pub fn elf(data: &[u8]) {
     let _ = Control::decode(data);
-    let _ = elf::build_id(data);
+    let _ = patchfile::identity::build_id(data);
     if let Some(file) = file(data) {
         let _ = elf_file(&file, true);
         in_memory(Memory::of_file(file), data.len() as u64);

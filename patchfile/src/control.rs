@@ -12,12 +12,12 @@
 //! | 16 | 16 | uuid of the patch |
 //! | 32 | 4 | [`ACTIVE`]: 1 while the new code is in force, else 0. Only its first byte is ever tested. |
 //! | 36 | 4 | offset of the image's `.eh_frame` from the block, 0 if it has none |
-//! | 40 | 8 | sequence number: the order in which the patches of this process were activated |
+//! | 40 | 8 | [`SEQUENCE`] number: the order in which the patches of this process were activated |
 //! | 48 | 8 | [`BIAS`]: load bias of the target module |
 //! | 56 | 8 | size of the whole mapping in bytes, control block included |
-//! | 64 | 4 | [`Phase`] |
+//! | 64 | 4 | [`PHASE`]: 1 for [`Phase::Ready`], else 0 |
 //! | 68 | 4 | index of the ELF file in the patch's manifest |
-//! | 72 | 8 | address of `.eh_frame` registered with the unwinder, or 0 |
+//! | 72 | 8 | [`REGISTERED`]: address of `.eh_frame` registered with the unwinder, or 0 |
 //! | 80 | 48 | patch name, UTF-8, cut at 47 bytes, zero-filled |
 //! | 128 | 64 *n* | entries |
 //!
@@ -29,7 +29,7 @@
 //! | 8 | 8 | [`PREVIOUS`]: where the stub goes while the patch is not active |
 //! | 16 | 8 | address of the new function |
 //! | 24 | 8 | address of the stub |
-//! | 32 | 8 | bytes the redirection replaced (first 5 used on x86-64, first 2 with a hop), as the linked ELF file has them |
+//! | 32 | 8 | bytes that the redirect replaced, as the linked ELF file has them (5 used on x86-64, 2 with a hop) |
 //! | 40 | 8 | address of the relocated old instructions ("resume"), 0 if there are none |
 //! | 48 | 8 | address of the padding that a short jump at the entry leads to ("hop"), 0 if the jump at the entry is a long one |
 //! | 56 | 8 | bytes in the padding, of which the first 5 are replaced, as the linked ELF file has them |
@@ -44,8 +44,14 @@ pub const VERSION: u32 = 1;
 pub const VERSION_HOPS: u32 = 2;
 /// Offset of the word whose first byte a stub tests.
 pub const ACTIVE: u64 = 32;
+/// Offset of the sequence number.
+pub const SEQUENCE: u64 = 40;
 /// Offset of the load bias of the target module.
 pub const BIAS: u64 = 48;
+/// Offset of the phase.
+pub const PHASE: u64 = 64;
+/// Offset of the address that is registered with the unwinder.
+pub const REGISTERED: u64 = 72;
 /// Size of the part before the entries.
 pub const HEADER_SIZE: u64 = 128;
 /// Size of one entry.
@@ -61,6 +67,16 @@ pub enum Phase {
     Loading,
     /// Contents complete; code of the target may lead here.
     Ready,
+}
+
+impl Phase {
+    /// As it is at [`PHASE`].
+    pub const fn encode(self) -> [u8; 4] {
+        match self {
+            Self::Loading => [0; 4],
+            Self::Ready => [1, 0, 0, 0],
+        }
+    }
 }
 
 /// One redirected function.
@@ -148,7 +164,7 @@ impl Control {
         for word in [self.sequence, self.bias, self.size] {
             out.extend_from_slice(&word.to_le_bytes());
         }
-        out.extend_from_slice(&u32::from(self.phase == Phase::Ready).to_le_bytes());
+        out.extend_from_slice(&self.phase.encode());
         out.extend_from_slice(&self.elf.to_le_bytes());
         out.extend_from_slice(&self.registered.to_le_bytes());
         let mut name = [0u8; 48];
@@ -264,6 +280,9 @@ mod tests {
         assert_eq!(bytes[usize::try_from(entry(0) + PREVIOUS).unwrap()], 2);
         let bias = usize::try_from(BIAS).unwrap();
         assert_eq!(bytes[bias..bias + 8], sample().bias.to_le_bytes());
+        let has = |at: u64, field: &[u8]| bytes[usize::try_from(at).unwrap()..].starts_with(field);
+        assert!(has(SEQUENCE, &3u64.to_le_bytes()) && has(REGISTERED, &0x77u64.to_le_bytes()));
+        assert!(has(PHASE, &Phase::Ready.encode()) && has(PHASE + 4, &2u32.to_le_bytes()));
         assert_eq!(Control::decode(&bytes).unwrap(), sample());
     }
 

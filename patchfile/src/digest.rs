@@ -20,6 +20,13 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Digest of `pieces` as if they were one.
+    pub fn of_concatenated<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hash = Sha256::new();
+        pieces.into_iter().for_each(|piece| hash.update(piece));
+        Self(hash.finalize().into())
+    }
+
     /// Digest of what `pieces` give, one after the other, as if it were one: of a file that need not be in memory whole.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! Everything that `upatch-build` writes and `upatch` reads is described here and only here: the [`manifest`], the patch
 //! ELF ([`image`]), the control block that a patch carries inside a running process ([`control`]), the [`state`]s a patch
-//! can be in, the [`exit`] codes of both programs and the [`paths`] both agree on.
+//! can be in, the [`exit`] codes of both programs, the [`paths`] both agree on, the [`identity`] of ELF files, and what
+//! depends on the machine ([`arch`]).
 //!
 //! This crate makes no system calls beyond what the caller hands it as bytes, and contains no unsafe code.
 
@@ -12,8 +13,10 @@ pub mod control;
 pub mod digest;
 pub mod exit;
 mod hex;
+pub mod identity;
 pub mod image;
 pub mod manifest;
+pub mod mapped;
 pub mod paths;
 pub mod state;
 pub mod uuid;

@@ -1,16 +1,13 @@
 //! Identity of ELF files on disk: does the installed file belong to the build a patch was made for?
 
 use crate::sys::plain;
-use patchfile::{BuildId, Digest};
+use patchfile::{BuildId, Digest, identity};
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
-/// `PT_LOAD` and `PT_NOTE` (gABI, "Program Header"), `PF_X`, `NT_GNU_BUILD_ID` (Linux gABI extensions).
-const PT_LOAD: u32 = 1;
+/// `p_type` (gABI, "Program Header").
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
-const PF_X: u32 = 1;
-const NT_GNU_BUILD_ID: u32 = 3;
 /// `e_type`; `DT_FLAGS_1` and its flag for programs (binutils since 2.26; older position-independent programs count as both kinds).
 const ET_EXEC: usize = 2;
 const ET_DYN: usize = 3;
@@ -88,8 +85,8 @@ pub fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>> {
             continue;
         };
         match kind {
-            PT_NOTE => build_id = build_id.or_else(|| note(&read(offset, len).ok()?)),
-            PT_LOAD if u32_at(header, 4).is_some_and(|flags| flags & PF_X != 0) => {
+            PT_NOTE => build_id = build_id.or_else(|| identity::build_id(&read(offset, len).ok()?)),
+            _ if u32_at(header, 4).is_some_and(|flags| identity::is_code(kind, flags)) => {
                 code.push((offset as u64, len as u64));
             }
             PT_INTERP => interpreted = true,
@@ -135,21 +132,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn offset_at(bytes: &[u8], at: usize) -> Option<usize> {
     let word = bytes.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes)?;
     usize::try_from(word).ok()
-}
-
-/// The build-id among the notes of one segment. Notes are aligned to 4 bytes; a segment aligned to 8 holds only
-/// `NT_GNU_PROPERTY_TYPE_0`, whose sizes are multiples of 8.
-fn note(mut notes: &[u8]) -> Option<BuildId> {
-    loop {
-        let (name_size, size) = (u32_at(notes, 0)? as usize, u32_at(notes, 4)? as usize);
-        let start = 12usize.checked_add(name_size.checked_next_multiple_of(4)?)?;
-        let end = start.checked_add(size)?;
-        let found = u32_at(notes, 8)? == NT_GNU_BUILD_ID && notes.get(12..16) == Some(b"GNU\0");
-        if found && name_size == 4 {
-            return BuildId::new(notes.get(start..end)?);
-        }
-        notes = notes.get(end.checked_next_multiple_of(4)?..)?;
-    }
 }
 
 #[cfg(test)]

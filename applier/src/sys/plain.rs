@@ -7,7 +7,7 @@ use nix::{
         stat::fstat,
     },
 };
-use patchfile::Digest;
+use patchfile::{Digest, identity};
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read},
@@ -44,7 +44,7 @@ const CHUNK: u64 = 1 << 20;
 /// Bytes that are read at most for one digest: ten times the code of the largest programs. A file with holes may say that it has more than any disk.
 const MOST: u64 = 2 << 30;
 
-/// Digest over `pieces` (offset and length) of `file`.
+/// Digest of the code of `file`, which is at `pieces`: offset and length.
 ///
 /// # Errors
 /// One of them cannot be read whole, or they are more than any program has.
@@ -58,7 +58,7 @@ pub(crate) fn digest(file: &File, pieces: &[(u64, u64)]) -> io::Result<Digest> {
     let chunks = pieces.iter().flat_map(|&(at, len)| {
         (0..len.div_ceil(CHUNK)).map(move |n| (at + n * CHUNK, CHUNK.min(len - n * CHUNK)))
     });
-    Digest::of_all(chunks.map(|(at, len)| {
+    identity::code_digest_of_pieces(chunks.map(|(at, len)| {
         let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
         file.read_exact_at(&mut bytes, at).map(|()| bytes)
     }))

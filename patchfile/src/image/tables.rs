@@ -2,10 +2,11 @@
 
 use super::codec::{Decoder, Encoder};
 use super::{
-    Export, Exported, Hook, HookPoint, Hop, Image, ImageError, ImportKind, Redirect, Reference, Relocation,
+    Export, Exported, Hook, Hop, Image, ImageError, ImportKind, Redirect, Reference, Relocation,
     RelocationKind, Target, Unwind,
 };
 use crate::manifest::{FORMAT_HOPS, is_known_format};
+use crate::mapped::POINTS;
 use crate::{BuildId, Digest};
 
 pub(super) const TARGET: &str = ".upatch.target";
@@ -222,9 +223,6 @@ pub(super) fn decode_unwind(bytes: &[u8]) -> Result<Option<Unwind>, ImageError> 
     d.end()?;
     Ok(Some(found))
 }
-
-const POINTS: [HookPoint; 4] =
-    [HookPoint::PreApply, HookPoint::PostApply, HookPoint::PreUnapply, HookPoint::PostUnapply];
 
 fn hooks(list: &[Hook]) -> Vec<u8> {
     let mut e = Encoder::default();

@@ -1,7 +1,5 @@
 //! ELF headers as a running process has them in memory (gABI, "ELF Header", "Program Header", "Note Section").
 
-use patchfile::BuildId;
-
 /// `PT_LOAD`.
 pub(crate) const LOAD: u32 = 1;
 /// `PT_DYNAMIC`.
@@ -95,42 +93,9 @@ pub(crate) fn segments(table: &[u8]) -> Vec<Segment> {
     table.chunks_exact(56).filter_map(read).collect()
 }
 
-/// The build-id among the notes of a `PT_NOTE` segment. Notes there are aligned to 4 bytes; those of
-/// `.note.gnu.property` (8) live in a segment of their own.
-pub(crate) fn build_id(notes: &[u8]) -> Option<BuildId> {
-    let mut at = 0usize;
-    loop {
-        let name_size = u32_at(notes, at)? as usize;
-        let size = u32_at(notes, at + 4)? as usize;
-        let kind = u32_at(notes, at + 8)?;
-        let name = at + 12;
-        let content = name.checked_add(name_size)?.checked_next_multiple_of(4)?;
-        if kind == 3 && notes.get(name..name + name_size) == Some(b"GNU\0") {
-            return BuildId::new(notes.get(content..content.checked_add(size)?)?);
-        }
-        at = content.checked_add(size)?.checked_next_multiple_of(4)?;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn build_id_after_another_note() {
-        let mut notes = Vec::new();
-        for (kind, content) in [(1u32, &b"abcdefg"[..]), (3, b"\xde\xad\xbe\xef")] {
-            notes.extend_from_slice(&4u32.to_le_bytes());
-            notes.extend_from_slice(&u32::try_from(content.len()).unwrap().to_le_bytes());
-            notes.extend_from_slice(&kind.to_le_bytes());
-            notes.extend_from_slice(b"GNU\0");
-            notes.extend_from_slice(content);
-            notes.resize(notes.len().next_multiple_of(4), 0);
-        }
-        assert_eq!(build_id(&notes).unwrap().to_string(), "deadbeef");
-        assert_eq!(build_id(&notes[..30]), None);
-        assert_eq!(build_id(&[0xff; 40]), None);
-    }
 
     #[test]
     fn own_program_is_understood() {

@@ -23,7 +23,7 @@ pub(crate) fn matches(
 /// (not by its path, which may mean another file by now).
 pub(crate) fn code_digest(module: &Module, pid: i32, maps: &[Mapping]) -> Option<Digest> {
     let file = open_file(module, pid, maps)?;
-    let code = module.of_kind(elf::LOAD).filter(|s| s.flags & elf::EXECUTE != 0);
+    let code = module.segments.iter().filter(|s| patchfile::identity::is_code(s.kind, s.flags));
     let code: Vec<_> = code.map(|s| (s.offset, s.file_size)).collect();
     plain::digest(&file, &code).ok()
 }
@@ -49,7 +49,7 @@ pub(crate) fn file_agrees(module: &Module, pid: i32, maps: &[Mapping], memory: &
     let in_file = module.of_kind(elf::NOTE).find_map(|s| {
         let mut notes = vec![0; usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 20)?];
         file.read_exact_at(&mut notes, s.offset).ok()?;
-        elf::build_id(&notes)
+        patchfile::identity::build_id(&notes)
     });
     shown == in_file
 }

@@ -35,7 +35,7 @@ impl Module {
     pub(crate) fn build_id(&self, memory: &Memory) -> Option<BuildId> {
         self.of_kind(elf::NOTE).find_map(|s| {
             let len = usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 20)?;
-            elf::build_id(&memory.cached(self.bias.wrapping_add(s.address), len)?)
+            patchfile::identity::build_id(&memory.cached(self.bias.wrapping_add(s.address), len)?)
         })
     }
 
