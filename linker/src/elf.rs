@@ -8,120 +8,120 @@ use std::collections::HashMap;
 use object::elf;
 use object::read::elf::{CompressionHeader, FileHeader, SectionHeader};
 
-use super::error::LinkError;
+use crate::error::LinkError;
 
-pub(super) const ET_EXEC: u16 = 2;
-pub(super) const EM_X86_64: u16 = 62;
-pub(super) const PT_LOAD: u32 = 1;
-pub(super) const PT_INTERP: u32 = 3;
-pub(super) const PT_TLS: u32 = 7;
-pub(super) const PF_X: u32 = 1;
-pub(super) const SHT_PROGBITS: u32 = 1;
-pub(super) const SHT_SYMTAB: u32 = 2;
-pub(super) const SHT_RELA: u32 = 4;
-pub(super) const SHT_DYNAMIC: u32 = 6;
-pub(super) const SHT_NOTE: u32 = 7;
-pub(super) const SHT_NOBITS: u32 = 8;
-pub(super) const SHT_DYNSYM: u32 = 11;
-pub(super) const SHT_RELR: u32 = 19;
+pub(crate) const ET_EXEC: u16 = 2;
+pub(crate) const EM_X86_64: u16 = 62;
+pub(crate) const PT_LOAD: u32 = 1;
+pub(crate) const PT_INTERP: u32 = 3;
+pub(crate) const PT_TLS: u32 = 7;
+pub(crate) const PF_X: u32 = 1;
+pub(crate) const SHT_PROGBITS: u32 = 1;
+pub(crate) const SHT_SYMTAB: u32 = 2;
+pub(crate) const SHT_RELA: u32 = 4;
+pub(crate) const SHT_DYNAMIC: u32 = 6;
+pub(crate) const SHT_NOTE: u32 = 7;
+pub(crate) const SHT_NOBITS: u32 = 8;
+pub(crate) const SHT_DYNSYM: u32 = 11;
+pub(crate) const SHT_RELR: u32 = 19;
 const SHT_VERDEF: u32 = 0x6fff_fffd;
 const SHT_VERNEED: u32 = 0x6fff_fffe;
 const SHT_VERSYM: u32 = 0x6fff_ffff;
-pub(super) const SHF_WRITE: u64 = 1;
-pub(super) const SHF_ALLOC: u64 = 2;
-pub(super) const SHF_EXECINSTR: u64 = 4;
-pub(super) const SHF_MERGE: u64 = 0x10;
-pub(super) const SHF_STRINGS: u64 = 0x20;
-pub(super) const SHF_TLS: u64 = 0x400;
-pub(super) const SHN_UNDEF: u16 = 0;
-pub(super) const SHN_LORESERVE: u16 = 0xff00;
-pub(super) const SHN_ABS: u16 = 0xfff1;
-pub(super) const SHN_COMMON: u16 = 0xfff2;
+pub(crate) const SHF_WRITE: u64 = 1;
+pub(crate) const SHF_ALLOC: u64 = 2;
+pub(crate) const SHF_EXECINSTR: u64 = 4;
+pub(crate) const SHF_MERGE: u64 = 0x10;
+pub(crate) const SHF_STRINGS: u64 = 0x20;
+pub(crate) const SHF_TLS: u64 = 0x400;
+pub(crate) const SHN_UNDEF: u16 = 0;
+pub(crate) const SHN_LORESERVE: u16 = 0xff00;
+pub(crate) const SHN_ABS: u16 = 0xfff1;
+pub(crate) const SHN_COMMON: u16 = 0xfff2;
 const SHN_XINDEX: u16 = 0xffff;
-pub(super) const STT_OBJECT: u8 = 1;
-pub(super) const STT_FUNC: u8 = 2;
-pub(super) const STT_SECTION: u8 = 3;
-pub(super) const STT_FILE: u8 = 4;
-pub(super) const STT_TLS: u8 = 6;
-pub(super) const STT_GNU_IFUNC: u8 = 10;
-pub(super) const STB_LOCAL: u8 = 0;
-pub(super) const STB_WEAK: u8 = 2;
+pub(crate) const STT_OBJECT: u8 = 1;
+pub(crate) const STT_FUNC: u8 = 2;
+pub(crate) const STT_SECTION: u8 = 3;
+pub(crate) const STT_FILE: u8 = 4;
+pub(crate) const STT_TLS: u8 = 6;
+pub(crate) const STT_GNU_IFUNC: u8 = 10;
+pub(crate) const STB_LOCAL: u8 = 0;
+pub(crate) const STB_WEAK: u8 = 2;
 
 /// One section header.
 #[derive(Clone, Debug)]
-pub(super) struct Section {
-    pub(super) name: String,
-    pub(super) kind: u32,
-    pub(super) flags: u64,
-    pub(super) address: u64,
-    pub(super) offset: u64,
-    pub(super) size: u64,
-    pub(super) link: u32,
-    pub(super) info: u32,
+pub(crate) struct Section {
+    pub(crate) name: String,
+    pub(crate) kind: u32,
+    pub(crate) flags: u64,
+    pub(crate) address: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) link: u32,
+    pub(crate) info: u32,
     /// Size of an entry in bytes, of a section that has entries of one size.
-    pub(super) entry_size: u64,
+    pub(crate) entry_size: u64,
 }
 
 /// One program header.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
-    pub(super) kind: u32,
-    pub(super) flags: u32,
-    pub(super) offset: u64,
-    pub(super) address: u64,
-    pub(super) file_size: u64,
-    pub(super) size: u64,
-    pub(super) align: u64,
+pub(crate) struct Segment {
+    pub(crate) kind: u32,
+    pub(crate) flags: u32,
+    pub(crate) offset: u64,
+    pub(crate) address: u64,
+    pub(crate) file_size: u64,
+    pub(crate) size: u64,
+    pub(crate) align: u64,
 }
 
 /// One symbol.
 #[derive(Clone, Debug)]
-pub(super) struct Symbol {
-    pub(super) name: String,
-    pub(super) value: u64,
-    pub(super) size: u64,
-    pub(super) kind: u8,
-    pub(super) binding: u8,
-    pub(super) visibility: u8,
+pub(crate) struct Symbol {
+    pub(crate) name: String,
+    pub(crate) value: u64,
+    pub(crate) size: u64,
+    pub(crate) kind: u8,
+    pub(crate) binding: u8,
+    pub(crate) visibility: u8,
     /// Section index; [`SHN_UNDEF`], [`SHN_ABS`] and [`SHN_COMMON`] keep their meaning.
-    pub(super) section: usize,
+    pub(crate) section: usize,
     /// Reserved section number (`SHN_ABS`, `SHN_COMMON`), else 0.
-    pub(super) reserved: u16,
+    pub(crate) reserved: u16,
     /// The `STT_FILE` symbol before it, for local symbols.
-    pub(super) file: Option<usize>,
+    pub(crate) file: Option<usize>,
     /// Version, of a dynamic symbol.
-    pub(super) version: Option<String>,
+    pub(crate) version: Option<String>,
     /// Not the default version of its name.
-    pub(super) version_hidden: bool,
+    pub(crate) version_hidden: bool,
 }
 
 impl Symbol {
-    pub(super) fn is_defined(&self) -> bool {
+    pub(crate) fn is_defined(&self) -> bool {
         self.section != usize::from(SHN_UNDEF) || self.reserved == SHN_ABS
     }
 }
 
 /// One `Elf64_Rela`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rela {
-    pub(super) offset: u64,
-    pub(super) kind: u32,
-    pub(super) symbol: usize,
-    pub(super) addend: i64,
+pub(crate) struct Rela {
+    pub(crate) offset: u64,
+    pub(crate) kind: u32,
+    pub(crate) symbol: usize,
+    pub(crate) addend: i64,
 }
 
 /// An ELF file, read.
 #[derive(Clone, Debug)]
-pub(super) struct Elf<'a> {
-    pub(super) data: &'a [u8],
-    pub(super) kind: u16,
-    pub(super) sections: Vec<Section>,
-    pub(super) segments: Vec<Segment>,
+pub(crate) struct Elf<'a> {
+    pub(crate) data: &'a [u8],
+    pub(crate) kind: u16,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) segments: Vec<Segment>,
     /// `.symtab`; empty in a stripped file.
-    pub(super) symbols: Vec<Symbol>,
-    pub(super) dynamic_symbols: Vec<Symbol>,
+    pub(crate) symbols: Vec<Symbol>,
+    pub(crate) dynamic_symbols: Vec<Symbol>,
     /// `.dynamic`: tag and value.
-    pub(super) dynamic: Vec<(u64, u64)>,
+    pub(crate) dynamic: Vec<(u64, u64)>,
     dynamic_strings: &'a [u8],
 }
 
@@ -180,7 +180,7 @@ fn string(table: &[u8], at: u32) -> String {
 
 impl<'a> Elf<'a> {
     /// Reads `data`; `file` names it in errors.
-    pub(super) fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
+    pub(crate) fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
         let b = Bytes(data, file);
         if data.get(..6) != Some(b"\x7fELF\x02\x01") {
             return Err(b.damaged("not a 64-bit little-endian ELF file"));
@@ -331,7 +331,7 @@ impl<'a> Elf<'a> {
     }
 
     /// Entries of a `SHT_RELA` section.
-    pub(super) fn relocations(&self, section: &Section) -> Vec<Rela> {
+    pub(crate) fn relocations(&self, section: &Section) -> Vec<Rela> {
         let start = usize::try_from(section.offset).unwrap_or(usize::MAX);
         let len = usize::try_from(section.size).unwrap_or(0);
         let table = start.checked_add(len).and_then(|end| self.data.get(start..end)).unwrap_or_default();
@@ -351,7 +351,7 @@ impl<'a> Elf<'a> {
     }
 
     /// Bytes of the file mapped at `address` up to the end of their segment's file content.
-    pub(super) fn bytes_from(&self, address: u64) -> &'a [u8] {
+    pub(crate) fn bytes_from(&self, address: u64) -> &'a [u8] {
         let load =
             |s: &&Segment| s.kind == PT_LOAD && address >= s.address && address - s.address < s.file_size;
         self.segments
@@ -366,7 +366,7 @@ impl<'a> Elf<'a> {
     }
 
     /// Content of a section in the file; empty for `SHT_NOBITS`.
-    pub(super) fn content(&self, section: &Section) -> &'a [u8] {
+    pub(crate) fn content(&self, section: &Section) -> &'a [u8] {
         if section.kind == SHT_NOBITS {
             return &[];
         }
@@ -375,17 +375,17 @@ impl<'a> Elf<'a> {
     }
 
     /// Values of a tag that are string table offsets, as strings.
-    pub(super) fn dynamic_names(&self, tag: u64) -> Vec<String> {
+    pub(crate) fn dynamic_names(&self, tag: u64) -> Vec<String> {
         let offsets = self.dynamic.iter().filter(|(t, _)| *t == tag);
         offsets.map(|(_, at)| string(self.dynamic_strings, u32::try_from(*at).unwrap_or(u32::MAX))).collect()
     }
 
-    pub(super) fn dynamic_value(&self, tag: u64) -> Option<u64> {
+    pub(crate) fn dynamic_value(&self, tag: u64) -> Option<u64> {
         self.dynamic.iter().find(|(t, _)| *t == tag).map(|(_, v)| *v)
     }
 
     /// A program (it can be named first on a command line) rather than a library of one.
-    pub(super) fn is_executable(&self) -> bool {
+    pub(crate) fn is_executable(&self) -> bool {
         const DT_FLAGS_1: u64 = 0x6fff_fffb;
         const DF_1_PIE: u64 = 0x0800_0000;
         self.kind == ET_EXEC
@@ -394,7 +394,7 @@ impl<'a> Elf<'a> {
     }
 
     /// `NT_GNU_BUILD_ID`.
-    pub(super) fn build_id(&self) -> Option<&'a [u8]> {
+    pub(crate) fn build_id(&self) -> Option<&'a [u8]> {
         let notes = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| self.content(s));
         for mut note in notes {
             while let Some(head) = note.get(..12) {
@@ -451,7 +451,7 @@ fn sections(b: Bytes<'_, '_>, shoff: u64) -> Result<Vec<Section>, LinkError> {
 const LARGEST_UNPACKED: u64 = 1 << 30;
 
 /// The sections of debug information that are asked for, unpacked. What cannot be read is left out.
-pub(super) fn debug_sections<'d>(data: &'d [u8], names: &[&str]) -> HashMap<String, Cow<'d, [u8]>> {
+pub(crate) fn debug_sections<'d>(data: &'d [u8], names: &[&str]) -> HashMap<String, Cow<'d, [u8]>> {
     let mut found = HashMap::new();
     let headers = || {
         let header = elf::FileHeader64::<object::Endianness>::parse(data)?;

@@ -23,7 +23,7 @@ pub enum LinkError {
     NoRoom {
         /// Why it cannot be live-patched as it is.
         refusals: Vec<Refusal>,
-        /// Those functions: index in [`super::LinkInput::units`], and name in the original unit.
+        /// Those functions: index in [`crate::LinkInput::units`], and name in the original unit.
         functions: Vec<(usize, String)>,
     },
     /// What was linked contradicts itself: a fault of this program or of a record.
@@ -37,7 +37,7 @@ fn describe(refusals: &[Refusal]) -> String {
 }
 
 /// A refusal, shorter to write.
-pub(super) fn refusal(
+pub(crate) fn refusal(
     what: impl Into<String>,
     place: impl Into<String>,
     why: impl Into<String>,

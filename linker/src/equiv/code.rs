@@ -6,7 +6,7 @@ use super::known::{Base, Field, Piece};
 use super::matcher::{Kind, Matcher};
 use super::side::Content;
 use super::thread_local;
-use crate::reloc_types as r;
+use crate::arch::x86_64::reloc_types as r;
 
 impl Matcher<'_, '_> {
     pub(super) fn code(&mut self, piece: &Piece, there: u64) {

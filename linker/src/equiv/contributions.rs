@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use wrapper::LinkRecord;
 
-use crate::map::{Contribution, LinkMap, names_of};
+use crate::locate::map::{Contribution, LinkMap, names_of};
 
 /// A link with `-r` whose output is an input of another link.
 #[derive(Clone, Copy, Debug)]

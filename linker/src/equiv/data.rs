@@ -4,7 +4,7 @@ use super::known::{Base, Field, Piece};
 use super::matcher::{Kind, Matcher};
 use super::side::{Content, Meaning, Side};
 use super::strings::is_text;
-use crate::reloc_types as r;
+use crate::arch::x86_64::reloc_types as r;
 
 impl Matcher<'_, '_> {
     pub(super) fn data(&mut self, piece: &Piece, there: u64) {

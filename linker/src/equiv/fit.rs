@@ -15,20 +15,8 @@ use super::thread_local::{self, ThreadLocals};
 use super::types;
 use crate::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
 use crate::error::{LinkError, refusal};
-use crate::map::LinkMap;
-
-/// What the patch relies on: a symbol of the rebuilt file, and where it is taken to be in the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Used {
-    /// Name.
-    pub name: String,
-    /// Link-time address in the rebuilt file.
-    pub linked: u64,
-    /// Link-time address in the target.
-    pub target: u64,
-    /// The patch replaces it.
-    pub replaced: bool,
-}
+use crate::locate::map::LinkMap;
+use crate::locate::translate::Used;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug)]

@@ -8,12 +8,13 @@ use wrapper::LinkRecord;
 
 use super::contributions::{Part, contributions};
 use super::side::{Side, is_memory};
+use crate::arch::x86_64::reloc_types as r;
 use crate::elf::{
     Elf, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL,
     STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
 };
-use crate::map::{Contribution, LinkMap};
-use crate::{mask, reloc_types as r};
+use crate::locate::map::{Contribution, LinkMap};
+use crate::locate::mask;
 
 /// What the linker may have merged with equal content of other objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

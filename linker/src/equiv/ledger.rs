@@ -11,8 +11,8 @@ use super::matcher::{Difference, Kind, Matcher};
 use super::strings::Paths;
 use crate::elf::{Elf, SHF_WRITE, STB_LOCAL, STB_WEAK};
 use crate::error::{LinkError, refusal};
-use crate::map::LinkMap;
-use crate::options::Options;
+use crate::locate::command_line::Options;
+use crate::locate::map::LinkMap;
 
 /// A linked file with what is known of its making.
 #[derive(Clone, Copy, Debug)]

@@ -19,5 +19,5 @@ mod types;
 mod unwind;
 
 pub use contributions::Part;
-pub use fit::{Fit, FitInput, Used, fit};
+pub use fit::{Fit, FitInput, fit};
 pub use ledger::{BuiltFile, Entry, Ledger, LedgerUnit, ledger};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::thread_local::ThreadLocals;
 use super::unwind::exception_tables;
+use crate::arch::x86_64::reloc_types as r;
 use crate::elf::{Elf, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section};
-use crate::reloc_types as r;
 
 /// What the dynamic loader writes to a place.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -214,7 +214,7 @@ fn link_units(
     if is_same(&linked, target) {
         return Ok(Ok(Linked { output, fit: None }));
     }
-    let used = places.used(&output);
+    let used = places.used(output.changed.iter().map(|c| c.old));
     let touched = touched(units);
     let brought: Vec<&[u8]> = output.image.segments.iter().map(|s| s.data.as_slice()).collect();
     let made = made_of(&original.records, record);

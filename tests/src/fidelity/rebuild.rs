@@ -163,7 +163,7 @@ impl Rebuild {
             Err(e) => return refused(e),
         };
         ensure!(!output.image.redirects.is_empty(), "nothing is redirected");
-        let used = places.used(&output);
+        let used = places.used(output.changed.iter().map(|c| c.old));
         let paths: Vec<Vec<u8>> =
             self.built.dir.ancestors().map(|f| f.as_os_str().as_bytes().to_vec()).collect();
         let kept: HashMap<String, Vec<u8>> =

@@ -1,0 +1,3 @@
+//! What depends on the instruction set.
+
+pub(crate) mod x86_64;

@@ -1,0 +1,15 @@
+//! Where each symbol of the original program is in the target, and in the file that was linked before it.
+
+pub(crate) mod command_line;
+pub(crate) mod linked;
+pub(crate) mod map;
+pub(crate) mod mask;
+pub(crate) mod object;
+pub(crate) mod original;
+mod same_code;
+pub(crate) mod translate;
+pub(crate) mod unit;
+
+pub use map::{contributing, names_of};
+pub use original::{OriginalUnit, Piece, Pieces};
+pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, Used, UsedAddresses, addresses};
