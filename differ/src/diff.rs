@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::Error;
-use crate::arch::x86_64::reloc;
+use crate::arch::x86_64;
 use crate::atoms::{self, Atoms};
 use crate::compare::Comparer;
 use crate::correlate;
@@ -105,7 +105,7 @@ pub(crate) fn load<'a>(data: &'a [u8], side: &'static str) -> Result<Atoms<'a>, 
 /// The same, for comparing by place ([`Atoms::by_place`]) if asked for.
 pub(crate) fn load_with<'a>(data: &'a [u8], side: &'static str, by_place: bool) -> Result<Atoms<'a>, Error> {
     let unit = elf::read_unit(data, side, Reading::Program)?;
-    if unit.machine != reloc::MACHINE {
+    if unit.machine != x86_64::MACHINE {
         return Err(Error::Unsupported {
             what: format!("ELF machine {} (this version knows x86-64)", unit.machine),
             place: format!("the {side} object"),

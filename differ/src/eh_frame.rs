@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::Error;
-use crate::arch::x86_64::reloc;
+use crate::arch::x86_64;
 use crate::atoms::{Atoms, Ref, Target};
 use crate::model::SymbolType;
 use crate::unit::{Home, Reloc};
@@ -101,7 +101,7 @@ fn read_section(all: &Atoms, index: usize, frames: &mut Frames) -> Result<(), Er
 fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> Result<Ref, Error> {
     let place =
         || format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side);
-    let kind = reloc::kind(r.r_type).ok_or_else(|| Error::Unsupported {
+    let kind = x86_64::in_object(r.r_type).ok_or_else(|| Error::Unsupported {
         what: format!("relocation type {}", r.r_type),
         place: place(),
     })?;

@@ -3,7 +3,7 @@
 //! Bytes in, bytes out: no file, no process, no clock. The phases, each with its file: read (`elf`), split into atoms (`atoms`), resolve
 //! references (`refs`), pair (`correlate`), compare (`compare`), judge (`verdict`), extract (`extract`).
 
-mod arch;
+pub mod arch;
 mod atoms;
 mod carry;
 mod compare;

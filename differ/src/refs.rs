@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use crate::Error;
-use crate::arch::x86_64::reloc::{self, R_PC32, R_PLT32};
+use crate::arch::RelocationType;
+use crate::arch::x86_64::{self, relocations as r};
 use crate::atoms::{Atom, AtomKind, Atoms, Ref, Target};
 use crate::model::SymbolType;
 use crate::unit::{Home, Reloc, Symbol};
@@ -33,16 +34,16 @@ pub(crate) fn resolve(all: &mut Atoms) -> Result<(), Error> {
     Ok(())
 }
 
-fn kind_of(all: &Atoms, section: usize, r: &Reloc) -> Result<reloc::Kind, Error> {
-    reloc::kind(r.r_type).ok_or_else(|| Error::Unsupported {
+fn kind_of(all: &Atoms, section: usize, r: &Reloc) -> Result<&'static RelocationType, Error> {
+    x86_64::in_object(r.r_type).ok_or_else(|| Error::Unsupported {
         what: format!("relocation type {}", r.r_type),
         place: format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side),
     })
 }
 
 /// What a PC-relative addend holds beside the offset of the target: minus the distance from the field to the end of the instruction.
-fn distance(atom: &Atom, r: &Reloc, kind: reloc::Kind) -> i64 {
-    if !kind.pc_relative {
+fn distance(atom: &Atom, r: &Reloc, kind: &RelocationType) -> i64 {
+    if !kind.is_pc_relative() {
         return 0;
     }
     let Some(code) = &atom.code else { return 0 };
@@ -93,8 +94,8 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
 }
 
 /// A PC-relative field in data: the distance from the beginning of a table (`.long label - table`) or from itself (`.long label - .`).
-fn counts_from_table(all: &Atoms, atom: &Atom, kind: reloc::Kind) -> bool {
-    kind.pc_relative && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda()
+fn counts_from_table(all: &Atoms, atom: &Atom, kind: &RelocationType) -> bool {
+    kind.is_pc_relative() && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda()
 }
 
 /// Lists that the source puts into sections of their own count each entry from itself.
@@ -220,7 +221,7 @@ fn implicit(all: &Atoms, id: usize, refs: &mut Vec<Ref>) {
         let end = i64::from(insn.end()) - at.cast_signed();
         refs.push(Ref {
             at,
-            r_type: if is_branch { R_PLT32 } else { R_PC32 },
+            r_type: if is_branch { r::PLT32 } else { r::PC32 },
             width,
             target: Target::Atom { atom: found, offset: offset - all.atom(found).start.cast_signed() },
             is_branch,

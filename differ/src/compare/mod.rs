@@ -8,7 +8,7 @@ pub(crate) use data::piece;
 
 use std::collections::HashMap;
 
-use crate::arch::x86_64::reloc;
+use crate::arch::x86_64;
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
@@ -52,7 +52,7 @@ impl<'a> Comparer<'a> {
 
     /// Whether two references mean the same thing.
     pub(crate) fn same_ref(&mut self, a: &Ref, b: &Ref) -> bool {
-        reloc::same_type(a.r_type, b.r_type) && self.same_target(a.target, b.target)
+        x86_64::same_reference(a.r_type, b.r_type) && self.same_target(a.target, b.target)
     }
 
     fn same_target(&mut self, a: Target, b: Target) -> bool {

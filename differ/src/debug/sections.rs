@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use gimli::{EndianSlice, LittleEndian, SectionId};
 
-use crate::arch::x86_64::reloc;
+use crate::arch::x86_64;
 use crate::unit::{Section, Unit};
 
 /// `SHF_COMPRESSED` (gABI).
@@ -72,7 +72,7 @@ fn relocated<'a>(unit: &Unit<'_>, section: &'a Section<'_>) -> Cow<'a, [u8]> {
     }
     let mut bytes = section.data.to_vec();
     for r in &section.relocs {
-        let Some(kind) = reloc::kind(r.r_type) else { continue };
+        let Some(kind) = x86_64::in_object(r.r_type) else { continue };
         let value = unit.symbols[r.symbol].value.wrapping_add(r.addend.cast_unsigned()).to_le_bytes();
         let Ok(from) = usize::try_from(r.offset) else { continue };
         let width = usize::from(kind.width);

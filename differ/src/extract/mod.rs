@@ -4,7 +4,7 @@ mod frames;
 mod reach;
 mod symbols;
 
-use crate::arch::x86_64::reloc;
+use crate::arch::x86_64;
 use crate::atoms::{AtomKind, Atoms, Ref};
 use crate::correlate::Pairs;
 use crate::eh_frame::Frames;
@@ -105,8 +105,11 @@ fn widen(section: &mut PatchSection, r: &Ref) -> bool {
 
 fn section(all: &Atoms, id: usize) -> PatchSection {
     let (atom, section) = (all.atom(id), all.section(id));
-    let absolute =
-        || atom.refs.iter().any(|r| reloc::kind(r.r_type).is_some_and(|k| !k.pc_relative && k.width == 8));
+    let absolute = || {
+        atom.refs
+            .iter()
+            .any(|r| x86_64::in_object(r.r_type).is_some_and(|t| !t.is_pc_relative() && t.width == 8))
+    };
     let kind = if section.is_text() {
         SectionKind::Text
     } else if section.is_lsda() {
