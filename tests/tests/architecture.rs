@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tests::folders::Crate;
 use tests::package::files_below;
 use tests::paths::repository;
 
@@ -183,4 +184,69 @@ fn no_path_of_one_machine() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Crates in which some folders still use each other in a circle. Nothing is added to this list.
+const WITH_CIRCLES: [&str; 6] = ["patchfile", "wrapper", "differ", "linker", "packager", "applier"];
+
+#[test]
+fn folders_of_a_crate_use_each_other_in_one_direction() -> Result<()> {
+    for name in CRATES {
+        let circles = Crate::read(&repository().join(name).join("src"))?.circles();
+        if WITH_CIRCLES.contains(&name) {
+            println!("{name}: {}", circles.join("\n"));
+            continue;
+        }
+        ensure!(circles.is_empty(), "crate {name}, folders in a circle:\n{}", circles.join("\n"));
+    }
+    Ok(())
+}
+
+/// Crates in which only the folder `src/arch` may name what an instruction set has.
+const NEUTRAL: [&str; 0] = [];
+
+#[test]
+fn names_of_an_instruction_set_stay_in_arch() -> Result<()> {
+    for name in NEUTRAL {
+        for (path, text) in sources(&format!("{name}/src"))? {
+            if path.starts_with(Path::new(name).join("src/arch")) {
+                continue;
+            }
+            for (n, line) in text.lines().enumerate() {
+                // Comments count too: who reads them would look for the code that goes with them.
+                let word = line.split(|c: char| !c.is_alphanumeric()).find(|word| of_x86(word));
+                ensure!(word.is_none(), "{}:{}: {}", path.display(), n + 1, word.unwrap_or_default());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A register, an instruction, a relocation, the decoder or the name of x86-64 itself. Words are parts of names between underscores.
+fn of_x86(word: &str) -> bool {
+    const REGISTERS: [&str; 10] = ["ip", "ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "flags"];
+    const OTHERS: [&str; 14] = [
+        "x86",
+        "X86",
+        "iced",
+        "Mnemonic",
+        "Opcode",
+        "endbr64",
+        "jmp",
+        "lea",
+        "movabs",
+        "modrm",
+        "GOTPCREL",
+        "GOTPCRELX",
+        "PLT32",
+        "PC32",
+    ];
+    let lower = word.to_ascii_lowercase();
+    let general = lower.strip_prefix('r').or_else(|| lower.strip_prefix('e'));
+    let numbered = ["r", "xmm", "ymm", "zmm"].iter().filter_map(|p| lower.strip_prefix(p));
+    general.is_some_and(|rest| REGISTERS.contains(&rest))
+        || numbered
+            .filter_map(|rest| rest.parse::<u8>().ok())
+            .any(|n| (8..16).contains(&n) || lower.contains("mm"))
+        || OTHERS.contains(&word)
 }
