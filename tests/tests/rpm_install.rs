@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use tests::daemon::{self, Daemon};
 use tests::overlay::Overlay;
 use tests::package::{Built, Layout, files_below};
-use tests::programs::make_patch;
+use tests::programs::{make_patch, upatch_build};
 
 fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
@@ -92,7 +92,11 @@ fn the_source_rpm_makes_the_patch_again() -> Result<()> {
     let source = all.iter().find(|p| text(p).ends_with(".src.rpm"));
     let source = source.ok_or_else(|| anyhow::anyhow!("no source RPM in {all:?}"))?;
     ensure!(!made.dir().exists() && main_rpm(made.output.path()).is_err(), "--srpm-only wrote more: {all:?}");
+    // Build systems take the one spec file of a source RPM by its name, the first or the last.
     let view = Overlay::new()?;
+    let held = view.run(&["rpm", "-qpl", &text(source)])?.ok()?.stdout;
+    let specs: Vec<&str> = held.lines().filter(|name| name.ends_with(".spec")).collect();
+    ensure!(specs == ["patch-hello-daemon-1.0-1-HP004.spec"], "spec files in the source RPM: {specs:?}");
     view.run(&["rpmbuild", "--define", "_topdir /root/again", "--nodeps", "--rebuild", &text(source)])?
         .ok()?;
     let rpm = main_rpm(&view.path("root/again/RPMS"))?;
@@ -106,6 +110,53 @@ fn the_source_rpm_makes_the_patch_again() -> Result<()> {
     let daemon = Daemon::start(&built.root, "usr/bin/hello-daemon")?;
     tests::programs::upatch()?.arg("--root").arg(root.path()).arg("apply").arg(&dir).run()?.ok()?;
     daemon.connect()?.expect("area 3 4", "area 12", "patch made from the source RPM")
+}
+
+/// With `SOURCE_DATE_EPOCH` alone, wherever and whenever the packages are made. One file of macros is of the builder's own.
+#[test]
+fn the_packages_are_the_same_bytes_again() -> Result<()> {
+    let built = Layout::new("hello-daemon")?.build(&[])?;
+    let make = |zone: &str, jobs: &str, cache: &[&str]| -> Result<Vec<(String, Vec<u8>)>> {
+        let place = tempfile::tempdir()?;
+        let copied = |from: &std::path::Path, name: &str| -> Result<std::path::PathBuf> {
+            std::fs::copy(from, place.path().join(name))?;
+            Ok(place.path().join(name))
+        };
+        std::fs::create_dir(place.path().join("SOURCES"))?;
+        for file in files_below(&built.layout.top.path().join("SOURCES"))? {
+            copied(&file, &format!("SOURCES/{}", file.file_name().unwrap_or_default().to_string_lossy()))?;
+        }
+        std::fs::write(place.path().join("site.macros"), "%site_of_the_builder here\n")?;
+        let output = place.path().join("out");
+        upatch_build()?
+            .env("SOURCE_DATE_EPOCH", "1700000000")
+            .env("TZ", zone)
+            .dir(place.path())
+            .arg("--spec")
+            .arg(copied(&built.layout.spec, "hello-daemon.spec")?)
+            .arg("--patch")
+            .arg(copied(&built.layout.patch("fix-exe"), "fix.patch")?)
+            .arg("--target")
+            .arg(copied(&built.rpm, "hello-daemon-1.0-1.x86_64.rpm")?)
+            .args(["--sourcedir", "SOURCES", "--name", "HP005", "--output", "out", "-j", jobs])
+            .args(["--load", "site.macros"])
+            .args(cache)
+            .run()?
+            .ok()?;
+        let rpms = files_below(&output)?.into_iter().filter(|file| text(file).ends_with(".rpm"));
+        rpms.map(|rpm| {
+            let name = rpm.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Ok((name, std::fs::read(&rpm)?))
+        })
+        .collect()
+    };
+    let (first, second) = (make("UTC", "1", &[])?, make("Asia/Tokyo", "2", &["--no-cache"])?);
+    let names = |made: &[(String, Vec<u8>)]| made.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    ensure!(first.len() == 2 && names(&first) == names(&second), "{:?} {:?}", names(&first), names(&second));
+    for ((name, a), (_, b)) in first.iter().zip(&second) {
+        ensure!(a == b, "{name} is not the same again");
+    }
+    Ok(())
 }
 
 /// What these tests rest on: installing does not reach the host, and the processes of the host are seen.

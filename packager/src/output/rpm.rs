@@ -15,6 +15,13 @@ use std::path::{Path, PathBuf};
 const BINARY: &str = include_str!("../../../rpm/patch-package.spec.in");
 const SOURCE: &str = include_str!("../../../rpm/patch-source.spec.in");
 
+/// Files of the archive are as old as this where nobody says otherwise: a date that archives of every kind can hold.
+const LONG_AGO: std::time::Duration = std::time::Duration::from_secs(946_684_800);
+
+/// Macros by which `SOURCE_DATE_EPOCH` alone makes packages reproducible.
+const REPRODUCIBLE: [&str; 3] =
+    ["use_source_date_epoch_as_buildtime 1", "clamp_mtime_to_source_date_epoch 1", "_buildhost reproducible"];
+
 /// What packages are made from.
 #[derive(Debug)]
 pub struct PatchPackage<'a> {
@@ -61,66 +68,102 @@ impl PatchPackage<'_> {
         Ok(made)
     }
 
-    /// Makes the source RPM.
+    /// Makes the source RPM. It holds one spec file, the patch's; the package's own is in an archive with its sources.
     ///
     /// # Errors
-    /// When rpmbuild fails.
+    /// When rpmbuild fails, or two files have one name.
     pub fn source_rpm(&self) -> Result<PathBuf> {
         let Some(source) = self.source else {
             return Err(Failure::usage("source RPM", "needs --spec or --srpm"));
         };
         let folder = self.folder("patch-srpm")?;
-        let spec_name = file_name(&source.spec);
-        let mut names = BTreeSet::new();
-        let mut add = |from: &Path| -> Result<String> {
-            let name = file_name(from);
-            if !names.insert(name.clone()) {
-                return Err(Failure::failed("source RPM", format!("two of its files are called {name}"))
-                    .hint("give the fix another file name"));
-            }
-            std::fs::copy(from, folder.join(&name)).what(from.display().to_string())?;
-            Ok(name)
-        };
-        let mut files = vec![add(&source.spec)?];
+        let mut package = Folder::new(folder.join("package"))?;
+        let spec_name = package.add(&source.spec)?;
         for name in &source.files {
-            files.push(add(&source.sourcedir.join(name))?);
+            package.add(&source.sourcedir.join(name))?;
         }
+        let own = self.own_options(source, &mut package)?;
+        let archive = format!("{}-sources.tar", self.package.name);
+        self.pack(&folder, &archive)?;
+
+        let mut files = Folder::new(folder.clone())?;
+        files.names.insert(archive.clone());
         let mut options = Vec::new();
-        for patch in self.patches {
-            let name = add(patch)?;
-            options.push(format!("--patch \"$S\"/{}", quoted(&name)));
-            files.push(name);
-        }
+        let args = &self.request.args;
         for (option, paths) in
-            [("--target", &self.request.args.target), ("--debuginfo", &self.request.args.debuginfo)]
+            [("--patch", self.patches), ("--target", &args.target[..]), ("--debuginfo", &args.debuginfo[..])]
         {
             for path in paths {
-                let name = add(path)?;
-                options.push(format!("{option} \"$S\"/{}", quoted(&name)));
-                files.push(name);
+                options.push(format!("{option} \"$S\"/{}", quoted(&files.add(path)?)));
             }
         }
-        options.extend(self.options(source));
+        options.extend(self.options());
+        options.extend(own);
         let arch = Arch::native().map_or("noarch", Arch::name);
         let mut values = self.values(arch);
-        let lines = files.iter().enumerate().map(|(n, f)| format!("Source{n}: {f}"));
+        let lines = files.names.iter().enumerate().map(|(n, f)| format!("Source{n}: {f}"));
         values.set_lines("SOURCES", lines.collect());
         values.set_lines(
             "BUILD_REQUIRES",
             source.build_requires.iter().map(|r| format!("BuildRequires: {r}")).collect(),
         );
+        values.set_quoted("ARCHIVE", &archive);
         values.set_quoted("SPEC", &spec_name);
         values.set("OPTIONS", &options.join(" "));
-        let spec = folder.join("patch-source.spec");
-        if names.contains("patch-source.spec") {
-            return Err(Failure::failed("source RPM", "one of its files is called patch-source.spec"));
-        }
+        let spec = folder.join(format!("{}.spec", self.rpm_name()));
         std::fs::write(&spec, self.fill(SOURCE, &values)?).what("spec file of the patch")?;
+        if let Some(time) = source_date() {
+            for name in &files.names {
+                let file = std::fs::File::open(folder.join(name)).what(name.clone())?;
+                file.set_modified(time).what(name.clone())?;
+            }
+        }
         self.rpmbuild(&["-bs", "--nodeps"], &spec)
     }
 
+    /// Packs the package's files; the same files give the same archive.
+    fn pack(&self, folder: &Path, archive: &str) -> Result<()> {
+        let time = source_date().unwrap_or(std::time::UNIX_EPOCH + LONG_AGO);
+        let seconds = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let said = Tool::new("tar")
+            .args(["--sort=name", "--format=gnu", "--owner=0", "--group=0", "--numeric-owner"])
+            .args(["--mode=u=rwX,go=rX", &format!("--mtime=@{seconds}"), "-C"])
+            .arg(folder)
+            .arg("-cf")
+            .arg(folder.join(archive))
+            .arg("package")
+            .output()?;
+        if said.status.success() {
+            return Ok(());
+        }
+        Err(Failure::failed("cannot pack the sources of the package", said.message()))
+    }
+
+    /// The options of rpmbuild with which the package is built. Files of macros go with the sources.
+    fn own_options(&self, source: &SpecSource, package: &mut Folder) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        let mut options = source.options.iter().map(|o| o.to_string_lossy().into_owned());
+        while let Some(option) = options.next() {
+            if !matches!(option.as_str(), "--load" | "--macros" | "--rcfile") {
+                out.push(quoted(&option));
+                continue;
+            }
+            let list = options.next().unwrap_or_default();
+            let mut files = Vec::new();
+            for file in list.split(':') {
+                let systems = ["/usr/lib/rpm", "/etc/rpm"].iter().any(|dir| Path::new(file).starts_with(dir));
+                files.push(match !systems && Path::new(file).is_file() {
+                    true => format!("\"$P\"/{}", quoted(&package.add(Path::new(file))?)),
+                    false => quoted(file),
+                });
+            }
+            out.push(format!("{option} {}", files.join(":")));
+        }
+        Ok(out)
+    }
+
     /// Options that make the same patch again.
-    fn options(&self, source: &SpecSource) -> Vec<String> {
+    fn options(&self) -> Vec<String> {
         let args = &self.request.args;
         let mut out = Vec::new();
         let mut option = |name: &str, value: &str| out.push(format!("{name} {}", quoted(value)));
@@ -137,16 +180,19 @@ impl PatchPackage<'_> {
         for elf in &args.elf {
             option("--elf", elf);
         }
-        out.extend(source.options.iter().map(|o| quoted(&o.to_string_lossy())));
         out
+    }
+
+    /// Name of the patch package; rpm forbids ~ and ^ in names.
+    fn rpm_name(&self) -> String {
+        format!("patch-{}-{}", self.package.nvr(), self.naming.name).replace(['~', '^'], "_")
     }
 
     fn values(&self, arch: &str) -> Values {
         let mut values = Values::default();
         let package = self.package;
         let nvr = package.nvr();
-        let name = format!("patch-{nvr}-{}", self.naming.name);
-        values.set("NAME", &name.replace(['~', '^'], "_"));
+        values.set("NAME", &self.rpm_name());
         values.set("PATCH_VERSION", &self.request.args.patch_version.to_string());
         values.set("PATCH_RELEASE", &self.request.args.patch_release.to_string());
         let summary = match self.naming.description.as_str() {
@@ -209,6 +255,12 @@ impl PatchPackage<'_> {
             std::fs::create_dir_all(&place).what(place.display().to_string())?;
             tool = tool.arg("--define").arg(format!("{name} {}", place.display()));
         }
+        // rpm heeds the date only where these macros say so, and writes the name of the host.
+        if source_date().is_some() {
+            for define in REPRODUCIBLE {
+                tool = tool.args(["--define", define]);
+            }
+        }
         let said = tool.arg(spec).output()?;
         let made = walkdir::WalkDir::new(&out)
             .into_iter()
@@ -218,6 +270,43 @@ impl PatchPackage<'_> {
             Some(rpm) if said.status.success() => Ok(rpm.path().to_path_buf()),
             _ => Err(Failure::failed("cannot make the patch RPM", said.message())),
         }
+    }
+}
+
+/// `SOURCE_DATE_EPOCH`, seconds since 1970 (<https://reproducible-builds.org/specs/source-date-epoch/>).
+fn source_date() -> Option<std::time::SystemTime> {
+    let seconds = std::env::var("SOURCE_DATE_EPOCH").ok()?.trim().parse().ok()?;
+    std::time::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
+}
+
+/// A folder in which each file has a name of its own.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    names: BTreeSet<String>,
+}
+
+impl Folder {
+    fn new(path: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&path).what(path.display().to_string())?;
+        Ok(Self { path, names: BTreeSet::new() })
+    }
+
+    /// Copies a file here.
+    fn add(&mut self, from: &Path) -> Result<String> {
+        let name = file_name(from);
+        let copy = self.path.join(&name);
+        if !self.names.insert(name.clone()) {
+            // A file of macros may be a source of the package too.
+            let read = |path: &Path| std::fs::read(path).ok();
+            if read(from).is_some_and(|data| read(&copy) == Some(data)) {
+                return Ok(name);
+            }
+            return Err(Failure::failed("source RPM", format!("two of its files are called {name}"))
+                .hint("give the fix another file name"));
+        }
+        std::fs::copy(from, copy).what(from.display().to_string())?;
+        Ok(name)
     }
 }
 
