@@ -1,57 +1,31 @@
 //! Records how a build makes its objects and links them, without changing one byte of what it makes.
 //!
-//! The binary `upatch-cc` stands in for every compiler, assembler and linker on `PATH`; this library holds its logic,
-//! the format of what it records ([`record`]), the directory that ties a build's records together ([`session`]),
-//! the store of compiled units ([`store`]), and the way to compile a recorded unit once more ([`recompile()`]).
+//! The binary `upatch-cc` stands in for every compiler, assembler and linker on `PATH`; this library holds its logic, the
+//! format of what it records ([`Records`]), the directory that ties a build's records together ([`Session`]), the store
+//! of compiled units ([`Store`]), and the way to compile a recorded unit once more ([`recompile()`]).
+//!
+//! From the ground up: `base`, `sys` · `tools` · `command_line` · `record` · `inputs` · `store` · `recompile`, and on top
+//! `intercept`, which is all that the binary does.
 
-mod absent;
-mod archive;
-mod asdeps;
-mod assemble;
-mod bitcode;
-mod clanglog;
-mod cmdline;
-mod compile;
-mod copy;
-mod copyline;
-mod depfile;
-pub mod env;
-pub mod error;
-mod files;
-mod flags;
-pub mod hash;
-mod identity;
+mod base;
+mod command_line;
 mod inputs;
-mod ldline;
-mod link;
-mod loaded;
-mod ltrans;
-mod made;
-mod mapfiles;
-mod names;
-pub mod osbytes;
-mod prefix;
-mod proof;
-pub mod recompile;
-pub mod record;
-mod recorder;
-mod resolve;
-mod response;
-mod scan;
-mod search;
-pub mod session;
-pub mod store;
-mod streams;
+mod intercept;
+mod recompile;
+mod record;
+mod store;
 mod sys;
-pub mod tool;
+mod tools;
 
-pub use archive::members;
-pub use bitcode::LANGUAGE as LLVM;
-pub use error::{Error, Result};
-pub use ltrans::LANGUAGE as LTRANS;
-pub use osbytes::OsBytes;
-pub use recompile::{RecompileOutcome, recompile};
-pub use record::{Dep, LinkInput, LinkRecord, MapFlavour, Problem, Records, UnitKind, UnitRecord};
-pub use recorder::is_probe;
-pub use session::{Config, Mode, Session};
-pub use store::Store;
+pub use base::error::{Error, Result};
+pub use base::hash::sha256;
+pub use base::os_bytes::OsBytes;
+pub use intercept::link::archive::members;
+pub use intercept::run::main;
+pub use recompile::again::{RecompileOutcome, recompile};
+pub use record::link::{LinkInput, LinkRecord, MapFlavour};
+pub use record::probe::is_probe;
+pub use record::records::{Problem, Records};
+pub use record::session::{Config, Mode, Session};
+pub use record::unit::{Copied, CopyRecord, Dep, LLVM, LTRANS, Pass, UnitKind, UnitRecord};
+pub use store::results::Store;

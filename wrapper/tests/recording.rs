@@ -42,7 +42,7 @@ fn plain_unit() {
     assert!(names[0].ends_with("/a.c"), "{names:?}");
     assert!(names.iter().any(|name| name.ends_with("/a.h")), "{names:?}");
     assert_eq!(std::fs::read(unit.stored.as_path()).unwrap(), lab.object("a.o"));
-    assert_eq!(wrapper::hash::sha256(&lab.object("a.o")), unit.object_sha256);
+    assert_eq!(wrapper::sha256(&lab.object("a.o")), unit.object_sha256);
     check_recompile(&lab);
     let out = lab.scratch.path().join("s.o");
     let outcome = recompile(unit, &["-ffunction-sections"], &out, None).unwrap();
@@ -104,7 +104,7 @@ fn clang_called_by_its_full_path() {
     sources.sort();
     assert_eq!(sources, ["a.c", "b c.c", "main.c"]);
     for input in ["a.o", "main.o", "b c.o"] {
-        let sha256 = wrapper::hash::sha256(&lab.object(input));
+        let sha256 = wrapper::sha256(&lab.object(input));
         let unit = records.unit_by_object(&sha256).unwrap();
         assert_eq!(unit.language, "c");
         let header = if input == "main.o" { "/usr/include/stdio.h" } else { "/a.h" };
@@ -124,7 +124,7 @@ fn clang_called_by_its_full_path_for_assembly() {
     lab.ok("/usr/bin/clang -O2 -S a.c && /usr/bin/clang -c a.s t.S && clang -c main.c && clang a.o main.o t.o -o prog && ./prog");
     let records = lab.records();
     assert_eq!(records.problems, []);
-    let unit = |object: &str| records.unit_by_object(&wrapper::hash::sha256(&lab.object(object))).unwrap();
+    let unit = |object: &str| records.unit_by_object(&wrapper::sha256(&lab.object(object))).unwrap();
     let (text, mixed) = (unit("a.o"), unit("t.o"));
     assert_eq!((text.source.as_bytes(), text.kind), (&b"a.s"[..], wrapper::UnitKind::Assemble));
     let again = recompile(text, &["-ffunction-sections"], &lab.scratch.path().join("again.o"), None).unwrap();

@@ -326,10 +326,7 @@ fn parallel_and_killed() {
         for path in results(store.path()) {
             let whole = !path.file_name().unwrap().to_string_lossy().starts_with(".tmp");
             let bytes = fs::read(&path).unwrap();
-            assert!(
-                !whole || wrapper::hash::sha256(&bytes[64..]).as_bytes() == &bytes[..64],
-                "half a result"
-            );
+            assert!(!whole || wrapper::sha256(&bytes[64..]).as_bytes() == &bytes[..64], "half a result");
         }
         lab.records();
     }
@@ -346,7 +343,7 @@ fn recompiled_units_are_kept_too() {
     let lab = lab();
     lab.ok(COMMAND);
     let unit = lab.records().units.remove(0);
-    let store = lab.session.store().unwrap();
+    let store = wrapper::Store::of(&lab.session).unwrap();
     let out = lab.scratch.path().join("sectioned.o");
     let flags = ["-ffunction-sections", "-fdata-sections"];
     let first = recompile(&unit, &flags, &out, Some(&store)).unwrap();

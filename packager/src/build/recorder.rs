@@ -104,7 +104,7 @@ impl Recorder {
     /// # Errors
     /// When it cannot be opened.
     pub fn store(&self) -> Result<wrapper::Store> {
-        self.session.store().what("store of compiled units")
+        wrapper::Store::of(&self.session).what("store of compiled units")
     }
 
     /// Directory in which a phase's records appear.

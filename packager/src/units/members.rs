@@ -77,7 +77,7 @@ fn read(link: &LinkRecord, path: &str) -> Option<Vec<(String, String, Vec<u8>)>>
     let mut recorded = link.inputs.iter().filter(|i| i.path.as_bytes() == path.as_bytes());
     if let Some(input) = recorded.find(|i| i.member.is_none()) {
         let data = std::fs::read(&file).ok()?;
-        (wrapper::hash::sha256(&data) == input.sha256).then_some(())?;
+        (wrapper::sha256(&data) == input.sha256).then_some(())?;
     }
     let mut objects: Vec<(String, Vec<u8>)> = Vec::new();
     let seen = |sha256: &str, data: &[u8]| {

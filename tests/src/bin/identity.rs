@@ -15,7 +15,7 @@ use tests::corpus::{asked, lay_out, required};
 use tests::package::files_below;
 use tests::paths::program;
 use tests::run::Cmd;
-use wrapper::session::{Config, Session};
+use wrapper::{Config, Session};
 
 const CASES: [&str; 7] = [
     "cjson-CVE-2023-50471",

@@ -1,5 +1,5 @@
 //! Stands in for compilers, assemblers and linkers during a recorded build; all logic is in the `wrapper` library.
 
 fn main() {
-    wrapper::tool::main()
+    wrapper::main()
 }

@@ -1,0 +1,3 @@
+//! Compiling a recorded unit once more.
+
+pub(crate) mod again;
