@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::base::hash;
+use crate::base::hex;
 
 /// A byte string as the kernel passes it: an argument, a file name, an environment value.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,7 +113,7 @@ impl Serialize for OsBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match std::str::from_utf8(&self.0) {
             Ok(text) => serializer.serialize_str(text),
-            Err(_) => Encoded::Hex { hex: hash::to_hex(&self.0) }.serialize(serializer),
+            Err(_) => Encoded::Hex { hex: hex::to_hex(&self.0) }.serialize(serializer),
         }
     }
 }
@@ -122,7 +122,7 @@ impl<'de> Deserialize<'de> for OsBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Encoded::deserialize(deserializer)? {
             Encoded::Text(text) => Ok(Self(text.into_bytes())),
-            Encoded::Hex { hex } => hash::from_hex(&hex)
+            Encoded::Hex { hex } => hex::from_hex(&hex)
                 .map(Self)
                 .ok_or_else(|| serde::de::Error::custom("not a hexadecimal byte string")),
         }

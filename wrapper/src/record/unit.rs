@@ -148,6 +148,12 @@ impl UnitRecord {
         Some(session.join(super::session::INPUTS).join(sha256)).filter(|kept| kept.is_file())
     }
 
+    /// Absolute path of the source; `None` for standard input.
+    #[must_use]
+    pub fn source_path(&self) -> Option<std::path::PathBuf> {
+        self.stdin.is_none().then(|| self.cwd.as_path().join(self.source.as_path()))
+    }
+
     /// Did link-time optimisation make the object, during a link?
     #[must_use]
     pub fn made_by_link(&self) -> bool {
