@@ -2,7 +2,7 @@
 //!
 //! Layers, from the ground (each uses only those before it):
 //!
-//! - [`sys`]: system calls, and all `unsafe` code.
+//! - [`sys`]: system calls, and all `unsafe` code. `arch`: what depends on the machine.
 //! - [`engine`]: operations on one process: [`find_processes`], [`inspect`], [`check`], [`apply`], [`deactivate`]. The truth
 //!   about a process is in the process (see `patchfile::control`); the engine reads and writes no state on disk. Each
 //!   operation leaves a process wholly on the old or wholly on the new code of a patch, running (or stopped) as it was before.
@@ -10,6 +10,7 @@
 //! - [`manage`]: what a verb means for many processes, for state and log.
 //! - [`cli`] and [`daemon`], side by side: neither uses the other.
 
+mod arch;
 pub mod catalog;
 pub mod cli;
 pub mod daemon;

@@ -2,7 +2,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod breakpoint;
-pub(crate) mod cpu;
+pub(crate) mod call;
 pub mod guardian;
 pub(crate) mod plain;
 pub(crate) mod procmap;

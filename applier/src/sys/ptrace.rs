@@ -3,13 +3,11 @@
 
 use std::{io, mem, ptr};
 
-/// General registers of a stopped thread (`user_regs_struct`).
-pub(crate) type Registers = libc::user_regs_struct;
-
 const PTRACE_GETSIGMASK: libc::c_uint = 0x420a;
 const PTRACE_SETSIGMASK: libc::c_uint = 0x420b;
 const PTRACE_GET_RSEQ_CONFIGURATION: libc::c_uint = 0x420f;
-const NT_X86_XSTATE: usize = 0x202;
+/// The set of registers that is `struct user_regs_struct`.
+const NT_PRSTATUS: usize = 1;
 
 /// Stops at a system call are told from signals.
 pub(crate) const SYSGOOD: i32 = libc::PTRACE_O_TRACESYSGOOD;
@@ -61,18 +59,20 @@ pub(crate) fn detach(tid: i32) -> io::Result<()> {
 }
 
 /// Reads the general registers.
-pub(crate) fn registers(tid: i32) -> io::Result<Registers> {
+pub(crate) fn registers(tid: i32) -> io::Result<libc::user_regs_struct> {
     // SAFETY: all-zero is a value of this plain C structure.
-    let mut regs: Registers = unsafe { mem::zeroed() };
-    // SAFETY: the kernel writes one `user_regs_struct`.
-    let rc = unsafe { libc::ptrace(libc::PTRACE_GETREGS, tid, 0, &raw mut regs) };
+    let mut regs: libc::user_regs_struct = unsafe { mem::zeroed() };
+    let mut io = libc::iovec { iov_base: (&raw mut regs).cast(), iov_len: size_of_val(&regs) };
+    // SAFETY: the kernel writes at most `iov_len` bytes to the structure and the length back to `io`.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_PRSTATUS, &raw mut io) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(regs) }
 }
 
 /// Sets the general registers, all in one.
-pub(crate) fn set_registers(tid: i32, regs: &Registers) -> io::Result<()> {
-    // SAFETY: the kernel reads one `user_regs_struct`.
-    let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGS, tid, 0, ptr::from_ref(regs)) };
+pub(crate) fn set_registers(tid: i32, regs: &libc::user_regs_struct) -> io::Result<()> {
+    let mut io = libc::iovec { iov_base: ptr::from_ref(regs).cast_mut().cast(), iov_len: size_of_val(regs) };
+    // SAFETY: the kernel reads at most `iov_len` bytes from the structure.
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_PRSTATUS, &raw mut io) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -91,12 +91,12 @@ pub(crate) fn set_signal_mask(tid: i32, mask: u64) -> io::Result<()> {
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Reads the extended state (x87, SSE, AVX …) in the non-compacted XSAVE layout.
-pub(crate) fn extended_state(tid: i32) -> io::Result<Vec<u8>> {
-    let mut buffer = vec![0u8; 16 * 1024];
+/// Reads a set of registers (`NT_…`), at most `most` bytes of it.
+pub(crate) fn register_set(tid: i32, kind: usize, most: usize) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0u8; most];
     let mut io = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes to the buffer and the length back to `io`.
-    let rc = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, NT_X86_XSTATE, &raw mut io) };
+    let rc = unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid, kind, &raw mut io) };
     if rc < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -104,11 +104,11 @@ pub(crate) fn extended_state(tid: i32) -> io::Result<Vec<u8>> {
     Ok(buffer)
 }
 
-/// Sets the extended state to what [`extended_state`] gave.
-pub(crate) fn set_extended_state(tid: i32, state: &[u8]) -> io::Result<()> {
-    let mut io = libc::iovec { iov_base: state.as_ptr().cast_mut().cast(), iov_len: state.len() };
+/// Sets it to what [`register_set`] gave.
+pub(crate) fn set_register_set(tid: i32, kind: usize, bytes: &[u8]) -> io::Result<()> {
+    let mut io = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: the kernel reads at most `iov_len` bytes from the buffer.
-    let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, NT_X86_XSTATE, &raw mut io) };
+    let rc = unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, kind, &raw mut io) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

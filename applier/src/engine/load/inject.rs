@@ -1,15 +1,16 @@
 //! Mapping images into the target.
 
-use super::{Layout, Resolved, Sibling, find_gap, landing, relocate, resolve, send::send};
+use super::{Layout, Resolved, Sibling, find_gap, relocate, resolve, send::send};
 use crate::{
     Busy, Located, ProcessError,
+    arch::borrow::RESOLVER_ARGUMENTS,
     engine::{
-        remote::{Call, Errand, FUNCTION_ROOM, Gadgets, Session},
+        remote::{Errand, FUNCTION_ROOM, Gadgets, Session},
         target::{
             frames::Tables, modules::Module, process::Process, status, steps::Steps, threads::StoppedThreads,
         },
     },
-    sys::{plain, ptrace},
+    sys::{call::SystemCall, plain, ptrace},
 };
 use patchfile::{
     Uuid,
@@ -57,8 +58,6 @@ const MAP_FIXED: u64 = 0x10;
 const MAP_ANONYMOUS: u64 = 0x20;
 pub(super) const MFD_CLOEXEC: u64 = 1;
 pub(super) const NO_FILE: u64 = u64::MAX;
-/// `control::Phase` in a control block.
-const PHASE: u64 = 64;
 
 /// What a killed applier left unfinished: it goes.
 #[derive(Debug)]
@@ -143,10 +142,10 @@ fn prepare_all(
     let mut siblings = loaded.to_vec();
     for p in pending {
         let layout = Layout::of(p.image);
-        let base = find_gap(&process.maps, &taken, &p.module, layout.size).ok_or_else(|| {
-            ProcessError::NoMemoryNear { size: layout.size, module: p.module.name().to_owned() }
+        let base = find_gap(&process.maps, &taken, &p.module, layout.offsets.size).ok_or_else(|| {
+            ProcessError::NoMemoryNear { size: layout.offsets.size, module: p.module.name().to_owned() }
         })?;
-        taken.push((base, base + layout.size));
+        taken.push((base, base + layout.offsets.size));
         siblings.push(Sibling::new(&p.module, p.image, base));
         places.push((layout, base));
     }
@@ -200,7 +199,7 @@ fn prepare(
         active: false,
         sequence: 0,
         bias: module.bias,
-        size: layout.size,
+        size: layout.offsets.size,
         phase: Phase::Loading,
         elf: *elf,
         registered: 0,
@@ -289,7 +288,7 @@ pub(super) fn mark_complete(
 ) -> Result<(), ProcessError> {
     for p in prepared {
         steps.next("mark the image as complete")?;
-        process.memory.write(p.base + PHASE, &1u32.to_le_bytes())?;
+        process.memory.write(p.base + control::PHASE, &Phase::Ready.encode())?;
     }
     Ok(())
 }
@@ -333,7 +332,8 @@ fn map_all(
         }
         for (relocation, function) in &p.late {
             steps.next("ask the process which function to use")?;
-            let value = session.call_function(*function, [0; 3], p.base + landing(p.layout.size))?;
+            let value =
+                session.call_function(*function, RESOLVER_ARGUMENTS, p.base + p.layout.offsets.landing())?;
             let bytes = relocate::field(relocation, value, p.base)?;
             process.memory.write(p.base + relocation.address, &bytes)?;
         }
@@ -370,15 +370,18 @@ fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), P
 }
 
 /// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other rights on top of that.
-pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<Call> {
+pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<SystemCall> {
     let kind = if fd == NO_FILE { MAP_PRIVATE | MAP_ANONYMOUS } else { MAP_PRIVATE };
     let call = |at, size, access, flags, offset| {
         let offset = if fd == NO_FILE { 0 } else { offset };
-        Call::new(libc::SYS_mmap, [at, size, protection(access), kind | flags, fd, offset])
+        SystemCall::new(libc::SYS_mmap, [at, size, protection(access), kind | flags, fd, offset])
     };
     let parts = p.layout.parts.iter();
     let parts = parts.map(|(offset, size, access)| call(p.base + offset, *size, *access, MAP_FIXED, *offset));
-    [call(p.base, p.layout.size, Access::Read, MAP_FIXED_NOREPLACE, 0)].into_iter().chain(parts).collect()
+    [call(p.base, p.layout.offsets.size, Access::Read, MAP_FIXED_NOREPLACE, 0)]
+        .into_iter()
+        .chain(parts)
+        .collect()
 }
 
 fn map_anonymous(
@@ -396,7 +399,7 @@ fn map_anonymous(
 /// Makes the calls of [`mappings`].
 fn map(
     session: &mut Session<'_>,
-    calls: &[Call],
+    calls: &[SystemCall],
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {

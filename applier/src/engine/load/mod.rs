@@ -8,6 +8,6 @@ mod resolve;
 mod send;
 
 pub(crate) use inject::{Pending, Remains, has_control_room, load, rehearse, trace_options};
-pub(crate) use layout::{HOOK_ROOM, HOOK_TABLE, Layout, hooks, landing, object, read_hooks};
+pub(crate) use layout::{Layout, offsets};
 pub(crate) use place::find_gap;
 pub(crate) use resolve::{Resolved, Sibling, resolve, sibling_fields};

@@ -1,14 +1,16 @@
-//! Where an image goes: near enough to its module for 32-bit displacements.
+//! Where an image goes: near enough to its module for the jumps between them.
 
-use crate::engine::target::{maps::Mapping, modules::Module};
-use patchfile::image::PAGE;
+use crate::{
+    arch::FACTS,
+    engine::target::{maps::Mapping, modules::Module},
+};
 
-/// x86-64 displacements reach ±2 GiB; something is kept back for addends beyond the module's ends.
-const REACH: u64 = (1 << 31) - (1 << 20);
+/// What jumps reach; something is kept back for addends beyond the module's ends.
+const REACH: u64 = FACTS.reach - (1 << 20);
 /// Lowest address used: `vm.mmap_min_addr` as distributions set it.
 const LOWEST: u64 = 1 << 16;
-/// End of user addresses (4-level page tables).
-const HIGHEST: u64 = (1 << 47) - PAGE;
+/// End of user addresses.
+const HIGHEST: u64 = FACTS.address_end - FACTS.page;
 
 /// A free range of `size` bytes such that image and module lie within one reach. The highest one below the module: what
 /// grows (the heap above a program, stacks) grows elsewhere. Above the module, as far from it as possible. `taken` are
@@ -33,7 +35,7 @@ pub(crate) fn find_gap(maps: &[Mapping], taken: &[(u64, u64)], module: &Module, 
     let fits = |gap: &&(u64, u64)| gap.1 > gap.0 && gap.1 - gap.0 >= size;
     let below = gaps.iter().rev().filter(|g| g.1 <= module.start).find(fits);
     let above = || gaps.iter().rev().filter(|g| g.0 >= module.end).find(fits);
-    below.or_else(above).map(|gap| (gap.1 - size) & !(PAGE - 1))
+    below.or_else(above).map(|gap| (gap.1 - size) & !(FACTS.page - 1))
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use super::inject::{MFD_CLOEXEC, NO_FILE, Prepared, Remains, mappings, mark_comp
 use crate::{
     ProcessError,
     engine::{
-        remote::{Call, Errand},
+        remote::Errand,
         target::{process::Process, steps::Steps},
     },
+    sys::call::SystemCall,
 };
 use std::io;
 
@@ -22,7 +23,7 @@ pub(super) fn send(
     remains: &Remains,
     steps: &Steps,
 ) -> Result<(), ProcessError> {
-    let unmap = |(start, size): (u64, u64)| Call::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
+    let unmap = |(start, size): (u64, u64)| SystemCall::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
     if !remains.mappings.is_empty() {
         let calls: Vec<_> = remains.mappings.iter().copied().map(unmap).collect();
         errand.run("munmap", &[], &calls)?;
@@ -57,16 +58,16 @@ fn map(
     let (label, header) = (errand.data(), errand.data() + data.len() as u64);
     data.extend(p.header());
     let header_size = data.len() as u64 - (header - label);
-    let of_file = |number, args| Call::new(number, args).of_first(0);
+    let of_file = |number, args| SystemCall::new(number, args).of_first(0);
     let mut calls = vec![
-        Call::new(libc::SYS_memfd_create, [label, MFD_CLOEXEC, 0, 0, 0, 0]),
-        of_file(libc::SYS_ftruncate, [0, p.layout.size, 0, 0, 0, 0]),
+        SystemCall::new(libc::SYS_memfd_create, [label, MFD_CLOEXEC, 0, 0, 0, 0]),
+        of_file(libc::SYS_ftruncate, [0, p.layout.offsets.size, 0, 0, 0, 0]),
         of_file(libc::SYS_pwrite64, [0, header, header_size, 0, 0, 0]),
     ];
     let first = calls.len();
     let mut made = |results: &[io::Result<u64>], first: usize| {
         if results.get(first).is_some_and(Result::is_ok) {
-            mapped.push((p.base, p.layout.size));
+            mapped.push((p.base, p.layout.offsets.size));
         }
     };
     let failure = |source| ProcessError::Os { what: "mmap in the process".into(), source };
@@ -80,7 +81,7 @@ fn map(
     if let Some(Ok(fd)) = results.first()
         && failed <= close
     {
-        errand.run("close", &[], &[Call::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
+        errand.run("close", &[], &[SystemCall::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
     }
     if failed > first {
         return Err(failure(source));

@@ -4,15 +4,13 @@
 //! Nobody runs padding, so the hop is filled first; then the short jump is one write, as the long one is elsewhere. What is in the hop may
 //! change afterwards, by one write too, with no thread between the two jumps ([`Way::between`]).
 
-use crate::{ProcessError, engine::target::memory::Memory};
-use patchfile::{
-    control::Entry,
-    image::{LONG, Redirect, SHORT},
+use crate::{
+    ProcessError,
+    arch::redirect::{self, JUMP, SHORT},
+    engine::target::memory::Memory,
 };
+use patchfile::{control::Entry, image::Redirect};
 use std::ops::Range;
-
-/// The instruction that is a breakpoint.
-const BREAKPOINT: u8 = 0xcc;
 
 /// What is at a redirected place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,26 +51,26 @@ impl Way {
 
     /// What is overwritten at the entry.
     pub(crate) fn overwritten(&self) -> Range<u64> {
-        self.site..self.site.saturating_add(self.length())
+        self.site..self.site.saturating_add(self.length() as u64)
     }
 
     /// Where a thread is that has run the first of two jumps, and the bytes that are overwritten there.
     pub(crate) fn between(&self) -> Option<Range<u64>> {
-        self.hop.map(|(address, _)| address..address.saturating_add(LONG))
+        self.hop.map(|(address, _)| address..address.saturating_add(JUMP as u64))
     }
 
-    fn length(&self) -> u64 {
-        if self.hop.is_some() { SHORT } else { LONG }
+    fn length(&self) -> usize {
+        if self.hop.is_some() { SHORT } else { JUMP }
     }
 
     /// The bytes at the entry as linked.
     pub(crate) fn linked(&self) -> &[u8] {
-        &self.original[..if self.hop.is_some() { 2 } else { 5 }]
+        &self.original[..self.length()]
     }
 
     /// The bytes of the padding as linked, with its address.
     pub(crate) fn linked_hop(&self) -> Option<(u64, &[u8])> {
-        self.hop.as_ref().map(|(address, bytes)| (*address, &bytes[..5]))
+        self.hop.as_ref().map(|(address, bytes)| (*address, &bytes[..JUMP]))
     }
 
     /// Reads what is there.
@@ -80,21 +78,25 @@ impl Way {
     /// # Errors
     /// When the process is gone, or nothing is mapped there.
     pub(crate) fn found(&self, memory: &Memory) -> Result<Found, ProcessError> {
-        let mut bytes = [0; 5];
-        let length = self.linked().len();
-        memory.read_into(self.site, &mut bytes[..length])?;
-        if bytes[..length] == *self.linked() {
+        let mut bytes = [0; JUMP];
+        let bytes = self.read(memory, &mut bytes)?;
+        if bytes == self.linked() {
             return Ok(Found::Linked);
         }
-        match (bytes, self.hop) {
-            (_, None) => jump_at(memory, self.site),
-            ([0xeb, distance, ..], Some(_)) => {
-                let hop =
-                    self.site.wrapping_add(SHORT).wrapping_add_signed(i64::from(distance.cast_signed()));
-                jump_at(memory, hop)
-            }
-            _ => Ok(Found::Other),
+        if self.hop.is_none() {
+            return Ok(found(redirect::jump_target(self.site, bytes)));
         }
+        match redirect::short_jump_target(self.site, bytes) {
+            Some(hop) => jump_at(memory, hop),
+            None => Ok(Found::Other),
+        }
+    }
+
+    /// The bytes that are at the entry now.
+    fn read<'b>(&self, memory: &Memory, room: &'b mut [u8; JUMP]) -> Result<&'b [u8], ProcessError> {
+        let bytes = &mut room[..self.length()];
+        memory.read_into(self.site, bytes)?;
+        Ok(bytes)
     }
 
     /// Where the jump leads that was at the entry before somebody set a breakpoint on it, or a uprobe, which is the same to the process. Taken
@@ -103,19 +105,13 @@ impl Way {
     /// # Errors
     /// When the process is gone, or nothing is mapped there.
     pub(crate) fn below_breakpoint(&self, memory: &Memory) -> Result<Option<u64>, ProcessError> {
-        let mut bytes = [0; 5];
-        let length = self.linked().len();
-        memory.read_into(self.site, &mut bytes[..length])?;
-        let [first, distance @ ..] = bytes;
-        if first != BREAKPOINT && first != self.original[0] {
+        let mut bytes = [0; JUMP];
+        let bytes = self.read(memory, &mut bytes)?;
+        let Some(jump) = redirect::without_breakpoint(bytes, self.linked(), self.hop.is_some()) else {
             return Ok(None);
-        }
-        let Some((hop, _)) = self.hop else {
-            let distance = i64::from(i32::from_le_bytes(distance));
-            return Ok(Some(self.site.wrapping_add(LONG).wrapping_add_signed(distance)));
         };
-        let distance = i64::from(distance[0].cast_signed());
-        if self.site.wrapping_add(SHORT).wrapping_add_signed(distance) != hop {
+        let Some((hop, _)) = self.hop else { return Ok(redirect::jump_target(self.site, &jump)) };
+        if redirect::short_jump_target(self.site, &jump) != Some(hop) {
             return Ok(None);
         }
         Ok(match jump_at(memory, hop)? {
@@ -129,32 +125,25 @@ impl Way {
     /// # Errors
     /// When that is out of reach.
     pub(crate) fn lead(&self, to: u64) -> Result<Vec<(u64, Vec<u8>)>, ProcessError> {
-        let Some((hop, _)) = self.hop else { return Ok(vec![(self.site, long(self.site, to)?)]) };
-        let distance = hop.wrapping_sub(self.site.wrapping_add(SHORT)).cast_signed();
-        let distance =
-            i8::try_from(distance).map_err(|_| ProcessError::unfit("padding of an entry is out of reach"))?;
-        Ok(vec![(hop, long(hop, to)?), (self.site, vec![0xeb, distance.cast_unsigned()])])
+        let long = |from| {
+            redirect::jump(from, to).ok_or_else(|| ProcessError::unfit("a new function is out of reach"))
+        };
+        let Some((hop, _)) = self.hop else { return Ok(vec![(self.site, long(self.site)?)]) };
+        let short = redirect::short_jump(self.site, hop)
+            .ok_or_else(|| ProcessError::unfit("padding of an entry is out of reach"))?;
+        Ok(vec![(hop, long(hop)?), (self.site, short)])
     }
 }
 
 /// The jump at an address, if it is a long one.
 pub(crate) fn jump_at(memory: &Memory, address: u64) -> Result<Found, ProcessError> {
-    let mut bytes = [0; 5];
+    let mut bytes = [0; JUMP];
     memory.read_into(address, &mut bytes)?;
-    let [opcode, distance @ ..] = bytes;
-    if opcode != 0xe9 {
-        return Ok(Found::Other);
-    }
-    let distance = i64::from(i32::from_le_bytes(distance));
-    Ok(Found::Jump(address.wrapping_add(LONG).wrapping_add_signed(distance)))
+    Ok(found(redirect::jump_target(address, &bytes)))
 }
 
-/// `jmp rel32` from `from` to `to`.
-fn long(from: u64, to: u64) -> Result<Vec<u8>, ProcessError> {
-    let distance = to.wrapping_sub(from.wrapping_add(LONG)).cast_signed();
-    let distance =
-        i32::try_from(distance).map_err(|_| ProcessError::unfit("a new function is out of reach"))?;
-    Ok([&[0xe9], &distance.to_le_bytes()[..]].concat())
+fn found(target: Option<u64>) -> Found {
+    target.map_or(Found::Other, Found::Jump)
 }
 
 #[cfg(test)]

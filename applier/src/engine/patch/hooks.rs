@@ -11,7 +11,10 @@ use crate::{
         target::{frames::Tables, process::Process, steps::Steps, threads::StoppedThreads},
     },
 };
-use patchfile::image::{Hook, HookPoint};
+use patchfile::{
+    image::{Hook, HookPoint},
+    mapped::{HOOK_TABLE, decode_hooks},
+};
 
 /// Stack that hooks may use, in bytes (promised in `upatch.h`).
 const ROOM: u64 = 32 * 1024;
@@ -61,8 +64,8 @@ fn addresses(process: &Process, image: &Located, when: HookPoint) -> Result<Vec<
 }
 
 fn table(process: &Process, image: &Located) -> Result<Vec<Hook>, ProcessError> {
-    let at = image.address.wrapping_add(load::hooks(image.control.size));
-    Ok(load::read_hooks(&process.memory.read(at, load::HOOK_TABLE)?))
+    let at = image.address.wrapping_add(load::offsets(image.control.size).hooks());
+    Ok(decode_hooks(&process.memory.read(at, HOOK_TABLE)?))
 }
 
 fn call_one(
@@ -74,7 +77,7 @@ fn call_one(
     steps: &Steps,
 ) -> Result<i64, ProcessError> {
     let gadgets = Gadgets::find(process)?;
-    let landing = image.address.wrapping_add(load::landing(image.control.size));
+    let landing = image.address.wrapping_add(load::offsets(image.control.size).landing());
     for thread in held.threads() {
         steps.next("take a thread over for a hook")?;
         let Some(mut session) = Session::begin(process, thread, tables, gadgets, ROOM, steps)? else {

@@ -3,12 +3,10 @@
 use super::entry::{Found, Way, jump_at};
 use crate::{
     Located, Options, ProcessError,
+    arch::{FACTS, redirect::JUMP},
     engine::target::{maps::Mapping, memory::Memory, process::Process},
 };
-use patchfile::{
-    control::{self, Control, Entry, Phase},
-    image::PAGE,
-};
+use patchfile::control::{self, Control, Entry, Phase};
 use std::collections::HashSet;
 
 /// The patches in a process, in the order of their addresses. Those that a killed applier left unfinished are there with
@@ -23,6 +21,8 @@ pub fn inspect(pid: i32) -> Result<Vec<Located>, ProcessError> {
 
 /// Entries that are read in one process: it says itself how many there are.
 const ENTRIES: usize = 1 << 16;
+/// Images are mapped at multiples of this.
+const PAGE: usize = FACTS.page as usize;
 /// Pages that are looked at in one process for blocks in memory without a name.
 const PAGES: usize = 4096;
 
@@ -32,7 +32,7 @@ pub(crate) fn locate(maps: &[Mapping], memory: &Memory) -> Vec<Located> {
     let of_named = maps.iter().filter(|m| is_named(m) && m.offset == 0).map(|m| (m.start, m.end));
     let pages = |m: &Mapping| {
         let end = m.end;
-        (m.start..end).step_by(PAGE_STEP).map(move |address| (address, end))
+        (m.start..end).step_by(PAGE).map(move |address| (address, end))
     };
     let of_unnamed = maps.iter().filter(|m| is_unnamed(m) && is_read_only(m)).flat_map(pages).take(PAGES);
     let places = of_named.chain(of_unnamed);
@@ -77,8 +77,6 @@ fn is_unnamed(m: &Mapping) -> bool {
 fn is_read_only(m: &Mapping) -> bool {
     m.read && !m.write && !m.execute
 }
-
-const PAGE_STEP: usize = PAGE as usize;
 
 /// Our jumps: from the address of an entry to a new function or stub.
 type Ways = HashSet<(u64, u64)>;
@@ -139,11 +137,11 @@ fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
 fn stays(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
     let Some((hop, linked)) = entry.hop else {
         let mut bytes = [0; 8];
-        return memory.read_into(entry.site, &mut bytes).is_ok() && bytes[5..] == entry.original[5..];
+        return memory.read_into(entry.site, &mut bytes).is_ok() && bytes[JUMP..] == entry.original[JUMP..];
     };
-    let mut bytes = [0; 5];
+    let mut bytes = [0; JUMP];
     let ours = || matches!(jump_at(memory, hop), Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)));
-    memory.read_into(hop, &mut bytes).is_ok() && (bytes == linked[..5] || ours())
+    memory.read_into(hop, &mut bytes).is_ok() && (bytes == linked[..JUMP] || ours())
 }
 
 /// Is the module that the image was for there no more? A library that was closed leaves its image behind.

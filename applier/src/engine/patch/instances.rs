@@ -2,12 +2,13 @@
 
 use crate::{
     LoadedElf, LoadedPatch, Located, ProcessError, TargetId,
+    arch::ARCH,
     engine::{
         load::{self, Pending, Sibling},
         target::{identity, modules::Module, process::Process},
     },
 };
-use patchfile::{Arch, control::Phase};
+use patchfile::{Arch, control::Phase, mapped::MOST_HOOKS};
 
 /// One ELF of the patch and one module it is for.
 pub(super) struct Instance<'a> {
@@ -38,18 +39,14 @@ pub(super) fn find_instances<'a>(
         let id = TargetId { build_id: target.build_id.clone(), code: target.code };
         let fits = |m: &&Module| identity::matches(&id, m, &process.memory, process.view, &process.maps);
         for module in process.modules.iter().filter(|m| m.path != "[vdso]").filter(fits) {
-            if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != Arch::X86_64
-            {
+            if Arch::from_e_machine(module.machine) != Some(elf.image.arch) || elf.image.arch != ARCH {
                 return Err(ProcessError::unfit(format!("{} is of another architecture", module.name())));
             }
             if !load::has_control_room(&elf.image) {
                 return Err(ProcessError::unfit("the patch has no room for its control block"));
             }
-            if elf.image.hooks.len() > load::HOOK_ROOM {
-                return Err(ProcessError::unfit(format!(
-                    "the patch has more than {} hooks",
-                    load::HOOK_ROOM
-                )));
+            if elf.image.hooks.len() > MOST_HOOKS {
+                return Err(ProcessError::unfit(format!("the patch has more than {} hooks", MOST_HOOKS)));
             }
             let is = |l: &Located| {
                 let c = &l.control;

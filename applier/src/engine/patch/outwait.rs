@@ -42,17 +42,17 @@ pub(super) struct Quiescence<'a> {
 struct Spot {
     pc: u64,
     sp: u64,
-    call: u64,
+    call: Option<i64>,
 }
 
 impl Spot {
     fn of(thread: &Thread) -> Self {
         let r = &thread.registers;
-        Self { pc: r.rip, sp: r.rsp, call: r.orig_rax }
+        Self { pc: r.pc(), sp: r.sp(), call: r.call() }
     }
 
     fn is_call(self) -> bool {
-        self.call.cast_signed() >= 0
+        self.call.is_some()
     }
 }
 
@@ -150,7 +150,7 @@ impl<'a> Quiescence<'a> {
         let threads: Vec<&Thread> = self.held.threads().iter().filter(wanted).collect();
         let (process, tables) = (&mut *self.process, &mut *self.tables);
         let known = |address: u64| maps::at(&process.maps, address).is_some();
-        if !threads.iter().all(|t| known(t.registers.rip) && known(t.registers.rsp)) {
+        if !threads.iter().all(|t| known(t.registers.pc()) && known(t.registers.sp())) {
             process.refresh()?;
             process.modules = modules::list(&process.maps, &process.memory);
         }

@@ -3,6 +3,7 @@
 use super::search::{self, Found};
 use crate::{
     Busy,
+    arch::saved::{self, Interrupted},
     engine::target::{
         frames::Tables,
         maps,
@@ -60,21 +61,19 @@ const ALLOCATING: [i64; 5] =
 
 /// Does the thread wait in a system call that holds up nobody?
 fn waits(thread: &Thread) -> bool {
-    let call = thread.registers.orig_rax.cast_signed();
-    call >= 0 && !ALLOCATING.contains(&call)
+    thread.registers.call().is_some_and(|call| !ALLOCATING.contains(&call))
 }
 
-/// Was it in such a call when a signal came, whose handler's return is `handler` (it finds the `ucontext` on top of the stack)? Then it is behind the
-/// `syscall`, with the error of an interrupted call, which none of those is; or it is to make the call again.
+/// Was it in such a call when a signal came, whose handler's return is `handler` (it finds the `ucontext` on top of the stack)?
+/// A call that has given up for a signal is none of those that allocate.
 fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
-    const RAX: u64 = 144;
-    let Ok(rax) = process.memory.word(handler.sp.wrapping_add(RAX)) else { return false };
-    let is_call = |at: u64| process.memory.read(at, 2).is_ok_and(|bytes| bytes == [0x0f, 0x05]);
-    let (gave_up, again) = (-i64::from(libc::EINTR), rax.cast_signed());
-    if again == gave_up {
-        return is_call(interrupted.pc.wrapping_sub(2));
+    let memory = &process.memory;
+    let code = |at: u64| memory.read(at, 2).ok()?.try_into().ok();
+    match saved::interrupted(handler.sp, interrupted.pc, |at| memory.word(at).ok(), code) {
+        Interrupted::GaveUp => true,
+        Interrupted::ToBeMadeAgain(call) => !ALLOCATING.contains(&call),
+        Interrupted::Code => false,
     }
-    (0..1024).contains(&again) && !ALLOCATING.contains(&again) && is_call(interrupted.pc)
 }
 
 /// Bytes of each stack read at first.
@@ -105,7 +104,7 @@ pub(crate) fn find_busy(
     let mut stacks: Vec<(u64, Vec<u8>)> = which
         .iter()
         .map(|t| {
-            let sp = t.registers.rsp;
+            let sp = t.registers.sp();
             let end = maps::at(&process.maps, sp).map_or(sp, |m| m.end);
             (sp, vec![0; usize::try_from((end - sp).min(AHEAD)).unwrap_or(0)])
         })

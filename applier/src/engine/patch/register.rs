@@ -12,6 +12,7 @@ use crate::{
         },
     },
 };
+use patchfile::control;
 
 /// The target's registration function.
 #[derive(Clone, Debug)]
@@ -73,9 +74,11 @@ impl Registrar {
         steps: &Steps,
     ) -> Result<(), ProcessError> {
         let gadgets = Gadgets::find(process)?;
-        let size = image.control.size;
-        let (landing, object) =
-            (image.address.wrapping_add(load::landing(size)), image.address.wrapping_add(load::object(size)));
+        let offsets = load::offsets(image.control.size);
+        let (landing, object) = (
+            image.address.wrapping_add(offsets.landing()),
+            image.address.wrapping_add(offsets.unwinder_object()),
+        );
         let eh_frame = image.address + u64::from(image.control.eh_frame);
         for thread in held.threads() {
             steps.next("take a thread over")?;
@@ -85,7 +88,7 @@ impl Registrar {
             };
             // Noted first: registering twice would be worse than not at all.
             steps.next("note the registration")?;
-            process.memory.write(image.address + 72, &eh_frame.to_le_bytes())?;
+            process.memory.write(image.address + control::REGISTERED, &eh_frame.to_le_bytes())?;
             let called = session.call_function(self.function, [eh_frame, object, 0], landing);
             session.end()?;
             called?;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     Busy, Options, ProcessError,
+    arch::Registers,
     engine::{
         load,
         target::{
@@ -129,8 +130,8 @@ fn run(
         let Some(thread) = armed.iter().find(|a| a.tid == tid) else { continue };
         let signal = match report {
             Report::Signal(signal) if signal == thread.signal => {
-                match ptrace::registers(tid) {
-                    Ok(registers) if registers.rsp >= thread.leave.sp => caught = Some(tid),
+                match Registers::read(tid) {
+                    Ok(registers) if registers.sp() >= thread.leave.sp => caught = Some(tid),
                     _ => {}
                 }
                 0

@@ -1,19 +1,22 @@
-//! Stacks that cannot be unwound: code without unwind information (`-fno-asynchronous-unwind-tables`), hand-written assembly, code that a
-//! program has made while it runs.
+//! Stacks that cannot be unwound: code without unwind information (`-fno-asynchronous-unwind-tables`), hand-written
+//! assembly, code that a program has made while it runs.
 //!
-//! A function that has called another one left a return address, and the call stores it in memory, at the stack pointer
-//! (Intel SDM volume 1, 6.4). It is still there while the call lasts, or in a register, where code that takes it off the stack for a moment has it
-//! (glibc's `vfork`). So a thread for which neither a word between its stack pointer and the end of its own stack nor a register is
-//! an address in some code does not return to that code. The reverse does not hold: what lies there may be old. Then the thread counts as
-//! busy, and is looked at again.
+//! A function that has called another one has left a return address in memory, at the stack pointer, or in a register, which
+//! the called function saves there before it makes a call itself. It stays there while the call lasts, unless code takes it
+//! off the stack for a moment and has it in a register (glibc's `vfork`). So a thread does not return to some code if neither
+//! a word between its stack pointer and the end of its own stack nor a register is an address in that code. The reverse does
+//! not hold: what lies there may be old. Then the thread counts as busy, and is looked at again.
 //!
-//! That holds on the stack that the thread was made with, and for a stack pointer that is aligned as calls leave it. On any other, a handler's
-//! or a coroutine's, nobody knows where the rest of the frames is.
+//! That holds on the stack that the thread was made with, and for a stack pointer that is aligned as calls leave it. On any
+//! other stack, a handler's or a coroutine's, nobody knows where the rest of the frames is.
 
 use super::quiesce::Zone;
 use crate::{
+    arch::{
+        Registers,
+        unwind::{SP, code_address},
+    },
     engine::target::{maps, process::Process, threads::Thread, unwind::Frame},
-    sys::ptrace::Registers,
 };
 
 /// Bytes of a stack searched at most.
@@ -33,14 +36,14 @@ pub(super) enum Found<'a> {
 pub(super) fn own_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> Found<'a> {
     let regs = &thread.registers;
     match end_of_own_stack(process, thread) {
-        Some(end) if regs.rsp.is_multiple_of(8) => words(process, regs, end, zones),
+        Some(end) if regs.sp().is_multiple_of(8) => words(process, regs, end, zones),
         _ => Found::Unknown,
     }
 }
 
 /// Searches the memory that the stack pointer is in, whatever it is.
 pub(super) fn any_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> Found<'a> {
-    match maps::at(&process.maps, thread.registers.rsp) {
+    match maps::at(&process.maps, thread.registers.sp()) {
         Some(mapping) => words(process, &thread.registers, mapping.end, zones),
         None => Found::Unknown,
     }
@@ -51,29 +54,25 @@ pub(super) fn any_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone
 /// there, also when a program brings the memory. What else lies between the two is searched too.
 fn end_of_own_stack(process: &Process, thread: &Thread) -> Option<u64> {
     let regs = &thread.registers;
-    let mapping = maps::at(&process.maps, regs.rsp)?;
+    let mapping = maps::at(&process.maps, regs.sp())?;
     if thread.tid == process.pid {
         return (mapping.name == "[stack]").then_some(mapping.end);
     }
-    (mapping.contains(regs.fs_base) && regs.rsp < regs.fs_base).then_some(regs.fs_base)
+    (mapping.contains(regs.thread_pointer()) && regs.sp() < regs.thread_pointer())
+        .then_some(regs.thread_pointer())
 }
 
 fn words<'a>(process: &Process, regs: &Registers, end: u64, zones: &'a [Zone]) -> Found<'a> {
-    let start = regs.rsp & !7;
+    let start = regs.sp() & !7;
     let len = end.saturating_sub(start);
     let read = || process.memory.read(start, usize::try_from(len).ok()?).ok();
     let Some(bytes) = (len <= DEEPEST).then(read).flatten() else { return Found::Unknown };
+    // The stack pointer is no address of code, whatever it is.
+    let registers = regs.values().into_iter().enumerate().filter(|(n, _)| *n != SP).map(|(_, value)| value);
     let on_stack = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
-    let mut all = on_stack.chain(general(regs));
+    let mut all = on_stack.chain(registers).map(code_address);
     let holds = |word: u64| {
         zones.iter().find(|z| [true, false].iter().any(|&exact| z.holds(Frame { pc: word, exact, sp: 0 })))
     };
     all.find_map(holds).map_or(Found::Nothing, Found::In)
-}
-
-fn general(r: &Registers) -> [u64; 16] {
-    [
-        r.rip, r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
-        r.r14, r.r15,
-    ]
 }

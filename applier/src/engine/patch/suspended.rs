@@ -10,6 +10,13 @@
 use super::quiesce::{Rule, Zone};
 use crate::{
     Busy,
+    arch::{
+        Registers,
+        saved::{
+            self, CONTEXT, JUMP_BUFFER, JUMP_BUFFER_BEFORE, LONGEST_CALL, POINTER, POINTS_TO, demangled,
+        },
+        thread,
+    },
     engine::target::{
         frames::Tables,
         maps::{self, Mapping},
@@ -20,7 +27,7 @@ use crate::{
         threads::Thread,
         unwind::{Frame, Stack},
     },
-    sys::{ptrace::Registers, readv},
+    sys::readv,
 };
 use std::ops::Range;
 
@@ -31,9 +38,6 @@ const RESERVED: u64 = 256 << 30;
 const PIECE: u64 = 1 << 20;
 /// Words are looked at in lines of so many bytes.
 const LINE: usize = 64;
-/// `struct ucontext_t` (sys/ucontext.h) on x86-64: its own size, up to behind the pointer; where that pointer is and what it leads to.
-const POINTER: u64 = 224;
-const POINTS_TO: u64 = 424;
 /// Size of the largest function that saves its own registers by `setjmp`, and calls what leads to `longjmp`.
 const FUNCTION: u64 = 64 << 10;
 /// Bytes of a stack that are searched where it cannot be followed.
@@ -57,7 +61,7 @@ pub(super) fn find(
         zones,
         bounds,
         code: hull(process.modules.iter().map(|m| m.start..m.end))?,
-        secret: process.memory.word(first.registers.fs_base.wrapping_add(0x30)).unwrap_or(0),
+        secret: process.memory.word(saved::secret(first.registers.thread_pointer())).unwrap_or(0),
         stacks,
     };
     let holds =
@@ -110,7 +114,7 @@ impl Search<'_> {
 
     /// May the word at `place` mean anything?
     fn is_suspect(&self, word: u64, place: u64) -> bool {
-        let address = word.rotate_right(17) ^ self.secret;
+        let address = demangled(word, self.secret);
         (word == place.wrapping_add(POINTS_TO - POINTER))
             | (address.wrapping_sub(self.code.start) < self.code.end - self.code.start)
             | (word.wrapping_sub(self.bounds.start) <= self.bounds.end - self.bounds.start)
@@ -127,9 +131,9 @@ impl Search<'_> {
         if word == place.wrapping_add(POINTS_TO - POINTER) {
             return self.context(tables, place - POINTER);
         }
-        let address = word.rotate_right(17) ^ self.secret;
+        let address = demangled(word, self.secret);
         if self.code.contains(&address) {
-            return self.jump(tables, place, before.rotate_right(17) ^ self.secret, address);
+            return self.jump(tables, place, demangled(before, self.secret), address);
         }
         if self.stacks != Stacks::Any || !self.bounds.contains(&word.wrapping_sub(1)) {
             return None;
@@ -149,80 +153,33 @@ impl Search<'_> {
 
     /// A `ucontext_t`.
     fn context(&self, tables: &mut Tables, at: u64) -> Option<Busy> {
-        let bytes = self.process.memory.read(at, 176).ok()?;
+        let bytes = self.process.memory.read(at, CONTEXT).ok()?;
         let words: Vec<u64> = words(&bytes).collect();
-        let [
-            _,
-            _,
-            start,
-            _,
-            size,
-            r8,
-            r9,
-            r10,
-            r11,
-            r12,
-            r13,
-            r14,
-            r15,
-            rdi,
-            rsi,
-            rbp,
-            rbx,
-            rdx,
-            rax,
-            rcx,
-            rsp,
-            rip,
-        ] = words[..]
-        else {
-            return None;
-        };
+        let others = &self.threads.first()?.registers;
+        let (registers, start, size) = saved::context(&words, others)?;
         let end = start.saturating_add(size);
         // Somebody is on it, and somewhere else by now.
-        if self.threads.iter().any(|t| (start..end).contains(&t.registers.rsp)) {
+        if self.threads.iter().any(|t| (start..end).contains(&t.registers.sp())) {
             return None;
         }
-        let registers = Registers {
-            r8,
-            r9,
-            r10,
-            r11,
-            r12,
-            r13,
-            r14,
-            r15,
-            rdi,
-            rsi,
-            rbp,
-            rbx,
-            rdx,
-            rax,
-            rcx,
-            rsp,
-            rip,
-            ..self.threads.first()?.registers
-        };
         self.stack(tables, registers, 0)
     }
 
     /// A `jmp_buf` whose last word is at `place`.
-    fn jump(&self, tables: &mut Tables, place: u64, rsp: u64, rip: u64) -> Option<Busy> {
-        let bytes = self.process.memory.read(place.checked_sub(56)?, 48).ok()?;
+    fn jump(&self, tables: &mut Tables, place: u64, sp: u64, pc: u64) -> Option<Busy> {
+        let bytes = self.process.memory.read(place.checked_sub(JUMP_BUFFER_BEFORE)?, JUMP_BUFFER).ok()?;
         let words: Vec<u64> = words(&bytes).collect();
-        let [rbx, rbp, r12, r13, r14, r15] = words[..] else { return None };
-        let rbp = rbp.rotate_right(17) ^ self.secret;
-        let registers =
-            Registers { rbx, rbp, r12, r13, r14, r15, rsp, rip, ..self.threads.first()?.registers };
+        let others = &self.threads.first()?.registers;
+        let registers = saved::jump_buffer(&words, self.secret, (sp, pc), others)?;
         self.stack(tables, registers, FUNCTION)
     }
 
     /// A stack whose registers were saved by a call, from a function that may have made others since, if they are not further away than `near`.
     fn stack(&self, tables: &mut Tables, registers: Registers, near: u64) -> Option<Busy> {
-        let Registers { rsp, rip, .. } = registers;
-        let pushed = self.process.memory.word(rsp.checked_sub(8)?).ok()?;
-        let mapping = maps::at(&self.process.maps, rsp).filter(|m| m.write)?;
-        if pushed.abs_diff(rip) > near || self.is_own(rsp) {
+        let (sp, pc) = (registers.sp(), registers.pc());
+        let pushed = self.process.memory.word(sp.checked_sub(8)?).ok()?;
+        let mapping = maps::at(&self.process.maps, sp).filter(|m| m.write)?;
+        if pushed.abs_diff(pc) > near || self.is_own(sp) {
             return None;
         }
         let thread = Thread { tid: self.process.pid, registers, suspended: false };
@@ -233,9 +190,9 @@ impl Search<'_> {
             first.exact = false;
         }
         if let Some(zone) = frames.iter().find_map(|f| self.zone(*f)) {
-            return Some(self.busy(rsp, zone));
+            return Some(self.busy(sp, zone));
         }
-        stuck.and_then(|_| self.rest(mapping, frames.last().map_or(rsp, |f| f.sp)))
+        stuck.and_then(|_| self.rest(mapping, frames.last().map_or(sp, |f| f.sp)))
     }
 
     /// A part of a stack that cannot be followed.
@@ -246,19 +203,15 @@ impl Search<'_> {
         Some(self.busy(from, zone))
     }
 
-    /// Is the instruction before this address a call (Intel SDM volume 2: `e8` and `ff /2`)?
+    /// Is the instruction before this address a call?
     fn follows_call(&self, address: u64) -> bool {
-        const LONGEST: usize = 7;
-        let Ok(bytes) = self.process.memory.read(address.wrapping_sub(LONGEST as u64), LONGEST) else {
-            return true;
-        };
-        let indirect = |at: usize| bytes[at] == 0xff && bytes[at + 1] >> 3 & 7 == 2;
-        bytes[2] == 0xe8 || (0..LONGEST - 1).any(indirect)
+        let before = address.wrapping_sub(LONGEST_CALL as u64);
+        let mut bytes = [0; LONGEST_CALL];
+        self.process.memory.read_into(before, &mut bytes).is_err() || saved::ends_with_call(bytes)
     }
 
     /// Is the place on the stack of a thread that has ended? glibc keeps such stacks for the next one.
     fn is_of_ended_thread(&self, place: u64) -> bool {
-        const TID: u64 = 720;
         const LARGEST: u64 = 64 << 20;
         let Some(mapping) = maps::at(&self.process.maps, place) else { return false };
         let Some(len) = usize::try_from(mapping.end - place).ok().filter(|n| *n as u64 <= LARGEST) else {
@@ -266,13 +219,11 @@ impl Search<'_> {
         };
         let Ok(bytes) = self.process.memory.read(place, len) else { return false };
         let all: Vec<u64> = words(&bytes).collect();
-        let describes = |(index, w): (usize, &[u64])| {
-            let pointer = place + 8 * index as u64;
-            let thread = w[0] == pointer && w[2] == pointer;
-            let block = thread.then(|| stack::noted_by_glibc(&all[index..], pointer, place)).flatten();
-            block.map(|_| self.process.memory.word(pointer + TID).unwrap_or(1) as u32 as i32)
+        let tid = |index: usize| {
+            let thread = thread::thread_with_stack(&all[index..], place + 8 * index as u64, place)?;
+            Some(self.process.memory.word(thread + thread::TID).unwrap_or(1) as u32 as i32)
         };
-        all.windows(3).enumerate().find_map(describes).is_some_and(|tid| tid <= 0)
+        (0..all.len()).find_map(tid).is_some_and(|tid| tid <= 0)
     }
 
     fn busy(&self, at: u64, zone: &Zone) -> Busy {

@@ -208,7 +208,7 @@ impl<'a> Transaction<'a> {
         let change: Vec<usize> = change.iter().copied().filter(|i| !self.images[*i].control.active).collect();
         let highest = self.images.iter().map(|l| l.control.sequence).max().unwrap_or(0);
         for (i, sequence) in change.iter().zip(highest + 1..) {
-            let address = self.images[*i].address + 40;
+            let address = self.images[*i].address + control::SEQUENCE;
             self.write("number the patch", address, &sequence.to_le_bytes())?;
             self.images[*i].control.sequence = sequence;
         }

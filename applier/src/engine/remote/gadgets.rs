@@ -2,6 +2,7 @@
 
 use crate::{
     ProcessError,
+    arch::gadgets::{SIGRETURN, SYSCALL},
     engine::target::{maps::Mapping, process::Process},
 };
 use memchr::memmem;
@@ -10,16 +11,11 @@ use std::sync::{Mutex, PoisonError};
 /// Addresses of borrowed instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gadgets {
-    /// `syscall; ret`.
+    /// Makes a system call, and returns.
     pub syscall: u64,
     /// Makes the system call `rt_sigreturn`.
     pub sigreturn: u64,
 }
-
-const SYSCALL: &[u8] = b"\x0f\x05\xc3";
-/// `mov $15,%rax` (glibc, musl), `mov $15,%eax` or `push $15; pop %rax`, then `syscall`.
-const SIGRETURN: [&[u8]; 3] =
-    [b"\x48\xc7\xc0\x0f\0\0\0\x0f\x05", b"\xb8\x0f\0\0\0\x0f\x05", b"\x6a\x0f\x58\x0f\x05"];
 
 /// Searched at a time, in bytes.
 const PIECE: u64 = 1 << 16;

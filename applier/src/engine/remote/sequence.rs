@@ -4,17 +4,14 @@
 //! elsewhere by then, so the kernel takes the sequence for over; back in the middle of it, the thread would go on to its end as if nothing had
 //! happened, on another processor perhaps. So a borrowed thread goes back to where the kernel would have sent it.
 
-use crate::{
-    engine::target::memory::Memory,
-    sys::ptrace::{self, Registers},
-};
+use crate::{arch::Registers, engine::target::memory::Memory, sys::ptrace};
 
 /// Where a thread's `struct rseq` has the address of the `struct rseq_cs` that it is in.
 const CURRENT: u64 = 8;
 
 /// Where a stopped thread with these registers has to go on.
 pub(super) fn way_on(tid: i32, registers: &Registers, memory: &Memory) -> u64 {
-    abort(tid, registers.rip, memory).unwrap_or(registers.rip)
+    abort(tid, registers.pc(), memory).unwrap_or(registers.pc())
 }
 
 fn abort(tid: i32, pc: u64, memory: &Memory) -> Option<u64> {

@@ -5,14 +5,16 @@
 //! frame, and it goes on where it was. While we live, the registers are put back directly, so that the kernel's own restart
 //! of interrupted system calls works.
 
-use super::{Gadgets, frame, result_of, sequence};
+use super::{Gadgets, sequence};
 use crate::{
     ProcessError,
+    arch::{Registers, borrow, frame},
     engine::target::{
         frames::Tables, memory::Memory, process::Process, room::Room, stack, steps::Steps, threads::Thread,
     },
     sys::{
-        ptrace::{self, Registers},
+        call::result_of,
+        ptrace,
         wait::{self, Report},
     },
 };
@@ -92,18 +94,18 @@ pub(crate) fn has_room(
 
 /// Where the way back of a thread can be that cannot have it on its stack. What the thread has in its registers must be little, so it must be in a system call.
 fn elsewhere(process: &Process, thread: &Thread) -> Option<Room> {
-    let in_call = thread.registers.orig_rax.cast_signed() >= 0;
+    let in_call = thread.registers.call().is_some();
     let modules = process.modules.iter().filter(|m| in_call && m.path != "[vdso]");
     Room::find(modules, &process.memory)
 }
 
 fn extended_state(tid: i32) -> Result<Vec<u8>, ProcessError> {
-    ptrace::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))
+    frame::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))
 }
 
 /// Bytes below the stack pointer up to which something is written: the frame at `frame`, data, and what a function uses.
 fn below(registers: &Registers, frame: u64, room: u64) -> u64 {
-    registers.rsp.saturating_sub(frame).saturating_add(DATA + room)
+    registers.sp().saturating_sub(frame).saturating_add(DATA + room)
 }
 
 impl<'a> Session<'a> {
@@ -121,11 +123,11 @@ impl<'a> Session<'a> {
         steps: &'a Steps,
     ) -> Result<Option<Self>, ProcessError> {
         let tid = thread.tid;
-        let rip = sequence::way_on(tid, &thread.registers, &process.memory);
-        let original = Registers { rip, ..thread.registers };
+        let pc = sequence::way_on(tid, &thread.registers, &process.memory);
+        let original = thread.registers.with_pc(pc);
         let mask = ptrace::signal_mask(tid).map_err(ProcessError::os("cannot read the signal mask"))?;
         let extended = extended_state(tid)?;
-        if original.rsp < 1 << 16 {
+        if original.sp() < 1 << 16 {
             return Ok(None);
         }
         let own = frame::build(&original, mask, &extended, gadgets.sigreturn);
@@ -197,18 +199,11 @@ impl<'a> Session<'a> {
 
     /// Registers from which the thread by itself returns to where it was.
     fn parked(&self) -> Registers {
-        let mut regs = self.original;
-        regs.rip = self.gadgets.sigreturn;
-        regs.rsp = self.frame + 8;
-        regs.orig_rax = u64::MAX;
-        regs.rax = 0;
-        // The direction flag must be clear wherever a function begins (psABI §3.2.1); no single-stepping either.
-        regs.eflags &= !0x500;
-        regs
+        self.original.returning(self.gadgets.sigreturn, self.frame)
     }
 
     fn park(&self) -> Result<(), ProcessError> {
-        ptrace::set_registers(self.tid, &self.parked()).map_err(ProcessError::os("cannot set registers"))
+        self.parked().write(self.tid).map_err(ProcessError::os("cannot set registers"))
     }
 
     /// Puts data where system calls can read it; valid until the next call of this function.
@@ -249,22 +244,26 @@ impl<'a> Session<'a> {
         args: [u64; 6],
     ) -> Result<io::Result<u64>, ProcessError> {
         self.still_known(what)?;
-        let mut regs = self.parked();
-        regs.rip = self.gadgets.syscall;
-        // After `ret` the stack is as the signal return expects it.
-        regs.rsp = self.frame;
-        regs.rax = number.cast_unsigned();
-        [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9] = args;
+        // After the call the thread goes on by its return slot, which leads to the way back.
+        let regs = self.parked().making_call(self.gadgets.syscall, self.frame, number, args);
         self.steps.next("set the registers for a system call")?;
-        ptrace::set_registers(self.tid, &regs).map_err(ProcessError::os(what))?;
+        regs.write(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("begin a system call")?;
         self.run_to_syscall_stop(what)?;
         self.steps.next("make a system call")?;
         self.run_to_syscall_stop(what)?;
-        let after = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
+        let after = Registers::read(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("leave a system call")?;
         self.park()?;
-        Ok(result_of(after.rax))
+        Ok(result_of(after.result().cast_unsigned()))
+    }
+
+    /// Lets the thread go on at `address` when what it runs for us returns.
+    fn set_return(&self, address: u64) -> Result<(), ProcessError> {
+        match borrow::return_slot(self.frame) {
+            Some(slot) => self.memory.write(slot, &address.to_le_bytes()),
+            None => Ok(()),
+        }
     }
 
     fn still_known(&self, what: &str) -> Result<(), ProcessError> {
@@ -274,8 +273,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Calls a function. It returns to `landing`, code that moves its result to `rdi` and makes the system call
-    /// `rt_sigreturn`, which is where it is caught.
+    /// Calls a function. It returns to `landing`, the address of [`borrow::LANDING`] code, which makes the system call
+    /// `rt_sigreturn`: there it is caught.
     ///
     /// # Errors
     /// When the function does not return properly. Its effects up to there stay.
@@ -298,15 +297,10 @@ impl<'a> Session<'a> {
     ) -> Result<u64, ProcessError> {
         let what = "calling a function";
         self.still_known(what)?;
-        // The frame must be right above the stack pointer when the landing code runs: one word for the return address.
-        self.memory.write(self.frame, &landing.to_le_bytes())?;
-        let mut regs = self.parked();
-        regs.rip = function;
-        regs.rsp = self.frame;
-        regs.rax = 0;
-        [regs.rdi, regs.rsi, regs.rdx] = args;
+        self.set_return(landing)?;
+        let regs = self.parked().calling(function, args, self.frame, landing);
         self.steps.next("set the registers for a function")?;
-        ptrace::set_registers(self.tid, &regs).map_err(ProcessError::os(what))?;
+        regs.write(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("call a function")?;
         // The function may make system calls of its own: each is let through, for as long as it may take in all.
         let started = Instant::now();
@@ -315,9 +309,9 @@ impl<'a> Session<'a> {
                 return Err(ProcessError::unfit(format!("{what}: it does not come back")));
             }
             self.run_to_syscall_stop(what)?;
-            let at = ptrace::registers(self.tid).map_err(ProcessError::os(what))?;
-            if at.orig_rax.cast_signed() == libc::SYS_rt_sigreturn && at.rsp == self.frame + 8 {
-                break at.rdi;
+            let at = Registers::read(self.tid).map_err(ProcessError::os(what))?;
+            if let Some(result) = at.landed(self.frame) {
+                break result;
             }
         };
         self.steps.next("return from a function")?;
@@ -325,7 +319,7 @@ impl<'a> Session<'a> {
         self.park()?;
         self.run_to_syscall_stop(what)?;
         self.park()?;
-        ptrace::set_extended_state(self.tid, &self.extended).map_err(ProcessError::os(what))?;
+        frame::set_extended_state(self.tid, &self.extended).map_err(ProcessError::os(what))?;
         Ok(result)
     }
 
@@ -369,7 +363,7 @@ impl<'a> Session<'a> {
         self.restored = true;
         let what = "putting registers back";
         self.leave_stack();
-        self.memory.write(self.frame, &self.gadgets.sigreturn.to_le_bytes())?;
+        self.set_return(self.gadgets.sigreturn)?;
         self.killing_point("stop on the way back");
         // The kernel decides about restarting a system call only on the way out of a stop like the one we came from.
         ptrace::interrupt(self.tid).map_err(ProcessError::os(what))?;
@@ -379,7 +373,7 @@ impl<'a> Session<'a> {
         self.killing_point("restore the signal mask");
         ptrace::set_signal_mask(self.tid, self.mask).map_err(ProcessError::os(what))?;
         self.killing_point("restore the registers");
-        ptrace::set_registers(self.tid, &self.original).map_err(ProcessError::os(what))?;
+        self.original.write(self.tid).map_err(ProcessError::os(what))?;
         if let Some(Ours { room, .. }) = self.ours.take() {
             // Others look for it by its being empty.
             let _ = self.memory.write(room.address, &vec![0; usize::try_from(room.size).unwrap_or(0)]);

@@ -2,8 +2,9 @@
 
 use crate::{
     ProcessError,
+    arch::Registers,
     sys::{
-        ptrace::{self, Registers},
+        ptrace,
         tracee::{self, Stop},
     },
 };
@@ -184,8 +185,7 @@ impl<'a> Follower<'a> {
 
     /// Sets the instruction pointer of the stopped thread.
     pub(super) fn jump(&self, to: u64) -> Result<(), Missed> {
-        let regs = Registers { rip: to, ..self.registers()? };
-        ptrace::set_registers(self.tid, &regs).map_err(|e| lost(&e))
+        self.registers()?.with_pc(to).write(self.tid).map_err(|e| lost(&e))
     }
 
     /// Asks a thread that is in a system call to stop when that is done.
@@ -195,7 +195,7 @@ impl<'a> Follower<'a> {
 
     /// Its registers.
     pub(super) fn registers(&self) -> Result<Registers, Missed> {
-        ptrace::registers(self.tid).map_err(|e| lost(&e))
+        Registers::read(self.tid).map_err(|e| lost(&e))
     }
 
     /// Lets it go from a stop.

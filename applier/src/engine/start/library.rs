@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     Options,
+    arch::calls::OPENING,
     engine::target::{auxv, linkmap, maps, process::Process, procfile, status},
 };
 use std::{fs, thread, time::Duration};
@@ -49,7 +50,7 @@ fn caller(tid: i32) -> Option<u64> {
     })?;
     let mut fields = text.split_ascii_whitespace();
     let number: i64 = fields.next()?.parse().ok()?;
-    if ![libc::SYS_openat, libc::SYS_open, libc::SYS_openat2].contains(&number) {
+    if !OPENING.contains(&number) {
         return None;
     }
     u64::from_str_radix(fields.nth(7)?.strip_prefix("0x")?, 16).ok()
@@ -80,7 +81,7 @@ pub fn opened<'a>(
         return program::to_end_of_loading(follower, process, false);
     }
     drop(process);
-    match regs.rax.cast_signed() {
+    match regs.result() {
         fd if fd >= 0 => dlopen(&mut follower, pid, fd.cast_unsigned())?,
         _ => {
             follower.release();
@@ -97,16 +98,17 @@ fn dlopen(follower: &mut Follower<'_>, pid: i32, fd: u64) -> Result<(), Missed> 
     let mut mapped = false;
     loop {
         let regs = follower.run_to_syscall()?;
-        let call = regs.orig_rax.cast_signed();
-        let done = regs.rax.cast_signed() >= 0;
-        if call == libc::SYS_close && regs.rdi == fd && !mapped {
+        let call = regs.call();
+        let done = regs.result() >= 0;
+        if call == Some(libc::SYS_close) && regs.argument(0) == fd && !mapped {
             // It was only looked at, or is loaded already.
             follower.release();
             return Err(Missed::NotLoaded);
         }
-        if call == libc::SYS_mmap && regs.r8 == fd && regs.rdx & PROT_EXEC != 0 && done {
+        if call == Some(libc::SYS_mmap) && regs.argument(4) == fd && regs.argument(2) & PROT_EXEC != 0 && done
+        {
             mapped = true;
-        } else if mapped && (call == libc::SYS_mprotect || call != libc::SYS_mmap) && done {
+        } else if mapped && call != Some(libc::SYS_mmap) && done {
             let process = Process::open(pid, &Options::default())?;
             if relocated::all(&process, 0) {
                 return follower.settle();

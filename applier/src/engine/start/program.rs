@@ -8,13 +8,12 @@ use super::{
 };
 use crate::{
     Options,
+    arch::calls,
     engine::target::{loader, process::Process},
     sys::ptrace,
 };
 use std::fs;
 
-/// `arch_prctl` that sets the thread pointer. A static program makes it after it has relocated itself and before its constructors.
-const ARCH_SET_FS: u64 = 0x1002;
 /// System calls after which a static program is taken for one that sets no thread pointer.
 const ENOUGH: usize = 64;
 /// How often the rendezvous is passed at most: once before and once after the libraries, and once more for good measure.
@@ -52,7 +51,7 @@ pub fn executed<'a>(
     let pid = super::process_of(tid).ok_or(Missed::Gone)?;
     let process = Process::open(pid, &Options::default())?;
     // Its first instruction is as good as the end of `execve`.
-    let begun = follower.registers()?.rip != process.auxv.entry;
+    let begun = follower.registers()?.pc() != process.auxv.entry;
     if begun && (process.auxv.loader == 0 || has_loaded(&process)) {
         return Ok(Held::new(pid, follower));
     }
@@ -81,9 +80,7 @@ fn start(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Resul
 
 fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
     for _ in 0..2 * ENOUGH {
-        let regs = follower.run_to_syscall()?;
-        let call = regs.orig_rax.cast_signed();
-        if call == libc::SYS_arch_prctl && regs.rdi == ARCH_SET_FS && regs.rax == 0 {
+        if calls::has_set_thread_pointer(&follower.run_to_syscall()?) {
             return Ok(());
         }
     }
@@ -101,7 +98,7 @@ pub(super) fn to_end_of_loading(
     let quiet = |signal: i32| ptrace::signal_mask(tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
     let usable = !process.status.seccomp && quiet(super::follow::MARK);
     let rendezvous = process.loader().filter(|_| usable).and_then(|l| Rendezvous::find(&process, l));
-    let at = follower.registers()?.rip;
+    let at = follower.registers()?.pc();
     let Some(mut rendezvous) = rendezvous.filter(|r| !r.contains(at)) else {
         return by_syscalls(follower, process, alone);
     };

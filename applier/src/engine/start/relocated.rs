@@ -1,6 +1,9 @@
 //! Has the dynamic loader finished with a module?
 
-use crate::engine::target::{elf, linkmap, maps, modules::Module, process::Process};
+use crate::{
+    arch::RELATIVE,
+    engine::target::{elf, linkmap, maps, modules::Module, process::Process},
+};
 use patchfile::image::PAGE;
 
 /// `PT_GNU_RELRO`: what is read-only once it is relocated.
@@ -9,8 +12,6 @@ const RELRO: u32 = 0x6474_e552;
 const DT_RELA: u64 = 7;
 const DT_RELASZ: u64 = 8;
 const DT_RELR: u64 = 36;
-/// psABI §4.4.1.
-const R_X86_64_RELATIVE: u64 = 8;
 
 /// Is `module` relocated? By what is protected afterwards; where nothing is, by the first word that depends on the address
 /// at which it was mapped; where there is none either, it needs no relocation that would matter.
@@ -43,7 +44,7 @@ fn first_word(process: &Process, module: &Module) -> Option<bool> {
         let first = process.memory.read(at(table), 24).ok().filter(|_| size >= 24)?;
         let (offset, info, addend) =
             (elf::u64_at(&first, 0)?, elf::u64_at(&first, 8)?, elf::u64_at(&first, 16)?);
-        if info == R_X86_64_RELATIVE {
+        if info == RELATIVE {
             let found = process.memory.word(module.bias.wrapping_add(offset)).ok()?;
             return Some(found == module.bias.wrapping_add(addend));
         }

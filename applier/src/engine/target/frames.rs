@@ -1,18 +1,12 @@
-//! Call frame information: how to get from a frame to its caller (LSB "Exception Frames", x86-64 psABI, DWARF 5 §6.4).
+//! Call frame information: how to get from a frame to its caller (LSB "Exception Frames", DWARF 5 §6.4).
 
 use super::{cache, elf, identity, maps::Mapping, memory::Memory, modules::Module};
+use crate::arch::unwind::{COUNT, RETURN, SP, VENDOR, is_kept};
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, EhFrame, EhFrameHdr, EhFrameOffset, EndianSlice, LittleEndian, Pointer,
     RegisterRule, UnwindSection,
 };
 use std::{collections::HashMap, sync::Arc};
-
-/// DWARF number of `rsp` on x86-64.
-pub(crate) const RSP: usize = 7;
-/// DWARF number of the return address column.
-pub(crate) const RETURN: usize = 16;
-/// Registers followed: the 16 general ones and the return address.
-pub(crate) const COUNT: usize = 17;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -176,6 +170,7 @@ fn shift(module: &Module, link: u64) -> u64 {
 fn index(address: u64, bytes: &[u8]) -> Vec<(u64, u64, usize)> {
     let mut section = EhFrame::new(bytes, LittleEndian);
     section.set_address_size(8);
+    section.set_vendor(VENDOR);
     let bases = BaseAddresses::default().set_eh_frame(address);
     let mut entries = section.entries(&bases);
     let mut index = Vec::new();
@@ -196,6 +191,7 @@ impl Table {
         let pc = pc.wrapping_sub(self.shift);
         let mut section = EhFrame::new(&self.bytes, LittleEndian);
         section.set_address_size(8);
+        section.set_vendor(VENDOR);
         let bases = BaseAddresses::default().set_eh_frame(self.address);
         let fde = match &self.index {
             Index::Header(address, bytes) => {
@@ -246,12 +242,12 @@ impl Table {
     }
 }
 
-/// What holds for registers no rule names (x86-64 psABI §3.2.1): a callee keeps `rbx`, `rbp`, `r12`–`r15`; the stack
-/// pointer of the caller is the CFA; nothing is known about the others.
+/// What holds for registers that no rule names: those that a function leaves as they were; the stack pointer of the caller,
+/// which is the CFA; nothing is known about the others.
 fn default_rules() -> [Rule; COUNT] {
     std::array::from_fn(|register| match register {
-        3 | 6 | 12..=15 => Rule::Same,
-        RSP => Rule::Value(0),
+        SP => Rule::Value(0),
+        kept if is_kept(kept) => Rule::Same,
         _ => Rule::Unknown,
     })
 }

@@ -1,6 +1,5 @@
 //! The target process: its memory map, modules, threads and stacks.
 
-pub(crate) mod ahead;
 pub(crate) mod auxv;
 pub(crate) mod cache;
 pub(crate) mod elf;

@@ -1,36 +1,14 @@
 //! System calls that a stop makes give up: the thread makes them again.
 
 use super::{sleepers::Sleepers, threads::Thread};
-use crate::sys::ptrace::{self, Registers};
+use crate::{
+    arch::{
+        RED_ZONE, Registers,
+        calls::{IN_MILLISECONDS, IO_PGETEVENTS, RESTARTABLE},
+    },
+    sys::ptrace,
+};
 use std::time::Duration;
-
-/// `io_pgetevents`, which the libc crate does not name on x86-64.
-const IO_PGETEVENTS: i64 = 333;
-
-/// System calls that give EINTR on any wake-up (signal(7)), or on one while a timeout is set on the socket, and that can be
-/// made again since they have done nothing yet. (`connect` goes on waiting when it is made again; the kernel itself does so
-/// where no timeout is set.) `close` cannot.
-const RESTARTABLE: [i64; 19] = [
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-    libc::SYS_rt_sigtimedwait,
-    libc::SYS_semop,
-    libc::SYS_semtimedop,
-    libc::SYS_io_getevents,
-    IO_PGETEVENTS,
-    libc::SYS_read,
-    libc::SYS_write,
-    libc::SYS_recvfrom,
-    libc::SYS_recvmsg,
-    libc::SYS_recvmmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
-    libc::SYS_accept,
-    libc::SYS_accept4,
-    libc::SYS_connect,
-    libc::SYS_io_uring_enter,
-];
 
 /// Where a system call has its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +24,7 @@ pub(crate) enum Place {
 /// A timeout of a socket cannot be made shorter for one call.
 pub(crate) fn place(call: i64) -> Option<Place> {
     Some(match call {
-        libc::SYS_epoll_wait | libc::SYS_epoll_pwait => Place::Milliseconds,
+        _ if IN_MILLISECONDS.contains(&call) => Place::Milliseconds,
         libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Place::Timespec(3),
         libc::SYS_rt_sigtimedwait => Place::Timespec(2),
         libc::SYS_io_getevents | IO_PGETEVENTS => Place::Timespec(4),
@@ -54,19 +32,20 @@ pub(crate) fn place(call: i64) -> Option<Place> {
     })
 }
 
-/// Bytes below the stack pointer that belong to the function that runs (psABI §3.2.2), and room for a `timespec`.
-const BELOW: u64 = 128 + 16;
+/// Bytes below the stack pointer that belong to the function that runs, and room for a `timespec`.
+const BELOW: u64 = RED_ZONE + 16;
 
 /// Does the call wait with a signal mask of its own? A signal that comes then must end it, or the program would sleep on it.
 fn brings_mask(thread: &Thread) -> bool {
     let r = &thread.registers;
     let word = |address: u64| ptrace::word(thread.tid, address).unwrap_or(0);
-    match r.orig_rax.cast_signed() {
-        libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => r.r8 != 0,
-        IO_PGETEVENTS => r.r9 != 0 && word(r.r9) != 0,
+    let (fifth, sixth) = (r.argument(4), r.argument(5));
+    match r.call() {
+        Some(libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2) => fifth != 0,
+        Some(IO_PGETEVENTS) => sixth != 0 && word(sixth) != 0,
         // IORING_ENTER_EXT_ARG: the address of the mask is in a structure.
-        libc::SYS_io_uring_enter if r.r10 & 8 != 0 => word(r.r8) != 0,
-        libc::SYS_io_uring_enter => r.r8 != 0,
+        Some(libc::SYS_io_uring_enter) if r.argument(3) & 8 != 0 => word(fifth) != 0,
+        Some(libc::SYS_io_uring_enter) => fifth != 0,
         _ => false,
     }
 }
@@ -86,53 +65,41 @@ fn may_restart(thread: &Thread) -> bool {
 /// left of its timeout where that is known, else with all of it.
 pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
     let mut regs = thread.registers;
-    let call = regs.orig_rax.cast_signed();
-    let interrupted = regs.rax.cast_signed() == -i64::from(libc::EINTR) && RESTARTABLE.contains(&call);
-    if !interrupted || !may_restart(thread) {
+    let Some(call) = regs.call().filter(|call| RESTARTABLE.contains(call)) else { return };
+    if regs.result() != -i64::from(libc::EINTR) || !may_restart(thread) {
         return;
     }
     if let Some((place, left)) = place(call).and_then(|p| Some((p, sleepers.left(thread, p)?))) {
         set_timeout(thread.tid, &mut regs, place, left);
     }
-    regs.rax = regs.orig_rax;
-    regs.orig_rax = u64::MAX;
-    regs.rip = regs.rip.wrapping_sub(2);
-    let _ = ptrace::set_registers(thread.tid, &regs);
+    regs.call_again();
+    let _ = regs.write(thread.tid);
 }
 
 /// The timeout of the call that a thread is in. `None`: it has none, or it cannot be read.
 pub(crate) fn timeout(thread: &Thread, place: Place) -> Option<Duration> {
     let r = &thread.registers;
+    let argument = r.argument(place.index());
     match place {
         Place::Milliseconds => {
-            let [a, b, c, d, ..] = r.r10.to_le_bytes();
+            let [a, b, c, d, ..] = argument.to_le_bytes();
             u32::try_from(i32::from_le_bytes([a, b, c, d])).ok().map(|ms| Duration::from_millis(ms.into()))
         }
-        Place::Timespec(2) => timespec(thread.tid, r.rdx),
-        Place::Timespec(3) => timespec(thread.tid, r.r10),
-        Place::Timespec(_) => timespec(thread.tid, r.r8),
+        Place::Timespec(_) => timespec(thread.tid, argument),
     }
 }
 
 /// What cannot be written stays as it is: too long is allowed, too short is not.
 fn set_timeout(tid: i32, regs: &mut Registers, place: Place, left: Duration) {
     let value = argument_for(regs, place, left);
-    match place {
-        Place::Milliseconds => regs.r10 = value,
-        Place::Timespec(argument) => {
-            let room = value;
-            let written = ptrace::set_word(tid, room, left.as_secs())
-                .and_then(|()| ptrace::set_word(tid, room + 8, left.subsec_nanos().into()));
-            if written.is_err() {
-                return;
-            }
-            match argument {
-                2 => regs.rdx = room,
-                3 => regs.r10 = room,
-                _ => regs.r8 = room,
-            }
+    if let Place::Timespec(_) = place {
+        let written = ptrace::set_word(tid, value, left.as_secs())
+            .and_then(|()| ptrace::set_word(tid, value + 8, left.subsec_nanos().into()));
+        if written.is_err() {
+            return;
         }
     }
+    regs.set_argument(place.index(), value);
 }
 
 /// What [`set_timeout`] puts into the argument at `place`: a call that was made again is known by it, since one that the program makes
@@ -141,7 +108,7 @@ pub(crate) fn argument_for(regs: &Registers, place: Place, left: Duration) -> u6
     match place {
         // Rounded up.
         Place::Milliseconds => u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
-        Place::Timespec(_) => regs.rsp.wrapping_sub(BELOW) & !7,
+        Place::Timespec(_) => regs.sp().wrapping_sub(BELOW) & !7,
     }
 }
 

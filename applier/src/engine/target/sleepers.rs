@@ -59,7 +59,7 @@ impl Sleepers {
         let one = |tid: &i32| {
             let (call, arguments, pc) = waits_in(process.pid, *tid)?;
             // After the call returns, the register of the timeout has another value than before. That matters to nobody if
-            // the call is one of the C library's functions, whose callers keep nothing there (psABI §3.2.1).
+            // the call is one of the C library's functions, whose callers keep nothing there.
             let place = restart::place(call).filter(|_| in_c_library(process, pc))?;
             let argument = *arguments.get(place.index())?;
             let switches = switches(*tid)?;
@@ -95,7 +95,7 @@ impl Sleepers {
     pub(crate) fn left(&self, thread: &Thread, place: Place) -> Option<Duration> {
         let (tid, wait, slept) = self.0.iter().find(|(t, ..)| *t == thread.tid)?;
         let r = &thread.registers;
-        if *slept != Slept::Yes || (r.orig_rax.cast_signed(), r.rip) != (wait.call, wait.pc) {
+        if *slept != Slept::Yes || (r.call(), r.pc()) != (Some(wait.call), wait.pc) {
             return None;
         }
         let end = match wait.end {

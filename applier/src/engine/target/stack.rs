@@ -11,19 +11,13 @@ use super::{
     threads::Thread,
     unwind::{self, Frame, Stack, Unsure},
 };
+use crate::arch::thread::{DESCRIPTION, description, stack_bounds};
 use std::ops::Range;
-
-/// Bytes of what a C library keeps about a thread, at its thread pointer; glibc has 2304, musl 200.
-const DESCRIPTION: u64 = 2304;
-/// The end of a stack is at most this far behind the thread pointer: the description, aligned as strictly as the program's TLS wants it.
-const BEHIND: u64 = 8192;
-/// No stack is larger.
-const LARGEST: u64 = 1 << 40;
 
 /// Where the stack is that the thread was made with, without its guard, if its stack pointer is in there; `None` on any other stack, and
 /// where nobody has noted it.
 pub(crate) fn own(process: &Process, thread: &Thread) -> Option<Range<u64>> {
-    let sp = thread.registers.rsp;
+    let sp = thread.registers.sp();
     noted(process, thread).or_else(|| {
         let mapping = maps::at(&process.maps, sp).filter(|_| thread.tid == process.pid)?;
         (mapping.name == "[stack]").then_some(mapping.start..mapping.end)
@@ -32,42 +26,14 @@ pub(crate) fn own(process: &Process, thread: &Thread) -> Option<Range<u64>> {
 
 /// As the C library has noted it.
 fn noted(process: &Process, thread: &Thread) -> Option<Range<u64>> {
-    let (sp, pointer) = (thread.registers.rsp, thread.registers.fs_base);
-    let mapping = maps::at(&process.maps, pointer).filter(|m| m.write)?;
-    let len = usize::try_from(DESCRIPTION.min(mapping.end - pointer)).ok()?;
-    let words = process.memory.read(pointer, len).ok()?;
+    let (sp, pointer) = (thread.registers.sp(), thread.registers.thread_pointer());
+    let start = description(pointer);
+    let mapping = maps::at(&process.maps, start).filter(|m| m.write)?;
+    let len = usize::try_from(DESCRIPTION.min(mapping.end - start)).ok()?;
+    let words = process.memory.read(start, len).ok()?;
     let words: Vec<u64> =
         words.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes)).collect();
-    // Both begin with their own address; glibc has it once more, where musl has its list of threads.
-    match words[..] {
-        [first, _, third, ..] if first == pointer && third == pointer => noted_by_glibc(&words, pointer, sp),
-        [first, ..] if first == pointer => musl(&words, pointer, sp),
-        _ => None,
-    }
-}
-
-/// `stackblock`, `stackblock_size` and `guardsize` of `struct pthread` (nptl/descr.h). Where they are differs from version to version; the block
-/// holds the structure itself, at its end.
-pub(crate) fn noted_by_glibc(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
-    let starts = words.windows(3).filter_map(|w| {
-        let [block, size, guard] = *w else { return None };
-        let end = block.checked_add(size).filter(|end| pointer < *end && end - pointer <= BEHIND)?;
-        let start = block.checked_add(guard)?;
-        (size < LARGEST && start <= sp && sp < pointer && pointer < end).then_some(start)
-    });
-    // Other words may look like it: the smallest is certainly the thread's.
-    starts.max().map(|start| start..pointer)
-}
-
-/// `map_base`, `map_size`, `stack` (its upper end), `stack_size` and `guard_size` of `struct pthread` (src/internal/pthread_impl.h).
-fn musl(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
-    words.windows(5).find_map(|w| {
-        let [map, map_size, top, size, guard] = *w else { return None };
-        let start = top.checked_sub(size)?;
-        let mapped = map == 0 || (map <= pointer && pointer < map.checked_add(map_size)? && map <= start);
-        let start = if map == 0 { start } else { start.max(map.checked_add(guard)?) };
-        (mapped && start <= sp && sp < top && size < LARGEST && guard < LARGEST).then_some(start..top)
-    })
+    stack_bounds(&words, pointer, sp)
 }
 
 /// All frames of a thread. Unwind tables that are not there yet are read where the stack leads into their module.
@@ -105,7 +71,7 @@ fn begins_context(process: &Process, pc: u64, frames: &[Frame]) -> bool {
 
 /// How many bytes below its stack pointer are the thread's to use. 0 where that is not known.
 pub(crate) fn room(process: &Process, tables: &mut Tables, thread: &Thread) -> u64 {
-    let sp = thread.registers.rsp;
+    let sp = thread.registers.sp();
     let Some(mapping) = maps::at(&process.maps, sp.wrapping_sub(1)).filter(|m| m.write) else { return 0 };
     let from = |start: u64| sp.saturating_sub(start.max(mapping.start));
     let own = own(process, thread);
@@ -146,33 +112,6 @@ fn handlers(process: &Process, thread: &Thread, frames: &[Frame]) -> Option<u64>
     let end = start.checked_add(size)?;
     let inside = |sp: u64| start <= sp && sp < end;
     let on = flags as u32 & libc::SS_DISABLE.cast_unsigned() == 0;
-    (on && inside(thread.registers.rsp) && frames[..=interrupted].iter().all(|f| inside(f.sp)))
+    (on && inside(thread.registers.sp()) && frames[..=interrupted].iter().all(|f| inside(f.sp)))
         .then_some(start)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const POINTER: u64 = 0x7000_f000;
-
-    #[test]
-    fn bounds_that_glibc_has_noted() {
-        let words = [POINTER, 0, POINTER, 5, 0x7000_0000, 0xf900, 0x1000, 0x1000];
-        assert_eq!(noted_by_glibc(&words, POINTER, 0x7000_e000), Some(0x7000_1000..POINTER));
-        // In the guard, or elsewhere altogether.
-        assert_eq!(noted_by_glibc(&words, POINTER, 0x7000_0800), None);
-        assert_eq!(noted_by_glibc(&words, POINTER, 0x7fff_0000), None);
-        // The first thread has no block, only the end of the kernel's stack.
-        assert_eq!(noted_by_glibc(&[POINTER, 0, 0x7fff_ffff_0000, 0, 0], POINTER, 0x7000_e000), None);
-    }
-
-    #[test]
-    fn bounds_that_musl_has_noted() {
-        let words = [POINTER, 1, 2, 0x7000_0000, 0x1_0000, 0x7000_e800, 0xd800, 0x1000];
-        assert_eq!(musl(&words, POINTER, 0x7000_e000), Some(0x7000_1000..0x7000_e800));
-        let given = [POINTER, 1, 2, 0, 0, 0x40_e800, 0x4000, 0];
-        assert_eq!(musl(&given, POINTER, 0x40_c000), Some(0x40_a800..0x40_e800));
-        assert_eq!(musl(&given, POINTER, 0x40_a000), None);
-    }
 }

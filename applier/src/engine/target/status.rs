@@ -4,7 +4,7 @@ use super::{
     maps,
     procfile::{self, gone_or},
 };
-use crate::ProcessError;
+use crate::{ProcessError, arch::SHADOW_STACK};
 use std::fs;
 
 /// The fields of `/proc/…/stat` that matter here.
@@ -103,7 +103,7 @@ pub(crate) struct Status {
     pub tracer: i32,
     /// Does a seccomp filter (or strict mode) act?
     pub seccomp: bool,
-    /// Is a user shadow stack on (Intel CET)?
+    /// Is a user shadow stack on ?
     pub shadow_stack: bool,
     /// State letter.
     pub state: u8,
@@ -138,7 +138,7 @@ fn parse_status(text: &str) -> Status {
             }
             "TracerPid" => status.tracer = value.parse().unwrap_or(0),
             "Seccomp" => status.seccomp = value != "0",
-            "x86_Thread_features" => status.shadow_stack = value.split(' ').any(|f| f == "shstk"),
+            _ if key == SHADOW_STACK.0 => status.shadow_stack = value.split(' ').any(|f| f == SHADOW_STACK.1),
             "SigPnd" | "ShdPnd" => {
                 let pending = u64::from_str_radix(value, 16).unwrap_or(0);
                 status.killed |= pending & 1 << (libc::SIGKILL - 1) != 0;
@@ -181,10 +181,18 @@ mod tests {
 
     #[test]
     fn status_fields() {
-        let status = parse_status(
-            "Name:\ta b\nState:\tT (stopped)\nNSpid:\t4711\t12\t3\nPPid:\t5\nTracerPid:\t7\nSigPnd:\t0000000000000100\nShdPnd:\t0000000000000000\nSeccomp:\t2\n\
-             x86_Thread_features:\tshstk wrss \n",
-        );
+        let lines = [
+            "Name:\ta b",
+            "State:\tT (stopped)",
+            "NSpid:\t4711\t12\t3",
+            "PPid:\t5",
+            "TracerPid:\t7",
+            "SigPnd:\t0000000000000100",
+            "ShdPnd:\t0000000000000000",
+            "Seccomp:\t2",
+            &format!("{}:\tother {} more ", SHADOW_STACK.0, SHADOW_STACK.1),
+        ];
+        let status = parse_status(&lines.join("\n"));
         assert_eq!(
             status,
             Status {

@@ -5,6 +5,7 @@
 //! make for nothing but variables of variable size, and then from the frame. Bytes that only look like the instruction cost the time of a search.
 
 use super::{cache, elf, identity, linkmap, modules::Module, process::Process};
+use crate::arch::stack_switch::{self, LONGEST, Source};
 use std::{fs::File, os::unix::fs::FileExt};
 
 /// Which stacks a process can have that are not its threads' own.
@@ -66,7 +67,6 @@ fn by_names(strings: &[u8]) -> Stacks {
 
 /// Bytes of code looked at in one go, and how far two pieces overlap.
 const PIECE: u64 = 1 << 20;
-const LONGEST: usize = 8;
 
 /// Is there an instruction that loads the stack pointer from elsewhere?
 fn switches(process: &Process, module: &Module, file: Option<&File>) -> Stacks {
@@ -94,60 +94,12 @@ fn switches(process: &Process, module: &Module, file: Option<&File>) -> Stacks {
     found
 }
 
-/// In a static program, what the C library has is among its code: `swapcontext`, which takes the stack pointer from where a `ucontext_t` has it, and
-/// `_dl_runtime_profile`, which comes back to its own (`mov 0x18(%rbx),%rsp`).
+/// What the instructions in these bytes mean. In a static program, what the C library has is among its code.
 fn in_code(bytes: &[u8], is_static: bool) -> Stacks {
-    let loads = bytes.windows(LONGEST).filter(|w| loads_stack_pointer(&w[..3]));
-    let kind = |w: &[u8]| match w[1..] {
-        [0x8b, _, 160, 0, 0, 0, ..] if is_static => Stacks::Saved,
-        [0x8b, 0x63, 0x18, ..] if is_static => Stacks::Own,
+    let kind = |source| match source {
+        Source::Context if is_static => Stacks::Saved,
+        Source::RuntimeProfile if is_static => Stacks::Own,
         _ => Stacks::Any,
     };
-    loads.map(kind).max().unwrap_or_default()
-}
-
-/// Intel SDM volume 2, with the stack pointer (4) for the register: `mov memory,%rsp`, where the address counts neither from the frame pointer nor from
-/// the stack pointer; `xchg %rsp,memory`; and `mov %rdi,%rsp` or `mov %rsi,%rsp`, arguments of a function.
-fn loads_stack_pointer(bytes: &[u8]) -> bool {
-    let &[rex @ (0x48 | 0x49), opcode, modrm] = bytes else { return false };
-    let (mode, register, base) = (modrm >> 6, modrm >> 3 & 7, modrm & 7);
-    let counts = register == 4 && mode != 3 && base != 4 && (base != 5 || rex == 0x49);
-    match opcode {
-        0x8b => counts || (rex == 0x48 && matches!(modrm, 0xe7 | 0xe6)),
-        0x87 => counts && mode != 2 && rex == 0x48,
-        0x89 => rex == 0x48 && matches!(modrm, 0xfc | 0xf4),
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn instructions_that_go_to_another_stack() {
-        let is = |bytes: &[u8]| loads_stack_pointer(bytes);
-        // mov 0xa0(%rdi),%rsp; mov (%rsi),%rsp; mov 8(%r13),%rsp; mov %rdi,%rsp in both forms; xchg %rsp,(%rax)
-        for code in [
-            [0x48, 0x8b, 0xa7],
-            [0x48, 0x8b, 0x26],
-            [0x49, 0x8b, 0x65],
-            [0x48, 0x89, 0xfc],
-            [0x48, 0x8b, 0xe7],
-            [0x48, 0x87, 0x20],
-        ] {
-            assert!(is(&code), "{code:x?}");
-        }
-        // mov -0x38(%rbp),%rsp; mov 8(%rsp),%rsp; mov %rbp,%rsp; mov %rbx,%rsp; mov (%rdi),%rbx; mov (%rdi),%r12
-        for code in [
-            [0x48, 0x8b, 0x65],
-            [0x48, 0x8b, 0x64],
-            [0x48, 0x89, 0xec],
-            [0x48, 0x89, 0xdc],
-            [0x48, 0x8b, 0x1f],
-            [0x4c, 0x8b, 0x27],
-        ] {
-            assert!(!is(&code), "{code:x?}");
-        }
-    }
+    bytes.windows(LONGEST).filter_map(stack_switch::source).map(kind).max().unwrap_or_default()
 }

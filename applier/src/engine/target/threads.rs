@@ -3,8 +3,9 @@
 use super::{own, process::Process, restart, sleepers::Sleepers, status};
 use crate::{
     Busy, ProcessError,
+    arch::Registers,
     sys::{
-        ptrace::{self, Registers},
+        ptrace,
         wait::{self, Report},
     },
 };
@@ -84,7 +85,7 @@ impl StoppedThreads {
         for tid in ours {
             held.seen.insert(*tid);
             // Else it was killed.
-            if let Ok(registers) = ptrace::registers(*tid) {
+            if let Ok(registers) = Registers::read(*tid) {
                 held.threads.push(Thread { tid: *tid, registers, suspended: false });
             }
         }
@@ -246,7 +247,7 @@ impl Drop for StoppedThreads {
 
 /// Lets a stopped thread of ours go on, still ours. What our stop has made give up goes on as well.
 pub(crate) fn go_on(tid: i32) -> io::Result<()> {
-    let thread = Thread { tid, registers: ptrace::registers(tid)?, suspended: false };
+    let thread = Thread { tid, registers: Registers::read(tid)?, suspended: false };
     restart::again(&thread, &Sleepers::default());
     ptrace::cont(tid, 0)
 }
@@ -259,7 +260,7 @@ pub(crate) fn stop_again(tid: i32) -> bool {
 /// Lets stopped threads of ours go.
 pub(crate) fn release(tids: &mut Vec<i32>) {
     for tid in tids.drain(..) {
-        if let Ok(registers) = ptrace::registers(tid) {
+        if let Ok(registers) = Registers::read(tid) {
             restart::again(&Thread { tid, registers, suspended: false }, &Sleepers::default());
         }
         let _ = ptrace::detach(tid);
@@ -292,7 +293,7 @@ fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
         while started.elapsed() < LATE {
             match wait::wait(tid) {
                 Ok(Report::Interrupted | Report::Suspended) => {
-                    if let Ok(registers) = ptrace::registers(tid) {
+                    if let Ok(registers) = Registers::read(tid) {
                         restart::again(&Thread { tid, registers, suspended: false }, &Sleepers::default());
                     }
                     let _ = ptrace::detach(tid);
@@ -344,7 +345,7 @@ fn refusal(process: &Process, held: bool, options: i32) -> ProcessError {
 fn stopped(process: &Process, tid: i32, asleep: Duration) -> Result<Thread, NotStopped> {
     if process.holds(tid) {
         // It can only have been killed meanwhile.
-        let registers = ptrace::registers(tid).map_err(|_| NotStopped::Ended)?;
+        let registers = Registers::read(tid).map_err(|_| NotStopped::Ended)?;
         return Ok(Thread { tid, registers, suspended: false });
     }
     await_stop(process.pid, tid, asleep)
@@ -396,7 +397,7 @@ fn await_stop(pid: i32, tid: i32, asleep: Duration) -> Result<Thread, NotStopped
         match wait::wait(tid).map_err(os)? {
             report @ (Report::Interrupted | Report::Suspended) => {
                 let suspended = report == Report::Suspended;
-                return Ok(Thread { tid, registers: ptrace::registers(tid).map_err(os)?, suspended });
+                return Ok(Thread { tid, registers: Registers::read(tid).map_err(os)?, suspended });
             }
             Report::Ended => return Err(NotStopped::Ended),
             Report::Signal(signal) => ptrace::cont_to_interrupt(tid, signal).map_err(os)?,

@@ -1,11 +1,14 @@
 //! Strict stack unwinding: every frame is known, or the answer is "unsure". There is no guess by frame pointer.
 
 use super::{
-    ahead::{self, Leads},
-    frames::{COUNT, Cfa, RETURN, RSP, Row, Rule, Tables},
+    frames::{Cfa, Row, Rule, Tables},
     memory::Memory,
 };
-use crate::sys::ptrace::Registers;
+use crate::arch::{
+    Registers,
+    no_unwind::{self, Leads},
+    unwind::{CALL_PUSHES, COUNT, RETURN, SP, code_address},
+};
 use gimli::{Encoding, EndianSlice, EvaluationResult, Expression, Format, LittleEndian, Location, Value};
 
 /// A place in code that a thread is at or will return to.
@@ -55,15 +58,6 @@ const DEEPEST: usize = 1 << 16;
 /// The registers of one frame; `None` where a value is lost.
 type Values = [Option<u64>; COUNT];
 
-fn values(r: &Registers) -> Values {
-    // DWARF numbers of the x86-64 registers, psABI figure 3.36.
-    let order = [
-        r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
-        r.r14, r.r15, r.rip,
-    ];
-    order.map(Some)
-}
-
 /// Appends all frames of a stopped thread to `frames`, innermost first, up to where it is unsure.
 pub(crate) fn walk(
     tables: &mut Tables,
@@ -71,22 +65,22 @@ pub(crate) fn walk(
     stack: &Stack<'_>,
     frames: &mut Vec<Frame>,
 ) -> Result<(), Unsure> {
-    let mut regs = values(registers);
-    let (mut pc, mut exact) = (registers.rip, true);
+    let mut regs = registers.values().map(Some);
+    let (mut pc, mut exact) = (registers.pc(), true);
     if tables.row(pc).is_none() && !tables.is_start(pc) {
         match lead(tables, registers, stack, frames) {
             Some(Leads::To(address)) => pc = address,
             Some(Leads::Back) => {
-                if let Some(caller) = stack.word(registers.rsp) {
-                    (pc, exact) = (caller, false);
-                    regs[RSP] = Some(registers.rsp + 8);
+                if let Some((caller, sp)) = no_unwind::caller(registers, |at| stack.word(at)) {
+                    (pc, exact) = (code_address(caller), false);
+                    regs[SP] = Some(sp);
                 }
             }
             None => {}
         }
     }
     while frames.len() < DEEPEST {
-        let Some(sp) = regs[RSP] else {
+        let Some(sp) = regs[SP] else {
             return Err(Unsure { pc, why: "unwind information that leaves the caller unknown" });
         };
         frames.push(Frame { pc, exact, sp });
@@ -103,13 +97,13 @@ pub(crate) fn walk(
         let Some(caller) = step(row, &regs, stack) else {
             return Err(Unsure { pc, why: "unwind information that cannot be followed" });
         };
-        let (Some(next), Some(next_sp)) = (caller[RETURN], caller[RSP]) else {
+        let (Some(next), Some(next_sp)) = (caller[RETURN].map(code_address), caller[SP]) else {
             return Err(Unsure { pc, why: "unwind information that leaves the caller unknown" });
         };
         if next == 0 {
             return Ok(());
         }
-        if next_sp <= sp && !signal {
+        if (next_sp < sp || (CALL_PUSHES && next_sp == sp)) && !signal {
             return Err(Unsure { pc, why: "a stack that does not grow downwards" });
         }
         (regs, exact, pc) = (caller, signal, next);
@@ -125,11 +119,11 @@ fn lead(
     frames: &mut Vec<Frame>,
 ) -> Option<Leads> {
     let read = |pc| {
-        let mut bytes = [0; ahead::LONGEST];
+        let mut bytes = [0; no_unwind::LONGEST];
         stack.memory.read_into(pc, &mut bytes).ok().map(|()| bytes)
     };
-    ahead::follow(registers.into(), read, |pc| {
-        frames.push(Frame { pc, exact: true, sp: registers.rsp });
+    no_unwind::follow(registers.into(), read, |pc| {
+        frames.push(Frame { pc, exact: true, sp: registers.sp() });
         tables.row(pc).is_some()
     })
 }

@@ -3,20 +3,20 @@
 //! A C library ends the unwind information of `clone` and `clone3` at the system call, since behind it run two threads, of which only
 //! one has a caller. In a program that starts threads all the time some thread is there whenever it is looked at.
 
-use crate::sys::ptrace::Registers;
+use super::registers::Registers;
 
 /// Where such code leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leads {
     /// To this address, which has unwind information.
     To(u64),
-    /// Back to its caller: the return address is on top of the stack.
+    /// Back to its caller, see [`caller`].
     Back,
 }
 
 /// What a thread has when it is stopped, as far as such code asks for it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct State {
     pc: u64,
     rax: i64,
     flags: Flags,
@@ -27,22 +27,21 @@ const FAR: usize = 16;
 /// Bytes of an instruction read. None of those known is longer.
 pub(crate) const LONGEST: usize = 8;
 
-impl From<&Registers> for Place {
+impl From<&Registers> for State {
     fn from(registers: &Registers) -> Self {
-        let call = registers.orig_rax.cast_signed();
-        let rax = result(call, registers.rax.cast_signed());
-        Self { pc: registers.rip, rax, flags: Flags::of(registers.eflags) }
+        let rax = result(registers.call(), registers.result());
+        Self { pc: registers.pc(), rax, flags: Flags::of(registers.0.eflags) }
     }
 }
 
 /// Follows a stopped thread through branches, by the values it has. `None` where another instruction comes first; those followed
 /// change no register. `known` is asked at each step whether there is unwind information.
 pub(crate) fn follow(
-    place: Place,
+    state: State,
     read: impl Fn(u64) -> Option<[u8; LONGEST]>,
     mut known: impl FnMut(u64) -> bool,
 ) -> Option<Leads> {
-    let Place { mut pc, rax, mut flags } = place;
+    let State { mut pc, rax, mut flags } = state;
     for _ in 0..FAR {
         if known(pc) {
             return Some(Leads::To(pc));
@@ -81,12 +80,17 @@ pub(crate) fn follow(
     None
 }
 
-/// `rax`, as the code will see it, where system call number `call` was interrupted (negative: none was).
-fn result(call: i64, rax: i64) -> i64 {
+/// Where a thread goes that is led [`Leads::Back`], and its stack pointer then: the return address is on top of the stack.
+pub(crate) fn caller(registers: &Registers, word: impl Fn(u64) -> Option<u64>) -> Option<(u64, u64)> {
+    Some((word(registers.sp())?, registers.sp().wrapping_add(8)))
+}
+
+/// `rax`, as the code will see it, where the system call `call` was interrupted.
+fn result(call: Option<i64>, rax: i64) -> i64 {
     /// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK` (`linux/errno.h`, not in the user's headers): the kernel makes the call again
     /// before anything else runs. It is the maker's, since the child of a call that has not been made is not there.
     const AGAIN: std::ops::RangeInclusive<i64> = -516..=-512;
-    if call >= 0 && AGAIN.contains(&rax) { 1 } else { rax }
+    if call.is_some() && AGAIN.contains(&rax) { 1 } else { rax }
 }
 
 /// Of the flags register, those that branches look at, but for parity.
@@ -146,8 +150,8 @@ mod tests {
             bytes.resize(LONGEST, 0xcc);
             bytes.try_into().ok()
         };
-        let place = Place { pc: AT + skip, rax: result(435, rax), flags: Flags::of(eflags) };
-        follow(place, read, |pc| pc == CHILD || pc == FAILED)
+        let state = State { pc: AT + skip, rax: result(Some(435), rax), flags: Flags::of(eflags) };
+        follow(state, read, |pc| pc == CHILD || pc == FAILED)
     }
 
     #[test]

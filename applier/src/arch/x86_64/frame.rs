@@ -1,7 +1,9 @@
 //! A signal frame as the kernel writes it (arch/x86/include/uapi/asm/sigcontext.h, ucontext.h): `rt_sigreturn` on it puts a
 //! thread back exactly where it was.
 
-use crate::sys::{cpu, ptrace::Registers};
+use super::{RED_ZONE, registers::Registers, xsave};
+use crate::sys::ptrace;
+use std::io;
 
 /// A frame and where it goes.
 #[derive(Debug)]
@@ -12,8 +14,10 @@ pub(crate) struct Frame {
     pub bytes: Vec<u8>,
 }
 
-/// Bytes below the stack pointer that belong to the function that runs (psABI §3.2.2).
-const RED_ZONE: u64 = 128;
+/// `NT_X86_XSTATE`: the set of registers that is the extended state.
+const NT_X86_XSTATE: usize = 0x202;
+/// Largest extended state that is read, in bytes.
+const LARGEST: usize = 16 * 1024;
 /// Return address, `ucontext` and `siginfo`.
 const HEAD: u64 = 8 + 304 + 128;
 const FP_XSTATE: u64 = 1;
@@ -30,21 +34,19 @@ const LEGACY: usize = 512;
 /// AMX tile data, which the kernel leaves out of the signal frames of threads that never asked for it.
 const TILES: u64 = 1 << 18;
 
-/// Registers after which a thread makes the interrupted system call again, as the kernel would do when there is no signal
-/// to deliver (arch/x86/kernel/signal.c, `arch_do_signal_or_restart`).
-fn restarted(mut regs: Registers) -> Registers {
-    let in_call = regs.orig_rax.cast_signed() >= 0;
-    // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
-    if in_call && matches!(regs.rax.cast_signed(), -512 | -513 | -514 | -516) {
-        regs.rax = regs.orig_rax;
-        regs.rip = regs.rip.wrapping_sub(2);
-    }
-    regs
+/// Reads the extended state of a thread (x87, SSE, AVX …) in the non-compacted XSAVE layout.
+pub(crate) fn extended_state(tid: i32) -> io::Result<Vec<u8>> {
+    ptrace::register_set(tid, NT_X86_XSTATE, LARGEST)
+}
+
+/// Sets the extended state to what [`extended_state`] gave.
+pub(crate) fn set_extended_state(tid: i32, state: &[u8]) -> io::Result<()> {
+    ptrace::set_register_set(tid, NT_X86_XSTATE, state)
 }
 
 /// Builds the frame for a thread with these registers, blocked signals and extended state, below its stack pointer.
 pub(crate) fn build(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64) -> Frame {
-    place(regs, mask, extended, sigreturn, regs.rsp.wrapping_sub(RED_ZONE))
+    place(regs, mask, extended, sigreturn, regs.sp().wrapping_sub(RED_ZONE))
 }
 
 /// The same, below another address.
@@ -64,7 +66,7 @@ pub(crate) fn small(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64
 fn laid_out(regs: &Registers, mask: u64, state: &[u8], kind: u64, sigreturn: u64, top: u64) -> Frame {
     let state_at = (top - (state.len() as u64)) & !63;
     let start = ((state_at - HEAD) & !15) - 8;
-    let r = restarted(*regs);
+    let r = regs.restarted().0;
     let mut bytes = Vec::with_capacity(usize::try_from(top - start).unwrap_or(0));
     let segments = r.cs & 0xffff | (r.ss & 0xffff) << 48;
     let words: [&[u64]; 6] = [
@@ -89,7 +91,7 @@ fn signal_state(extended: &[u8]) -> Vec<u8> {
         |at: usize| extended.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
     let (supported, in_use) = (word(SOFTWARE), word(512));
     let features = if in_use & TILES == 0 { supported & !TILES } else { supported };
-    let size = cpu::xsave_size(features).min(extended.len());
+    let size = xsave::size(features).min(extended.len());
     let mut state = extended[..size].to_vec();
     let as_u32 = |n: usize| u32::try_from(n).unwrap_or(0).to_le_bytes();
     if let Some(software) = state.get_mut(SOFTWARE..512) {

@@ -10,7 +10,7 @@ use std::{
 static LAST: Mutex<Option<(u64, usize)>> = Mutex::new(None);
 
 /// Bytes that the components `features` (a mask as in XCR0) take in the non-compacted XSAVE layout.
-pub(crate) fn xsave_size(features: u64) -> usize {
+pub(super) fn size(features: u64) -> usize {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, size)) = last.filter(|(mask, _)| *mask == features) {
         return size;
