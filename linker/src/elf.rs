@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use object::elf;
 use object::read::elf::{CompressionHeader, FileHeader, SectionHeader};
 
+use patchfile::{BuildId, identity};
+
 use crate::error::LinkError;
 
 pub(crate) const ET_EXEC: u16 = 2;
-pub(crate) const EM_X86_64: u16 = 62;
 pub(crate) const PT_LOAD: u32 = 1;
 pub(crate) const PT_INTERP: u32 = 3;
 pub(crate) const PT_TLS: u32 = 7;
@@ -114,6 +115,8 @@ pub(crate) struct Rela {
 #[derive(Clone, Debug)]
 pub(crate) struct Elf<'a> {
     pub(crate) data: &'a [u8],
+    /// `e_machine`
+    pub(crate) machine: u16,
     pub(crate) kind: u16,
     pub(crate) sections: Vec<Section>,
     pub(crate) segments: Vec<Segment>,
@@ -185,9 +188,6 @@ impl<'a> Elf<'a> {
         if data.get(..6) != Some(b"\x7fELF\x02\x01") {
             return Err(b.damaged("not a 64-bit little-endian ELF file"));
         }
-        if b.u16(18)? != EM_X86_64 {
-            return Err(b.damaged("not for x86-64; other machines are not supported by this version"));
-        }
         let (phoff, shoff) = (b.u64(32)?, b.u64(40)?);
         let mut segments = Vec::new();
         for i in 0..u64::from(b.u16(56)?) {
@@ -205,6 +205,7 @@ impl<'a> Elf<'a> {
         let sections = sections(b, shoff)?;
         let mut elf = Self {
             data,
+            machine: b.u16(18)?,
             kind: b.u16(16)?,
             sections,
             segments,
@@ -394,23 +395,9 @@ impl<'a> Elf<'a> {
     }
 
     /// `NT_GNU_BUILD_ID`.
-    pub(crate) fn build_id(&self) -> Option<&'a [u8]> {
-        let notes = self.sections.iter().filter(|s| s.kind == SHT_NOTE).map(|s| self.content(s));
-        for mut note in notes {
-            while let Some(head) = note.get(..12) {
-                let word = |at: usize| {
-                    head.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
-                };
-                let (name_len, len, kind) = (word(0) as usize, word(4) as usize, word(8));
-                let name_end = 12usize.saturating_add(name_len.next_multiple_of(4));
-                let Some(desc) = note.get(name_end..name_end.saturating_add(len)) else { break };
-                if kind == 3 && note.get(12..12 + name_len) == Some(b"GNU\0") {
-                    return Some(desc);
-                }
-                note = note.get(name_end.saturating_add(len.next_multiple_of(4))..).unwrap_or_default();
-            }
-        }
-        None
+    pub(crate) fn build_id(&self) -> Option<BuildId> {
+        let notes = self.sections.iter().filter(|s| s.kind == SHT_NOTE);
+        notes.map(|s| self.content(s)).find_map(identity::build_id)
     }
 }
 

@@ -4,7 +4,7 @@
 //! service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend on where a process has the
 //! target. See `docs/reference/patch-format.md` for what is left to load time.
 
-mod arch;
+pub(crate) mod arch;
 mod chunks;
 mod elf;
 mod equiv;
@@ -12,11 +12,12 @@ mod error;
 mod image;
 mod locate;
 
+pub use chunks::SiblingUse;
 pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, fit, ledger};
 pub use error::LinkError;
 pub use image::{
     ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NewSymbol, Sibling,
-    SiblingUse, UnitPatch, link,
+    UnitPatch, link,
 };
 pub use locate::{
     LinkedSymbol, OriginalUnit, Piece, Pieces, SameLayout, TargetAddresses, Used, UsedAddresses, addresses,

@@ -27,10 +27,20 @@ pub(crate) struct Fixup {
     pub(crate) addend: i64,
 }
 
+/// What code of the image is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A jump through a slot. It leaves stack and registers alone.
+    JumpThrough,
+    /// Anything else.
+    Other,
+}
+
 /// A piece of the image.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     pub(crate) kind: SectionKind,
+    pub(crate) role: Role,
     pub(crate) align: u64,
     pub(crate) data: Vec<u8>,
     pub(crate) size: u64,
@@ -43,7 +53,7 @@ impl Chunk {
     /// Code made here.
     pub(crate) fn code(name: impl Into<String>, data: Vec<u8>, fixups: Vec<Fixup>) -> Self {
         let size = data.len() as u64;
-        Self { kind: SectionKind::Text, align: 16, data, size, fixups, name: name.into() }
+        Self { kind: SectionKind::Text, role: Role::Other, align: 16, data, size, fixups, name: name.into() }
     }
 
     /// Read-only words made here, filled in when loaded.
@@ -56,7 +66,7 @@ impl Chunk {
             fixups.push(Fixup { offset, kind: RelocationKind::Abs64, to: *to, addend: *addend });
         }
         let size = data.len() as u64;
-        Self { kind: SectionKind::RelRo, align: 8, data, size, fixups, name: name.into() }
+        Self { kind: SectionKind::RelRo, role: Role::Other, align: 8, data, size, fixups, name: name.into() }
     }
 
     /// Overwrites bytes of the content.

@@ -1,9 +1,11 @@
 //! `.eh_frame` of the code that was made here, so that an unwinder which meets it needs no guess (LSB core, 10.6; DWARF 5, 6.4).
 
+use std::num::TryFromIntError;
+
 use differ::SectionKind;
 use patchfile::image::RelocationKind;
 
-use crate::chunks::chunk::{Chunk, Fixup, Place};
+use super::chunk::{Chunk, Fixup, Place, Role};
 
 /// The stack pointer has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +31,18 @@ pub(crate) enum Change {
     Same(u8),
 }
 
-/// DWARF register numbers (psABI, table 3.36).
-pub(crate) const RBX: u8 = 3;
-pub(crate) const RBP: u8 = 6;
-pub(crate) const RSP: u8 = 7;
+/// What an unwind table says first, of all code of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameRules {
+    /// Stack pointer, by DWARF number.
+    pub(crate) stack_pointer: u8,
+    /// Column of the return address.
+    pub(crate) return_column: u8,
+    /// Canonical frame address minus stack pointer at a function's entry, in bytes.
+    pub(crate) depth_at_entry: u8,
+    /// The return address is saved so many words below the frame address at a function's entry.
+    pub(crate) return_saved: Option<u8>,
+}
 
 const DW_CFA_ADVANCE_LOC4: u8 = 0x04;
 const DW_CFA_DEF_CFA: u8 = 0x0c;
@@ -50,13 +60,13 @@ fn uleb(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Closes a record: pads it with `DW_CFA_nop` and writes its length.
-fn close(mut record: Vec<u8>) -> Vec<u8> {
+fn close(mut record: Vec<u8>) -> Result<Vec<u8>, TryFromIntError> {
     while record.len() % 8 != 4 {
         record.push(0);
     }
-    let mut out = u32::try_from(record.len()).unwrap_or(0).to_le_bytes().to_vec();
+    let mut out = u32::try_from(record.len())?.to_le_bytes().to_vec();
     out.append(&mut record);
-    out
+    Ok(out)
 }
 
 /// The instructions of an FDE: rules by the offset in the code from which on they hold.
@@ -97,27 +107,42 @@ pub(crate) fn steps(steps: &[Step]) -> Vec<u8> {
     program(&changes.collect::<Vec<_>>())
 }
 
-/// One CIE and an FDE for each piece of code: piece, size, and the instructions of the FDE.
-pub(crate) fn table(code: &[(usize, u64, Vec<u8>)]) -> Chunk {
+/// Code with what an unwind table says of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    /// Index of the chunk.
+    pub(crate) chunk: usize,
+    /// Bytes.
+    pub(crate) size: u64,
+    /// The instructions of its FDE.
+    pub(crate) program: Vec<u8>,
+}
+
+/// One CIE, and an FDE for each piece of code.
+pub(crate) fn table(rules: &FrameRules, code: &[Described]) -> Result<Chunk, TryFromIntError> {
     let mut cie = vec![0, 0, 0, 0, 1];
-    // Augmentation, code alignment 1, data alignment -8, return address in column 16, pointer encoding.
-    cie.extend_from_slice(b"zR\0\x01\x78\x10\x01");
-    cie.push(DW_EH_PE_PCREL_SDATA4);
-    cie.extend_from_slice(&[DW_CFA_DEF_CFA, 7, 8, DW_CFA_OFFSET | 16, 1]);
-    let mut data = close(cie);
+    // Augmentation, code alignment 1, data alignment -8, return address, pointer encoding.
+    cie.extend_from_slice(b"zR\0\x01\x78");
+    cie.extend_from_slice(&[rules.return_column, 1, DW_EH_PE_PCREL_SDATA4]);
+    cie.extend_from_slice(&[DW_CFA_DEF_CFA, rules.stack_pointer, rules.depth_at_entry]);
+    if let Some(words) = rules.return_saved {
+        cie.extend_from_slice(&[DW_CFA_OFFSET | rules.return_column, words]);
+    }
+    let mut data = close(cie)?;
     let mut fixups = Vec::new();
-    for (chunk, size, program) in code {
+    for Described { chunk, size, program } in code {
         let start = data.len() as u64;
         // Distance from this field to the CIE at the start.
-        let mut fde = u32::try_from(start + 4).unwrap_or(0).to_le_bytes().to_vec();
+        let mut fde = u32::try_from(start + 4)?.to_le_bytes().to_vec();
         let to = Place::Chunk { chunk: *chunk, offset: 0 };
         fixups.push(Fixup { offset: start + 8, kind: RelocationKind::Pc32, to, addend: 0 });
         fde.extend_from_slice(&[0; 4]);
-        fde.extend_from_slice(&u32::try_from(*size).unwrap_or(0).to_le_bytes());
+        fde.extend_from_slice(&u32::try_from(*size)?.to_le_bytes());
         fde.push(0);
         fde.extend_from_slice(program);
-        data.append(&mut close(fde));
+        data.append(&mut close(fde)?);
     }
     let size = data.len() as u64;
-    Chunk { kind: SectionKind::EhFrame, align: 4, data, size, fixups, name: ".eh_frame".to_owned() }
+    let (kind, name) = (SectionKind::EhFrame, ".eh_frame".to_owned());
+    Ok(Chunk { kind, role: Role::Other, align: 4, data, size, fixups, name })
 }

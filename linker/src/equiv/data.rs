@@ -1,10 +1,11 @@
 //! Compares data: every bit that is not of a reference is equal, every reference leads to the same thing.
 
+use differ::arch::Computes;
+
 use super::known::{Base, Field, Piece};
 use super::matcher::{Kind, Matcher};
 use super::side::{Content, Meaning, Side};
 use super::strings::is_text;
-use crate::arch::x86_64::reloc_types as r;
 
 impl Matcher<'_, '_> {
     pub(super) fn data(&mut self, piece: &Piece, there: u64) {
@@ -59,18 +60,19 @@ impl Matcher<'_, '_> {
     fn field(&mut self, piece: &Piece, there: u64, field: &Field) {
         let at_other = there.wrapping_add(field.at.wrapping_sub(piece.start));
         let width = field.end - field.at;
-        match field.kind {
-            r::ABS64 => {
+        let kind = field.kind.map(|t| (t.computes, t.is_pc_relative(), t.width));
+        match kind {
+            Some((Computes::Address, false, 8)) => {
                 let meanings = (self.known.side.held(field.at), self.other.held(at_other));
                 self.same_meaning(piece, field.base, meanings);
             }
-            r::ABS32 | r::ABS32S => {
+            Some((Computes::Address, false, 4)) => {
                 let values = (self.known.side.word(field.at, 4), self.other.word(at_other, 4));
                 if let (Some(a), Some(b)) = values {
                     self.reference(piece, field.base, a, b);
                 }
             }
-            r::PC32 | r::PLT32 | r::PC64 => {
+            Some((Computes::Address | Computes::Call, true, 4 | 8)) => {
                 let value = |v: Option<u64>| match (v, width) {
                     (Some(v), 4) => i64::from(v as u32 as i32),
                     (v, _) => v.unwrap_or(0).cast_signed(),
@@ -81,11 +83,8 @@ impl Matcher<'_, '_> {
             }
             _ => {
                 if !self.same_bytes(field.at, at_other, width) {
-                    self.differs(
-                        Kind::Code,
-                        piece,
-                        format!("{} differs in `{}`", r::name(field.kind), piece.name),
-                    );
+                    let name = self.known.side.machine.relocation_name(field.number);
+                    self.differs(Kind::Code, piece, format!("{name} differs in `{}`", piece.name));
                 }
             }
         }

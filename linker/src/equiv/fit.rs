@@ -65,9 +65,9 @@ const TOLD: usize = 6;
 /// When a file is damaged.
 pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
-    let known =
-        Known::new(Elf::parse(input.linked, "linked ELF")?, &map, input.record, input.parts, input.objects);
-    let mut target = Side::new(Elf::parse(input.target, "target ELF")?);
+    let linked = Side::new(Elf::parse(input.linked, "linked ELF")?, "linked ELF")?;
+    let known = Known::new(linked, &map, input.record, input.parts, input.objects);
+    let mut target = Side::new(Elf::parse(input.target, "target ELF")?, "target ELF")?;
     let debug = input.debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
     if let Some(debug) = debug.as_ref().filter(|_| target.elf.symbols.is_empty()) {
         target.thread_locals = ThreadLocals::of(&debug.symbols);

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use differ::arch::{Computes, RelocationType};
 use wrapper::LinkRecord;
 
 use super::contributions::{Part, contributions};
 use super::side::{Side, is_memory};
-use crate::arch::x86_64::reloc_types as r;
+use crate::arch;
 use crate::elf::{
     Elf, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL,
     STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
@@ -80,8 +80,10 @@ pub(super) struct Field {
     /// All bytes that the linker may change for it.
     pub(super) start: u64,
     pub(super) end: u64,
-    /// Relocation type.
-    pub(super) kind: u32,
+    /// Number of the relocation type.
+    pub(super) number: u32,
+    /// What is known of the type.
+    pub(super) kind: Option<&'static RelocationType>,
     pub(super) base: Base,
 }
 
@@ -109,14 +111,14 @@ struct Input<'a> {
 impl<'a> Known<'a> {
     /// `objects`: the inputs that were kept, by hash.
     pub(crate) fn new(
-        elf: Elf<'a>,
+        side: Side<'a>,
         map: &LinkMap,
         record: &'a LinkRecord,
         parts: &'a [Part<'a>],
         objects: &'a HashMap<String, Vec<u8>>,
     ) -> Self {
         let mut this = Self {
-            side: Side::new(elf),
+            side,
             regions: BTreeMap::new(),
             pieces: BTreeMap::new(),
             fields: Vec::new(),
@@ -188,7 +190,7 @@ impl<'a> Known<'a> {
         if section.kind == SHT_NOBITS || section.flags & SHF_MERGE != 0 {
             return true;
         }
-        let masked = mask::fields(relocations.map(Vec::as_slice).unwrap_or_default());
+        let masked = mask::fields(self.side.machine, relocations.map(Vec::as_slice).unwrap_or_default());
         mask::same(object.content(section), self.side.rest(start), &masked)
     }
 
@@ -233,11 +235,12 @@ impl<'a> Known<'a> {
                 *known = None;
             }
         }
+        let machine = self.side.machine;
         let mut fields = Vec::new();
         for input in inputs.values() {
             for (section, start) in &input.placed {
                 for rela in input.relocations.get(section).into_iter().flatten() {
-                    let window = mask::window(rela);
+                    let window = mask::window(machine, rela);
                     let base = match input.object.symbols.get(rela.symbol) {
                         Some(s) if s.kind == STT_TLS => Base::Unknown,
                         Some(s) if mergeable(&input.object, s) != Merged::No => {
@@ -261,7 +264,8 @@ impl<'a> Known<'a> {
                         at: start.wrapping_add(rela.offset),
                         start: start.wrapping_add(window.start),
                         end: start.wrapping_add(window.end),
-                        kind: rela.kind,
+                        number: rela.kind,
+                        kind: machine.relocation(rela.kind),
                         base,
                     });
                 }
@@ -361,20 +365,18 @@ impl<'a> Known<'a> {
             .collect();
         for section in self.side.elf.sections.iter().filter(|s| is_memory(s) && is_code.contains(&s.address))
         {
-            let mut decoder =
-                Decoder::with_ip(64, self.side.elf.content(section), section.address, DecoderOptions::NONE);
-            let mut instruction = Instruction::default();
-            while decoder.can_decode() {
-                decoder.decode_out(&mut instruction);
-                if instruction.is_ip_rel_memory_operand() {
-                    found.insert(instruction.ip_rel_memory_address());
-                }
-            }
+            let content = self.side.elf.content(section);
+            self.side.machine.data_references(content, section.address, &mut |at| {
+                found.insert(at);
+            });
         }
         for field in &self.fields {
-            let width = match field.kind {
-                r::ABS64 => 8,
-                r::ABS32 | r::ABS32S => 4,
+            let Some(facts) = field.kind.filter(|t| t.computes == Computes::Address && !t.is_pc_relative())
+            else {
+                continue;
+            };
+            let width: u64 = match facts.width {
+                width @ (4 | 8) => width.into(),
                 _ => continue,
             };
             match self.side.is_filled(field.at) {
@@ -430,7 +432,11 @@ fn read_inputs<'a>(
         {
             continue;
         }
-        let Some(object) = objects.get(&input.sha256).and_then(|data| Elf::parse(data, "object").ok()) else {
+        let Some(object) = objects
+            .get(&input.sha256)
+            .and_then(|data| Elf::parse(data, "object").ok())
+            .filter(|elf| arch::of(elf.machine).is_some())
+        else {
             continue;
         };
         let mut relocations: HashMap<usize, Vec<Rela>> = HashMap::new();

@@ -8,6 +8,7 @@ use wrapper::LinkRecord;
 use super::contributions::Part;
 use super::known::{Known, Merged, Piece};
 use super::matcher::{Difference, Kind, Matcher};
+use super::side::Side;
 use super::strings::Paths;
 use crate::elf::{Elf, SHF_WRITE, STB_LOCAL, STB_WEAK};
 use crate::error::{LinkError, refusal};
@@ -137,7 +138,7 @@ pub fn ledger(
 
 fn read<'a>(file: &BuiltFile<'a>, what: &str) -> Result<Known<'a>, LinkError> {
     Ok(Known::new(
-        Elf::parse(file.data, what)?,
+        Side::new(Elf::parse(file.data, what)?, what)?,
         &LinkMap::parse(file.map),
         file.record,
         file.parts,

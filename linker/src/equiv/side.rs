@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
+use differ::arch::{Computes, Tls};
+
 use super::thread_local::ThreadLocals;
 use super::unwind::exception_tables;
-use crate::arch::x86_64::reloc_types as r;
-use crate::elf::{Elf, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section};
+use crate::arch::{self, Machine};
+use crate::elf::{Elf, PT_LOAD, PT_TLS, SHF_ALLOC, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section};
+use crate::error::LinkError;
 
 /// What the dynamic loader writes to a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub(super) enum Content<'a> {
 #[derive(Debug)]
 pub(crate) struct Side<'a> {
     pub(super) elf: Elf<'a>,
+    pub(super) machine: &'static dyn Machine,
     filled: HashMap<u64, Filled>,
     /// Slot that the entry of a procedure linkage table at this address jumps through.
     plt: HashMap<u64, u64>,
@@ -57,10 +61,13 @@ pub(crate) struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    pub(crate) fn new(elf: Elf<'a>) -> Self {
+    /// `file`: its name for messages.
+    pub(crate) fn new(elf: Elf<'a>, file: &str) -> Result<Self, LinkError> {
+        let machine = arch::of_file(&elf, file)?;
         let mut side = Self {
+            machine,
             filled: HashMap::new(),
-            plt: entries(&elf),
+            plt: machine.plt_entries(&elf).into_iter().collect(),
             copies: Vec::new(),
             exceptions: exception_tables(&elf),
             thread_locals: ThreadLocals::of(&elf.symbols),
@@ -75,21 +82,28 @@ impl<'a> Side<'a> {
                 _ => {}
             }
         }
-        side
+        Ok(side)
     }
 
     fn read_rela(&mut self, section: &Section) {
         for rela in self.elf.relocations(section) {
             let symbol = self.elf.dynamic_symbols.get(rela.symbol).filter(|_| rela.symbol != 0);
             let name = symbol.map(|s| s.name.clone()).unwrap_or_default();
-            let filled = match rela.kind {
-                r::COPY => {
+            let facts = self.machine.relocation(rela.kind);
+            let filled = match facts.map(|t| (t.computes, t.width)) {
+                Some((Computes::Copy, _)) => {
                     self.copies.extend(symbol.map(|s| (s.value, s.size.max(1), name)));
                     continue;
                 }
-                r::RELATIVE | r::IRELATIVE => Filled::Own(rela.addend.cast_unsigned()),
-                r::ABS64 | r::GLOB_DAT | r::JUMP_SLOT if symbol.is_some() => Filled::Named(name, rela.addend),
-                kind => Filled::ThreadLocal(kind, name, rela.addend),
+                Some((Computes::Relative | Computes::Resolver, _)) => {
+                    Filled::Own(rela.addend.cast_unsigned())
+                }
+                Some((Computes::Address | Computes::Lookup | Computes::LookupForCalls, 8))
+                    if symbol.is_some() =>
+                {
+                    Filled::Named(name, rela.addend)
+                }
+                _ => Filled::ThreadLocal(rela.kind, name, rela.addend),
             };
             self.filled.insert(rela.offset, filled);
         }
@@ -185,8 +199,10 @@ impl<'a> Side<'a> {
             Some(Filled::ThreadLocal(kind, name, addend)) if name.is_empty() => {
                 // One of this file's own: where it is among them stands in the next word, or is the addend.
                 let next = address.wrapping_add(8);
-                let offset = match *kind {
-                    r::DTPMOD64 if !self.is_filled(next) => self.word(next, 8).unwrap_or(0),
+                let facts = self.machine.relocation(*kind);
+                let is_module = facts.is_some_and(|t| t.computes == Computes::Tls(Tls::Module));
+                let offset = match is_module {
+                    true if !self.is_filled(next) => self.word(next, 8).unwrap_or(0),
                     _ => addend.cast_unsigned(),
                 };
                 let (name, inside) = self.thread_locals.at(offset).unwrap_or((String::new(), offset));
@@ -229,37 +245,14 @@ impl<'a> Side<'a> {
                 .any(|s| s.kind == PT_LOAD && value >= s.address && value - s.address <= s.size)
     }
 
-    /// Offset in the TLS segment that an offset from the thread pointer stands for (variant II of the TLS ABI).
+    /// Offset in the TLS segment that an offset from the thread pointer stands for.
     pub(super) fn tls_offset(&self, from_thread_pointer: i64) -> Option<u64> {
-        let tls = self.elf.segments.iter().find(|s| s.kind == crate::elf::PT_TLS)?;
-        let size = tls.size.checked_next_multiple_of(tls.align.max(1))?;
-        size.checked_add_signed(from_thread_pointer)
+        let tls = self.elf.segments.iter().find(|s| s.kind == PT_TLS)?;
+        self.machine.offset_in_tls(tls, from_thread_pointer)
     }
 }
 
 /// Loaded, and not the initial content of thread-local variables without file content, whose addresses mean nothing.
 pub(super) fn is_memory(section: &Section) -> bool {
     section.flags & SHF_ALLOC != 0 && !(section.flags & SHF_TLS != 0 && section.kind == SHT_NOBITS)
-}
-
-/// `jmp *slot(%rip)` wherever an entry of a procedure linkage table may begin, with an `endbr64` or `bnd` before it or without.
-fn entries(elf: &Elf<'_>) -> HashMap<u64, u64> {
-    let mut found = HashMap::new();
-    let is_table =
-        |s: &&Section| s.flags & SHF_EXECINSTR != 0 && (s.name.starts_with(".plt") || s.name == ".iplt");
-    for section in elf.sections.iter().filter(is_table) {
-        let content = elf.content(section);
-        for start in (0..content.len()).step_by(8) {
-            let mut code = &content[start..];
-            code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(code);
-            code = code.strip_prefix(&[0xf2]).unwrap_or(code);
-            let Some(field) = code.strip_prefix(&[0xff, 0x25]).and_then(|c| c.first_chunk::<4>()) else {
-                continue;
-            };
-            let end = section.address + (content.len() - code.len()) as u64 + 6;
-            let slot = end.wrapping_add_signed(i32::from_le_bytes(*field).into());
-            found.insert(section.address + start as u64, slot);
-        }
-    }
-    found
 }

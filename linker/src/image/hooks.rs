@@ -3,8 +3,8 @@
 use differ::{SymbolPlace, SymbolType};
 use patchfile::image::{Hook, HookPoint};
 
-use crate::image::layout::Layout;
-use crate::image::resolve::Unit;
+use super::inputs::Unit;
+use super::layout::Layout;
 
 /// Section names of `upatch.h`.
 const POINTS: [(&str, HookPoint); 4] = [

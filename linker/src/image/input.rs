@@ -6,9 +6,9 @@ use differ::{Extent, Extents, PatchObject, Settled, Warning};
 use patchfile::image::Image;
 use wrapper::LinkRecord;
 
+use crate::chunks::SiblingUse;
 use crate::image::libraries::Libraries;
-use crate::locate::original::OriginalUnit;
-use crate::locate::translate::TargetAddresses;
+use crate::locate::{OriginalUnit, TargetAddresses};
 
 /// Everything about one ELF file.
 #[derive(Clone, Copy)]
@@ -88,17 +88,6 @@ pub struct LinkOutput {
     pub shared: Vec<String>,
     /// For each unit where the pieces of its patched object are: in the image, or still in the target. For debuggers.
     pub places: Vec<Vec<(Extent, Settled)>>,
-}
-
-/// A symbol that the fix adds to another ELF file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SiblingUse {
-    /// Number of that file, see [`crate::Sibling`].
-    pub number: usize,
-    /// Name.
-    pub name: String,
-    /// Version, if the file versions its symbols.
-    pub version: Option<String>,
 }
 
 /// A function that is replaced.

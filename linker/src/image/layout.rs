@@ -4,8 +4,7 @@ use differ::SectionKind;
 use patchfile::control;
 use patchfile::image::{Access, PAGE, Relocation, RelocationKind, Segment};
 
-use crate::chunks::chunk::{Chunk, Place};
-use crate::chunks::pool::{IMAGE, TARGET};
+use crate::chunks::{Chunk, IMAGE, Place, TARGET};
 use crate::error::LinkError;
 
 /// Segments, and the address of each piece.
@@ -31,8 +30,8 @@ fn rank(kind: SectionKind) -> (Access, u8) {
     }
 }
 
-/// Lays out the pieces behind a control segment for `entries` redirects.
-pub(crate) fn lay_out(chunks: &[Chunk], entries: usize) -> Result<Layout, LinkError> {
+/// Lays out the chunks behind a control segment for `entries` redirects. `filler` fills gaps between code.
+pub(crate) fn lay_out(chunks: &[Chunk], entries: usize, filler: u8) -> Result<Layout, LinkError> {
     let size = control::size(entries);
     let mut segments = vec![Segment { access: Access::Read, address: 0, size, data: Vec::new() }];
     let mut addresses = vec![0; chunks.len()];
@@ -63,8 +62,7 @@ pub(crate) fn lay_out(chunks: &[Chunk], entries: usize) -> Result<Layout, LinkEr
             if chunk.kind == SectionKind::Bss {
                 continue;
             }
-            // Padding of code traps.
-            let filler = if access == Access::Execute { 0xcc } else { 0 };
+            let filler = if access == Access::Execute { filler } else { 0 };
             segment.data.resize(usize::try_from(offset).unwrap_or(0), filler);
             segment.data.extend_from_slice(&chunk.data);
             if chunk.kind == SectionKind::EhFrame {

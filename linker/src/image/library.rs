@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use patchfile::image::ImportKind;
 
+use crate::arch;
 use crate::elf::{Elf, STT_OBJECT, STT_TLS};
 
 const DT_NEEDED: u64 = 1;
@@ -36,6 +37,7 @@ impl Library {
     pub(crate) fn read(path: &Path) -> Option<Self> {
         let data = std::fs::read(path).ok()?;
         let elf = Elf::parse(&data, "").ok()?;
+        arch::of(elf.machine)?;
         let mut provides = HashMap::new();
         for symbol in &elf.dynamic_symbols {
             let seen = !symbol.version_hidden && !matches!(symbol.visibility, STV_INTERNAL | STV_HIDDEN);

@@ -1,27 +1,25 @@
 //! The patch image of an ELF file of user space.
 
 mod asked_where;
-pub(crate) mod epilogue;
 mod exports;
-mod far_data;
-mod getter;
 mod hooks;
-pub(crate) mod input;
-pub(crate) mod inside;
-mod join;
+mod input;
+mod inputs;
+mod inside;
 mod layout;
 mod libraries;
 mod library;
+mod make;
 mod new_tls;
 mod padding;
-mod redirect;
+mod redirects;
 mod relocate;
+mod replacements;
 mod resolve;
 mod settled;
 mod tail_calls;
 mod target;
-mod tls;
 
-pub use input::{ChangedFunction, Elsewhere, LinkInput, LinkOutput, NewSymbol, SiblingUse, UnitPatch};
-pub use join::link;
+pub use input::{ChangedFunction, Elsewhere, LinkInput, LinkOutput, NewSymbol, UnitPatch};
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
+pub use make::link;

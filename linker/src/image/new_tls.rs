@@ -6,33 +6,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use differ::arch::{Computes, Tls as model};
 use differ::{
     Binding, PatchObject, PatchSymbol, Refusal, Relocation, SectionKind, SymbolPlace, SymbolType, Warning,
 };
+use patchfile::image::ImportKind;
 
-use crate::arch::x86_64::reloc_types as r;
-use crate::chunks::chunk::Place;
-use crate::chunks::pool::Pieces;
+use super::inputs::{Inputs, Unit};
+use crate::arch::{Block, CLibrary, Control, Machine, TlsBase};
+use crate::chunks::{Chunk, Chunks, Place, Resolved, Role, Tls};
 use crate::error::refusal;
-use crate::image::getter::{self, Block};
-use crate::image::resolve::{Resolved, Resolver, Tls, Unit};
 
 /// More than any compiler's template, and far from the limits of what the getter's fields hold.
 const LARGEST: u64 = 1 << 24;
 /// Alignment that is worth the memory in each thread, in bytes.
 const WIDEST: u64 = 1 << 16;
-
-/// Whose address a call of the local-dynamic model has to return.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Base {
-    /// The target's variables, or there is no such call.
-    #[default]
-    Target,
-    /// New variables.
-    New,
-    /// Both; or the call for new ones was not found.
-    Unclear,
-}
 
 /// The new variables of one ELF file.
 #[derive(Debug, Default)]
@@ -40,7 +28,7 @@ pub(crate) struct NewTls {
     /// Offset in the block by unit and section.
     offsets: HashMap<(usize, usize), u64>,
     /// By piece of code, where it is not the target's.
-    bases: HashMap<usize, Base>,
+    bases: HashMap<usize, TlsBase>,
     /// The function that returns the address of one.
     pub(crate) getter: Option<Place>,
 }
@@ -48,16 +36,15 @@ pub(crate) struct NewTls {
 impl NewTls {
     /// Gives each new variable its place and makes the getter.
     pub(crate) fn plan(
-        resolver: &Resolver<'_, '_>,
-        units: &[Unit<'_>],
-        pieces: &mut Pieces,
+        inputs: &Inputs<'_, '_>,
+        chunks: &mut Chunks,
         refused: &mut Vec<Refusal>,
         warnings: &mut Vec<Warning>,
     ) -> Self {
-        let names = names(resolver, units);
+        let names = names(inputs);
         let (Some(first), all) = (names.first(), names.join(", ")) else { return Self::default() };
         let mut new = Self::default();
-        let Some(block) = new.lay_out(units) else {
+        let Some(block) = new.lay_out(inputs.units) else {
             let why =
                 format!("it is larger than {LARGEST} bytes, or wants an alignment of more than {WIDEST}");
             refused.push(refusal(
@@ -68,14 +55,14 @@ impl NewTls {
             ));
             return new;
         };
-        for (u, unit) in units.iter().enumerate() {
+        for (u, unit) in inputs.units.iter().enumerate() {
             new.bases.extend(
-                bases(resolver, units, u)
+                bases(inputs, u)
                     .into_iter()
                     .filter_map(|(section, base)| unit.chunks.get(section).map(|chunk| (*chunk, base))),
             );
         }
-        match getter::add(&block, first, resolver, pieces) {
+        match getter(&block, first, inputs, chunks) {
             Ok(getter) => new.getter = Some(getter),
             Err(refusal) => refused.push(refusal),
         }
@@ -120,29 +107,8 @@ impl NewTls {
         self.offsets.get(&(unit, section)).copied()
     }
 
-    pub(crate) fn base(&self, chunk: usize) -> Base {
-        self.bases.get(&chunk).copied().unwrap_or_default()
-    }
-}
-
-impl Resolver<'_, '_> {
-    /// Whether symbol `index` of unit `unit` is a thread-local variable that the patch adds.
-    pub(crate) fn is_new_tls(&self, units: &[Unit<'_>], unit: usize, index: usize) -> bool {
-        let Some(symbol) = units[unit].patch.symbols.get(index) else { return false };
-        match &symbol.place {
-            SymbolPlace::Defined { .. } => {
-                symbol.stype == SymbolType::Tls && self.shared(&units[unit], symbol).is_none()
-            }
-            SymbolPlace::Existing { .. } => false,
-            SymbolPlace::Undefined => {
-                let definition = self.globals.get(&symbol.name);
-                definition.is_some_and(|(u, i)| (*u, *i) != (unit, index) && self.is_new_tls(units, *u, *i))
-            }
-        }
-    }
-
     /// What a symbol of a new variable stands for.
-    pub(crate) fn added_tls(
+    pub(crate) fn resolved(
         &self,
         unit: usize,
         section: usize,
@@ -157,7 +123,7 @@ impl Resolver<'_, '_> {
                 "define it in one source file, not inline in a header",
             ));
         }
-        let Some(start) = self.new_tls.offset(unit, section) else {
+        let Some(start) = self.offset(unit, section) else {
             return Err(refusal(
                 "damaged patch object",
                 &symbol.name,
@@ -169,15 +135,19 @@ impl Resolver<'_, '_> {
         resolved.tls = Some(Tls::New { offset: start + offset });
         Ok(resolved)
     }
+
+    pub(crate) fn base(&self, chunk: usize) -> TlsBase {
+        self.bases.get(&chunk).copied().unwrap_or_default()
+    }
 }
 
 /// The new variables.
-fn names(resolver: &Resolver<'_, '_>, units: &[Unit<'_>]) -> Vec<String> {
+fn names(inputs: &Inputs<'_, '_>) -> Vec<String> {
     let mut names = BTreeSet::new();
-    for (u, unit) in units.iter().enumerate() {
+    for (u, unit) in inputs.units.iter().enumerate() {
         for (i, symbol) in unit.patch.symbols.iter().enumerate() {
             let defined = matches!(symbol.place, SymbolPlace::Defined { .. });
-            if defined && symbol.stype == SymbolType::Tls && resolver.is_new_tls(units, u, i) {
+            if defined && symbol.stype == SymbolType::Tls && inputs.is_new_tls(u, i) {
                 names.insert(format!("{} ({})", symbol.name, unit.name));
             }
         }
@@ -186,16 +156,18 @@ fn names(resolver: &Resolver<'_, '_>, units: &[Unit<'_>]) -> Vec<String> {
 }
 
 /// Per section of code with an offset of the local-dynamic model: whose address its call returns.
-fn bases(resolver: &Resolver<'_, '_>, units: &[Unit<'_>], u: usize) -> Vec<(usize, Base)> {
-    let patch = units[u].patch;
-    let frames = frames(patch);
+fn bases(inputs: &Inputs<'_, '_>, u: usize) -> Vec<(usize, TlsBase)> {
+    let patch = inputs.units[u].patch;
+    let frames = frames(inputs.machine, patch);
     // By frame: a call, offsets of the target's variables, offsets of new ones.
     let mut seen: HashMap<usize, [bool; 3]> = HashMap::new();
     for (index, section) in patch.sections.iter().enumerate().filter(|(_, s)| s.kind == SectionKind::Text) {
         for reloc in &section.relocations {
-            let what = match reloc.r_type {
-                r::TLSLD => 0,
-                r::DTPOFF32 | r::DTPOFF64 => 1 + usize::from(resolver.is_new_tls(units, u, reloc.symbol)),
+            let what = match inputs.machine.relocation(reloc.r_type).map(|t| t.computes) {
+                Some(Computes::Tls(model::LocalDynamic)) => 0,
+                Some(Computes::Tls(model::BlockOffset)) => {
+                    1 + usize::from(inputs.is_new_tls(u, reloc.symbol))
+                }
                 _ => continue,
             };
             seen.entry(frames[index]).or_default()[what] = true;
@@ -203,8 +175,8 @@ fn bases(resolver: &Resolver<'_, '_>, units: &[Unit<'_>], u: usize) -> Vec<(usiz
     }
     let base = |index: usize| match seen.get(&frames[index])? {
         [_, _, false] => None,
-        [true, false, true] => Some((index, Base::New)),
-        _ => Some((index, Base::Unclear)),
+        [true, false, true] => Some((index, TlsBase::New)),
+        _ => Some((index, TlsBase::Unclear)),
     };
     (0..patch.sections.len())
         .filter(|i| patch.sections[*i].kind == SectionKind::Text)
@@ -214,7 +186,7 @@ fn bases(resolver: &Resolver<'_, '_>, units: &[Unit<'_>], u: usize) -> Vec<(usiz
 
 /// Per section a number that is the same for all sections which may share a stack frame: a function and what it jumps to, directly or by a
 /// jump table. A call begins a new one.
-fn frames(patch: &PatchObject) -> Vec<usize> {
+fn frames(machine: &dyn Machine, patch: &PatchObject) -> Vec<usize> {
     fn root(parents: &[usize], mut at: usize) -> usize {
         while parents[at] != at {
             at = parents[at];
@@ -227,7 +199,11 @@ fn frames(patch: &PatchObject) -> Vec<usize> {
         _ => None,
     };
     // A word with the address of a function is none of a jump table.
-    let entry = |reloc: &Relocation| reloc.r_type != r::ABS64 || reloc.addend != 0;
+    let is_pointer = |reloc: &Relocation| {
+        let facts = machine.relocation(reloc.r_type);
+        facts.is_some_and(|t| t.computes == Computes::Address && !t.is_pc_relative() && t.width == 8)
+    };
+    let entry = |reloc: &Relocation| !is_pointer(reloc) || reloc.addend != 0;
     let leads_to_code = |index: usize| {
         let mut relocations = patch.sections[index].relocations.iter().filter(|r| entry(r));
         relocations.any(|r| to(r).is_some_and(|to| kind(to) == SectionKind::Text))
@@ -236,9 +212,9 @@ fn frames(patch: &PatchObject) -> Vec<usize> {
     for (index, section) in patch.sections.iter().enumerate().filter(|(_, s)| s.kind != SectionKind::EhFrame)
     {
         for reloc in &section.relocations {
-            let before =
-                usize::try_from(reloc.offset).ok().and_then(|at| section.data.get(at.checked_sub(1)?));
-            let is_call = reloc.is_branch && section.kind == SectionKind::Text && before == Some(&0xe8);
+            let is_call = reloc.is_branch
+                && section.kind == SectionKind::Text
+                && machine.is_call(&section.data, reloc.offset);
             let Some(to) = to(reloc).filter(|_| !is_call) else { continue };
             let follows = match (section.kind, kind(to)) {
                 (SectionKind::Text, SectionKind::Text) => true,
@@ -253,4 +229,63 @@ fn frames(patch: &PatchObject) -> Vec<usize> {
         }
     }
     (0..parents.len()).map(|index| root(&parents, index)).collect()
+}
+
+/// Adds the function that returns the address of a new variable. `variable` is one of them, for messages.
+///
+/// # Errors
+/// The target's libraries lack a function that it calls, or the target is what provides it.
+fn getter(
+    block: &Block,
+    variable: &str,
+    inputs: &Inputs<'_, '_>,
+    chunks: &mut Chunks,
+) -> Result<Place, Refusal> {
+    let library = c_library(inputs, variable, chunks)?;
+    let chunk = chunks.add(Chunk {
+        kind: SectionKind::Bss,
+        role: Role::Other,
+        align: 8,
+        data: Vec::new(),
+        size: 8,
+        fixups: Vec::new(),
+        name: "control words of thread-local variables".to_owned(),
+    });
+    let control = Control { once: Place::Chunk { chunk, offset: 0 }, key: Place::Chunk { chunk, offset: 4 } };
+    Ok(inputs.machine.getter(block, &library, control, chunks))
+}
+
+/// The functions of the C library that the getter of `variable` calls.
+fn c_library(inputs: &Inputs<'_, '_>, variable: &str, chunks: &mut Chunks) -> Result<CLibrary, Refusal> {
+    let mut slot = |name: &str| {
+        let refuse = |why: String| {
+            let remedy =
+                "keep the value in a structure that exists per thread, or in a shadow variable (`upatch.h`)";
+            refusal("new thread-local variable", variable, why, remedy)
+        };
+        // An allocator's own thread-local variable cannot be allocated by it. Also a static program ends here.
+        if !matches!(inputs.linked.global(name), Ok(None)) {
+            return Err(refuse(format!("room for it is made with {name}, which the target itself defines")));
+        }
+        let found = inputs.libraries.find(&inputs.needed(), name);
+        match found.filter(|e| e.added_by.is_none() && e.kind == ImportKind::Function && !e.tls) {
+            Some(export) => {
+                let place = chunks.import(name, export.version, false, ImportKind::Function);
+                Ok(chunks.words(&[(place, 0)]))
+            }
+            None => {
+                Err(refuse(format!("room for it is made with {name}, which no library of the target has")))
+            }
+        }
+    };
+    Ok(CLibrary {
+        abort: slot("abort")?,
+        calloc: slot("calloc")?,
+        errno_location: slot("__errno_location")?,
+        free: slot("free")?,
+        getspecific: slot("pthread_getspecific")?,
+        key_create: slot("pthread_key_create")?,
+        once: slot("pthread_once")?,
+        setspecific: slot("pthread_setspecific")?,
+    })
 }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use iced_x86::{Code, Decoder, DecoderOptions};
 use patchfile::image::{Hop, LONG, SHORT};
 
+use super::target::TargetElf;
 use crate::elf::{Elf, SHF_EXECINSTR, SHT_RELA, STT_FILE, STT_TLS};
-use crate::image::target::TargetElf;
+
 use crate::locate::linked::{Linked, is_function};
 
 /// Padding is filled up to the alignment of a function, or as an option of the compiler says: there is never much of it.
@@ -116,7 +116,7 @@ impl<'a, 'b> Padding<'a, 'b> {
         let Some((next, start)) = starts.range(at + 1..).next() else { return false };
         let bytes = self.target.elf.bytes_from(at);
         let bytes = usize::try_from(next - at).ok().and_then(|length| bytes.get(..length));
-        start.end.is_some() && bytes.is_some_and(|bytes| bytes.iter().all(|b| *b == 0x90))
+        start.end.is_some() && bytes.is_some_and(|bytes| self.target.machine.is_patchable_entry(bytes))
     }
 
     /// Are these bytes of the target nothing but fillers?
@@ -126,43 +126,22 @@ impl<'a, 'b> Padding<'a, 'b> {
         else {
             return false;
         };
-        let decoder = &mut Decoder::with_ip(64, bytes, run.start, DecoderOptions::NONE);
-        decoder.iter().all(|instruction| is_filler(instruction.code()))
+        self.target.machine.is_padding(bytes, run.start)
     }
 
-    /// May anything of the target lead to the five bytes at `at`? Whatever has the distance in a field of one or four bytes counts, but for
-    /// what is in the padding `runs` itself.
+    /// May anything of the target lead to the bytes of the jump at `at`? What is in the padding `runs` itself does not count.
     fn is_led_to(&self, at: u64, runs: &[Range<u64>]) -> bool {
         let hit = at..at + LONG;
-        let leads = |to: u64, field: u64| hit.contains(&to) && !runs.iter().any(|run| run.contains(&field));
-        for section in self.target.elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0) {
-            let content = self.target.elf.content(section);
-            let far = content.windows(4).enumerate().any(|(index, field)| {
-                let distance = field.try_into().map_or(0, i32::from_le_bytes);
-                let field = section.address + index as u64;
-                leads((field + 4).wrapping_add_signed(distance.into()), field)
-            });
-            if far || near_jumps(&hit, section.address, content).any(|(at, to)| leads(to, at)) {
-                return true;
-            }
+        let counts = |field: u64| !runs.iter().any(|run| run.contains(&field));
+        let code = self.target.elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
+        let machine = self.target.machine;
+        if code.into_iter().any(|s| machine.leads_to(self.target.elf.content(s), s.address, &hit, &counts)) {
+            return true;
         }
         let relocations = self.target.elf.sections.iter().filter(|s| s.kind == SHT_RELA);
         let mut addends = relocations.flat_map(|s| self.target.elf.relocations(s));
         addends.any(|r| r.symbol == 0 && hit.contains(&r.addend.cast_unsigned()))
     }
-}
-
-/// Where short jumps (`jmp`, `jcc`, `loop`, `jrcxz`) may be near `hit`, and where they would lead, by the bytes that may be one.
-fn near_jumps(hit: &Range<u64>, start: u64, content: &[u8]) -> impl Iterator<Item = (u64, u64)> {
-    let first = hit.start.saturating_sub(140).max(start);
-    let from = usize::try_from(first - start).unwrap_or(usize::MAX);
-    let near = content.get(from..).unwrap_or_default().windows(2).take(280).enumerate();
-    near.filter(|(_, bytes)| matches!(bytes[0], 0x70..=0x7f | 0xe0..=0xe3 | 0xeb)).map(
-        move |(index, bytes)| {
-            let at = first + index as u64;
-            (at, (at + 2).wrapping_add_signed(i64::from(bytes[1].cast_signed())))
-        },
-    )
 }
 
 /// Contents of the sections with code, by their addresses.
@@ -180,14 +159,6 @@ fn places(run: Range<u64>) -> impl Iterator<Item = u64> {
     let last = run.end.checked_sub(LONG).filter(|last| *last >= run.start);
     let first = last.map_or(1, |last| (run.start + 1).min(last));
     first..last.map_or(0, |last| last + 1)
-}
-
-/// Instructions that only fill.
-pub(crate) fn is_filler(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Nopd | Code::Nopw | Code::Nopq | Code::Nop_rm16 | Code::Nop_rm32 | Code::Nop_rm64 | Code::Int3
-    )
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection};
 
-use crate::elf::SHF_EXECINSTR;
-use crate::image::target::TargetElf;
+use super::target::TargetElf;
 
 /// Addresses of all functions from which jumps lead to the imports `names`, through others too.
 pub(crate) fn leading_to(target: &TargetElf<'_>, names: &[&str]) -> HashSet<u64> {
@@ -23,7 +22,10 @@ pub(crate) fn leading_to(target: &TargetElf<'_>, names: &[&str]) -> HashSet<u64>
         let before = functions.partition_point(|(start, _)| *start <= address).checked_sub(1)?;
         functions.get(before).filter(|(start, size)| address - start < *size).map(|(start, _)| *start)
     };
-    let jumps = jumps(target);
+    let mut jumps: HashMap<u64, Vec<u64>> = HashMap::new();
+    for (from, to) in target.machine.jumps(&target.elf) {
+        jumps.entry(to).or_default().push(from);
+    }
     let mut todo: Vec<u64> =
         slots.iter().copied().chain(slots.iter().filter_map(|s| target.plt_entry(*s))).collect();
     while let Some(to) = todo.pop() {
@@ -51,24 +53,4 @@ fn functions(target: &TargetElf<'_>) -> Vec<(u64, u64)> {
     }
     functions.sort_unstable();
     functions
-}
-
-/// What looks like `jmp to` or `jmp *to(%rip)`: the places of these, by `to`.
-fn jumps(target: &TargetElf<'_>) -> HashMap<u64, Vec<u64>> {
-    let mut jumps: HashMap<u64, Vec<u64>> = HashMap::new();
-    // What stands for functions of other modules jumps there too.
-    let code = target.elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
-    for section in code.filter(|s| !s.name.starts_with(".plt") && s.name != ".iplt") {
-        let content = target.elf.content(section);
-        let mut note = |at: usize, length: usize| {
-            let field = content.get(at + length - 4..at + length).and_then(|b| b.try_into().ok());
-            let Some(distance) = field.map(i32::from_le_bytes) else { return };
-            let from = section.address + at as u64;
-            let to = (from + length as u64).wrapping_add_signed(distance.into());
-            jumps.entry(to).or_default().push(from);
-        };
-        memchr::memchr_iter(0xe9, content).for_each(|at| note(at, 5));
-        memchr::memmem::find_iter(content, &[0xff, 0x25]).for_each(|at| note(at, 6));
-    }
-    jumps
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
+use differ::arch::{Computes, Tls};
+use patchfile::identity;
 use patchfile::image::{ImportKind, Target};
-use patchfile::{BuildId, Digest};
 
-use crate::arch::x86_64::reloc_types as r;
-use crate::elf::{
-    ET_EXEC, Elf, PF_X, PT_LOAD, PT_TLS, SHF_ALLOC, SHF_EXECINSTR, SHT_RELA, STB_WEAK, STT_OBJECT, STT_TLS,
-};
+use crate::arch::{self, Machine};
+use crate::chunks::TlsSlots;
+use crate::elf::{ET_EXEC, Elf, PT_TLS, SHF_ALLOC, SHT_RELA, STB_WEAK, STT_OBJECT, STT_TLS, Segment};
 use crate::error::LinkError;
 
 /// Slots that the dynamic loader fills in for one symbol: link-time addresses.
@@ -18,12 +18,7 @@ pub(crate) struct Slots {
     pub(crate) address: Option<u64>,
     /// Holds where a call goes; before the first call that may be the lazy binder.
     pub(crate) jump: Option<u64>,
-    /// Offset from the thread pointer.
-    pub(crate) tpoff: Option<u64>,
-    /// Module id and offset.
-    pub(crate) pair: Option<u64>,
-    /// TLS descriptor.
-    pub(crate) descriptor: Option<u64>,
+    pub(crate) tls: TlsSlots,
 }
 
 /// A symbol the target takes from another module.
@@ -40,6 +35,7 @@ pub(crate) struct Imported {
 /// The target, read.
 #[derive(Debug)]
 pub(crate) struct TargetElf<'a> {
+    pub(crate) machine: &'static dyn Machine,
     pub(crate) elf: Elf<'a>,
     pub(crate) executable: bool,
     pub(crate) imports: HashMap<String, Imported>,
@@ -57,13 +53,19 @@ pub(crate) struct TargetElf<'a> {
 impl<'a> TargetElf<'a> {
     pub(crate) fn parse(data: &'a [u8]) -> Result<Self, LinkError> {
         let elf = Elf::parse(data, "target ELF")?;
+        let machine = arch::of_file(&elf, "target ELF")?;
+        let mut plt = HashMap::new();
+        for (entry, slot) in machine.plt_entries(&elf) {
+            plt.entry(slot).or_insert(entry);
+        }
         let mut target = Self {
+            machine,
             executable: elf.is_executable(),
             imports: HashMap::new(),
             slots: HashMap::new(),
             own_tls: HashMap::new(),
             indirect: HashMap::new(),
-            plt: plt_entries(&elf),
+            plt,
             own_module: None,
             elf,
         };
@@ -96,32 +98,36 @@ impl<'a> TargetElf<'a> {
         let relocations: Vec<_> = tables.flat_map(|s| self.elf.relocations(s)).collect();
         for rela in relocations {
             let name = self.elf.dynamic_symbols.get(rela.symbol).filter(|_| rela.symbol != 0);
+            let Some(facts) = self.machine.relocation(rela.kind) else { continue };
             let slots = match name {
                 Some(symbol) => self.slots.entry(symbol.name.clone()).or_default(),
-                None => match rela.kind {
-                    r::IRELATIVE => {
+                None => match facts.computes {
+                    Computes::Resolver => {
                         self.indirect.insert(rela.addend.cast_unsigned(), rela.offset);
                         continue;
                     }
-                    r::DTPMOD64 => {
+                    Computes::Tls(Tls::Module) => {
                         self.own_module = Some(rela.offset);
                         continue;
                     }
-                    r::TPOFF64 | r::TLSDESC => self.own_tls.entry(rela.addend.cast_unsigned()).or_default(),
+                    Computes::Tls(Tls::ThreadOffset | Tls::Descriptor) => {
+                        self.own_tls.entry(rela.addend.cast_unsigned()).or_default()
+                    }
                     _ => continue,
                 },
             };
-            match rela.kind {
-                r::GLOB_DAT => slots.address = Some(rela.offset),
-                r::JUMP_SLOT => {
+            let of_whole = rela.addend == 0 || name.is_none();
+            match facts.computes {
+                Computes::Lookup => slots.address = Some(rela.offset),
+                Computes::LookupForCalls => {
                     slots.jump = Some(rela.offset);
                     if bound && slots.address.is_none() {
                         slots.address = Some(rela.offset);
                     }
                 }
-                r::TPOFF64 if rela.addend == 0 || name.is_none() => slots.tpoff = Some(rela.offset),
-                r::DTPMOD64 => slots.pair = Some(rela.offset),
-                r::TLSDESC if rela.addend == 0 || name.is_none() => slots.descriptor = Some(rela.offset),
+                Computes::Tls(Tls::ThreadOffset) if of_whole => slots.tls.thread_offset = Some(rela.offset),
+                Computes::Tls(Tls::Module) => slots.tls.pair = Some(rela.offset),
+                Computes::Tls(Tls::Descriptor) if of_whole => slots.tls.descriptor = Some(rela.offset),
                 _ => {}
             }
         }
@@ -162,57 +168,19 @@ impl<'a> TargetElf<'a> {
         self.elf.kind == ET_EXEC
     }
 
-    /// Offset from the thread pointer of the executable's own variable at `offset` of its TLS segment (variant II of the TLS ABI).
-    pub(crate) fn tp_offset(&self, offset: u64) -> Option<i64> {
-        let tls = self.elf.segments.iter().find(|s| s.kind == PT_TLS)?;
-        let size = tls.size.checked_next_multiple_of(tls.align.max(1))?;
-        offset.cast_signed().checked_sub(size.cast_signed())
+    /// The TLS segment.
+    pub(crate) fn tls(&self) -> Option<&Segment> {
+        self.elf.segments.iter().find(|s| s.kind == PT_TLS)
     }
 
     /// Identity and shape for the image.
     pub(crate) fn identity(&self, name: &str) -> Target {
-        let code = self.elf.segments.iter().filter(|s| s.kind == PT_LOAD && s.flags & PF_X != 0).map(|s| {
-            let range = usize::try_from(s.offset).ok().zip(usize::try_from(s.file_size).ok());
-            range.and_then(|(at, len)| self.elf.data.get(at..at.checked_add(len)?)).unwrap_or_default()
-        });
+        let code = self.elf.segments.iter().filter(|s| identity::is_code(s.kind, s.flags));
         Target {
             name: name.to_owned(),
-            build_id: self.elf.build_id().and_then(|b| BuildId::new(b.to_vec())),
-            // Segment after segment without lengths between them, as the applier computes it.
-            code: Digest::of(&code.collect::<Vec<_>>().concat()),
+            build_id: self.elf.build_id(),
+            code: identity::code_digest(self.elf.data, code.map(|s| (s.offset, s.file_size))),
             fixed: self.fixed(),
         }
     }
-}
-
-/// Finds `jmp *slot(%rip)` at the places where PLT entries begin, with an `endbr64` and a `bnd` prefix or without.
-fn plt_entries(elf: &Elf<'_>) -> HashMap<u64, u64> {
-    let mut entries = HashMap::new();
-    let code = |s: &&crate::elf::Section| {
-        s.flags & SHF_EXECINSTR != 0 && (s.name.starts_with(".plt") || s.name == ".iplt")
-    };
-    for section in elf.sections.iter().filter(code) {
-        let content = elf.content(section);
-        for (index, _) in content.chunks(8).enumerate() {
-            let start = index * 8;
-            let mut at = start;
-            let has = |at: usize, bytes: &[u8]| content.get(at..at + bytes.len()) == Some(bytes);
-            if has(at, &[0xf3, 0x0f, 0x1e, 0xfa]) {
-                at += 4;
-            }
-            if has(at, &[0xf2]) {
-                at += 1;
-            }
-            if !has(at, &[0xff, 0x25]) {
-                continue;
-            }
-            let field = content.get(at + 2..at + 6).and_then(|b| b.try_into().ok()).map(i32::from_le_bytes);
-            let Some(displacement) = field else { continue };
-            let next = section.address + at as u64 + 6;
-            entries
-                .entry(next.wrapping_add_signed(displacement.into()))
-                .or_insert(section.address + start as u64);
-        }
-    }
-    entries
 }

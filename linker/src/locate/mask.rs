@@ -2,28 +2,20 @@
 
 use std::ops::Range;
 
-use crate::arch::x86_64::reloc_types as r;
+use crate::arch::Machine;
 use crate::elf::Rela;
 
-/// The bytes that the linker may change for this relocation: of a relaxable reference also the opcode (psABI, "Linker Optimization";
-/// TLS: ELF Handling for Thread-Local Storage, 5.5).
-pub(crate) fn window(rela: &Rela) -> Range<u64> {
-    let (before, after) = match rela.kind {
-        r::NONE => (0, 0),
-        r::ABS64 | r::PC64 | r::GOTOFF64 | r::DTPOFF64 | r::TPOFF64 | r::SIZE64 => (0, 8),
-        r::ABS16 | r::PC16 | r::TLSDESC_CALL => (0, 2),
-        r::ABS8 | r::PC8 => (0, 1),
-        r::GOTPCREL | r::GOTPCRELX | r::REX_GOTPCRELX | r::GOTTPOFF | r::GOTPC32_TLSDESC => (3, 4),
-        r::TLSGD => (4, 12),
-        r::TLSLD => (3, 10),
-        _ => (0, 4),
-    };
-    rela.offset.saturating_sub(before)..rela.offset.saturating_add(after)
+/// The bytes that the linker may change for this relocation: of a reference that it may relax also parts of the instruction.
+pub(crate) fn window(machine: &dyn Machine, rela: &Rela) -> Range<u64> {
+    // Four bytes, where the type is not known: as most have.
+    let (before, after) =
+        machine.relocation(rela.kind).map_or((0, 4), |t| (t.rewrites.before, t.rewrites.after));
+    rela.offset.saturating_sub(before.into())..rela.offset.saturating_add(after.into())
 }
 
 /// Fields that the linker may change, in ascending order.
-pub(crate) fn fields(relocations: &[Rela]) -> Vec<Range<u64>> {
-    let mut fields: Vec<Range<u64>> = relocations.iter().map(window).collect();
+pub(crate) fn fields(machine: &dyn Machine, relocations: &[Rela]) -> Vec<Range<u64>> {
+    let mut fields: Vec<Range<u64>> = relocations.iter().map(|rela| window(machine, rela)).collect();
     fields.sort_by_key(|f| f.start);
     fields
 }
@@ -44,12 +36,15 @@ pub(crate) fn same(content: &[u8], linked: &[u8], fields: &[Range<u64>]) -> bool
 
 #[cfg(test)]
 mod tests {
+    use differ::arch::x86_64::relocations as r;
+
     use super::*;
+    use crate::arch::x86_64::X86_64;
 
     #[test]
     fn only_fields_may_differ() {
         let rela = |offset, kind| Rela { offset, kind, symbol: 0, addend: 0 };
-        let fields = fields(&[rela(5, r::PLT32), rela(1, r::PC32)]);
+        let fields = fields(&X86_64, &[rela(5, r::PLT32), rela(1, r::PC32)]);
         assert!(same(b"\xe8aaaabbbbc", b"\xe8AAAABBBBcd", &fields));
         assert!(!same(b"\xe8aaaabbbbc", b"\xe9AAAABBBBc", &fields));
         assert!(!same(b"\xe8aaaabbbbc", b"\xe8AAAABBBBC", &fields));

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use differ::Refusal;
 use wrapper::LinkRecord;
 
+use crate::arch;
 use crate::elf::{
     Elf, SHF_ALLOC, SHF_MERGE, SHF_TLS, SHN_ABS, SHN_COMMON, SHT_NOBITS, SHT_PROGBITS, SHT_RELA, STB_LOCAL,
     STB_WEAK, STT_FILE, STT_TLS, Symbol,
@@ -67,6 +68,7 @@ impl<'a> PlacedObject<'a> {
         linked: &Linked<'_>,
     ) -> Result<Self, LinkError> {
         let object = Elf::parse(object, name)?;
+        let machine = arch::of_file(&object, name)?;
         let mut by_name = HashMap::new();
         for (index, symbol) in object.symbols.iter().enumerate() {
             if symbol.kind != STT_FILE && !symbol.name.is_empty() {
@@ -89,7 +91,8 @@ impl<'a> PlacedObject<'a> {
                 fits.push(Err(Base::Merged));
                 continue;
             }
-            let masked = mask::fields(relocations.get(&index).map(Vec::as_slice).unwrap_or_default());
+            let masked =
+                mask::fields(machine, relocations.get(&index).map(Vec::as_slice).unwrap_or_default());
             let same_bytes = |address: u64| {
                 let content = object.content(section);
                 section.kind == SHT_NOBITS || mask::same(content, linked.elf.bytes_from(address), &masked)

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use differ::Refusal;
-use iced_x86::{Decoder, DecoderOptions, Instruction};
 
+use crate::arch::{Machine, Value};
 use crate::elf::{Elf, PT_TLS, SHF_ALLOC, SHF_EXECINSTR, STT_FUNC, STT_GNU_IFUNC, STT_TLS, Section, Symbol};
 use crate::error::refusal;
 use crate::locate::translate::{LinkedSymbol, TargetAddresses, same_instruction};
@@ -16,6 +16,7 @@ use crate::locate::translate::{LinkedSymbol, TargetAddresses, same_instruction};
 /// The linked file and a target whose functions are the same at the same places.
 #[derive(Debug)]
 pub(crate) struct SameCode<'a> {
+    machine: &'static dyn Machine,
     linked: Elf<'a>,
     target: Elf<'a>,
     /// Data that code leads to: address in the linked file, address in the target; none if two places of the code disagree.
@@ -24,7 +25,7 @@ pub(crate) struct SameCode<'a> {
 
 impl<'a> SameCode<'a> {
     /// None if the code is not the same, function for function, or if there are no symbols to tell functions apart.
-    pub(crate) fn new(linked: &Elf<'a>, target: &Elf<'a>) -> Option<Self> {
+    pub(crate) fn new(machine: &'static dyn Machine, linked: &Elf<'a>, target: &Elf<'a>) -> Option<Self> {
         let code = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
             let sections = elf.sections.iter().filter(|s| is_code(s));
             sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
@@ -33,7 +34,8 @@ impl<'a> SameCode<'a> {
         if code(linked) != code(target) || tls(linked) != tls(target) {
             return None;
         }
-        let mut this = Self { linked: linked.clone(), target: target.clone(), data: BTreeMap::new() };
+        let mut this =
+            Self { machine, linked: linked.clone(), target: target.clone(), data: BTreeMap::new() };
         let mut functions: Vec<(u64, u64)> =
             linked.symbols.iter().filter(|s| is_function(s, linked)).map(|s| (s.value, s.size)).collect();
         functions.sort_unstable();
@@ -52,20 +54,22 @@ impl<'a> SameCode<'a> {
         let (ours, theirs) =
             (self.linked.bytes_from(address).get(..length)?, self.target.bytes_from(address).get(..length)?);
         let whole = LinkedSymbol { name: "", file: "", address, size, function: true };
-        let mut a = Decoder::with_ip(64, ours, address, DecoderOptions::NONE);
-        let mut b = Decoder::with_ip(64, theirs, address, DecoderOptions::NONE);
-        while a.can_decode() {
-            let (x, y) = (a.decode(), b.decode());
-            // A call leads to the same function: those are where they were.
-            let same = same_instruction(&x, &y, whole, address, [&self.linked, &self.target])
-                && x.near_branch_target() == y.near_branch_target();
-            if !same {
+        let pairs = self.machine.instructions(ours, address).zip(self.machine.instructions(theirs, address));
+        for (x, y) in pairs {
+            if !same_instruction(&x, &y, whole, address, [&self.linked, &self.target]) {
                 return None;
             }
-            for (from, to) in places(&x).zip(places(&y)) {
-                let known = self.data.entry(from).or_insert(Some(to));
-                if *known != Some(to) {
-                    *known = None;
+            for (from, to) in x.operands.iter().flatten().zip(y.operands.iter().flatten()) {
+                match (from.value, to.value) {
+                    // A call leads to the same function: those are where they were.
+                    (Value::Branch(from), Value::Branch(to)) if from != to => return None,
+                    (Value::Data(from), Value::Data(to)) => {
+                        let known = self.data.entry(from).or_insert(Some(to));
+                        if *known != Some(to) {
+                            *known = None;
+                        }
+                    }
+                    _ => {}
                 }
             }
         }
@@ -146,9 +150,4 @@ fn is_function(symbol: &Symbol, elf: &Elf<'_>) -> bool {
         && matches!(symbol.kind, STT_FUNC | STT_GNU_IFUNC)
         && symbol.size > 0
         && SameCode::section_of(elf, symbol.value).is_some_and(is_code)
-}
-
-/// What an instruction refers to by address, relative to itself.
-fn places(instruction: &Instruction) -> impl Iterator<Item = u64> {
-    instruction.is_ip_rel_memory_operand().then(|| instruction.ip_rel_memory_address()).into_iter()
 }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use differ::Refusal;
-use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind};
 
+use crate::arch::{self, Instruction, Machine, Value};
 use crate::elf::{Elf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
 use crate::error::{LinkError, refusal};
 use crate::locate::same_code::SameCode;
@@ -63,7 +63,9 @@ pub fn addresses<'a>(
     debug: Option<&'a [u8]>,
 ) -> Result<Box<dyn TargetAddresses + 'a>, LinkError> {
     let linked = Elf::parse(linked, "linked ELF")?;
+    let machine = arch::of_file(&linked, "linked ELF")?;
     let target = Elf::parse(target, "target ELF")?;
+    arch::of_file(&target, "target ELF")?;
     let loaded = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_ALLOC != 0);
         sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
@@ -77,11 +79,11 @@ pub fn addresses<'a>(
     let debug = debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
     if debug.is_none()
         && target.symbols.is_empty()
-        && let Some(same) = SameCode::new(&linked, &target)
+        && let Some(same) = SameCode::new(machine, &linked, &target)
     {
         return Ok(Box::new(same));
     }
-    Ok(Box::new(BySymbol::new(linked, target, debug)))
+    Ok(Box::new(BySymbol::new(machine, linked, target, debug)))
 }
 
 /// What the patch relies on: a symbol of the rebuilt file, and where it is taken to be in the target.
@@ -138,6 +140,7 @@ impl TargetAddresses for UsedAddresses<'_> {
 /// The target was linked apart: symbols are found by name, source file and size, and compared.
 #[derive(Debug)]
 struct BySymbol<'a> {
+    machine: &'static dyn Machine,
     linked: Elf<'a>,
     target: Elf<'a>,
     /// Whose symbols: the target's own or its debug file's.
@@ -148,7 +151,7 @@ struct BySymbol<'a> {
 }
 
 impl<'a> BySymbol<'a> {
-    fn new(linked: Elf<'a>, target: Elf<'a>, debug: Option<Elf<'a>>) -> Self {
+    fn new(machine: &'static dyn Machine, linked: Elf<'a>, target: Elf<'a>, debug: Option<Elf<'a>>) -> Self {
         let own = !target.symbols.is_empty();
         let complete = own || debug.as_ref().is_some_and(|d| !d.symbols.is_empty());
         let symbols = match debug {
@@ -163,7 +166,7 @@ impl<'a> BySymbol<'a> {
                 by_name.entry(name.to_owned()).or_default().push(index);
             }
         }
-        Self { linked, target, symbols, complete, by_name }
+        Self { machine, linked, target, symbols, complete, by_name }
     }
 
     fn file(&self, symbol: &Symbol) -> &str {
@@ -228,26 +231,32 @@ impl BySymbol<'_> {
         let (Some(ours), Some(theirs)) = (ours.get(..size), theirs.get(..size)) else {
             return Some("it reaches beyond the file".to_owned());
         };
-        let mut a = Decoder::with_ip(64, ours, symbol.address, DecoderOptions::NONE);
-        let mut b = Decoder::with_ip(64, theirs, there, DecoderOptions::NONE);
-        while a.can_decode() {
-            let (x, y) = (a.decode(), b.decode());
+        let pairs =
+            self.machine.instructions(ours, symbol.address).zip(self.machine.instructions(theirs, there));
+        for (x, y) in pairs {
             if !same_instruction(&x, &y, symbol, there, [&self.linked, &self.target]) {
-                return Some(format!("at +{:#x}: `{x}` here, `{y}` there", x.ip() - symbol.address));
+                let (here, there) = (self.machine.text(&x), self.machine.text(&y));
+                return Some(format!("at +{:#x}: `{here}` here, `{there}` there", x.at - symbol.address));
             }
         }
         None
     }
 }
 
+/// Does the instruction `y` of the target do what `x` does? Addresses may be others: whether what is there is the same, the comparison
+/// of the files shows.
 pub(crate) fn same_instruction(
-    x: &Instruction,
-    y: &Instruction,
+    x: &Instruction<'_>,
+    y: &Instruction<'_>,
     symbol: LinkedSymbol<'_>,
     there: u64,
     elfs: [&Elf<'_>; 2],
 ) -> bool {
-    if x.code() != y.code() || x.len() != y.len() || x.op_count() != y.op_count() {
+    let operands = || x.operands.iter().flatten();
+    if x.opcode != y.opcode
+        || x.bytes.len() != y.bytes.len()
+        || x.without(operands()) != y.without(operands())
+    {
         return false;
     }
     let inside = |address: u64| address.wrapping_sub(symbol.address) < symbol.size;
@@ -267,40 +276,17 @@ pub(crate) fn same_instruction(
     let address_or_same = |a: u64, b: u64| {
         a == b || in_elf(elfs[0], a) && in_elf(elfs[1], b) || in_thread(elfs[0], a) && in_thread(elfs[1], b)
     };
-    (0..x.op_count()).all(|i| {
-        let kind = x.op_kind(i);
-        if kind != y.op_kind(i) {
-            return false;
+    x.operands.iter().zip(&y.operands).all(|(a, b)| match (a.map(|a| a.value), b.map(|b| b.value)) {
+        (None, None) => true,
+        (Some(Value::Branch(a)), Some(Value::Branch(b))) => {
+            !inside(a) || a.wrapping_sub(symbol.address) == b.wrapping_sub(there)
         }
-        match kind {
-            OpKind::Register => x.op_register(i) == y.op_register(i),
-            OpKind::NearBranch64 => {
-                let (a, b) = (x.near_branch64(), y.near_branch64());
-                !inside(a) || a.wrapping_sub(symbol.address) == b.wrapping_sub(there)
-            }
-            OpKind::Memory => {
-                let same_registers = x.memory_base() == y.memory_base()
-                    && x.memory_index() == y.memory_index()
-                    && x.memory_index_scale() == y.memory_index_scale()
-                    && x.segment_prefix() == y.segment_prefix();
-                let (a, b) = (x.memory_displacement64(), y.memory_displacement64());
-                same_registers && (x.is_ip_rel_memory_operand() || address_or_same(a, b))
-            }
-            // Of string instructions, `(%rdi)` and the like.
-            OpKind::MemorySegSI
-            | OpKind::MemorySegESI
-            | OpKind::MemorySegRSI
-            | OpKind::MemorySegDI
-            | OpKind::MemorySegEDI
-            | OpKind::MemorySegRDI
-            | OpKind::MemoryESDI
-            | OpKind::MemoryESEDI
-            | OpKind::MemoryESRDI => x.segment_prefix() == y.segment_prefix(),
-            _ => match (x.try_immediate(i), y.try_immediate(i)) {
-                (Ok(a), Ok(b)) => address_or_same(a, b),
-                _ => false,
-            },
-        }
+        (Some(Value::Data(_)), Some(Value::Data(_))) => true,
+        (
+            Some(Value::Displacement { value: a, .. } | Value::Immediate(a)),
+            Some(Value::Displacement { value: b, .. } | Value::Immediate(b)),
+        ) => address_or_same(a, b),
+        _ => false,
     })
 }
 
@@ -311,9 +297,10 @@ mod tests {
     fn same(x: &[u8], y: &[u8]) -> bool {
         let own = std::fs::read("/proc/self/exe").unwrap();
         let elf = Elf::parse(&own, "self").unwrap();
-        let decode = |code: &[u8]| Decoder::with_ip(64, code, 0x1000, DecoderOptions::NONE).decode();
+        let machine = arch::of_file(&elf, "self").unwrap();
+        let first = |code| machine.instructions(code, 0x1000).next().unwrap();
         let symbol = LinkedSymbol { name: "f", file: "", address: 0x1000, size: 16, function: true };
-        same_instruction(&decode(x), &decode(y), symbol, 0x1000, [&elf, &elf])
+        same_instruction(&first(x), &first(y), symbol, 0x1000, [&elf, &elf])
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub(crate) static TYPES: [RelocationType; 43] = [
     same(distance(PLT32, "R_X86_64_PLT32", 4, Computes::Call), PC32),
     dynamic(COPY, "R_X86_64_COPY", 0, Computes::Copy),
     dynamic(GLOB_DAT, "R_X86_64_GLOB_DAT", 8, Computes::Lookup),
-    dynamic(JUMP_SLOT, "R_X86_64_JUMP_SLOT", 8, Computes::Lookup),
+    dynamic(JUMP_SLOT, "R_X86_64_JUMP_SLOT", 8, Computes::LookupForCalls),
     dynamic(RELATIVE, "R_X86_64_RELATIVE", 8, Computes::Relative),
     // The psABI has types of their own for what a linker may relax; GNU ld relaxes loads of this type too.
     relaxable(distance(GOTPCREL, "R_X86_64_GOTPCREL", 4, Computes::GotSlot), 3, 4, LOAD),

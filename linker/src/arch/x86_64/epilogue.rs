@@ -10,50 +10,29 @@ use gimli::{
     UnwindTableRow,
 };
 
-use crate::chunks::frames::{RBP, RBX, RSP};
-use crate::elf::{PF_X, PT_LOAD};
-use crate::image::target::TargetElf;
+use super::{RBP, RBX, RETURN, RSP};
+use crate::arch::{Epilogue, Saves};
+use crate::elf::{Elf, PF_X, PT_LOAD};
 
-/// Number of the return address among registers (psABI, table 3.36).
-const RETURN: u16 = 16;
 /// Size of the frame, return address included.
 const FRAME: i64 = 16;
 
-/// What the last instructions do with the word on the stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Takes {
-    /// Nothing: `add $8, %rsp`, or a register is overwritten that no caller counts on.
-    Nothing,
-    /// It goes to this register, which the caller wants back (DWARF number).
-    Register(u8),
-    /// The frame counts from `rbp`, which is taken from there too.
-    Frame,
-}
-
-/// The last instructions of a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Epilogue {
-    /// Link-time address of the first of them in the target.
-    pub(crate) address: u64,
-    pub(crate) takes: Takes,
-}
-
 /// Instructions and what they do. A frame that counts from `rbp` may end with either of the last two.
-const FORMS: [(&[u8], Takes); 10] = [
-    (&[0x48, 0x83, 0xc4, 0x08, 0xc3], Takes::Nothing),
-    (&[0x59, 0xc3], Takes::Nothing),
-    (&[0x5b, 0xc3], Takes::Register(RBX)),
-    (&[0x41, 0x5c, 0xc3], Takes::Register(12)),
-    (&[0x41, 0x5d, 0xc3], Takes::Register(13)),
-    (&[0x41, 0x5e, 0xc3], Takes::Register(14)),
-    (&[0x41, 0x5f, 0xc3], Takes::Register(15)),
-    (&[0x5d, 0xc3], Takes::Register(RBP)),
-    (&[0x5d, 0xc3], Takes::Frame),
-    (&[0xc9, 0xc3], Takes::Frame),
+const FORMS: [(&[u8], Saves); 10] = [
+    (&[0x48, 0x83, 0xc4, 0x08, 0xc3], Saves::Nothing),
+    (&[0x59, 0xc3], Saves::Nothing),
+    (&[0x5b, 0xc3], Saves::Register(RBX)),
+    (&[0x41, 0x5c, 0xc3], Saves::Register(12)),
+    (&[0x41, 0x5d, 0xc3], Saves::Register(13)),
+    (&[0x41, 0x5e, 0xc3], Saves::Register(14)),
+    (&[0x41, 0x5f, 0xc3], Saves::Register(15)),
+    (&[0x5d, 0xc3], Saves::Register(RBP)),
+    (&[0x5d, 0xc3], Saves::FramePointer),
+    (&[0xc9, 0xc3], Saves::FramePointer),
 ];
 
 /// Finds one outside of `replaced`, ranges of code that the patch replaces.
-pub(crate) fn find(target: &TargetElf<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue> {
+pub(super) fn find(target: &Elf<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue> {
     let mut ranges = replaced.to_vec();
     described(target, &mut ranges).or_else(|| undescribed(target, &ranges))
 }
@@ -64,9 +43,9 @@ fn stays(replaced: &[(u64, u64)], start: u64, end: u64) -> bool {
 }
 
 /// One that an unwind table describes. The functions that it finds unfit go to `ranges`.
-fn described(target: &TargetElf<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilogue> {
-    let section = target.elf.sections.iter().find(|s| s.name == ".eh_frame")?;
-    let frames = EhFrame::new(target.elf.content(section), LittleEndian);
+fn described(target: &Elf<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilogue> {
+    let section = target.sections.iter().find(|s| s.name == ".eh_frame")?;
+    let frames = EhFrame::new(target.content(section), LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(section.address);
     let mut context = UnwindContext::new();
     let mut entries = frames.entries(&bases);
@@ -84,17 +63,17 @@ fn described(target: &TargetElf<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epi
         if catches || replaced {
             continue;
         }
-        let code = target.elf.bytes_from(start);
+        let code = target.bytes_from(start);
         let code = code.get(..usize::try_from(size).unwrap_or(0)).unwrap_or_default();
-        for (at, takes) in candidates(code) {
+        for (at, saves) in candidates(code) {
             // A return address belongs to the instruction before it; a thread that is stopped there, to this one.
             let address = start + at as u64;
             let fits = [address - 1, address].iter().all(|pc| {
                 let row = fde.unwind_info_for_address(&frames, &bases, &mut context, *pc);
-                row.is_ok_and(|row| describes(row, takes))
+                row.is_ok_and(|row| describes(row, saves))
             });
             if fits {
-                return Some(Epilogue { address, takes });
+                return Some(Epilogue { address, saves });
             }
         }
     }
@@ -102,30 +81,30 @@ fn described(target: &TargetElf<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epi
 }
 
 /// Offsets of what looks like the last instructions, behind the first byte.
-fn candidates(code: &[u8]) -> impl Iterator<Item = (usize, Takes)> {
+fn candidates(code: &[u8]) -> impl Iterator<Item = (usize, Saves)> {
     (1..code.len()).flat_map(move |at| {
         FORMS
             .iter()
             .filter(move |(bytes, _)| code[at..].starts_with(bytes))
-            .map(move |(_, takes)| (at, *takes))
+            .map(move |(_, saves)| (at, *saves))
     })
 }
 
 /// Does the row of an unwind table say of a frame what the instructions do?
-fn describes(row: &UnwindTableRow<usize>, takes: Takes) -> bool {
-    let base = if takes == Takes::Frame { RBP } else { RSP };
+fn describes(row: &UnwindTableRow<usize>, saves: Saves) -> bool {
+    let base = if saves == Saves::FramePointer { RBP } else { RSP };
     let frame = match row.cfa() {
         CfaRule::RegisterAndOffset { register, offset } => register.0 == u16::from(base) && *offset == FRAME,
         CfaRule::Expression(_) => false,
     };
-    let saved = match takes {
-        Takes::Nothing => None,
-        Takes::Register(register) => Some(u16::from(register)),
-        Takes::Frame => Some(u16::from(RBP)),
+    let saved = match saves {
+        Saves::Nothing => None,
+        Saves::Register(register) => Some(u16::from(register)),
+        Saves::FramePointer => Some(u16::from(RBP)),
     };
     let mut seen = false;
     let others = row.registers().all(|(register, rule)| match rule {
-        RegisterRule::Offset(-8) if register.0 == RETURN => true,
+        RegisterRule::Offset(-8) if register.0 == u16::from(RETURN) => true,
         RegisterRule::Offset(-16) if Some(register.0) == saved => {
             seen = true;
             true
@@ -138,15 +117,15 @@ fn describes(row: &UnwindTableRow<usize>, takes: Takes) -> bool {
 
 /// One that no unwind table describes, as at the end of `_fini`: it works, though a stack that is looked at meanwhile cannot be unwound
 /// beyond it.
-fn undescribed(target: &TargetElf<'_>, ranges: &[(u64, u64)]) -> Option<Epilogue> {
-    let (bytes, takes) = FORMS[0];
-    let code = target.elf.segments.iter().filter(|s| s.kind == PT_LOAD && s.flags & PF_X != 0);
+fn undescribed(target: &Elf<'_>, ranges: &[(u64, u64)]) -> Option<Epilogue> {
+    let (bytes, saves) = FORMS[0];
+    let code = target.segments.iter().filter(|s| s.kind == PT_LOAD && s.flags & PF_X != 0);
     for segment in code {
-        let content = target.elf.bytes_from(segment.address);
+        let content = target.bytes_from(segment.address);
         for at in memchr::memmem::find_iter(content, bytes) {
             let address = segment.address + at as u64;
             if stays(ranges, address, address + bytes.len() as u64) {
-                return Some(Epilogue { address, takes });
+                return Some(Epilogue { address, saves });
             }
         }
     }

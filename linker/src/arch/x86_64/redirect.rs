@@ -6,10 +6,11 @@ use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, 
 use patchfile::control;
 use patchfile::image::{Hop, RelocationKind};
 
-use crate::chunks::chunk::{Chunk, Fixup, Place};
-use crate::chunks::frames::Step;
+use super::padding::is_filler;
+use super::{RBP, RBX};
+use crate::arch::{Entry, OldFunction};
+use crate::chunks::{Chunk, Fixup, Place, Step};
 use crate::error::refusal;
-use crate::image::padding::is_filler;
 
 /// Length of `jmp rel32`.
 const JUMP: usize = 5;
@@ -17,37 +18,14 @@ const JUMP: usize = 5;
 const SHORT: usize = 2;
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
-/// An old function in the target.
-#[derive(Clone, Debug)]
-pub(crate) struct OldFunction<'a> {
-    pub(crate) name: String,
-    pub(crate) address: u64,
-    pub(crate) size: u64,
-    /// Bytes of the target from its entry to the end of the segment's file content.
-    pub(crate) bytes: &'a [u8],
-    /// Bytes from its entry to the next thing that is known to be there.
-    pub(crate) reach: u64,
-}
-
-/// What a redirection of one function consists of.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) skip: u8,
-    pub(crate) original: [u8; 8],
-    /// Old first instructions; `None` where they cannot be moved.
-    pub(crate) resume: Option<(Chunk, Vec<Step>)>,
-    /// Padding that a short jump leads to.
-    pub(crate) hop: Option<Hop>,
-}
-
-/// Plans the entry of one function. `pieces_of_old`: address and bytes of the whole function and its fragments, to find branches
+/// Plans the entry of one function. `code_of_old`: address and bytes of the whole function and its fragments, to find branches
 /// into what gets overwritten. `padding` finds some in reach of a short jump from an address.
 ///
 /// # Errors
 /// When there is no room for a jump.
-pub(crate) fn plan(
+pub(super) fn plan(
     old: &OldFunction<'_>,
-    pieces_of_old: &[(u64, &[u8])],
+    code_of_old: &[(u64, &[u8])],
     padding: &mut dyn FnMut(u64) -> Option<Hop>,
 ) -> Result<Entry, Refusal> {
     let room = usize::try_from(room(old)).unwrap_or(0);
@@ -66,13 +44,13 @@ pub(crate) fn plan(
         *to = *from;
     }
     let site = old.address + skip as u64;
-    let into = pieces_of_old.iter().any(|(address, bytes)| branches_into(*address, bytes, site, jump));
+    let into = code_of_old.iter().any(|(address, bytes)| branches_into(*address, bytes, site, jump));
     let resume = if into { None } else { resume(old, skip, jump) };
     Ok(Entry { skip: u8::try_from(skip).unwrap_or(0), original, resume, hop })
 }
 
 /// Bytes at the entry that its jump overwrites, long or short.
-pub(crate) fn overwritten(old: &OldFunction<'_>) -> std::ops::Range<u64> {
+pub(super) fn overwritten(old: &OldFunction<'_>) -> std::ops::Range<u64> {
     let (room, jump) = (room(old), JUMP as u64);
     let skip = if old.bytes.starts_with(&ENDBR64) && room >= 4 + jump { 4 } else { 0 };
     let site = old.address + skip;
@@ -239,8 +217,8 @@ fn step(instruction: &Instruction, end: u64, depth: &mut i64, steps: &mut Vec<St
 /// DWARF number of a register that a function has to preserve (psABI, table 3.36).
 fn dwarf(register: Register) -> Option<u8> {
     Some(match register {
-        Register::RBX => 3,
-        Register::RBP => 6,
+        Register::RBX => RBX,
+        Register::RBP => RBP,
         Register::R12 => 12,
         Register::R13 => 13,
         Register::R14 => 14,
@@ -250,7 +228,7 @@ fn dwarf(register: Register) -> Option<u8> {
 }
 
 /// `cmpb $0, active; jne new; jmp *previous`. Flags carry nothing into a function (psABI, 3.2.1).
-pub(crate) fn stub(index: usize, name: &str, new: Place) -> Chunk {
+pub(super) fn stub(index: usize, name: &str, new: Place) -> Chunk {
     let mut code = vec![0x80, 0x3d, 0, 0, 0, 0, 0];
     code.extend_from_slice(&[0x0f, 0x85, 0, 0, 0, 0]);
     code.extend_from_slice(&[0xff, 0x25, 0, 0, 0, 0]);

@@ -4,77 +4,14 @@
 //! destructor is `free` of the C library: no code of the image runs at the end of a thread. Like `__tls_get_addr` it keeps
 //! `errno`, takes a stack that is not aligned, and ends the process where there is no memory.
 
-use differ::{Refusal, SectionKind};
-use patchfile::image::{ImportKind, RelocationKind};
+use patchfile::image::RelocationKind;
 
-use crate::chunks::chunk::{Chunk, Fixup, Place};
-use crate::chunks::frames::{Change, RBP, RBX, RSP, program};
-use crate::chunks::pool::Pieces;
-use crate::error::refusal;
-use crate::image::resolve::Resolver;
-
-/// What a thread's block looks like.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    /// Bytes; at least 1.
-    pub(crate) size: u32,
-    /// A power of two.
-    pub(crate) align: u32,
-    /// Initial content: piece, offset in the block, bytes. The rest is zero.
-    pub(crate) templates: Vec<(usize, u32, u32)>,
-}
+use super::{RBP, RBX, RSP};
+use crate::arch::{Block, CLibrary, Control};
+use crate::chunks::{Change, Chunk, Chunks, Fixup, Place, program};
 
 /// What `calloc` aligns to (psABI: `max_align_t`).
 const ALIGNED: u32 = 16;
-
-/// Functions of the C library: GOT slots.
-struct Imports {
-    abort: Place,
-    calloc: Place,
-    errno_location: Place,
-    free: Place,
-    getspecific: Place,
-    key_create: Place,
-    once: Place,
-    setspecific: Place,
-}
-
-impl Imports {
-    fn find(resolver: &Resolver<'_, '_>, variable: &str, pieces: &mut Pieces) -> Result<Self, Refusal> {
-        let mut slot = |name: &str| {
-            let refuse = |why: String| {
-                let remedy = "keep the value in a structure that exists per thread, or in a shadow variable (`upatch.h`)";
-                refusal("new thread-local variable", variable, why, remedy)
-            };
-            // An allocator's own thread-local variable cannot be allocated by it. Also a static program ends here.
-            if !matches!(resolver.linked.global(name), Ok(None)) {
-                return Err(refuse(format!(
-                    "room for it is made with {name}, which the target itself defines"
-                )));
-            }
-            let found = resolver.libraries.find(&resolver.needed(), name);
-            match found.filter(|e| e.added_by.is_none() && e.kind == ImportKind::Function && !e.tls) {
-                Some(export) => {
-                    let place = pieces.import(name, export.version, false, ImportKind::Function);
-                    Ok(pieces.words(&[(place, 0)]))
-                }
-                None => Err(refuse(format!(
-                    "room for it is made with {name}, which no library of the target has"
-                ))),
-            }
-        };
-        Ok(Self {
-            abort: slot("abort")?,
-            calloc: slot("calloc")?,
-            errno_location: slot("__errno_location")?,
-            free: slot("free")?,
-            getspecific: slot("pthread_getspecific")?,
-            key_create: slot("pthread_key_create")?,
-            once: slot("pthread_once")?,
-            setspecific: slot("pthread_setspecific")?,
-        })
-    }
-}
 
 /// Code with fields and jumps to fill in.
 #[derive(Default)]
@@ -140,11 +77,11 @@ impl Assembler {
         self.put(&[0x0f, 0x0b]);
     }
 
-    fn finish(self, name: &str, pieces: &mut Pieces) -> Place {
+    fn finish(self, name: &str, chunks: &mut Chunks) -> Place {
         let frame = program(&self.frame);
         let size = self.at();
-        let chunk = pieces.add(Chunk::code(name, self.code, self.fixups));
-        pieces.described.push((chunk, size, frame));
+        let chunk = chunks.add(Chunk::code(name, self.code, self.fixups));
+        chunks.describe(chunk, size, frame);
         Place::Chunk { chunk, offset: 0 }
     }
 }
@@ -155,46 +92,21 @@ const JNE: [u8; 2] = [0x0f, 0x85];
 const TEST_EAX: [u8; 2] = [0x85, 0xc0];
 const TEST_RAX: [u8; 3] = [0x48, 0x85, 0xc0];
 
-/// Control words in the image's writable data: a `pthread_once_t`, and the key plus 1, both of 32 bits and 0 at first.
-#[derive(Clone, Copy)]
-struct Control {
-    once: Place,
-    key: Place,
-}
-
-/// Adds the getter; `variable` is one that needs it, for messages.
-///
-/// # Errors
-/// The target's libraries lack a function that it calls, or the target is what provides it.
-pub(crate) fn add(
-    block: &Block,
-    variable: &str,
-    resolver: &Resolver<'_, '_>,
-    pieces: &mut Pieces,
-) -> Result<Place, Refusal> {
-    let imports = Imports::find(resolver, variable, pieces)?;
-    let chunk = pieces.add(Chunk {
-        kind: SectionKind::Bss,
-        align: 8,
-        data: Vec::new(),
-        size: 8,
-        fixups: Vec::new(),
-        name: "control words of thread-local variables".to_owned(),
-    });
-    let control = Control { once: Place::Chunk { chunk, offset: 0 }, key: Place::Chunk { chunk, offset: 4 } };
-    let make = make_key(&imports, control).finish("tls.key", pieces);
-    Ok(get(block, &imports, control, make).finish("tls.get", pieces))
+/// Adds the getter, with the function that makes its key.
+pub(super) fn add(block: &Block, library: &CLibrary, control: Control, chunks: &mut Chunks) -> Place {
+    let make = make_key(library, control).finish("tls.key", chunks);
+    get(block, library, control, make).finish("tls.get", chunks)
 }
 
 /// `void make(void)`, for `pthread_once`.
-fn make_key(imports: &Imports, control: Control) -> Assembler {
+fn make_key(library: &CLibrary, control: Control) -> Assembler {
     let mut asm = Assembler::default();
     asm.put(&ENDBR64);
     asm.put(&[0x48, 0x83, 0xec, 0x18]); // sub $24,%rsp
     asm.unwind(&[Change::Depth(32)]);
     asm.put(&[0x48, 0x8d, 0x7c, 0x24, 0x08]); // lea 8(%rsp),%rdi
-    asm.relative(&[0x48, 0x8b, 0x35], imports.free); // mov free,%rsi
-    asm.call(imports.key_create);
+    asm.relative(&[0x48, 0x8b, 0x35], library.free); // mov free,%rsi
+    asm.call(library.key_create);
     asm.put(&TEST_EAX);
     let failed = asm.jump(&JNE);
     asm.put(&[0x8b, 0x44, 0x24, 0x08]); // mov 8(%rsp),%eax
@@ -204,12 +116,12 @@ fn make_key(imports: &Imports, control: Control) -> Assembler {
     asm.unwind(&[Change::Depth(8)]);
     asm.put(&[0xc3]);
     asm.unwind(&[Change::Depth(32)]);
-    asm.fail(&[failed], imports.abort);
+    asm.fail(&[failed], library.abort);
     asm
 }
 
 /// `void *get(struct { unsigned long unused, offset; } *pair)`.
-fn get(block: &Block, imports: &Imports, control: Control, make: Place) -> Assembler {
+fn get(block: &Block, library: &CLibrary, control: Control, make: Place) -> Assembler {
     let mut asm = Assembler::default();
     let in_frame = [Change::Cfa(RBP, 16), Change::Saved(RBP, 2), Change::Saved(RBX, 3)];
     asm.put(&ENDBR64);
@@ -226,7 +138,7 @@ fn get(block: &Block, imports: &Imports, control: Control, make: Place) -> Assem
     asm.put(&[0x85, 0xff]); // test %edi,%edi
     let no_key = asm.jump(&JE);
     asm.put(&[0xff, 0xcf]); // dec %edi
-    asm.call(imports.getspecific);
+    asm.call(library.getspecific);
     asm.put(&TEST_RAX);
     let no_block = asm.jump(&JE);
     let done = asm.code.len();
@@ -241,26 +153,26 @@ fn get(block: &Block, imports: &Imports, control: Control, make: Place) -> Assem
     asm.put(&[0xc3]); // ret
     asm.unwind(&in_frame);
     asm.land(&[no_key, no_block], asm.code.len());
-    make_block(&mut asm, block, imports, control, make);
+    make_block(&mut asm, block, library, control, make);
     let back = asm.jump(&[0xe9]);
     asm.land(&[back], done);
     asm
 }
 
 /// The first use in a thread, which leaves the block in `%rax`. At -16(%rbp) is the `errno` that is kept, at -24(%rbp) the block.
-fn make_block(asm: &mut Assembler, block: &Block, imports: &Imports, control: Control, make: Place) {
-    asm.call(imports.errno_location);
+fn make_block(asm: &mut Assembler, block: &Block, library: &CLibrary, control: Control, make: Place) {
+    asm.call(library.errno_location);
     asm.put(&[0x8b, 0x00]); // mov (%rax),%eax
     asm.put(&[0x89, 0x45, 0xf0]); // mov %eax,-16(%rbp)
     asm.relative(&[0x48, 0x8d, 0x3d], control.once); // lea once,%rdi
     asm.relative(&[0x48, 0x8d, 0x35], make); // lea make,%rsi
-    asm.call(imports.once);
+    asm.call(library.once);
     asm.put(&TEST_EAX);
     let no_once = asm.jump(&JNE);
     let slack = if block.align > ALIGNED { block.align } else { 0 };
     asm.number(&[0xbf], block.size + slack); // mov $size,%edi
     asm.number(&[0xbe], 1); // mov $1,%esi
-    asm.call(imports.calloc);
+    asm.call(library.calloc);
     asm.put(&TEST_RAX);
     let no_memory = asm.jump(&JE);
     asm.put(&[0x48, 0x89, 0x45, 0xe8]); // mov %rax,-24(%rbp)
@@ -278,15 +190,15 @@ fn make_block(asm: &mut Assembler, block: &Block, imports: &Imports, control: Co
     asm.relative(&[0x8b, 0x3d], control.key); // mov key,%edi
     asm.put(&[0xff, 0xcf]); // dec %edi
     asm.put(&[0x48, 0x89, 0xc6]); // mov %rax,%rsi
-    asm.call(imports.setspecific);
+    asm.call(library.setspecific);
     asm.put(&TEST_EAX);
     let not_set = asm.jump(&JNE);
-    asm.call(imports.errno_location);
+    asm.call(library.errno_location);
     asm.put(&[0x8b, 0x4d, 0xf0]); // mov -16(%rbp),%ecx
     asm.put(&[0x89, 0x08]); // mov %ecx,(%rax)
     asm.put(&[0x48, 0x8b, 0x45, 0xe8]); // mov -24(%rbp),%rax
     let over = asm.jump(&[0xe9]);
-    asm.fail(&[no_once, no_memory, not_set], imports.abort);
+    asm.fail(&[no_once, no_memory, not_set], library.abort);
     asm.land(&[over], asm.code.len());
 }
 
@@ -296,9 +208,9 @@ mod tests {
 
     use super::*;
 
-    fn imports() -> Imports {
+    fn library() -> CLibrary {
         let slot = |n| Place::Outside(n);
-        Imports {
+        CLibrary {
             abort: slot(10),
             calloc: slot(11),
             errno_location: slot(12),
@@ -341,7 +253,7 @@ mod tests {
     #[test]
     fn way_of_a_thread_that_has_its_block() {
         let block = Block { size: 8, align: 8, templates: Vec::new() };
-        let asm = get(&block, &imports(), CONTROL, Place::Chunk { chunk: 2, offset: 0 });
+        let asm = get(&block, &library(), CONTROL, Place::Chunk { chunk: 2, offset: 0 });
         let all = decode(&asm);
         let end = all.iter().position(|i| i.flow_control() == FlowControl::Return).unwrap();
         let calls: Vec<Place> =
@@ -354,7 +266,7 @@ mod tests {
     #[test]
     fn block_with_an_alignment_of_its_own() {
         let block = Block { size: 100, align: 64, templates: vec![(7, 64, 20), (8, 96, 3)] };
-        let asm = get(&block, &imports(), CONTROL, Place::Chunk { chunk: 2, offset: 0 });
+        let asm = get(&block, &library(), CONTROL, Place::Chunk { chunk: 2, offset: 0 });
         let text = text(&asm);
         assert_eq!(
             text.iter().filter(|t| *t == "lea rax,[rax+3Fh]" || *t == "and rax,0FFFFFFFFFFFFFFC0h").count(),
@@ -371,7 +283,7 @@ mod tests {
 
     #[test]
     fn key_is_made_with_free_of_the_library() {
-        let asm = make_key(&imports(), CONTROL);
+        let asm = make_key(&library(), CONTROL);
         decode(&asm);
         let to: Vec<Place> = asm.fixups.iter().map(|f| f.to).collect();
         assert_eq!(to, [Place::Outside(13), Place::Outside(15), CONTROL.key, Place::Outside(10)]);

@@ -11,36 +11,34 @@ use iced_x86::{
 };
 use patchfile::image::RelocationKind;
 
-use crate::arch::x86_64::reloc_types as r;
-use crate::chunks::chunk::{Chunk, Fixup, Place};
-use crate::chunks::pool::Pieces;
-use crate::image::relocate::Site;
-use crate::image::resolve::Resolved;
+use super::r;
+use crate::arch::Site;
+use crate::chunks::{Chunk, Chunks, Fixup, Place, Resolved};
 
-/// Name of the pieces that a detour leads through. They have no unwind record: whoever stops there must come again, as the frame is that
+/// Name of the chunks that a detour leads through. They have no unwind record: whoever stops there must come again, as the frame is that
 /// of the function around.
-pub(crate) const DETOUR: &str = ".detour";
+const DETOUR: &str = ".detour";
 
 /// Changes the instruction around the field. `Ok(false)`: the field is none of an instruction that can be changed.
-pub(crate) fn rewrite(
+pub(super) fn rewrite(
     site: Site<'_>,
     reloc: &Relocation,
     symbol: &Resolved,
-    pieces: &mut Pieces,
+    chunks: &mut Chunks,
 ) -> Result<bool, Refusal> {
     let Some((start, instruction, part)) =
-        pieces.chunks.get(site.chunk).and_then(|c| instruction_around(c, reloc))
+        chunks.chunks.get(site.chunk).and_then(|c| instruction_around(c, reloc))
     else {
         return Ok(false);
     };
     let end = start + instruction.len() as u64;
     // The addend counts from the end of the instruction in a relative field.
     let distance = if reloc.r_type == r::PC32 { (end - reloc.offset).cast_signed() } else { 0 };
-    let slot = pieces.words(&[(symbol.address, reloc.addend + distance)]);
+    let slot = chunks.words(&[(symbol.address, reloc.addend + distance)]);
     match instruction.code() {
         // lea x(%rip),%r64 -> mov slot(%rip),%r64
         Code::Lea_r64_m if reloc.r_type == r::PC32 => {
-            let done = pieces.chunks.get_mut(site.chunk).is_some_and(|c| {
+            let done = chunks.chunks.get_mut(site.chunk).is_some_and(|c| {
                 let same = c.bytes(reloc.offset - 2, 1) == Some(&[0x8d]) && c.edit(reloc.offset - 2, &[0x8b]);
                 c.fixups.push(Fixup {
                     offset: reloc.offset,
@@ -68,8 +66,8 @@ pub(crate) fn rewrite(
                 _ => detour_with_scratch(&instruction, part, slot, back),
             };
             let Some(piece) = piece else { return Ok(false) };
-            let to = Place::Chunk { chunk: pieces.add(piece), offset: 0 };
-            let Some(chunk) = pieces.chunks.get_mut(site.chunk) else { return Ok(false) };
+            let to = Place::Chunk { chunk: chunks.add(piece), offset: 0 };
+            let Some(chunk) = chunks.chunks.get_mut(site.chunk) else { return Ok(false) };
             let mut jump = vec![0x90; instruction.len()];
             jump[..5].copy_from_slice(&[0xe9, 0, 0, 0, 0]);
             chunk.fixups.push(Fixup { offset: start + 1, kind: RelocationKind::Pc32, to, addend: -4 });

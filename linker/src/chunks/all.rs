@@ -1,48 +1,101 @@
-//! Code and words that the image needs besides what was compiled: GOT slots and jumps through them.
+//! All pieces of an image: what was compiled, and the code and words that it needs besides.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 
-use patchfile::image::{ImportKind, Reference, RelocationKind};
+use patchfile::image::{ImportKind, Reference};
 
-use crate::chunks::chunk::{Chunk, Fixup, Place};
-use crate::image::epilogue::Epilogue;
-use crate::image::input::SiblingUse;
-use crate::image::inside;
+use super::chunk::{Chunk, Fixup, Place, Role};
+use super::frames::Described;
 
 /// Index of [`Reference::Image`].
 pub(crate) const IMAGE: u32 = 0;
 /// Index of [`Reference::Target`].
 pub(crate) const TARGET: u32 = 1;
 
+/// A symbol that the fix adds to another ELF file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiblingUse {
+    /// Number of that file, see [`crate::Sibling`].
+    pub number: usize,
+    /// Name.
+    pub name: String,
+    /// Version, if the file versions its symbols.
+    pub version: Option<String>,
+}
+
+/// A stub that leads to a function so that it returns through the target.
+#[derive(Clone, Debug)]
+pub(crate) struct Returning {
+    pub(crate) chunk: Chunk,
+    /// Offset of the word that takes the size of the image.
+    pub(crate) size_at: u64,
+    /// The instructions of its FDE.
+    pub(crate) program: Vec<u8>,
+}
+
+/// Code of a machine that any image may need.
+pub(crate) trait Stubs: Debug + Sync {
+    /// A jump to where `slot` says, and the fields in it: reaches what is further away than a branch.
+    fn jump_through(&self, slot: Place) -> (Vec<u8>, Vec<Fixup>);
+}
+
 /// All pieces of the image, with the ones shared between users found again.
 #[derive(Debug)]
-pub(crate) struct Pieces {
+pub(crate) struct Chunks {
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) references: Vec<Reference>,
+    stubs: &'static dyn Stubs,
     slots: HashMap<Vec<(Place, i64)>, usize>,
     jumps: HashMap<Place, usize>,
-    /// Stubs by where they lead: pieces.
-    inside: HashMap<Place, usize>,
-    /// Words that take the size of the image: piece and offset.
+    /// Stubs that return through the target, by where they lead.
+    returning: HashMap<Place, usize>,
+    /// Words that take the size of the image: chunk and offset.
     sizes: Vec<(usize, u64)>,
-    /// Code made here that is no jump through a slot: piece, size, and the instructions of its FDE.
-    pub(crate) described: Vec<(usize, u64, Vec<u8>)>,
+    /// Code made here that is no jump through a slot.
+    described: Vec<Described>,
     /// What is used of other ELF files' patches.
     pub(crate) used: Vec<SiblingUse>,
 }
 
-impl Pieces {
-    pub(crate) fn new() -> Self {
+impl Chunks {
+    /// None yet; code that is needed besides is made by `stubs`.
+    pub(crate) fn new(stubs: &'static dyn Stubs) -> Self {
         Self {
             chunks: Vec::new(),
             references: vec![Reference::Image, Reference::Target],
+            stubs,
             slots: HashMap::new(),
             jumps: HashMap::new(),
-            inside: HashMap::new(),
+            returning: HashMap::new(),
             sizes: Vec::new(),
             described: Vec::new(),
             used: Vec::new(),
         }
+    }
+
+    /// The chunk of this index, if there is one.
+    pub(crate) fn get(&self, index: usize) -> Option<&Chunk> {
+        self.chunks.get(index)
+    }
+
+    /// Bytes of a chunk; none if there is no such chunk.
+    pub(crate) fn code(&self, index: usize) -> &[u8] {
+        self.chunks.get(index).map(|chunk| chunk.data.as_slice()).unwrap_or_default()
+    }
+
+    /// Adds code that an unwind table has to describe: `program` are the instructions of its FDE.
+    pub(crate) fn describe(&mut self, chunk: usize, size: u64, program: Vec<u8>) {
+        self.described.push(Described { chunk, size, program });
+    }
+
+    /// All code that was made here, for an unwind table.
+    pub(crate) fn take_described(&mut self) -> Vec<Described> {
+        let mut described = std::mem::take(&mut self.described);
+        for (chunk, made) in self.chunks.iter().enumerate().filter(|(_, c)| c.role == Role::JumpThrough) {
+            described.push(Described { chunk, size: made.size, program: Vec::new() });
+        }
+        described
     }
 
     pub(crate) fn add(&mut self, chunk: Chunk) -> usize {
@@ -55,7 +108,7 @@ impl Pieces {
             self.references.push(reference);
             self.references.len() - 1
         });
-        Place::Outside(u32::try_from(index).unwrap_or(u32::MAX))
+        outside(index)
     }
 
     pub(crate) fn import(
@@ -73,7 +126,7 @@ impl Pieces {
             if let Some(Reference::Import { weak: w, .. }) = self.references.get_mut(index) {
                 *w &= weak;
             }
-            return Place::Outside(u32::try_from(index).unwrap_or(u32::MAX));
+            return outside(index);
         }
         self.reference(Reference::Import { name: name.to_owned(), version, weak, kind })
     }
@@ -112,13 +165,13 @@ impl Pieces {
         Place::Chunk { chunk, offset: 0 }
     }
 
-    /// `jmp *slot(%rip)`: reaches what is further away than a branch.
+    /// A jump to where `slot` says.
     pub(crate) fn jump_through(&mut self, slot: Place) -> Place {
         let chunk = match self.jumps.get(&slot) {
             Some(chunk) => *chunk,
             None => {
-                let fixup = Fixup { offset: 2, kind: RelocationKind::Pc32, to: slot, addend: -4 };
-                let chunk = self.add(Chunk::code(".plt", vec![0xff, 0x25, 0, 0, 0, 0], vec![fixup]));
+                let (code, fixups) = self.stubs.jump_through(slot);
+                let chunk = self.add(Chunk { role: Role::JumpThrough, ..Chunk::code(".plt", code, fixups) });
                 self.jumps.insert(slot, chunk);
                 chunk
             }
@@ -126,31 +179,31 @@ impl Pieces {
         Place::Chunk { chunk, offset: 0 }
     }
 
-    /// Leads to `place` so that it returns through the target.
-    pub(crate) fn call_inside(&mut self, place: Place, epilogue: Epilogue) -> Place {
-        let chunk = match self.inside.get(&place) {
+    /// The stub that leads to `place` so that it returns through the target, which `make` makes.
+    pub(crate) fn returning(&mut self, place: Place, make: impl FnOnce(Place) -> Returning) -> Place {
+        let chunk = match self.returning.get(&place) {
             Some(chunk) => *chunk,
             None => {
                 let to = self.branch_target(place);
-                let code = inside::code(to, epilogue);
-                let size = code.chunk.size;
-                let chunk = self.add(code.chunk);
-                self.sizes.push((chunk, code.size_at));
-                self.described.push((chunk, size, code.unwind));
-                self.inside.insert(place, chunk);
+                let Returning { chunk, size_at, program } = make(to);
+                let size = chunk.size;
+                let chunk = self.add(chunk);
+                self.sizes.push((chunk, size_at));
+                self.describe(chunk, size, program);
+                self.returning.insert(place, chunk);
                 chunk
             }
         };
         Place::Chunk { chunk, offset: 0 }
     }
 
-    /// Says how large the image is.
-    pub(crate) fn set_size(&mut self, size: u64) {
-        // No image has more than 512 MiB.
-        let size = u32::try_from(size).unwrap_or(0).to_le_bytes();
+    /// Says how large the image is. `None`: it is larger than the code can say.
+    pub(crate) fn set_size(&mut self, size: u64) -> Option<()> {
+        let size = i32::try_from(size).ok()?.to_le_bytes();
         for (chunk, offset) in std::mem::take(&mut self.sizes) {
-            self.chunks[chunk].edit(offset, &size);
+            self.chunks.get_mut(chunk)?.edit(offset, &size).then_some(())?;
         }
+        Some(())
     }
 
     /// A place that a 32-bit relative branch reaches, and that leads to `place`.
@@ -163,4 +216,9 @@ impl Pieces {
             near => near,
         }
     }
+}
+
+/// There are never more references than fit: each needs a symbol's name.
+fn outside(index: usize) -> Place {
+    Place::Outside(u32::try_from(index).unwrap_or(u32::MAX))
 }

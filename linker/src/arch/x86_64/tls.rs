@@ -7,13 +7,14 @@
 use differ::{Refusal, Relocation};
 use patchfile::image::RelocationKind;
 
-use crate::arch::x86_64::reloc_types as r;
-use crate::chunks::chunk::{Fixup, Place};
-use crate::chunks::pool::Pieces;
+use super::{E_MACHINE, X86_64, r};
+use crate::arch::{Reading, Site, Surroundings, TlsBase};
+use crate::chunks::{Chunks, Fixup, Place, Resolved, Tls, TlsSlots};
 use crate::error::refusal;
-use crate::image::new_tls::Base;
-use crate::image::relocate::Site;
-use crate::image::resolve::{Resolved, Resolver, SlotsOfTls, Tls};
+
+fn name(kind: u32) -> String {
+    differ::arch::relocation_name(E_MACHINE, kind)
+}
 
 /// `mov %fs:0,%rax`
 const LOAD_TP: [u8; 9] = [0x64, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0];
@@ -21,7 +22,7 @@ const LOAD_TP: [u8; 9] = [0x64, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0];
 struct Field<'s, 'p> {
     site: Site<'s>,
     reloc: &'s Relocation,
-    pieces: &'p mut Pieces,
+    chunks: &'p mut Chunks,
 }
 
 impl Field<'_, '_> {
@@ -30,7 +31,7 @@ impl Field<'_, '_> {
     }
 
     fn unknown_sequence(&self) -> Refusal {
-        let why = format!("{} is not in a code sequence of the TLS ABI", r::name(self.reloc.r_type));
+        let why = format!("{} is not in a code sequence of the TLS ABI", name(self.reloc.r_type));
         self.refuse(why, "report it")
     }
 
@@ -38,20 +39,20 @@ impl Field<'_, '_> {
     fn edit(&mut self, distance: i64, bytes: &[u8]) -> Result<(), Refusal> {
         let at = self.reloc.offset.checked_add_signed(distance);
         let done =
-            at.zip(self.pieces.chunks.get_mut(self.site.chunk)).is_some_and(|(at, c)| c.edit(at, bytes));
+            at.zip(self.chunks.chunks.get_mut(self.site.chunk)).is_some_and(|(at, c)| c.edit(at, bytes));
         if done { Ok(()) } else { Err(self.unknown_sequence()) }
     }
 
     fn has(&self, distance: i64, bytes: &[u8]) -> bool {
         let at = self.reloc.offset.checked_add_signed(distance);
-        at.zip(self.pieces.chunks.get(self.site.chunk)).and_then(|(at, c)| c.bytes(at, bytes.len()))
+        at.zip(self.chunks.chunks.get(self.site.chunk)).and_then(|(at, c)| c.bytes(at, bytes.len()))
             == Some(bytes)
     }
 
     /// The field, or one at a distance from it, holds the way to `to`.
     fn point(&mut self, distance: u64, to: Place, addend: i64) {
         let fixup = Fixup { offset: self.reloc.offset + distance, kind: RelocationKind::Pc32, to, addend };
-        if let Some(chunk) = self.pieces.chunks.get_mut(self.site.chunk) {
+        if let Some(chunk) = self.chunks.chunks.get_mut(self.site.chunk) {
             chunk.fixups.push(fixup);
         }
     }
@@ -59,14 +60,14 @@ impl Field<'_, '_> {
     /// The pair becomes that of a new variable, and the call, whose field is at `call`, one of the getter.
     fn ask_getter(
         &mut self,
-        resolver: &Resolver<'_, '_>,
+        around: &Surroundings<'_>,
         offset: i64,
         call: u64,
     ) -> Result<Option<u64>, Refusal> {
         // Without a getter there is a refusal that says why.
-        let Some(getter) = resolver.new_tls.getter else { return Ok(Some(call)) };
+        let Some(getter) = around.getter else { return Ok(Some(call)) };
         // No module has the id 0.
-        let pair = self.pieces.words(&[(Place::Constant(0), 0), (Place::Constant(0), offset)]);
+        let pair = self.chunks.words(&[(Place::Constant(0), 0), (Place::Constant(0), offset)]);
         self.point(0, pair, -4);
         self.point(call - self.reloc.offset, getter, -4);
         Ok(Some(call))
@@ -80,30 +81,29 @@ impl Field<'_, '_> {
 }
 
 /// Handles a TLS relocation of any type. `Some`: offset of the relocation of the call that went away with the sequence.
-pub(crate) fn relocate(
-    resolver: &Resolver<'_, '_>,
+pub(super) fn relocate(
+    around: &Surroundings<'_>,
     site: Site<'_>,
     reloc: &Relocation,
     symbol: &Resolved,
-    pieces: &mut Pieces,
+    chunks: &mut Chunks,
 ) -> Result<Option<u64>, Refusal> {
-    let mut field = Field { site, reloc, pieces };
-    let target = resolver.target;
+    let mut field = Field { site, reloc, chunks };
     if let Some(Tls::New { offset }) = symbol.tls
         && reloc.r_type != r::TLSLD
     {
-        return added(resolver, &mut field, symbol, offset);
+        return added(around, &mut field, symbol, offset);
     }
     if reloc.r_type == r::TLSLD {
-        match resolver.new_tls.base(site.chunk) {
-            Base::New => return local_dynamic_to_getter(resolver, &mut field),
-            Base::Target if !matches!(symbol.tls, Some(Tls::New { .. })) => {}
-            Base::Target | Base::Unclear => return Err(mixed(site)),
+        match around.base {
+            TlsBase::New => return local_dynamic_to_getter(around, &mut field),
+            TlsBase::Target if !matches!(symbol.tls, Some(Tls::New { .. })) => {}
+            TlsBase::Target | TlsBase::Unclear => return Err(mixed(site)),
         }
-        return if target.executable {
+        return if around.executable {
             local_dynamic_to_exec(&mut field)
         } else {
-            local_dynamic(resolver, &mut field)
+            local_dynamic(around, &mut field)
         };
     }
     let Some(tls) = &symbol.tls else {
@@ -114,7 +114,7 @@ pub(crate) fn relocate(
         Tls::Imported { slots } => (None, *slots),
         Tls::New { .. } => return Err(field.unknown_sequence()),
     };
-    let tp = own.filter(|_| target.executable).and_then(|o| target.tp_offset(o));
+    let tp = own.filter(|_| around.executable).and_then(|offset| X86_64.thread_offset(around.tls?, offset));
     match (reloc.r_type, tp) {
         (r::TPOFF32, Some(tp)) => {
             let value = field.constant(tp + reloc.addend)?;
@@ -125,16 +125,16 @@ pub(crate) fn relocate(
             let value = field.constant(tp + reloc.addend)?;
             field.edit(0, &value).map(|()| None)
         }
-        (r::DTPOFF32, None) if own.is_some() && !target.executable => {
+        (r::DTPOFF32, None) if own.is_some() && !around.executable => {
             let value = field.constant(own.unwrap_or(0).cast_signed() + reloc.addend)?;
             field.edit(0, &value).map(|()| None)
         }
         (r::TPOFF64, Some(tp)) => field.edit(0, &(tp + reloc.addend).to_le_bytes()).map(|()| None),
         (r::GOTTPOFF, _) => initial_exec(&mut field, symbol, tp, slots),
-        (r::TLSGD, _) => general_dynamic(resolver, &mut field, symbol, own, tp, slots),
+        (r::TLSGD, _) => general_dynamic(around, &mut field, symbol, own, tp, slots),
         (r::GOTPC32_TLSDESC | r::TLSDESC_CALL, _) => descriptor(&mut field, symbol, tp, slots),
         _ => {
-            let why = format!("{} to {} is not possible in this target", r::name(reloc.r_type), symbol.name);
+            let why = format!("{} to {} is not possible in this target", name(reloc.r_type), symbol.name);
             Err(field.refuse(why, "compile the unit with -fPIC and the default TLS model"))
         }
     }
@@ -152,11 +152,11 @@ fn initial_exec(
     field: &mut Field<'_, '_>,
     symbol: &Resolved,
     tp: Option<i64>,
-    slots: SlotsOfTls,
+    slots: TlsSlots,
 ) -> Result<Option<u64>, Refusal> {
-    let place = match (slots.tpoff, tp) {
+    let place = match (slots.thread_offset, tp) {
         (Some(slot), _) => Place::Target(slot),
-        (None, Some(tp)) => field.pieces.words(&[(Place::Constant(0), tp)]),
+        (None, Some(tp)) => field.chunks.words(&[(Place::Constant(0), tp)]),
         (None, None) => return Err(no_slot(field, symbol)),
     };
     let addend = field.reloc.addend;
@@ -174,12 +174,12 @@ fn general_dynamic_call(field: &Field<'_, '_>) -> Result<u64, Refusal> {
 }
 
 fn general_dynamic(
-    resolver: &Resolver<'_, '_>,
+    around: &Surroundings<'_>,
     field: &mut Field<'_, '_>,
     symbol: &Resolved,
     own: Option<u64>,
     tp: Option<i64>,
-    slots: SlotsOfTls,
+    slots: TlsSlots,
 ) -> Result<Option<u64>, Refusal> {
     if let Some(tp) = tp {
         let call = general_dynamic_call(field)?;
@@ -195,7 +195,7 @@ fn general_dynamic(
         field.point(0, Place::Target(pair), addend);
         return Ok(None);
     }
-    if let (true, Some(slot)) = (resolver.target.executable, slots.tpoff) {
+    if let (true, Some(slot)) = (around.executable, slots.thread_offset) {
         let call = general_dynamic_call(field)?;
         field.edit(-4, &LOAD_TP)?;
         // add slot(%rip),%rax
@@ -203,24 +203,24 @@ fn general_dynamic(
         field.point(8, Place::Target(slot), -4);
         return Ok(Some(call));
     }
-    let (Some(offset), Some(module)) = (own, resolver.target.own_module) else {
+    let (Some(offset), Some(module)) = (own, around.own_module) else {
         return Err(no_slot(field, symbol));
     };
-    let module = field.pieces.target_word(module);
-    let pair = field.pieces.words(&[(module, 0), (Place::Constant(0), offset.cast_signed())]);
+    let module = field.chunks.target_word(module);
+    let pair = field.chunks.words(&[(module, 0), (Place::Constant(0), offset.cast_signed())]);
     field.point(0, pair, addend);
     Ok(None)
 }
 
-fn local_dynamic(resolver: &Resolver<'_, '_>, field: &mut Field<'_, '_>) -> Result<Option<u64>, Refusal> {
-    let Some(module) = resolver.target.own_module else {
+fn local_dynamic(around: &Surroundings<'_>, field: &mut Field<'_, '_>) -> Result<Option<u64>, Refusal> {
+    let Some(module) = around.own_module else {
         let why = "the target has no word with its own TLS module id".to_owned();
         return Err(
             field.refuse(why, "reach the variable through an existing function that returns its address")
         );
     };
-    let module = field.pieces.target_word(module);
-    let pair = field.pieces.words(&[(module, 0), (Place::Constant(0), 0)]);
+    let module = field.chunks.target_word(module);
+    let pair = field.chunks.words(&[(module, 0), (Place::Constant(0), 0)]);
     let addend = field.reloc.addend;
     field.point(0, pair, addend);
     Ok(None)
@@ -238,14 +238,14 @@ fn mixed(site: Site<'_>) -> Refusal {
 
 /// Any use of a new variable but the call of the local-dynamic model.
 fn added(
-    resolver: &Resolver<'_, '_>,
+    around: &Surroundings<'_>,
     field: &mut Field<'_, '_>,
     symbol: &Resolved,
     offset: u64,
 ) -> Result<Option<u64>, Refusal> {
     let offset = offset.cast_signed();
     match field.reloc.r_type {
-        r::DTPOFF32 if resolver.new_tls.base(field.site.chunk) == Base::New => {
+        r::DTPOFF32 if around.base == TlsBase::New => {
             let value = field.constant(offset + field.reloc.addend)?;
             field.edit(0, &value).map(|()| None)
         }
@@ -254,7 +254,7 @@ fn added(
             let call = general_dynamic_call(field)?;
             // data16 data16 rex.W call
             field.edit(4, &[0x66, 0x66, 0x48, 0xe8])?;
-            field.ask_getter(resolver, offset, call)
+            field.ask_getter(around, offset, call)
         }
         other => Err(refusal(
             "new thread-local variable",
@@ -262,7 +262,7 @@ fn added(
             format!(
                 "{} uses it as a part of the storage that each thread had when it began ({}), where there is no room for more",
                 field.site.section,
-                r::name(other)
+                name(other)
             ),
             "compile the unit with -fPIC and the default TLS model and dialect, or keep the value in a shadow variable (`upatch.h`)",
         )),
@@ -271,7 +271,7 @@ fn added(
 
 /// `lea x@tlsld(%rip),%rdi` and the call: 12 bytes, or 13 with the call through a table.
 fn local_dynamic_to_getter(
-    resolver: &Resolver<'_, '_>,
+    around: &Surroundings<'_>,
     field: &mut Field<'_, '_>,
 ) -> Result<Option<u64>, Refusal> {
     let call = local_dynamic_call(field)?;
@@ -279,7 +279,7 @@ fn local_dynamic_to_getter(
         // addr32 call
         field.edit(4, &[0x67, 0xe8])?;
     }
-    field.ask_getter(resolver, 0, call)
+    field.ask_getter(around, 0, call)
 }
 
 /// Checks the instructions, and returns the offset of the call's field: 5 or, with a call through a table, 6 behind the other.
@@ -307,7 +307,7 @@ fn descriptor(
     field: &mut Field<'_, '_>,
     symbol: &Resolved,
     tp: Option<i64>,
-    slots: SlotsOfTls,
+    slots: TlsSlots,
 ) -> Result<Option<u64>, Refusal> {
     match (field.reloc.r_type, tp, slots.descriptor) {
         // xchg %ax,%ax in place of call *x@tlscall(%rax)
