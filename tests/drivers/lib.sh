@@ -62,6 +62,19 @@ ask() {
     done
     broken "no answer: $(tail -n 3 "$DIR/out" "$DIR/err" 2>/dev/null)"
 }
+# in_view COMMAND...: becomes a command that sees the package as installed: its /usr and /etc lie over the system's; what it writes below
+# /usr, /etc and /var goes to DIR, and /run is empty. To be called in the background, or in a subshell.
+in_view() {
+    for name in usr etc var; do mkdir -p "$DIR/view/$name" "$DIR/view/$name.work" "$ROOT/$name"; done
+    # shellcheck disable=SC2016 # The inner shell expands these.
+    exec unshare --mount bash -c 'set -e; root=$1 dir=$2; shift 2
+        for name in usr etc var; do
+            mount -t overlay overlay -o "lowerdir=$root/$name:/$name,upperdir=$dir/view/$name,workdir=$dir/view/$name.work" "/$name"
+        done
+        mount -t tmpfs tmpfs /run
+        export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+        exec env -u LD_LIBRARY_PATH "$@"' in_view "$ROOT" "$DIR" "$@"
+}
 stop() {
     for file in "$DIR"/pid "$DIR"/pid2; do [ -f "$file" ] && kill "$(cat "$file")" 2>/dev/null; done
     return 0

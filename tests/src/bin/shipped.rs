@@ -38,7 +38,7 @@ fn main() -> Result<ExitCode> {
             std::io::stderr(),
             "{}: {}",
             entry.source,
-            table(&[outcome]).lines().nth(1).unwrap_or_default()
+            table(&[outcome]).lines().nth(2).unwrap_or_default()
         )?;
     }
     let outcomes: Vec<Outcome> = all.iter().filter_map(|e| kept(&e.source)).collect();

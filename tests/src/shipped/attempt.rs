@@ -3,6 +3,7 @@
 use super::fetch::{Fetched, fetch};
 use super::fix::{Fix, fixes};
 use super::serve::serve;
+use super::unit::under_unit;
 use super::{Entry, Outcome, cache};
 use crate::package::files_below;
 use crate::programs::Made;
@@ -25,12 +26,16 @@ pub fn attempt(entry: &Entry) -> Result<Outcome> {
     let targets = targets(entry, &fetched.root)?;
     let mut outcome = Outcome::default();
     for fix in fixes {
-        let (made, peak_kb) = make(entry, &fetched, &fix, &targets)?;
-        outcome = told(entry, &fetched, &fix, &made, peak_kb)?;
+        let (made, spent) = make(entry, &fetched, &fix, &targets)?;
+        outcome = told(entry, &fetched, &fix, &made, &spent)?;
         if made.ended.code == 0 {
+            Cmd::new("cp").arg("-a").args([made.dir(), fetched.place.join("PATCH")]).run()?.ok()?;
             if let Err(error) = serve(entry, &fetched, &made, &mut outcome) {
                 outcome.live = "not tried".into();
                 outcome.why = format!("{error:#}");
+            }
+            if let Err(error) = under_unit(entry, &fetched, &mut outcome) {
+                outcome.under_unit = format!("not tried: {error:#}");
             }
             break;
         }
@@ -56,10 +61,19 @@ fn targets(entry: &Entry, root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Makes the patch; with the peak of its resident memory in kB.
-fn make(entry: &Entry, fetched: &Fetched, fix: &Fix, targets: &[PathBuf]) -> Result<(Made, u64)> {
+/// What making a patch took.
+struct Spent {
+    /// Processor seconds of `upatch-build` and of all that it ran.
+    cpu_seconds: f64,
+    /// Peak resident memory of `upatch-build` itself, in kB.
+    peak_kb: u64,
+}
+
+/// Makes the patch.
+fn make(entry: &Entry, fetched: &Fetched, fix: &Fix, targets: &[PathBuf]) -> Result<(Made, Spent)> {
     let output = tempfile::Builder::new().prefix("upatch-out-").tempdir()?;
-    let build = entry.build.clone().unwrap_or_else(|| "dpkg-buildpackage -b -uc -us".into());
+    // The archive's builders make what depends on the machine apart from the rest, too.
+    let build = entry.build.clone().unwrap_or_else(|| "dpkg-buildpackage -B -uc -us".into());
     let mut command = Cmd::new("nice")
         .args(["-n", "10"])
         .arg(crate::paths::program("upatch-build")?)
@@ -71,15 +85,16 @@ fn make(entry: &Entry, fetched: &Fetched, fix: &Fix, targets: &[PathBuf]) -> Res
         .arg(output.path())
         .arg("--cache")
         .arg(cache().join("units").join(&entry.source))
-        // As the archive's builders have it.
-        .env("DEB_BUILD_OPTIONS", "nocheck parallel=2")
+        // As the archive's builders have it, less what costs time and changes no program: tests, packages of debug information, compression.
+        .env("DEB_BUILD_OPTIONS", "nocheck noautodbgsym parallel=2")
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
         .env("LC_ALL", "C.UTF-8")
         .env("GIT_CEILING_DIRECTORIES", cache());
     for target in targets {
         command = command.arg("--target").arg(target);
     }
     let log = fetched.place.join("upatch-build.log");
-    let began = Instant::now();
+    let (began, cpu_before) = (Instant::now(), cpu_seconds_of_children()?);
     let mut child = command.spawn_to(&log)?;
     let mut peak = 0;
     let status = loop {
@@ -95,7 +110,20 @@ fn make(entry: &Entry, fetched: &Fetched, fix: &Fix, targets: &[PathBuf]) -> Res
     let stderr = std::fs::read_to_string(&log)?;
     let code = status.code().unwrap_or(-1);
     let ended = Ended { line: build, code, stdout: String::new(), stderr, took: began.elapsed() };
-    Ok((Made { output, name: "PATCH".into(), ended }, peak))
+    let spent = Spent { cpu_seconds: cpu_seconds_of_children()? - cpu_before, peak_kb: peak };
+    Ok((Made { output, name: "PATCH".into(), ended }, spent))
+}
+
+/// Processor seconds of all children that have ended and were waited for, and of theirs.
+fn cpu_seconds_of_children() -> Result<f64> {
+    /// The kernel reports times to programs in hundredths of a second, whatever it counts in.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Fields are counted after the name, which may hold spaces; see proc_pid_stat(5).
+    let (_, fields) = stat.rsplit_once(')').context("/proc/self/stat")?;
+    let times = fields.split_whitespace().skip(13).take(2);
+    let ticks = times.map(str::parse::<u32>).sum::<Result<u32, _>>().context("/proc/self/stat")?;
+    Ok(f64::from(ticks) / TICKS_PER_SECOND)
 }
 
 fn resident_peak(pid: u32) -> Option<u64> {
@@ -104,7 +132,7 @@ fn resident_peak(pid: u32) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-fn told(entry: &Entry, fetched: &Fetched, fix: &Fix, made: &Made, peak_kb: u64) -> Result<Outcome> {
+fn told(entry: &Entry, fetched: &Fetched, fix: &Fix, made: &Made, spent: &Spent) -> Result<Outcome> {
     let report = made.report()?;
     let text = |key: &str| report.get(key).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
     let mut functions = made.reported("changed")?;
@@ -119,8 +147,8 @@ fn told(entry: &Entry, fetched: &Fetched, fix: &Fix, made: &Made, peak_kb: u64) 
         code: Some(made.ended.code),
         fidelity: text("fidelity"),
         built_at: text("built_at"),
-        seconds: made.ended.took.as_secs_f64(),
-        peak_mb: peak_kb / 1024,
+        cpu_seconds: spent.cpu_seconds,
+        peak_mb: spent.peak_kb / 1024,
         functions: functions.len(),
         why: error.unwrap_or_default().to_owned(),
         ..Outcome::default()

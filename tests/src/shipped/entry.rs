@@ -39,6 +39,22 @@ pub struct Entry {
     /// With the fix it prints something else.
     #[serde(default)]
     pub shows: bool,
+    /// The unit to try it in, besides.
+    #[serde(default)]
+    pub unit: Option<Unit>,
+}
+
+/// A service as its package starts it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    /// Name of the unit.
+    pub name: String,
+    /// What there is to do before it is started (bash, in the container).
+    #[serde(default)]
+    pub setup: String,
+    /// Makes it work and prints what came of it, the same every time (bash, in the container).
+    pub probe: String,
 }
 
 /// A text in a source file, and another in its place.

@@ -9,6 +9,7 @@ mod fetch;
 mod fix;
 mod outcome;
 mod serve;
+mod unit;
 
 pub use attempt::attempt;
 pub use entry::{Entry, entries};

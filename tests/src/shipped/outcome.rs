@@ -20,8 +20,8 @@ pub struct Outcome {
     pub fidelity: String,
     /// The path that the builds had, if it was the shipped file's.
     pub built_at: String,
-    /// Seconds that making the patch took.
-    pub seconds: f64,
+    /// Processor seconds that making the patch took, with the builds that it ran.
+    pub cpu_seconds: f64,
     /// Peak resident memory of `upatch-build` itself, in MB.
     pub peak_mb: u64,
     /// Changed and new functions.
@@ -30,6 +30,9 @@ pub struct Outcome {
     pub live: String,
     /// Threads and processes that were patched.
     pub processes: String,
+    /// What came of it under the service's own unit; empty where the entry names none.
+    #[serde(default)]
+    pub under_unit: String,
     /// The reason, where something is not as it should be.
     pub why: String,
 }
@@ -37,7 +40,19 @@ pub struct Outcome {
 impl Outcome {
     /// Was the process changed in a way that it should not be?
     pub fn is_wrong(&self) -> bool {
-        self.live.starts_with("WRONG")
+        self.live.starts_with("WRONG") || self.under_unit.starts_with("WRONG")
+    }
+
+    /// What `upatch-build` answered, in a word.
+    fn verdict(&self) -> String {
+        match self.code {
+            Some(0) => "patch".into(),
+            Some(3) => "changes nothing".into(),
+            Some(4) => "refused".into(),
+            Some(7) => "does not match".into(),
+            Some(code) => format!("exit {code}"),
+            None => "not tried".into(),
+        }
     }
 
     /// Keeps it for the next run.
@@ -57,19 +72,33 @@ pub fn kept(source: &str) -> Option<Outcome> {
     serde_yaml::from_str(&text).ok()
 }
 
-/// All of them in a table, with sums.
+/// All of them in a table (Markdown), with sums.
 pub fn table(outcomes: &[Outcome]) -> String {
-    let mut text = format!(
-        "{:<14} {:<24} {:>4} {:<10} {:>6} {:>7} {:>5} {:<16} why\n",
-        "package", "version", "exit", "fidelity", "s", "peak MB", "funcs", "live"
+    let mut text = String::from(
+        "| package | version | fix | verdict | fidelity | functions | CPU s | peak MB | running process | remark |\n\
+         |---|---|---|---|---|---:|---:|---:|---|---|\n",
     );
     for o in outcomes {
-        let code = o.code.map_or("-".to_owned(), |c| c.to_string());
-        let why: String = o.why.lines().next().unwrap_or_default().chars().take(160).collect();
+        let mut why: String = o.why.lines().next().unwrap_or_default().chars().take(200).collect();
+        if why.len() < o.why.lines().next().unwrap_or_default().len() {
+            why.push('…');
+        }
+        let why = why.replace('|', "\\|");
+        let unit =
+            if o.under_unit.is_empty() { String::new() } else { format!("own unit: {}", o.under_unit) };
+        let live = [o.live.clone(), o.processes.clone(), unit];
+        let live = live.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(", ");
         let _ = writeln!(
             text,
-            "{:<14} {:<24} {code:>4} {:<10} {:>6.0} {:>7} {:>5} {:<16} {why}",
-            o.source, o.version, o.fidelity, o.seconds, o.peak_mb, o.functions, o.live
+            "| {} | {} | {} | {} | {} | {} | {:.0} | {} | {live} | {why} |",
+            o.source,
+            o.version,
+            o.fix,
+            o.verdict(),
+            o.fidelity,
+            o.functions,
+            o.cpu_seconds,
+            o.peak_mb
         );
     }
     let count = |is: &dyn Fn(&Outcome) -> bool| outcomes.iter().filter(|o| is(o)).count();
@@ -80,7 +109,7 @@ pub fn table(outcomes: &[Outcome]) -> String {
     let wrong = count(&Outcome::is_wrong);
     let _ = writeln!(
         text,
-        "{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} services patched live, {wrong} wrong",
+        "\n{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} processes patched live, {wrong} wrong.",
         outcomes.len()
     );
     text

@@ -108,7 +108,11 @@ fn family(main: &str, root: &Path) -> Vec<String> {
             let children = fs::read_to_string(task.path().join("children")).unwrap_or_default();
             let is_ours = |child: &&str| {
                 let exe = fs::read_link(format!("/proc/{child}/exe"));
-                exe.is_ok_and(|exe| exe.starts_with(root))
+                exe.is_ok_and(|exe| {
+                    // Where it was unpacked, or where it is installed as the process sees it.
+                    let below = exe.strip_prefix("/").unwrap_or(&exe);
+                    exe.starts_with(root) || root.join(below).is_file()
+                })
             };
             all.extend(children.split_whitespace().filter(is_ours).map(str::to_owned));
         }
