@@ -1,7 +1,7 @@
 //! `upatch-build`: the command.
 
 use clap::Parser;
-use packager::cli::{Args, Request, command, split};
+use packager::cli::{Args, Request, command, manual, split};
 use packager::error::{Failure, Result};
 use packager::output::{Report, Warned};
 use packager::place::{View, outside_name};
@@ -118,11 +118,7 @@ fn hidden(args: &[OsString]) -> Option<ExitCode> {
     let name = args.get(1)?.to_str()?;
     match name {
         HOOK_COMMAND => Some(hook(&args[2..])),
-        "man" => {
-            let mut page = Vec::new();
-            let made = clap_mangen::Man::new(command()).render(&mut page);
-            Some(print(made.map(|()| page)))
-        }
+        "man" => Some(print(manual())),
         "completions" => {
             let shell: clap_complete::Shell = args.get(2)?.to_str()?.parse().ok()?;
             let mut text = Vec::new();

@@ -6,23 +6,8 @@ use clap::CommandFactory;
 use patchfile::exit::ManageExit;
 use std::io::{ErrorKind, Write};
 
-/// With `--root`, all of them below that.
-const FILES: &str = r#".SH FILES
-.TP
-\fI/etc/upatch/upatch.yaml\fR
-Defaults of this machine, all of them optional: \fBtimeout\fR, seconds for which busy processes are tried again (10); \fBinterval\fR, seconds between
-two looks of the service at all processes (1); \fBhold\fR, whether the service may hold processes as they start (true). Owned by root and not
-writable by others, or it is not read.
-.TP
-\fI/usr/lib/upatch/patches\fR
-Installed patches, one folder for each build of a package.
-.TP
-\fI/var/lib/upatch\fR
-What is wanted: patches applied, accepted, and copies of those whose package may go; and what was done when (see \fBupatch log\fR).
-.TP
-\fI/run/upatch\fR
-Lock, socket of the service, why processes are still pending, and notes about threads that are kept to one processor while they start.
-"#;
+/// What the options do not say: examples, exit status, files, other pages.
+const TAIL: &str = include_str!("manual.roff");
 
 /// Prints completions.
 pub(super) fn completions(ctx: &mut Context<'_>, shell: clap_complete::Shell) -> Result<ManageExit, Error> {
@@ -55,8 +40,7 @@ pub(super) fn man(ctx: &mut Context<'_>) -> Result<ManageExit, Error> {
         let part = String::from_utf8_lossy(&part).replace(".SH DESCRIPTION\n", "").replace(".SH ", ".SS ");
         text.extend_from_slice(part.as_bytes());
     }
-    page.render_extra_section(&mut text).map_err(failed)?;
-    text.extend_from_slice(FILES.as_bytes());
+    text.extend_from_slice(TAIL.as_bytes());
     print(ctx, &text)
 }
 

@@ -82,5 +82,11 @@ fn manual_page_and_completions() {
     for verb in ["APPLY", "DEACTIVE", "RESTORE", "DAEMON"] {
         assert!(page.contains(&format!("UPATCH {verb}")), "{verb}");
     }
+    for section in ["NAMES OF PATCHES", "EXAMPLES", "EXIT STATUS", "FILES", "SEE ALSO"] {
+        assert!(page.contains(&format!("\n.SH {section}\n")), "{section}");
+    }
+    for code in 0..=patchfile::exit::ManageExit::NotPermitted as u8 {
+        assert!(page.contains(&format!("\n\\fB{code}\\fR\n")), "exit code {code}");
+    }
     stage.run("completions bash").exits(Done).says("upatch");
 }
