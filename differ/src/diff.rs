@@ -2,23 +2,18 @@
 
 use std::collections::HashSet;
 
-use crate::Error;
-use crate::arch::x86_64;
-use crate::atoms::{self, Atoms};
+use crate::atoms;
+use crate::attached;
 use crate::compare::Comparer;
 use crate::correlate;
 use crate::debug;
-use crate::eh_frame;
 use crate::elf;
+use crate::error::Error;
 use crate::extract;
 use crate::model::{Options, UnitDiff};
-use crate::refs;
+use crate::reading::Reading;
 use crate::scopes::{self, Scopes};
-use crate::unit::Reading;
 use crate::verdict;
-
-/// What gcc defines in an object without machine code.
-const SLIM: &str = "__gnu_lto_slim";
 
 /// Compares two relocatable objects of one unit, both compiled with `-ffunction-sections -fdata-sections`.
 ///
@@ -26,13 +21,13 @@ const SLIM: &str = "__gnu_lto_slim";
 /// When an object cannot be read, or holds something that this version does not know (the message names it). A difference that cannot be
 /// live-patched is no error: it is in [`UnitDiff::refused`].
 pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Error> {
-    let old = load(orig, "original")?;
-    let new = load(patched, "patched")?;
+    let old = atoms::load(orig, "original", opts.profile)?;
+    let new = atoms::load(patched, "patched", opts.profile)?;
     if old.unit.machine != new.unit.machine {
         return Err(Error::Different(format!("ELF machine {} and {}", old.unit.machine, new.unit.machine)));
     }
     let source_file = if opts.unit.is_empty() { new.unit.source_file.clone() } else { opts.unit.clone() };
-    let (old_frames, new_frames) = (eh_frame::read(&old)?, eh_frame::read(&new)?);
+    let (old_records, new_records) = (attached::read(&old)?, attached::read(&new)?);
     // Debug information is large: it is read only where something depends on it, and once.
     let with_debug = || {
         Ok((
@@ -49,7 +44,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let old_scopes = Scopes::new(&old, old_statics.as_deref().unwrap_or_default());
     let new_scopes = Scopes::new(&new, new_statics.as_deref().unwrap_or_default());
     let pairs = correlate::correlate(&old, &new, &old_scopes, &new_scopes);
-    let mut cmp = Comparer::new(&old, &new, &old_frames, &new_frames, &pairs);
+    let mut cmp = Comparer::new(&old, &new, &old_records, &new_records, &pairs);
     let mut verdict = verdict::judge(&mut cmp, opts, &source_file);
 
     let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
@@ -63,9 +58,9 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
             (Some(was), Some(is)) => {
                 verdict::layout::judge(&was, &is, &mut verdict, &source_file);
                 verdict::counts::members(&cmp, &was, &is, &mut verdict, &source_file);
-                verdict::handover::judge(&cmp, &was, &is, &mut verdict, &source_file);
+                verdict::members::judge(&cmp, &was, &is, &mut verdict, &source_file);
                 let arguments = |of: &HashSet<String>| {
-                    let read = |elf, side| elf::read_unit(elf, side, Reading::Places).ok();
+                    let read = |elf, side| elf::read_unit(elf, side, Reading::Locations).ok();
                     let arguments = |elf, side| debug::read_arguments(&read(elf, side)?, of);
                     Some([arguments(orig, "original")?, arguments(patched, "patched")?])
                 };
@@ -81,7 +76,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let patch = if nothing || !verdict.refused.is_empty() {
         None
     } else {
-        extract::extract(&old, &new, &new_frames, &pairs, &opts.merged, &mut verdict, &source_file)
+        extract::extract(&old, &new, &new_records, &pairs, &opts.merged, &mut verdict, &source_file)
     };
     let (patch, extents) = patch.filter(|_| verdict.refused.is_empty()).unzip();
     Ok(UnitDiff {
@@ -92,34 +87,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
         refused: verdict.refused,
         warnings: verdict.warnings,
         global_rodata_changed: verdict.global_rodata,
-        dealings: verdict.dealings,
+        member_changes: verdict.member_changes,
         source_file,
     })
-}
-
-/// Reads, splits and resolves one object.
-pub(crate) fn load<'a>(data: &'a [u8], side: &'static str) -> Result<Atoms<'a>, Error> {
-    load_with(data, side, false)
-}
-
-/// The same, for comparing by place ([`Atoms::by_place`]) if asked for.
-pub(crate) fn load_with<'a>(data: &'a [u8], side: &'static str, by_place: bool) -> Result<Atoms<'a>, Error> {
-    let unit = elf::read_unit(data, side, Reading::Program)?;
-    if unit.machine != x86_64::MACHINE {
-        return Err(Error::Unsupported {
-            what: format!("ELF machine {} (this version knows x86-64)", unit.machine),
-            place: format!("the {side} object"),
-        });
-    }
-    // Beside machine code ("fat" objects) bytecode is of no interest here.
-    if unit.symbols.iter().any(|s| s.name == SLIM) {
-        return Err(Error::Unsupported {
-            what: "link-time optimisation: the object holds no machine code".into(),
-            place: format!("the {side} object"),
-        });
-    }
-    let mut all = atoms::split(unit);
-    all.by_place = by_place;
-    refs::resolve(&mut all)?;
-    Ok(all)
 }

@@ -1,10 +1,10 @@
 //! The functions of an object and what is inlined in them, for explanations.
 
-use crate::Error;
 use crate::debug;
 use crate::elf::read_unit;
+use crate::error::Error;
 use crate::model::Inlining;
-use crate::unit::Reading;
+use crate::reading::Reading;
 
 /// Reads it from the debug information of a relocatable object; empty where there is none.
 ///

@@ -1,9 +1,10 @@
 //! Named constants in sections that linkers merge.
 
-use crate::Error;
 use crate::elf;
+use crate::error::Error;
 use crate::model::{Binding, SymbolType};
-use crate::unit::{Home, Reading, SHF_MERGE};
+use crate::reading::Reading;
+use crate::unit::{Home, SHF_MERGE};
 
 /// The local constants of an object as it was built that are in sections which the linker merges by content: with `-fmerge-all-constants`, GCC
 /// puts arrays there that have sections of their own with `-fdata-sections`. Where they went is not recorded, and each may share its place

@@ -2,12 +2,15 @@
 //!
 //! These types carry no file format in them; `PatchObject::to_elf` and `PatchObject::from_elf` do that.
 
+use crate::profile::Profile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// How a comparison is made.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// The product that the unit is a part of.
+    pub profile: Profile,
     /// Name of the unit for messages (its source file as the user knows it). Empty: taken from the object.
     pub unit: String,
     /// Ship read-only data with global binding although other units may hold the address of the old copy.
@@ -38,10 +41,10 @@ pub struct UnitDiff {
     pub warnings: Vec<Warning>,
     /// Changed read-only data with global binding: another unit may refer to the old copy.
     pub global_rodata_changed: Vec<String>,
-    /// What its functions do in another way with members of objects. Those of all units of a patch are to be held against each other, see
-    /// [`crate::conflicts`].
+    /// What its functions do with members of objects in another way than before. The caller holds the changes of all units of a patch
+    /// against each other, see [`crate::conflicts`].
     #[serde(skip)]
-    pub dealings: Vec<Dealing>,
+    pub member_changes: Vec<MemberChange>,
     /// What to ship; `None` when nothing changed, or when something was refused.
     #[serde(skip)]
     pub patch: Option<PatchObject>,
@@ -108,9 +111,9 @@ pub struct Warning {
     pub why: String,
 }
 
-/// A function that deals with members of objects in another way than before.
+/// A function that treats members of objects in another way than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dealing {
+pub struct MemberChange {
     /// Its name.
     pub function: String,
     /// Source file of its unit.
@@ -118,14 +121,15 @@ pub struct Dealing {
     /// The function that the members' values come from, or are handed to; `++` and `--` for a count in what they point to.
     pub callee: String,
     /// What is different.
-    pub turn: Turn,
-    /// The members that may be meant, as `structure::member`. `true`: the function has such a structure at hand; else it can get at one.
+    pub kind: MemberChangeKind,
+    /// The members that may be meant, as `structure::member`. `true`: the function has such a structure at hand. `false`: it can get at
+    /// such a structure through pointers.
     pub members: BTreeMap<String, bool>,
 }
 
-/// How a function deals with a member in another way than before.
+/// What is different in the way in which a function treats a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum MemberChangeKind {
     /// It no longer puts there what the other function returns.
     NoLongerKeeps,
     /// It no longer hands the value to the other function.
@@ -138,7 +142,7 @@ pub enum Turn {
     Gives,
     /// It asks the other function for more memory to put there.
     Enlarges,
-    /// It uses what is there; of the functions that do so only those of units in which another one enlarges it.
+    /// It uses what is there. Of the functions that do so this counts only those of units in which another function enlarges it.
     Reads,
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::Error;
 use crate::debug;
 use crate::elf::read_unit;
+use crate::error::Error;
 use crate::model::Origin;
-use crate::unit::Reading;
+use crate::reading::Reading;
 
 /// By symbol name, as far as the debug information of a relocatable object tells; empty where there is none.
 ///

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use crate::Error;
-use crate::atoms::{AtomKind, Atoms};
+use crate::atoms::{self, AtomKind, Atoms};
+use crate::attached::Records;
 use crate::compare::Comparer;
 use crate::correlate::Pairs;
-use crate::diff::{load, load_with};
-use crate::eh_frame::Frames;
+use crate::error::Error;
 use crate::model::Mismatch;
+use crate::profile::Profile;
 
 /// Compares the plain object (as built) with the sectioned one, function by function: instructions, and what they refer to. References
 /// that the assembler resolved inside one section are read as symbol + offset; short and near jumps are equal.
@@ -16,11 +16,12 @@ use crate::model::Mismatch;
 /// # Errors
 /// As [`crate::diff`].
 pub fn same_code(plain: &[u8], sectioned: &[u8]) -> Result<Vec<Mismatch>, Error> {
-    let old = load_with(plain, "plain", true)?;
-    let new = load(sectioned, "sectioned")?;
+    let old = atoms::load_by_place(plain, "plain", Profile::default())?;
+    let new = atoms::load(sectioned, "sectioned", Profile::default())?;
     let pairs = by_name(&old, &new);
-    let frames = Frames::default();
-    let mut cmp = Comparer::new(&old, &new, &frames, &frames, &pairs);
+    // Records are made by the same compiler of the same code.
+    let records = Records::default();
+    let mut cmp = Comparer::new(&old, &new, &records, &records, &pairs);
     cmp.by_place = true;
 
     let mut out = Vec::new();

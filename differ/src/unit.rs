@@ -23,19 +23,6 @@ pub(crate) const SHT_NOBITS: u32 = 8;
 /// `SHT_INIT_ARRAY`, `SHT_FINI_ARRAY`, `SHT_PREINIT_ARRAY` (gABI).
 pub(crate) const SHT_ARRAYS: [u32; 3] = [14, 15, 16];
 
-/// What is to be read of an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reading {
-    /// The program: debug information, which is most of an object, is left alone.
-    Program,
-    /// Debug information alone: its relocations, and unpacked.
-    Debug,
-    /// The same, and where variables are.
-    Places,
-    /// The same, all that a debugger is told of.
-    Carried,
-}
-
 /// One relocatable object.
 #[derive(Debug)]
 pub(crate) struct Unit<'a> {
@@ -58,7 +45,7 @@ pub(crate) struct Section<'a> {
     pub(crate) size: u64,
     /// Empty for `SHT_NOBITS`.
     pub(crate) data: Cow<'a, [u8]>,
-    /// In ascending order of offset. Those of debug information only where that was asked for ([`Reading`]).
+    /// In ascending order of offset. Those of debug information only where that was asked for ([`crate::reading::Reading`]).
     pub(crate) relocs: Vec<Reloc>,
     /// Made up for `SHN_COMMON` symbols.
     pub(crate) common: bool,
@@ -96,10 +83,6 @@ impl Section<'_> {
 
     pub(crate) fn is_relro(&self) -> bool {
         self.name.starts_with(".data.rel.ro")
-    }
-
-    pub(crate) fn is_eh_frame(&self) -> bool {
-        self.name == ".eh_frame"
     }
 
     pub(crate) fn is_lsda(&self) -> bool {

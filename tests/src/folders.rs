@@ -273,7 +273,6 @@ fn circles(edges: &BTreeMap<(String, String), String>) -> Vec<Circle> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test: what cannot go on should say so and stop")]
 mod tests {
     use super::*;
 

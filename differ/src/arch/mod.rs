@@ -1,20 +1,16 @@
-//! What depends on the instruction set.
+//! What depends on the instruction set: the folder of a machine holds all of it, and the rest of the crate asks through [`Arch`].
 
+mod code;
+mod flow;
+mod machine;
 mod relocations;
 pub mod x86_64;
 
+pub(crate) use code::{Code, Field, Instruction};
+pub(crate) use flow::{
+    Actor, ActorsByMember, Amount, Counter, Counts, FirstArguments, LabelUse, Labels, Member, MemberUse,
+    Origin, Source,
+};
+pub(crate) use machine::{Arch, known, of};
+pub use machine::{relocation_name, relocation_type};
 pub use relocations::{Computes, Range, Relaxation, RelocationType, Rewrites, StandsIn, Tls};
-
-/// What is known of a relocation type of a machine (`e_machine`); `None` for a type or a machine that this version does not know.
-pub fn relocation_type(machine: u16, number: u32) -> Option<&'static RelocationType> {
-    match machine {
-        x86_64::MACHINE => relocations::find(&x86_64::relocations::TYPES, number),
-        _ => None,
-    }
-}
-
-/// Name of a relocation type as in the machine's psABI, for messages.
-pub fn relocation_name(machine: u16, number: u32) -> String {
-    relocation_type(machine, number)
-        .map_or_else(|| format!("relocation type {number}"), |t| t.name.to_owned())
-}

@@ -22,7 +22,6 @@ use gimli::{EndianSlice, LittleEndian};
 use crate::model::{Extent, Settled};
 use entries::Converter;
 use places::Places;
-pub(crate) use sections::CARRIED;
 use sections::Object;
 
 /// Bytes of an object's sections.

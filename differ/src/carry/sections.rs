@@ -5,26 +5,16 @@ use std::borrow::Cow;
 use gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
 
 use super::Slice;
+use crate::arch::{self, Computes, Range, Tls};
 use crate::elf::read_unit;
-use crate::unit::{Home, Reading, SHF_ALLOC, Section, Unit};
+use crate::reading::{CONVERTED, Reading};
+use crate::unit::{Home, SHF_ALLOC, Section, Unit};
 
-/// Sections that are read; macros, indices and tables of names are not carried.
-pub(crate) const CARRIED: [&str; 11] = [
-    ".debug_abbrev",
-    ".debug_addr",
-    ".debug_info",
-    ".debug_line",
-    ".debug_line_str",
-    ".debug_loc",
-    ".debug_loclists",
-    ".debug_ranges",
-    ".debug_rnglists",
-    ".debug_str",
-    ".debug_str_offsets",
-];
 /// Types in units of their own (DWARF 4, 7.30): not carried, so that a unit which needs them cannot be.
-pub(crate) const TYPES: &str = ".debug_types";
+const TYPES: &str = ".debug_types";
 
+/// Bytes of an address.
+const ADDRESS: u8 = 8;
 /// Room that each allocated section has while an object is read, in bytes.
 const ROOM: u64 = 1 << 32;
 /// Where everything is that the object does not define. No section gets there.
@@ -56,7 +46,7 @@ struct Relocated<'a> {
 impl<'a> Object<'a> {
     /// `Ok(None)` for one without debug information.
     pub(super) fn read(data: &'a [u8]) -> Result<Option<Self>, String> {
-        let unit = read_unit(data, "patched", Reading::Carried).map_err(|e| e.to_string())?;
+        let unit = read_unit(data, "patched", Reading::Converted).map_err(|e| e.to_string())?;
         let mut sections: Vec<Relocated<'a>> = Vec::new();
         if unit.sections.iter().any(|s| s.has(SHF_ALLOC) && s.size >= ROOM) {
             return Err("a section is too large".to_owned());
@@ -64,7 +54,7 @@ impl<'a> Object<'a> {
         if unit.sections.iter().any(|s| s.name == TYPES) {
             return Err("its types are in units of their own".to_owned());
         }
-        for name in CARRIED {
+        for name in CONVERTED {
             let mut of_name = unit.sections.iter().filter(|s| s.name == name && s.size > 0);
             let Some(section) = of_name.next() else { continue };
             if of_name.next().is_some() {
@@ -97,12 +87,25 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Types of relocations in debug sections (psABI, "Relocation Types"): addresses, offsets in other sections, and offsets of thread-local
-/// variables.
-const R_64: u32 = 1;
-const R_32: u32 = 10;
-const R_DTPOFF64: u32 = 17;
-const R_DTPOFF32: u32 = 21;
+/// What the relocation types of debug sections are for.
+enum Holds {
+    Address,
+    /// An offset in another section, in so many bytes.
+    Offset(usize),
+    /// The place of a thread-local variable in its block: no address, and none that could be written. What uses one is left out.
+    InBlock,
+}
+
+fn holds(machine: u16, number: u32) -> Option<Holds> {
+    let of = arch::of(machine)?.relocation(number)?;
+    match of.computes {
+        Computes::Address if of.is_pc_relative() => None,
+        Computes::Address if of.width == ADDRESS => Some(Holds::Address),
+        Computes::Address if of.width == 4 && of.range == Range::Unsigned => Some(Holds::Offset(4)),
+        Computes::Tls(Tls::BlockOffset) => Some(Holds::InBlock),
+        _ => None,
+    }
+}
 
 fn relocated<'a>(unit: &Unit<'a>, section: &Section<'a>) -> Result<Cow<'a, [u8]>, String> {
     if section.relocs.is_empty() {
@@ -119,12 +122,11 @@ fn relocated<'a>(unit: &Unit<'a>, section: &Section<'a>) -> Result<Cow<'a, [u8]>
             Home::Absolute | Home::Undefined => ELSEWHERE,
         };
         let value = value.wrapping_add(r.addend.cast_unsigned());
-        let width = match r.r_type {
-            R_64 => 8,
-            R_32 if is_offset(value) => 4,
-            // No address, and none that could be written: what uses one is left out.
-            R_DTPOFF64 | R_DTPOFF32 => continue,
-            other => return Err(format!("relocation of type {other} in {}", section.name)),
+        let width = match holds(unit.machine, r.r_type) {
+            Some(Holds::Address) => usize::from(ADDRESS),
+            Some(Holds::Offset(width)) if is_offset(value) => width,
+            Some(Holds::InBlock) => continue,
+            _ => return Err(format!("relocation of type {} in {}", r.r_type, section.name)),
         };
         let from = usize::try_from(r.offset).unwrap_or(usize::MAX);
         let Some(field) = bytes.get_mut(from..from.saturating_add(width)) else {

@@ -1,7 +1,7 @@
 //! Code, instruction by instruction.
 
 use super::{Comparer, Reasons};
-use crate::arch::x86_64::decode::{Code, Insn, show};
+use crate::arch::{Code, Field, Instruction};
 use crate::atoms::{Atoms, Ref};
 
 /// More differences than these are not listed.
@@ -22,8 +22,8 @@ impl Comparer<'_> {
         let mut reasons = Vec::new();
         // Where instructions were added or removed, jumps across them go elsewhere: that says little.
         let mut jumps = Vec::new();
-        let mut left = code_a.insns.iter().filter(|i| !i.nop);
-        let mut right = code_b.insns.iter().filter(|i| !i.nop);
+        let mut left = code_a.instructions.iter().filter(|i| !i.is_padding);
+        let mut right = code_b.instructions.iter().filter(|i| !i.is_padding);
         loop {
             let (x, y) = match (left.next(), right.next()) {
                 (None, None) => break,
@@ -42,8 +42,9 @@ impl Comparer<'_> {
                 }
             };
             if let Some(reason) = self.instruction((old, code_a, x), (new, code_b, y)) {
-                let inside =
-                    x.branch.is_some() && x.mnemonic == y.mnemonic && refs_in(old_atoms, old, x).is_empty();
+                let inside = x.branch.is_some()
+                    && x.branch_kind == y.branch_kind
+                    && refs_in(old_atoms, old, x).is_empty();
                 if inside && refs_in(new_atoms, new, y).is_empty() {
                     jumps.truncate(LISTED - 1);
                     jumps.push(reason);
@@ -69,8 +70,8 @@ impl Comparer<'_> {
 
     fn instruction(
         &mut self,
-        (old, code_a, x): (usize, &Code, &Insn),
-        (new, code_b, y): (usize, &Code, &Insn),
+        (old, code_a, x): (usize, &Code, &Instruction),
+        (new, code_b, y): (usize, &Code, &Instruction),
     ) -> Option<String> {
         let (old_atoms, new_atoms) = (self.old, self.new);
         let refs_a = refs_in(old_atoms, old, x);
@@ -88,14 +89,14 @@ impl Comparer<'_> {
         }
         if x.branch.is_some() && y.branch.is_some() && refs_a.is_empty() {
             // Inside of the function: the same instruction, however far it is.
-            let same = x.mnemonic == y.mnemonic
+            let same = x.branch_kind == y.branch_kind
                 && match (x.target.map(|t| code_a.ordinal(t)), y.target.map(|t| code_b.ordinal(t))) {
                     (Some(Some(t)), Some(Some(u))) => t == u,
                     _ => x.target == y.target,
                 };
             return (!same).then(shown);
         }
-        if let (Some(field), true) = (x.rip_field, x.rip_field == y.rip_field && refs_a.is_empty())
+        if let (Some(field), true) = (x.address, x.address == y.address && refs_a.is_empty())
             && let (Some(t), Some(u)) = (own_place(code_a, x), own_place(code_b, y))
         {
             // An address inside of the function: the same instruction, however far it is.
@@ -103,7 +104,7 @@ impl Comparer<'_> {
             return (!same).then(shown);
         }
         let short_or_near = x.branch.is_some() && y.branch.is_some();
-        if (short_or_near && x.mnemonic != y.mnemonic)
+        if (short_or_near && x.branch_kind != y.branch_kind)
             || (!short_or_near && !same_bytes(self.old, old, x, self.new, new, y))
         {
             return Some(shown());
@@ -130,31 +131,31 @@ impl Comparer<'_> {
     }
 }
 
-fn refs_in<'a>(all: &'a Atoms, id: usize, insn: &Insn) -> &'a [Ref] {
+fn refs_in<'a>(all: &'a Atoms, id: usize, insn: &Instruction) -> &'a [Ref] {
     let refs = &all.atom(id).refs;
     let from = refs.partition_point(|r| r.at < u64::from(insn.at));
     let to = refs.partition_point(|r| r.at < u64::from(insn.end()));
     refs.get(from..to).unwrap_or(&[])
 }
 
-fn raw<'a>(all: &'a Atoms, id: usize, insn: &Insn) -> &'a [u8] {
+fn raw<'a>(all: &'a Atoms, id: usize, insn: &Instruction) -> &'a [u8] {
     all.bytes(id).get(insn.at as usize..insn.end() as usize).unwrap_or(&[])
 }
 
 /// The instruction of its own function whose address an instruction forms.
-fn own_place(code: &Code, insn: &Insn) -> Option<u32> {
+fn own_place(code: &Code, insn: &Instruction) -> Option<u32> {
     code.ordinal(insn.target?)
 }
 
-/// Two instructions that differ at most in the four bytes of a field.
-fn same_but_field(a: &[u8], b: &[u8], field: u8) -> bool {
-    let field = usize::from(field)..usize::from(field) + 4;
+/// Two instructions that differ at most in the bytes of a field.
+fn same_but_field(a: &[u8], b: &[u8], field: Field) -> bool {
+    let field = usize::from(field.at)..usize::from(field.at) + usize::from(field.width);
     a.len() == b.len() && a.iter().zip(b).enumerate().all(|(i, (p, q))| p == q || field.contains(&i))
 }
 
-fn same_bytes(old: &Atoms, o: usize, x: &Insn, new: &Atoms, n: usize, y: &Insn) -> bool {
+fn same_bytes(old: &Atoms, o: usize, x: &Instruction, new: &Atoms, n: usize, y: &Instruction) -> bool {
     // Relocated fields hold nothing of their own.
-    let blanked = |all: &Atoms, id: usize, insn: &Insn, (at, &byte): (u64, &u8)| {
+    let blanked = |all: &Atoms, id: usize, insn: &Instruction, (at, &byte): (u64, &u8)| {
         let at = u64::from(insn.at) + at;
         let relocated = |r: &Ref| (r.at..r.at.saturating_add(u64::from(r.width))).contains(&at);
         if refs_in(all, id, insn).iter().any(relocated) { 0 } else { byte }
@@ -166,18 +167,9 @@ fn same_bytes(old: &Atoms, o: usize, x: &Insn, new: &Atoms, n: usize, y: &Insn) 
 }
 
 /// The instruction in words, with what it refers to by name.
-fn text(all: &Atoms, id: usize, insn: &Insn) -> String {
-    let mut text = show(raw(all, id, insn), insn.at);
-    if let Some(r) = refs_in(all, id, insn).first() {
-        let name = Comparer::describe(all, r.target);
-        if let (true, Some((mnemonic, _))) = (r.is_branch, text.split_once(' ')) {
-            text = format!("{mnemonic} {name}");
-        } else if let (Some(_), Some((before, rest))) = (insn.rip_field, text.split_once('[')) {
-            let after = rest.split_once(']').map_or("", |(_, after)| after);
-            text = format!("{before}[{name}]{after}");
-        } else {
-            text = format!("{text} # {name}");
-        }
-    }
-    text
+fn text(all: &Atoms, id: usize, insn: &Instruction) -> String {
+    let first = refs_in(all, id, insn).first();
+    let name = first.map(|r| (Comparer::describe(all, r.target), r.is_branch));
+    let name = name.as_ref().map(|(name, by_branch)| (name.as_str(), *by_branch));
+    all.arch.show(raw(all, id, insn), insn.at, name)
 }

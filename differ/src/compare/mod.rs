@@ -1,25 +1,24 @@
 //! Is an atom the same on both sides?
 
+mod attached;
 mod code;
 mod data;
-mod unwind;
 
 pub(crate) use data::piece;
 
 use std::collections::HashMap;
 
-use crate::arch::x86_64;
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
+use crate::attached::Records;
 use crate::correlate::Pairs;
-use crate::eh_frame::Frames;
 use crate::model::SymbolType;
 
 /// Compares atoms of two units whose named atoms are paired.
 pub(crate) struct Comparer<'a> {
     pub(crate) old: &'a Atoms<'a>,
     pub(crate) new: &'a Atoms<'a>,
-    pub(crate) old_frames: &'a Frames,
-    pub(crate) new_frames: &'a Frames,
+    pub(crate) old_records: &'a Records,
+    pub(crate) new_records: &'a Records,
     pub(crate) pairs: &'a Pairs,
     /// The old side holds many atoms in one section: what counts is the place referred to, since `table[i - 1]` lies in the neighbour.
     pub(crate) by_place: bool,
@@ -34,25 +33,25 @@ impl<'a> Comparer<'a> {
     pub(crate) fn new(
         old: &'a Atoms<'a>,
         new: &'a Atoms<'a>,
-        old_frames: &'a Frames,
-        new_frames: &'a Frames,
+        old_records: &'a Records,
+        new_records: &'a Records,
         pairs: &'a Pairs,
     ) -> Self {
-        Comparer { old, new, old_frames, new_frames, pairs, by_place: false, pieces: HashMap::new() }
+        Comparer { old, new, old_records, new_records, pairs, by_place: false, pieces: HashMap::new() }
     }
 
     /// Why the paired functions differ; empty when they do not.
     pub(crate) fn functions(&mut self, old: usize, new: usize) -> Reasons {
         let mut reasons = self.code(old, new);
         if reasons.is_empty() {
-            reasons = self.unwind(old, new);
+            reasons = self.attached(old, new);
         }
         reasons
     }
 
     /// Whether two references mean the same thing.
     pub(crate) fn same_ref(&mut self, a: &Ref, b: &Ref) -> bool {
-        x86_64::same_reference(a.r_type, b.r_type) && self.same_target(a.target, b.target)
+        self.new.arch.same_reference(a.r_type, b.r_type) && self.same_target(a.target, b.target)
     }
 
     fn same_target(&mut self, a: Target, b: Target) -> bool {

@@ -39,7 +39,7 @@ pub(crate) enum Begins {
 
 /// Reads what these functions take; `None` if the debug information cannot be read.
 pub(crate) fn read(unit: &unit::Unit<'_>, functions: &HashSet<String>) -> Option<HashMap<String, Arguments>> {
-    let sections = Sections::load_with_places(unit)?;
+    let sections = Sections::load_with_locations(unit)?;
     let dwarf = sections.dwarf();
     let mut found: HashMap<String, Arguments> = HashMap::new();
     let mut headers = dwarf.units();

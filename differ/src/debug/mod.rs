@@ -13,7 +13,6 @@ mod walk;
 pub(crate) use arguments::{Arguments, Begins, Variable, read as read_arguments};
 pub(crate) use inlined::read as read_inlining;
 pub(crate) use origins::read as read_origins;
-pub(crate) use sections::{PLACES, RANGES, READ};
 pub(crate) use statics::{Static, read as read_statics};
 pub(crate) use types::{Layout, Member, TypeId, Types};
 pub(crate) use walk::{Function, Info, OF_FUNCTION, SCOPE, read};

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use gimli::AttributeValue;
 
 use super::entries::{Die, reference, text};
-use super::sections::{RANGES, Sections};
+use super::sections::Sections;
 use super::statics::in_table;
 use crate::model::{Origin, SymbolType};
+use crate::reading::RANGES;
 use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
 
 /// How gcc calls the unit of what was made while linking. An entry of it that refers to no other comes from a source file that was compiled

@@ -5,28 +5,12 @@ use std::collections::HashMap;
 
 use gimli::{EndianSlice, LittleEndian, SectionId};
 
-use crate::arch::x86_64;
+use crate::arch;
+use crate::reading::{DEBUG, LOCATIONS};
 use crate::unit::{Section, Unit};
 
 /// `SHF_COMPRESSED` (gABI).
 const SHF_COMPRESSED: u64 = 0x800;
-
-/// Where the parts of a function lie, by their relocations: which function a symbol of several sources is.
-pub(crate) const RANGES: &str = ".debug_rnglists";
-
-/// What scopes, types and inlined functions are read from. Lists of places are larger than all of these.
-pub(crate) const READ: [&str; 7] = [
-    ".debug_info",
-    ".debug_abbrev",
-    ".debug_str",
-    ".debug_line_str",
-    ".debug_str_offsets",
-    ".debug_addr",
-    ".debug_line",
-];
-
-/// Where variables are, in DWARF 5 and before.
-pub(crate) const PLACES: [&str; 2] = [".debug_loclists", ".debug_loc"];
 
 /// The sections, relocated: references between debug sections are offsets then. Addresses become offsets in their section.
 pub(super) struct Sections<'a> {
@@ -39,14 +23,14 @@ impl<'a> Sections<'a> {
         Self::load_named(unit, &[])
     }
 
-    /// With the lists of places, too.
-    pub(super) fn load_with_places(unit: &'a Unit<'_>) -> Option<Sections<'a>> {
-        Self::load_named(unit, &PLACES)
+    /// With the lists of locations, too.
+    pub(super) fn load_with_locations(unit: &'a Unit<'_>) -> Option<Sections<'a>> {
+        Self::load_named(unit, &LOCATIONS)
     }
 
     fn load_named(unit: &'a Unit<'_>, more: &[&str]) -> Option<Sections<'a>> {
         let mut bytes = HashMap::new();
-        let wanted = |name: &str| READ.contains(&name) || more.contains(&name);
+        let wanted = |name: &str| DEBUG.contains(&name) || more.contains(&name);
         for section in unit.sections.iter().filter(|s| wanted(&s.name)) {
             if section.has(SHF_COMPRESSED) {
                 return None;
@@ -70,9 +54,10 @@ fn relocated<'a>(unit: &Unit<'_>, section: &'a Section<'_>) -> Cow<'a, [u8]> {
     if section.relocs.is_empty() {
         return Cow::Borrowed(&section.data);
     }
+    let arch = arch::of(unit.machine);
     let mut bytes = section.data.to_vec();
     for r in &section.relocs {
-        let Some(kind) = x86_64::in_object(r.r_type) else { continue };
+        let Some(kind) = arch.and_then(|arch| arch.relocation(r.r_type)) else { continue };
         let value = unit.symbols[r.symbol].value.wrapping_add(r.addend.cast_unsigned()).to_le_bytes();
         let Ok(from) = usize::try_from(r.offset) else { continue };
         let width = usize::from(kind.width);

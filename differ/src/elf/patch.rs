@@ -5,12 +5,13 @@ use object::write::elf::{FileHeader, Rel, SectionHeader, SectionIndex, Sym, Writ
 
 use super::meta::{FORMAT, Meta, SECTION};
 use super::read_unit;
-use crate::Error;
+use crate::error::Error;
 use crate::model::{
     Binding, PatchObject, PatchSection, PatchSymbol, Relocation, SectionKind, SymbolPlace, SymbolType,
     Visibility,
 };
-use crate::unit::{Reading, SHF_TLS};
+use crate::reading::Reading;
+use crate::unit::SHF_TLS;
 
 const SIDE: &str = "patch";
 /// Largest alignment of a section in bytes: the file is filled up to it. No image has room for one that wants more than a page.

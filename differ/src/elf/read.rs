@@ -6,11 +6,10 @@ use object::LittleEndian;
 use object::elf;
 use object::read::elf::{CompressionHeader, FileHeader, Rela, SectionHeader, Sym};
 
-use crate::Error;
-use crate::carry;
-use crate::debug;
+use crate::error::Error;
 use crate::model::{Binding, SymbolType, Visibility};
-use crate::unit::{Home, Reading, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
+use crate::reading::Reading;
+use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
 
 const ENDIAN: LittleEndian = LittleEndian;
 /// Sizes and addends beyond this are no real object's; below it no sum of offsets overflows.
@@ -60,7 +59,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
         if reading != Reading::Program {
             unpack_gnu(&mut section).map_err(bad)?;
         }
-        if is_read(&section, reading) {
+        if reading.wants(&section) {
             decompress(&mut section, header, data).map_err(bad)?;
         }
         sections.push(section);
@@ -78,7 +77,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
         let section = sections
             .get_mut(target)
             .ok_or_else(|| bad(format!("relocations for section {target}, which does not exist")))?;
-        if !is_read(section, reading) {
+        if !reading.wants(section) {
             continue;
         }
         section.relocs.reserve(entries.len());
@@ -170,16 +169,6 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
         });
     }
     Ok(Unit { side, machine: header.e_machine.get(ENDIAN).0, source_file, sections, symbols })
-}
-
-/// Are content and relocations of the section wanted?
-fn is_read(section: &Section<'_>, reading: Reading) -> bool {
-    match reading {
-        Reading::Program => section.has(SHF_ALLOC) || section.is_probes(),
-        Reading::Debug => section.name == debug::RANGES || debug::READ.contains(&&*section.name),
-        Reading::Places => debug::PLACES.contains(&&*section.name) || is_read(section, Reading::Debug),
-        Reading::Carried => carry::CARRIED.contains(&&*section.name),
-    }
 }
 
 /// Puts the content of a compressed debug section in place of its compressed form (gABI, "Section Compression"): relocations are

@@ -1,14 +1,14 @@
 //! Puts together what has to be shipped.
 
-mod frames;
+mod call_frames;
 mod reach;
 mod symbols;
 
-use crate::arch::x86_64;
 use crate::atoms::{AtomKind, Atoms, Ref};
+use crate::attached::Records;
 use crate::correlate::Pairs;
-use crate::eh_frame::Frames;
 use crate::model::{Extent, Extents, PatchObject, PatchSection, Relocation, SectionKind};
+use crate::profile::RecordKind;
 use crate::unit::{SHF_MERGE, SHF_STRINGS, SHF_TLS, SHF_WRITE};
 use crate::verdict::Verdict;
 
@@ -16,14 +16,14 @@ use crate::verdict::Verdict;
 pub(crate) fn extract(
     old: &Atoms,
     new: &Atoms,
-    frames: &Frames,
+    records: &Records,
     pairs: &Pairs,
     merged: &[String],
     verdict: &mut Verdict,
     source_file: &str,
 ) -> Option<(PatchObject, Extents)> {
     let merged = |id: usize| pairs.old_of[id].is_some_and(|o| merged.iter().any(|name| name == old.name(o)));
-    let shipped = reach::reach(new, frames, pairs, &merged, verdict, source_file);
+    let shipped = reach::reach(new, records, pairs, &merged, verdict, source_file);
     let mut out = PatchObject {
         machine: new.unit.machine,
         source_file: source_file.to_owned(),
@@ -37,8 +37,9 @@ pub(crate) fn extract(
     }
     for (index, &id) in shipped.iter().enumerate() {
         for r in &new.atom(id).refs {
-            let widened = r.resolved && r.width < 4 && widen(&mut out.sections[index], r);
-            if r.resolved && r.width < 4 && !widened {
+            let is_short = r.resolved && r.width < 4;
+            let widened = if is_short { widen(new, &mut out.sections[index], r) } else { None };
+            if is_short && widened.is_none() {
                 verdict.refuse(
                     "short jump out of a function",
                     format!("{} ({source_file})", new.name(id)),
@@ -60,12 +61,18 @@ pub(crate) fn extract(
                 offset: r.at,
                 r_type: r.r_type,
                 symbol,
-                addend: base + if widened { -4 } else { r.bias },
+                addend: base + widened.unwrap_or(r.bias),
                 is_branch: r.is_branch,
             });
         }
     }
-    frames::ship(new, frames, &shipped, &mut symbols, verdict, &mut out)?;
+    for kind in RecordKind::ALL {
+        match kind {
+            RecordKind::CallFrames => {
+                call_frames::ship(new, records, &shipped, &mut symbols, verdict, &mut out)?;
+            }
+        }
+    }
     let extents = Extents {
         shipped: shipped.iter().map(|&id| extent(new, id)).collect(),
         kept: kept(old, new, pairs, &shipped),
@@ -89,18 +96,12 @@ fn kept(old: &Atoms, new: &Atoms, pairs: &Pairs, shipped: &[usize]) -> Vec<(Exte
     (0..new.atoms.len()).filter(stays).filter_map(pair).collect()
 }
 
-/// Makes a short jump that is the last instruction of its section a long one: thunks of virtual functions, which the compiler puts beside
-/// the function that they lead to, end so. Nothing else moves.
-fn widen(section: &mut PatchSection, r: &Ref) -> bool {
-    const JMP_SHORT: u8 = 0xeb;
-    let Some(opcode) = r.at.checked_sub(1).and_then(|at| usize::try_from(at).ok()) else { return false };
-    if !r.is_branch || opcode + 2 != section.data.len() || section.data.get(opcode) != Some(&JMP_SHORT) {
-        return false;
-    }
-    section.data.truncate(opcode);
-    section.data.extend_from_slice(&[0xe9, 0, 0, 0, 0]);
+/// Makes a jump long that is too short to reach another section: thunks of virtual functions, which the compiler puts beside the function
+/// that they lead to, end so. Gives the addend for its target.
+fn widen(all: &Atoms, section: &mut PatchSection, r: &Ref) -> Option<i64> {
+    let addend = if r.is_branch { all.arch.widen_jump(&mut section.data, r.at)? } else { return None };
     section.size = section.data.len() as u64;
-    true
+    Some(addend)
 }
 
 fn section(all: &Atoms, id: usize) -> PatchSection {
@@ -108,7 +109,7 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
     let absolute = || {
         atom.refs
             .iter()
-            .any(|r| x86_64::in_object(r.r_type).is_some_and(|t| !t.is_pc_relative() && t.width == 8))
+            .any(|r| all.arch.relocation(r.r_type).is_some_and(|t| !t.is_pc_relative() && t.width == 8))
     };
     let kind = if section.is_text() {
         SectionKind::Text

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::arch::x86_64::reading;
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
+use crate::attached::Records;
 use crate::correlate::Pairs;
-use crate::eh_frame::Frames;
 use crate::unit::SHF_MERGE;
 use crate::verdict::Verdict;
 
 /// The atoms to ship, in the order of the unit.
 pub(super) fn reach(
     all: &Atoms,
-    frames: &Frames,
+    records: &Records,
     pairs: &Pairs,
     merged: &dyn Fn(usize) -> bool,
     verdict: &mut Verdict,
@@ -30,12 +29,7 @@ pub(super) fn reach(
         }
         todo.extend(children.get(&id).into_iter().flatten());
         let atom = all.atom(id);
-        let unwind = frames.of_atom[id].iter().flat_map(|&e| {
-            let entry = &frames.entries[e];
-            let cie = entry.cie.map(|c| &frames.entries[c]);
-            entry.refs.iter().chain(cie.into_iter().flat_map(|c| c.refs.iter()))
-        });
-        for r in atom.refs.iter().chain(unwind) {
+        for r in atom.refs.iter().chain(records.refs(id)) {
             let Target::Atom { atom: target, .. } = r.target else { continue };
             let section = all.section(target);
             if all.atom(target).kind != AtomKind::Anonymous {
@@ -73,7 +67,7 @@ fn is_pool(all: &Atoms, id: usize) -> bool {
     let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
     let reads = |user: usize| {
         let fields: Vec<u64> = all.atom(user).refs.iter().filter(is_it).map(|r| r.at).collect();
-        all.atom(user).kind == AtomKind::Function && reading::only_reads(all.bytes(user), &fields)
+        all.atom(user).kind == AtomKind::Function && all.arch.only_reads(all.bytes(user), &fields)
     };
     [".data", ".data.rel", ".data.rel.local"].contains(&&*section.name)
         && all.by_section[all.atom(id).section].len() == 1

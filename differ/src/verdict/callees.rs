@@ -1,6 +1,31 @@
 //! What functions are for, by their names.
 
-/// What they return is all of one kind: memory for `free`.
+use crate::profile::Profile;
+
+/// What is known of the functions that code of a product calls.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Callees {
+    /// Functions that return memory for `free`.
+    heap: &'static [&'static str],
+    /// How the names of functions begin that only look at what lies behind a pointer, wherever it comes from.
+    readers: &'static [&'static str],
+    /// The whole names of others of these.
+    named_readers: &'static [&'static str],
+    /// A word in the names of still others.
+    reader_word: Option<&'static str>,
+}
+
+/// The C library's.
+const C_LIBRARY: Callees = Callees {
+    heap: &HEAP,
+    readers: &["mem", "str", "wcs"],
+    named_readers: &["puts", "fputs", "fwrite", "fread", "write", "read", "send", "recv"],
+    reader_word: Some("printf"),
+};
+
+/// Without the C library's names. The kernel's are not known yet.
+const KERNEL: Callees = Callees { heap: &[], readers: &[], named_readers: &[], reader_word: None };
+
 const HEAP: [&str; 12] = [
     "malloc",
     "calloc",
@@ -66,23 +91,32 @@ const ACQUIRES: ([&str; 14], [&str; 3]) = (
     ["get", "up", "dup"],
 );
 
-/// The name that stands for all functions that return the same kind of memory.
-pub(super) fn kind(function: &str) -> &str {
-    if HEAP.contains(&function) { "malloc" } else { function }
-}
+impl Callees {
+    /// Those of a product.
+    pub(super) fn of(profile: Profile) -> Self {
+        match profile {
+            Profile::User => C_LIBRARY,
+            Profile::Kernel => KERNEL,
+        }
+    }
 
-/// Does it return memory of a size that it is told?
-pub(super) fn allocates(function: &str) -> bool {
-    kind(function) == "malloc" || words(function).iter().any(|w| w.ends_with("alloc"))
-}
+    /// The name that stands for all functions that return the same kind of memory.
+    pub(super) fn kind(self, function: &str) -> &str {
+        if self.heap.contains(&function) { "malloc" } else { function }
+    }
 
-/// Functions of the C library that have to do with what lies behind a pointer, wherever it comes from.
-pub(super) fn looks_only(function: &str) -> bool {
-    let name = function.trim_start_matches("__");
-    let known = ["puts", "fputs", "fwrite", "fread", "write", "read", "send", "recv"];
-    ["mem", "str", "wcs"].iter().any(|p| name.starts_with(p))
-        || name.contains("printf")
-        || known.contains(&name)
+    /// Does it return memory of a size that it is told?
+    pub(super) fn allocates(self, function: &str) -> bool {
+        self.heap.contains(&function) || words(function).iter().any(|w| w.ends_with("alloc"))
+    }
+
+    /// Does it only look at what lies behind a pointer, wherever that comes from?
+    pub(super) fn looks_only(self, function: &str) -> bool {
+        let name = function.trim_start_matches("__");
+        self.readers.iter().any(|p| name.starts_with(p))
+            || self.reader_word.is_some_and(|word| name.contains(word))
+            || self.named_readers.contains(&name)
+    }
 }
 
 /// Does it end the use of what it gets, or take it back?

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::layout::{Change, change, lives};
 use super::state::is_variable;
 use super::{Verdict, place};
-use crate::arch::x86_64::counted::{self, Counter, Counts};
+use crate::arch::{Counter, Counts};
 use crate::atoms::{AtomKind, Target};
 use crate::compare::Comparer;
 use crate::debug::{Info, SCOPE, TypeId};
@@ -25,7 +25,7 @@ pub(super) fn variables(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: 
             let names_it = |t: &Target| matches!(t, Target::Atom { atom, .. } if *atom == id);
             let refs = cmp.new.atom(function).refs.iter().filter(|r| names_it(&r.target));
             let counter = Counter::Variable(refs.map(|r| r.at).collect());
-            (function, counted::follow(cmp.new.bytes(function), &counter))
+            (function, cmp.new.arch.counts(cmp.new.bytes(function), &counter))
         });
         let counts = counts.collect();
         judge(cmp, verdict, counts, cmp.new.name(id), source_file);
@@ -46,10 +46,10 @@ pub(crate) fn members(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut V
             let counts =
                 patched(verdict, cmp).into_iter().filter(|id| deals_with(is, cmp.new.name(*id), new));
             let counts = counts.map(|id| {
-                let mut counts = counted::follow(cmp.new.bytes(id), &counter);
+                let mut counts = cmp.new.arch.counts(cmp.new.bytes(id), &counter);
                 // What the old code did with a member there, of another structure, the new one does too.
                 if let Some(old) = cmp.pairs.old_of[id] {
-                    let before = counted::follow(cmp.old.bytes(old), &counter);
+                    let before = cmp.old.arch.counts(cmp.old.bytes(old), &counter);
                     counts = Counts { up: counts.up && !before.up, down: counts.down && !before.down };
                 }
                 (id, counts)

@@ -197,7 +197,7 @@ fn flows<'a>(all: &'a Atoms<'_>, id: usize) -> Option<&'a str> {
     let position = ids.iter().position(|&i| i == id)?;
     let open = |id: usize| {
         all.atom(id).code.as_ref().is_some_and(|code| {
-            code.insns.iter().rev().find(|i| !i.nop).is_none_or(|last| last.falls_through)
+            code.instructions.iter().rev().find(|i| !i.is_padding).is_none_or(|last| last.falls_through)
         })
     };
     if let Some(&next) = ids.get(position + 1)

@@ -2,7 +2,7 @@
 //! frame that is laid out for the new one.
 
 use super::{Verdict, place};
-use crate::arch::x86_64::labels::{self, Labels, Seen};
+use crate::arch::{LabelUse, Labels};
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::compare::{Comparer, piece};
 
@@ -16,7 +16,7 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
         let was = seen(cmp.old, old, &|id| cmp.pairs.new_of[id].is_none_or(differs));
         let is = seen(cmp.new, new, &|id| cmp.pairs.old_of[id].is_none() || differs(id));
         let by_distance = |all, id| seen(all, id, &|_| true).jumps_by_distance;
-        let meets = |a: &Seen, b: &Seen| a.escapes && b.jumps;
+        let meets = |a: &LabelUse, b: &LabelUse| a.escapes && b.jumps;
         if meets(&was, &is) || meets(&is, &was) || (by_distance(cmp.old, old) && by_distance(cmp.new, new)) {
             verdict.refuse(
                 "addresses of labels outlive the call",
@@ -30,17 +30,17 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
 }
 
 /// What a function and its cold parts do with their labels.
-fn seen(all: &Atoms, id: usize, distances: &dyn Fn(usize) -> bool) -> Seen {
+fn seen(all: &Atoms, id: usize, distances: &dyn Fn(usize) -> bool) -> LabelUse {
     let parents = super::parents(all);
     let parts: Vec<usize> =
         parents.iter().filter(|(_, parent)| **parent == id).map(|(&part, _)| part).chain([id]).collect();
-    let mut out = Seen::default();
+    let mut out = LabelUse::default();
     for &part in &parts {
         let labels = labels_of(all, part, &parts, distances);
         if labels.tables.is_empty() && labels.labels.is_empty() {
             continue;
         }
-        let seen = labels::follow(all.bytes(part), &labels);
+        let seen = all.arch.labels(all.bytes(part), &labels);
         out.escapes |= seen.escapes;
         out.jumps |= seen.jumps;
         // What is in a table of distances has been seen to stay there.
@@ -79,8 +79,8 @@ fn labels_of(all: &Atoms, id: usize, parts: &[usize], distances: &dyn Fn(usize) 
         }
     }
     let size = atom.size().cast_signed();
-    for insn in atom.code.iter().flat_map(|code| &code.insns) {
-        let Some(field) = insn.rip_field.map(|f| u64::from(insn.at) + u64::from(f)) else { continue };
+    for insn in atom.code.iter().flat_map(|code| &code.instructions) {
+        let Some(field) = insn.address.map(|field| insn.offset_of(field)) else { continue };
         let target = insn.target.filter(|t| 0 < *t && *t < size).and_then(|t| u64::try_from(t).ok());
         if target.is_some() && atom.refs.binary_search_by_key(&field, |r| r.at).is_err() {
             out.labels.push(field);

@@ -58,7 +58,8 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
 pub(super) fn check_places(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for (id, atom) in cmp.old.atoms.iter().enumerate() {
         let section = cmp.old.section(id);
-        let is_list = !section.is_standard() && !section.is_for_tools() && !section.is_eh_frame();
+        let is_list =
+            !section.is_standard() && !section.is_for_tools() && cmp.old.records_in(atom.section).is_none();
         if atom.kind == AtomKind::Function || !is_list {
             continue;
         }

@@ -4,24 +4,24 @@ pub(crate) mod arguments;
 mod callees;
 pub(crate) mod counts;
 mod functions;
-pub(crate) mod handover;
 mod labels;
 mod lambdas;
 pub(crate) mod layout;
 mod lists;
 mod meaning;
+pub(crate) mod members;
 mod objects;
 mod short;
 mod spread;
 mod state;
 
-pub use handover::conflicts;
+pub use members::conflicts;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
-use crate::model::{Change, ChangeKind, Dealing, Options, Refusal, Warning};
+use crate::model::{Change, ChangeKind, MemberChange, Options, Refusal, Warning};
 use crate::names;
 
 /// Everything decided about a unit.
@@ -46,7 +46,7 @@ pub(crate) struct Verdict {
     /// The same, to be found again.
     warned: HashSet<Warning>,
     pub(crate) global_rodata: Vec<String>,
-    pub(crate) dealings: Vec<Dealing>,
+    pub(crate) member_changes: Vec<MemberChange>,
     pub(crate) functions: Vec<Change>,
     pub(crate) objects: Vec<Change>,
 }

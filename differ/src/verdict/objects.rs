@@ -1,7 +1,6 @@
 //! Data objects: live data must stay what it is, constants are shipped anew.
 
 use super::{Cause, Verdict, place};
-use crate::arch::x86_64::escape;
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::compare::Comparer;
 use crate::model::Options;
@@ -226,7 +225,7 @@ fn gets_out(all: &Atoms, id: usize) -> bool {
         let fields: Vec<u64> = atom.refs.iter().filter(is_it).map(|r| r.at).collect();
         match atom.kind {
             _ if fields.is_empty() || user == id => false,
-            AtomKind::Function => escape::escapes(all.bytes(user), &fields),
+            AtomKind::Function => all.arch.lets_address_out(all.bytes(user), &fields),
             AtomKind::Object | AtomKind::Anonymous => true,
         }
     })

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Verdict, place};
-use crate::arch::x86_64::kept::{self, Member, Source};
+use crate::arch::{Member, Source};
 use crate::atoms::{AtomKind, Ref, Target};
 use crate::compare::Comparer;
 
@@ -70,9 +70,9 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
 /// each with the name of what computes, and the member.
 fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, Member)> {
     let changed = verdict.changed.iter().filter(|(id, cause)| {
-        let both = cmp.pairs.old_of[**id].is_some_and(|old| kept::only_computes(cmp.old.bytes(old)));
+        let both = cmp.pairs.old_of[**id].is_some_and(|old| cmp.old.arch.only_computes(cmp.old.bytes(old)));
         let function = cmp.new.atom(**id).kind == AtomKind::Function && !verdict.parent.contains_key(id);
-        cause.content && function && both && kept::only_computes(cmp.new.bytes(**id))
+        cause.content && function && both && cmp.new.arch.only_computes(cmp.new.bytes(**id))
     });
     let mut found = Vec::new();
     for (&computes, _) in changed {
@@ -84,7 +84,7 @@ fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, M
             let is_call =
                 |r: &&Ref| r.is_branch && matches!(r.target, Target::Atom { atom, .. } if atom == computes);
             let calls = atom.refs.iter().filter(is_call).map(|r| r.at).collect();
-            let seen = kept::follow(cmp.new.bytes(user), &Source { variables: Vec::new(), calls });
+            let seen = cmp.new.arch.keeps(cmp.new.bytes(user), &Source { variables: Vec::new(), calls });
             found.extend(seen.compared.map(|member| (user, cmp.new.name(computes), member)));
         }
     }
@@ -116,10 +116,12 @@ fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Membe
             if source.variables.is_empty() && source.calls.is_empty() {
                 continue;
             }
-            let seen = kept::follow(cmp.new.bytes(id), &source);
+            let seen = cmp.new.arch.keeps(cmp.new.bytes(id), &source);
             more |= seen.returns && returning.insert(id);
             // A function that is new has no past.
-            found.extend(seen.kept.filter(|_| cmp.pairs.old_of[id].is_some()).map(|member| (id, member)));
+            found.extend(
+                seen.answered_from.filter(|_| cmp.pairs.old_of[id].is_some()).map(|member| (id, member)),
+            );
         }
         if !more {
             return found;

@@ -137,14 +137,15 @@ fn not_displaced(entry: &linker::Entry) -> Refused {
 
 /// Members of objects that one source file fills in another way than before, and another one, of any ELF file of the patch, treats so.
 fn handed_over(units: &[Cow<'_, Compared>], analysis: &Analysis<'_>) -> Vec<differ::Refusal> {
-    let own: Vec<differ::Dealing> = units.iter().flat_map(|u| u.diff.dealings.iter().cloned()).collect();
+    let own: Vec<differ::MemberChange> =
+        units.iter().flat_map(|u| u.diff.member_changes.iter().cloned()).collect();
     if own.is_empty() {
         return Vec::new();
     }
     let reached: BTreeSet<usize> = analysis.reached.iter().flat_map(|r| r.units.iter().copied()).collect();
-    let all: Vec<differ::Dealing> =
-        reached.into_iter().flat_map(|i| analysis.compared[i].diff.dealings.iter().cloned()).collect();
-    differ::conflicts(&own, &all)
+    let all: Vec<differ::MemberChange> =
+        reached.into_iter().flat_map(|i| analysis.compared[i].diff.member_changes.iter().cloned()).collect();
+    differ::conflicts(&own, &all, differ::Profile::User)
 }
 
 /// The units with the callers of these functions (index of the unit, name) replaced too; `None` if that cannot be done, or was done.

@@ -14,14 +14,14 @@ use iced_x86::{
 pub(super) const ARGUMENTS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 /// Registers that a call leaves alone.
-pub(super) const KEPT: [Register; 6] =
+pub(super) const CALLEE_SAVED: [Register; 6] =
     [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
 /// Registers that hold the address or one derived from it; `true` once it was used to read memory.
 pub(super) type Held = HashMap<Register, bool>;
 
 /// Whether the address that the instruction with its field at one of `fields` (offsets in `bytes`, sorted) forms may get out.
-pub(crate) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
+pub(super) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
     let mut held = Held::new();
@@ -87,7 +87,7 @@ pub(super) fn follow(insn: &Instruction, factory: &mut InstructionInfoFactory, h
         }
     }
     if matches!(insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
-        held.retain(|r, _| KEPT.contains(r));
+        held.retain(|r, _| CALLEE_SAVED.contains(r));
         return;
     }
     let derives = match insn.code() {

@@ -11,10 +11,8 @@ use iced_x86::{
     Register,
 };
 
-use super::escape::{ARGUMENTS, KEPT};
-
-/// A member of some object: offset from a pointer, and size, in bytes.
-pub(crate) type Member = (i64, usize);
+use super::escape::{ARGUMENTS, CALLEE_SAVED};
+use crate::arch::flow::{Kept, Member, Source};
 
 /// What is known about a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,28 +33,8 @@ impl Value {
     }
 }
 
-/// What a function does with the source.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// A member that holds a computed value, and that the function also answers from.
-    pub(crate) kept: Option<Member>,
-    /// One that holds such a value, and that the function compares with it elsewhere.
-    pub(crate) compared: Option<Member>,
-    /// It returns a value that comes from the source.
-    pub(crate) returns: bool,
-}
-
-/// Where the source shows in code: offsets of fields, sorted.
-#[derive(Debug, Default)]
-pub(crate) struct Source {
-    /// Operands that name a variable.
-    pub(crate) variables: Vec<u64>,
-    /// Operands of calls that return the source, or what was made of it.
-    pub(crate) calls: Vec<u64>,
-}
-
 /// Follows the source through a function's code.
-pub(crate) fn follow(bytes: &[u8], source: &Source) -> Found {
+pub(super) fn follow(bytes: &[u8], source: &Source) -> Kept {
     let mut pass = Pass::new(source);
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut ahead: HashMap<u64, Known> = HashMap::new();
@@ -78,11 +56,11 @@ pub(crate) fn follow(bytes: &[u8], source: &Source) -> Found {
         }
     }
     let both = |known: &BTreeSet<Member>| pass.stored.iter().find(|m| known.contains(m)).copied();
-    Found { kept: both(&pass.read), compared: both(&pass.compared), returns: pass.returns }
+    Kept { answered_from: both(&pass.read), compared: both(&pass.compared), returns: pass.returns }
 }
 
 /// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own stack only, and mixes.
-pub(crate) fn only_computes(bytes: &[u8]) -> bool {
+pub(super) fn only_computes(bytes: &[u8]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
     let mut mixed = false;
@@ -196,8 +174,8 @@ impl<'a> Pass<'a> {
 
     fn call(&mut self, returns_it: bool) {
         let given = ARGUMENTS.iter().any(|r| self.known.values.get(r).is_some_and(|v| v.sourced));
-        self.known.values.retain(|r, _| KEPT.contains(r));
-        self.known.own.retain(|r| KEPT.contains(r));
+        self.known.values.retain(|r, _| CALLEE_SAVED.contains(r));
+        self.known.own.retain(|r| CALLEE_SAVED.contains(r));
         if returns_it || given {
             let value = Value { sourced: true, mixed: true, ..Value::default() };
             self.known.values.insert(Register::RAX, value);
@@ -341,7 +319,7 @@ mod tests {
     use super::*;
 
     fn kept(code: &[u8], variables: &[u64]) -> Option<Member> {
-        follow(code, &Source { variables: variables.to_vec(), calls: Vec::new() }).kept
+        follow(code, &Source { variables: variables.to_vec(), calls: Vec::new() }).answered_from
     }
 
     #[test]

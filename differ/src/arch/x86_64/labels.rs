@@ -10,29 +10,8 @@ use iced_x86::{
     OpAccess, OpKind, Register,
 };
 
-use super::escape::{ARGUMENTS, KEPT, forms_address};
-
-/// Where a function refers to its labels. Offsets in its bytes, sorted.
-#[derive(Debug, Default)]
-pub(crate) struct Labels {
-    /// Fields that refer to a table of labels.
-    pub(crate) tables: Vec<u64>,
-    /// Fields that refer to a label.
-    pub(crate) labels: Vec<u64>,
-    /// Where an indirect jump may lead; empty where not all such places are known.
-    pub(crate) entries: Vec<u64>,
-}
-
-/// What a function does with addresses of labels.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// They get to memory that outlives the call, to another function or to the caller.
-    pub(crate) escapes: bool,
-    /// It jumps to an address that does not come straight from a table of its labels.
-    pub(crate) jumps: bool,
-    /// It jumps to a distance from a label that does not come straight from a table.
-    pub(crate) jumps_by_distance: bool,
-}
+use super::escape::{ARGUMENTS, CALLEE_SAVED, forms_address};
+use crate::arch::flow::{LabelUse, Labels};
 
 /// Sets of registers: general ones first, then those for vectors.
 type Set = u32;
@@ -94,7 +73,7 @@ type Slot = (Register, i64, i64);
 const ANYWHERE: Slot = (Register::None, 0, 0);
 
 /// Follows the labels through `bytes`.
-pub(crate) fn follow(bytes: &[u8], labels: &Labels) -> Seen {
+pub(super) fn follow(bytes: &[u8], labels: &Labels) -> LabelUse {
     let insns: Vec<Instruction> = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE).into_iter().collect();
     let frame = insns.iter().any(|i| {
         matches!(i.mnemonic(), Mnemonic::Mov | Mnemonic::Lea)
@@ -108,7 +87,7 @@ pub(crate) fn follow(bytes: &[u8], labels: &Labels) -> Seen {
         before: vec![None; insns.len()],
         factory: InstructionInfoFactory::new(),
         slots: Slots::default(),
-        seen: Seen::default(),
+        seen: LabelUse::default(),
         insns,
         labels,
         frame,
@@ -132,7 +111,7 @@ struct Walk<'a> {
     before: Vec<Option<State>>,
     slots: Slots,
     factory: InstructionInfoFactory,
-    seen: Seen,
+    seen: LabelUse,
 }
 
 impl Walk<'_> {
@@ -246,7 +225,7 @@ impl Walk<'_> {
 
         // What it leaves in registers.
         if matches!(insn.flow_control(), FlowControl::Call | FlowControl::IndirectCall) {
-            let kept: Set = KEPT.iter().map(|&r| bit(r)).fold(0, |a, b| a | b);
+            let kept: Set = CALLEE_SAVED.iter().map(|&r| bit(r)).fold(0, |a, b| a | b);
             after.forget(!kept);
             return after;
         }

@@ -6,82 +6,31 @@
 //! register; what is computed from one is another value. So it misses some and invents none, but for registers that still hold a value by
 //! chance when something is called.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use iced_x86::{
     ConditionCode, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
     OpAccess, OpKind, Register,
 };
 
-use super::escape::{ARGUMENTS, KEPT};
+use super::escape::{ARGUMENTS, CALLEE_SAVED};
 use super::operands::immediate;
-
-/// What deals with a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum By {
-    /// A function, by the number that the caller gave it.
-    Call(usize),
-    /// A counter in the object that it points to goes up by one.
-    Raise,
-    /// It goes down.
-    Lower,
-}
-
-/// Per offset from a pointer, in bytes.
-pub(crate) type Members = BTreeMap<i64, BTreeSet<By>>;
-
-/// What code does with the values of members.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Handed {
-    /// Members that hold what these functions returned.
-    pub(crate) made: Members,
-    /// Members that hold what these also got.
-    pub(crate) kept: Members,
-    /// Members whose values these get.
-    pub(crate) given: Members,
-    /// Members that some pointer is put into.
-    pub(crate) stored: BTreeSet<i64>,
-    /// Members that are read; `true`: before, in the order of the bytes, anything is put there.
-    pub(crate) read: BTreeMap<i64, bool>,
-    /// Members that hold what a function returned, with the first two arguments that it got, as far as they are known.
-    pub(crate) sized: BTreeMap<i64, BTreeSet<(By, Given)>>,
-}
-
-/// The first two arguments of a call, as far as they are known.
-pub(crate) type Given = [Option<Amount>; 2];
-
-/// A number: so much more than something that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Amount {
-    pub(crate) base: Option<Base>,
-    pub(crate) plus: i64,
-}
-
-/// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Base {
-    /// An argument, by number.
-    Argument(usize),
-    /// What a call returned, with its place in the code.
-    Result(By, u64),
-    /// A member of something, by its offset.
-    Member(i64),
-}
+use crate::arch::flow::{Actor, Amount, FirstArguments, MemberUse, Origin};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Origin {
-    Whole(Base),
+enum Value {
+    Whole(Origin),
     Computed(Amount),
 }
 
-impl Origin {
+impl Value {
     fn constant(value: i64) -> Self {
-        Self::Computed(Amount { base: None, plus: value })
+        Self::Computed(Amount { of: None, plus: value })
     }
 
     fn amount(self) -> Amount {
         match self {
-            Self::Whole(base) => Amount { base: Some(base), plus: 0 },
+            Self::Whole(origin) => Amount { of: Some(origin), plus: 0 },
             Self::Computed(amount) => amount,
         }
     }
@@ -89,21 +38,21 @@ impl Origin {
 
 /// Where a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Place {
+enum Location {
     Register(Register),
     /// Half of a vector register, the second one if so.
     Half(Register, bool),
     Stack(Register, i64),
 }
 
-type Origins = BTreeSet<Origin>;
-type State = HashMap<Place, Origins>;
+type Values = BTreeSet<Value>;
+type State = HashMap<Location, Values>;
 
 /// Follows the values through the code of a function. `calls`: offset of the operand of each call, or jump, out of it, and the number of
 /// the function that it leads to.
-pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
+pub(super) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> MemberUse {
     let mut pass = Pass {
-        found: Handed::default(),
+        found: MemberUse::default(),
         touched: HashMap::new(),
         homes: HashMap::new(),
         given: HashMap::new(),
@@ -111,7 +60,7 @@ pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
         has_frame: false,
     };
     let argument = |(number, register): (usize, &Register)| {
-        (Place::Register(*register), BTreeSet::from([Origin::Whole(Base::Argument(number))]))
+        (Location::Register(*register), BTreeSet::from([Value::Whole(Origin::Argument(number))]))
     };
     let mut state: State = ARGUMENTS.iter().enumerate().map(argument).collect();
     let mut ahead: HashMap<u64, State> = HashMap::new();
@@ -121,7 +70,7 @@ pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
         if let Some(other) = ahead.remove(&insn.ip()) {
             join(&mut state, other);
         }
-        let callee = (insn.ip()..insn.next_ip()).find_map(|at| calls.get(&at)).map(|n| By::Call(*n));
+        let callee = (insn.ip()..insn.next_ip()).find_map(|at| calls.get(&at)).map(|n| Actor::Call(*n));
         match insn.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => pass.call(insn.ip(), &mut state, callee),
             FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
@@ -140,8 +89,8 @@ pub(crate) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> Handed {
 }
 
 fn join(state: &mut State, other: State) {
-    for (place, origins) in other {
-        state.entry(place).or_default().extend(origins);
+    for (place, values) in other {
+        state.entry(place).or_default().extend(values);
     }
 }
 
@@ -153,31 +102,31 @@ fn carry(insn: &Instruction, state: &State, ahead: &mut HashMap<u64, State>) {
 }
 
 struct Pass {
-    found: Handed,
+    found: MemberUse,
     /// What has dealt with a value, so far, and the members that it was put into.
-    touched: HashMap<Base, BTreeSet<By>>,
-    homes: HashMap<Base, BTreeSet<i64>>,
+    touched: HashMap<Origin, BTreeSet<Actor>>,
+    homes: HashMap<Origin, BTreeSet<i64>>,
     /// The first two arguments of calls, by their places.
-    given: HashMap<u64, Given>,
+    given: HashMap<u64, FirstArguments>,
     factory: InstructionInfoFactory,
     /// RBP is the frame's.
     has_frame: bool,
 }
 
 impl Pass {
-    fn give(&mut self, state: &State, callee: By) {
-        for origin in ARGUMENTS.iter().filter_map(|r| state.get(&Place::Register(*r))).flatten() {
+    fn give(&mut self, state: &State, callee: Actor) {
+        for origin in ARGUMENTS.iter().filter_map(|r| state.get(&Location::Register(*r))).flatten() {
             self.touch(*origin, callee);
         }
     }
 
-    fn touch(&mut self, origin: Origin, by: By) {
-        match origin {
-            Origin::Computed(_) => {}
-            Origin::Whole(Base::Member(offset)) => {
+    fn touch(&mut self, value: Value, by: Actor) {
+        match value {
+            Value::Computed(_) => {}
+            Value::Whole(Origin::Member(offset)) => {
                 self.found.given.entry(offset).or_default().insert(by);
             }
-            Origin::Whole(base) => {
+            Value::Whole(base) => {
                 self.touched.entry(base).or_default().insert(by);
                 for offset in self.homes.get(&base).into_iter().flatten() {
                     self.found.kept.entry(*offset).or_default().insert(by);
@@ -186,23 +135,23 @@ impl Pass {
         }
     }
 
-    fn call(&mut self, at: u64, state: &mut State, callee: Option<By>) {
+    fn call(&mut self, at: u64, state: &mut State, callee: Option<Actor>) {
         if let Some(callee) = callee {
             self.give(state, callee);
-            let amount = |register: Register| match state.get(&Place::Register(register)) {
-                Some(origins) if origins.len() == 1 => origins.first().map(|o| o.amount()),
+            let amount = |register: Register| match state.get(&Location::Register(register)) {
+                Some(values) if values.len() == 1 => values.first().map(|o| o.amount()),
                 _ => None,
             };
             self.given.insert(at, [amount(Register::RDI), amount(Register::RSI)]);
         }
         state.retain(|place, _| match place {
-            Place::Register(register) => KEPT.contains(register),
-            Place::Half(..) => false,
-            Place::Stack(..) => true,
+            Location::Register(register) => CALLEE_SAVED.contains(register),
+            Location::Half(..) => false,
+            Location::Stack(..) => true,
         });
         if let Some(callee) = callee {
-            let result = Origin::Whole(Base::Result(callee, at));
-            state.insert(Place::Register(Register::RAX), BTreeSet::from([result]));
+            let result = Value::Whole(Origin::Result(callee, at));
+            state.insert(Location::Register(Register::RAX), BTreeSet::from([result]));
         }
     }
 
@@ -229,23 +178,23 @@ impl Pass {
             return;
         }
         let before = match insn.op0_kind() {
-            OpKind::Register if chosen => state.get(&Place::Register(insn.op0_register())).cloned(),
+            OpKind::Register if chosen => state.get(&Location::Register(insn.op0_register())).cloned(),
             _ => None,
         };
         for used in self.factory.info(insn).used_registers() {
             if matches!(used.access(), OpAccess::Write | OpAccess::ReadWrite | OpAccess::CondWrite) {
                 let register = used.register().full_register();
-                state.remove(&Place::Register(register));
-                state.remove(&Place::Half(register, false));
-                state.remove(&Place::Half(register, true));
+                state.remove(&Location::Register(register));
+                state.remove(&Location::Half(register, false));
+                state.remove(&Location::Half(register, true));
             }
         }
         // What is only looked at, as by `test`, stays what it is.
         let gets = whole || chosen || source.is_some();
         if gets && insn.op0_kind() == OpKind::Register && insn.op0_register().is_gpr() {
-            let mut origins = source.unwrap_or_default();
-            origins.extend(before.unwrap_or_default());
-            set(state, Place::Register(insn.op0_register().full_register()), Some(origins));
+            let mut values = source.unwrap_or_default();
+            values.extend(before.unwrap_or_default());
+            set(state, Location::Register(insn.op0_register().full_register()), Some(values));
         }
     }
 
@@ -254,26 +203,26 @@ impl Pass {
         &mut self,
         base: Register,
         offset: i64,
-        value: Option<Origins>,
+        value: Option<Values>,
         is_pointer: bool,
         state: &mut State,
     ) {
         if self.is_stack(base) {
-            set(state, Place::Stack(base, offset), value);
+            set(state, Location::Stack(base, offset), value);
             return;
         }
-        let is_constant = |origins: &Origins| origins.iter().all(|o| o.amount().base.is_none());
+        let is_constant = |values: &Values| values.iter().all(|o| o.amount().of.is_none());
         if is_pointer && !value.as_ref().is_some_and(is_constant) {
             self.found.stored.insert(offset);
         }
         for origin in value.into_iter().flatten() {
-            let Origin::Whole(base) = origin else { continue };
-            if let Base::Result(callee, at) = base {
+            let Value::Whole(base) = origin else { continue };
+            if let Origin::Result(callee, at) = base {
                 self.found.made.entry(offset).or_default().insert(callee);
                 let given = self.given.get(&at).copied().unwrap_or_default();
                 self.found.sized.entry(offset).or_default().insert((callee, given));
             }
-            if !matches!(base, Base::Member(_)) {
+            if !matches!(base, Origin::Member(_)) {
                 self.homes.entry(base).or_default().insert(offset);
                 if let Some(touched) = self.touched.get(&base) {
                     self.found.kept.entry(offset).or_default().extend(touched);
@@ -297,30 +246,30 @@ impl Pass {
 
     /// `add $1,(%rdi)` and the like.
     fn count(&mut self, insn: &Instruction, state: &State) {
-        let by_one = |up: By, down: By| match immediate(insn) {
+        let by_one = |up: Actor, down: Actor| match immediate(insn) {
             Some(1) => Some(up),
             Some(-1) => Some(down),
             _ => None,
         };
         let by = match insn.mnemonic() {
             _ if insn.op0_kind() != OpKind::Memory => None,
-            Mnemonic::Inc => Some(By::Raise),
-            Mnemonic::Dec => Some(By::Lower),
-            Mnemonic::Add => by_one(By::Raise, By::Lower),
-            Mnemonic::Sub => by_one(By::Lower, By::Raise),
+            Mnemonic::Inc => Some(Actor::Raise),
+            Mnemonic::Dec => Some(Actor::Lower),
+            Mnemonic::Add => by_one(Actor::Raise, Actor::Lower),
+            Mnemonic::Sub => by_one(Actor::Lower, Actor::Raise),
             Mnemonic::Xadd => {
-                let place = Place::Register(insn.op1_register().full_register());
-                let added = state.get(&place).and_then(|origins| origins.first()).map(|o| o.amount());
+                let place = Location::Register(insn.op1_register().full_register());
+                let added = state.get(&place).and_then(|values| values.first()).map(|o| o.amount());
                 match added {
-                    Some(Amount { base: None, plus: 1 }) => Some(By::Raise),
-                    Some(Amount { base: None, plus: -1 }) => Some(By::Lower),
+                    Some(Amount { of: None, plus: 1 }) => Some(Actor::Raise),
+                    Some(Amount { of: None, plus: -1 }) => Some(Actor::Lower),
                     _ => None,
                 }
             }
             _ => None,
         };
         let (Some(by), Some((base, _))) = (by, plain(insn)) else { return };
-        for origin in state.get(&Place::Register(base)).cloned().unwrap_or_default() {
+        for origin in state.get(&Location::Register(base)).cloned().unwrap_or_default() {
             self.touch(origin, by);
         }
     }
@@ -333,29 +282,29 @@ impl Pass {
         match insn.mnemonic() {
             Mnemonic::Movq if into && !out_of => {
                 let value = self.value(insn, state);
-                set(state, Place::Half(to, false), value);
-                state.remove(&Place::Half(to, true));
+                set(state, Location::Half(to, false), value);
+                state.remove(&Location::Half(to, true));
             }
             Mnemonic::Movhps if into => {
                 let value = self.value(insn, state);
-                set(state, Place::Half(to, true), value);
+                set(state, Location::Half(to, true), value);
             }
             Mnemonic::Punpcklqdq if into && out_of => {
-                let value = state.get(&Place::Half(from, false)).cloned();
-                set(state, Place::Half(to, true), value);
+                let value = state.get(&Location::Half(from, false)).cloned();
+                set(state, Location::Half(to, true), value);
             }
             Mnemonic::Movups | Mnemonic::Movaps | Mnemonic::Movdqu | Mnemonic::Movdqa => {
                 for second in [false, true] {
                     let ahead = 8 * i64::from(second);
                     if into {
                         let value = if out_of {
-                            state.get(&Place::Half(from, second)).cloned()
+                            state.get(&Location::Half(from, second)).cloned()
                         } else {
                             plain(insn).and_then(|(base, offset)| self.load(base, offset + ahead, state))
                         };
-                        set(state, Place::Half(to, second), value);
+                        set(state, Location::Half(to, second), value);
                     } else if let Some((base, offset)) = plain(insn) {
-                        let value = state.get(&Place::Half(from, second)).cloned();
+                        let value = state.get(&Location::Half(from, second)).cloned();
                         // Where nothing is known of it, it need not be two pointers.
                         let is_pointer = value.is_some();
                         self.store(base, offset + ahead, value, is_pointer, state);
@@ -368,9 +317,9 @@ impl Pass {
     }
 
     /// What is known of the second operand.
-    fn value(&self, insn: &Instruction, state: &State) -> Option<Origins> {
+    fn value(&self, insn: &Instruction, state: &State) -> Option<Values> {
         match insn.op1_kind() {
-            OpKind::Register => state.get(&Place::Register(insn.op1_register())).cloned(),
+            OpKind::Register => state.get(&Location::Register(insn.op1_register())).cloned(),
             OpKind::Memory if insn.memory_size().size() == 8 || insn.mnemonic() == Mnemonic::Movhps => {
                 let (base, offset) = plain(insn)?;
                 self.load(base, offset, state)
@@ -379,11 +328,11 @@ impl Pass {
         }
     }
 
-    fn load(&self, base: Register, offset: i64, state: &State) -> Option<Origins> {
+    fn load(&self, base: Register, offset: i64, state: &State) -> Option<Values> {
         if self.is_stack(base) {
-            return state.get(&Place::Stack(base, offset)).cloned();
+            return state.get(&Location::Stack(base, offset)).cloned();
         }
-        Some(BTreeSet::from([Origin::Whole(Base::Member(offset))]))
+        Some(BTreeSet::from([Value::Whole(Origin::Member(offset))]))
     }
 
     fn is_stack(&self, base: Register) -> bool {
@@ -391,21 +340,21 @@ impl Pass {
     }
 }
 
-fn set(state: &mut State, place: Place, origins: Option<Origins>) {
-    match origins {
-        Some(origins) if !origins.is_empty() => state.insert(place, origins),
+fn set(state: &mut State, place: Location, values: Option<Values>) {
+    match values {
+        Some(values) if !values.is_empty() => state.insert(place, values),
         _ => state.remove(&place),
     };
 }
 
 /// What the instruction gives to its first operand, if that is a constant, or a constant more than something known.
-fn computed(insn: &Instruction, state: &State) -> Option<Origins> {
+fn computed(insn: &Instruction, state: &State) -> Option<Values> {
     let same = insn.op0_kind() == OpKind::Register && insn.op0_register() == insn.op1_register();
     let more = |register: Register, plus: i64| {
-        let of = state.get(&Place::Register(register.full_register()))?;
+        let of = state.get(&Location::Register(register.full_register()))?;
         let added = of.iter().map(|o| {
-            let Amount { base, plus: already } = o.amount();
-            Origin::Computed(Amount { base, plus: already.wrapping_add(plus) })
+            let Amount { of, plus: already } = o.amount();
+            Value::Computed(Amount { of, plus: already.wrapping_add(plus) })
         });
         Some(added.collect())
     };
@@ -422,14 +371,14 @@ fn computed(insn: &Instruction, state: &State) -> Option<Origins> {
         Mnemonic::Lea => return plain(insn).and_then(|(base, offset)| more(base, offset)),
         _ => return None,
     };
-    Some(BTreeSet::from([Origin::constant(value)]))
+    Some(BTreeSet::from([Value::constant(value)]))
 }
 
 fn writes(insn: &Instruction) -> bool {
     !matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Push | Mnemonic::Nop)
 }
 
-/// Base and offset of a memory operand without an index.
+/// Base register and offset of a memory operand without an index.
 fn plain(insn: &Instruction) -> Option<(Register, i64)> {
     let base = insn.memory_base();
     let plain = base.is_gpr64() && insn.memory_index() == Register::None;
@@ -439,15 +388,16 @@ fn plain(insn: &Instruction) -> Option<(Register, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::flow::ActorsByMember;
 
-    fn handed(code: &[u8], calls: &[(u64, usize)]) -> Handed {
+    fn handed(code: &[u8], calls: &[(u64, usize)]) -> MemberUse {
         follow(code, &calls.iter().copied().collect())
     }
 
-    fn members(of: &[(i64, usize)]) -> Members {
-        let mut members = Members::new();
+    fn members(of: &[(i64, usize)]) -> ActorsByMember {
+        let mut members = ActorsByMember::new();
         for (offset, function) in of {
-            members.entry(*offset).or_default().insert(By::Call(*function));
+            members.entry(*offset).or_default().insert(Actor::Call(*function));
         }
         members
     }
@@ -495,7 +445,7 @@ mod tests {
     fn what_is_kept_is_seen_with_what_else_gets_it() {
         // mov %rsi,16(%rdi); add $1,(%rsi): kept, then counted
         let counted = handed(&[0x48, 0x89, 0x77, 16, 0x83, 0x06, 1], &[]);
-        assert_eq!(counted.kept, BTreeMap::from([(16, BTreeSet::from([By::Raise]))]));
+        assert_eq!(counted.kept, ActorsByMember::from([(16, BTreeSet::from([Actor::Raise]))]));
         assert_eq!(counted.stored, BTreeSet::from([16]));
         // push %rbx; mov %rdi,%rbx; mov %rsi,%rbp; mov %rsi,%rdi; call 7; mov %rbp,16(%rbx): handed on, then kept
         let code = [
@@ -505,9 +455,12 @@ mod tests {
         assert_eq!(handed(&code, &[(11, 7)]).kept, members(&[(16, 7)]));
         // mov 8(%rdi),%rdi; mov $-1,%eax; lock xadd %eax,(%rdi)
         let taken_back = [0x48, 0x8b, 0x7f, 8, 0xb8, 0xff, 0xff, 0xff, 0xff, 0xf0, 0x0f, 0xc1, 0x07];
-        assert_eq!(handed(&taken_back, &[]).given, BTreeMap::from([(8, BTreeSet::from([By::Lower]))]));
+        assert_eq!(
+            handed(&taken_back, &[]).given,
+            ActorsByMember::from([(8, BTreeSet::from([Actor::Lower]))])
+        );
         // xor %eax,%eax; mov %rax,16(%rdi): no pointer
-        assert_eq!(handed(&[0x31, 0xc0, 0x48, 0x89, 0x47, 16], &[]), Handed::default());
+        assert_eq!(handed(&[0x31, 0xc0, 0x48, 0x89, 0x47, 16], &[]), MemberUse::default());
     }
 
     #[test]

@@ -1,47 +1,24 @@
 //! `.eh_frame` of an object, entry by entry (LSB, "Exception Frames"; the instructions inside are DWARF's call frame instructions).
+//!
+//! An FDE is the record of a function. Its CIE is what it has in common with others.
 
 use std::collections::HashMap;
 
-use crate::Error;
-use crate::arch::x86_64;
+use super::records::{Record, Records};
 use crate::atoms::{Atoms, Ref, Target};
+use crate::error::Error;
 use crate::model::SymbolType;
+use crate::profile::RecordKind;
 use crate::unit::{Home, Reloc};
 
-/// The entries of a unit.
-#[derive(Debug, Default)]
-pub(crate) struct Frames {
-    /// CIEs and FDEs in the order of the file.
-    pub(crate) entries: Vec<Entry>,
-    /// Per atom the FDEs that begin in it.
-    pub(crate) of_atom: Vec<Vec<usize>>,
-}
+/// Bytes of the length field that an entry begins with.
+const LENGTH: usize = 4;
+/// Bytes of the pointer to the CIE, which follows in an FDE.
+const POINTER: usize = 4;
+/// Offset in an FDE of the address of the code that it is for (`pc_begin`).
+pub(crate) const BEGIN: u64 = (LENGTH + POINTER) as u64;
 
-/// One CIE or FDE.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) section: usize,
-    /// Offsets in the section, the length field included.
-    pub(crate) start: usize,
-    pub(crate) end: usize,
-    /// Index of the CIE of an FDE.
-    pub(crate) cie: Option<usize>,
-    /// Relocated fields; offsets count from `start`.
-    pub(crate) refs: Vec<Ref>,
-}
-
-/// Reads all `.eh_frame` sections.
-pub(crate) fn read(all: &Atoms) -> Result<Frames, Error> {
-    let mut frames = Frames { entries: Vec::new(), of_atom: vec![Vec::new(); all.atoms.len()] };
-    for (index, section) in all.unit.sections.iter().enumerate() {
-        if section.is_eh_frame() {
-            read_section(all, index, &mut frames)?;
-        }
-    }
-    Ok(frames)
-}
-
-fn read_section(all: &Atoms, index: usize, frames: &mut Frames) -> Result<(), Error> {
+pub(super) fn read(all: &Atoms, index: usize, records: &mut Records) -> Result<(), Error> {
     let section = &all.unit.sections[index];
     let data = &section.data;
     let bad = |at: usize, what: &str| Error::Malformed {
@@ -84,15 +61,24 @@ fn read_section(all: &Atoms, index: usize, frames: &mut Frames) -> Result<(), Er
         }
         if cie.is_some() {
             // `pc_begin` is the first field after the pointer to the CIE.
-            let begin = refs.iter().find(|r| r.at == 8).map(|r| r.target);
+            let begin = refs.iter().find(|r| r.at == BEGIN).map(|r| r.target);
             if let Some(Target::Atom { atom, .. }) = begin {
-                frames.of_atom[atom].push(frames.entries.len());
+                records.of_atom[atom].push(records.all.len());
             }
         }
         if cie.is_none() {
-            cies.insert(at, frames.entries.len());
+            cies.insert(at, records.all.len());
         }
-        frames.entries.push(Entry { section: index, start: at, end, cie, refs });
+        let header = if cie.is_some() { LENGTH + POINTER } else { LENGTH };
+        records.all.push(Record {
+            kind: RecordKind::CallFrames,
+            section: index,
+            start: at,
+            end,
+            header,
+            common: cie,
+            refs,
+        });
         at = end;
     }
     Ok(())
@@ -101,7 +87,7 @@ fn read_section(all: &Atoms, index: usize, frames: &mut Frames) -> Result<(), Er
 fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> Result<Ref, Error> {
     let place =
         || format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side);
-    let kind = x86_64::in_object(r.r_type).ok_or_else(|| Error::Unsupported {
+    let kind = all.arch.relocation(r.r_type).ok_or_else(|| Error::Unsupported {
         what: format!("relocation type {}", r.r_type),
         place: place(),
     })?;

@@ -5,15 +5,14 @@
 
 use std::collections::HashMap;
 
-use crate::Error;
+use super::atom::{Atom, AtomKind, Atoms, Ref, Target};
 use crate::arch::RelocationType;
-use crate::arch::x86_64::{self, relocations as r};
-use crate::atoms::{Atom, AtomKind, Atoms, Ref, Target};
+use crate::error::Error;
 use crate::model::SymbolType;
 use crate::unit::{Home, Reloc, Symbol};
 
 /// Fills in the references of all atoms.
-pub(crate) fn resolve(all: &mut Atoms) -> Result<(), Error> {
+pub(super) fn resolve(all: &mut Atoms) -> Result<(), Error> {
     all.marks = marks(all)?;
     let mut resolved = Vec::with_capacity(all.atoms.len());
     for id in 0..all.atoms.len() {
@@ -35,7 +34,7 @@ pub(crate) fn resolve(all: &mut Atoms) -> Result<(), Error> {
 }
 
 fn kind_of(all: &Atoms, section: usize, r: &Reloc) -> Result<&'static RelocationType, Error> {
-    x86_64::in_object(r.r_type).ok_or_else(|| Error::Unsupported {
+    all.arch.relocation(r.r_type).ok_or_else(|| Error::Unsupported {
         what: format!("relocation type {}", r.r_type),
         place: format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side),
     })
@@ -49,8 +48,8 @@ fn distance(atom: &Atom, r: &Reloc, kind: &RelocationType) -> i64 {
     let Some(code) = &atom.code else { return 0 };
     let at = r.offset - atom.start;
     match code.covering(at) {
-        Some(insn) => i64::from(insn.end()) - at.cast_signed(),
-        None => i64::from(kind.width),
+        Some(insn) => i64::from(insn.counts_from) - at.cast_signed(),
+        None => kind.pc_bias.map_or(0, i64::from),
     }
 }
 
@@ -76,7 +75,8 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
             }
         }
     }
-    for section in all.unit.sections.iter().filter(|s| s.is_eh_frame()) {
+    let sections = all.unit.sections.iter().enumerate();
+    for (_, section) in sections.filter(|(index, _)| all.records_in(*index).is_some()) {
         for r in &section.relocs {
             let symbol = all.symbol(r.symbol);
             if let Home::Section(home) = symbol.home
@@ -150,9 +150,7 @@ fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Re
         }
     }
     let is_branch = atom.code.as_ref().is_some_and(|code| {
-        code.covering(at).is_some_and(|insn| {
-            insn.branch.is_some_and(|(field, _)| at == u64::from(insn.at) + u64::from(field))
-        })
+        code.covering(at).is_some_and(|insn| insn.branch.is_some_and(|field| at == insn.offset_of(field)))
     });
     let target = match symbol.home {
         // It shares its address with its resolver, an ordinary function; only the symbol says that the one it chose is meant.
@@ -205,27 +203,24 @@ fn implicit(all: &Atoms, id: usize, refs: &mut Vec<Ref>) {
     }
     let known: Vec<u64> = refs.iter().map(|r| r.at).collect();
     let size = atom.size().cast_signed();
-    for insn in &code.insns {
+    for insn in &code.instructions {
         let Some(target) = insn.target else { continue };
-        let (field, width, is_branch) = match (insn.branch, insn.rip_field) {
-            (Some((field, width)), _) => (field, width, true),
-            (None, Some(field)) => (field, 4, false),
-            (None, None) => continue,
-        };
-        let at = u64::from(insn.at) + u64::from(field);
+        let Some(field) = insn.branch.or(insn.address) else { continue };
+        let is_branch = insn.branch.is_some();
+        let at = insn.offset_of(field);
         if known.binary_search(&at).is_ok() || (0..size).contains(&target) {
             continue;
         }
         let offset = atom.start.cast_signed() + target;
         let Some(found) = all.find(atom.section, offset).filter(|&f| f != id) else { continue };
-        let end = i64::from(insn.end()) - at.cast_signed();
+        let distance = i64::from(insn.counts_from) - at.cast_signed();
         refs.push(Ref {
             at,
-            r_type: if is_branch { r::PLT32 } else { r::PC32 },
-            width,
+            r_type: all.arch.type_of_resolved(is_branch),
+            width: field.width,
             target: Target::Atom { atom: found, offset: offset - all.atom(found).start.cast_signed() },
             is_branch,
-            bias: -end,
+            bias: -distance,
             resolved: true,
         });
     }

@@ -10,36 +10,12 @@ use iced_x86::{
     Register,
 };
 
-use super::escape::KEPT;
+use super::escape::CALLEE_SAVED;
 use super::operands::immediate;
-
-/// What is counted.
-#[derive(Debug, Clone)]
-pub(crate) enum Counter {
-    /// A variable: the offsets of the operands that name it.
-    Variable(Vec<u64>),
-    /// The member of an object that is so many bytes behind its beginning.
-    Member(i64),
-}
-
-/// What code does with it.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) up: bool,
-    /// Without a look at it before.
-    pub(crate) down: bool,
-}
-
-impl Counts {
-    /// Both together.
-    pub(crate) fn add(&mut self, other: Self) {
-        self.up |= other.up;
-        self.down |= other.down;
-    }
-}
+use crate::arch::flow::{Counter, Counts};
 
 /// Looks through the code of a function.
-pub(crate) fn follow(bytes: &[u8], counter: &Counter) -> Counts {
+pub(super) fn follow(bytes: &[u8], counter: &Counter) -> Counts {
     let mut pass = Pass {
         counter,
         held: HashMap::new(),
@@ -54,8 +30,8 @@ pub(crate) fn follow(bytes: &[u8], counter: &Counter) -> Counts {
         let insn = decoder.decode();
         match insn.flow_control() {
             FlowControl::Call | FlowControl::IndirectCall => {
-                pass.held.retain(|r, _| KEPT.contains(r));
-                pass.numbers.retain(|r, _| KEPT.contains(r));
+                pass.held.retain(|r, _| CALLEE_SAVED.contains(r));
+                pass.numbers.retain(|r, _| CALLEE_SAVED.contains(r));
             }
             FlowControl::Return | FlowControl::UnconditionalBranch | FlowControl::IndirectBranch => {
                 pass.held.clear();

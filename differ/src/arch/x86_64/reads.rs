@@ -11,7 +11,7 @@ use super::escape::{ARGUMENTS, Held, follow, forms_address, gives_away};
 
 /// Whether the instructions with their fields at `fields` (offsets in `bytes`, sorted), and what they form addresses for, read and do nothing
 /// else.
-pub(crate) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
+pub(super) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
     let mut held = Held::new();

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 
 use super::symbols::Symbols;
 use crate::atoms::Atoms;
-use crate::eh_frame::{Entry, Frames};
+use crate::attached::{BEGIN, Record, Records};
 use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
+use crate::profile::RecordKind;
 use crate::unit::SHF_ALLOC;
 use crate::verdict::Verdict;
 
 pub(super) fn ship(
     all: &Atoms,
-    frames: &Frames,
+    records: &Records,
     shipped: &[usize],
     symbols: &mut Symbols<'_>,
     verdict: &mut Verdict,
@@ -31,7 +32,8 @@ pub(super) fn ship(
         if !all.section(id).is_text() {
             continue;
         }
-        if frames.of_atom[id].is_empty() {
+        let mut own = records.of(id, RecordKind::CallFrames).peekable();
+        if own.peek().is_none() && all.profile.unwinds_by_call_frames() {
             verdict.warnings.push(crate::model::Warning {
                 what: "no unwind information".into(),
                 place: format!("{} ({})", all.name(id), out.source_file),
@@ -40,8 +42,7 @@ pub(super) fn ship(
                         .into(),
             });
         }
-        for &index in &frames.of_atom[id] {
-            let entry = &frames.entries[index];
+        for entry in own {
             if reaches_beyond(all, id, entry) {
                 verdict.refuse(
                     "unwind entry for more than one function",
@@ -51,11 +52,11 @@ pub(super) fn ship(
                 );
                 return None;
             }
-            let cie = entry.cie?;
+            let cie = entry.common?;
             let next = section.data.len();
             let cie_start = *cies.entry(cie).or_insert(next);
             if cie_start == next {
-                append(all, &frames.entries[cie], symbols, &mut section, out)?;
+                append(all, records.all.get(cie)?, symbols, &mut section, out)?;
             }
             let start = section.data.len();
             append(all, entry, symbols, &mut section, out)?;
@@ -72,13 +73,13 @@ pub(super) fn ship(
 
 fn append(
     all: &Atoms,
-    entry: &Entry,
+    entry: &Record,
     symbols: &mut Symbols<'_>,
     section: &mut PatchSection,
     out: &mut PatchObject,
 ) -> Option<()> {
     let start = section.data.len() as u64;
-    section.data.extend(all.unit.sections[entry.section].data.get(entry.start..entry.end)?);
+    section.data.extend(entry.content(all));
     for r in &entry.refs {
         let (symbol, base) = symbols.of(r.target, &mut out.symbols)?;
         section.relocations.push(Relocation {
@@ -93,9 +94,10 @@ fn append(
 }
 
 /// Whether the FDE's range ends behind the atom. `pc_range` follows `pc_begin` and has its width.
-fn reaches_beyond(all: &Atoms, id: usize, entry: &Entry) -> bool {
-    let Some(begin) = entry.refs.iter().find(|r| r.at == 8) else { return true };
-    let from = entry.start + 8 + usize::from(begin.width);
+fn reaches_beyond(all: &Atoms, id: usize, entry: &Record) -> bool {
+    let Some(begin) = entry.refs.iter().find(|r| r.at == BEGIN) else { return true };
+    let Ok(at) = usize::try_from(begin.at) else { return true };
+    let from = entry.start + at + usize::from(begin.width);
     let field = all.unit.sections[entry.section].data.get(from..from + usize::from(begin.width));
     let range = field.map(|bytes| bytes.iter().rev().fold(0_u64, |value, &b| value << 8 | u64::from(b)));
     let crate::atoms::Target::Atom { offset, .. } = begin.target else { return true };

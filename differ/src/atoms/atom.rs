@@ -1,0 +1,172 @@
+//! The types of a unit that is split into atoms, and how atoms are found.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
+use crate::arch::{Arch, Code};
+use crate::model::Binding;
+use crate::profile::{Profile, RecordKind};
+use crate::unit::{Section, Symbol, Unit};
+
+/// What an atom is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtomKind {
+    /// Named code.
+    Function,
+    /// Named data.
+    Object,
+    /// No symbol: strings, constants, jump tables. Compared by content, where it is referred to.
+    Anonymous,
+}
+
+/// One piece of a section.
+#[derive(Debug)]
+pub(crate) struct Atom {
+    pub(crate) section: usize,
+    /// Offsets in the section.
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) kind: AtomKind,
+    /// Symbols at its start, the best name first. Empty for [`AtomKind::Anonymous`].
+    pub(crate) names: Vec<usize>,
+    /// Typed or global symbols inside of it: entries beside the first.
+    pub(crate) inner: Vec<usize>,
+    pub(crate) code: Option<Code>,
+    pub(crate) refs: Vec<Ref>,
+}
+
+impl Atom {
+    pub(crate) fn size(&self) -> u64 {
+        self.end - self.start
+    }
+}
+
+/// A reference out of an atom.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ref {
+    /// Offset of the field in the atom.
+    pub(crate) at: u64,
+    pub(crate) r_type: u32,
+    pub(crate) width: u8,
+    pub(crate) target: Target,
+    pub(crate) is_branch: bool,
+    /// Addend of the relocation minus the offset of the target in [`Target`]: what stays when the target moves.
+    pub(crate) bias: i64,
+    /// Resolved by the assembler already, so there is no relocation in the object.
+    pub(crate) resolved: bool,
+}
+
+/// What a reference refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Offset in an atom; may lie outside (`table[i - 1]`).
+    Atom { atom: usize, offset: i64 },
+    /// A symbol that the unit does not define, or an absolute one.
+    Symbol { symbol: usize, offset: i64 },
+}
+
+/// A unit, split.
+#[derive(Debug)]
+pub(crate) struct Atoms<'a> {
+    pub(crate) unit: Unit<'a>,
+    pub(crate) arch: &'static dyn Arch,
+    pub(crate) profile: Profile,
+    pub(crate) atoms: Vec<Atom>,
+    /// Per section its atoms, by start.
+    pub(crate) by_section: Vec<Vec<usize>>,
+    /// Per section the offsets that something refers to, sorted: where anonymous pieces begin.
+    pub(crate) marks: Vec<Vec<u64>>,
+    pub(crate) by_name: HashMap<&'a str, usize>,
+    /// Only the place that a reference leads to counts, not the atom: it may lie outside of every atom.
+    pub(crate) by_place: bool,
+    pub(super) users: OnceCell<Vec<Vec<usize>>>,
+}
+
+impl<'a> Atoms<'a> {
+    pub(crate) fn atom(&self, id: usize) -> &Atom {
+        &self.atoms[id]
+    }
+
+    pub(crate) fn section(&self, id: usize) -> &Section<'a> {
+        &self.unit.sections[self.atoms[id].section]
+    }
+
+    pub(crate) fn symbol(&self, symbol: usize) -> &Symbol<'a> {
+        &self.unit.symbols[symbol]
+    }
+
+    /// The kind of the records in a section, by its index; `None` for a section of another kind.
+    pub(crate) fn records_in(&self, section: usize) -> Option<RecordKind> {
+        self.profile.records_in(&self.unit.sections.get(section)?.name)
+    }
+
+    /// The best symbol of an atom.
+    pub(crate) fn primary(&self, id: usize) -> Option<&Symbol<'a>> {
+        self.atoms[id].names.first().map(|&s| self.symbol(s))
+    }
+
+    /// Its name, or that of its section.
+    pub(crate) fn name(&self, id: usize) -> &str {
+        self.primary(id).map_or(&*self.section(id).name, |s| s.name)
+    }
+
+    /// Content; empty for zeroed memory.
+    pub(crate) fn bytes(&self, id: usize) -> &[u8] {
+        let atom = &self.atoms[id];
+        let (Ok(start), Ok(end)) = (usize::try_from(atom.start), usize::try_from(atom.end)) else {
+            return &[];
+        };
+        self.section(id).data.get(start..end).unwrap_or(&[])
+    }
+
+    /// Other units can refer to it.
+    pub(crate) fn is_global(&self, id: usize) -> bool {
+        self.atoms[id].names.iter().any(|&s| self.symbol(s).binding != Binding::Local)
+    }
+
+    /// The atom that `offset` of `section` lies in. One past the end belongs to the last; so does anything else outside when the
+    /// section holds one atom only.
+    pub(crate) fn find(&self, section: usize, offset: i64) -> Option<usize> {
+        let ids = self.by_section.get(section)?;
+        if let [only] = ids.as_slice() {
+            return Some(*only);
+        }
+        let after = ids.partition_point(|&id| self.atoms[id].start.cast_signed() <= offset);
+        let id = *ids.get(after.checked_sub(1)?)?;
+        (offset <= self.atoms[id].end.cast_signed()).then_some(id)
+    }
+
+    /// An atom of the section, whatever `offset` lies in.
+    pub(crate) fn nearest(&self, section: usize, offset: i64) -> Option<usize> {
+        let ids = self.by_section.get(section)?;
+        let after = ids.partition_point(|&id| self.atoms[id].start.cast_signed() <= offset);
+        ids.get(after.saturating_sub(1)).copied()
+    }
+
+    /// The atoms that refer to it, in their order. References are resolved by then.
+    pub(crate) fn users(&self, id: usize) -> &[usize] {
+        let users = self.users.get_or_init(|| {
+            let mut users = vec![Vec::new(); self.atoms.len()];
+            for (user, atom) in self.atoms.iter().enumerate() {
+                for r in &atom.refs {
+                    if let Target::Atom { atom: target, .. } = r.target
+                        && users[target].last() != Some(&user)
+                    {
+                        users[target].push(user);
+                    }
+                }
+            }
+            users
+        });
+        users.get(id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Relocations that lie in the atom.
+    pub(crate) fn relocs(&self, id: usize) -> &[crate::unit::Reloc] {
+        let atom = &self.atoms[id];
+        let all = &self.section(id).relocs;
+        let from = all.partition_point(|r| r.offset < atom.start);
+        let to = all.partition_point(|r| r.offset < atom.end);
+        all.get(from..to).unwrap_or(&[])
+    }
+}

@@ -1,0 +1,9 @@
+//! A unit as a comparison sees it: *atoms*, which are the smallest pieces that can be compared and shipped alone, and their references.
+
+mod atom;
+mod load;
+mod references;
+mod split;
+
+pub(crate) use atom::{AtomKind, Atoms, Ref, Target};
+pub(crate) use load::{load, load_by_place};
