@@ -1,8 +1,8 @@
 //! Which atom of the patched unit is which atom of the original.
 //!
-//! For functions a wrong pair costs precision only: references are compared by pair, so both ends would count as changed. For live data a
-//! wrong pair would make new code use another variable; therefore static locals are paired by the function they belong to, and what
-//! stays ambiguous is left for a refusal.
+//! For functions a wrong pair costs precision only: references are compared by pair, so both ends would count
+//! as changed. For live data a wrong pair would make new code use another variable; therefore static locals
+//! are paired by the function they belong to, and what stays ambiguous is left for a refusal.
 
 mod shifted;
 
@@ -75,7 +75,8 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
             }
         }
     }
-    // 2. Names that the compiler numbered: functions first, since data is told apart by the functions that use it.
+    // 2. Names that the compiler numbered: functions first, since data is told apart by the functions that
+    //    use it.
     let old_stems = stems(old, &pairs.new_of, &is_numbered, &shifted);
     let new_stems = stems(new, &pairs.old_of, &is_numbered, &shifted);
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Function) {
@@ -120,8 +121,8 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
     pairs
 }
 
-/// Base and suffixes of the local data whose names are numbered. Clang numbers the static locals of one name in a function from the
-/// second on (`f.count`, `f.count.1`), and which is the first depends on the source.
+/// Base and suffixes of the local data whose names are numbered. Clang numbers the static locals of one name
+/// in a function from the second on (`f.count`, `f.count.1`), and which is the first depends on the source.
 fn counted(all: &Atoms) -> Vec<(String, String)> {
     let data = (0..all.atoms.len()).filter(|&id| all.atom(id).kind == AtomKind::Object && !all.is_global(id));
     let parsed = data.map(|id| names::parse(all.name(id))).filter(|p| p.numbered && !p.suffixes.is_empty());
@@ -301,9 +302,10 @@ fn by_scope(
     }
 }
 
-/// Which of several variables of one name in one function are the same, by their marks (line of the declaration, and content); nothing
-/// where that is not certain. As many on both sides are paired in their order, unless the marks say otherwise; where one side has
-/// more, the marks must account for every one of the other side.
+/// Which of several variables of one name in one function are the same, by their marks (line of the
+/// declaration, and content); nothing where that is not certain. As many on both sides are paired in their
+/// order, unless the marks say otherwise; where one side has more, the marks must account for every one of
+/// the other side.
 fn in_scope<T: PartialEq>(old: &[Option<T>], new: &[Option<T>]) -> Vec<(usize, usize)> {
     fn unique<T: PartialEq>(all: &[Option<T>], mark: &T) -> Option<usize> {
         let mut at = (0..all.len()).filter(|&i| all[i].as_ref() == Some(mark));
@@ -372,7 +374,8 @@ fn only<'a>(mut all: impl Iterator<Item = &'a usize>) -> Option<usize> {
     all.all(|&other| other == first).then_some(first)
 }
 
-/// The same number of variables of one name in one function, equal in size and content one by one: by their order.
+/// The same number of variables of one name in one function, equal in size and content one by one: by their
+/// order.
 fn by_order(
     old: &Atoms,
     new: &Atoms,

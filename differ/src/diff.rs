@@ -18,8 +18,8 @@ use crate::verdict;
 /// Compares two relocatable objects of one unit, both compiled with `-ffunction-sections -fdata-sections`.
 ///
 /// # Errors
-/// When an object cannot be read, or holds something that this version does not know (the message names it). A difference that cannot be
-/// live-patched is no error: it is in [`UnitDiff::refused`].
+/// When an object cannot be read, or holds something that this version does not know (the message names it).
+/// A difference that cannot be live-patched is no error: it is in [`UnitDiff::refused`].
 pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Error> {
     let old = atoms::load(orig, "original", opts.profile)?;
     let new = atoms::load(patched, "patched", opts.profile)?;

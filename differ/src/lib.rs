@@ -1,7 +1,9 @@
-//! Compares two variants of one compilation unit, function by function and datum by datum, and extracts what has to be shipped.
+//! Compares two variants of one compilation unit, function by function and datum by datum, and extracts what
+//! has to be shipped.
 //!
-//! Bytes in, bytes out: no file, no process, no clock. The phases, each with its file: read (`elf`), split into atoms (`atoms`), resolve
-//! references (`refs`), pair (`correlate`), compare (`compare`), judge (`verdict`), extract (`extract`).
+//! Bytes in, bytes out: no file, no process, no clock. The phases, each with its file: read (`elf`), split
+//! into atoms (`atoms`), resolve references (`refs`), pair (`correlate`), compare (`compare`), judge
+//! (`verdict`), extract (`extract`).
 
 pub mod arch;
 mod atoms;

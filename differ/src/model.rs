@@ -19,10 +19,11 @@ pub struct Options {
     pub allow_global_rodata: bool,
     /// Do not compare the layouts of structures in the debug information.
     pub skip_layout: bool,
-    /// Functions of the original whose entries have no room for a jump. Where nothing can call one but functions of this unit that can be
-    /// replaced, those are, and it is shipped as new code for them.
+    /// Functions of the original whose entries have no room for a jump. Where nothing can call one but
+    /// functions of this unit that can be replaced, those are, and it is shipped as new code for them.
     pub too_short: Vec<String>,
-    /// Constants that the linker merged with others in the original, see [`crate::merged`]: a copy is shipped where new code refers to one.
+    /// Constants that the linker merged with others in the original, see [`crate::merged`]: a copy is shipped
+    /// where new code refers to one.
     pub merged: Vec<String>,
 }
 
@@ -41,8 +42,8 @@ pub struct UnitDiff {
     pub warnings: Vec<Warning>,
     /// Changed read-only data with global binding: another unit may refer to the old copy.
     pub global_rodata_changed: Vec<String>,
-    /// What its functions do with members of objects in another way than before. The caller holds the changes of all units of a patch
-    /// against each other, see [`crate::conflicts`].
+    /// What its functions do with members of objects in another way than before. The caller holds the changes
+    /// of all units of a patch against each other, see [`crate::conflicts`].
     #[serde(skip)]
     pub member_changes: Vec<MemberChange>,
     /// What to ship; `None` when nothing changed, or when something was refused.
@@ -118,12 +119,13 @@ pub struct MemberChange {
     pub function: String,
     /// Source file of its unit.
     pub source_file: String,
-    /// The function that the members' values come from, or are handed to; `++` and `--` for a count in what they point to.
+    /// The function that the members' values come from, or are handed to; `++` and `--` for a count in what
+    /// they point to.
     pub callee: String,
     /// What is different.
     pub kind: MemberChangeKind,
-    /// The members that may be meant, as `structure::member`. `true`: the function has such a structure at hand. `false`: it can get at
-    /// such a structure through pointers.
+    /// The members that may be meant, as `structure::member`. `true`: the function has such a structure at
+    /// hand. `false`: it can get at such a structure through pointers.
     pub members: BTreeMap<String, bool>,
 }
 
@@ -142,7 +144,8 @@ pub enum MemberChangeKind {
     Gives,
     /// It asks the other function for more memory to put there.
     Enlarges,
-    /// It uses what is there. Of the functions that do so this counts only those of units in which another function enlarges it.
+    /// It uses what is there. Of the functions that do so this counts only those of units in which another
+    /// function enlarges it.
     Reads,
 }
 
@@ -249,8 +252,8 @@ pub struct Relocation {
     pub symbol: usize,
     /// Addend, as in the object file (a PC-relative one has the -4 in it).
     pub addend: i64,
-    /// The field is the target operand of a direct call or jump, hence may go through a PLT-like stub. `false`: data, or an operand
-    /// that takes the symbol's address or its content.
+    /// The field is the target operand of a direct call or jump, hence may go through a PLT-like stub.
+    /// `false`: data, or an operand that takes the symbol's address or its content.
     pub is_branch: bool,
 }
 
@@ -326,21 +329,24 @@ pub enum SymbolPlace {
         offset: u64,
         /// Size in bytes; 0 for a label.
         size: u64,
-        /// Symbol of the original unit whose entry gets redirected to here; `None` for something new and for data.
+        /// Symbol of the original unit whose entry gets redirected to here; `None` for something new and for
+        /// data.
         replaces: Option<String>,
-        /// Further symbols of the original unit that hold old code of this function (`.cold`, `.part`, … fragments that only it uses).
-        /// Like the old entry they must be on no stack; they get no redirection.
+        /// Further symbols of the original unit that hold old code of this function (`.cold`, `.part`, …
+        /// fragments that only it uses). Like the old entry they must be on no stack; they get no
+        /// redirection.
         old_fragments: Vec<String>,
     },
-    /// Exists in the original unit and keeps its address in the running target: live data, unchanged functions, unchanged named
-    /// constants.
+    /// Exists in the original unit and keeps its address in the running target: live data, unchanged
+    /// functions, unchanged named constants.
     Existing {
         /// Name in the *original* unit (a key: the assembler does not define one name twice in a unit).
         orig_name: String,
         /// Function (or IFUNC), hence a call may go through its PLT entry.
         is_function: bool,
     },
-    /// Undefined in the unit too: another unit, a library, or what the linker defines (`_GLOBAL_OFFSET_TABLE_`).
+    /// Undefined in the unit too: another unit, a library, or what the linker defines
+    /// (`_GLOBAL_OFFSET_TABLE_`).
     Undefined,
 }
 
@@ -371,6 +377,7 @@ pub struct Origin {
     pub name: String,
     /// Path of the source file that was compiled, as the debug information has it.
     pub source: String,
-    /// Other source files cannot name it (internal linkage, or none): equal names in two files are two things.
+    /// Other source files cannot name it (internal linkage, or none): equal names in two files are two
+    /// things.
     pub internal: bool,
 }

@@ -33,8 +33,8 @@ pub(crate) fn parse(name: &str) -> Parsed {
     Parsed { base: base.into(), suffixes, numbered: !numbers.is_empty(), numbers }
 }
 
-/// One of the functions that a compiler makes of a coroutine: GCC's `f(f()::f.Frame*) [clone .actor]`, Clang's `f.resume`, `f.destroy`,
-/// `f.cleanup`.
+/// One of the functions that a compiler makes of a coroutine: GCC's `f(f()::f.Frame*) [clone .actor]`,
+/// Clang's `f.resume`, `f.destroy`, `f.cleanup`.
 pub(crate) fn is_coroutine_part(name: &str) -> bool {
     let mut parts = name.split('.').skip(1);
     name.starts_with("_Z") && parts.any(|p| matches!(p, "actor" | "destroy" | "resume" | "cleanup"))
@@ -51,7 +51,8 @@ pub(crate) fn cold_parent(name: &str) -> Option<&str> {
     number.bytes().all(|b| b.is_ascii_digit()).then_some(parent)
 }
 
-/// The mangled name of something that belongs to a lambda, with the lambda's number replaced; `None` without a lambda in the name.
+/// The mangled name of something that belongs to a lambda, with the lambda's number replaced; `None` without
+/// a lambda in the name.
 ///
 /// Itanium C++ ABI: `<closure-type-name> ::= Ul <lambda-sig> E [ <number> ] _`.
 pub(crate) fn lambda_group(name: &str) -> Option<String> {

@@ -6,12 +6,13 @@ pub enum Profile {
     /// Programs and libraries.
     #[default]
     User,
-    /// The kernel and its modules. Only what would be wrong for them is left out so far; they have no rules of their own.
+    /// The kernel and its modules. Only what would be wrong for them is left out so far; they have no rules
+    /// of their own.
     Kernel,
 }
 
-/// A kind of records in other sections that belong to functions: where a function is shipped, its records are, and what refers to a
-/// function there is no reference by the program.
+/// A kind of records in other sections that belong to functions: where a function is shipped, its records
+/// are, and what refers to a function there is no reference by the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordKind {
     /// Call frame information for the unwinding of stacks (`.eh_frame`).
@@ -33,7 +34,8 @@ impl Profile {
         }
     }
 
-    /// Are stacks walked with the call frame information of the code? The kernel has tables of its own, which its build makes later.
+    /// Are stacks walked with the call frame information of the code? The kernel has tables of its own, which
+    /// its build makes later.
     pub(crate) fn unwinds_by_call_frames(self) -> bool {
         self == Self::User
     }

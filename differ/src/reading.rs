@@ -1,4 +1,5 @@
-//! Which sections of an object are read for what. Debug information is most of an object, so it is read only where it is needed.
+//! Which sections of an object are read for what. Debug information is most of an object, so it is read only
+//! where it is needed.
 
 use crate::unit::{SHF_ALLOC, Section};
 

@@ -10,8 +10,9 @@ use crate::error::Error;
 use crate::model::Mismatch;
 use crate::profile::Profile;
 
-/// Compares the plain object (as built) with the sectioned one, function by function: instructions, and what they refer to. References
-/// that the assembler resolved inside one section are read as symbol + offset; short and near jumps are equal.
+/// Compares the plain object (as built) with the sectioned one, function by function: instructions, and what
+/// they refer to. References that the assembler resolved inside one section are read as symbol + offset;
+/// short and near jumps are equal.
 ///
 /// # Errors
 /// As [`crate::diff`].

@@ -45,7 +45,8 @@ pub(crate) struct Section<'a> {
     pub(crate) size: u64,
     /// Empty for `SHT_NOBITS`.
     pub(crate) data: Cow<'a, [u8]>,
-    /// In ascending order of offset. Those of debug information only where that was asked for ([`crate::reading::Reading`]).
+    /// In ascending order of offset. Those of debug information only where that was asked for
+    /// ([`crate::reading::Reading`]).
     pub(crate) relocs: Vec<Reloc>,
     /// Made up for `SHN_COMMON` symbols.
     pub(crate) common: bool,
@@ -73,8 +74,8 @@ impl Section<'_> {
         !self.has(SHF_WRITE) || self.is_relro() || self.is_initializer()
     }
 
-    /// What Clang copies to initialise an array on the stack. For volatile elements it is not marked as constant, but nothing else can refer
-    /// to it, and nothing writes to it.
+    /// What Clang copies to initialise an array on the stack. For volatile elements it is not marked as
+    /// constant, but nothing else can refer to it, and nothing writes to it.
     fn is_initializer(&self) -> bool {
         self.name
             .strip_prefix(".data..Lconstinit")

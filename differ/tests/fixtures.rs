@@ -1,4 +1,5 @@
-//! Compiles each fixture twice, without and with `PATCHED` defined, and checks what the comparison says against the directives at its top.
+//! Compiles each fixture twice, without and with `PATCHED` defined, and checks what the comparison says
+//! against the directives at its top.
 //!
 //! | directive | meaning |
 //! |---|---|
@@ -134,8 +135,9 @@ impl Fixture {
         Ok(())
     }
 
-    /// With a driver of the same name in `drivers/`: the original object with the patch object linked over it behaves like the patched
-    /// one. The linker stands in for the applier: replaced functions are made weak in the original, so the patch's win.
+    /// With a driver of the same name in `drivers/`: the original object with the patch object linked over it
+    /// behaves like the patched one. The linker stands in for the applier: replaced functions are made weak
+    /// in the original, so the patch's win.
     fn execute(&self, dir: &Path, patch: &PatchObject) -> Result<(), Failed> {
         let driver = self.path.parent().unwrap().join("drivers").join(self.path.file_name().unwrap());
         if !driver.exists() {

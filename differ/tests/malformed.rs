@@ -25,8 +25,8 @@ fn compile(extra: &[&str]) -> Vec<u8> {
 #[test]
 fn one_damaged_byte() {
     let (orig, patched) = (compile(&[]), compile(&["-DPATCHED"]));
-    // Debug sections are most of the file; headers, symbols and relocations are at its ends. A stride without common factor with 8
-    // meets every byte of a field in some entry.
+    // Debug sections are most of the file; headers, symbols and relocations are at its ends. A stride without
+    // common factor with 8 meets every byte of a field in some entry.
     for at in (0..patched.len()).step_by(13) {
         for value in [0x00, 0x7f, 0x80, 0xff] {
             let mut damaged = patched.clone();

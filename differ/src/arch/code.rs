@@ -27,8 +27,8 @@ pub(crate) struct Instruction {
     pub(crate) target: Option<i64>,
     /// The offset from which the processor counts what is relative to the instruction.
     pub(crate) counts_from: u32,
-    /// The next instruction in memory may be executed after this one. A call at the very end of a function does not return, and only there
-    /// does that matter: so no call falls through.
+    /// The next instruction in memory may be executed after this one. A call at the very end of a function
+    /// does not return, and only there does that matter: so no call falls through.
     pub(crate) falls_through: bool,
 }
 
@@ -58,7 +58,8 @@ impl Code {
         self.instructions.get(index).filter(|i| offset < u64::from(i.end()))
     }
 
-    /// The number of instructions before `offset`, padding not counted; `None` when no instruction starts there.
+    /// The number of instructions before `offset`, padding not counted; `None` when no instruction starts
+    /// there.
     pub(crate) fn ordinal(&self, offset: i64) -> Option<u32> {
         let offset = u64::try_from(offset).ok()?;
         let index = self.instructions.binary_search_by_key(&offset, |i| u64::from(i.at)).ok()?;

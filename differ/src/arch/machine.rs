@@ -35,22 +35,24 @@ pub(crate) trait Arch: Debug + Sync {
     /// Takes code apart.
     fn decode(&self, bytes: &[u8]) -> Code;
 
-    /// The instruction in `bytes`, at offset `at` of its function, in words. `refers_to`: the name of what it refers to, and whether by a
-    /// branch.
+    /// The instruction in `bytes`, at offset `at` of its function, in words. `refers_to`: the name of what it
+    /// refers to, and whether by a branch.
     fn show(&self, bytes: &[u8], at: u32, refers_to: Option<(&str, bool)>) -> String;
 
     /// Bytes between functions that do nothing.
     fn is_padding(&self, bytes: &[u8]) -> bool;
 
-    /// Makes the jump with its field at offset `field` one that reaches everything, where it is the last instruction of `code` and too short.
-    /// Gives the addend of a reference to the very place that it jumps to.
+    /// Makes the jump with its field at offset `field` one that reaches everything, where it is the last
+    /// instruction of `code` and too short. Gives the addend of a reference to the very place that it jumps
+    /// to.
     fn widen_jump(&self, code: &mut Vec<u8>, field: u64) -> Option<i64>;
 
-    /// Does the address that instructions form with their fields at `fields` (offsets in `bytes`, sorted) get into memory, to a function that is
-    /// called, or to the caller?
+    /// Does the address that instructions form with their fields at `fields` (offsets in `bytes`, sorted) get
+    /// into memory, to a function that is called, or to the caller?
     fn lets_address_out(&self, bytes: &[u8], fields: &[u64]) -> bool;
 
-    /// Do the instructions with their fields at `fields`, and what they form addresses for, read and do nothing else?
+    /// Do the instructions with their fields at `fields`, and what they form addresses for, read and do
+    /// nothing else?
     fn only_reads(&self, bytes: &[u8], fields: &[u64]) -> bool;
 
     /// Does code count something up, or down?
@@ -59,11 +61,12 @@ pub(crate) trait Arch: Debug + Sync {
     /// What a function does with values that it computes from a source.
     fn keeps(&self, bytes: &[u8], source: &Source) -> Kept;
 
-    /// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own stack only, and mixes.
+    /// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own
+    /// stack only, and mixes.
     fn only_computes(&self, bytes: &[u8]) -> bool;
 
-    /// What code does with the values of members of objects. `calls`: offset of the operand of each call, or jump, out of it, and the number
-    /// of the function that it leads to.
+    /// What code does with the values of members of objects. `calls`: offset of the operand of each call, or
+    /// jump, out of it, and the number of the function that it leads to.
     fn members(&self, bytes: &[u8], calls: &HashMap<u64, usize>) -> MemberUse;
 
     /// What a function does with the addresses of its labels.
@@ -95,7 +98,8 @@ pub(crate) fn known() -> String {
     KNOWN.map(|(_, name, _)| name).join(", ")
 }
 
-/// What is known of a relocation type of a machine (`e_machine`); `None` for a type or a machine that this version does not know.
+/// What is known of a relocation type of a machine (`e_machine`); `None` for a type or a machine that this
+/// version does not know.
 pub fn relocation_type(machine: u16, number: u32) -> Option<&'static RelocationType> {
     find(of(machine)?.relocation_types(), number)
 }

@@ -1,4 +1,5 @@
-//! What depends on the instruction set: the folder of a machine holds all of it, and the rest of the crate asks through [`Arch`].
+//! What depends on the instruction set: the folder of a machine holds all of it, and the rest of the crate
+//! asks through [`Arch`].
 
 mod code;
 mod flow;

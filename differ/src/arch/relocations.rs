@@ -1,7 +1,8 @@
 //! What is known of a relocation type: one row for each type of a machine.
 //!
-//! The comparison and the linker use the same rows. The letters are those of the psABIs: S is the symbol's address, A the addend, P the
-//! address of the field, L the symbol's entry in the procedure linkage table, GOT the global offset table, Z the symbol's size.
+//! The comparison and the linker use the same rows. The letters are those of the psABIs: S is the symbol's
+//! address, A the addend, P the address of the field, L the symbol's entry in the procedure linkage table,
+//! GOT the global offset table, Z the symbol's size.
 
 /// One relocation type of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +17,12 @@ pub struct RelocationType {
     pub computes: Computes,
     /// Bytes from the first to the last one that holds a bit of the value.
     pub width: u8,
-    /// The bits of these bytes that hold the value, as a little-endian number; the others are of the instruction.
+    /// The bits of these bytes that hold the value, as a little-endian number; the others are of the
+    /// instruction.
     pub bits: u64,
-    /// `Some`: P is subtracted. The number is the distance from the field to the address from which the processor counts, where the field is
-    /// the last part of its instruction (x86-64: its width; AArch64: 0). An addend in code holds minus this distance.
+    /// `Some`: P is subtracted. The number is the distance from the field to the address from which the
+    /// processor counts, where the field is the last part of its instruction (x86-64: its width; AArch64: 0).
+    /// An addend in code holds minus this distance.
     pub pc_bias: Option<u8>,
     /// Which values fit into the field.
     pub range: Range,
@@ -27,8 +30,8 @@ pub struct RelocationType {
     pub rewrites: Rewrites,
     /// The forms into which a linker may relax the reference. Empty: it writes the field and nothing else.
     pub relaxations: &'static [Relaxation],
-    /// The type that stands for all types which ask for the same thing and differ only in what a linker may do about it. Mostly the type
-    /// itself.
+    /// The type that stands for all types which ask for the same thing and differ only in what a linker may
+    /// do about it. Mostly the type itself.
     pub same_as: u32,
 }
 
@@ -64,7 +67,8 @@ pub enum Computes {
     Nothing,
     /// S + A.
     Address,
-    /// L + A: the symbol, or its entry in the procedure linkage table where it is in another module. For calls and jumps.
+    /// L + A: the symbol, or its entry in the procedure linkage table where it is in another module. For
+    /// calls and jumps.
     Call,
     /// The address of the symbol's slot in the global offset table, + A.
     GotSlot,

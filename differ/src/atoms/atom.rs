@@ -50,7 +50,8 @@ pub(crate) struct Ref {
     pub(crate) width: u8,
     pub(crate) target: Target,
     pub(crate) is_branch: bool,
-    /// Addend of the relocation minus the offset of the target in [`Target`]: what stays when the target moves.
+    /// Addend of the relocation minus the offset of the target in [`Target`]: what stays when the target
+    /// moves.
     pub(crate) bias: i64,
     /// Resolved by the assembler already, so there is no relocation in the object.
     pub(crate) resolved: bool,
@@ -124,8 +125,8 @@ impl<'a> Atoms<'a> {
         self.atoms[id].names.iter().any(|&s| self.symbol(s).binding != Binding::Local)
     }
 
-    /// The atom that `offset` of `section` lies in. One past the end belongs to the last; so does anything else outside when the
-    /// section holds one atom only.
+    /// The atom that `offset` of `section` lies in. One past the end belongs to the last; so does anything
+    /// else outside when the section holds one atom only.
     pub(crate) fn find(&self, section: usize, offset: i64) -> Option<usize> {
         let ids = self.by_section.get(section)?;
         if let [only] = ids.as_slice() {

@@ -1,4 +1,5 @@
-//! A unit as a comparison sees it: *atoms*, which are the smallest pieces that can be compared and shipped alone, and their references.
+//! A unit as a comparison sees it: *atoms*, which are the smallest pieces that can be compared and shipped
+//! alone, and their references.
 
 mod atom;
 mod load;

@@ -1,7 +1,7 @@
 //! Splits the sections of a unit into atoms.
 //!
-//! With `-ffunction-sections -fdata-sections` nearly every atom is a whole section. Hand-written assembly, and the object of a unit as it
-//! was built, hold several atoms in one section.
+//! With `-ffunction-sections -fdata-sections` nearly every atom is a whole section. Hand-written assembly,
+//! and the object of a unit as it was built, hold several atoms in one section.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -19,7 +19,8 @@ pub(super) fn split<'a>(unit: Unit<'a>, arch: &'static dyn Arch, profile: Profil
         if let Home::Section(section) = symbol.home
             && symbol.stype != SymbolType::Section
             && !symbol.name.is_empty()
-            // Labels of the compiler (`.LC0`), which the assembler keeps for references into mergeable sections.
+            // Labels of the compiler (`.LC0`), which the assembler keeps for references into mergeable
+            // sections.
             && !symbol.name.starts_with(".L")
             && !arch.is_mapping_symbol(symbol.name)
             // Clang names exception tables (`GCC_except_table2`); they are compared with their functions.
@@ -97,7 +98,8 @@ fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usiz
                 continue;
             }
             if symbol.value < last.end {
-                // Hand-written assembly often has no type; what other units can name is an entry all the same.
+                // Hand-written assembly often has no type; what other units can name is an entry all the
+                // same.
                 if typed(symbol) || symbol.binding != Binding::Local {
                     last.inner.push(id);
                     last.end = last.end.max(symbol.value + symbol.size);

@@ -1,4 +1,5 @@
-//! `.eh_frame` of an object, entry by entry (LSB, "Exception Frames"; the instructions inside are DWARF's call frame instructions).
+//! `.eh_frame` of an object, entry by entry (LSB, "Exception Frames"; the instructions inside are DWARF's
+//! call frame instructions).
 //!
 //! An FDE is the record of a function. Its CIE is what it has in common with others.
 

@@ -37,7 +37,8 @@ impl Converter<'_> {
         Ok(code)
     }
 
-    /// Converts a unit, if anything in it is wanted. `needed`: offsets in `.debug_info` of the entries to convert, this unit's and those behind.
+    /// Converts a unit, if anything in it is wanted. `needed`: offsets in `.debug_info` of the entries to
+    /// convert, this unit's and those behind.
     pub(super) fn unit<'a>(
         &self,
         unit: &mut ConvertUnit<'_, Slice<'a>>,

@@ -1,7 +1,8 @@
-//! Which entries are carried: new functions and variables, variables of the program whose place is known, and what these need.
+//! Which entries are carried: new functions and variables, variables of the program whose place is known, and
+//! what these need.
 //!
-//! What a function not in the patch has inside is not needed, nor are member functions that nothing refers to; in C++ that is most of a
-//! unit. So entries are read in full only once they are known to be needed.
+//! What a function not in the patch has inside is not needed, nor are member functions that nothing refers
+//! to; in C++ that is most of a unit. So entries are read in full only once they are known to be needed.
 
 use gimli::constants as dw;
 use gimli::read::UnitRef;
@@ -54,7 +55,8 @@ struct Graph<'a, 'd> {
     todo: Vec<usize>,
 }
 
-/// Offsets in `.debug_info` of all entries that are needed, in ascending order. Those of units themselves are not among them.
+/// Offsets in `.debug_info` of all entries that are needed, in ascending order. Those of units themselves are
+/// not among them.
 pub(super) fn needed(converter: &Converter<'_>, dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<usize>> {
     let mut graph =
         Graph { dwarf, units: Vec::new(), nodes: Vec::new(), needed: Vec::new(), todo: Vec::new() };

@@ -55,7 +55,8 @@ impl Converter<'_> {
         let source_folder =
             source_folder.and_then(|i| header.directory(i)).map(|d| first(Some(d))).transpose()?;
         let source_name = first(source.map(read::FileEntry::path_name))?;
-        // How numbers are packed is of no interest, and not every way of the compilers' is known to the library.
+        // How numbers are packed is of no interest, and not every way of the compilers' is known to the
+        // library.
         let packing = LineEncoding::default();
         let mut program = LineProgram::new(encoding, packing, folder, source_folder, source_name, None);
         let mut folders = Vec::new();

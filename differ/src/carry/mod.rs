@@ -1,10 +1,12 @@
-//! Carries debug information over: from the objects that a patch was made of, into sections for a file beside the patch.
+//! Carries debug information over: from the objects that a patch was made of, into sections for a file beside
+//! the patch.
 //!
-//! Only entries for what is in the patch are carried, with all that these refer to, and variables of the program whose place is known. So
-//! nothing in it has the address of something else, no matter what a debugger makes of the values that linkers write for what they left out.
+//! Only entries for what is in the patch are carried, with all that these refer to, and variables of the
+//! program whose place is known. So nothing in it has the address of something else, no matter what a
+//! debugger makes of the values that linkers write for what they left out.
 //!
-//! Each allocated section of an object is given addresses of its own for the time of reading ([`sections::address`]); a converted address is
-//! one of the image.
+//! Each allocated section of an object is given addresses of its own for the time of reading
+//! ([`sections::address`]); a converted address is one of the image.
 
 mod entries;
 mod expressions;
@@ -39,7 +41,8 @@ pub struct DebugUnit<'a> {
 /// Debug information for a patch.
 #[derive(Clone, Debug, Default)]
 pub struct DebugSections {
-    /// Names and contents of the sections (DWARF 5, 7.1; or of the version that the units have). Empty if there is nothing to tell.
+    /// Names and contents of the sections (DWARF 5, 7.1; or of the version that the units have). Empty if
+    /// there is nothing to tell.
     pub sections: Vec<(&'static str, Vec<u8>)>,
     /// Units whose debug information could not be carried, by index, and why.
     pub left_out: Vec<(usize, String)>,
@@ -47,8 +50,8 @@ pub struct DebugSections {
 
 /// Joins the debug information of some units.
 ///
-/// `bias`: address in the image of the word that has the load bias of the target, by which variables of the program are found. `renamed`
-/// gives the path to write for one that an object has, if it is another one.
+/// `bias`: address in the image of the word that has the load bias of the target, by which variables of the
+/// program are found. `renamed` gives the path to write for one that an object has, if it is another one.
 pub fn debug_sections(
     units: &[DebugUnit<'_>],
     bias: u64,
@@ -108,7 +111,8 @@ fn join(
     Ok(out)
 }
 
-/// The library asserts what holds for debug information as compilers write it. Whatever an object holds, the patch does not depend on it.
+/// The library asserts what holds for debug information as compilers write it. Whatever an object holds, the
+/// patch does not depend on it.
 fn guarded<E: Display>(convert: impl FnOnce() -> Result<(), E>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(convert)) {
         Ok(done) => done.map_err(|e| e.to_string()),

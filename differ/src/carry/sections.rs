@@ -92,7 +92,8 @@ enum Holds {
     Address,
     /// An offset in another section, in so many bytes.
     Offset(usize),
-    /// The place of a thread-local variable in its block: no address, and none that could be written. What uses one is left out.
+    /// The place of a thread-local variable in its block: no address, and none that could be written. What
+    /// uses one is left out.
     InBlock,
 }
 

@@ -1,4 +1,5 @@
-//! Records that belong to a function, as unwind information and exception tables. A `catch` of another type may change nothing else.
+//! Records that belong to a function, as unwind information and exception tables. A `catch` of another type
+//! may change nothing else.
 
 use super::{Comparer, Reasons};
 use crate::atoms::{Atoms, Ref};
@@ -63,8 +64,8 @@ impl Words {
     }
 }
 
-/// Whether the content is the same without headers, relocated fields and padding: the assembler fills up the last entry of a section
-/// further than the others (`DW_CFA_nop`, zero).
+/// Whether the content is the same without headers, relocated fields and padding: the assembler fills up the
+/// last entry of a section further than the others (`DW_CFA_nop`, zero).
 fn same_content(old: &Atoms, x: &Record, new: &Atoms, y: &Record) -> bool {
     let blanked = |bytes: &[u8], record: &Record, at: usize| {
         let relocated = |r: &Ref| (r.at..r.at.saturating_add(u64::from(r.width))).contains(&(at as u64));

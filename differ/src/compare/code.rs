@@ -59,7 +59,8 @@ impl Comparer<'_> {
         if reasons.is_empty() { jumps } else { reasons }
     }
 
-    /// The same bytes with the same references: what most functions are, and there is no need to go through the instructions.
+    /// The same bytes with the same references: what most functions are, and there is no need to go through
+    /// the instructions.
     fn is_copy(&mut self, old: usize, new: usize) -> bool {
         let (old_atoms, new_atoms) = (self.old, self.new);
         let (a, b) = (&old_atoms.atom(old).refs, &new_atoms.atom(new).refs);

@@ -67,8 +67,8 @@ impl Comparer<'_> {
             return false;
         }
         if self.by_place {
-            // In the plain object other functions' constants follow in the same section, and references to those (`table[i - 1]`)
-            // may lie in this piece.
+            // In the plain object other functions' constants follow in the same section, and references to
+            // those (`table[i - 1]`) may lie in this piece.
             let all = (from_a + (to_b - from_b)).min(self.old.atom(o).size());
             to_a = to_a.min(all);
             return self.same_range(o, (from_a, to_a), n, (from_b, to_b))
@@ -80,8 +80,9 @@ impl Comparer<'_> {
         self.same_range(o, (from_a, to_a), n, (from_b, to_b))
     }
 
-    /// Whether the anonymous piece is zeros, and so is the place beside the named atom: among named data of one section, an object
-    /// without a symbol that is zeroed looks like padding, and is no atom (Clang's `.Lconstinit` in `.bss`).
+    /// Whether the anonymous piece is zeros, and so is the place beside the named atom: among named data of
+    /// one section, an object without a symbol that is zeroed looks like padding, and is no atom (Clang's
+    /// `.Lconstinit` in `.bss`).
     pub(super) fn is_zeroed_gap(&self, o: usize, i: i64, n: usize, j: i64) -> bool {
         let (s, t) = (self.old.section(o), self.new.section(n));
         let atom = self.old.atom(o);
@@ -125,7 +126,8 @@ impl Comparer<'_> {
         };
         let (a, b) = (refs(self.old, o, from_a, to_a), refs(self.new, n, from_b, to_b));
         let (x, y) = (slice(self.old, o, from_a, to_a), slice(self.new, n, from_b, to_b));
-        // Alignment before whatever comes next is no content; nothing but zeros may be left out, and only less than one alignment.
+        // Alignment before whatever comes next is no content; nothing but zeros may be left out, and only
+        // less than one alignment.
         let common = x.len().min(y.len());
         let rest = [x.get(common..), y.get(common..)].into_iter().flatten().flatten();
         if x.len().abs_diff(y.len()) >= 32 || rest.clone().any(|&v| v != 0) {
@@ -139,8 +141,8 @@ impl Comparer<'_> {
     }
 }
 
-/// A section that holds one object without a symbol (Clang's `.rodata..Lswitch.table.f`): all of it counts, from wherever in it or near
-/// it a reference counts its index.
+/// A section that holds one object without a symbol (Clang's `.rodata..Lswitch.table.f`): all of it counts,
+/// from wherever in it or near it a reference counts its index.
 fn is_object(section: &Section<'_>) -> bool {
     !section.has(SHF_MERGE) && section.name.starts_with(".rodata.")
 }
@@ -157,7 +159,8 @@ pub(crate) fn piece(all: &Atoms, id: usize, offset: i64) -> Option<(u64, u64)> {
         let step = usize::try_from(width).ok()?;
         let at = usize::try_from(at - at % width).ok()?;
         let zero = |i: usize| bytes.get(i..i + step).is_none_or(|c| c.iter().all(|&b| b == 0));
-        // A reference may point into a string that the assembler merged: from there on it is a string of its own.
+        // A reference may point into a string that the assembler merged: from there on it is a string of its
+        // own.
         let mut end = at;
         while end < bytes.len() && !zero(end) {
             end += step;

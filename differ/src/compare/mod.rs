@@ -20,7 +20,8 @@ pub(crate) struct Comparer<'a> {
     pub(crate) old_records: &'a Records,
     pub(crate) new_records: &'a Records,
     pub(crate) pairs: &'a Pairs,
-    /// The old side holds many atoms in one section: what counts is the place referred to, since `table[i - 1]` lies in the neighbour.
+    /// The old side holds many atoms in one section: what counts is the place referred to, since `table[i -
+    /// 1]` lies in the neighbour.
     pub(crate) by_place: bool,
     /// Answers for anonymous pieces; `true` also while a comparison is under way, for cycles.
     pieces: HashMap<(usize, i64, usize, i64), bool>,

@@ -1,5 +1,5 @@
-//! What functions take their arguments for: the types of parameters, and of the first variables, which an argument of type `void *` is mostly
-//! put into. Read for few functions only, as lists of places are long.
+//! What functions take their arguments for: the types of parameters, and of the first variables, which an
+//! argument of type `void *` is mostly put into. Read for few functions only, as lists of places are long.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,8 @@ use super::sections::Sections;
 use super::types::TypeId;
 use crate::unit;
 
-/// Parameters and variables of one function, in order; those of functions that are inlined in it do not count.
+/// Parameters and variables of one function, in order; those of functions that are inlined in it do not
+/// count.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Arguments {
     pub(crate) parameters: Vec<Variable>,

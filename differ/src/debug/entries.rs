@@ -1,4 +1,5 @@
-//! Debugging information entries of the wanted kinds. Most entries of a unit are none of them, and are passed over unread.
+//! Debugging information entries of the wanted kinds. Most entries of a unit are none of them, and are passed
+//! over unread.
 
 use gimli::{DebuggingInformationEntry, EndianSlice, LittleEndian};
 
@@ -9,8 +10,8 @@ pub(super) type Die<'a> = DebuggingInformationEntry<Slice<'a>>;
 pub(super) type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
 pub(super) type Unit<'a> = gimli::Unit<Slice<'a>>;
 
-/// Calls `visit` with each entry whose tag is wanted and its depth, in the order of the file. `None` when the entries cannot be read, or when
-/// `visit` gives it.
+/// Calls `visit` with each entry whose tag is wanted and its depth, in the order of the file. `None` when the
+/// entries cannot be read, or when `visit` gives it.
 pub(super) fn each<'a>(
     unit: &Unit<'a>,
     wanted: impl Fn(gimli::DwTag) -> bool,

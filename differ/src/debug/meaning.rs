@@ -1,7 +1,9 @@
-//! Do two types take memory for the same thing? A member may keep its name, place and size, and be something else.
+//! Do two types take memory for the same thing? A member may keep its name, place and size, and be something
+//! else.
 //!
-//! What is not known, and `void *`, agrees with everything. Whole numbers of one size do, whatever their sign: a fix that makes a length
-//! unsigned does not change lengths. Structures of one name do too: they are compared themselves.
+//! What is not known, and `void *`, agrees with everything. Whole numbers of one size do, whatever their
+//! sign: a fix that makes a length unsigned does not change lengths. Structures of one name do too: they are
+//! compared themselves.
 
 use super::types::{Number, Type, TypeId, Types};
 
@@ -16,7 +18,8 @@ enum Kind {
 }
 
 impl Types {
-    /// What objects of the one type are, and what those of the other one, of other debug information, are, if that is not the same.
+    /// What objects of the one type are, and what those of the other one, of other debug information, are, if
+    /// that is not the same.
     pub(crate) fn disagreement(&self, id: TypeId, other: &Self, with: TypeId) -> Option<(String, String)> {
         self.disagrees(id, other, with, DEPTH).then(|| (self.describe(id), other.describe(with)))
     }

@@ -1,7 +1,9 @@
-//! Which source file each symbol of an object comes from, when the object was made from several ones: link-time optimisation, `ld -r`.
+//! Which source file each symbol of an object comes from, when the object was made from several ones:
+//! link-time optimisation, `ld -r`.
 //!
-//! gcc describes what it makes at link time in a unit without a name, whose entries refer by `DW_AT_abstract_origin` to those that the
-//! compiler wrote for each source file (gcc internals, "LTO": early debug).
+//! gcc describes what it makes at link time in a unit without a name, whose entries refer by
+//! `DW_AT_abstract_origin` to those that the compiler wrote for each source file (gcc internals, "LTO": early
+//! debug).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,8 +16,8 @@ use crate::model::{Origin, SymbolType};
 use crate::reading::RANGES;
 use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
 
-/// How gcc calls the unit of what was made while linking. An entry of it that refers to no other comes from a source file that was compiled
-/// without debug information.
+/// How gcc calls the unit of what was made while linking. An entry of it that refers to no other comes from a
+/// source file that was compiled without debug information.
 const MADE: &str = "<artificial>";
 
 /// What an entry for a function or a variable says.
@@ -121,7 +123,8 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
             Some(at) => place(unit, table, at, at + 1, entry.function),
             None => place(unit, info, entry.at as u64, entry.end as u64, entry.function),
         };
-        // Functions in several parts have a list; its first two entries are enough to find the one that has the function's name.
+        // Functions in several parts have a list; its first two entries are enough to find the one that has
+        // the function's name.
         let parts = entry.ranges.filter(|_| own.is_none());
         let listed = parts.into_iter().flat_map(|from| in_list(unit, lists, from)).map(|at| (at, true));
         let (end, external, name) = chain(&known, entry);
@@ -131,7 +134,8 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
                 if listed && !name.is_some_and(|name| is_named(symbol, name)) {
                     continue;
                 }
-                // A variable of an inline function is one in the whole program, though each unit describes it.
+                // A variable of an inline function is one in the whole program, though each unit describes
+                // it.
                 let shared = symbol.starts_with("_ZZ")
                     && end.within.and_then(|w| known.get(&w)).is_some_and(|f| chain(&known, f).1);
                 let name = name.unwrap_or_default().to_owned();
@@ -143,8 +147,8 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
     found
 }
 
-/// Is this the entry of a function of that name, and not a fragment? In C++ functions that other files cannot see have no linkage name in the
-/// debug information; the mangled name holds the name then.
+/// Is this the entry of a function of that name, and not a fragment? In C++ functions that other files cannot
+/// see have no linkage name in the debug information; the mangled name holds the name then.
 fn is_named(symbol: &str, name: &str) -> bool {
     let base = symbol.split('.').next().unwrap_or_default();
     let cold = symbol.split('.').any(|part| part == "cold");

@@ -12,7 +12,8 @@ use crate::unit::{Section, Unit};
 /// `SHF_COMPRESSED` (gABI).
 const SHF_COMPRESSED: u64 = 0x800;
 
-/// The sections, relocated: references between debug sections are offsets then. Addresses become offsets in their section.
+/// The sections, relocated: references between debug sections are offsets then. Addresses become offsets in
+/// their section.
 pub(super) struct Sections<'a> {
     bytes: HashMap<&'a str, Cow<'a, [u8]>>,
 }

@@ -23,7 +23,8 @@ pub(crate) struct Static {
 /// Origins of origins are not followed further than this.
 const STEPS: usize = 8;
 
-/// All such variables, in order of declaration; `None` when there is no debug information, or it cannot be read.
+/// All such variables, in order of declaration; `None` when there is no debug information, or it cannot be
+/// read.
 pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Vec<Static>> {
     let sections = Sections::load(unit)?;
     let dwarf = sections.dwarf();
@@ -74,7 +75,8 @@ impl<'u> Places<'u> {
         Some(Self { unit, info: of(".debug_info")?, addresses: of(".debug_addr").unwrap_or_default() })
     }
 
-    /// Whether the location of a variable is one place in memory, and which relocation says where: its table and offset.
+    /// Whether the location of a variable is one place in memory, and which relocation says where: its table
+    /// and offset.
     pub(super) fn field(
         &self,
         dwarf: &Dwarf<'_>,

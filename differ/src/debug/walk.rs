@@ -16,9 +16,11 @@ pub(crate) struct Info {
     pub(crate) types: Types,
     /// Types of variables with static storage, also of those only declared here.
     pub(crate) variables: Vec<TypeId>,
-    /// The same by name; of static locals behind that of the function, and not known where one function has several.
+    /// The same by name; of static locals behind that of the function, and not known where one function has
+    /// several.
     pub(crate) statics: HashMap<String, Option<TypeId>>,
-    /// Types that functions with external linkage take and return: others, in other units or the callers of a library, have the objects.
+    /// Types that functions with external linkage take and return: others, in other units or the callers of a
+    /// library, have the objects.
     pub(crate) exchanged: Vec<TypeId>,
     /// Types of the variables and parameters of functions.
     pub(crate) automatic: Vec<TypeId>,
@@ -173,7 +175,8 @@ struct Walk<'a, 'u> {
     numbers: HashMap<&'a [u8], usize>,
     /// What functions deal with. Nobody asks for those without a name, which all have the number 0.
     functions: Vec<Function>,
-    /// Functions that are described elsewhere, as constructors are, whose one description has another name than each of their forms.
+    /// Functions that are described elsewhere, as constructors are, whose one description has another name
+    /// than each of their forms.
     outlined: Vec<(usize, TypeId)>,
     /// Numbers of functions by their entries.
     numbered: HashMap<TypeId, usize>,

@@ -14,7 +14,8 @@ use crate::reading::Reading;
 use crate::unit::SHF_TLS;
 
 const SIDE: &str = "patch";
-/// Largest alignment of a section in bytes: the file is filled up to it. No image has room for one that wants more than a page.
+/// Largest alignment of a section in bytes: the file is filled up to it. No image has room for one that wants
+/// more than a page.
 const LARGEST_ALIGNMENT: u64 = 1 << 20;
 
 fn bad(detail: impl Into<String>) -> Error {
@@ -22,8 +23,8 @@ fn bad(detail: impl Into<String>) -> Error {
 }
 
 impl PatchObject {
-    /// The object as an ELF relocatable file. Existing symbols become undefined ones; what ELF has no place for is in a section
-    /// `.upatch.object`.
+    /// The object as an ELF relocatable file. Existing symbols become undefined ones; what ELF has no place
+    /// for is in a section `.upatch.object`.
     ///
     /// # Errors
     /// When the object is inconsistent or too large for the format.

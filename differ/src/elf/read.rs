@@ -171,8 +171,8 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
     Ok(Unit { side, machine: header.e_machine.get(ENDIAN).0, source_file, sections, symbols })
 }
 
-/// Puts the content of a compressed debug section in place of its compressed form (gABI, "Section Compression"): relocations are
-/// for the content.
+/// Puts the content of a compressed debug section in place of its compressed form (gABI, "Section
+/// Compression"): relocations are for the content.
 fn decompress(
     section: &mut Section<'_>,
     header: &elf::SectionHeader64<LittleEndian>,
@@ -204,8 +204,8 @@ fn decompress(
     Ok(())
 }
 
-/// The same for the form before that was standardised, `.zdebug_info` and so on: a mark, the size with the highest byte first, and the packed
-/// content (GNU as, `--compress-debug-sections=zlib-gnu`).
+/// The same for the form before that was standardised, `.zdebug_info` and so on: a mark, the size with the
+/// highest byte first, and the packed content (GNU as, `--compress-debug-sections=zlib-gnu`).
 fn unpack_gnu(section: &mut Section<'_>) -> Result<(), String> {
     let Some(name) = section.name.strip_prefix(".zdebug_").map(|rest| format!(".debug_{rest}")) else {
         return Ok(());

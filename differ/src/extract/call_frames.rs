@@ -37,9 +37,9 @@ pub(super) fn ship(
             verdict.warnings.push(crate::model::Warning {
                 what: "no unwind information".into(),
                 place: format!("{} ({})", all.name(id), out.source_file),
-                why:
-                    "a stack with this function on it is searched for addresses instead of being walked: taking the patch out may have to wait"
-                        .into(),
+                why: "a stack with this function on it is searched for addresses instead of being walked: \
+                     taking the patch out may have to wait"
+                    .into(),
             });
         }
         for entry in own {

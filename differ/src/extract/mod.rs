@@ -96,8 +96,8 @@ fn kept(old: &Atoms, new: &Atoms, pairs: &Pairs, shipped: &[usize]) -> Vec<(Exte
     (0..new.atoms.len()).filter(stays).filter_map(pair).collect()
 }
 
-/// Makes a jump long that is too short to reach another section: thunks of virtual functions, which the compiler puts beside the function
-/// that they lead to, end so. Gives the addend for its target.
+/// Makes a jump long that is too short to reach another section: thunks of virtual functions, which the
+/// compiler puts beside the function that they lead to, end so. Gives the addend for its target.
 fn widen(all: &Atoms, section: &mut PatchSection, r: &Ref) -> Option<i64> {
     let addend = if r.is_branch { all.arch.widen_jump(&mut section.data, r.at)? } else { return None };
     section.size = section.data.len() as u64;
@@ -131,7 +131,8 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
         if atom.start == 0 { section.align } else { section.align.min(1 << atom.start.trailing_zeros()) };
     let mut data = all.bytes(id).to_vec();
     for r in &atom.refs {
-        // Relocated fields hold nothing of their own (RELA); those that the assembler resolved would be added to.
+        // Relocated fields hold nothing of their own (RELA); those that the assembler resolved would be added
+        // to.
         let from = usize::try_from(r.at).unwrap_or(usize::MAX);
         if let Some(field) = data.get_mut(from..from.saturating_add(usize::from(r.width))) {
             field.fill(0);

@@ -59,9 +59,9 @@ pub(super) fn reach(
     shipped.into_iter().collect()
 }
 
-/// Constants that the compiler made, in writable memory because they hold addresses: in position-independent code GCC initialises arrays on
-/// the stack from them. With a section for each datum nothing else of a compiler's has no name; what assembly in the source may have put
-/// there is told by its use.
+/// Constants that the compiler made, in writable memory because they hold addresses: in position-independent
+/// code GCC initialises arrays on the stack from them. With a section for each datum nothing else of a
+/// compiler's has no name; what assembly in the source may have put there is told by its use.
 fn is_pool(all: &Atoms, id: usize) -> bool {
     let section = all.section(id);
     let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
@@ -74,8 +74,8 @@ fn is_pool(all: &Atoms, id: usize) -> bool {
         && all.users(id).iter().copied().all(reads)
 }
 
-/// A named constant that the linker merges with others: where it is in the program was not recorded, and a copy does as well. `merged` tells
-/// those that only the original as built has in such a section.
+/// A named constant that the linker merges with others: where it is in the program was not recorded, and a
+/// copy does as well. `merged` tells those that only the original as built has in such a section.
 fn is_merged(all: &Atoms, id: usize, merged: &dyn Fn(usize) -> bool) -> bool {
     let section = all.section(id);
     (section.has(SHF_MERGE) || merged(id))

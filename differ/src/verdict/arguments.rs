@@ -1,7 +1,8 @@
 //! Functions that others call back with an object that they were given beforehand.
 //!
-//! A fix may hand a callback another object than before, a context of its own instead of the connection, say. What was registered before the
-//! patch is still called with the old one: the address of the function stays, and leads to the new code.
+//! A fix may hand a callback another object than before, a context of its own instead of the connection, say.
+//! What was registered before the patch is still called with the old one: the address of the function stays,
+//! and leads to the new code.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +15,8 @@ use crate::names;
 /// By the names of functions what they take, in the original and the patched unit.
 pub(crate) type Both = [HashMap<String, Arguments>; 2];
 
-/// `was`, `is`: debug information of the original and the patched unit. `read` reads what functions of these names take.
+/// `was`, `is`: debug information of the original and the patched unit. `read` reads what functions of these
+/// names take.
 pub(crate) fn judge(
     cmp: &Comparer<'_>,
     [was, is]: [&Info; 2],
@@ -47,7 +49,8 @@ pub(crate) fn judge(
                 "callback takes another object",
                 place(new_name, source_file),
                 &format!(
-                    "its address is kept by others, and its argument {} is {b} instead of {a}; those who got it before the patch call it \
+                    "its address is kept by others, and its argument {} is {b} instead of {a}; those who \
+                     got it before the patch call it \
                      with what they have",
                     number + 1
                 ),
@@ -63,7 +66,8 @@ fn has_its_address_taken(all: &Atoms<'_>, id: usize) -> bool {
     refs.any(|r| !r.is_branch && matches!(r.target, Target::Atom { atom, offset: 0 } if atom == id))
 }
 
-/// The variable that says which object a parameter points to: it, or, if it may point to anything, what its value is first put into.
+/// The variable that says which object a parameter points to: it, or, if it may point to anything, what its
+/// value is first put into.
 fn object<'a>(types: &Types, function: &'a Arguments, parameter: &'a Variable) -> Option<&'a Variable> {
     let points = |v: &&Variable| types.pointee(v.type_id).is_some();
     if !types.is_any_pointer(parameter.type_id) {

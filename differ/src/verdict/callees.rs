@@ -138,8 +138,8 @@ fn among(words: &[String], anywhere: &[&str], last: &[&str]) -> bool {
         || words.last().is_some_and(|w| last.contains(&w.as_str()))
 }
 
-/// The words of a name, in lower case: `conn_put`, `decrRefCount`, `_ZN4Conn3putEv` (whose words are those between the numbers, and a
-/// rest).
+/// The words of a name, in lower case: `conn_put`, `decrRefCount`, `_ZN4Conn3putEv` (whose words are those
+/// between the numbers, and a rest).
 fn words(function: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut fresh = true;

@@ -1,10 +1,11 @@
 //! Counts that begin in the middle.
 //!
-//! A fix may count what is under way, in a new variable or in a new member where a structure had padding: elements that are open,
-//! connections, references. Up at the beginning of each, down at its end. In a process that runs already some had begun when the patch came; they
-//! were not counted up, and are counted down when they end: below zero, which is mostly more than any limit. A function that looks at the
-//! count before it counts down is left alone; and where one changed function has both, nothing is in the middle, since it is not running when the
-//! patch comes.
+//! A fix may count what is under way, in a new variable or in a new member where a structure had padding:
+//! elements that are open, connections, references. Up at the beginning of each, down at its end. In a
+//! process that runs already some had begun when the patch came; they were not counted up, and are counted
+//! down when they end: below zero, which is mostly more than any limit. A function that looks at the count
+//! before it counts down is left alone; and where one changed function has both, nothing is in the middle,
+//! since it is not running when the patch comes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -90,7 +91,8 @@ fn judge(
             "a count begins in the middle",
             place(counter, source_file),
             &format!(
-                "`{up}` counts it up, and `{down}` down, whatever it is; what a running process has begun before the patch was not counted \
+                "`{up}` counts it up, and `{down}` down, whatever it is; what a running process has begun \
+                 before the patch was not counted \
                  up, and is counted down when it ends",
             ),
             "do not count down what is zero, or set the count to what it should be in a hook",
@@ -98,7 +100,8 @@ fn judge(
     }
 }
 
-/// What new functions do is done by those that call them; so it is seen where one of them does both. Gives those that old code reaches.
+/// What new functions do is done by those that call them; so it is seen where one of them does both. Gives
+/// those that old code reaches.
 fn by_entry(
     cmp: &Comparer<'_>,
     verdict: &Verdict,

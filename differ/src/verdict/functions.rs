@@ -109,7 +109,8 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
             verdict.refuse(
                 "coroutine changed",
                 at.clone(),
-                "coroutines that are suspended hold the state of the old code, which the new code would go on from",
+                "coroutines that are suspended hold the state of the old code, which the new code would go \
+                 on from",
                 "leave the coroutine as it is, and change what it calls",
             );
         }
@@ -164,13 +165,16 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
             verdict.warn(
                 "`main` changed",
                 at.clone(),
-                "it is on the stack as long as the program runs: a running process stays pending, new ones get the fix (`apply --lazy` patches the rest and leaves this one old: is the rest right without it?)",
+                "it is on the stack as long as the program runs: a running process stays pending, new ones \
+                 get the fix (`apply --lazy` patches the rest and leaves this one old: is the rest right \
+                 without it?)",
             );
         }
     }
 }
 
-/// Functions that unchanged ones refer to a place inside of, with one of these. Cold fragments do so too, but go with their function.
+/// Functions that unchanged ones refer to a place inside of, with one of these. Cold fragments do so too, but
+/// go with their function.
 fn entered_inside<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> HashMap<usize, &'a str> {
     let whole = |id: usize| verdict.parent.get(&id).copied().unwrap_or(id);
     let mut entered = HashMap::new();

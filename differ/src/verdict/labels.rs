@@ -1,5 +1,5 @@
-//! Addresses of labels (`&&label`) that the running process may hold: new code that finds one would go on inside of the old function, with a
-//! frame that is laid out for the new one.
+//! Addresses of labels (`&&label`) that the running process may hold: new code that finds one would go on
+//! inside of the old function, with a frame that is laid out for the new one.
 
 use super::{Verdict, place};
 use crate::arch::{LabelUse, Labels};
@@ -21,7 +21,8 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
             verdict.refuse(
                 "addresses of labels outlive the call",
                 place(cmp.new.name(new), source_file),
-                "the function keeps addresses of its labels (`&&label`), or distances between them, in memory, and jumps to what it \
+                "the function keeps addresses of its labels (`&&label`), or distances between them, in \
+                 memory, and jumps to what it \
                  finds there: the new code would go on inside of the old, with another stack frame",
                 "leave the function as it is and change what it calls, or leave the fix to the next start",
             );
@@ -49,9 +50,9 @@ fn seen(all: &Atoms, id: usize, distances: &dyn Fn(usize) -> bool) -> LabelUse {
     out
 }
 
-/// The references of `id` to its labels and to tables of them, also those that the assembler resolved. With labels in the code, constants of
-/// this function alone that refer to nothing may be tables too, with distances from a label, which no relocation shows; those that
-/// `distances` takes count.
+/// The references of `id` to its labels and to tables of them, also those that the assembler resolved. With
+/// labels in the code, constants of this function alone that refer to nothing may be tables too, with
+/// distances from a label, which no relocation shows; those that `distances` takes count.
 fn labels_of(all: &Atoms, id: usize, parts: &[usize], distances: &dyn Fn(usize) -> bool) -> Labels {
     let is_label = |r: &Ref| match r.target {
         Target::Atom { atom, offset } => parts.contains(&atom) && (offset > 0 || atom != id),

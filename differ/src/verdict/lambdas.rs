@@ -1,6 +1,7 @@
 //! Lambdas have no name: the compiler counts them, so a new one before another takes its number.
 //!
-//! The program may hold pointers to the old ones (`std::function`), and their entries would then lead to another lambda's code.
+//! The program may hold pointers to the old ones (`std::function`), and their entries would then lead to
+//! another lambda's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             verdict.refuse(
                 "lambdas renumbered",
                 place(cmp.new.name(first), source_file),
-                "lambdas of one signature in one function are counted: it is not known which old one this is, \
+                "lambdas of one signature in one function are counted: it is not known which old one this \
+                 is, \
                  and the program may hold pointers to the old ones",
                 "add new lambdas after the existing ones and change no existing one, or use a named function",
             );

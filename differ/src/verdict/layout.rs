@@ -9,14 +9,16 @@ use crate::debug::{Info, Layout, Member, SCOPE, TypeId};
 pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: &str) {
     // Old variables: what is new in the patch has the new layout.
     let live = old.types.reach(old.variables.iter().copied());
-    // Objects that others hold: those of a library live with its callers, and no variable of the library leads to them.
+    // Objects that others hold: those of a library live with its callers, and no variable of the library
+    // leads to them.
     let exchanged = old.types.reach(old.exchanged.iter().copied());
-    // Objects that functions have pointers to and that no variable of a function is: those were allocated, and who keeps them may do so
-    // behind a `void *`.
+    // Objects that functions have pointers to and that no variable of a function is: those were allocated,
+    // and who keeps them may do so behind a `void *`.
     let local = old.types.contained(old.automatic.iter().copied());
     let mut allocated = old.types.reach(old.automatic.iter().copied());
     allocated.retain(|t| !local.contains(t));
-    // Values that are kept: constants come with the code that reads them, and what a function is handed is gone when it returns.
+    // Values that are kept: constants come with the code that reads them, and what a function is handed is
+    // gone when it returns.
     let written = old.variables.iter().filter(|v| !old.types.is_constant(**v));
     let handed = old.exchanged.iter().filter(|e| !old.types.is_value(**e));
     let kept = old.types.reach(written.chain(handed).copied());
@@ -58,7 +60,10 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
                 Some(Meaning::Renamed(change)) => verdict.warn(
                     "member renamed",
                     at.clone(),
-                    &format!("{change}; if it also means something else now, objects that live hold what it meant before"),
+                    &format!(
+                        "{change}; if it also means something else now, objects that live hold what it \
+                              meant before"
+                    ),
                 ),
                 None => {}
             }
@@ -67,22 +72,32 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
             Some((change, true)) if live.contains(&o) => verdict.refuse(
                 "layout of a structure changed",
                 at,
-                &format!("{change}; objects that live already, which variables of this unit lead to, have the old layout"),
-                "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
+                &format!(
+                    "{change}; objects that live already, which variables of this unit lead to, have \
+                          the old layout"
+                ),
+                "leave the structure as it is, and keep what is new in a structure of its own (a shadow \
+                 variable)",
             ),
             Some((change, true)) if exchanged.contains(&o) => verdict.refuse(
                 "layout of a structure changed",
                 at,
                 &format!(
-                    "{change}; functions that others call take or return such objects, and those that live already have the old layout"
+                    "{change}; functions that others call take or return such objects, and those that live \
+                     already have the old layout"
                 ),
-                "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
+                "leave the structure as it is, and keep what is new in a structure of its own (a shadow \
+                 variable)",
             ),
             Some((change, true)) if allocated.contains(&o) => verdict.refuse(
                 "layout of a structure changed",
                 at,
-                &format!("{change}; functions have pointers to such objects, and those that live already have the old layout"),
-                "leave the structure as it is, and keep what is new in a structure of its own (a shadow variable)",
+                &format!(
+                    "{change}; functions have pointers to such objects, and those that live already \
+                          have the old layout"
+                ),
+                "leave the structure as it is, and keep what is new in a structure of its own (a shadow \
+                 variable)",
             ),
             Some((change, true)) => verdict.warn(
                 "layout of a structure changed",

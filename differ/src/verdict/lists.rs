@@ -1,4 +1,5 @@
-//! Sections that the program reads as a whole: constructor lists, and what the source put into a section of its own.
+//! Sections that the program reads as a whole: constructor lists, and what the source put into a section of
+//! its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,8 +54,9 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
     out
 }
 
-/// Lists of places inside of functions, as of instructions that may fault, of jumps that are written to, of alternatives: who walks one, by
-/// `__start_…` or by a linker script's symbols, finds the old places, and none of the new code. Pointers to entries lead to the new code.
+/// Lists of places inside of functions, as of instructions that may fault, of jumps that are written to, of
+/// alternatives: who walks one, by `__start_…` or by a linker script's symbols, finds the old places, and
+/// none of the new code. Pointers to entries lead to the new code.
 pub(super) fn check_places(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for (id, atom) in cmp.old.atoms.iter().enumerate() {
         let section = cmp.old.section(id);
@@ -81,7 +83,8 @@ pub(super) fn check_places(cmp: &Comparer<'_>, verdict: &mut Verdict, source_fil
                     "USDT probe in a changed function",
                     place(name, source_file),
                     &format!(
-                        "tools find `{probe}` by the file's notes, in the old code: where the patch is active they see nothing of it"
+                        "tools find `{probe}` by the file's notes, in the old code: where the patch is \
+                         active they see nothing of it"
                     ),
                 );
             } else {
@@ -96,7 +99,8 @@ fn refuse_places(verdict: &mut Verdict, section: &str, function: &str, source_fi
         "list of places inside of functions",
         place(section, source_file),
         &format!(
-            "it names places inside of `{function}`, which the fix changes: what walks the list would find those of the old code and none of \
+            "it names places inside of `{function}`, which the fix changes: what walks the list would find \
+             those of the old code and none of \
              the new"
         ),
         "leave the function as it is and change what it calls, or leave the fix to the next start",
@@ -109,7 +113,8 @@ fn by_label(all: &Atoms, id: usize, at: u64) -> bool {
     all.relocs(id).iter().any(|r| r.offset == at && all.symbol(r.symbol).stype == SymbolType::Section)
 }
 
-/// The changed function that this place of the original, a place `inside` of it and not its entry, or one of its cold parts belongs to.
+/// The changed function that this place of the original, a place `inside` of it and not its entry, or one of
+/// its cold parts belongs to.
 fn replaced_inside(cmp: &Comparer<'_>, verdict: &Verdict, id: usize, inside: bool) -> Option<usize> {
     let old_parent = names::cold_parent(cmp.old.name(id)).and_then(|name| cmp.old.by_name.get(name));
     let inside = cmp.old.atom(id).kind == AtomKind::Function && (inside || old_parent.is_some());
@@ -146,7 +151,8 @@ pub(super) fn check_constructors(cmp: &Comparer<'_>, verdict: &mut Verdict, sour
             verdict.warn(
                 "function of constructors changed",
                 at,
-                "only constructors of this file call it, and they have run already; where nothing else does, the change has no effect",
+                "only constructors of this file call it, and they have run already; where nothing else \
+                 does, the change has no effect",
             );
         } else {
             verdict.refuse(
@@ -179,7 +185,8 @@ fn is_listed(all: &Atoms, id: usize) -> bool {
     constructor_lists(all).any(|list| targets(all, list).any(|target| target == id))
 }
 
-/// Constructors, and the functions that nothing in the unit but these calls. Whose address they take, to register it, runs later.
+/// Constructors, and the functions that nothing in the unit but these calls. Whose address they take, to
+/// register it, runs later.
 fn startup(all: &Atoms) -> BTreeSet<usize> {
     let lists: BTreeSet<usize> = constructor_lists(all).collect();
     let mut users: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();

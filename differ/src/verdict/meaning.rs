@@ -1,4 +1,5 @@
-//! Members and variables that keep place and size, and are something else in new code: what lives holds what they were.
+//! Members and variables that keep place and size, and are something else in new code: what lives holds what
+//! they were.
 
 use std::collections::BTreeMap;
 

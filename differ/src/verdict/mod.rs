@@ -119,7 +119,8 @@ fn parents(all: &Atoms) -> HashMap<usize, usize> {
     parents
 }
 
-/// Old code of replaced functions beside their entries: cold fragments, and clones that only they used and that are gone.
+/// Old code of replaced functions beside their entries: cold fragments, and clones that only they used and
+/// that are gone.
 fn fragments(cmp: &Comparer<'_>, verdict: &mut Verdict) {
     let old_parents = parents(cmp.old);
     let mut children: HashMap<usize, Vec<usize>> = HashMap::new();

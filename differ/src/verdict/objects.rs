@@ -36,7 +36,8 @@ fn refuse_list(verdict: &mut Verdict, place: String, section: &str, what: &str) 
     );
 }
 
-/// In a section that can be walked from `__start_…` to `__stop_…`, or that nothing of the unit reaches otherwise.
+/// In a section that can be walked from `__start_…` to `__stop_…`, or that nothing of the unit reaches
+/// otherwise.
 fn is_listed(all: &Atoms, id: usize) -> bool {
     let section = all.section(id);
     let is_name = section.name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
@@ -49,7 +50,8 @@ fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
         verdict.refuse(
             "new thread-local variable",
             at,
-            "it is initialised by code that runs once in each thread, or has a destructor; threads that run already may be past that",
+            "it is initialised by code that runs once in each thread, or has a destructor; threads that run \
+             already may be past that",
             "give it a constant initial value and a type without destructor, and fill it in where it is used",
         );
         return;
@@ -140,7 +142,11 @@ fn existing(
             verdict.refuse(
                 "special section changed",
                 at,
-                &format!("{reason}; programs read {} as one list between two symbols, and would find the old object there", is.name),
+                &format!(
+                    "{reason}; programs read {} as one list between two symbols, and would find the \
+                          old object there",
+                    is.name
+                ),
                 "leave the object as it is, and change what reads the list",
             );
             return;
@@ -175,8 +181,8 @@ fn is_of_class(name: &str) -> bool {
     ["_ZTV", "_ZTT", "_ZTC", "_ZTI"].iter().any(|p| name.starts_with(p))
 }
 
-/// Live data may hold the address of a constant, and what goes through it goes on with the old one. With other functions in a table that
-/// is refused, else worth a warning.
+/// Live data may hold the address of a constant, and what goes through it goes on with the old one. With
+/// other functions in a table that is refused, else worth a warning.
 fn held(
     cmp: &Comparer<'_>,
     (old, new): (usize, usize),
@@ -195,7 +201,10 @@ fn held(
         verdict.refuse(
             "table of functions that live data may hold",
             at.to_owned(),
-            &format!("{reason}; its address is stored or passed on, and objects that live would go on with the old table"),
+            &format!(
+                "{reason}; its address is stored or passed on, and objects that live would go on with \
+                      the old table"
+            ),
             "leave the table as it is, and change the functions that it names",
         );
         return true;
@@ -246,7 +255,8 @@ pub(super) fn shippable(
             "virtual table or type information changed",
             at,
             &format!("{reason}; objects that live already point to the old one"),
-            "keep the virtual functions and bases of the class as they are, and change only the functions' bodies",
+            "keep the virtual functions and bases of the class as they are, and change only the functions' \
+             bodies",
         );
         return false;
     }

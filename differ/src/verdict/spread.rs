@@ -1,4 +1,5 @@
-//! Draws in what refers to a changed constant: it is shipped as a copy, so old code must not go on with the old one.
+//! Draws in what refers to a changed constant: it is shipped as a copy, so old code must not go on with the
+//! old one.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +26,8 @@ pub(super) fn spread(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, 
                 continue;
             }
             let user_kind = all.atom(user).kind;
-            // A table of labels inside of a function goes with the function; a pointer to its entry is redirected there.
+            // A table of labels inside of a function goes with the function; a pointer to its entry is
+            // redirected there.
             if is_function && (offset == 0 || user_kind == AtomKind::Function) {
                 continue;
             }

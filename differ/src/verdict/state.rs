@@ -1,10 +1,11 @@
 //! New variables: state that begins with the patch, while the process has a past.
 //!
-//! What the old code computed without such a variable, and the process keeps, does not take it into account. Whether anything of that has
-//! to agree with it is mostly not to be seen in the code; it is rare enough that each is worth the question. One pattern is seen, and
-//! refused: a function that answers from a value which it has computed earlier, and computes that with the new variable from now on, as a
-//! hash with a seed that is chosen at random. Old and new values would meet in one table. They do too where the function that computes
-//! them is changed itself, which is seen if it is one that only computes and is called, not inlined.
+//! What the old code computed without such a variable, and the process keeps, does not take it into account.
+//! Whether anything of that has to agree with it is mostly not to be seen in the code; it is rare enough that
+//! each is worth the question. One pattern is seen, and refused: a function that answers from a value which
+//! it has computed earlier, and computes that with the new variable from now on, as a hash with a seed that
+//! is chosen at random. Old and new values would meet in one table. They do too where the function that
+//! computes them is changed itself, which is seen if it is one that only computes and is called, not inlined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +20,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             "kept values are computed in another way",
             place(cmp.new.name(function), source_file),
             &format!(
-                "it keeps what `{computes}` computes, which the fix changes, at offset {offset} of an object, and compares it with what \
+                "it keeps what `{computes}` computes, which the fix changes, at offset {offset} of an \
+                 object, and compares it with what \
                  others hold there; objects that live hold what the old code computed",
             ),
             "compute what is kept as before, or leave this part of the fix to the next start",
@@ -38,11 +40,13 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             "kept values are computed in another way",
             place(cmp.new.name(function), source_file),
             &format!(
-                "it computes a value with new variables (of {}), keeps it at offset {offset} of an object, and answers from what is kept \
+                "it computes a value with new variables (of {}), keeps it at offset {offset} of an object, \
+                 and answers from what is kept \
                  there; objects that live hold values that the old code computed without them",
                 names.join(", ")
             ),
-            "keep the new values apart from those of the old code (a shadow variable), or leave this part of the fix to the next start",
+            "keep the new values apart from those of the old code (a shadow variable), or leave this part \
+             of the fix to the next start",
         );
     }
     for &id in &variables {
@@ -58,7 +62,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             "new variable",
             place(&variables.join(", "), source_file),
             &format!(
-                "used by {}; in processes that run already it begins with its initial value, and what the old code computed and stored \
+                "used by {}; in processes that run already it begins with its initial value, and what the \
+                 old code computed and stored \
                  without it stays as it is: must any of that agree with it?",
                 users.join(", ")
             ),
@@ -66,8 +71,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
     }
 }
 
-/// Functions that keep in an object what a changed function computes, and compare it with what is kept there, as a hash table does:
-/// each with the name of what computes, and the member.
+/// Functions that keep in an object what a changed function computes, and compare it with what is kept there,
+/// as a hash table does: each with the name of what computes, and the member.
 fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, Member)> {
     let changed = verdict.changed.iter().filter(|(id, cause)| {
         let both = cmp.pairs.old_of[**id].is_some_and(|old| cmp.old.arch.only_computes(cmp.old.bytes(old)));
@@ -96,7 +101,8 @@ pub(super) fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
     cmp.new.atom(id).kind == AtomKind::Object && !cmp.new.section(id).is_read_only() && !is_guard
 }
 
-/// Functions that keep what they compute with one of the variables, in an object that both old and new code answer from.
+/// Functions that keep what they compute with one of the variables, in an object that both old and new code
+/// answer from.
 fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Member)> {
     let functions: Vec<usize> =
         (0..cmp.new.atoms.len()).filter(|&id| cmp.new.atom(id).kind == AtomKind::Function).collect();

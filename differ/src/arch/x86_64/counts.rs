@@ -1,7 +1,8 @@
 //! Does code count something up, or down?
 //!
-//! One pass in the order of the bytes; jumps are not followed, and what registers hold is forgotten where code cannot run on. So a count
-//! may be missed, and a register that holds the value by chance may be taken for it.
+//! One pass in the order of the bytes; jumps are not followed, and what registers hold is forgotten where
+//! code cannot run on. So a count may be missed, and a register that holds the value by chance may be taken
+//! for it.
 
 use std::collections::HashMap;
 

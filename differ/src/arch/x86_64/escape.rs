@@ -1,7 +1,7 @@
 //! Does code let an address out of its hands: into memory, to a function that it calls, to its caller?
 //!
-//! One pass in the order of the bytes, jumps not followed: enough to tell `table[i].f()` from `object->table = table`. It errs towards
-//! *yes* where a register happens to hold the address at a call.
+//! One pass in the order of the bytes, jumps not followed: enough to tell `table[i].f()` from `object->table
+//! = table`. It errs towards *yes* where a register happens to hold the address at a call.
 
 use std::collections::HashMap;
 
@@ -20,7 +20,8 @@ pub(super) const CALLEE_SAVED: [Register; 6] =
 /// Registers that hold the address or one derived from it; `true` once it was used to read memory.
 pub(super) type Held = HashMap<Register, bool>;
 
-/// Whether the address that the instruction with its field at one of `fields` (offsets in `bytes`, sorted) forms may get out.
+/// Whether the address that the instruction with its field at one of `fields` (offsets in `bytes`, sorted)
+/// forms may get out.
 pub(super) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();

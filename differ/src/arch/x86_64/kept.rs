@@ -1,8 +1,11 @@
-//! Does a function keep, in memory that outlives it, a value that it computes from a given source, and answer from what is kept there?
+//! Does a function keep, in memory that outlives it, a value that it computes from a given source, and answer
+//! from what is kept there?
 //!
-//! That is what a function with a cached answer looks like: `if (s->hash) return s->hash; … return s->hash = hash(s, seed)`. One pass in
-//! the order of the bytes; jumps are followed forward only, to what comes behind a return or another jump. What it says yes to is looked at
-//! by a person, so it errs towards *no*. A value counts as computed only when it was mixed (multiplied, shifted, combined by exclusive or, handed to a function): a counter or a pointer that is stored is none.
+//! That is what a function with a cached answer looks like: `if (s->hash) return s->hash; … return s->hash =
+//! hash(s, seed)`. One pass in the order of the bytes; jumps are followed forward only, to what comes behind
+//! a return or another jump. What it says yes to is looked at by a person, so it errs towards *no*. A value
+//! counts as computed only when it was mixed (multiplied, shifted, combined by exclusive or, handed to a
+//! function): a counter or a pointer that is stored is none.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -59,7 +62,8 @@ pub(super) fn follow(bytes: &[u8], source: &Source) -> Kept {
     Kept { answered_from: both(&pass.read), compared: both(&pass.compared), returns: pass.returns }
 }
 
-/// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own stack only, and mixes.
+/// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own
+/// stack only, and mixes.
 pub(super) fn only_computes(bytes: &[u8]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
@@ -324,7 +328,8 @@ mod tests {
 
     #[test]
     fn a_cached_value_is_found() {
-        // mov 4(%rdi),%eax; test %eax,%eax; jne +; mov 0(%rip),%eax; imul $33,%eax,%eax; mov %eax,4(%rdi); ret
+        // mov 4(%rdi),%eax; test %eax,%eax; jne +; mov 0(%rip),%eax; imul $33,%eax,%eax; mov %eax,4(%rdi);
+        // ret
         let code = [
             0x8b, 0x47, 4, 0x85, 0xc0, 0x75, 12, 0x8b, 0x05, 0, 0, 0, 0, 0x6b, 0xc0, 33, 0x89, 0x47, 4, 0xc3,
         ];

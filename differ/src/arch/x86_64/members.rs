@@ -1,10 +1,11 @@
-//! Which functions made the values that code puts into members of objects, and what it does with the members' values: which functions it
-//! hands them to, what it counts behind them.
+//! Which functions made the values that code puts into members of objects, and what it does with the members'
+//! values: which functions it hands them to, what it counts behind them.
 //!
-//! One pass in the order of the bytes. Jumps forward carry what is known along, and where ways meet, all of it counts; jumps back, and
-//! through tables, carry nothing. Only whole pointers are followed: moved, kept on the stack, chosen between, two of them in one vector
-//! register; what is computed from one is another value. So it misses some and invents none, but for registers that still hold a value by
-//! chance when something is called.
+//! One pass in the order of the bytes. Jumps forward carry what is known along, and where ways meet, all of
+//! it counts; jumps back, and through tables, carry nothing. Only whole pointers are followed: moved, kept on
+//! the stack, chosen between, two of them in one vector register; what is computed from one is another value.
+//! So it misses some and invents none, but for registers that still hold a value by chance when something is
+//! called.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -48,8 +49,8 @@ enum Location {
 type Values = BTreeSet<Value>;
 type State = HashMap<Location, Values>;
 
-/// Follows the values through the code of a function. `calls`: offset of the operand of each call, or jump, out of it, and the number of
-/// the function that it leads to.
+/// Follows the values through the code of a function. `calls`: offset of the operand of each call, or jump,
+/// out of it, and the number of the function that it leads to.
 pub(super) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> MemberUse {
     let mut pass = Pass {
         found: MemberUse::default(),
@@ -347,7 +348,8 @@ fn set(state: &mut State, place: Location, values: Option<Values>) {
     };
 }
 
-/// What the instruction gives to its first operand, if that is a constant, or a constant more than something known.
+/// What the instruction gives to its first operand, if that is a constant, or a constant more than something
+/// known.
 fn computed(insn: &Instruction, state: &State) -> Option<Values> {
     let same = insn.op0_kind() == OpKind::Register && insn.op0_register() == insn.op1_register();
     let more = |register: Register, plus: i64| {
@@ -447,7 +449,8 @@ mod tests {
         let counted = handed(&[0x48, 0x89, 0x77, 16, 0x83, 0x06, 1], &[]);
         assert_eq!(counted.kept, ActorsByMember::from([(16, BTreeSet::from([Actor::Raise]))]));
         assert_eq!(counted.stored, BTreeSet::from([16]));
-        // push %rbx; mov %rdi,%rbx; mov %rsi,%rbp; mov %rsi,%rdi; call 7; mov %rbp,16(%rbx): handed on, then kept
+        // push %rbx; mov %rdi,%rbx; mov %rsi,%rbp; mov %rsi,%rdi; call 7; mov %rbp,16(%rbx): handed on, then
+        // kept
         let code = [
             0x53, 0x48, 0x89, 0xfb, 0x48, 0x89, 0xf5, 0x48, 0x89, 0xf7, 0xe8, 0, 0, 0, 0, 0x48, 0x89, 0x6b,
             16,

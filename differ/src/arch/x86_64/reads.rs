@@ -1,6 +1,7 @@
 //! Does code only read what it refers to?
 //!
-//! Like [`super::escape`] one pass in the order of the bytes. An address that gets out of sight counts as written through.
+//! Like [`super::escape`] one pass in the order of the bytes. An address that gets out of sight counts as
+//! written through.
 
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
@@ -9,8 +10,8 @@ use iced_x86::{
 
 use super::escape::{ARGUMENTS, Held, follow, forms_address, gives_away};
 
-/// Whether the instructions with their fields at `fields` (offsets in `bytes`, sorted), and what they form addresses for, read and do nothing
-/// else.
+/// Whether the instructions with their fields at `fields` (offsets in `bytes`, sorted), and what they form
+/// addresses for, read and do nothing else.
 pub(super) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();

@@ -1,6 +1,7 @@
 //! The relocation types of x86-64 (psABI, table 4.10 "Relocation Types").
 //!
-//! What a linker may rewrite: psABI, "Optimize GOTPCRELX Relocations"; ELF Handling for Thread-Local Storage, 5.5.
+//! What a linker may rewrite: psABI, "Optimize GOTPCRELX Relocations"; ELF Handling for Thread-Local Storage,
+//! 5.5.
 
 use crate::arch::relocations::{Computes, Range, Relaxation, RelocationType, Rewrites, StandsIn, Tls};
 
@@ -84,7 +85,8 @@ const fn unsupported(of: RelocationType) -> RelocationType {
     RelocationType { stands_in: StandsIn::Unsupported, ..of }
 }
 
-/// A reference that a linker may relax, and then writes `before` bytes before the field and `after` from the field on.
+/// A reference that a linker may relax, and then writes `before` bytes before the field and `after` from the
+/// field on.
 const fn relaxable(
     of: RelocationType,
     before: u8,

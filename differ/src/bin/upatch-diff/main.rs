@@ -11,7 +11,8 @@ use clap::{Parser, ValueEnum};
 
 /// Compare two variants of one object file (both compiled with -ffunction-sections -fdata-sections).
 ///
-/// Exit codes: 0 something changed, 3 nothing changed, 4 the change cannot be live-patched, 1 another failure, 2 wrong usage.
+/// Exit codes: 0 something changed, 3 nothing changed, 4 the change cannot be live-patched, 1 another
+/// failure, 2 wrong usage.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {

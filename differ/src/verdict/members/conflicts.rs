@@ -8,8 +8,9 @@ use crate::profile::Profile;
 use crate::verdict::callees::{Callees, acquires, releases};
 use crate::verdict::place;
 
-/// Finds where functions of `own` put into members what functions of `all` treat in another way, and tells one contradiction for each
-/// member. `all` holds the changes of the whole patch, which may be of several units and several ELF files.
+/// Finds where functions of `own` put into members what functions of `all` treat in another way, and tells
+/// one contradiction for each member. `all` holds the changes of the whole patch, which may be of several
+/// units and several ELF files.
 pub fn conflicts(own: &[MemberChange], all: &[MemberChange], profile: Profile) -> Vec<Refusal> {
     let callees = Callees::of(profile);
     let mut told = BTreeSet::new();
@@ -24,7 +25,8 @@ pub fn conflicts(own: &[MemberChange], all: &[MemberChange], profile: Profile) -
                 what: "what a member holds is made and treated in another way".into(),
                 place: place(member, &maker.source_file),
                 why: how,
-                remedy: "let the new code treat what it finds in old objects as the old code did, or tell old objects from new ones (a shadow \
+                remedy: "let the new code treat what it finds in old objects as the old code did, or tell \
+                         old objects from new ones (a shadow \
                          variable)"
                     .into(),
             });
@@ -54,15 +56,18 @@ fn clash(
     let anew = || !moved(user, Kind::NoLongerGives) && releases(g);
     match (maker.kind, user.kind) {
         (Kind::Enlarges, Kind::Reads) => Some(format!(
-            "`{a}` comes to ask `{f}` for more memory to keep there, and `{b}`, which changes too, uses it; objects that live already hold as \
+            "`{a}` comes to ask `{f}` for more memory to keep there, and `{b}`, which changes too, uses it; \
+             objects that live already hold as \
              much as the old code asked for"
         )),
         (Kind::NoLongerKeeps, Kind::NoLongerGives) if !callees.looks_only(g) => Some(format!(
-            "`{a}` no longer keeps there what `{f}` returns, and `{b}` no longer hands it to `{g}`; objects that live already hold what the \
+            "`{a}` no longer keeps there what `{f}` returns, and `{b}` no longer hands it to `{g}`; objects \
+             that live already hold what the \
              old code put there"
         )),
         (Kind::Keeps, Kind::Gives) if anew() && !moved(maker, Kind::NoLongerKeeps) => Some(format!(
-            "`{a}` comes to keep there what `{f}` returns, and `{b}` comes to {}; objects that live already hold what the old code put there",
+            "`{a}` comes to keep there what `{f}` returns, and `{b}` comes to {}; objects that live already \
+             hold what the old code put there",
             handing(g)
         )),
         (Kind::Counts | Kind::Gives, Kind::Gives)
@@ -80,7 +85,8 @@ fn clash(
             let counted = if f == RAISE { "count".to_owned() } else { format!("hand to `{f}`") };
             (!balanced(a, releases) && !balanced(b, acquires)).then(|| {
                 format!(
-                    "`{a}` comes to {counted} what it keeps there, and `{b}` comes to {}; for what objects that live already keep, the old code \
+                    "`{a}` comes to {counted} what it keeps there, and `{b}` comes to {}; for what objects \
+                     that live already keep, the old code \
                      did not do the former",
                     handing(g)
                 )

@@ -4,24 +4,27 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::debug::{Function, Info, OF_FUNCTION, SCOPE, TypeId};
 
-/// Structures of functions' own, as libstdc++'s string has one that frees what was allocated if an exception comes: variables of the
-/// function are such objects, and gone when it returns.
+/// Structures of functions' own, as libstdc++'s string has one that frees what was allocated if an exception
+/// comes: variables of the function are such objects, and gone when it returns.
 pub(super) fn short_lived(info: &Info) -> HashSet<TypeId> {
     let mut local = info.types.contained(info.automatic.iter().copied());
     local.retain(|id| info.types.labels.get(id).is_some_and(|name| name.contains(OF_FUNCTION)));
     local
 }
 
-/// Is it a member of a class of the C++ library? How such a class treats what it holds stands in its own headers, which no fix of a package
-/// changes: that a function comes to make a string, or no longer does, says nothing about the strings of objects.
+/// Is it a member of a class of the C++ library? How such a class treats what it holds stands in its own
+/// headers, which no fix of a package changes: that a function comes to make a string, or no longer does,
+/// says nothing about the strings of objects.
 fn is_of_library(structure: &str, member: &str) -> bool {
     let own = member.rsplit('.').next().unwrap_or(member);
     structure.starts_with("std::") || structure.starts_with("__gnu_cxx::") || own.starts_with("_M_")
 }
 
-/// The pointers at `offset` in structures that a function can get at, by name; `true` where it has such an object at hand.
+/// The pointers at `offset` in structures that a function can get at, by name; `true` where it has such an
+/// object at hand.
 ///
-/// Where the layout has changed, offsets mean other members; and it is refused for that, or no such object is older than the patch.
+/// Where the layout has changed, offsets mean other members; and it is refused for that, or no such object is
+/// older than the patch.
 pub(super) fn members(
     own: &Info,
     other: &Info,
