@@ -17,6 +17,7 @@
 //! | `saved` | registers that C libraries have saved (`ucontext_t`, `jmp_buf`) |
 //! | `stack_switch` | instructions by which code goes to another stack |
 //! | `thread` | what C libraries note about a thread |
+//! | `traps` | what breakpoints and uprobes of others look like |
 //! | `facts` | numbers |
 
 #[cfg(target_arch = "x86_64")]
@@ -24,7 +25,7 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
     ARCH, FACTS, RED_ZONE, RELATIVE, Registers, SHADOW_STACK, batch, borrow, calls, frame, gadgets,
-    no_unwind, redirect, rendezvous, saved, stack_switch, thread, unwind,
+    no_unwind, redirect, rendezvous, saved, stack_switch, thread, traps, unwind,
 };
 
 #[cfg(not(target_arch = "x86_64"))]

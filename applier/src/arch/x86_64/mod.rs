@@ -13,6 +13,7 @@ pub(crate) mod rendezvous;
 pub(crate) mod saved;
 pub(crate) mod stack_switch;
 pub(crate) mod thread;
+pub(crate) mod traps;
 pub(crate) mod unwind;
 mod xsave;
 

@@ -1,7 +1,7 @@
 //! Jumps at the entries of functions: a long one, `jmp rel32`, or a short one, `jmp rel8`, to padding near by that has room
 //! for the long one.
 
-use super::facts::FACTS;
+use super::{facts::FACTS, traps::BREAKPOINT};
 
 /// Length in bytes of the jump at an entry, or in padding.
 pub(crate) const JUMP: usize = FACTS.jump as usize;
@@ -11,8 +11,6 @@ const _: () = assert!(matches!(FACTS.short_jump, Some(2)));
 
 const LONG_OPCODE: u8 = 0xe9;
 const SHORT_OPCODE: u8 = 0xeb;
-/// `int3`.
-const BREAKPOINT: u8 = 0xcc;
 
 fn distance(from: u64, length: usize, to: u64) -> i64 {
     to.wrapping_sub(from.wrapping_add(length as u64)).cast_signed()

@@ -1,13 +1,14 @@
 //! Mapping images into the target.
 
-use super::{Layout, Resolved, Sibling, find_gap, relocate, resolve, send::send};
+use super::{Layout, Resolved, Sibling, Text, find_gap, relocate, resolve, send::send};
 use crate::{
     Busy, Located, ProcessError,
     arch::borrow::RESOLVER_ARGUMENTS,
     engine::{
         remote::{Errand, FUNCTION_ROOM, Gadgets, Session},
         target::{
-            frames::Tables, modules::Module, process::Process, status, steps::Steps, threads::StoppedThreads,
+            frames::Tables, modules::Module, process::Process, procfile, status, steps::Steps,
+            threads::StoppedThreads,
         },
     },
     sys::{call::SystemCall, plain, ptrace},
@@ -60,7 +61,7 @@ pub(super) const MFD_CLOEXEC: u64 = 1;
 pub(super) const NO_FILE: u64 = u64::MAX;
 
 /// What a killed applier left unfinished: it goes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Remains {
     /// Address and size of mappings.
     pub mappings: Vec<(u64, u64)>,
@@ -99,24 +100,62 @@ fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), Pr
     session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
 }
 
-/// Maps images, not active yet, beside those of the same patch that are `loaded`. Tells where they are, which the memory map of `process`
-/// does not.
+/// What a process is to get.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// Name of the patch.
+    pub name: &'a str,
+    /// Its uuid.
+    pub uuid: Uuid,
+    /// Images that it has not got yet.
+    pub pending: &'a [Pending<'a>],
+    /// Images of the same patch that it has.
+    pub loaded: &'a [Sibling<'a>],
+    /// Pages of code that are exchanged.
+    pub text: &'a Text,
+    /// What goes first.
+    pub remains: &'a Remains,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The images, not active yet.
+    pub images: Vec<Located>,
+    /// Breakpoints and uprobes of others that are no more.
+    pub traps: Vec<u64>,
+}
+
+/// The same when it is known where everything goes.
+pub(super) struct Placed<'a> {
+    pub(super) name: &'a str,
+    pub(super) images: &'a [Prepared],
+    pub(super) text: &'a Text,
+    /// Where pages of code are made.
+    pub(super) place: u64,
+    pub(super) remains: &'a Remains,
+}
+
+/// Maps images, not active yet, beside those of the same patch that are there, and exchanges pages of code. Tells where the images are, which the memory map
+/// of `process` does not.
 ///
 /// # Errors
-/// See [`ProcessError`]; nothing stays mapped.
+/// See [`ProcessError`]; no image stays mapped.
 pub(crate) fn load(
     process: &mut Process,
     tables: &mut Tables,
-    (name, uuid): (&str, Uuid),
-    pending: &[Pending<'_>],
-    loaded: &[Sibling<'_>],
-    remains: &Remains,
+    wanted: &Wanted<'_>,
     steps: &Steps,
-) -> Result<Result<Vec<Located>, Busy>, ProcessError> {
+) -> Result<Result<Loaded, Busy>, ProcessError> {
     let mut tries = 0;
     loop {
-        let prepared = prepare_all(process, name, uuid, pending, loaded)?;
-        match inject(process, tables, name, &prepared, remains, steps) {
+        let prepared = prepare_all(process, wanted.name, wanted.uuid, wanted.pending, wanted.loaded)?;
+        let taken: Vec<_> = prepared.iter().map(|p| (p.base, p.base + p.layout.offsets.size)).collect();
+        let (name, text, remains) = (wanted.name, wanted.text, wanted.remains);
+        let place = if text.is_empty() { 0 } else { text.place(process, &taken)? };
+        let placed = Placed { name, images: &prepared, text, place, remains };
+        placed.fits(process)?;
+        match inject(process, tables, &placed, steps) {
             // Something else was mapped there in the meantime: look for another place.
             Err(ProcessError::Os { source, .. })
                 if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
@@ -124,8 +163,31 @@ pub(crate) fn load(
                 tries += 1;
                 process.refresh()?;
             }
-            outcome => return Ok(outcome?.map(|()| prepared.into_iter().map(Prepared::located).collect())),
+            outcome => {
+                let loaded =
+                    |traps| Loaded { images: prepared.into_iter().map(Prepared::located).collect(), traps };
+                return Ok(outcome?.map(loaded));
+            }
         }
+    }
+}
+
+/// Mappings that others of the process may make meanwhile.
+const SPARE: usize = 64;
+
+impl Placed<'_> {
+    /// Has the process room for as many mappings more? The kernel would say so by an error that says nothing.
+    fn fits(&self, process: &Process) -> Result<(), ProcessError> {
+        let images = self.images.iter().map(|p| 2 * p.layout.parts.len() + 1).sum::<usize>();
+        let (has, more) = (process.maps.len(), images + self.text.mappings());
+        let limit = || procfile::text("/proc/sys/vm/max_map_count").ok()?.trim().parse::<usize>().ok();
+        // No kernel allows less by itself.
+        if has + more < 1 << 15 || limit().is_none_or(|limit| has + more + SPARE < limit) {
+            return Ok(());
+        }
+        Err(ProcessError::unfit(format!(
+            "it has {has} memory mappings, and with {more} more they would be too many (vm.max_map_count)"
+        )))
     }
 }
 
@@ -218,18 +280,22 @@ fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
     Ok(())
 }
 
-/// With one thread stopped: maps everything.
+/// With one thread stopped: maps everything. Tells which traps of others are no more.
 fn inject(
     process: &Process,
     tables: &mut Tables,
-    name: &str,
-    prepared: &[Prepared],
-    remains: &Remains,
+    placed: &Placed<'_>,
     steps: &Steps,
-) -> Result<Result<(), Busy>, ProcessError> {
-    let late = prepared.iter().any(|p| !p.late.is_empty());
-    if !late && let Some(errand) = Errand::begin(process, steps)? {
-        return send(errand, process, name, prepared, remains, steps).map(Ok);
+) -> Result<Result<Vec<u64>, Busy>, ProcessError> {
+    let late = placed.images.iter().any(|p| !p.late.is_empty());
+    // What is written to a page while it is exchanged is lost.
+    let room = process.held.and_then(|h| h.room).map(|r| r.address..r.address + r.size);
+    let under_it = room.is_some_and(|room| placed.text.meets(&room));
+    if !late
+        && !under_it
+        && let Some(errand) = Errand::begin(process, steps)?
+    {
+        return send(errand, process, placed, steps).map(Ok);
     }
     let gadgets = Gadgets::find(process)?;
     let room = if late { FUNCTION_ROOM } else { 0 };
@@ -245,15 +311,16 @@ fn inject(
             continue;
         };
         let mut mapped = Vec::new();
-        let result = map_all(&mut session, process, name, prepared, remains, steps, &mut mapped)
-            .and_then(|()| mark_complete(process, prepared, steps));
+        let result = map_all(&mut session, process, placed, steps, &mut mapped)
+            .and_then(|()| exchange(&mut session, process, placed, steps))
+            .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
         if result.is_err() {
             for (start, size) in mapped {
                 let _ = session.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
             }
         }
         let ended = session.end();
-        return result.and(ended).map(Ok);
+        return result.and_then(|traps| ended.map(|()| Ok(traps)));
     }
     if status::threads(process.pid).is_err() {
         return Err(process.ended());
@@ -301,23 +368,21 @@ pub(crate) fn trace_options(process: &Process) -> i32 {
 fn map_all(
     session: &mut Session<'_>,
     process: &Process,
-    name: &str,
-    prepared: &[Prepared],
-    remains: &Remains,
+    placed: &Placed<'_>,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    for (start, size) in &remains.mappings {
+    for (start, size) in &placed.remains.mappings {
         steps.next("unmap what was left unfinished")?;
         session.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
     }
-    for fd in &remains.descriptors {
+    for fd in &placed.remains.descriptors {
         steps.next("close what was left open")?;
         close(session, process, *fd)?;
     }
-    for p in prepared {
+    for p in placed.images {
         steps.next("create the named memory")?;
-        let label = format!("upatch:{name}\0");
+        let label = format!("upatch:{}\0", placed.name);
         let label = session.put(label.as_bytes())?;
         let args = [label, MFD_CLOEXEC, 0, 0, 0, 0];
         match session.try_call("memfd_create", libc::SYS_memfd_create, args)? {
@@ -339,6 +404,42 @@ fn map_all(
         }
     }
     Ok(())
+}
+
+/// Exchanges the pages of code. Tells which traps of others are no more.
+fn exchange(
+    session: &mut Session<'_>,
+    process: &Process,
+    placed: &Placed<'_>,
+    steps: &Steps,
+) -> Result<Vec<u64>, ProcessError> {
+    let Placed { text, place, .. } = placed;
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    steps.next("make memory for pages of code")?;
+    let make = text.make(*place);
+    let failed = |source| ProcessError::Os { what: "mmap in the process".into(), source };
+    make.result(session.call("mmap", make.number, make.args)?).map_err(failed)?;
+    let mut left = (*place, text.size());
+    let mut exchange = || {
+        steps.next("fill pages of code")?;
+        let content = text.content(process)?;
+        content.fill(&process.memory, *place)?;
+        for call in text.moves(*place) {
+            steps.next("exchange pages of code")?;
+            session.call("mremap", call.number, call.args)?;
+            let end = left.0 + left.1;
+            left = (call.args[0] + call.args[1], end - call.args[0] - call.args[1]);
+        }
+        Ok(content.traps)
+    };
+    let result = exchange();
+    if result.is_err() {
+        // Not what was moved away: something else may be there by now.
+        let _ = session.call("munmap", libc::SYS_munmap, [left.0, left.1, 0, 0, 0, 0]);
+    }
+    result
 }
 
 fn protection(access: Access) -> u64 {

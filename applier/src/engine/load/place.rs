@@ -38,6 +38,19 @@ pub(crate) fn find_gap(maps: &[Mapping], taken: &[(u64, u64)], module: &Module, 
     below.or_else(above).map(|gap| (gap.1 - size) & !(FACTS.page - 1))
 }
 
+/// A free range of `size` bytes anywhere: in the middle of the largest gap, where nothing grows to.
+pub(crate) fn find_anywhere(maps: &[Mapping], taken: &[(u64, u64)], size: u64) -> Option<u64> {
+    let mut used: Vec<(u64, u64)> =
+        maps.iter().map(|m| (m.start, m.end)).chain(taken.iter().copied()).collect();
+    used.sort_unstable();
+    let ends = used.iter().map(|(_, end)| *end);
+    let starts = used.iter().map(|(start, _)| *start).chain([HIGHEST]);
+    let gaps = std::iter::once(LOWEST).chain(ends).zip(starts).filter(|(end, start)| end < start);
+    let (start, end) = gaps.max_by_key(|(start, end)| end.min(&HIGHEST).saturating_sub(*start))?;
+    let free = end.min(HIGHEST).checked_sub(start)?.checked_sub(size)?;
+    Some((start + free / 2) & !(FACTS.page - 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +67,7 @@ mod tests {
             device: 0,
             inode: 0,
             name: String::new(),
+            replaced: false,
         }
     }
 
@@ -87,6 +101,16 @@ mod tests {
         assert_eq!(find_gap(&maps, &[], &module, 0x4000), Some(0x3f_c000));
         let large = find_gap(&maps, &[], &module, 0x80_0000).unwrap();
         assert!(large > 0x50_0000 && large + 0x80_0000 <= REACH);
+    }
+
+    #[test]
+    fn anywhere_is_far_from_everything() {
+        let maps = [mapping(0x40_0000, 0x50_0000), mapping(0x7f00_0000_0000, HIGHEST)];
+        let found = find_anywhere(&maps, &[], 0x2000).unwrap();
+        assert!(found > 1 << 40 && found < 0x7e00_0000_0000 && found.is_multiple_of(FACTS.page));
+        assert_eq!(find_anywhere(&[mapping(LOWEST, HIGHEST)], &[], FACTS.page), None);
+        let vsyscall = mapping(0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000);
+        assert_eq!(find_anywhere(&[maps[0].clone(), maps[1].clone(), vsyscall], &[], 0x2000), Some(found));
     }
 
     #[test]

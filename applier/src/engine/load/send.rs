@@ -1,6 +1,6 @@
 //! Mapping images by as few stops as possible, where the thread that is held can be sent for it: one for each.
 
-use super::inject::{MFD_CLOEXEC, NO_FILE, Prepared, Remains, mappings, mark_complete};
+use super::inject::{MFD_CLOEXEC, NO_FILE, Placed, Prepared, mappings, mark_complete};
 use crate::{
     ProcessError,
     engine::{
@@ -11,32 +11,45 @@ use crate::{
 };
 use std::io;
 
-/// Maps everything, not active yet.
+/// Calls in one errand: the code for one takes up to 70 bytes.
+const CALLS: usize = 12;
+
+/// Maps everything, not active yet. Tells which traps of others are no more.
 ///
 /// # Errors
-/// As [`super::load`]; nothing stays mapped.
+/// As [`super::load`]; no image stays mapped.
 pub(super) fn send(
     mut errand: Errand<'_>,
     process: &Process,
-    name: &str,
-    prepared: &[Prepared],
-    remains: &Remains,
+    placed: &Placed<'_>,
     steps: &Steps,
-) -> Result<(), ProcessError> {
+) -> Result<Vec<u64>, ProcessError> {
     let unmap = |(start, size): (u64, u64)| SystemCall::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
-    if !remains.mappings.is_empty() {
-        let calls: Vec<_> = remains.mappings.iter().copied().map(unmap).collect();
+    if !placed.remains.mappings.is_empty() {
+        let calls: Vec<_> = placed.remains.mappings.iter().copied().map(unmap).collect();
         errand.run("munmap", &[], &calls)?;
     }
+    // Also what was moved away from there: no thread is there that could have mapped something else.
+    let memory = (placed.place, placed.text.size());
     let mut mapped = Vec::new();
-    let mut map_all = || -> Result<(), ProcessError> {
-        for p in prepared {
+    let mut map_all = || -> Result<Vec<u64>, ProcessError> {
+        let mut make = Some(placed.text.make(placed.place)).filter(|_| !placed.text.is_empty());
+        let last = placed.images.len().saturating_sub(1);
+        for (number, p) in placed.images.iter().enumerate() {
             steps.next("map the image")?;
-            map(&mut errand, name, p, &mut mapped)?;
+            let too = if number == last { make.take() } else { None };
+            map(&mut errand, placed.name, p, too, &mut mapped)?;
+            mapped.extend(too.map(|_| memory));
             steps.next("fill the memory")?;
             process.memory.write(p.base, &p.layout.bytes)?;
         }
-        mark_complete(process, prepared, steps)
+        if let Some(make) = make {
+            all(&mut errand, "mmap", &[make])?;
+            mapped.push(memory);
+        }
+        let traps = exchange(&mut errand, process, placed, steps)?;
+        mark_complete(process, placed.images, steps)?;
+        Ok(traps)
     };
     let result = map_all();
     if result.is_err() && !mapped.is_empty() {
@@ -46,11 +59,38 @@ pub(super) fn send(
     result
 }
 
-/// Maps memory for an image. It says from the beginning what it is, so that it is known for ours if nobody is left to fill it.
+/// Makes calls that may not fail.
+fn all(errand: &mut Errand<'_>, what: &str, calls: &[SystemCall]) -> Result<(), ProcessError> {
+    let failed = |source| ProcessError::Os { what: format!("{what} in the process"), source };
+    errand.run(what, &[], calls)?.pop().transpose().map(drop).map_err(failed)
+}
+
+/// Exchanges the pages of code, for which the memory is there.
+fn exchange(
+    errand: &mut Errand<'_>,
+    process: &Process,
+    placed: &Placed<'_>,
+    steps: &Steps,
+) -> Result<Vec<u64>, ProcessError> {
+    if placed.text.is_empty() {
+        return Ok(Vec::new());
+    }
+    steps.next("fill pages of code")?;
+    let content = placed.text.content(process)?;
+    content.fill(&process.memory, placed.place)?;
+    for calls in placed.text.moves(placed.place).chunks(CALLS) {
+        steps.next("exchange pages of code")?;
+        all(errand, "mremap", calls)?;
+    }
+    Ok(content.traps)
+}
+
+/// Maps memory for an image, and makes the call `too`. It says from the beginning what it is, so that it is known for ours if nobody is left to fill it.
 fn map(
     errand: &mut Errand<'_>,
     name: &str,
     p: &Prepared,
+    too: Option<SystemCall>,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
     let mut data = format!("upatch:{name}\0").into_bytes();
@@ -74,6 +114,7 @@ fn map(
     calls.extend(mappings(p, 0).into_iter().map(|call| call.of_first(4)));
     let close = calls.len();
     calls.push(of_file(libc::SYS_close, [0; 6]));
+    calls.extend(too);
     let mut results = errand.run("mmap", &data, &calls)?;
     made(&results, first);
     let failed = results.len();
@@ -87,7 +128,8 @@ fn map(
         return Err(failure(source));
     }
     // No file descriptor left, no file as large as that allowed, or none at all: memory without a name will do.
-    let mut results = errand.run("mmap", &[], &mappings(p, NO_FILE))?;
+    let calls: Vec<_> = mappings(p, NO_FILE).into_iter().chain(too).collect();
+    let mut results = errand.run("mmap", &[], &calls)?;
     made(&results, 0);
     results.pop().transpose().map(drop).map_err(failure)
 }

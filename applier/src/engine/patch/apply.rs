@@ -8,13 +8,13 @@ use super::{
     quiesce::{self, Rule, Zone},
     register::Registrar,
     remove::{afterwards, deactivate_in},
-    returns,
+    returns, text,
     transaction::Transaction,
 };
 use crate::{
     Busy, CheckReport, LoadedPatch, Located, Options, Outcome, ProcessError,
     engine::{
-        load::{self, Remains},
+        load::{self, Remains, Wanted},
         remote::{FUNCTION_ROOM, has_room},
         target::{
             frames::Tables,
@@ -113,7 +113,7 @@ pub(crate) fn apply_here(
     if instances.iter().all(|i| in_force(i, &images)) {
         let mut outcome = Outcome::Already;
         if images.iter().any(|l| !l.disturbed.is_empty()) {
-            outcome = match mend(process, &instances, &mut images, &steps, options)? {
+            outcome = match mend(process, patch, &instances, &mut images, &steps, options)? {
                 busy @ Outcome::Busy(_) => return Ok(busy),
                 mended => mended,
             };
@@ -130,7 +130,9 @@ pub(crate) fn apply_here(
     }
     check_entries(process, &instances, &images)?;
     let mut tables = tables(process, &images);
-    if instances.iter().any(|i| i.loaded.is_none()) {
+    let text = text::to_exchange(process, &instances, &images);
+    let mut traps = Vec::new();
+    if instances.iter().any(|i| i.loaded.is_none()) || !text.is_empty() {
         let stale: Vec<_> = images
             .iter()
             .filter(|l| l.control.uuid == patch.uuid && l.control.phase == Phase::Loading)
@@ -143,12 +145,14 @@ pub(crate) fn apply_here(
             Remains::find(process, stale)
         };
         let (pending, loaded) = (pending(&instances), loaded(&instances, &images));
-        let name = (patch.name.as_str(), patch.uuid);
-        match load::load(process, &mut tables, name, &pending, &loaded, &stale, &steps)? {
+        let (name, uuid) = (patch.name.as_str(), patch.uuid);
+        let wanted = Wanted { name, uuid, pending: &pending, loaded: &loaded, text: &text, remains: &stale };
+        match load::load(process, &mut tables, &wanted, &steps)? {
             Ok(fresh) => {
                 images.retain(|l| !stale.mappings.iter().any(|(address, _)| *address == l.address));
-                images.extend(fresh);
+                images.extend(fresh.images);
                 images.sort_by_key(|l| l.address);
+                traps = fresh.traps;
             }
             Err(busy) => return Ok(Outcome::Busy(busy)),
         }
@@ -213,15 +217,17 @@ pub(crate) fn apply_here(
         Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     }
-    called.map(|()| match (afterwards(left), behind) {
-        (Outcome::Done, Some(behind)) => Outcome::DoneBut(behind),
-        (outcome, _) => outcome,
+    let but: Vec<String> = behind.into_iter().chain(text::without(&traps)).collect();
+    called.map(|()| match afterwards(left) {
+        Outcome::Done if !but.is_empty() => Outcome::DoneBut(but.join("; ")),
+        outcome => outcome,
     })
 }
 
 /// Lets entries lead to the new code again that something else has changed since they did.
 fn mend(
     process: &mut Process,
+    patch: &LoadedPatch,
     instances: &[Instance<'_>],
     images: &mut [Located],
     steps: &Steps,
@@ -229,6 +235,14 @@ fn mend(
 ) -> Result<Outcome, ProcessError> {
     let zones = zones(process, instances, images, true);
     let mut tables = tables(process, images);
+    let text = text::to_exchange(process, instances, images);
+    if !text.is_empty() {
+        let (name, uuid, remains) = (patch.name.as_str(), patch.uuid, Remains::default());
+        let wanted = Wanted { name, uuid, pending: &[], loaded: &[], text: &text, remains: &remains };
+        if let Err(busy) = load::load(process, &mut tables, &wanted, steps)? {
+            return Ok(Outcome::Busy(busy));
+        }
+    }
     let stacks = switches::stacks(process);
     let _held = match returns::quiesce(process, &mut tables, &zones, stacks, options)? {
         Ok(held) => held,
@@ -277,6 +291,7 @@ fn check_here(
         return Ok(report);
     }
     check_entries(process, &instances, &images)?;
+    text::to_exchange(process, &instances, &images).content(process)?;
     load::rehearse(process, &pending(&instances), &loaded(&instances, &images))?;
     let zones = zones(process, &instances, &images, options.lazy);
     let mut tables = tables(process, &images);

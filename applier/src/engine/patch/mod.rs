@@ -13,6 +13,7 @@ mod remove;
 mod returns;
 mod search;
 mod suspended;
+mod text;
 mod transaction;
 
 pub(crate) use apply::apply_here;

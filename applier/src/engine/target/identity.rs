@@ -32,6 +32,7 @@ pub(crate) fn code_digest(module: &Module, pid: i32, maps: &[Mapping]) -> Option
 /// if the file there is still the same one.
 pub(crate) fn open_file(module: &Module, pid: i32, maps: &[Mapping]) -> Option<File> {
     let first = maps.iter().find(|m| m.start == module.start)?;
+    let first = maps.iter().find(|m| m.same_file(first) && !m.replaced).unwrap_or(first);
     let direct = plain::open(format!("/proc/{pid}/map_files/{:x}-{:x}", first.start, first.end));
     if let Ok(mut file) = direct {
         let mut magic = [0; 4];

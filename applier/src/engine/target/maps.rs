@@ -1,6 +1,6 @@
 //! `/proc/PID/maps` (proc_pid_maps(5)).
 
-use super::{own, procfile};
+use super::{own, procfile, replaced};
 use crate::ProcessError;
 use std::collections::HashSet;
 
@@ -27,6 +27,8 @@ pub(crate) struct Mapping {
     pub inode: u64,
     /// The rest of the line: a path, `[stack]`, or nothing.
     pub name: String,
+    /// Is it memory without a file in the place of what it says?
+    pub replaced: bool,
 }
 
 impl Mapping {
@@ -62,8 +64,10 @@ pub(crate) fn read(pid: i32) -> Result<Vec<Mapping>, ProcessError> {
 }
 
 /// Lines that do not parse are left out: an address range that is not known is only ever taken for not ours.
-fn parse(text: &str) -> Vec<Mapping> {
-    text.lines().filter_map(parse_line).collect()
+pub(super) fn parse(text: &str) -> Vec<Mapping> {
+    let mut maps = text.lines().filter_map(parse_line).collect::<Vec<_>>();
+    replaced::restore(&mut maps);
+    maps
 }
 
 fn parse_line(line: &str) -> Option<Mapping> {
@@ -85,6 +89,7 @@ fn parse_line(line: &str) -> Option<Mapping> {
         device: u64::from_str_radix(major, 16).ok()? << 32 | u64::from_str_radix(minor, 16).ok()?,
         inode: inode.parse().ok()?,
         name: fields.next().unwrap_or("").trim_start().to_owned(),
+        replaced: false,
     })
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod own;
 pub(crate) mod pages;
 pub(crate) mod process;
 pub(crate) mod procfile;
+mod replaced;
 pub(crate) mod restart;
 pub(crate) mod room;
 pub(crate) mod sleepers;

@@ -133,6 +133,9 @@ fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bo
         return true;
     }
     let Some(mapping) = maps::at(maps, address) else { return false };
+    if mapping.replaced {
+        return true;
+    }
     if !mapping.same_file(first) {
         return mapping.inode == 0;
     }

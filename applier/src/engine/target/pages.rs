@@ -6,6 +6,8 @@ use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 /// Bits of an entry: in memory, or swapped out.
 const PRESENT: u64 = 3 << 62;
+/// It is a page of a file, or of shared memory.
+const OF_FILE: u64 = 1 << 61;
 /// Entries read in one go.
 const MANY: u64 = 1 << 14;
 
@@ -13,6 +15,18 @@ const MANY: u64 = 1 << 14;
 pub(crate) fn present(process: &Process, mapping: &Mapping) -> Vec<Range<u64>> {
     let whole = || std::iter::once(mapping.start..mapping.end).collect();
     runs(process, mapping).unwrap_or_else(whole)
+}
+
+/// Has the process a copy of its own of the page at `address` in a private mapping of a file, which somebody has written to? Also where the kernel does not
+/// tell.
+pub(crate) fn is_copied(process: &Process, address: u64) -> bool {
+    let mut entry = [0; 8];
+    let file = File::open(format!("/proc/{}/pagemap", process.view));
+    if file.and_then(|f| f.read_exact_at(&mut entry, 8 * (address / PAGE))).is_err() {
+        return true;
+    }
+    let entry = u64::from_le_bytes(entry);
+    entry & PRESENT != 0 && entry & OF_FILE == 0
 }
 
 fn runs(process: &Process, mapping: &Mapping) -> Option<Vec<Range<u64>>> {
