@@ -32,6 +32,42 @@ impl Known {
     }
 }
 
+/// Does `text`, in lower case, mean the patch in the way people say it: by a CVE, by its package, by the beginning of its uuid, in any case?
+fn means(known: &Known, text: &str) -> bool {
+    let is = |name: &str| name.eq_ignore_ascii_case(text);
+    let name = known.id.rsplit('/').next().unwrap_or_default();
+    let is_beginning = text.len() >= UUID_BEGINNING
+        && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+        && known.uuid.to_string().starts_with(text);
+    let of_manifest = known.entry.as_ref().is_some_and(|entry| {
+        let (manifest, package) = (&entry.manifest, &entry.manifest.package);
+        manifest.cve.iter().any(|cve| is(cve))
+            || is(&package.name)
+            || is(&package.nvr())
+            || is(&format!("{}-{}", package.name, package.version))
+            || is(&format!("{}/{}", package.name, manifest.name))
+    });
+    is(&known.id) || is(name) || is_beginning || of_manifest
+}
+
+/// So many characters of a uuid are taken for one.
+const UUID_BEGINNING: usize = 6;
+
+/// The names among `all` that `text` may have been meant for, the likeliest first: those that a slip or two leads to.
+pub fn alike(text: &str, all: &[Known]) -> Vec<String> {
+    let text = text.to_ascii_lowercase();
+    let slips = |known: &Known| {
+        let id = known.id.to_ascii_lowercase();
+        let name = id.rsplit('/').next().unwrap_or_default();
+        strsim::osa_distance(&text, &id).min(strsim::osa_distance(&text, name))
+    };
+    let mut found: Vec<_> = all.iter().map(|known| (slips(known), known.id.clone())).collect();
+    found.retain(|(slips, _)| *slips <= 1 + text.len() / 10);
+    found.sort();
+    found.dedup();
+    found.into_iter().take(3).map(|(_, id)| id).collect()
+}
+
 /// Why an ID does not stand for one patch.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -62,6 +98,9 @@ pub fn resolve(
         let known = catalog.entries.iter().cloned().map(Known::from_entry).chain(others.iter().cloned());
         let known: Vec<_> = known.collect();
         let by_uuid = text.parse::<Uuid>().ok();
+        let described = |many: &[&Known]| {
+            ResolveError::Ambiguous(many.iter().map(|k| format!("{} ({})", k.id, k.uuid)).collect())
+        };
         let mut found: Vec<_> = known
             .iter()
             .filter(|k| by_uuid.map_or_else(|| k.answers_to(text), |uuid| k.uuid == uuid))
@@ -74,9 +113,15 @@ pub fn resolve(
         match found.as_slice() {
             [] => {}
             [one] => return Ok((*one).clone()),
-            many => {
-                let describe = |k: &&Known| format!("{} ({})", k.id, k.uuid);
-                return Err(ResolveError::Ambiguous(many.iter().map(describe).collect()));
+            many => return Err(described(many)),
+        }
+        if !path.exists() {
+            let text = text.to_ascii_lowercase();
+            let meant: Vec<_> = known.iter().filter(|k| means(k, &text)).collect();
+            match meant.as_slice() {
+                [] => {}
+                [one] => return Ok((*one).clone()),
+                many => return Err(described(many)),
             }
         }
     }

@@ -11,6 +11,6 @@ mod walk;
 
 pub use entry::{Entry, EntryError, Loaded, Origin};
 pub use fit::{DiskElf, ElfFile, disk_elf, elf_file};
-pub use id::{Known, ResolveError, resolve};
+pub use id::{Known, ResolveError, alike, resolve};
 pub use read::{Owner, PatchDir, ReadError};
 pub use scan::{Catalog, Problem, keep, kept_directory, settle, unkeep};

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use patchfile::state::PatchState;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// Manages live patches of running processes.
@@ -34,8 +35,8 @@ pub struct Args {
 pub enum Verb {
     /// List the known patches with their states and processes
     List(List),
-    /// Show the state of patches, and how each process stands to them
-    Status(Show),
+    /// Show the state of patches, and how each process stands to them; without ID what is not as it should be
+    Status(Status),
     /// Show the manifest of patches: identity, target, CVEs, description, sources
     Info(Show),
     /// Show the package and the ELF files that patches fit
@@ -45,10 +46,10 @@ pub enum Verb {
     /// Load and activate patches, in running processes and in every process started later
     Apply(Change),
     /// Activate patches again after `deactive`
-    #[command(alias = "activate")]
+    #[command(visible_alias = "activate")]
     Active(Change),
     /// Put the old code back in every process
-    #[command(alias = "deactivate")]
+    #[command(visible_alias = "deactivate")]
     Deactive(Change),
     /// Confirm patches: they come back by themselves after a reboot
     Accept(Accept),
@@ -64,6 +65,16 @@ pub enum Verb {
     Daemon(Daemon),
     /// Show what was done, when, to which process
     Log(Log),
+    /// Show what happened to a patch, and how it stands now
+    History(Named),
+    /// Name the processes that run old code which no patch covers, and what helps
+    NeedsRestart(NeedsRestart),
+    /// Look for what keeps patches from working on this machine, and say what to do
+    Doctor(Doctor),
+    /// Drop what is kept of patches for programs that are gone
+    Prune(Prune),
+    /// Print the commands with which gdb knows the patched functions of a process
+    Gdb(Gdb),
     /// Print completions for a shell
     #[command(hide = true)]
     Completions {
@@ -94,6 +105,11 @@ impl Verb {
             | Self::Save(_)
             | Self::Rescan(_)
             | Self::Log(_)
+            | Self::History(_)
+            | Self::NeedsRestart(_)
+            | Self::Doctor(_)
+            | Self::Prune(_)
+            | Self::Gdb(_)
             | Self::Completions { .. }
             | Self::Man => false,
         }
@@ -122,6 +138,13 @@ pub struct How {
     pub dry_run: bool,
 }
 
+fn state(text: &str) -> Result<PatchState, String> {
+    use PatchState::{Accepted, Actived, Deactived, NotApplied};
+    let all = [NotApplied, Deactived, Actived, Accepted];
+    let found = all.into_iter().find(|state| state.to_string().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| format!("the states are {}", all.map(|state| state.to_string()).join(", ")))
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let value: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(value).map_err(|e| e.to_string())
@@ -144,12 +167,81 @@ pub struct Change {
 /// Options of `list`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct List {
+    /// Only patches for this CVE
+    #[arg(long, value_name = "ID")]
+    pub cve: Option<String>,
+    /// Only patches for this package: its name, or name-version-release
+    #[arg(long, value_name = "NAME")]
+    pub package: Option<String>,
+    /// Only patches in this state
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    pub state: Option<PatchState>,
+    /// Only patches that a process waits for or refuses
+    #[arg(long)]
+    pub pending: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
     /// Which processes.
     #[command(flatten)]
     pub only: Only,
+}
+
+/// Options of `status`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Status {
+    /// The patches [default: all of which something is not as it should be; exit code 3 then]
+    #[arg(value_name = "ID")]
+    pub ids: Vec<OsString>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Which processes.
+    #[command(flatten)]
+    pub only: Only,
+}
+
+/// One or several patches.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Named {
+    /// The patches
+    #[arg(value_name = "ID", required = true)]
+    pub ids: Vec<OsString>,
+}
+
+/// Options of `needs-restart`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct NeedsRestart {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `prune`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Prune {
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `gdb`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Gdb {
+    /// The process
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: i32,
+    /// Start gdb on the process with these commands
+    #[arg(long)]
+    pub run: bool,
 }
 
 /// Options of verbs that show something about patches.
@@ -229,6 +321,12 @@ pub struct Log {
     /// Only what is about these patches (names or uuids)
     #[arg(value_name = "ID")]
     pub ids: Vec<OsString>,
+    /// Only the last N events
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only what happened since then: 2026-11-30, 2026-11-30T12:00:00Z (or the beginning of such a time), or 90m, 2h, 3d ago
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<String>,
     /// Print one JSON object per line
     #[arg(long)]
     pub json: bool,

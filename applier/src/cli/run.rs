@@ -106,6 +106,11 @@ fn verb(verb: &Verb, ctx: &mut Context<'_>, serve: Serve) -> Result<ManageExit, 
             serve(ctx, interval)
         }
         Verb::Log(args) => verbs::log(ctx, args),
+        Verb::History(args) => verbs::history(ctx, args),
+        Verb::NeedsRestart(args) => verbs::needs_restart(ctx, args),
+        Verb::Doctor(args) => verbs::doctor(ctx, args),
+        Verb::Prune(args) => verbs::prune(ctx, args),
+        Verb::Gdb(args) => verbs::gdb(ctx, args),
         Verb::Completions { shell } => generate::completions(ctx, *shell),
         Verb::Man => generate::man(ctx),
     }

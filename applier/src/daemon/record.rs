@@ -2,8 +2,8 @@
 
 use super::watch::Finding;
 use crate::{
-    manage::{Context, Ending, Error, Line, SERVICE, Settler, Tally, World},
-    state::{Attempts, append},
+    manage::{Context, Ending, Error, Line, Settler, Tally, World},
+    state::{Attempts, SERVICE, append},
 };
 use patchfile::Uuid;
 use std::{collections::BTreeMap, path::Path, slice};

@@ -115,6 +115,11 @@ pub trait Engine: Sync {
     /// Does this process still live?
     fn alive(&self, process: ProcessKey) -> bool;
 
+    /// Processes that run code of files which were replaced or removed since, with their names and the paths of these files.
+    fn replaced_files(&self) -> Vec<(i32, String, Vec<String>)> {
+        Vec::new()
+    }
+
     /// Processes that map a file of this name, whatever build it is: for saying why a patch fits nothing.
     fn namesakes(&self, name: &str) -> Vec<(i32, String)>;
 }

@@ -165,6 +165,10 @@ impl Engine for RealEngine {
         crate::start_time(process.pid).is_ok_and(|start| start == process.start)
     }
 
+    fn replaced_files(&self) -> Vec<(i32, String, Vec<String>)> {
+        super::replaced::files(&pids())
+    }
+
     fn namesakes(&self, name: &str) -> Vec<(i32, String)> {
         let mut found = Vec::new();
         for pid in pids() {

@@ -10,13 +10,10 @@ use super::{
 use crate::{
     TargetId,
     catalog::{Loaded, unkeep},
-    state::{Event, ProcessKey, Record, append},
+    state::{Event, ProcessKey, Record, SERVICE, append},
 };
 use patchfile::{Manifest, Uuid};
 use std::{collections::HashSet, io, path::Path, time::Duration};
-
-/// What the log calls the service.
-pub(crate) const SERVICE: &str = "daemon";
 
 /// How often processes are looked up again for such as started meanwhile.
 const SWEEPS: usize = 3;

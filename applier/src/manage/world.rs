@@ -6,7 +6,7 @@ use super::{
     error::Error,
 };
 use crate::{
-    catalog::{Catalog, Known, Origin, ResolveError, resolve},
+    catalog::{Catalog, Known, Origin, ResolveError, alike, resolve},
     state::{Attempts, Lock, State, StateFile, builds, has_log, same_file},
 };
 use patchfile::{Uuid, exit::ManageExit, state::PatchState};
@@ -199,7 +199,13 @@ impl World {
                 if let Some(problem) = broken {
                     return Error::entry(&what, &problem.error);
                 }
-                let error = Error::new(ManageExit::Unknown, what, "no patch of this name is known");
+                let listed = self.catalog.entries.iter().cloned().map(Known::from_entry);
+                let all: Vec<_> = listed.chain(self.recorded()).collect();
+                let error = Error::new(ManageExit::Unknown, what.as_str(), "no patch of this name is known");
+                let error = match alike(&what, &all).as_slice() {
+                    [] => error,
+                    names => error.hint(format!("did you mean {}?", names.join(" or "))),
+                };
                 error
                     .hint("`upatch list` shows the known patches; a patch directory can be named by its path")
             }

@@ -31,6 +31,9 @@ pub struct Event {
     /// Name of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comm: Option<String>,
+    /// Who asked for it; absent where it was the service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// What came out of it.
     pub outcome: String,
 }
@@ -40,13 +43,24 @@ impl Event {
     pub fn new(verb: &str, patch: &str, uuid: Uuid, outcome: impl Into<String>) -> Self {
         let when = timestamp(now());
         let (verb, patch) = (verb.into(), patch.into());
-        Self { when, verb, patch, uuid, pid: None, comm: None, outcome: outcome.into() }
+        let user = (verb != SERVICE).then(who).flatten();
+        Self { when, verb, patch, uuid, pid: None, comm: None, user, outcome: outcome.into() }
     }
 
     /// The same, about one process.
     pub fn on(self, pid: i32, comm: &str) -> Self {
         Self { pid: Some(pid), comm: Some(comm.into()), ..self }
     }
+}
+
+/// What the service writes as its verb.
+pub const SERVICE: &str = "daemon";
+
+/// Who runs this: whoever became root by sudo(8), else the user of this process.
+fn who() -> Option<String> {
+    let of_sudo = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
+    let printable = |user: String| user.chars().filter(|c| !c.is_control()).collect();
+    of_sudo.map(printable).or_else(|| Some(nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??.name))
 }
 
 fn path(root: &Path) -> PathBuf {

@@ -12,5 +12,5 @@ pub use attempts::{Attempt, Attempts};
 pub use clock::{now, timestamp};
 pub use file::{read_yaml, write_yaml};
 pub use lock::Lock;
-pub use log::{Event, append, has_log, read_log};
+pub use log::{Event, SERVICE, append, has_log, read_log};
 pub use record::{ProcessKey, Record, State, StateFile, builds, same_file};

@@ -6,4 +6,5 @@ mod daemon;
 mod fake;
 mod files;
 mod lifecycle;
+mod operator;
 mod show;

@@ -4,7 +4,7 @@ use super::common::{all_refused, each, exist, fits, load, name_missed, probe_all
 use crate::{
     catalog::{self, Known, Loaded, Origin},
     cli::args::Change,
-    manage::{Context, Ending, Error, Settler, Survey, Tally, World, covers, targets},
+    manage::{Context, Ending, Error, Presence, Settler, Survey, Tally, World, covers, targets},
     state::{Event, ProcessKey, append, builds},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
@@ -89,7 +89,7 @@ pub(super) fn one(
     settler.take_over(world, uuid, pids).map_err(|e| Error::failed(id, e))?;
     world.save(&root)?;
     world.save_attempts(&root, ctx.engine)?;
-    announce(ctx, world, verb, known, &tally, was_active)?;
+    announce(ctx, world, verb, known, &tally, was_active, !pids.is_empty())?;
     Ok(tally.exit())
 }
 
@@ -139,6 +139,7 @@ fn announce(
     known: &Known,
     tally: &Tally,
     was_active: bool,
+    only_these: bool,
 ) -> Result<(), Error> {
     let id = &known.id;
     let state = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
@@ -149,11 +150,27 @@ fn announce(
         }
     }
     let alive = tally.count(|e| *e != Ending::Gone);
-    if alive == 0 {
-        return ctx
-            .say(format_args!("{id}: {state}: 0 processes run it now; those started later get the patch"));
+    let served = Presence::read(&ctx.root).is_some();
+    match alive {
+        0 if served => {
+            ctx.say(format_args!("{id}: {state}: 0 processes run it now; those started later get the patch"))?
+        }
+        0 => ctx.say(format_args!("{id}: {state}: 0 processes run it now"))?,
+        _ => ctx.say(format_args!("{id}: {state}: {}", summary(tally, "patched")))?,
     }
-    ctx.say(format_args!("{id}: {state}: {}", summary(tally, "patched")))
+    // What does not last is said where somebody may still do something about it.
+    if only_these {
+        return Ok(());
+    }
+    if state == PatchState::Actived {
+        ctx.say(format_args!("  until the next boot: `upatch accept {id}` makes it last"))?;
+    }
+    if !served {
+        ctx.say(
+            "  the service is not running: new processes run the old code: systemctl enable --now upatch",
+        )?;
+    }
+    Ok(())
 }
 
 /// Another active patch that replaces the same function is covered by this one: allowed, but to be known.

@@ -4,12 +4,16 @@ use super::unseen;
 use crate::{
     catalog::Known,
     cli::{
-        args::{List, Show},
+        args::{List, Status},
         report,
     },
     manage::{Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, overlaps, view},
 };
-use patchfile::{Uuid, exit::ManageExit, state::ProcessState};
+use patchfile::{
+    Uuid,
+    exit::ManageExit,
+    state::{PatchState, ProcessState},
+};
 use serde_json::{Value, json};
 
 /// Every patch known.
@@ -23,7 +27,7 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
     // Patches without files come after those with files and have nothing to look for.
     wanted.elfs.resize(known.len(), Vec::new());
     let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(&world, k, elfs, &survey));
-    let views: Vec<_> = views.collect();
+    let views: Vec<_> = views.filter(|v| is_asked_for(v, args)).collect();
     for problem in &world.catalog.problems {
         ctx.warn(format_args!("{}: not listed: {}", problem.directory.display(), problem.error));
     }
@@ -36,23 +40,60 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
     }
     // The last column is only there where there is something to say.
     let last = if overlaps.is_empty() { "" } else { "OVERLAPS" };
-    let mut rows = vec![["ID", "STATE", "PATCHED", "PENDING", "REFUSED", "CVE", last].map(str::to_owned)];
+    let heading = ["ID", "STATE", "PATCHED", "PENDING", "REFUSED", "CVE", "VERSION", last];
+    let mut rows = vec![heading.map(str::to_owned)];
     for v in &views {
         let [patched, pending, refused] = v.counts().map(|n| n.to_string());
         let cve = v.known.entry.as_ref().map(|e| e.manifest.cve.join(",")).filter(|c| !c.is_empty());
         let cve = cve.unwrap_or_else(|| if v.known.entry.is_none() { "(files gone)" } else { "-" }.into());
+        let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
+        let version = manifest.map_or("-".into(), |m| format!("{}-{}", m.version, m.release));
         let overlaps = in_short(&overlaps, v.known.uuid);
-        rows.push([v.known.id.clone(), v.state.to_string(), patched, pending, refused, cve, overlaps]);
+        rows.push([
+            v.known.id.clone(),
+            v.state.to_string(),
+            patched,
+            pending,
+            refused,
+            cve,
+            version,
+            overlaps,
+        ]);
     }
     report::table(ctx, &rows)?;
     namesakes(ctx, &views);
     Ok(ManageExit::Done)
 }
 
+/// Is it one of those that the options of `list` name?
+fn is_asked_for(v: &PatchView, args: &List) -> bool {
+    let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
+    let is = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
+    let [_, pending, refused] = v.counts();
+    args.cve.as_ref().is_none_or(|id| manifest.is_some_and(|m| m.cve.iter().any(|c| is(c, id))))
+        && args.package.as_ref().is_none_or(|name| {
+            manifest.is_some_and(|m| is(&m.package.name, name) || is(&m.package.nvr(), name))
+                || v.known.id.split_once('/').is_some_and(|(package, _)| is(package, name))
+        })
+        && args.state.is_none_or(|state| v.state == state)
+        && (!args.pending || pending + refused > 0)
+}
+
+/// Is something not as it should be?
+fn is_troubled(v: &PatchView) -> bool {
+    let [_, pending, refused] = v.counts();
+    let unwanted = !v.state.is_active() && !v.processes.is_empty();
+    let gone = v.known.entry.is_none() && v.state != PatchState::NotApplied;
+    pending + refused > 0 || unwanted || gone
+}
+
 /// How each process stands to patches.
-pub(crate) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
+pub(crate) fn status(ctx: &mut Context<'_>, args: &Status) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
     let world = World::look(ctx)?;
+    if args.ids.is_empty() {
+        return troubled(ctx, &world, args);
+    }
     let known = world.resolve(ctx, &args.ids)?;
     let wanted = Wanted::new(&known);
     let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
@@ -60,13 +101,46 @@ pub(crate) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, E
     let views: Vec<_> = views.collect();
     unseen::warn(ctx, &survey);
     let overlaps = overlaps(&world, &survey, ctx.owner);
-    let service = Presence::read(&ctx.root);
-    if args.json {
-        let patches: Vec<_> = views.iter().map(|v| full_json(v, &overlaps)).collect();
-        report::json(ctx, &json!({ "patches": patches, "service": service }))?;
-        return Ok(ManageExit::Done);
+    show(ctx, &views, &overlaps, args.json)?;
+    Ok(ManageExit::Done)
+}
+
+/// `status` without ID: what is not as it should be.
+fn troubled(ctx: &mut Context<'_>, world: &World, args: &Status) -> Result<ManageExit, Error> {
+    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
+    let mut wanted = Wanted::new(&listed);
+    let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
+    let known = world.everything(&ctx.root, &survey);
+    wanted.elfs.resize(known.len(), Vec::new());
+    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(world, k, elfs, &survey));
+    let (bad, good): (Vec<_>, Vec<_>) = views.partition(is_troubled);
+    unseen::warn(ctx, &survey);
+    let active = bad.iter().chain(&good).any(|v| v.state.is_active());
+    let unserved = active && Presence::read(&ctx.root).is_none();
+    let exit = if bad.is_empty() && !unserved { ManageExit::Done } else { ManageExit::Partly };
+    if args.json || exit == ManageExit::Partly {
+        show(ctx, &bad, &overlaps(world, &survey, ctx.owner), args.json)?;
+    } else {
+        let (patches, patched) = (good.len(), good.iter().map(|v| v.counts()[0]).sum::<usize>());
+        ctx.say(format_args!(
+            "all is as it should be ({patches} known, {patched} times a patch in a process)"
+        ))?;
     }
-    for v in &views {
+    Ok(exit)
+}
+
+fn show(
+    ctx: &mut Context<'_>,
+    views: &[PatchView],
+    overlaps: &[Overlap],
+    as_json: bool,
+) -> Result<(), Error> {
+    let service = Presence::read(&ctx.root);
+    if as_json {
+        let patches: Vec<_> = views.iter().map(|v| full_json(v, overlaps)).collect();
+        return report::json(ctx, &json!({ "patches": patches, "service": service }));
+    }
+    for v in views {
         let [patched, pending, refused] = v.counts();
         ctx.say(format_args!(
             "{} ({}): {}: {patched} patched, {pending} pending, {refused} refused",
@@ -88,7 +162,7 @@ pub(crate) fn status(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, E
         Some(service) => ctx.say(format_args!("service: {service}"))?,
         None => ctx.say("service: not running: processes started from now on run the old code")?,
     }
-    Ok(ManageExit::Done)
+    Ok(())
 }
 
 fn words(process: &ProcessView) -> (&'static str, Option<&str>) {

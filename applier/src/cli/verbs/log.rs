@@ -1,9 +1,9 @@
-//! `log`.
+//! `log` and `history`.
 
 use crate::{
-    cli::args::Log,
-    manage::{Context, Error},
-    state::{Event, read_log},
+    cli::args::{Log, Named},
+    manage::{Context, Error, Wanted, World, view},
+    state::{Event, now, read_log, timestamp},
 };
 use patchfile::exit::ManageExit;
 
@@ -11,25 +11,119 @@ use patchfile::exit::ManageExit;
 pub(crate) fn log(ctx: &mut Context<'_>, args: &Log) -> Result<ManageExit, Error> {
     let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;
     let about = |e: &Event| {
-        let name = e.patch.rsplit('/').next().unwrap_or_default();
-        let is = |id: &str| id == e.patch || id == name || id == e.uuid.to_string();
+        let is = |id: &str| id == e.patch || id == short(&e.patch) || id == e.uuid.to_string();
         args.ids.is_empty() || args.ids.iter().filter_map(|i| i.to_str()).any(is)
     };
-    for event in events.iter().filter(|e| about(e)) {
+    let since = match &args.since {
+        Some(text) => since(text, now()).ok_or_else(|| {
+            Error::new(ManageExit::Usage, format!("--since {text}"), "is no time")
+                .hint("a time is 2026-11-30, 2026-11-30T12:00:00Z, or 90m, 2h, 3d for that long ago")
+        })?,
+        None => String::new(),
+    };
+    let events: Vec<&Event> = events.iter().filter(|e| about(e) && e.when >= since).collect();
+    let skipped = args.lines.map_or(0, |n| events.len().saturating_sub(n));
+    for event in &events[skipped..] {
         if args.json {
             let line = serde_json::to_string(event).map_err(|e| Error::failed("log", e))?;
             ctx.say(line)?;
-            continue;
+        } else {
+            say(ctx, event)?;
         }
-        let process = match (event.pid, &event.comm) {
-            (Some(pid), Some(comm)) => format!(" process {pid} ({comm}):"),
-            (Some(pid), None) => format!(" process {pid}:"),
-            _ => String::new(),
-        };
-        ctx.say(format_args!(
-            "{} {:<8} {}:{process} {}",
-            event.when, event.verb, event.patch, event.outcome
-        ))?;
     }
     Ok(ManageExit::Done)
+}
+
+/// What happened to patches, also to those whose files are gone, and how they stand now.
+pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit, Error> {
+    let world = World::look(ctx)?;
+    let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;
+    for id in &args.ids {
+        let text = id.to_string_lossy();
+        let logged =
+            |e: &&Event| *text == *e.patch || *text == *short(&e.patch) || *text == e.uuid.to_string();
+        // A patch that was removed is only in the log.
+        let known = match world.resolve(ctx, std::slice::from_ref(id)) {
+            Ok(mut known) => known.pop(),
+            Err(_) if events.iter().any(|e| logged(&e)) => None,
+            Err(error) => return Err(error),
+        };
+        // Versions of one patch have one name.
+        let about = |e: &&Event| match &known {
+            Some(known) => e.uuid == known.uuid || e.patch == known.id,
+            None => logged(e),
+        };
+        for event in events.iter().filter(about) {
+            say(ctx, event)?;
+        }
+        match known {
+            Some(known) => {
+                let wanted = Wanted::new([&known]);
+                let survey = ctx.engine.survey(&wanted.targets, &[]);
+                let view = view(&world, known, &wanted.elfs[0], &survey);
+                let [patched, pending, refused] = view.counts();
+                ctx.say(format_args!(
+                    "now                  {}: {}: {patched} patched, {pending} pending, {refused} refused",
+                    view.known.id, view.state
+                ))?;
+            }
+            None => ctx.say(format_args!("now                  {text}: not known any more"))?,
+        }
+    }
+    Ok(ManageExit::Done)
+}
+
+fn short(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or(id)
+}
+
+fn say(ctx: &mut Context<'_>, event: &Event) -> Result<(), Error> {
+    let process = match (event.pid, &event.comm) {
+        (Some(pid), Some(comm)) => format!(" process {pid} ({comm}):"),
+        (Some(pid), None) => format!(" process {pid}:"),
+        _ => String::new(),
+    };
+    let user = event.user.as_ref().map_or(String::new(), |user| format!(" [{user}]"));
+    ctx.say(format_args!(
+        "{} {:<8} {}:{process} {}{user}",
+        event.when, event.verb, event.patch, event.outcome
+    ))
+}
+
+/// The time that `text` means, as the log writes times: these are in order as text.
+fn since(text: &str, now: u64) -> Option<String> {
+    let unit = match text.chars().last()? {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(86_400),
+        _ => None,
+    };
+    if let Some(unit) = unit {
+        let number: u64 = text[..text.len() - 1].parse().ok()?;
+        return Some(timestamp(now.saturating_sub(number.checked_mul(unit)?)));
+    }
+    // The beginning of a time, as that is how the log has it.
+    let shape = "0000-00-00T00:00:00Z";
+    let text = text.replacen(' ', "T", 1);
+    let fits = |(a, b): (char, char)| if b == '0' { a.is_ascii_digit() } else { a == b };
+    (text.len() >= 4 && text.len() <= shape.len() && text.chars().zip(shape.chars()).all(fits))
+        .then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::since;
+
+    #[test]
+    fn times() {
+        let now = 1_735_689_600;
+        assert_eq!(since("2h", now).as_deref(), Some("2024-12-31T22:00:00Z"));
+        assert_eq!(since("3d", now).as_deref(), Some("2024-12-29T00:00:00Z"));
+        assert_eq!(since("2024-12-31", now).as_deref(), Some("2024-12-31"));
+        assert_eq!(since("2024-12-31 10:00", now).as_deref(), Some("2024-12-31T10:00"));
+        for text in ["", "yesterday", "31.12.2024", "h", "-3h", "2024-12-31T22:00:00+01:00"] {
+            assert_eq!(since(text, now), None, "{text}");
+        }
+    }
 }

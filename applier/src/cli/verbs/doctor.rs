@@ -1,0 +1,34 @@
+//! `doctor`.
+
+use crate::{
+    cli::{args::Doctor, report},
+    manage::{self, Context, Error, Finding, World},
+};
+use patchfile::exit::ManageExit;
+use serde_json::json;
+
+/// Looks for what keeps patches from working here.
+pub(crate) fn doctor(ctx: &mut Context<'_>, args: &Doctor) -> Result<ManageExit, Error> {
+    let world = World::look(ctx)?;
+    let findings = manage::examine(ctx, &world);
+    let wrong = findings.iter().any(|f| f.wrong);
+    if args.json {
+        let of = |f: &Finding| json!({ "wrong": f.wrong, "what": f.what, "remedy": f.remedy });
+        report::json(ctx, &json!({ "findings": findings.iter().map(of).collect::<Vec<_>>() }))?;
+        return Ok(exit(wrong));
+    }
+    for finding in &findings {
+        ctx.say(format_args!("{:<6} {}", if finding.wrong { "wrong:" } else { "note:" }, finding.what))?;
+        if let Some(remedy) = &finding.remedy {
+            ctx.say(format_args!("       {remedy}"))?;
+        }
+    }
+    if !wrong {
+        ctx.say("nothing is wrong")?;
+    }
+    Ok(exit(wrong))
+}
+
+fn exit(wrong: bool) -> ManageExit {
+    if wrong { ManageExit::Failed } else { ManageExit::Done }
+}

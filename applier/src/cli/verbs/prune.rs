@@ -1,0 +1,88 @@
+//! `prune`.
+
+use crate::{
+    catalog::{self, Entry, Origin, disk_elf},
+    cli::args::Prune,
+    manage::{Context, Error, Wanted, World},
+    state::{Event, append},
+};
+use patchfile::{Uuid, exit::ManageExit, state::PatchState};
+use std::{io::ErrorKind, path::Path};
+
+/// Drops what is kept of patches for programs that are gone: copies of patches applied by path, and records without files. What a package
+/// installed is the package manager's; it is named.
+pub(crate) fn prune(ctx: &mut Context<'_>, args: &Prune) -> Result<ManageExit, Error> {
+    if !args.dry_run {
+        ctx.needs_root("prune", &[])?;
+    }
+    let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
+    let wanted = Wanted::of_manifests(world.catalog.entries.iter().map(|e| &e.manifest));
+    let survey = ctx.engine.survey(&wanted.targets, &[]);
+    if survey.hidden || !survey.unknown().is_empty() {
+        ctx.warn("some processes may not be looked into; what they may run is kept");
+    }
+    let mut dropped = Vec::new();
+    for (entry, elfs) in world.catalog.entries.iter().zip(&wanted.elfs) {
+        let uuid = entry.manifest.uuid;
+        let runs = |target: &usize| survey.processes.iter().any(|p| p.targets.contains(target));
+        let used = elfs.iter().any(|(target, _)| runs(target)) || !survey.is_free_of(uuid);
+        if used || on_disk(&ctx.root, entry) {
+            continue;
+        }
+        let id = entry.manifest.id();
+        match entry.origin {
+            Origin::Kept => dropped.push((uuid, id, "nothing that it fits is there any more")),
+            Origin::Installed => {
+                let directory = entry.directory.display();
+                ctx.say(format_args!(
+                    "{id}: nothing that it fits is there any more: remove its package: rpm -e $(rpm -qf {directory})"
+                ))?;
+            }
+            Origin::Named => {}
+        }
+    }
+    for record in &world.state.patches {
+        if world.catalog.get(record.uuid).is_none() && survey.is_free_of(record.uuid) {
+            dropped.push((record.uuid, record.id.clone(), "its files are gone, and no process runs it"));
+        }
+    }
+    for (uuid, id, why) in dropped {
+        if args.dry_run {
+            ctx.say(format_args!("{id}: would be dropped: {why}"))?;
+            continue;
+        }
+        drop(ctx, &mut world, uuid, &id)?;
+        ctx.say(format_args!("{id}: dropped: {why}"))?;
+    }
+    if !args.dry_run {
+        world.save(&ctx.root)?;
+    }
+    Ok(ManageExit::Done)
+}
+
+fn drop(ctx: &mut Context<'_>, world: &mut World, uuid: Uuid, id: &str) -> Result<(), Error> {
+    world.state.forget(uuid);
+    world.attempts.clear(uuid, None);
+    world.save(&ctx.root)?;
+    catalog::unkeep(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
+    if let Err(error) =
+        append(&ctx.root, &[Event::new("prune", id, uuid, PatchState::NotApplied.to_string())])
+    {
+        ctx.warn(format_args!("the log cannot be written: {error}"));
+    }
+    Ok(())
+}
+
+/// Is a file on disk that it was made for? Of a file without a path that is known it cannot be told, so it counts as there.
+fn on_disk(root: &Path, entry: &Entry) -> bool {
+    entry.manifest.elfs.iter().any(|elf| {
+        elf.paths().any(|path| match Path::new(path).strip_prefix("/") {
+            Ok(below) => match disk_elf(&root.join(below)) {
+                Ok(Some(found)) => found.is(elf),
+                Ok(None) => false,
+                Err(error) => error.kind() != ErrorKind::NotFound,
+            },
+            Err(_) => true,
+        })
+    })
+}

@@ -1,0 +1,144 @@
+use crate::tests::fake::{Mood, Stage, process};
+use patchfile::exit::ManageExit::{Done, Failed, Partly, Unknown, Usage};
+use serde_json::json;
+
+#[test]
+fn patches_are_found_as_people_call_them() {
+    let stage = Stage::new([]);
+    let uuid = stage.install("HP1", &[1]).uuid.to_string();
+    for id in ["HP1", "hp1", "pkg", "pkg-1", "PKG-1-1", "pkg/hp1", "pkg-1-1/HP1", "cve-2025-1", &uuid[..8]] {
+        stage.run(&format!("info {id}")).exits(Done).says("pkg-1-1/HP1");
+    }
+    stage.run("info HP2").exits(Unknown).warns("did you mean pkg-1-1/HP1?");
+    stage.run(&format!("info {}", &uuid[..5])).exits(Unknown);
+    stage.install("HP3", &[1]);
+    stage.run("info pkg").exits(Unknown).warns("stands for 2 patches").warns("pkg-1-1/HP3");
+    stage.run("info hp3").exits(Done).says("pkg-1-1/HP3");
+}
+
+#[test]
+fn status_without_id_tells_what_is_not_as_it_should_be() {
+    let stage = Stage::new([process(10, 1), process(11, 1)]);
+    stage.install("HP1", &[1]);
+    stage.run("status").exits(Done).says("all is as it should be (1 known, 0 times");
+    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.run("apply HP1 --timeout 0").exits(Partly);
+    stage
+        .run("status")
+        .exits(Partly)
+        .says("pkg-1-1/HP1")
+        .says("thread 11 is in f")
+        .says("service: not running");
+    assert_eq!(stage.run("status --json").exits(Partly).json()["patches"][0]["id"], "pkg-1-1/HP1");
+}
+
+#[test]
+fn lists_are_narrowed() {
+    let stage = Stage::new([process(10, 1), process(11, 2)]);
+    stage.install("HP1", &[1]);
+    stage.install("HP2", &[2]);
+    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.run("apply HP1").exits(Done);
+    stage.run("apply HP2 --timeout 0").exits(Partly);
+    let ids = |line: &str| {
+        let json = stage.run(&format!("list --json {line}")).exits(Done).json();
+        let ids = json["patches"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids("--pending"), ["HP2"]);
+    assert_eq!(ids("--package pkg"), ["HP1", "HP2"]);
+    assert_eq!(ids("--package other"), [""; 0]);
+    assert_eq!(ids("--cve cve-2025-1 --state actived"), ["HP1", "HP2"]);
+    assert_eq!(ids("--state DEACTIVED"), [""; 0]);
+    stage.run("list --state no-such").exits(Usage);
+    stage.run("list").exits(Done).says("VERSION").says("1-1");
+}
+
+#[test]
+fn apply_says_what_does_not_last() {
+    let stage = Stage::new([process(10, 1)]);
+    stage.install("HP1", &[1]);
+    let ran = stage.run("apply HP1").exits(Done);
+    let ran = ran.says("`upatch accept pkg-1-1/HP1` makes it last").says("systemctl enable --now upatch");
+    assert!(ran.out.starts_with("pkg-1-1/HP1: ACTIVED: 1 process patched\n"), "{}", ran.out);
+    stage.run("accept HP1").exits(Done);
+    assert!(!stage.run("apply HP1").exits(Done).out.contains("accept"));
+}
+
+#[test]
+fn history_outlives_the_patch() {
+    let stage = Stage::new([process(10, 1)]);
+    stage.install("HP1", &[1]);
+    stage.run("apply HP1").exits(Done);
+    stage.run("deactive HP1").exits(Done);
+    let out = stage.run("history HP1").exits(Done).out;
+    assert!(out.contains("ACTIVED") && out.contains("process 10 (daemon): patched"), "{out}");
+    assert!(out.lines().last().unwrap().ends_with("DEACTIVED: 0 patched, 0 pending, 0 refused"), "{out}");
+    stage.run("remove HP1").exits(Done);
+    std::fs::remove_dir_all(stage.directory("HP1")).unwrap();
+    stage.run("history HP1").exits(Done).says("process 10").says("HP1: not known any more");
+    stage.run("history NOPE").exits(Unknown);
+    assert_eq!(stage.run("log -n 1 HP1").exits(Done).out.lines().count(), 1);
+    assert_eq!(stage.run("log --since 1h HP1").exits(Done).out, stage.run("log HP1").exits(Done).out);
+    stage.run("log --since yesterday").exits(Usage).warns("90m, 2h, 3d");
+}
+
+#[test]
+fn what_runs_old_code_is_named_with_what_helps() {
+    let stage = Stage::new([process(10, 1), process(11, 1)]);
+    stage.install("HP1", &[1]);
+    stage.run("needs-restart").exits(Done).says("no process runs old code that is known");
+    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.run("apply HP1 --timeout 0").exits(Partly);
+    let ran = stage.run("needs-restart").exits(Partly);
+    ran.says("upatch apply --timeout 60 pkg-1-1/HP1; else: ").says("     11  daemon").says("HP1 is pending");
+    let json = stage.run("needs-restart --json").exits(Partly).json();
+    assert_eq!(json["processes"][0]["pid"], 11);
+    assert_eq!(json["processes"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn prune_drops_what_fits_nothing_any_more() {
+    let stage = Stage::new([process(10, 1)]);
+    let place = tempfile::tempdir().unwrap();
+    crate::tests::fake::write_patch(place.path(), "HP1", &[1], 1);
+    let path = place.path().display().to_string();
+    stage.run(&format!("apply {path}")).exits(Done);
+    // A process runs it.
+    stage.run("prune").exits(Done);
+    stage.run("info HP1").exits(Done);
+    stage.engine.processes.lock().unwrap().clear();
+    stage.run("prune --dry-run").exits(Done).says("pkg-1-1/HP1: would be dropped");
+    stage.run("info HP1").exits(Done);
+    stage.run("prune").exits(Done).says("pkg-1-1/HP1: dropped: nothing that it fits is there any more");
+    stage.run("info HP1").exits(Unknown);
+    // What a package installed is the package manager's.
+    stage.install("HP2", &[2]);
+    stage.run("prune").exits(Done).says("rpm -e $(rpm -qf ");
+    assert!(stage.directory("HP2").exists());
+}
+
+#[test]
+fn doctor_tells_what_is_wrong_and_what_to_do() {
+    let stage = Stage::new([process(10, 1)]);
+    stage.install("HP1", &[1]);
+    stage.run("apply HP1").exits(Done);
+    stage.run("accept HP1").exits(Done);
+    let ran = stage.run("doctor").exits(Failed).says("wrong: the service is not running");
+    ran.says("systemctl enable upatch");
+    let json = stage.run("doctor --json").exits(Failed).json();
+    assert!(json["findings"].as_array().unwrap().iter().any(|f| f["wrong"] == json!(true)));
+}
+
+#[test]
+fn gdb_commands_name_the_file_and_the_place() {
+    let stage = Stage::new([process(10, 1)]);
+    stage.install("HP1", &[1]);
+    stage.run("gdb 10").exits(Failed).warns("has no patch");
+    stage.run("apply HP1").exits(Done);
+    let file = stage.directory("HP1").join("daemon1.upatch");
+    assert_eq!(
+        stage.run("gdb 10").exits(Done).out,
+        format!("add-symbol-file {} -o 0x1000\n", file.display())
+    );
+}
