@@ -1,0 +1,13 @@
+//! ELF files: the objects of the build, the linked files and the target. The only module that names types of `object`, which reads them.
+//!
+//! What it gives are plain numbers and names (System V gABI, chapters 4 and 5; symbol versions: LSB core, "Symbol Versioning").
+
+mod debug;
+mod file;
+mod numbers;
+mod symbols;
+
+pub(crate) use debug::debug_sections;
+pub(crate) use file::{Elf, Rela, Section, Segment};
+pub(crate) use numbers::*;
+pub(crate) use symbols::Symbol;
