@@ -4,22 +4,24 @@
 //! service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend on where a process has the
 //! target. See `docs/reference/patch-format.md` for what is left to load time.
 
-pub(crate) mod arch;
+mod arch;
 mod chunks;
 mod elf;
 mod equiv;
 mod error;
 mod image;
 mod locate;
+mod made;
 
 pub use chunks::SiblingUse;
 pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, fit, ledger};
 pub use error::LinkError;
 pub use image::{
-    ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NewSymbol, Sibling,
-    UnitPatch, link,
+    ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NewSymbol, ReadFile,
+    Sibling, UnitPatch, link,
 };
 pub use locate::{
     LinkedSymbol, OriginalUnit, Piece, Pieces, SameLayout, TargetAddresses, Used, UsedAddresses, addresses,
     contributing, names_of,
 };
+pub use made::Made;

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 
 use differ::{Extent, Extents, PatchObject, Settled, Warning};
-use patchfile::image::Image;
 use wrapper::LinkRecord;
 
 use crate::chunks::SiblingUse;
 use crate::image::libraries::Libraries;
 use crate::locate::{OriginalUnit, TargetAddresses};
+use crate::made::Made;
 
 /// Everything about one ELF file.
 #[derive(Clone, Copy)]
@@ -70,12 +70,11 @@ pub struct UnitPatch<'a> {
     pub extents: &'a Extents,
 }
 
-/// The image and what is in it.
+/// What was made, and what is in it.
 #[derive(Clone, Debug)]
 pub struct LinkOutput {
-    /// To be written as `<elf>.upatch`. Without redirects when no changed function is in this ELF file: nothing to ship then, unless another
-    /// file needs one of its exports, which are all that the fix adds.
-    pub image: Image,
+    /// The product.
+    pub made: Made,
     /// Replaced functions.
     pub changed: Vec<ChangedFunction>,
     /// Functions and data that the target did not have.

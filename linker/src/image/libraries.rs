@@ -4,9 +4,10 @@ use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use patchfile::Arch;
 use patchfile::image::ImportKind;
 
-use crate::image::library::{Library, Provided, Shelf};
+use super::library::{Library, Provided, ReadFile, ReadLibraries};
 
 /// A symbol that a library provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +40,10 @@ pub struct Sibling {
 }
 
 impl Sibling {
-    /// File `number`, called `name` in messages: linked at `path` by the original build, and in the patched one as `patched` keeps it.
-    pub fn new(number: usize, name: String, path: PathBuf, patched: PathBuf) -> Self {
+    /// `file` reads files. File `number`, called `name` in messages: linked at `path` by the original build, and in the patched one as `patched` keeps it.
+    pub fn new(file: ReadFile, number: usize, name: String, path: PathBuf, patched: PathBuf) -> Self {
         let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
-        let soname = Library::read(&patched).and_then(|l| l.soname).or_else(file_name);
+        let soname = Library::read(&patched, file).and_then(|l| l.soname).or_else(file_name);
         Self { number, name, path, patched, soname }
     }
 }
@@ -66,38 +67,36 @@ pub struct LibraryFiles {
     siblings: Vec<Sibling>,
     /// Files that the link of the patched build took, of which the running program may know nothing.
     later: Vec<PathBuf>,
-    shelf: Shelf,
+    read: ReadLibraries,
 }
 
 impl LibraryFiles {
     /// `seen`: files that the link took, by the path that it saw and by that of the file now; `directories`: where others may be,
-    /// searched before the system's.
+    /// searched before the system's; `arch`: whose libraries the system's folders for several machines are searched for. `file` reads
+    /// files.
     pub fn new(
+        file: ReadFile,
+        arch: Option<Arch>,
         seen: impl IntoIterator<Item = (PathBuf, PathBuf)>,
         directories: impl IntoIterator<Item = PathBuf>,
     ) -> Self {
         let seen: Vec<(PathBuf, PathBuf)> = seen.into_iter().collect();
         let mut all: Vec<PathBuf> = directories.into_iter().collect();
         all.extend(seen.iter().filter_map(|(p, _)| p.parent()).map(Path::to_owned));
-        let system = [
-            "/lib64",
-            "/usr/lib64",
-            "/lib/x86_64-linux-gnu",
-            "/usr/lib/x86_64-linux-gnu",
-            "/lib",
-            "/usr/lib",
-        ];
-        all.extend(system.map(PathBuf::from));
+        let system =
+            ["/lib64", "/usr/lib64", "/lib/ARCH-linux-gnu", "/usr/lib/ARCH-linux-gnu", "/lib", "/usr/lib"];
+        let arch = arch.map_or("ARCH", Arch::name);
+        all.extend(system.map(|path| PathBuf::from(path.replace("ARCH", arch))));
         let mut known = HashSet::new();
         all.retain(|d| known.insert(d.clone()));
-        let shelf = Shelf::default();
+        let read = ReadLibraries::new(file);
         let named = |(path, file): (PathBuf, PathBuf)| {
-            let soname = shelf.get(&file)?.soname.clone();
+            let soname = read.get(&file)?.soname.clone();
             let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
             Some((soname.or_else(file_name)?, path, file))
         };
         let seen = seen.into_iter().filter_map(named).collect();
-        Self { seen, directories: all, siblings: Vec::new(), later: Vec::new(), shelf }
+        Self { seen, directories: all, siblings: Vec::new(), later: Vec::new(), read }
     }
 
     /// With the other ELF files of the package, to which the fix may add symbols.
@@ -125,20 +124,20 @@ impl LibraryFiles {
 
     /// What the fix adds to a sibling.
     fn added(&self, sibling: &Sibling, soname: &str, name: &str) -> Option<Export> {
-        let found = export(&*self.shelf.get(&sibling.patched)?, soname, name)?;
+        let found = export(&*self.read.get(&sibling.patched)?, soname, name)?;
         Some(Export { added_by: Some(sibling.number), ..found })
     }
 
     /// A library by the name in `DT_NEEDED`.
     fn open(&self, soname: &str) -> Option<Rc<Library>> {
         if soname.contains('/') {
-            return self.shelf.get(Path::new(soname));
+            return self.read.get(Path::new(soname));
         }
         // A library built in the same run is not installed, or in another version.
         let own = self.seen.iter().filter(|(name, _, _)| name == soname);
         own.into_iter()
-            .find_map(|(_, _, file)| self.shelf.get(file))
-            .or_else(|| self.directories.iter().find_map(|d| self.shelf.get(&d.join(soname))))
+            .find_map(|(_, _, file)| self.read.get(file))
+            .or_else(|| self.directories.iter().find_map(|d| self.read.get(&d.join(soname))))
     }
 }
 
@@ -167,10 +166,10 @@ impl Libraries for LibraryFiles {
     fn find_unloaded(&self, name: &str) -> Option<String> {
         let mut seen = self.seen.iter();
         let known = seen
-            .find_map(|(soname, _, file)| export(&*self.shelf.get(file)?, soname, name).map(|e| e.library));
+            .find_map(|(soname, _, file)| export(&*self.read.get(file)?, soname, name).map(|e| e.library));
         known.or_else(|| {
             self.later.iter().find_map(|file| {
-                let library = self.shelf.get(file)?;
+                let library = self.read.get(file)?;
                 library.provides.get(name)?;
                 let file_name = || file.file_name().map(|n| n.to_string_lossy().into_owned());
                 library.soname.clone().or_else(file_name)

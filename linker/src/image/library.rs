@@ -34,8 +34,8 @@ pub(crate) struct Library {
 
 impl Library {
     /// `None` for a file that is none, or cannot be read.
-    pub(crate) fn read(path: &Path) -> Option<Self> {
-        let data = std::fs::read(path).ok()?;
+    pub(crate) fn read(path: &Path, file: ReadFile) -> Option<Self> {
+        let data = file(path)?;
         let elf = Elf::parse(&data, "").ok()?;
         arch::of(elf.machine)?;
         let mut provides = HashMap::new();
@@ -55,19 +55,27 @@ impl Library {
     }
 }
 
+/// Gives the content of a file; `None` if it cannot be read.
+pub type ReadFile = fn(&Path) -> Option<Vec<u8>>;
+
 /// Libraries by their files, each read once.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shelf {
+#[derive(Clone, Debug)]
+pub(crate) struct ReadLibraries {
+    file: ReadFile,
     read: RefCell<HashMap<PathBuf, Option<Rc<Library>>>>,
 }
 
-impl Shelf {
+impl ReadLibraries {
+    pub(crate) fn new(file: ReadFile) -> Self {
+        Self { file, read: RefCell::default() }
+    }
+
     /// See [`Library::read`].
     pub(crate) fn get(&self, path: &Path) -> Option<Rc<Library>> {
         if let Some(known) = self.read.borrow().get(path) {
             return known.clone();
         }
-        let library = Library::read(path).map(Rc::new);
+        let library = Library::read(path, self.file).map(Rc::new);
         self.read.borrow_mut().insert(path.to_owned(), library.clone());
         library
     }

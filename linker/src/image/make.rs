@@ -25,6 +25,7 @@ use crate::locate::command_line::Options;
 use crate::locate::linked::Linked;
 use crate::locate::map::LinkMap;
 use crate::locate::unit::Placement;
+use crate::made::Made;
 
 /// Joins the patch objects of one ELF file.
 ///
@@ -113,7 +114,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         })
         .collect();
     let new = new_symbols(&units, &linked);
-    Ok(LinkOutput { image, changed, new, warnings, used: chunks.used, shared, places })
+    let made = Made::Image(image);
+    Ok(LinkOutput { made, changed, new, warnings, used: chunks.used, shared, places })
 }
 
 /// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it itself, by name.

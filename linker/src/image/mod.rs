@@ -22,4 +22,5 @@ mod target;
 
 pub use input::{ChangedFunction, Elsewhere, LinkInput, LinkOutput, NewSymbol, UnitPatch};
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
+pub use library::ReadFile;
 pub use make::link;

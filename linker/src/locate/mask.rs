@@ -33,21 +33,3 @@ pub(crate) fn same(content: &[u8], linked: &[u8], fields: &[Range<u64>]) -> bool
     }
     content[at..] == linked[at..]
 }
-
-#[cfg(test)]
-mod tests {
-    use differ::arch::x86_64::relocations as r;
-
-    use super::*;
-    use crate::arch::x86_64::X86_64;
-
-    #[test]
-    fn only_fields_may_differ() {
-        let rela = |offset, kind| Rela { offset, kind, symbol: 0, addend: 0 };
-        let fields = fields(&X86_64, &[rela(5, r::PLT32), rela(1, r::PC32)]);
-        assert!(same(b"\xe8aaaabbbbc", b"\xe8AAAABBBBcd", &fields));
-        assert!(!same(b"\xe8aaaabbbbc", b"\xe9AAAABBBBc", &fields));
-        assert!(!same(b"\xe8aaaabbbbc", b"\xe8AAAABBBBC", &fields));
-        assert!(!same(b"\xe8aaaabbbbc", b"\xe8AAAA", &fields));
-    }
-}

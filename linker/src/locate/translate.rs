@@ -289,25 +289,3 @@ pub(crate) fn same_instruction(
         _ => false,
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn same(x: &[u8], y: &[u8]) -> bool {
-        let own = std::fs::read("/proc/self/exe").unwrap();
-        let elf = Elf::parse(&own, "self").unwrap();
-        let machine = arch::of_file(&elf, "self").unwrap();
-        let first = |code| machine.instructions(code, 0x1000).next().unwrap();
-        let symbol = LinkedSymbol { name: "f", file: "", address: 0x1000, size: 16, function: true };
-        same_instruction(&first(x), &first(y), symbol, 0x1000, [&elf, &elf])
-    }
-
-    #[test]
-    fn operands_that_are_implied() {
-        // rep stos %al,(%rdi); movsb (%rsi),(%rdi) and movsb %fs:(%rsi),(%rdi)
-        assert!(same(&[0xf3, 0xaa], &[0xf3, 0xaa]));
-        assert!(same(&[0xa4], &[0xa4]));
-        assert!(!same(&[0x64, 0xa4], &[0x65, 0xa4]));
-    }
-}

@@ -2,7 +2,7 @@
 
 use patchfile::image::{Reference, RelocationKind};
 
-use super::{Plan, Source, check, execute, join_with};
+use super::{Plan, Source, check, execute, image, join_with};
 
 /// Two files with a static function and static variables of one name each, an import used already, one that is not, `stdout`.
 const TWINS: [Source; 3] = [
@@ -102,7 +102,7 @@ fn archive_members_of_one_name() {
     assert_eq!(output.changed.len(), 4);
     // Only the second of the two members called unit.c.o.
     let output = super::join(&built, &TWINS, &[2]).unwrap();
-    assert_eq!(execute(&built, Some((&output.image, true))), "one 11 1\ntwo 999 11\none 13 2\ntwo 997 22\n");
+    assert_eq!(execute(&built, Some((image(&output), true))), "one 11 1\ntwo 999 11\none 13 2\ntwo 997 22\n");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn no_map_and_stripped_target() {
     );
     let stripped = std::fs::read(stripped).unwrap();
     let other = join_with(&built, &TWINS, &[1, 2], &stripped, None).unwrap();
-    assert_eq!(with_map.image, other.image, "the symbol table leads to the same places as the map");
+    assert_eq!(with_map.made, other.made, "the symbol table leads to the same places as the map");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn objects_inside_another() {
     let mut built = super::build(plan, &TWINS);
     built.record.inputs.clear();
     let output = super::join(&built, &TWINS, &[1, 2]).unwrap();
-    assert_eq!(execute(&built, Some((&output.image, true))), TWINS_AFTER);
+    assert_eq!(execute(&built, Some((image(&output), true))), TWINS_AFTER);
 }
 
 #[test]
@@ -172,12 +172,12 @@ int main(void) { keep(); printf("%d %d %d\n", same(), saved(2), work(3)); return
         Plan { compile: &["-O2", "-fno-pie"], link: &["-no-pie"], ..Plan::default() },
     ] {
         let (_, output) = check(plan, &sources, &[0], "1 3 4\n", "1 201 301\n");
-        let work = output.image.redirects.iter().find(|r| r.name == "work").unwrap();
+        let work = image(&output).redirects.iter().find(|r| r.name == "work").unwrap();
         let old = work.old.cast_signed();
         // `lea work(%rip)` or `mov $work` in keep and same: the old function, at its address in the target.
-        let to_old = output.image.relocations.iter().filter(|r| {
+        let to_old = image(&output).relocations.iter().filter(|r| {
             let addend = if r.kind == RelocationKind::Pc32 { old - 4 } else { old };
-            output.image.references[r.reference as usize] == Reference::Target && r.addend == addend
+            image(&output).references[r.reference as usize] == Reference::Target && r.addend == addend
         });
         assert!(to_old.count() >= 2);
     }
@@ -238,8 +238,8 @@ fn tls(compile: &'static [&'static str], link: &'static [&'static str]) {
     let built = super::build(Plan { compile, link, ..Plan::default() }, &TLS);
     let before = execute(&built, None);
     let output = super::join(&built, &TLS, &[0, 1]).unwrap();
-    assert_eq!(execute(&built, Some((&output.image, false))), before);
-    assert_eq!(execute(&built, Some((&output.image, true))), expected(&TLS, compile, link));
+    assert_eq!(execute(&built, Some((image(&output), false))), before);
+    assert_eq!(execute(&built, Some((image(&output), true))), expected(&TLS, compile, link));
 }
 
 /// What the patched source prints when it is compiled and linked as usual.
@@ -278,8 +278,8 @@ fn tls_of_a_library() {
         let built = super::build(Plan { compile, library_caller: Some(caller), ..Plan::default() }, &TLS);
         let before = execute(&built, None);
         let output = super::join(&built, &TLS, &[0, 1]).unwrap();
-        assert_eq!(execute(&built, Some((&output.image, false))), before, "{compile:?}");
-        let after = execute(&built, Some((&output.image, true)));
+        assert_eq!(execute(&built, Some((image(&output), false))), before, "{compile:?}");
+        let after = execute(&built, Some((image(&output), true)));
         assert_eq!(after, expected(&TLS, &["-O2", "-fPIC", "-pthread"], &[]), "{compile:?}");
     }
 }
@@ -404,7 +404,7 @@ int other(int x) {
         Plan { compile: &["-O2", "-fno-pie"], link: &["-no-pie"], ..Plan::default() },
     ] {
         let (_, output) = check(plan, &sources, &[0, 1], before, after);
-        let unwind = output.image.unwind.unwrap();
+        let unwind = image(&output).unwind.unwrap();
         assert!(unwind.register);
         let twice = output.changed.iter().filter(|c| c.name.contains("twice")).count();
         assert_eq!(twice, 1, "a function that two units hold a copy of is redirected once");
@@ -455,8 +455,8 @@ fn target_of_another_layout() {
     let copy = built.dir.path().join("main");
     std::fs::rename(&built.executable, &copy).unwrap();
     built.executable = copy;
-    assert_eq!(execute(&built, Some((&output.image, false))), "400 3\n");
-    assert_eq!(execute(&built, Some((&output.image, true))), "8400 3\n");
+    assert_eq!(execute(&built, Some((image(&output), false))), "400 3\n");
+    assert_eq!(execute(&built, Some((image(&output), true))), "8400 3\n");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use patchfile::image::Access;
 use patchfile::{Digest, control};
 
 use super::build::{Built, Plan, Source, build};
+use super::image;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -80,7 +81,7 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
         target: &built.linked,
         addresses: &*addresses(&built.linked, &built.linked, None).unwrap(),
         patched: None,
-        libraries: &LibraryFiles::new([(libc.clone(), libc)], []),
+        libraries: &LibraryFiles::new(|path| std::fs::read(path).ok(), None, [(libc.clone(), libc)], []),
         elsewhere: &linker::Elsewhere::default(),
     })
     .unwrap();
@@ -107,7 +108,7 @@ fn dwarf(debug: &DebugSections) -> Dwarf<Slice<'_>> {
 /// Is this all code of the image?
 fn code(output: &LinkOutput, begin: u64, end: u64) -> bool {
     let within = |s: &&patchfile::image::Segment| (s.address..=s.address + s.size).contains(&begin);
-    let segment = output.image.segments.iter().filter(|s| s.access == Access::Execute).find(within);
+    let segment = image(&output).segments.iter().filter(|s| s.access == Access::Execute).find(within);
     segment.is_some_and(|s| begin < end && end <= s.address + s.size)
 }
 
@@ -199,11 +200,11 @@ fn check(compile: &'static [&'static str]) {
     functions.dedup();
     functions.retain(|f| f != "fresh");
     assert_eq!(functions, ["changes", "twice"], "{compile:?}");
-    let symbol = |name: &str| output.image.symbols.iter().find(|s| s.name == name).unwrap().address;
+    let symbol = |name: &str| image(&output).symbols.iter().find(|s| s.name == name).unwrap().address;
     for (name, line) in [("changes", 8), ("twice", 4)] {
         assert!(seen.lines.contains(&(symbol(name), line)), "{compile:?}: {name}: {:x?}", seen.lines);
     }
-    let added = output.image.symbols.iter().find(|s| s.name.starts_with("added")).unwrap().address;
+    let added = image(&output).symbols.iter().find(|s| s.name.starts_with("added")).unwrap().address;
     assert_eq!(seen.in_image, [("added".to_owned(), added)], "{compile:?}");
     // Two variables of one name are two places of the program, and it is its symbol table that says which.
     let path = built.dir.path().join("linked");

@@ -2,7 +2,7 @@
 
 use super::cases::expected;
 use super::refusals::refused;
-use super::{Plan, Source, build, execute, join, verify};
+use super::{Plan, Source, build, execute, image, join, verify};
 
 /// Variables of both kinds, zero and not, with an alignment of their own and with an address in the initial value; `errno` at the first use.
 const UNIT: Source = Source {
@@ -77,11 +77,11 @@ fn works(plan: Plan) {
     let built = build(plan, &sources);
     let before = execute(&built, None);
     let output = join(&built, &sources, &[0, 1]).unwrap();
-    verify(&output.image);
+    verify(image(&output));
     assert!(output.new.iter().any(|n| n.name == "seen" && !n.function), "{:?}", output.new);
     assert!(output.warnings.iter().any(|w| w.place.contains("mine (main.c)")), "{:?}", output.warnings);
-    assert_eq!(execute(&built, Some((&output.image, false))), before, "{:?}", plan.compile);
-    let after = execute(&built, Some((&output.image, true)));
+    assert_eq!(execute(&built, Some((image(&output), false))), before, "{:?}", plan.compile);
+    let after = execute(&built, Some((image(&output), true)));
     assert_eq!(after, expected(&sources, &["-O2", "-fPIC"], &[]), "{:?}", plan.compile);
 }
 
@@ -132,7 +132,7 @@ __attribute__((visibility(\"default\"))) int go(void) {
     for compile in [&["-O0", "-fPIC", "-DSHARED"][..], &["-O2", "-fPIC"]] {
         let built = build(Plan { compile, ..library }, &sources);
         let output = join(&built, &sources, &[0]).unwrap();
-        assert_eq!(execute(&built, Some((&output.image, true))), "", "{compile:?}");
+        assert_eq!(execute(&built, Some((image(&output), true))), "", "{compile:?}");
     }
 }
 
@@ -242,7 +242,7 @@ int main()
     let built = build(plan, &sources);
     assert_eq!(execute(&built, None), "2 0 0 0\n");
     let output = join(&built, &sources, &[0]).unwrap();
-    assert_eq!(execute(&built, Some((&output.image, true))), "11 1 1 1\n");
+    assert_eq!(execute(&built, Some((image(&output), true))), "11 1 1 1\n");
 }
 
 /// Each module may have a copy of an inline variable, of which the dynamic loader chooses one.

@@ -1,6 +1,6 @@
 //! Stripped targets whose code is the rebuilt one, but whose strings have other lengths: they were built in another folder.
 
-use super::{Plan, Source, build, execute, join_with};
+use super::{Plan, Source, build, execute, image, join_with};
 
 const SOURCES: [Source; 2] = [
     Source {
@@ -56,8 +56,8 @@ fn strings_of_another_length() {
     assert_ne!(target.len(), 0);
     let output = join_with(&built, &SOURCES, &[1], &target, Some(&built.map)).unwrap();
     assert_eq!(execute(&built, None), "26 67\n");
-    assert_eq!(execute(&built, Some((&output.image, false))), "26 67\n");
-    assert_eq!(execute(&built, Some((&output.image, true))), "1026 2067\n");
+    assert_eq!(execute(&built, Some((image(&output), false))), "26 67\n");
+    assert_eq!(execute(&built, Some((image(&output), true))), "1026 2067\n");
 }
 
 #[test]

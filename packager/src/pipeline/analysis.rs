@@ -101,7 +101,9 @@ pub(super) fn analyse<'r>(
             continue;
         };
         let (path, saved) = (matched.link.output.as_path(), link.saved.as_path());
-        analysis.siblings.push(Sibling::new(matched.target, name.clone(), path.to_owned(), saved.to_owned()));
+        let read = |path: &Path| std::fs::read(path).ok();
+        let (path, saved) = (path.to_owned(), saved.to_owned());
+        analysis.siblings.push(Sibling::new(read, matched.target, name.clone(), path, saved));
         let mut units = Vec::new();
         // Of what was looked at and is not real, the output may differ: a build stamp.
         let mut all_the_same = true;

@@ -14,6 +14,7 @@ use linker::{
     Elsewhere, Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit,
     UnitPatch, UsedAddresses, addresses, fit, link,
 };
+use patchfile::Arch;
 use patchfile::exit::BuildExit;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -193,8 +194,9 @@ fn link_units(
     let siblings = analysis.siblings.iter().filter(|s| s.number != number);
     let anew = reached.patched;
     let later = anew.shared_libs.iter().map(|l| anew.cwd.as_path().join(l.as_path())).collect();
-    let libraries =
-        libraries(record, &original.records).with_siblings(siblings.cloned().collect()).with_later(later);
+    let libraries = libraries(record, &original.records, target.elf.arch)
+        .with_siblings(siblings.cloned().collect())
+        .with_later(later);
     let places = UsedAddresses::new(places.as_ref());
     let output = link(&LinkInput {
         name: &target.name,
@@ -217,7 +219,7 @@ fn link_units(
     }
     let used = places.used(output.changed.iter().map(|c| c.old));
     let touched = touched(units);
-    let brought: Vec<&[u8]> = output.image.segments.iter().map(|s| s.data.as_slice()).collect();
+    let brought = output.made.contents();
     let made = made_of(&original.records, record);
     let fit = fit(&FitInput {
         linked: &linked,
@@ -286,7 +288,7 @@ fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatc
 
 /// Libraries seen in the original link, and where others may be. Of one that the package builds itself the original counts: the
 /// tree holds the patched one by now, which may define more than what runs.
-fn libraries(link: &LinkRecord, records: &Records) -> LibraryFiles {
+fn libraries(link: &LinkRecord, records: &Records, arch: Option<Arch>) -> LibraryFiles {
     let built = |path: &Path| records.links.iter().rev().find(|l| l.output.as_path() == path);
     let seen = link.shared_libs.iter().map(|l| {
         let path = link.cwd.as_path().join(l.as_path());
@@ -294,7 +296,7 @@ fn libraries(link: &LinkRecord, records: &Records) -> LibraryFiles {
         let file = built(&path).map_or_else(|| path.clone(), |l| l.saved.as_path().to_path_buf());
         (path, file)
     });
-    LibraryFiles::new(seen, [])
+    LibraryFiles::new(|path| std::fs::read(path).ok(), arch, seen, [])
 }
 
 fn describe(

@@ -8,6 +8,7 @@ use crate::error::{Context, Result};
 use crate::naming::Naming;
 use crate::target::TargetFile;
 use crate::work::Work;
+use linker::Made;
 use patchfile::image::DebugLink;
 use patchfile::manifest::{self, Kind, Package};
 use patchfile::{Arch, Digest, Manifest, paths};
@@ -53,10 +54,11 @@ pub(super) fn make(
         }
         let debug = debug::collect(one, &sources_at);
         left_out.extend(debug.left_out.into_iter().map(|why| format!("{}: {why}", target.name)));
-        let debug = one.output.image.write_debug(&debug.sections);
+        let Made::Image(image) = &one.output.made;
+        let debug = image.write_debug(&debug.sections);
         let link =
             DebugLink { file: format!("{file}.{}", paths::DEBUG_EXTENSION), crc: crc32fast::hash(&debug) };
-        let data = one.output.image.write_with(Some(&link)).what(format!("patch for {}", target.name))?;
+        let data = image.write_with(Some(&link)).what(format!("patch for {}", target.name))?;
         let names = |list: &mut dyn Iterator<Item = &String>| {
             list.cloned().collect::<BTreeSet<_>>().into_iter().collect()
         };
@@ -83,8 +85,12 @@ pub(super) fn make(
     // Readers of version 1 know of one path only.
     let plain =
         if elfs.iter().all(|e| e.also.is_empty()) { manifest::FORMAT } else { manifest::FORMAT_SIBLINGS };
+    let format = |j: &Joined| {
+        let Made::Image(image) = &j.output.made;
+        image.format()
+    };
     let mut manifest = Manifest {
-        format: joined.iter().map(|j| j.output.image.format()).max().unwrap_or(manifest::FORMAT).max(plain),
+        format: joined.iter().map(format).max().unwrap_or(manifest::FORMAT).max(plain),
         uuid: patchfile::Uuid::from_bytes([0; 16]),
         name: naming.name.clone(),
         version: request.args.patch_version,

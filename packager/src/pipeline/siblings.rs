@@ -3,7 +3,7 @@
 
 use super::join::{Joined, Outcome};
 use crate::output::Refused;
-use linker::SiblingUse;
+use linker::{Made, SiblingUse};
 use std::collections::{HashMap, HashSet};
 
 /// Settles what the images need of each other. Afterwards an image exports what another one uses, is there only if it does something, and
@@ -37,7 +37,7 @@ pub(super) fn settle(outcomes: &mut [Outcome], name: impl Fn(usize) -> String) -
         let before = joined.len();
         // Hooks alone are a patch too: they may repair data.
         joined.retain(|j| {
-            let image = &j.output.image;
+            let Made::Image(image) = &j.output.made;
             !image.redirects.is_empty() || !image.hooks.is_empty() || !image.exports.is_empty()
         });
         if joined.len() == before {
@@ -69,7 +69,8 @@ fn refuse_shared(outcomes: &mut [Outcome]) {
 fn exports(outcomes: &[Outcome], used: &SiblingUse) -> bool {
     let of = outcomes.iter().find(|o| o.target == used.number).and_then(|o| o.joined.as_ref());
     of.is_some_and(|j| {
-        j.output.image.exports.iter().any(|e| e.name == used.name && e.version == used.version)
+        let Made::Image(image) = &j.output.made;
+        image.exports.iter().any(|e| e.name == used.name && e.version == used.version)
     })
 }
 
@@ -78,7 +79,8 @@ fn prune(joined: &mut [Joined]) {
     let used: Vec<SiblingUse> = joined.iter().flat_map(|j| j.output.used.iter().cloned()).collect();
     for one in joined {
         let number = one.target;
-        one.output.image.exports.retain(|e| {
+        let Made::Image(image) = &mut one.output.made;
+        image.exports.retain(|e| {
             used.iter().any(|u| u.number == number && u.name == e.name && u.version == e.version)
         });
     }

@@ -148,7 +148,8 @@ fn patched(
     before: &[String; 2],
     after: &[String; 2],
 ) -> Result<Option<String>> {
-    let image = Image::parse(&output.image.write()?).context("reading the image")?;
+    let linker::Made::Image(made) = &output.made;
+    let image = Image::parse(&made.write()?).context("reading the image")?;
     let uuid = Uuid::from_bytes(fastrand::u128(..).to_le_bytes());
     let patch = LoadedPatch { uuid, name: "FIDELITY".into(), elfs: vec![LoadedElf { index: 0, image }] };
     let mut running = Running::start(&target.program, LIVE_LIMIT)?;

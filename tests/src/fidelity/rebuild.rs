@@ -146,7 +146,8 @@ impl Rebuild {
         };
         let places = UsedAddresses::new(addresses.as_ref());
         let folders = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
-        let libraries = LibraryFiles::new([], folders.map(PathBuf::from));
+        let libraries =
+            LibraryFiles::new(|path| std::fs::read(path).ok(), None, [], folders.map(PathBuf::from));
         let output = match linker::link(&LinkInput {
             name: if self.plan.form == Form::Library { "libtarget.so" } else { "program" },
             units: &[unit],
@@ -162,13 +163,14 @@ impl Rebuild {
             Ok(output) => output,
             Err(e) => return refused(e),
         };
-        ensure!(!output.image.redirects.is_empty(), "nothing is redirected");
+        let linker::Made::Image(image) = &output.made;
+        ensure!(!image.redirects.is_empty(), "nothing is redirected");
         let used = places.used(output.changed.iter().map(|c| c.old));
         let paths: Vec<Vec<u8>> =
             self.built.dir.ancestors().map(|f| f.as_os_str().as_bytes().to_vec()).collect();
         let kept: HashMap<String, Vec<u8>> =
             self.built.plain.iter().map(|o| (Digest::of(o).to_string(), o.clone())).collect();
-        let brought: Vec<&[u8]> = output.image.segments.iter().map(|s| s.data.as_slice()).collect();
+        let brought = output.made.contents();
         let fit = linker::fit(&FitInput {
             linked,
             map: Some(map),

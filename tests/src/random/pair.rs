@@ -153,7 +153,8 @@ impl Original {
         let Built { linked, target, .. } = &self.built;
         let addresses = linker::addresses(linked, target, None)?;
         let folders = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
-        let libraries = LibraryFiles::new([], folders.map(PathBuf::from));
+        let libraries =
+            LibraryFiles::new(|path| std::fs::read(path).ok(), None, [], folders.map(PathBuf::from));
         let input = linker::LinkInput {
             name: if self.plan.form == Form::Library { "libtarget.so" } else { "program" },
             units: &units,
@@ -167,8 +168,10 @@ impl Original {
             elsewhere: &linker::Elsewhere::default(),
         };
         match linker::link(&input) {
-            Ok(output) if output.image.redirects.is_empty() => Ok(Made::Nothing),
-            Ok(output) => Ok(Made::Patch(Box::new(output))),
+            Ok(output) => {
+                let linker::Made::Image(image) = &output.made;
+                Ok(if image.redirects.is_empty() { Made::Nothing } else { Made::Patch(Box::new(output)) })
+            }
             Err(LinkError::Refused(refusals) | LinkError::NoRoom { refusals, .. }) => Ok(Made::Refused(
                 refusals.iter().map(|r| format!("{} | {} | {}", r.what, r.place, r.why)).collect(),
             )),
@@ -178,9 +181,10 @@ impl Original {
 
     /// The patch in a process: in, out, in again, out again. Gives what the process did that it should not have done.
     fn live(&self, output: &LinkOutput, patched: &[String; 2]) -> Result<Option<String>> {
-        let bytes = output.image.write().context("writing the image")?;
+        let linker::Made::Image(made) = &output.made;
+        let bytes = made.write().context("writing the image")?;
         let image = Image::parse(&bytes).context("reading the image")?;
-        ensure!(image == output.image, "the image is not the same after it was written and read");
+        ensure!(image == *made, "the image is not the same after it was written and read");
         let uuid = Uuid::from_bytes(fastrand::u128(..).to_le_bytes());
         let patch = LoadedPatch { uuid, name: "RANDOM".into(), elfs: vec![LoadedElf { index: 0, image }] };
         let mut running = Running::start(&self.built.program, LIVE_LIMIT)?;

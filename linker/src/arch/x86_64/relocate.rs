@@ -123,3 +123,21 @@ fn near(
         near => Ok(near),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::x86_64::X86_64;
+    use crate::elf::Rela;
+    use crate::locate::mask::{fields, same};
+
+    #[test]
+    fn only_fields_may_differ() {
+        let rela = |offset, kind| Rela { offset, kind, symbol: 0, addend: 0 };
+        let fields = fields(&X86_64, &[rela(5, r::PLT32), rela(1, r::PC32)]);
+        assert!(same(b"\xe8aaaabbbbc", b"\xe8AAAABBBBcd", &fields));
+        assert!(!same(b"\xe8aaaabbbbc", b"\xe9AAAABBBBc", &fields));
+        assert!(!same(b"\xe8aaaabbbbc", b"\xe8AAAABBBBC", &fields));
+        assert!(!same(b"\xe8aaaabbbbc", b"\xe8AAAA", &fields));
+    }
+}
