@@ -108,7 +108,7 @@ fn dwarf(debug: &DebugSections) -> Dwarf<Slice<'_>> {
 /// Is this all code of the image?
 fn code(output: &LinkOutput, begin: u64, end: u64) -> bool {
     let within = |s: &&patchfile::image::Segment| (s.address..=s.address + s.size).contains(&begin);
-    let segment = image(&output).segments.iter().filter(|s| s.access == Access::Execute).find(within);
+    let segment = image(output).segments.iter().filter(|s| s.access == Access::Execute).find(within);
     segment.is_some_and(|s| begin < end && end <= s.address + s.size)
 }
 
