@@ -1,6 +1,5 @@
 //! Machine architectures that a patch can be made for, and the facts about each that patches depend on.
 
-use crate::image::RelocationKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -40,6 +39,31 @@ pub struct Facts {
     pub skips: &'static [u8],
     /// Forms of relocations that images for this machine may have.
     pub relocations: &'static [RelocationKind],
+}
+
+/// Forms of relocations, with S the reference's value, A the addend, P the field's run-time address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelocationKind {
+    /// S + A, 8 bytes.
+    Abs64,
+    /// S + A, 4 bytes, must fit zero-extended (`R_X86_64_32`).
+    Abs32,
+    /// S + A, 4 bytes, must fit sign-extended (`R_X86_64_32S`).
+    Abs32Signed,
+    /// S + A − P, 4 bytes, must fit sign-extended (`R_X86_64_PC32`).
+    Pc32,
+    /// S + A − P, 8 bytes (`R_X86_64_PC64`).
+    Pc64,
+}
+
+impl RelocationKind {
+    /// Width of the field in bytes.
+    pub fn width(self) -> u64 {
+        match self {
+            Self::Abs64 | Self::Pc64 => 8,
+            Self::Abs32 | Self::Abs32Signed | Self::Pc32 => 4,
+        }
+    }
 }
 
 const X86_64: Facts = Facts {

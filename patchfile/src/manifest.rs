@@ -11,10 +11,18 @@ pub const FORMAT_SIBLINGS: u32 = 2;
 /// for the kernel.
 pub const FORMAT_HOPS: u32 = 4;
 
-/// Does this crate read manifests and patch ELF files of this version?
+/// Version of a manifest whose digest is over its bytes as they are in the file. In the versions before, it is over the text that
+/// the YAML library makes of the parsed content, so that another version of that library could take a patch for damaged.
+/// Nothing writes this version yet: it comes with the next change of the format, so that older programs read what they can.
+pub const FORMAT_BYTES: u32 = 5;
+
+/// Does this crate read patch ELF files of this version?
 pub fn is_known_format(format: u32) -> bool {
     matches!(format, FORMAT | FORMAT_SIBLINGS | FORMAT_HOPS)
 }
+
+/// The key of the digest. In [`FORMAT_BYTES`] it is in the last line, and the digest is over all lines before.
+const DIGEST_KEY: &str = "digest: ";
 
 /// The manifest of one patch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +59,7 @@ pub struct Manifest {
     pub sources: Vec<Source>,
     /// One entry per patched ELF.
     pub elfs: Vec<Elf>,
-    /// Digest of this manifest with `digest` absent, see [`Manifest::seal`].
+    /// Digest of this manifest without this field, see [`Manifest::seal`] and [`FORMAT_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
 }
@@ -141,7 +149,7 @@ pub enum ManifestError {
     #[error("manifest does not parse: {0}")]
     Syntax(String),
     /// Another format version.
-    #[error("manifest has format version {found}, this program reads versions up to {FORMAT_HOPS}")]
+    #[error("manifest has format version {found}, this program reads versions up to {FORMAT_BYTES}")]
     Format {
         /// The version found.
         found: u32,
@@ -189,11 +197,12 @@ impl Manifest {
         }
         let syntax = |e: serde_yaml::Error| ManifestError::Syntax(e.to_string());
         let version: Version = serde_yaml::from_str(text).map_err(syntax)?;
-        if !is_known_format(version.format) {
+        if !is_known_format(version.format) && version.format != FORMAT_BYTES {
             return Err(ManifestError::Format { found: version.format });
         }
         let manifest: Self = serde_yaml::from_str(text).map_err(syntax)?;
-        let expected = manifest.expected_digest()?;
+        let expected =
+            if version.format < FORMAT_BYTES { manifest.expected_digest()? } else { digest_of_text(text) };
         if manifest.digest != Some(expected) {
             let found = manifest.digest.map_or("absent".into(), |d| d.to_string());
             return Err(ManifestError::Digest { found, expected });
@@ -252,6 +261,15 @@ impl Manifest {
     }
 }
 
+/// The digest of a manifest that is sealed by its bytes: of all before the last line, which is that of the digest. Where it is
+/// not, nothing is left out, and the digest in the text cannot be right.
+fn digest_of_text(text: &str) -> Digest {
+    let lines = text.strip_suffix('\n').unwrap_or(text);
+    let (content, last) = lines.rsplit_once('\n').unwrap_or((lines, ""));
+    let covered = if last.starts_with(DIGEST_KEY) { content.len() + 1 } else { text.len() };
+    Digest::of(&text.as_bytes()[..covered])
+}
+
 /// Is this usable as a patch or package name, that is, as one path component and an RPM name part?
 pub fn is_safe_name(name: &str) -> bool {
     let safe = |c: char| c.is_ascii_alphanumeric() || "._+-~^".contains(c);
@@ -302,6 +320,35 @@ mod tests {
         manifest.seal().unwrap();
         assert_eq!(Manifest::parse(&manifest.text().unwrap()).unwrap(), manifest);
         assert_eq!(manifest.id(), "redis-7.0.15-1/CVE-2025-32023");
+    }
+
+    /// A manifest in the field, as an earlier version of this program has written it.
+    const IN_THE_FIELD: &str = include_str!("../tests/data/manifest-1.yaml");
+
+    #[test]
+    fn manifests_in_the_field_stay_valid() {
+        let manifest = Manifest::parse(IN_THE_FIELD).unwrap();
+        assert_eq!((manifest.format, manifest.name.as_str()), (FORMAT, "CVE-2025-32023"));
+        // What is written today is what was written then.
+        assert_eq!(manifest.text().unwrap(), IN_THE_FIELD);
+    }
+
+    #[test]
+    fn digest_of_the_next_format_is_over_bytes() {
+        let mut manifest = Manifest { format: FORMAT_BYTES, ..sample() };
+        manifest.seal().unwrap();
+        let text = manifest.text().unwrap();
+        assert_eq!(Manifest::parse(&text).unwrap(), manifest);
+        // The same content in other bytes, as another library for YAML might have written it.
+        let other = text.replace("name: redis\n", "name: 'redis'\n");
+        assert_ne!(text, other);
+        assert!(matches!(Manifest::parse(&other), Err(ManifestError::Digest { .. })));
+        let (content, _) = other.split_at(other.rfind(DIGEST_KEY).unwrap());
+        let sealed = format!("{content}{DIGEST_KEY}{}\n", Digest::of(content.as_bytes()));
+        assert_eq!(Manifest::parse(&sealed).unwrap().package.name, "redis");
+        // Nothing behind the digest is covered by it, so nothing may be there but what it covers.
+        let behind = format!("{text}license: other\n");
+        assert!(Manifest::parse(&behind).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use crate::{
     Arch,
-    image::{Hook, HookPoint, Image},
+    image::{Hook, Image, POINTS},
 };
 
 /// Distance of the table of hooks from the beginning of its page.
@@ -58,10 +58,6 @@ impl Offsets {
     }
 }
 
-/// Points of hooks as they are numbered, here and in patch ELF files.
-pub(crate) const POINTS: [HookPoint; 4] =
-    [HookPoint::PreApply, HookPoint::PostApply, HookPoint::PreUnapply, HookPoint::PostUnapply];
-
 /// The table of these hooks, as far as there is room for them.
 pub fn encode_hooks(hooks: &[Hook]) -> Vec<u8> {
     let hooks = &hooks[..hooks.len().min(MOST_HOOKS)];
@@ -89,6 +85,7 @@ pub fn decode_hooks(table: &[u8]) -> Vec<Hook> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::HookPoint;
 
     #[test]
     fn hooks_are_read_as_they_were_written() {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// How a patch came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Installed below [`paths::PATCHES`].
     Installed,
     /// Applied by path; its copy below [`paths::STATE`].
@@ -22,7 +22,7 @@ pub enum Origin {
 
 /// A patch whose manifest has been read and checked.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The manifest.
     pub manifest: Manifest,
     /// The directory.
@@ -33,7 +33,7 @@ pub struct Entry {
 
 /// A patch whose images have been read and checked too.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The manifest.
     pub manifest: Manifest,
     /// What goes into processes: one image per entry of the manifest's list of ELF files, in order.
@@ -44,7 +44,7 @@ pub struct Loaded {
 
 /// Why a patch directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum EntryError {
+pub(crate) enum EntryError {
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -63,7 +63,7 @@ impl Entry {
     ///
     /// # Errors
     /// The directory or manifest cannot be read, is not trusted, or is not a valid manifest.
-    pub fn read(path: &Path, origin: Origin, owner: Owner) -> Result<Self, EntryError> {
+    pub(crate) fn read(path: &Path, origin: Origin, owner: Owner) -> Result<Self, EntryError> {
         let dir = PatchDir::open(path, owner)?;
         let bytes = dir.read(paths::MANIFEST)?;
         let content = |why: String| EntryError::Content { path: path.join(paths::MANIFEST), why };
@@ -78,7 +78,7 @@ impl Entry {
     /// # Errors
     /// A file is missing, not trusted, has another digest than the manifest says, or is not a valid image for the ELF file
     /// the manifest says.
-    pub fn load(&self, owner: Owner) -> Result<Loaded, EntryError> {
+    pub(crate) fn load(&self, owner: Owner) -> Result<Loaded, EntryError> {
         let dir = PatchDir::open(&self.directory, owner)?;
         let text = self.manifest.text().map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;
         let mut files = vec![(paths::MANIFEST.to_owned(), text.into_bytes())];

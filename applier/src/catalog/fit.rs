@@ -16,7 +16,7 @@ const DF_1_PIE: usize = 0x0800_0000;
 
 /// What names one linked ELF file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DiskElf {
+pub(crate) struct DiskElf {
     /// Its build-id.
     pub build_id: Option<BuildId>,
     /// Digest over the file contents of its executable segments, in order.
@@ -25,7 +25,7 @@ pub struct DiskElf {
 
 impl DiskElf {
     /// Is it the file that `elf` of a manifest was made for? By build-id where both have one.
-    pub fn is(&self, elf: &patchfile::manifest::Elf) -> bool {
+    pub(crate) fn is(&self, elf: &patchfile::manifest::Elf) -> bool {
         match (&self.build_id, &elf.build_id) {
             (Some(mine), Some(theirs)) => mine == theirs,
             _ => self.code == elf.code,
@@ -35,7 +35,7 @@ impl DiskElf {
 
 /// What an ELF file is, and how it comes into processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElfFile {
+pub(crate) struct ElfFile {
     /// Its build-id.
     pub build_id: Option<BuildId>,
     /// Digest of its executable segments, where it was asked for.
@@ -48,7 +48,7 @@ pub struct ElfFile {
 
 impl ElfFile {
     /// Is it `target`?
-    pub fn is(&self, target: &crate::TargetId) -> bool {
+    pub(crate) fn is(&self, target: &crate::TargetId) -> bool {
         match &target.build_id {
             Some(id) => self.build_id.as_ref() == Some(id),
             None => self.code == Some(target.code),
@@ -64,7 +64,7 @@ const LARGEST: usize = 1 << 20;
 ///
 /// # Errors
 /// It cannot be read.
-pub fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>> {
+pub(crate) fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>> {
     let read = |at: usize, len: usize| {
         let mut bytes = vec![0; len.min(LARGEST)];
         file.read_exact_at(&mut bytes, at as u64).map(|()| bytes)
@@ -116,7 +116,7 @@ fn is_pie(dynamic: &[u8]) -> bool {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn disk_elf(path: &Path) -> io::Result<Option<DiskElf>> {
+pub(crate) fn disk_elf(path: &Path) -> io::Result<Option<DiskElf>> {
     let Some(elf) = elf_file(&plain::open(path)?, true)? else { return Ok(None) };
     Ok(elf.code.map(|code| DiskElf { build_id: elf.build_id, code }))
 }

@@ -6,7 +6,7 @@ use std::{ffi::OsStr, path::Path};
 
 /// A patch that is known, be it from its files, from the state on disk, or from a process that carries it.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(crate) struct Known {
     /// Identity.
     pub uuid: Uuid,
     /// `<package>/<PATCH>`; only the patch name where nothing but a process knows the patch.
@@ -17,7 +17,7 @@ pub struct Known {
 
 impl Known {
     /// A patch whose files are there.
-    pub fn from_entry(entry: Entry) -> Self {
+    pub(crate) fn from_entry(entry: Entry) -> Self {
         Self { uuid: entry.manifest.uuid, id: entry.manifest.id(), entry: Some(entry) }
     }
 
@@ -54,7 +54,7 @@ fn means(known: &Known, text: &str) -> bool {
 const UUID_BEGINNING: usize = 6;
 
 /// The names among `all` that `text` may have been meant for, the likeliest first: those that a slip or two leads to.
-pub fn alike(text: &str, all: &[Known]) -> Vec<String> {
+pub(crate) fn alike(text: &str, all: &[Known]) -> Vec<String> {
     let text = text.to_ascii_lowercase();
     let slips = |known: &Known| {
         let id = known.id.to_ascii_lowercase();
@@ -70,7 +70,7 @@ pub fn alike(text: &str, all: &[Known]) -> Vec<String> {
 
 /// Why an ID does not stand for one patch.
 #[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
+pub(crate) enum ResolveError {
     /// Nothing answers to it.
     #[error("no patch of this name is known")]
     Unknown,
@@ -86,7 +86,7 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// None or more than one patch answers to it, or it is the path of an unusable patch directory.
-pub fn resolve(
+pub(crate) fn resolve(
     text: &OsStr,
     catalog: &Catalog,
     others: &[Known],

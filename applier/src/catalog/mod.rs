@@ -9,8 +9,8 @@ mod read;
 mod scan;
 mod walk;
 
-pub use entry::{Entry, EntryError, Loaded, Origin};
-pub use fit::{DiskElf, ElfFile, disk_elf, elf_file};
-pub use id::{Known, ResolveError, alike, resolve};
-pub use read::{Owner, PatchDir, ReadError};
-pub use scan::{Catalog, Problem, keep, kept_directory, settle, unkeep};
+pub(crate) use entry::{Entry, EntryError, Loaded, Origin};
+pub(crate) use fit::{ElfFile, disk_elf, elf_file};
+pub(crate) use id::{Known, ResolveError, alike, resolve};
+pub(crate) use read::{Owner, PatchDir, ReadError};
+pub(crate) use scan::{Catalog, keep, kept_directory, settle, unkeep};

@@ -17,7 +17,7 @@ const LARGEST: u64 = 256 << 20;
 
 /// For whom files are read: the user ids that may own a patch.
 #[derive(Clone, Copy, Debug)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// Effective user id of this process.
     pub uid: u32,
     /// Effective group id of this process.
@@ -26,7 +26,7 @@ pub struct Owner {
 
 impl Owner {
     /// The user this process runs as.
-    pub fn current() -> Self {
+    pub(crate) fn current() -> Self {
         Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
@@ -49,7 +49,7 @@ impl Owner {
 
 /// Why a file of a patch directory is not used.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// Somebody who must not could have written it.
     #[error("{}: not trusted: {why}", path.display())]
     Untrusted {
@@ -93,7 +93,7 @@ pub(super) fn system(path: &Path, error: nix::Error) -> ReadError {
 
 /// An open patch directory.
 #[derive(Debug)]
-pub struct PatchDir {
+pub(crate) struct PatchDir {
     fd: OwnedFd,
     path: PathBuf,
     owner: Owner,
@@ -104,7 +104,7 @@ impl PatchDir {
     ///
     /// # Errors
     /// [`ReadError::Untrusted`] when somebody else may change its contents.
-    pub fn open(path: &Path, owner: Owner) -> Result<Self, ReadError> {
+    pub(crate) fn open(path: &Path, owner: Owner) -> Result<Self, ReadError> {
         let fd = super::walk::directory(path, owner)?;
         owner.trusts(path, &fstat(fd.as_fd()).map_err(|e| system(path, e))?)?;
         Ok(Self { fd, path: path.into(), owner })
@@ -114,7 +114,7 @@ impl PatchDir {
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn read(&self, name: &str) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read(&self, name: &str) -> Result<Vec<u8>, ReadError> {
         let path = self.path.join(name);
         // O_NONBLOCK: opening a FIFO must not wait for a writer; it changes nothing for a regular file.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -132,11 +132,6 @@ impl PatchDir {
             return Err(unusable("is larger than a patch can be"));
         }
         Ok(bytes)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

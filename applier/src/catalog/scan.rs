@@ -11,7 +11,7 @@ use std::{
 
 /// A directory that should hold a patch but cannot be used.
 #[derive(Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The directory.
     pub directory: PathBuf,
     /// Why.
@@ -20,7 +20,7 @@ pub struct Problem {
 
 /// The patches of a root.
 #[derive(Debug, Default)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     /// Usable ones, in order of their IDs.
     pub entries: Vec<Entry>,
     /// Unusable ones.
@@ -29,7 +29,7 @@ pub struct Catalog {
 
 impl Catalog {
     /// Reads all manifests below `root`.
-    pub fn read(root: &Path, owner: Owner) -> Self {
+    pub(crate) fn read(root: &Path, owner: Owner) -> Self {
         let installed = children(&root.join(paths::PATCHES)).into_iter().flat_map(|p| children(&p));
         let installed = installed.map(|dir| (dir, Origin::Installed));
         let kept = children(&kept_root(root)).into_iter().map(|dir| (dir, Origin::Kept));
@@ -47,7 +47,7 @@ impl Catalog {
     }
 
     /// The patch with this uuid.
-    pub fn get(&self, uuid: Uuid) -> Option<&Entry> {
+    pub(crate) fn get(&self, uuid: Uuid) -> Option<&Entry> {
         self.entries.iter().find(|e| e.manifest.uuid == uuid)
     }
 }
@@ -66,7 +66,7 @@ fn kept_root(root: &Path) -> PathBuf {
 }
 
 /// Where [`keep`] puts the copy of a patch.
-pub fn kept_directory(root: &Path, uuid: Uuid) -> PathBuf {
+pub(crate) fn kept_directory(root: &Path, uuid: Uuid) -> PathBuf {
     kept_root(root).join(uuid.to_string())
 }
 
@@ -75,7 +75,7 @@ pub fn kept_directory(root: &Path, uuid: Uuid) -> PathBuf {
 ///
 /// # Errors
 /// The copy cannot be written; nothing half-written is left under its name.
-pub fn keep(root: &Path, patch: &Loaded, owner: Owner) -> io::Result<PathBuf> {
+pub(crate) fn keep(root: &Path, patch: &Loaded, owner: Owner) -> io::Result<PathBuf> {
     let target = kept_directory(root, patch.manifest.uuid);
     if target.is_dir() {
         if Entry::read(&target, Origin::Kept, owner).is_ok_and(|e| e.load(owner).is_ok()) {
@@ -107,7 +107,7 @@ pub fn keep(root: &Path, patch: &Loaded, owner: Owner) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// The disk cannot be written.
-pub fn settle(root: &Path, uuid: Uuid) -> io::Result<()> {
+pub(crate) fn settle(root: &Path, uuid: Uuid) -> io::Result<()> {
     let directory = kept_directory(root, uuid);
     let Ok(files) = fs::read_dir(&directory) else { return Ok(()) };
     for file in files {
@@ -121,7 +121,7 @@ pub fn settle(root: &Path, uuid: Uuid) -> io::Result<()> {
 ///
 /// # Errors
 /// It exists and cannot be removed.
-pub fn unkeep(root: &Path, uuid: Uuid) -> io::Result<()> {
+pub(crate) fn unkeep(root: &Path, uuid: Uuid) -> io::Result<()> {
     match fs::remove_dir_all(kept_directory(root, uuid)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

@@ -21,7 +21,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
         6  conflict with another patch\n  \
         7  not permitted"
 )]
-pub struct Args {
+pub(crate) struct Args {
     /// Another file-system root for /etc/upatch, /usr/lib/upatch, /var/lib/upatch and /run/upatch
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
@@ -32,7 +32,7 @@ pub struct Args {
 
 /// What to do.
 #[derive(Clone, Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// List the known patches with their states and processes
     List(List),
     /// Show the state of patches, and how each process stands to them; without ID what is not as it should be
@@ -88,7 +88,7 @@ pub enum Verb {
 
 impl Verb {
     /// Does it stop processes, be it for an instant?
-    pub fn touches_processes(&self) -> bool {
+    pub(crate) fn touches_processes(&self) -> bool {
         match self {
             Self::Check(_)
             | Self::Apply(_)
@@ -118,7 +118,7 @@ impl Verb {
 
 /// Which processes.
 #[derive(Clone, Debug, Default, ClapArgs)]
-pub struct Only {
+pub(crate) struct Only {
     /// Only this process; repeatable. Needs no daemon, and no root for one's own processes
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pids: Vec<i32>,
@@ -126,7 +126,7 @@ pub struct Only {
 
 /// How to change processes.
 #[derive(Clone, Debug, Default, ClapArgs)]
-pub struct How {
+pub(crate) struct How {
     /// Redirect at once although old code is on some stack, which then goes on and calls the new: see the threat model's limits
     #[arg(long)]
     pub lazy: bool,
@@ -152,7 +152,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Options of verbs that change processes.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Change {
+pub(crate) struct Change {
     /// The patches
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<OsString>,
@@ -166,7 +166,7 @@ pub struct Change {
 
 /// Options of `list`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct List {
+pub(crate) struct List {
     /// Only patches for this CVE
     #[arg(long, value_name = "ID")]
     pub cve: Option<String>,
@@ -189,7 +189,7 @@ pub struct List {
 
 /// Options of `status`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Status {
+pub(crate) struct Status {
     /// The patches [default: all of which something is not as it should be; exit code 3 then]
     #[arg(value_name = "ID")]
     pub ids: Vec<OsString>,
@@ -203,7 +203,7 @@ pub struct Status {
 
 /// One or several patches.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Named {
+pub(crate) struct Named {
     /// The patches
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<OsString>,
@@ -211,7 +211,7 @@ pub struct Named {
 
 /// Options of `needs-restart`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct NeedsRestart {
+pub(crate) struct NeedsRestart {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -219,7 +219,7 @@ pub struct NeedsRestart {
 
 /// Options of `doctor`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Doctor {
+pub(crate) struct Doctor {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -227,7 +227,7 @@ pub struct Doctor {
 
 /// Options of `prune`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Prune {
+pub(crate) struct Prune {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -235,7 +235,7 @@ pub struct Prune {
 
 /// Options of `gdb`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Gdb {
+pub(crate) struct Gdb {
     /// The process
     #[arg(value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: i32,
@@ -246,7 +246,7 @@ pub struct Gdb {
 
 /// Options of verbs that show something about patches.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Show {
+pub(crate) struct Show {
     /// The patches
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<OsString>,
@@ -260,7 +260,7 @@ pub struct Show {
 
 /// Options of `check`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Check {
+pub(crate) struct Check {
     /// What to show.
     #[command(flatten)]
     pub show: Show,
@@ -271,7 +271,7 @@ pub struct Check {
 
 /// Options of `accept`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Accept {
+pub(crate) struct Accept {
     /// The patches
     #[arg(value_name = "ID", required = true)]
     pub ids: Vec<OsString>,
@@ -282,7 +282,7 @@ pub struct Accept {
 
 /// Options of `save`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Save {
+pub(crate) struct Save {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -290,7 +290,7 @@ pub struct Save {
 
 /// Options of `restore`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Restore {
+pub(crate) struct Restore {
     /// Only the accepted patches, as at boot
     #[arg(long)]
     pub accepted: bool,
@@ -301,7 +301,7 @@ pub struct Restore {
 
 /// Options of `rescan`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Rescan {
+pub(crate) struct Rescan {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -309,7 +309,7 @@ pub struct Rescan {
 
 /// Options of `daemon`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Look this often for new processes that the kernel has not told of [default: 1, or what /etc/upatch/upatch.yaml says]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
@@ -317,7 +317,7 @@ pub struct Daemon {
 
 /// Options of `log`.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct Log {
+pub(crate) struct Log {
     /// Only what is about these patches (names or uuids)
     #[arg(value_name = "ID")]
     pub ids: Vec<OsString>,

@@ -7,5 +7,8 @@ mod report;
 mod run;
 mod verbs;
 
-pub use args::{Args, Verb};
-pub use run::{Serve, main, run};
+#[cfg(test)]
+pub(crate) use args::Args;
+pub(crate) use run::main;
+#[cfg(test)]
+pub(crate) use run::run;

@@ -17,10 +17,10 @@ use std::{
 };
 
 /// What `upatch daemon` does, given the time between two looks at all processes.
-pub type Serve = fn(&mut Context<'_>, Duration) -> Result<ManageExit, Error>;
+pub(crate) type Serve = fn(&mut Context<'_>, Duration) -> Result<ManageExit, Error>;
 
 /// Runs `upatch` with the arguments of this process.
-pub fn main(serve: Serve) -> ManageExit {
+pub(crate) fn main(serve: Serve) -> ManageExit {
     let args = match Args::try_parse_from(order::verb_first(std::env::args_os())) {
         Ok(args) => args,
         Err(error) => {
@@ -75,7 +75,7 @@ pub fn main(serve: Serve) -> ManageExit {
 }
 
 /// Runs one command line.
-pub fn run(args: &Args, ctx: &mut Context<'_>, serve: Serve) -> ManageExit {
+pub(crate) fn run(args: &Args, ctx: &mut Context<'_>, serve: Serve) -> ManageExit {
     match verb(&args.verb, ctx, serve) {
         Ok(exit) => exit,
         Err(error) => {

@@ -10,4 +10,4 @@ mod ticket;
 mod watch;
 mod worker;
 
-pub use serve::serve;
+pub(crate) use serve::serve;

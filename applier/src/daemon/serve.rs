@@ -44,7 +44,7 @@ const PREDECESSOR: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// The state cannot be read or the lock cannot be made at the start; later such trouble is reported and tried again.
-pub fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
+pub(crate) fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
     ctx.needs_root("daemon", &[])?;
     if crate::engine::target::own::is_filtered() {
         ctx.warn(

@@ -122,6 +122,27 @@ pub struct Busy {
     pub why: String,
 }
 
+/// Why a process was not changed: a thread is in the way, or something went wrong.
+#[derive(Debug)]
+pub(crate) enum Hindrance {
+    /// Trying again later may work.
+    Busy(Busy),
+    /// It will not.
+    Failed(ProcessError),
+}
+
+impl From<Busy> for Hindrance {
+    fn from(busy: Busy) -> Self {
+        Self::Busy(busy)
+    }
+}
+
+impl From<ProcessError> for Hindrance {
+    fn from(error: ProcessError) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Why a thread does not stop that is in the middle of something.
 const ASLEEP: &str = "sleeps uninterruptibly (in vfork, or waiting for a device)";
 

@@ -8,6 +8,7 @@ pub mod start;
 pub(crate) mod target;
 mod types;
 
+pub(crate) use error::Hindrance;
 pub use error::{Busy, ProcessError};
 pub use patch::{apply, check, deactivate, find_in, find_processes, inspect, replace, survey};
 pub use target::cache::{Batch, batch};

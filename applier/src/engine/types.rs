@@ -1,6 +1,6 @@
 //! What goes into the engine and what comes out.
 
-use super::error::{Busy, ProcessError};
+use super::error::{Busy, Hindrance, ProcessError};
 use patchfile::image::Image;
 use patchfile::{BuildId, Digest, Manifest, Uuid, control::Control};
 use std::path::PathBuf;
@@ -141,6 +141,17 @@ pub enum Outcome {
     Already,
     /// Not now: a thread is in the way. Nothing was changed; try again.
     Busy(Busy),
+}
+
+impl Outcome {
+    /// What it means for whoever asked for a change.
+    pub(crate) fn of(result: Result<Self, Hindrance>) -> Result<Self, ProcessError> {
+        match result {
+            Ok(outcome) => Ok(outcome),
+            Err(Hindrance::Busy(busy)) => Ok(Self::Busy(busy)),
+            Err(Hindrance::Failed(error)) => Err(error),
+        }
+    }
 }
 
 /// A patch found in a process.

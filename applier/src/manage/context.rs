@@ -9,7 +9,7 @@ use std::{
 };
 
 /// What every verb needs.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// File-system root.
     pub root: PathBuf,
     /// What touches processes.
@@ -39,7 +39,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// Standard output cannot be written for another reason (disk full).
-    pub fn say(&mut self, line: impl std::fmt::Display) -> Result<(), Error> {
+    pub(crate) fn say(&mut self, line: impl std::fmt::Display) -> Result<(), Error> {
         match writeln!(self.out, "{line}") {
             Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::failed("standard output", e)),
             _ => Ok(()),
@@ -47,7 +47,7 @@ impl Context<'_> {
     }
 
     /// Writes a message that is not an error.
-    pub fn warn(&mut self, line: impl std::fmt::Display) {
+    pub(crate) fn warn(&mut self, line: impl std::fmt::Display) {
         // There is nowhere to report that standard error is gone.
         writeln!(self.err, "warning: {line}").ok();
     }
@@ -56,7 +56,7 @@ impl Context<'_> {
     ///
     /// # Errors
     /// [`ManageExit::NotPermitted`].
-    pub fn needs_root(&self, what: &str, pids: &[i32]) -> Result<(), Error> {
+    pub(crate) fn needs_root(&self, what: &str, pids: &[i32]) -> Result<(), Error> {
         if self.owner.uid == 0 || !pids.is_empty() {
             return Ok(());
         }

@@ -24,7 +24,7 @@ const WORKERS: usize = 8;
 
 /// How it ended with one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Changed now.
     Done,
     /// Changed now, with this to be known.
@@ -41,7 +41,7 @@ pub enum Ending {
 
 impl Ending {
     /// As it is kept and shown.
-    pub fn state(&self) -> ProcessState {
+    pub(crate) fn state(&self) -> ProcessState {
         match self {
             Self::Pending(why) => ProcessState::Pending { why: why.clone() },
             Self::Refused(why, _) => ProcessState::Refused { why: why.clone() },
@@ -50,7 +50,7 @@ impl Ending {
     }
 
     /// What a result of the engine means.
-    pub fn of(result: Result<Outcome, ProcessError>) -> Self {
+    pub(crate) fn of(result: Result<Outcome, ProcessError>) -> Self {
         match result {
             Ok(Outcome::Done) => Self::Done,
             Ok(Outcome::DoneBut(what)) => Self::DoneBut(what),
@@ -75,7 +75,7 @@ fn is_upatch(pid: i32) -> bool {
 
 /// One process and how it ended with it.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub(crate) struct Line {
     /// The process.
     pub key: ProcessKey,
     /// Its name.
@@ -91,7 +91,7 @@ impl Line {
     }
 
     /// The events where it was changed, which is called `done`.
-    pub fn done(&self, verb: &str, id: &str, uuid: Uuid, done: &str) -> Vec<Event> {
+    pub(crate) fn done(&self, verb: &str, id: &str, uuid: Uuid, done: &str) -> Vec<Event> {
         let mut events = vec![self.event(verb, id, uuid, done.into())];
         if let Ending::DoneBut(what) = &self.ending {
             events.push(self.event(verb, id, uuid, format!("warning: {what}")));
@@ -102,7 +102,7 @@ impl Line {
 
 /// How it ended with all.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// In the order given.
     pub lines: Vec<Line>,
     /// Was it stopped before the end?
@@ -113,22 +113,22 @@ pub struct Tally {
 
 impl Tally {
     /// Number of processes where `test` holds.
-    pub fn count(&self, test: impl Fn(&Ending) -> bool) -> usize {
+    pub(crate) fn count(&self, test: impl Fn(&Ending) -> bool) -> usize {
         self.lines.iter().filter(|l| test(&l.ending)).count()
     }
 
     /// Processes now as wanted.
-    pub fn reached(&self) -> usize {
+    pub(crate) fn reached(&self) -> usize {
         self.count(|e| matches!(e, Ending::Done | Ending::DoneBut(_) | Ending::Already))
     }
 
     /// Processes not as wanted, that still live.
-    pub fn missed(&self) -> impl Iterator<Item = &Line> {
+    pub(crate) fn missed(&self) -> impl Iterator<Item = &Line> {
         self.lines.iter().filter(|l| matches!(l.ending, Ending::Pending(_) | Ending::Refused(..)))
     }
 
     /// Adds another tally.
-    pub fn extend(&mut self, other: Self) {
+    pub(crate) fn extend(&mut self, other: Self) {
         for line in other.lines {
             self.lines.retain(|l| l.key != line.key);
             self.lines.push(line);
@@ -138,7 +138,7 @@ impl Tally {
     }
 
     /// The exit code: when everything was refused, what it was refused for.
-    pub fn exit(&self) -> ManageExit {
+    pub(crate) fn exit(&self) -> ManageExit {
         let mut refusals = self.lines.iter().filter_map(|l| match &l.ending {
             Ending::Refused(_, exit) => Some(*exit),
             _ => None,
@@ -157,7 +157,7 @@ impl Tally {
     }
 
     /// Refused everywhere, so nothing was changed?
-    pub fn all_refused(&self) -> bool {
+    pub(crate) fn all_refused(&self) -> bool {
         let refused = self.count(|e| matches!(e, Ending::Refused(..)));
         refused > 0 && refused == self.lines.len() - self.count(|e| *e == Ending::Gone)
     }

@@ -5,7 +5,7 @@ use patchfile::Uuid;
 
 /// A process that maps a wanted ELF file or carries a patch.
 #[derive(Clone, Debug)]
-pub struct Process {
+pub(crate) struct Process {
     /// The process.
     pub key: ProcessKey,
     /// Its name (`/proc/PID/comm`).
@@ -18,27 +18,27 @@ pub struct Process {
 
 impl Process {
     /// Indexes (in the manifest) of the ELF files in which `uuid` is in force.
-    pub fn in_force(&self, uuid: Uuid) -> Vec<u32> {
+    pub(crate) fn in_force(&self, uuid: Uuid) -> Vec<u32> {
         let blocks = self.blocks.as_deref().unwrap_or_default();
         let mine = blocks.iter().filter(|b| b.control.uuid == uuid && b.in_force);
         mine.map(|b| b.control.elf).collect()
     }
 
     /// Where `uuid` is in force, is there an entry that something else has changed since?
-    pub fn is_disturbed(&self, uuid: Uuid) -> bool {
+    pub(crate) fn is_disturbed(&self, uuid: Uuid) -> bool {
         let blocks = self.blocks.as_deref().unwrap_or_default();
         blocks.iter().any(|b| b.control.uuid == uuid && !b.disturbed.is_empty())
     }
 
     /// Is `uuid` in force in any ELF file?
-    pub fn runs(&self, uuid: Uuid) -> bool {
+    pub(crate) fn runs(&self, uuid: Uuid) -> bool {
         !self.in_force(uuid).is_empty()
     }
 }
 
 /// What was found in `/proc`.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// In order of process ids.
     pub processes: Vec<Process>,
     /// Processes that exist but may not be looked into.
@@ -49,7 +49,7 @@ pub struct Survey {
 
 impl Survey {
     /// Of which it is not known whether they carry a patch.
-    pub fn unknown(&self) -> Vec<i32> {
+    pub(crate) fn unknown(&self) -> Vec<i32> {
         let unread = self.processes.iter().filter(|p| p.blocks.is_err()).map(|p| p.key.pid);
         let mut all: Vec<i32> = self.unseen.iter().copied().chain(unread).collect();
         all.sort_unstable();
@@ -57,18 +57,18 @@ impl Survey {
     }
 
     /// Is it known that no process runs `uuid`?
-    pub fn is_free_of(&self, uuid: Uuid) -> bool {
+    pub(crate) fn is_free_of(&self, uuid: Uuid) -> bool {
         self.carriers(uuid).next().is_none() && self.unknown().is_empty() && !self.hidden
     }
 
     /// The processes in which `uuid` is in force.
-    pub fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Process> {
+    pub(crate) fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Process> {
         self.processes.iter().filter(move |p| p.runs(uuid))
     }
 }
 
 /// Everything that touches processes.
-pub trait Engine: Sync {
+pub(crate) trait Engine: Sync {
     /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and for patches.
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey;
 

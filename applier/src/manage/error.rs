@@ -9,7 +9,7 @@ use std::fmt;
 
 /// An error as a user sees it: `error: what: why`, then hints.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     /// Exit code.
     pub exit: ManageExit,
     /// What failed.
@@ -22,23 +22,23 @@ pub struct Error {
 
 impl Error {
     /// An error without hints.
-    pub fn new(exit: ManageExit, what: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(crate) fn new(exit: ManageExit, what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self { exit, what: what.into(), why: why.to_string(), hints: Vec::new() }
     }
 
     /// [`ManageExit::Failed`].
-    pub fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(crate) fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self::new(ManageExit::Failed, what, why)
     }
 
     /// Adds what to do.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
     /// About the files of the patch `id`.
-    pub fn entry(id: &str, error: &EntryError) -> Self {
+    pub(crate) fn entry(id: &str, error: &EntryError) -> Self {
         match error {
             EntryError::Read(ReadError::Untrusted { .. }) => Self::new(ManageExit::NotPermitted, id, error)
                 .hint("a patch is code: it must belong to root or to you, and nobody else may be able to write to it")

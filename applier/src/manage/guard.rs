@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Somebody who may ask to stop.
-pub trait Stop: Sync {
+pub(crate) trait Stop: Sync {
     /// Was a stop asked for?
     fn asked(&self) -> bool;
 
@@ -31,7 +31,7 @@ pub trait Stop: Sync {
 
 /// Nobody asks.
 #[derive(Clone, Copy, Debug)]
-pub struct Never;
+pub(crate) struct Never;
 
 impl Stop for Never {
     fn asked(&self) -> bool {
@@ -48,7 +48,7 @@ impl Stop for Never {
 /// is finished first, and read where stopping is safe. So are those by which a terminal suspends a program, which would leave a process
 /// that is being changed standing: a command is suspended between two tries.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     fd: SignalFd,
     asked: AtomicBool,
 }
@@ -58,7 +58,7 @@ impl Signals {
     ///
     /// # Errors
     /// The kernel has no signalfd.
-    pub fn block() -> io::Result<Self> {
+    pub(crate) fn block() -> io::Result<Self> {
         let mut set = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
             set.add(signal);

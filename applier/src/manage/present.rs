@@ -11,7 +11,7 @@ use std::{
 /// How processes that start are met.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "way", rename_all = "lowercase")]
-pub enum Way {
+pub(crate) enum Way {
     /// The kernel holds them until they are patched.
     Held {
         /// Number of files watched.
@@ -31,7 +31,7 @@ pub enum Way {
 
 /// A running service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Presence {
+pub(crate) struct Presence {
     /// Its process.
     #[serde(flatten)]
     pub process: ProcessKey,
@@ -54,7 +54,7 @@ impl Presence {
     }
 
     /// The service of `root`, if one runs.
-    pub fn read(root: &Path) -> Option<Self> {
+    pub(crate) fn read(root: &Path) -> Option<Self> {
         let found: Self = read_yaml(&path(root)).ok()??;
         let lives = crate::start_time(found.process.pid).is_ok_and(|start| start == found.process.start);
         lives.then_some(found)

@@ -17,7 +17,7 @@ use std::{
 
 /// The engine of this crate, on the processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RealEngine;
+pub(crate) struct RealEngine;
 
 /// All process ids.
 fn pids() -> Vec<i32> {

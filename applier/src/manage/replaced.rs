@@ -44,6 +44,7 @@ mod tests {
             offset: 0,
             device: 1,
             inode: 7,
+            replaced: false,
             name: name.into(),
         };
         let maps = [

@@ -9,7 +9,7 @@ use std::{path::Path, time::Duration};
 /// What an administrator may set.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Seconds for which busy processes are tried again: the default of `--timeout`.
     timeout: f64,
     /// Seconds between two looks of the service for what it was not told: the default of `daemon --interval`.
@@ -29,7 +29,7 @@ impl Settings {
     ///
     /// # Errors
     /// They cannot be read, could have been written by another user, or mean nothing.
-    pub fn read(root: &Path, owner: Owner) -> Result<Self, Error> {
+    pub(crate) fn read(root: &Path, owner: Owner) -> Result<Self, Error> {
         let path = root.join(paths::SETTINGS);
         let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
             return Ok(Self::default());
@@ -56,12 +56,12 @@ impl Settings {
     }
 
     /// What was given on the command line, or what is set.
-    pub fn timeout(&self, given: Option<Duration>) -> Duration {
+    pub(crate) fn timeout(&self, given: Option<Duration>) -> Duration {
         given.unwrap_or_else(|| Duration::try_from_secs_f64(self.timeout).unwrap_or_default())
     }
 
     /// What was given on the command line, or what is set.
-    pub fn interval(&self, given: Option<Duration>) -> Duration {
+    pub(crate) fn interval(&self, given: Option<Duration>) -> Duration {
         given.unwrap_or_else(|| Duration::try_from_secs_f64(self.interval).unwrap_or_default())
     }
 }

@@ -19,7 +19,7 @@ use std::{collections::HashSet, io, path::Path, time::Duration};
 const SWEEPS: usize = 3;
 
 /// Brings processes to where a patch shall be.
-pub struct Settler<'a> {
+pub(crate) struct Settler<'a> {
     /// What touches processes.
     pub engine: &'a dyn Engine,
     /// Who may ask to stop.
@@ -48,7 +48,7 @@ impl<'a> Settler<'a> {
     }
 
     /// As the service does it: one try for each process, it comes by again.
-    pub fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
+    pub(crate) fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
         let (verb, lazy, timeout) = (SERVICE, false, Duration::ZERO);
         Self { engine: ctx.engine, stop: ctx.stop, root, verb, lazy, timeout }
     }
@@ -66,7 +66,7 @@ pub(crate) fn targets(manifest: &Manifest) -> Vec<TargetId> {
 }
 
 /// Is `uuid` in force in every one of the `wanted` ELF files that the process maps, and has nobody touched it since?
-pub fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
+pub(crate) fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
     let there = process.in_force(uuid);
     !there.is_empty()
         && !process.is_disturbed(uuid)
@@ -76,7 +76,7 @@ pub fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool 
 impl Settler<'_> {
     /// Applies `patch` to every process in `survey` that maps one of its ELF files and that `wants` lets through, then to
     /// those that have started meanwhile (if `again`). `older` versions of it that a process has give way in the same step.
-    pub fn activate(
+    pub(crate) fn activate(
         &self,
         patch: &Loaded,
         older: &[Uuid],
@@ -117,7 +117,12 @@ impl Settler<'_> {
     }
 
     /// Takes `uuid` out of every process in `survey` that runs it and that `wants` lets through.
-    pub fn deactivate(&self, uuid: Uuid, survey: &Survey, wants: impl Fn(ProcessKey) -> bool) -> Tally {
+    pub(crate) fn deactivate(
+        &self,
+        uuid: Uuid,
+        survey: &Survey,
+        wants: impl Fn(ProcessKey) -> bool,
+    ) -> Tally {
         let carriers: Vec<_> = survey.carriers(uuid).filter(|p| wants(p.key)).cloned().collect();
         drive(&carriers, self.timeout, self.stop, |p| self.engine.deactivate(p, uuid, self.lazy))
     }
@@ -127,7 +132,7 @@ impl Settler<'_> {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn take_over(&self, world: &mut World, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
+    pub(crate) fn take_over(&self, world: &mut World, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
         let old: Vec<Record> = world.state.versions(uuid).cloned().collect();
         for record in old {
             let survey = self.engine.survey(&[], pids);
@@ -148,7 +153,14 @@ impl Settler<'_> {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub fn note(&self, world: &mut World, id: &str, uuid: Uuid, tally: &Tally, done: &str) -> io::Result<()> {
+    pub(crate) fn note(
+        &self,
+        world: &mut World,
+        id: &str,
+        uuid: Uuid,
+        tally: &Tally,
+        done: &str,
+    ) -> io::Result<()> {
         let mut events = Vec::new();
         for line in &tally.lines {
             let state = line.ending.state();

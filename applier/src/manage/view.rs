@@ -57,7 +57,7 @@ impl PatchView {
 
 /// The ELF files of several patches as one list to look for, and where each patch's are in it.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// What to look for.
     pub targets: Vec<TargetId>,
     /// Per patch: index in `targets` and in the manifest.
@@ -73,7 +73,7 @@ impl Wanted {
     }
 
     /// Those of `manifests`.
-    pub fn of_manifests<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
+    pub(crate) fn of_manifests<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
         Self::of(manifests.into_iter().map(|m| m.elfs.as_slice()))
     }
 

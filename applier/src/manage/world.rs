@@ -26,7 +26,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What is known.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     /// The patches.
     pub catalog: Catalog,
     /// What shall be with them.
@@ -45,7 +45,7 @@ impl World {
     ///
     /// # Errors
     /// The state file cannot be read.
-    pub fn look(ctx: &mut Context<'_>) -> Result<Self, Error> {
+    pub(crate) fn look(ctx: &mut Context<'_>) -> Result<Self, Error> {
         let path = StateFile::path(&ctx.root);
         let file = StateFile::read(&ctx.root, &ctx.boot)
             .map_err(|e| Error::new(kind_exit(e.kind()), path.display().to_string(), e))?;
@@ -79,7 +79,7 @@ impl World {
     ///
     /// # Errors
     /// Another `upatch` holds the lock for too long, a stop was asked for meanwhile, or the lock cannot be made.
-    pub fn change(ctx: &mut Context<'_>, pids: &[i32]) -> Result<Self, Error> {
+    pub(crate) fn change(ctx: &mut Context<'_>, pids: &[i32]) -> Result<Self, Error> {
         let until = Instant::now() + PATIENCE;
         let lock = loop {
             match Lock::take(&ctx.root) {
@@ -110,7 +110,7 @@ impl World {
     ///
     /// # Errors
     /// It cannot be written; the old one then stays.
-    pub fn save(&self, root: &Path) -> Result<(), Error> {
+    pub(crate) fn save(&self, root: &Path) -> Result<(), Error> {
         if !self.writable {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// Writes down what was tried. Only reasons: when it cannot be written, they are missing from `status`.
-    pub fn save_attempts(&mut self, root: &Path, engine: &dyn Engine) -> Result<(), Error> {
+    pub(crate) fn save_attempts(&mut self, root: &Path, engine: &dyn Engine) -> Result<(), Error> {
         if !self.writable {
             return Ok(());
         }
@@ -132,7 +132,7 @@ impl World {
     ///
     /// # Errors
     /// One of them stands for none or several, or is the path of an unusable patch.
-    pub fn resolve(&self, ctx: &Context<'_>, ids: &[OsString]) -> Result<Vec<Known>, Error> {
+    pub(crate) fn resolve(&self, ctx: &Context<'_>, ids: &[OsString]) -> Result<Vec<Known>, Error> {
         let mut found: Vec<Known> = Vec::new();
         let mut others = self.recorded();
         let mut surveyed = false;
@@ -157,7 +157,7 @@ impl World {
 
     /// `patches` and, of those that `ids` name by name, the older versions that some process may still run, since a newer one was
     /// refused there. A path names one patch: what has only its name is another one.
-    pub fn with_older(&self, patches: Vec<Known>, ids: &[OsString]) -> Vec<Known> {
+    pub(crate) fn with_older(&self, patches: Vec<Known>, ids: &[OsString]) -> Vec<Known> {
         let by_uuid =
             |uuid: Uuid| ids.iter().any(|id| id.to_str().and_then(|t| t.parse().ok()) == Some(uuid));
         let older = self.recorded().into_iter().filter(|old| {
@@ -173,7 +173,7 @@ impl World {
     }
 
     /// Every patch known: from the catalog, from the state, and for the system as a whole from the processes in `survey`.
-    pub fn everything(&self, root: &Path, survey: &Survey) -> Vec<Known> {
+    pub(crate) fn everything(&self, root: &Path, survey: &Survey) -> Vec<Known> {
         let mut all: Vec<_> = self.catalog.entries.iter().cloned().map(Known::from_entry).collect();
         let recorded = self.recorded();
         let carried = carried(&self.catalog, &recorded, survey);

@@ -14,7 +14,7 @@ use std::{
 
 /// The last attempt on one process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Patch.
     pub uuid: Uuid,
     /// Process.
@@ -26,7 +26,7 @@ pub struct Attempt {
 
 /// All last attempts that did not end well.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attempts(Vec<Attempt>);
+pub(crate) struct Attempts(Vec<Attempt>);
 
 impl Attempts {
     fn path(root: &Path) -> PathBuf {
@@ -34,17 +34,17 @@ impl Attempts {
     }
 
     /// Reads those of `root`; what cannot be read is as if nothing had been tried.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         Self(read_yaml(&Self::path(root)).ok().flatten().unwrap_or_default())
     }
 
     /// The last attempt on `process` with `uuid`.
-    pub fn get(&self, uuid: Uuid, process: ProcessKey) -> Option<&ProcessState> {
+    pub(crate) fn get(&self, uuid: Uuid, process: ProcessKey) -> Option<&ProcessState> {
         self.0.iter().find(|a| a.uuid == uuid && a.process == process).map(|a| &a.outcome)
     }
 
     /// Notes an attempt; success needs no note.
-    pub fn set(&mut self, uuid: Uuid, process: ProcessKey, outcome: ProcessState) {
+    pub(crate) fn set(&mut self, uuid: Uuid, process: ProcessKey, outcome: ProcessState) {
         self.clear(uuid, Some(process));
         if outcome != ProcessState::Patched {
             self.0.push(Attempt { uuid, process, outcome });
@@ -52,7 +52,7 @@ impl Attempts {
     }
 
     /// Forgets the attempts on `process`, or on all.
-    pub fn clear(&mut self, uuid: Uuid, process: Option<ProcessKey>) {
+    pub(crate) fn clear(&mut self, uuid: Uuid, process: Option<ProcessKey>) {
         self.0.retain(|a| a.uuid != uuid || process.is_some_and(|p| p != a.process));
     }
 
@@ -60,7 +60,7 @@ impl Attempts {
     ///
     /// # Errors
     /// They cannot be written.
-    pub fn write(&mut self, root: &Path, alive: impl Fn(ProcessKey) -> bool) -> io::Result<()> {
+    pub(crate) fn write(&mut self, root: &Path, alive: impl Fn(ProcessKey) -> bool) -> io::Result<()> {
         self.0.retain(|a| alive(a.process));
         let path = Self::path(root);
         if self.0.is_empty() && !path.exists() {

@@ -14,7 +14,7 @@ use std::{
 ///
 /// # Errors
 /// Any system error (disk full, read-only file system, no permission); the old contents then stay.
-pub fn write_yaml(path: &Path, value: &impl Serialize, durable: bool) -> io::Result<()> {
+pub(crate) fn write_yaml(path: &Path, value: &impl Serialize, durable: bool) -> io::Result<()> {
     let text = serde_yaml::to_string(value).map_err(io::Error::other)?;
     let parent = path.parent().ok_or_else(|| io::Error::other("no directory"))?;
     fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -44,7 +44,7 @@ const LONGEST: u64 = 64 << 20;
 ///
 /// # Errors
 /// It cannot be read or understood.
-pub fn read_yaml<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+pub(crate) fn read_yaml<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match plain::text(path, LONGEST) {
         Ok(text) => serde_yaml::from_str(&text)
             .map(Some)

@@ -12,7 +12,7 @@ use std::{
 
 /// The lock, held until dropped.
 #[derive(Debug)]
-pub struct Lock {
+pub(crate) struct Lock {
     _file: Flock<File>,
 }
 
@@ -21,7 +21,7 @@ impl Lock {
     ///
     /// # Errors
     /// The lock file cannot be made.
-    pub fn take(root: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn take(root: &Path) -> io::Result<Option<Self>> {
         Self::named(root, "lock")
     }
 
@@ -29,7 +29,7 @@ impl Lock {
     ///
     /// # Errors
     /// The lock file cannot be made.
-    pub fn of_service(root: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn of_service(root: &Path) -> io::Result<Option<Self>> {
         Self::named(root, "service.lock")
     }
 

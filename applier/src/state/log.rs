@@ -16,7 +16,7 @@ const LARGEST: u64 = 8 << 20;
 
 /// One thing that was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Event {
+pub(crate) struct Event {
     /// When, RFC 3339 in UTC.
     pub when: String,
     /// The verb, `daemon` for what the service did by itself.
@@ -40,7 +40,7 @@ pub struct Event {
 
 impl Event {
     /// An event that happens now.
-    pub fn new(verb: &str, patch: &str, uuid: Uuid, outcome: impl Into<String>) -> Self {
+    pub(crate) fn new(verb: &str, patch: &str, uuid: Uuid, outcome: impl Into<String>) -> Self {
         let when = timestamp(now());
         let (verb, patch) = (verb.into(), patch.into());
         let user = (verb != SERVICE).then(who).flatten();
@@ -48,13 +48,13 @@ impl Event {
     }
 
     /// The same, about one process.
-    pub fn on(self, pid: i32, comm: &str) -> Self {
+    pub(crate) fn on(self, pid: i32, comm: &str) -> Self {
         Self { pid: Some(pid), comm: Some(comm.into()), ..self }
     }
 }
 
 /// What the service writes as its verb.
-pub const SERVICE: &str = "daemon";
+pub(crate) const SERVICE: &str = "daemon";
 
 /// Who runs this: whoever became root by sudo(8), else the user of this process.
 fn who() -> Option<String> {
@@ -71,7 +71,7 @@ fn path(root: &Path) -> PathBuf {
 ///
 /// # Errors
 /// It cannot be written. What was done is done all the same; the caller says so and goes on.
-pub fn append(root: &Path, events: &[Event]) -> io::Result<()> {
+pub(crate) fn append(root: &Path, events: &[Event]) -> io::Result<()> {
     if events.is_empty() {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub fn append(root: &Path, events: &[Event]) -> io::Result<()> {
 }
 
 /// Was anything ever logged for `root`? Then there was a state file too.
-pub fn has_log(root: &Path) -> bool {
+pub(crate) fn has_log(root: &Path) -> bool {
     path(root).exists()
 }
 
@@ -101,7 +101,7 @@ pub fn has_log(root: &Path) -> bool {
 ///
 /// # Errors
 /// It is there and cannot be read.
-pub fn read_log(root: &Path) -> io::Result<Vec<Event>> {
+pub(crate) fn read_log(root: &Path) -> io::Result<Vec<Event>> {
     let path = path(root);
     let mut events = Vec::new();
     for path in [path.with_extension("1"), path] {

@@ -8,9 +8,9 @@ mod lock;
 mod log;
 mod record;
 
-pub use attempts::{Attempt, Attempts};
-pub use clock::{now, timestamp};
-pub use file::{read_yaml, write_yaml};
-pub use lock::Lock;
-pub use log::{Event, SERVICE, append, has_log, read_log};
-pub use record::{ProcessKey, Record, State, StateFile, builds, same_file};
+pub(crate) use attempts::Attempts;
+pub(crate) use clock::{now, timestamp};
+pub(crate) use file::{read_yaml, write_yaml};
+pub(crate) use lock::Lock;
+pub(crate) use log::{Event, SERVICE, append, has_log, read_log};
+pub(crate) use record::{ProcessKey, Record, State, StateFile, builds, same_file};

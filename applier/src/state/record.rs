@@ -13,7 +13,7 @@ const FORMAT: u32 = 1;
 
 /// A process, for as long as it lives: process ids come again, start times with them do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ProcessKey {
+pub(crate) struct ProcessKey {
     /// Process id.
     pub pid: i32,
     /// Start time in clock ticks since boot (`/proc/PID/stat`, field 22).
@@ -22,7 +22,7 @@ pub struct ProcessKey {
 
 /// What shall be with one patch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Identity.
     pub uuid: Uuid,
     /// `<package>/<PATCH>`, so that it can be named when its files are gone.
@@ -41,32 +41,32 @@ pub struct Record {
 }
 
 /// What [`Record::builds`] is for the patch with this manifest.
-pub fn builds(manifest: &Manifest) -> Vec<String> {
+pub(crate) fn builds(manifest: &Manifest) -> Vec<String> {
     let name = |e: &Elf| e.build_id.as_ref().map_or_else(|| e.code.to_string(), ToString::to_string);
     manifest.elfs.iter().map(name).collect()
 }
 
 impl Record {
     /// Does the patch mean this process?
-    pub fn covers(&self, process: ProcessKey) -> bool {
+    pub(crate) fn covers(&self, process: ProcessKey) -> bool {
         !self.except.contains(&process) && self.only.as_ref().is_none_or(|only| only.contains(&process))
     }
 
     /// Are the two versions of one patch, so that one gives way to the other? They have one name, and are for the same file: two programs built
     /// from trees of one name, or two builds of one program, each keep their own.
-    pub fn is_version_of(&self, other: &Self) -> bool {
+    pub(crate) fn is_version_of(&self, other: &Self) -> bool {
         self.id == other.id && same_file(&self.builds, &other.builds)
     }
 }
 
 /// Have two patches, made for the files `a` and `b`, one of them in common? So it is taken to be where that is not known.
-pub fn same_file(a: &[String], b: &[String]) -> bool {
+pub(crate) fn same_file(a: &[String], b: &[String]) -> bool {
     a.is_empty() || b.is_empty() || a.iter().any(|build| b.contains(build))
 }
 
 /// All records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// Version of this file.
     pub format: u32,
     /// Boot the records are about (`/proc/sys/kernel/random/boot_id`).
@@ -77,17 +77,17 @@ pub struct State {
 
 impl State {
     /// Nothing applied in this boot.
-    pub fn empty(boot: &str) -> Self {
+    pub(crate) fn empty(boot: &str) -> Self {
         Self { format: FORMAT, boot: boot.into(), patches: Vec::new() }
     }
 
     /// The record of `uuid`.
-    pub fn get(&self, uuid: Uuid) -> Option<&Record> {
+    pub(crate) fn get(&self, uuid: Uuid) -> Option<&Record> {
         self.patches.iter().find(|r| r.uuid == uuid)
     }
 
     /// The record of `uuid`, made if there is none.
-    pub fn entry(&mut self, uuid: Uuid, id: &str) -> &mut Record {
+    pub(crate) fn entry(&mut self, uuid: Uuid, id: &str) -> &mut Record {
         let at = self.patches.iter().position(|r| r.uuid == uuid).unwrap_or_else(|| {
             let state = PatchState::NotApplied;
             let (only, except, builds) = (None, Vec::new(), Vec::new());
@@ -98,19 +98,19 @@ impl State {
     }
 
     /// The other versions of the patch `uuid`.
-    pub fn versions(&self, uuid: Uuid) -> impl DoubleEndedIterator<Item = &Record> {
+    pub(crate) fn versions(&self, uuid: Uuid) -> impl DoubleEndedIterator<Item = &Record> {
         let mine = self.get(uuid);
         self.patches.iter().filter(move |r| r.uuid != uuid && mine.is_some_and(|m| m.is_version_of(r)))
     }
 
     /// Versions of the patch `uuid` that were applied before it, which takes their place.
-    pub fn older(&self, uuid: Uuid) -> Vec<Uuid> {
+    pub(crate) fn older(&self, uuid: Uuid) -> Vec<Uuid> {
         let at = self.place(uuid);
         self.versions(uuid).filter(|r| self.place(r.uuid) < at).map(|r| r.uuid).collect()
     }
 
     /// Active versions of the patch `uuid` that were applied after it, the newest first.
-    pub fn newer(&self, uuid: Uuid) -> Vec<&Record> {
+    pub(crate) fn newer(&self, uuid: Uuid) -> Vec<&Record> {
         let at = self.place(uuid);
         let after = self.versions(uuid).rev().filter(|r| self.place(r.uuid) > at);
         after.filter(|r| r.state.is_active()).collect()
@@ -121,7 +121,7 @@ impl State {
     }
 
     /// Makes `uuid` the patch that was applied last.
-    pub fn make_newest(&mut self, uuid: Uuid) {
+    pub(crate) fn make_newest(&mut self, uuid: Uuid) {
         if let Some(at) = self.place(uuid) {
             let record = self.patches.remove(at);
             self.patches.push(record);
@@ -129,7 +129,7 @@ impl State {
     }
 
     /// Forgets `uuid`.
-    pub fn forget(&mut self, uuid: Uuid) {
+    pub(crate) fn forget(&mut self, uuid: Uuid) {
         self.patches.retain(|r| r.uuid != uuid);
     }
 
@@ -147,7 +147,7 @@ impl State {
 
 /// What the state file said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StateFile {
+pub(crate) enum StateFile {
     /// This.
     Read(State),
     /// There is none.
@@ -158,7 +158,7 @@ pub enum StateFile {
 
 impl StateFile {
     /// Where the state of `root` is.
-    pub fn path(root: &Path) -> PathBuf {
+    pub(crate) fn path(root: &Path) -> PathBuf {
         root.join(paths::STATE).join("state.yaml")
     }
 
@@ -166,7 +166,7 @@ impl StateFile {
     ///
     /// # Errors
     /// The file is there and cannot be read.
-    pub fn read(root: &Path, boot: &str) -> io::Result<Self> {
+    pub(crate) fn read(root: &Path, boot: &str) -> io::Result<Self> {
         match read_yaml::<State>(&Self::path(root)) {
             Ok(None) => Ok(Self::Absent),
             Ok(Some(state)) if state.format != FORMAT => Ok(Self::Damaged(format!(
@@ -184,7 +184,7 @@ impl StateFile {
     ///
     /// # Errors
     /// It cannot be written; the old one then stays.
-    pub fn write(root: &Path, state: &State) -> io::Result<()> {
+    pub(crate) fn write(root: &Path, state: &State) -> io::Result<()> {
         let path = Self::path(root);
         // Only accepted patches outlive this boot, so only they have to outlive a loss of power; the old contents may
         // hold some too.

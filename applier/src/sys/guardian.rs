@@ -15,7 +15,7 @@ use std::{
 /// Memory shared with the child.
 #[derive(Debug)]
 #[repr(C)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Counts up whenever the listener has looked after everything that waits for it.
     pub turns: AtomicU64,
     /// How many wait for it.
@@ -35,7 +35,7 @@ const STRIKES: u32 = 40;
 ///
 /// # Errors
 /// No memory, or no process can be made.
-pub fn guard(listener: RawFd) -> io::Result<&'static Progress> {
+pub(crate) fn guard(listener: RawFd) -> io::Result<&'static Progress> {
     let len = size_of::<Progress>();
     // SAFETY: asks for new memory anywhere.
     let memory = unsafe {

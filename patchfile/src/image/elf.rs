@@ -4,7 +4,7 @@
 use super::codec::Encoder;
 use super::debug::DebugLink;
 use super::tables;
-use super::{Access, Image, ImageError, PAGE, Segment};
+use super::{Access, Image, ImageError, Segment};
 
 // Values of the gABI, chapter "Object Files".
 pub(super) const IDENT: [u8; 16] = [0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -62,9 +62,9 @@ const GAP: usize = 1 << 20;
 
 /// Where in a file of `len` bytes the content of a segment goes: as far from its beginning as it is in memory from the image's, where that
 /// costs little. Profilers look a symbol up by that distance (`perf report` has it from the mapping, and takes it for an offset in the file).
-fn place(len: usize, address: u64) -> usize {
+fn place(len: usize, address: u64, page: usize) -> usize {
     let same = usize::try_from(address).ok().filter(|a| *a >= len && *a - len <= GAP);
-    same.unwrap_or_else(|| len.next_multiple_of(PAGE as usize))
+    same.unwrap_or_else(|| len.next_multiple_of(page))
 }
 
 impl Image {
@@ -83,10 +83,11 @@ impl Image {
     pub fn write_with(&self, debug: Option<&DebugLink>) -> Result<Vec<u8>, ImageError> {
         self.validate()?;
         let mut out = vec![0; EHDR + PHDR * self.segments.len()];
+        let page = self.arch.facts().page as usize;
         let mut offsets = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
             if !segment.data.is_empty() {
-                out.resize(place(out.len(), segment.address), 0);
+                out.resize(place(out.len(), segment.address, page), 0);
             }
             offsets.push(out.len() as u64);
             out.extend_from_slice(&segment.data);
@@ -144,7 +145,7 @@ impl Image {
         for (index, segment) in self.segments.iter().enumerate() {
             let at = EHDR + PHDR * index;
             let offset = offsets.and_then(|o| o.get(index).copied());
-            out[at..at + PHDR].copy_from_slice(&program_header(segment, offset));
+            out[at..at + PHDR].copy_from_slice(&program_header(segment, offset, self.arch.facts().page));
         }
         out
     }
@@ -242,7 +243,7 @@ fn append_section(out: &mut Vec<u8>, sections: &mut Vec<Section>, name: &'static
 }
 
 /// `offset` of the content; `None` if the file does not have it.
-fn program_header(segment: &Segment, offset: Option<u64>) -> Vec<u8> {
+fn program_header(segment: &Segment, offset: Option<u64>, page: u64) -> Vec<u8> {
     let flags = match segment.access {
         Access::Read => PF_R,
         Access::Execute => PF_R | PF_X,
@@ -253,7 +254,7 @@ fn program_header(segment: &Segment, offset: Option<u64>) -> Vec<u8> {
     let filled = offset.map_or(0, |_| segment.data.len() as u64);
     let offset = offset.filter(|_| filled > 0).unwrap_or(0);
     h.u32(PT_LOAD).u32(flags).u64(offset).u64(segment.address).u64(segment.address);
-    h.u64(filled).u64(segment.size).u64(PAGE);
+    h.u64(filled).u64(segment.size).u64(page);
     h.0
 }
 

@@ -1,5 +1,6 @@
 //! The typed form of a patch ELF. Layout of the file: `docs/reference/patch-format.md`.
 
+pub use crate::arch::RelocationKind;
 use crate::manifest::{FORMAT, FORMAT_HOPS, FORMAT_SIBLINGS};
 use crate::{Arch, BuildId, Digest};
 
@@ -59,7 +60,7 @@ pub enum Access {
 pub struct Segment {
     /// Access rights.
     pub access: Access,
-    /// Address relative to the image's base, a multiple of [`PAGE`].
+    /// Address relative to the image's base, a multiple of [`crate::arch::Facts::page`].
     pub address: u64,
     /// Size in memory in bytes; what lies beyond `data` is zero.
     pub size: u64,
@@ -67,8 +68,12 @@ pub struct Segment {
     pub data: Vec<u8>,
 }
 
-/// Page size segments are aligned to. x86-64 only has this one; AArch64 images will use 64 KiB.
-pub const PAGE: u64 = 4096;
+/// What makers of images for x86-64 take from [`crate::arch::Facts`].
+pub const PAGE: u64 = Arch::X86_64.facts().page;
+/// Length of the jump at an entry, or in padding.
+pub const LONG: u64 = Arch::X86_64.facts().jump;
+/// Length of the jump at an entry that leads to padding.
+pub const SHORT: u64 = 2;
 
 /// One function whose entry is redirected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,9 +84,9 @@ pub struct Redirect {
     pub old: u64,
     /// Its size in bytes.
     pub old_size: u64,
-    /// Distance in bytes from `old` to the first instruction that is overwritten: 4 where an `endbr64` is kept, else 0.
+    /// Distance in bytes from `old` to the first instruction that is overwritten, see [`crate::arch::Facts::skips`].
     pub skip: u8,
-    /// The bytes at `old + skip`: at least as many as the redirection overwrites (5 on x86-64), at most 8 used.
+    /// The bytes at `old + skip`: at least as many as the redirect overwrites, at most 8 used.
     pub original: [u8; 8],
     /// Address in the image of the new function.
     pub new: u64,
@@ -93,7 +98,7 @@ pub struct Redirect {
     /// Further pieces of old code that must not be on any stack (`.cold` parts, clones that went away): link-time address
     /// and size.
     pub fragments: Vec<(u64, u64)>,
-    /// Where the entry has room for a short jump only (2 bytes): the padding that it leads to, which holds the jump that others have at
+    /// Where the entry has room for a short jump only: the padding that it leads to, which holds the jump that others have at
     /// their entry.
     pub hop: Option<Hop>,
 }
@@ -103,7 +108,7 @@ pub struct Redirect {
 pub struct Hop {
     /// Link-time address.
     pub address: u64,
-    /// The bytes there, of which the first 5 are overwritten.
+    /// The bytes there, of which as many are overwritten as a jump has.
     pub original: [u8; 8],
 }
 
@@ -113,18 +118,14 @@ impl Redirect {
         self.old.wrapping_add(u64::from(self.skip))
     }
 
-    /// Link-time ranges that are overwritten.
-    pub fn overwrites(&self) -> impl Iterator<Item = std::ops::Range<u64>> {
-        let length = if self.hop.is_some() { SHORT } else { LONG };
+    /// Link-time ranges that are overwritten on a machine.
+    pub fn overwrites(&self, arch: Arch) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let jump = arch.facts().jump;
+        let length = self.hop.and(arch.facts().short_jump).unwrap_or(jump);
         let range = |at: u64, length: u64| at..at.saturating_add(length);
-        std::iter::once(range(self.site(), length)).chain(self.hop.map(|h| range(h.address, LONG)))
+        std::iter::once(range(self.site(), length)).chain(self.hop.map(|h| range(h.address, jump)))
     }
 }
-
-/// Length of the jump at an entry, or in padding: `jmp rel32`.
-pub const LONG: u64 = 5;
-/// Length of the jump at an entry that leads to padding: `jmp rel8`.
-pub const SHORT: u64 = 2;
 
 /// What a relocation's value is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,31 +183,6 @@ pub struct Relocation {
     pub reference: u32,
     /// Addend.
     pub addend: i64,
-}
-
-/// Forms of relocations, with S the reference's value, A the addend, P the field's run-time address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelocationKind {
-    /// S + A, 8 bytes.
-    Abs64,
-    /// S + A, 4 bytes, must fit zero-extended (`R_X86_64_32`).
-    Abs32,
-    /// S + A, 4 bytes, must fit sign-extended (`R_X86_64_32S`).
-    Abs32Signed,
-    /// S + A − P, 4 bytes, must fit sign-extended (`R_X86_64_PC32`).
-    Pc32,
-    /// S + A − P, 8 bytes (`R_X86_64_PC64`).
-    Pc64,
-}
-
-impl RelocationKind {
-    /// Width of the field in bytes.
-    pub fn width(self) -> u64 {
-        match self {
-            Self::Abs64 | Self::Pc64 => 8,
-            Self::Abs32 | Self::Abs32Signed | Self::Pc32 => 4,
-        }
-    }
 }
 
 /// A name in the image, for debuggers, profilers and messages.
@@ -275,6 +251,10 @@ pub enum HookPoint {
     PostUnapply,
 }
 
+/// Points of hooks as they are numbered in files and in processes.
+pub(crate) const POINTS: [HookPoint; 4] =
+    [HookPoint::PreApply, HookPoint::PostApply, HookPoint::PreUnapply, HookPoint::PostUnapply];
+
 /// Why a patch ELF is not usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
@@ -317,7 +297,7 @@ impl Image {
 
     /// Size of the mapping in bytes: end of the last segment, rounded up to a page.
     pub fn size(&self) -> u64 {
-        self.segments.last().map_or(0, |s| (s.address + s.size).next_multiple_of(PAGE))
+        self.segments.last().map_or(0, |s| (s.address + s.size).next_multiple_of(self.arch.facts().page))
     }
 
     /// The segment that holds `len` bytes at `address`, with the offset into it.

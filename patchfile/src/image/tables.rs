@@ -2,11 +2,10 @@
 
 use super::codec::{Decoder, Encoder};
 use super::{
-    Export, Exported, Hook, Hop, Image, ImageError, ImportKind, Redirect, Reference, Relocation,
+    Export, Exported, Hook, Hop, Image, ImageError, ImportKind, POINTS, Redirect, Reference, Relocation,
     RelocationKind, Target, Unwind,
 };
 use crate::manifest::{FORMAT_HOPS, is_known_format};
-use crate::mapped::POINTS;
 use crate::{BuildId, Digest};
 
 pub(super) const TARGET: &str = ".upatch.target";

@@ -1,7 +1,7 @@
 //! What must hold of an image before anything is done with it. A patch ELF is untrusted input: the applier relies on each
 //! of these.
 
-use super::{Access, Export, Exported, Image, ImageError, PAGE, Reference, SHORT};
+use super::{Access, Export, Exported, Image, ImageError, Reference};
 use crate::control;
 use std::collections::HashSet;
 
@@ -46,6 +46,9 @@ impl Image {
                     format!("number {index} lies outside the image's contents"),
                 ));
             }
+            if !self.arch.facts().relocations.contains(&relocation.kind) {
+                return Err(damaged("relocations", format!("number {index} has a form of another machine")));
+            }
             if relocation.reference as usize >= self.references.len() {
                 return Err(damaged("relocations", format!("number {index} refers to nothing")));
             }
@@ -76,7 +79,7 @@ impl Image {
                         return bad("lies outside the image's contents");
                     }
                 }
-                Exported::Target(address) if address >= 1 << 47 => {
+                Exported::Target(address) if address >= self.arch.facts().address_end => {
                     return bad("lies outside the address space");
                 }
                 Exported::Target(_) => {}
@@ -96,7 +99,7 @@ impl Image {
         }
         let mut end = 0;
         for segment in &self.segments {
-            if segment.address % PAGE != 0 || segment.address < end {
+            if segment.address % self.arch.facts().page != 0 || segment.address < end {
                 return bad("not in address order on page boundaries");
             }
             if segment.size == 0 || segment.data.len() as u64 > segment.size {
@@ -112,13 +115,14 @@ impl Image {
 
     fn validate_redirects(&self) -> Result<(), ImageError> {
         let bad = |name: &str, why: &str| Err(damaged("redirects", format!("{name}: {why}")));
+        let facts = self.arch.facts();
         let mut written: Vec<(u64, u64)> = Vec::with_capacity(self.redirects.len());
         for redirect in &self.redirects {
             let code = [Some(redirect.new), Some(redirect.stub), redirect.resume];
             if !code.into_iter().flatten().all(|address| self.is_in(address, 1, Access::Execute)) {
                 return bad(&redirect.name, "new code lies outside the image's code");
             }
-            if !matches!(redirect.skip, 0 | 4) {
+            if !facts.skips.contains(&redirect.skip) {
                 return bad(&redirect.name, "impossible distance to the redirected instruction");
             }
             if redirect.resume.is_none() && self.redirects.len() != 1 {
@@ -127,17 +131,22 @@ impl Image {
             let ranges =
                 std::iter::once((redirect.old, redirect.old_size)).chain(redirect.fragments.iter().copied());
             for (start, size) in ranges {
-                if start.checked_add(size).is_none_or(|end| end > 1 << 47) {
+                if start.checked_add(size).is_none_or(|end| end > facts.address_end) {
                     return bad(&redirect.name, "old code lies outside the address space");
                 }
             }
             if let Some(hop) = redirect.hop {
-                let distance = hop.address.wrapping_sub(redirect.site().wrapping_add(SHORT)).cast_signed();
-                if hop.address >= 1 << 47 || i8::try_from(distance).is_err() {
+                let reaches = facts.short_jump.is_some_and(|length| {
+                    let from = redirect.site().wrapping_add(length);
+                    let distance = hop.address.wrapping_sub(from).cast_signed();
+                    let reach = facts.short_reach.cast_signed();
+                    (-reach - 1..=reach).contains(&distance)
+                });
+                if hop.address >= facts.address_end || !reaches {
                     return bad(&redirect.name, "the padding is out of reach of its entry");
                 }
             }
-            written.extend(redirect.overwrites().map(|range| (range.start, range.end)));
+            written.extend(redirect.overwrites(self.arch).map(|range| (range.start, range.end)));
         }
         written.sort_unstable();
         if written.windows(2).any(|pair| pair[1].0 < pair[0].1) {

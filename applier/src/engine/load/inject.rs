@@ -5,6 +5,7 @@ use crate::{
     Busy, Located, ProcessError,
     arch::borrow::RESOLVER_ARGUMENTS,
     engine::{
+        Hindrance,
         remote::{Errand, FUNCTION_ROOM, Gadgets, Session},
         target::{
             frames::Tables, modules::Module, process::Process, procfile, status, steps::Steps,
@@ -146,7 +147,7 @@ pub(crate) fn load(
     tables: &mut Tables,
     wanted: &Wanted<'_>,
     steps: &Steps,
-) -> Result<Result<Loaded, Busy>, ProcessError> {
+) -> Result<Loaded, Hindrance> {
     let mut tries = 0;
     loop {
         let prepared = prepare_all(process, wanted.name, wanted.uuid, wanted.pending, wanted.loaded)?;
@@ -157,7 +158,7 @@ pub(crate) fn load(
         placed.fits(process)?;
         match inject(process, tables, &placed, steps) {
             // Something else was mapped there in the meantime: look for another place.
-            Err(ProcessError::Os { source, .. })
+            Err(Hindrance::Failed(ProcessError::Os { source, .. }))
                 if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
             {
                 tries += 1;
@@ -166,7 +167,7 @@ pub(crate) fn load(
             outcome => {
                 let loaded =
                     |traps| Loaded { images: prepared.into_iter().map(Prepared::located).collect(), traps };
-                return Ok(outcome?.map(loaded));
+                return outcome.map(loaded);
             }
         }
     }
@@ -286,7 +287,7 @@ fn inject(
     tables: &mut Tables,
     placed: &Placed<'_>,
     steps: &Steps,
-) -> Result<Result<Vec<u64>, Busy>, ProcessError> {
+) -> Result<Vec<u64>, Hindrance> {
     let late = placed.images.iter().any(|p| !p.late.is_empty());
     // What is written to a page while it is exchanged is lost.
     let room = process.held.and_then(|h| h.room).map(|r| r.address..r.address + r.size);
@@ -295,16 +296,12 @@ fn inject(
         && !under_it
         && let Some(errand) = Errand::begin(process, steps)?
     {
-        return send(errand, process, placed, steps).map(Ok);
+        return Ok(send(errand, process, placed, steps)?);
     }
     let gadgets = Gadgets::find(process)?;
     let room = if late { FUNCTION_ROOM } else { 0 };
     for tid in candidates(process)? {
-        let held = match StoppedThreads::one(process, tid, trace_options(process))? {
-            Ok(Some(held)) => held,
-            Ok(None) => continue,
-            Err(busy) => return Ok(Err(busy)),
-        };
+        let Some(held) = StoppedThreads::one(process, tid, trace_options(process))? else { continue };
         let Some(thread) = held.threads().first() else { continue };
         steps.next("take a thread over")?;
         let Some(mut session) = Session::begin(process, thread, tables, gadgets, room, steps)? else {
@@ -320,12 +317,12 @@ fn inject(
             }
         }
         let ended = session.end();
-        return result.and_then(|traps| ended.map(|()| Ok(traps)));
+        return Ok(result.and_then(|traps| ended.map(|()| traps))?);
     }
     if status::threads(process.pid).is_err() {
-        return Err(process.ended());
+        return Err(process.ended().into());
     }
-    Ok(Err(Busy::no_room(process.pid)))
+    Err(Busy::no_room(process.pid).into())
 }
 
 /// Threads looked at for one that sleeps.

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     Busy, CheckReport, LoadedPatch, Located, Options, Outcome, ProcessError,
     engine::{
+        Hindrance,
         load::{self, Remains, Wanted},
         remote::{FUNCTION_ROOM, has_room},
         target::{
@@ -53,23 +54,23 @@ pub fn replace(
     patch: &LoadedPatch,
     options: &Options,
 ) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || match open(pid, options)? {
-        Ok(mut process) => apply_here(&mut process, patch, older, options).map_err(|e| process.blame(e)),
-        Err(busy) => Ok(Outcome::Busy(busy)),
+    process::on_own_thread(pid, || match open(pid, options) {
+        Ok(mut process) => {
+            let result = apply_here(&mut process, patch, older, options);
+            Outcome::of(result).map_err(|e| process.blame(e))
+        }
+        Err(hindrance) => Outcome::of(Err(hindrance)),
     })
 }
 
 /// The process, with all that it has loaded.
-fn open(pid: i32, options: &Options) -> Result<Result<Process, Busy>, ProcessError> {
-    let mut process = match Process::open_alone(pid, options)? {
-        Ok(process) => process,
-        busy @ Err(_) => return Ok(busy),
-    };
+fn open(pid: i32, options: &Options) -> Result<Process, Hindrance> {
+    let mut process = Process::open_alone(pid, options)?;
     if is_being_loaded(&mut process)? {
         let why = "is in a process whose dynamic loader is at work".into();
-        return Ok(Err(Busy { tid: pid, function: None, why }));
+        return Err(Busy { tid: pid, function: None, why }.into());
     }
-    Ok(Ok(process))
+    Ok(process)
 }
 
 /// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
@@ -77,9 +78,10 @@ fn open(pid: i32, options: &Options) -> Result<Result<Process, Busy>, ProcessErr
 /// # Errors
 /// What [`apply`] would fail with.
 pub fn check(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<CheckReport, ProcessError> {
-    process::on_own_thread(pid, || match open(pid, options)? {
+    process::on_own_thread(pid, || match open(pid, options) {
         Ok(mut process) => check_here(&mut process, patch, options).map_err(|e| process.blame(e)),
-        Err(busy) => Ok(CheckReport { busy: Some(busy), ..CheckReport::default() }),
+        Err(Hindrance::Busy(busy)) => Ok(CheckReport { busy: Some(busy), ..CheckReport::default() }),
+        Err(Hindrance::Failed(error)) => Err(error),
     })
 }
 
@@ -104,7 +106,7 @@ pub(crate) fn apply_here(
     patch: &LoadedPatch,
     older: &[Uuid],
     options: &Options,
-) -> Result<Outcome, ProcessError> {
+) -> Result<Outcome, Hindrance> {
     let steps = Steps::new(options);
     let mut images = inspect::locate(&process.maps, &process.memory);
     let mut instances = find_instances(process, patch, &images)?;
@@ -113,16 +115,12 @@ pub(crate) fn apply_here(
     if instances.iter().all(|i| in_force(i, &images)) {
         let mut outcome = Outcome::Already;
         if images.iter().any(|l| !l.disturbed.is_empty()) {
-            outcome = match mend(process, patch, &instances, &mut images, &steps, options)? {
-                busy @ Outcome::Busy(_) => return Ok(busy),
-                mended => mended,
-            };
+            outcome = mend(process, patch, &instances, &mut images, &steps, options)?;
         }
         // Left over where an applier was killed between the two.
         for l in superseded(&images, &older) {
             outcome = match deactivate_in(process, images[l].control.uuid, options)? {
                 Outcome::Already => outcome,
-                busy @ Outcome::Busy(_) => return Ok(busy),
                 done => done,
             };
         }
@@ -147,20 +145,16 @@ pub(crate) fn apply_here(
         let (pending, loaded) = (pending(&instances), loaded(&instances, &images));
         let (name, uuid) = (patch.name.as_str(), patch.uuid);
         let wanted = Wanted { name, uuid, pending: &pending, loaded: &loaded, text: &text, remains: &stale };
-        match load::load(process, &mut tables, &wanted, &steps)? {
-            Ok(fresh) => {
-                images.retain(|l| !stale.mappings.iter().any(|(address, _)| *address == l.address));
-                images.extend(fresh.images);
-                images.sort_by_key(|l| l.address);
-                traps = fresh.traps;
-            }
-            Err(busy) => return Ok(Outcome::Busy(busy)),
-        }
+        let fresh = load::load(process, &mut tables, &wanted, &steps)?;
+        images.retain(|l| !stale.mappings.iter().any(|(address, _)| *address == l.address));
+        images.extend(fresh.images);
+        images.sort_by_key(|l| l.address);
+        traps = fresh.traps;
         instances = find_instances(process, patch, &images)?;
     }
     let change: Vec<usize> = instances.iter().filter_map(|i| i.loaded).collect();
     if change.len() != instances.len() {
-        return Err(ProcessError::unfit("the image is not where it was mapped"));
+        return Err(ProcessError::unfit("the image is not where it was mapped").into());
     }
     let outdated = outdated(process, &instances, &images)?;
     let old = superseded(&images, &older);
@@ -178,19 +172,15 @@ pub(crate) fn apply_here(
     let idle = process.begins() && !zones.iter().any(|z| in_loader(process, z));
     let stacks = if idle { Stacks::Own } else { switches::stacks(process) };
     // What is stopped is let go when `held` is dropped, after the last write.
-    let stopped = if idle {
+    let held = if idle {
         StoppedThreads::all(process, load::trace_options(process), &[])?
     } else {
         returns::quiesce(process, &mut tables, &zones, stacks, options)?
     };
-    let held = match stopped {
-        Ok(held) => held,
-        Err(busy) => return Ok(Outcome::Busy(busy)),
-    };
     let all: Vec<usize> = old.iter().chain(&change).copied().collect();
     let room = hooks::room(process, &images, &all)?.max(registrar.as_ref().map_or(0, |_| FUNCTION_ROOM));
     if room > 0 && !has_room(process, held.threads(), &mut tables, room)? {
-        return Ok(Outcome::Busy(Busy::no_room(process.pid)));
+        return Err(Busy::no_room(process.pid).into());
     }
     let behind =
         if options.lazy { still_old(process, &held, &mut tables, &instances, &images) } else { None };
@@ -209,7 +199,7 @@ pub(crate) fn apply_here(
     Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
     if let Err(error) = Transaction::new(&process.memory, &mut images, &steps).run(&old, false) {
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
-        return Err(error);
+        return Err(error.into());
     }
     let left = hooks::call(process, &held, &mut tables, &images, &old, HookPoint::PostUnapply, &steps);
     let called = hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PostApply, &steps);
@@ -218,7 +208,8 @@ pub(crate) fn apply_here(
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     }
     let but: Vec<String> = behind.into_iter().chain(text::without(&traps)).collect();
-    called.map(|()| match afterwards(left) {
+    called?;
+    Ok(match afterwards(left) {
         Outcome::Done if !but.is_empty() => Outcome::DoneBut(but.join("; ")),
         outcome => outcome,
     })
@@ -232,22 +223,17 @@ fn mend(
     images: &mut [Located],
     steps: &Steps,
     options: &Options,
-) -> Result<Outcome, ProcessError> {
+) -> Result<Outcome, Hindrance> {
     let zones = zones(process, instances, images, true);
     let mut tables = tables(process, images);
     let text = text::to_exchange(process, instances, images);
     if !text.is_empty() {
         let (name, uuid, remains) = (patch.name.as_str(), patch.uuid, Remains::default());
         let wanted = Wanted { name, uuid, pending: &[], loaded: &[], text: &text, remains: &remains };
-        if let Err(busy) = load::load(process, &mut tables, &wanted, steps)? {
-            return Ok(Outcome::Busy(busy));
-        }
+        load::load(process, &mut tables, &wanted, steps)?;
     }
     let stacks = switches::stacks(process);
-    let _held = match returns::quiesce(process, &mut tables, &zones, stacks, options)? {
-        Ok(held) => held,
-        Err(busy) => return Ok(Outcome::Busy(busy)),
-    };
+    let _held = returns::quiesce(process, &mut tables, &zones, stacks, options)?;
     Transaction::new(&process.memory, images, steps).mend()?;
     let what = "something else (a breakpoint, a uprobe) had changed the entry of a function since it was patched; it leads to the new code again";
     Ok(Outcome::DoneBut(what.into()))
@@ -296,11 +282,12 @@ fn check_here(
     let zones = zones(process, &instances, &images, options.lazy);
     let mut tables = tables(process, &images);
     let stacks = switches::stacks(process);
-    report.busy = match StoppedThreads::all(process, load::trace_options(process), &[])? {
+    report.busy = match StoppedThreads::all(process, load::trace_options(process), &[]) {
         Ok(held) => {
             Quiescence::new(process, held, &mut tables, &zones, stacks, options).reach(Duration::ZERO)?
         }
-        Err(busy) => Some(busy),
+        Err(Hindrance::Busy(busy)) => Some(busy),
+        Err(Hindrance::Failed(error)) => return Err(error),
     };
     Ok(report)
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Busy, Options, ProcessError,
     engine::{
-        load,
+        Hindrance, load,
         target::{
             frames::Tables,
             maps, modules,
@@ -85,8 +85,10 @@ impl<'a> Quiescence<'a> {
                 let Some(before) = self.thread(one.tid).filter(|t| !t.suspended).map(Spot::of) else {
                     return Ok(Some(one));
                 };
-                if let Err(stuck) = self.held.advance(one.tid, trace_options, slice)? {
-                    return Ok(Some(stuck));
+                match self.held.advance(one.tid, trace_options, slice) {
+                    Ok(_) => {}
+                    Err(Hindrance::Busy(stuck)) => return Ok(Some(stuck)),
+                    Err(Hindrance::Failed(error)) => return Err(error),
                 }
                 let now = self.busy(Some(&[one.tid]))?;
                 let stays = self.thread(one.tid).is_some_and(|t| before.is_call() && Spot::of(t) == before);
@@ -96,9 +98,10 @@ impl<'a> Quiescence<'a> {
                 still.extend(now);
             }
             // Those that were started by the ones that ran.
-            let fresh = match self.held.rest(self.process, trace_options)? {
+            let fresh = match self.held.rest(self.process, trace_options) {
                 Ok(fresh) => fresh,
-                Err(stuck) => return Ok(Some(stuck)),
+                Err(Hindrance::Busy(stuck)) => return Ok(Some(stuck)),
+                Err(Hindrance::Failed(error)) => return Err(error),
             };
             if !fresh.is_empty() {
                 still.extend(self.busy(Some(&fresh))?);

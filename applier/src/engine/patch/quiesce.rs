@@ -6,13 +6,12 @@ use crate::{
     arch::saved::{self, Interrupted},
     engine::target::{
         frames::Tables,
-        maps,
+        maps, pieces,
         process::Process,
         stack,
         threads::Thread,
         unwind::{Frame, Stack, Unsure},
     },
-    sys::readv,
 };
 
 /// Code that no thread may be in.
@@ -111,7 +110,7 @@ pub(crate) fn find_busy(
         .collect();
     let want: usize = stacks.iter().map(|(_, b)| b.len()).sum();
     let mut pieces: Vec<_> = stacks.iter_mut().map(|(a, b)| (*a, b.as_mut_slice())).collect();
-    let complete = readv::read_pieces(process.view, &mut pieces).is_ok_and(|got| got == want);
+    let complete = pieces::read(process.view, &mut pieces).is_ok_and(|got| got == want);
     let mut found = Vec::new();
     for (thread, (start, bytes)) in which.iter().zip(&stacks) {
         let bytes: &[u8] = if complete { bytes } else { &[] };

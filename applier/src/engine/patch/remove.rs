@@ -4,7 +4,7 @@ use super::{apply, hooks, inspect, returns, transaction::Transaction};
 use crate::{
     Busy, Options, Outcome, ProcessError,
     engine::{
-        load,
+        Hindrance, load,
         remote::has_room,
         target::{
             process::{self, Process},
@@ -22,9 +22,11 @@ use patchfile::{Uuid, control::Phase, image::HookPoint};
 /// # Errors
 /// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have the patch.
 pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
-    process::on_own_thread(pid, || match Process::open_alone(pid, options)? {
-        Ok(mut process) => deactivate_in(&mut process, uuid, options).map_err(|e| process.blame(e)),
-        Err(busy) => Ok(Outcome::Busy(busy)),
+    process::on_own_thread(pid, || match Process::open_alone(pid, options) {
+        Ok(mut process) => {
+            Outcome::of(deactivate_in(&mut process, uuid, options)).map_err(|e| process.blame(e))
+        }
+        Err(hindrance) => Outcome::of(Err(hindrance)),
     })
 }
 
@@ -33,14 +35,14 @@ pub(super) fn deactivate_in(
     process: &mut Process,
     uuid: Uuid,
     options: &Options,
-) -> Result<Outcome, ProcessError> {
+) -> Result<Outcome, Hindrance> {
     let steps = Steps::new(options);
     let mut images = inspect::locate(&process.maps, &process.memory);
     let ours = |l: &crate::Located| l.control.uuid == uuid && l.control.phase == Phase::Ready;
     let change: Vec<usize> = (0..images.len()).filter(|i| ours(&images[*i])).collect();
     let change = apply::last_first(&images, change);
     if change.is_empty() {
-        return Err(ProcessError::NotLoaded);
+        return Err(ProcessError::NotLoaded.into());
     }
     if change.iter().all(|i| !images[*i].in_force && !images[*i].control.active) {
         return Ok(Outcome::Already);
@@ -51,18 +53,14 @@ pub(super) fn deactivate_in(
     }
     let mut tables = apply::tables(process, &images);
     let stacks = switches::stacks(process);
-    let stopped = if zones.is_empty() {
+    let held = if zones.is_empty() {
         StoppedThreads::all(process, load::trace_options(process), &[])?
     } else {
         returns::quiesce(process, &mut tables, &zones, stacks, options)?
     };
-    let held = match stopped {
-        Ok(held) => held,
-        Err(busy) => return Ok(Outcome::Busy(busy)),
-    };
     let room = hooks::room(process, &images, &change)?;
     if room > 0 && !has_room(process, held.threads(), &mut tables, room)? {
-        return Ok(Outcome::Busy(Busy::no_room(process.pid)));
+        return Err(Busy::no_room(process.pid).into());
     }
     hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PreUnapply, &steps)?;
     Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;

@@ -10,10 +10,10 @@ use super::{
     quiesce::{Leave, Zone},
 };
 use crate::{
-    Busy, Options, ProcessError,
+    Options, ProcessError,
     arch::Registers,
     engine::{
-        load,
+        Hindrance, load,
         target::{
             frames::Tables,
             process::Process,
@@ -51,28 +51,29 @@ pub(super) fn quiesce(
     zones: &[Zone],
     stacks: Stacks,
     options: &Options,
-) -> Result<Result<StoppedThreads, Busy>, ProcessError> {
+) -> Result<StoppedThreads, Hindrance> {
     let until = Instant::now() + options.wait;
     let trace = load::trace_options(process);
     // Stopped by us already, and since when.
     let (mut ours, mut since) = (Vec::new(), None);
     loop {
-        let held = match StoppedThreads::all(process, trace, &ours)? {
+        let held = match StoppedThreads::all(process, trace, &ours) {
             Ok(held) => held,
-            Err(busy) => {
+            Err(Hindrance::Busy(busy)) => {
                 threads::release(&mut ours);
                 if !busy.sleeps_uninterruptibly() || !threads::await_return(busy.tid, until) {
-                    return Ok(Err(busy));
+                    return Err(busy.into());
                 }
                 ours.push(busy.tid);
                 continue;
             }
+            Err(failed) => return Err(failed),
         };
         let mut quiescence = Quiescence::new(process, held, tables, zones, stacks, options);
-        let Some(busy) = quiescence.reach(options.patience)? else { return Ok(Ok(quiescence.held())) };
+        let Some(busy) = quiescence.reach(options.patience)? else { return Ok(quiescence.held()) };
         let leaving = if Instant::now() < until { quiescence.leaving()? } else { None };
         let mut held = quiescence.held();
-        let Some(armed) = leaving.and_then(|all| arm(process, &all)) else { return Ok(Err(busy)) };
+        let Some(armed) = leaving.and_then(|all| arm(process, &all)) else { return Err(busy.into()) };
         let in_way = |tid: &i32| armed.iter().any(|a| a.tid == *tid);
         ours.retain(|tid| !in_way(tid));
         if ours.is_empty() {
@@ -83,7 +84,7 @@ pub(super) fn quiesce(
         let caught = run(armed, &mut ours, &mut since, until)?;
         if !caught {
             threads::release(&mut ours);
-            return Ok(Err(busy));
+            return Err(busy.into());
         }
     }
 }

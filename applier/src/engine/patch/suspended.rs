@@ -1,11 +1,12 @@
-//! Stacks that no thread is on, and that somebody will go back to: coroutines, fibers, contexts. With all threads stopped, what they return to is looked for in the
-//! memory that the process may write.
+//! Stacks that no thread is on, and that somebody will go back to: coroutines, fibers, contexts. With all threads stopped, the
+//! memory that the process may write is searched for what such stacks return to.
 //!
-//! - What the C library has saved is known by its form: a `ucontext_t` has a pointer into itself, a `jmp_buf` two words in a row that are an
-//!   address of code and one of a stack once the process's own secret is taken off (`PTR_MANGLE`). Its stack is followed like a thread's. It is what somebody
-//!   will go back to as long as what its call has pushed lies below its stack pointer; whoever has gone on since has overwritten that.
-//! - Where code of the process goes to other stacks in its own way, any return address into the code counts that lies outside of the threads' own stacks. Some of those
-//!   may be old: then the process is busy for longer than it must be.
+//! - What the C library has saved is known by its form. A `ucontext_t` has a pointer into itself. What `setjmp` saves ends with
+//!   two words that are an address of a stack and one of code once the process's own secret is taken off (`PTR_MANGLE`). The
+//!   stack is followed like a thread's. Somebody will go back to it as long as what its call has pushed lies below its stack
+//!   pointer; code that has gone on since has overwritten that.
+//! - Where code of the process goes to other stacks in its own way, any return address into the code counts that lies outside
+//!   of the threads' own stacks. Some of those may be old: then the process is busy for longer than it must be.
 
 use super::quiesce::{Rule, Zone};
 use crate::{
@@ -20,14 +21,13 @@ use crate::{
     engine::target::{
         frames::Tables,
         maps::{self, Mapping},
-        pages,
+        pages, pieces,
         process::Process,
         stack,
         switches::Stacks,
         threads::Thread,
         unwind::{Frame, Stack},
     },
-    sys::readv,
 };
 use std::ops::Range;
 
@@ -96,7 +96,7 @@ impl Search<'_> {
         while at < range.end {
             let len = usize::try_from(PIECE.min(range.end - at)).unwrap_or(0);
             let piece = &mut bytes[..len];
-            let got = readv::read_pieces(self.process.view, &mut [(at, &mut *piece)]).unwrap_or(0);
+            let got = pieces::read(self.process.view, &mut [(at, &mut *piece)]).unwrap_or(0);
             for (line, place) in piece[..got].chunks(LINE).zip((at..).step_by(LINE)) {
                 // All but a few words mean nothing, so this is what takes the time.
                 let suspect = words(line)
@@ -165,7 +165,7 @@ impl Search<'_> {
         self.stack(tables, registers, 0)
     }
 
-    /// A `jmp_buf` whose last word is at `place`.
+    /// What `setjmp` has saved, with its last word at `place`.
     fn jump(&self, tables: &mut Tables, place: u64, sp: u64, pc: u64) -> Option<Busy> {
         let bytes = self.process.memory.read(place.checked_sub(JUMP_BUFFER_BEFORE)?, JUMP_BUFFER).ok()?;
         let words: Vec<u64> = words(&bytes).collect();

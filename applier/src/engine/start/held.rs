@@ -2,8 +2,9 @@
 
 use super::follow::Follower;
 use crate::{
-    Busy, LoadedPatch, Options, Outcome, ProcessError, TargetId,
+    LoadedPatch, Options, Outcome, ProcessError, TargetId,
     engine::{
+        Hindrance,
         patch::apply_here,
         target::{
             process::{Hold, Process},
@@ -74,17 +75,17 @@ impl<'a> Held<'a> {
         *self.seen.borrow_mut() = Some(process).filter(|_| alone);
     }
 
-    fn open(&self) -> Result<Result<Process, Busy>, ProcessError> {
+    fn open(&self) -> Result<Process, Hindrance> {
         match self.seen.take() {
             Some(mut process) => {
                 if self.changed.take() {
                     process.refresh()?;
                 }
-                Ok(Ok(process))
+                Ok(process)
             }
             None => {
-                let opened = Process::open_alone(self.pid, &Options::default())?;
-                Ok(opened.map(|process| Process { held: Some(self.hold()), ..process }))
+                let process = Process::open_alone(self.pid, &Options::default())?;
+                Ok(Process { held: Some(self.hold()), ..process })
             }
         }
     }
@@ -122,9 +123,10 @@ impl<'a> Held<'a> {
     /// # Errors
     /// See [`ProcessError`].
     pub fn mapped(&self, targets: &[TargetId]) -> Result<Vec<usize>, ProcessError> {
-        let (process, alone) = match self.open()? {
+        let (process, alone) = match self.open() {
             Ok(process) => (process, true),
-            Err(_) => (Process::open(self.pid, &Options::default())?, false),
+            Err(Hindrance::Busy(_)) => (Process::open(self.pid, &Options::default())?, false),
+            Err(Hindrance::Failed(error)) => return Err(error),
         };
         let ids: Vec<_> = process.modules.iter().map(|m| m.build_id(&process.memory)).collect();
         let is = |target: &TargetId| {
@@ -146,11 +148,11 @@ impl<'a> Held<'a> {
         older: &[Uuid],
         options: &Options,
     ) -> Result<Outcome, ProcessError> {
-        let mut process = match self.open()? {
+        let mut process = match self.open() {
             Ok(process) => process,
-            Err(busy) => return Ok(Outcome::Busy(busy)),
+            Err(hindrance) => return Outcome::of(Err(hindrance)),
         };
-        let outcome = apply_here(&mut process, patch, older, options)?;
+        let outcome = Outcome::of(apply_here(&mut process, patch, older, options))?;
         self.changed.set(true);
         // While one waits for another thread of the process, that may do anything.
         self.keep(process, !matches!(outcome, Outcome::Busy(_)));

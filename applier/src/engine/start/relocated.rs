@@ -3,8 +3,8 @@
 use crate::{
     arch::RELATIVE,
     engine::target::{elf, linkmap, maps, modules::Module, process::Process},
+    sys::page,
 };
-use patchfile::image::PAGE;
 
 /// `PT_GNU_RELRO`: what is read-only once it is relocated.
 const RELRO: u32 = 0x6474_e552;
@@ -27,8 +27,8 @@ pub(super) fn all(process: &Process, but: u64) -> bool {
 
 fn protected(process: &Process, module: &Module) -> Option<bool> {
     let segment = module.of_kind(RELRO).next()?;
-    let start = module.bias.wrapping_add(segment.address) & !(PAGE - 1);
-    let end = module.bias.wrapping_add(segment.address).wrapping_add(segment.size) & !(PAGE - 1);
+    let start = page::floor(module.bias.wrapping_add(segment.address));
+    let end = page::floor(module.bias.wrapping_add(segment.address).wrapping_add(segment.size));
     (start < end).then(|| maps::at(&process.maps, start).is_some_and(|m| !m.write))
 }
 

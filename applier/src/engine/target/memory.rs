@@ -1,10 +1,10 @@
 //! Memory of the target through `/proc/PID/mem`.
 
 use super::own;
-use crate::{ProcessError, sys::sharing};
-use patchfile::image::PAGE;
+use crate::{ProcessError, sys::page};
+use nix::fcntl::{Flock, FlockArg};
 use std::{
-    cell::{Cell, RefCell},
+    cell::{OnceCell, RefCell},
     collections::HashMap,
     fs::{File, OpenOptions},
     io,
@@ -17,7 +17,9 @@ use std::{
 pub(crate) struct Memory {
     file: File,
     pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
-    locked: Cell<bool>,
+    /// Held by whoever changes the process. Giving it back is explicit, since a program that another thread of ours is just
+    /// starting has the descriptor until it executes.
+    lock: OnceCell<Flock<File>>,
 }
 
 impl Memory {
@@ -35,12 +37,12 @@ impl Memory {
                 }
                 _ => ProcessError::Os { what: "cannot open its memory".into(), source: e },
             })?;
-        Ok(Self { file, pages: RefCell::default(), locked: Cell::new(false) })
+        Ok(Self { file, pages: RefCell::default(), lock: OnceCell::new() })
     }
 
     /// Of a file that holds what a process would, from address 0.
     pub(crate) fn of_file(file: File) -> Self {
-        Self { file, pages: RefCell::default(), locked: Cell::new(false) }
+        Self { file, pages: RefCell::default(), lock: OnceCell::new() }
     }
 
     /// Takes the right to change it, which only one of us can have at a time, and keeps it as long as the handle. The lock is on the
@@ -49,9 +51,14 @@ impl Memory {
     /// # Errors
     /// The kernel knows no such locks.
     pub(crate) fn try_lock(&self) -> Result<bool, ProcessError> {
-        let taken = sharing::try_lock(&self.file).map_err(ProcessError::os("cannot lock its memory"))?;
-        self.locked.set(taken);
-        Ok(taken)
+        let cannot = ProcessError::os("cannot lock its memory");
+        let taken = self.file.try_clone().map(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock));
+        match taken {
+            Ok(Ok(lock)) => Ok(self.lock.set(lock).is_ok()),
+            Ok(Err((_, nix::Error::EWOULDBLOCK))) => Ok(false),
+            Ok(Err((_, error))) => Err(cannot(error.into())),
+            Err(error) => Err(cannot(error)),
+        }
     }
 
     /// Reads `len` bytes.
@@ -102,9 +109,9 @@ impl Memory {
         let mut pages = self.pages.borrow_mut();
         let mut at = address;
         while out.len() < len {
-            let page = at & !(PAGE - 1);
+            let page = page::floor(at);
             let bytes = pages.entry(page).or_insert_with(|| {
-                let mut buffer = vec![0; usize::try_from(PAGE).unwrap_or(0)];
+                let mut buffer = vec![0; usize::try_from(page::size()).unwrap_or(0)];
                 self.file.read_exact_at(&mut buffer, page).ok().map(|()| buffer.into_boxed_slice())
             });
             let from = usize::try_from(at - page).ok()?;
@@ -130,15 +137,6 @@ impl Memory {
     pub(crate) fn string_is(&self, address: u64, text: &str) -> bool {
         let bytes = self.cached(address, text.len() + 1);
         bytes.is_some_and(|b| b.split_last() == Some((&0, text.as_bytes())))
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // A program that another thread of ours is just starting has the descriptor until it executes.
-        if self.locked.get() {
-            sharing::unlock(&self.file);
-        }
     }
 }
 

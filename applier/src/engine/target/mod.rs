@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub(crate) mod modules;
 pub(crate) mod own;
 pub(crate) mod pages;
+pub(crate) mod pieces;
 pub(crate) mod process;
 pub(crate) mod procfile;
 mod replaced;

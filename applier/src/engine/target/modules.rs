@@ -5,7 +5,8 @@ use super::{
     maps::{self, Mapping},
     memory::Memory,
 };
-use patchfile::{BuildId, image::PAGE};
+use crate::sys::page;
+use patchfile::BuildId;
 
 /// An executable or shared object in memory.
 #[derive(Clone, Debug)]
@@ -109,9 +110,10 @@ pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
     let segments = elf::segments(&table);
     let loads = || segments.iter().filter(|s| s.kind == elf::LOAD);
     let head = loads().find(|s| s.offset == 0)?;
-    let bias = start.wrapping_sub(head.address & !(PAGE - 1));
-    let low = loads().map(|s| s.address & !(PAGE - 1)).min()?;
-    let high = loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(PAGE)?;
+    let bias = start.wrapping_sub(page::floor(head.address));
+    let low = loads().map(|s| page::floor(s.address)).min()?;
+    let high =
+        loads().filter_map(|s| s.address.checked_add(s.size)).max()?.checked_next_multiple_of(page::size())?;
     Some(Module {
         path: String::new(),
         file: (0, 0),
@@ -128,7 +130,7 @@ pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
 /// Is this segment mapped where a module that begins with `first` has it? Memory without a file may have taken a segment's place
 /// (a program that moves its code to huge pages does that).
 fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bool {
-    let address = bias.wrapping_add(segment.address) & !(PAGE - 1);
+    let address = page::floor(bias.wrapping_add(segment.address));
     if first.inode == 0 || segment.file_size == 0 {
         return true;
     }
@@ -139,6 +141,6 @@ fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bo
     if !mapping.same_file(first) {
         return mapping.inode == 0;
     }
-    mapping.offset + (address - mapping.start) == segment.offset & !(PAGE - 1)
+    mapping.offset + (address - mapping.start) == page::floor(segment.offset)
         && (mapping.execute || segment.flags & elf::EXECUTE == 0)
 }

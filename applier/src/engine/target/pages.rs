@@ -1,7 +1,7 @@
 //! Which pages of a mapping hold anything of the process's own (`/proc/PID/pagemap`, Documentation/admin-guide/mm/pagemap.rst).
 
 use super::{maps::Mapping, process::Process};
-use patchfile::image::PAGE;
+use crate::sys::page;
 use std::{fs::File, ops::Range, os::unix::fs::FileExt};
 
 /// Bits of an entry: in memory, or swapped out.
@@ -22,7 +22,7 @@ pub(crate) fn present(process: &Process, mapping: &Mapping) -> Vec<Range<u64>> {
 pub(crate) fn is_copied(process: &Process, address: u64) -> bool {
     let mut entry = [0; 8];
     let file = File::open(format!("/proc/{}/pagemap", process.view));
-    if file.and_then(|f| f.read_exact_at(&mut entry, 8 * (address / PAGE))).is_err() {
+    if file.and_then(|f| f.read_exact_at(&mut entry, 8 * (address / page::size()))).is_err() {
         return true;
     }
     let entry = u64::from_le_bytes(entry);
@@ -32,7 +32,8 @@ pub(crate) fn is_copied(process: &Process, address: u64) -> bool {
 fn runs(process: &Process, mapping: &Mapping) -> Option<Vec<Range<u64>>> {
     let file = File::open(format!("/proc/{}/pagemap", process.view)).ok()?;
     let mut runs: Vec<Range<u64>> = Vec::new();
-    let (mut page, end) = (mapping.start / PAGE, mapping.end / PAGE);
+    let size = page::size();
+    let (mut page, end) = (mapping.start / size, mapping.end / size);
     while page < end {
         let count = MANY.min(end - page);
         let mut entries = vec![0; usize::try_from(8 * count).ok()?];
@@ -41,10 +42,10 @@ fn runs(process: &Process, mapping: &Mapping) -> Option<Vec<Range<u64>>> {
             if u64::from_le_bytes(entry.try_into().ok()?) & PRESENT == 0 {
                 continue;
             }
-            let at = page * PAGE;
+            let at = page * size;
             match runs.last_mut() {
-                Some(last) if last.end == at => last.end += PAGE,
-                _ => runs.push(at..at + PAGE),
+                Some(last) if last.end == at => last.end += size,
+                _ => runs.push(at..at + size),
             }
         }
         page += count;

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     Busy, Options, ProcessError,
+    engine::Hindrance,
     engine::target::room::Room,
-    sys::{ptrace, sharing, wait::Tracing},
+    sys::{page, ptrace, sharing, wait::Tracing},
 };
-use patchfile::image::PAGE;
 use std::{panic, thread, time::Duration};
 
 /// A process and what is known about it.
@@ -134,12 +134,12 @@ impl Process {
     ///
     /// # Errors
     /// As [`Process::open`].
-    pub(crate) fn open_alone(pid: i32, options: &Options) -> Result<Result<Self, Busy>, ProcessError> {
+    pub(crate) fn open_alone(pid: i32, options: &Options) -> Result<Self, Hindrance> {
         let approach = Approach::to(pid, options)?;
-        match approach.alone()? {
-            Some(busy) => Ok(Err(busy)),
-            None => approach.look().map(|seen| Ok(Self { wait: options.wait, ..seen })),
+        if let Some(busy) = approach.alone()? {
+            return Err(busy.into());
         }
+        Ok(Self { wait: options.wait, ..approach.look()? })
     }
 
     /// A process whose only thread has just executed a program and has not run any of it. Its memory map is read by
@@ -154,7 +154,7 @@ impl Process {
         let alone = memory.try_lock()?;
         let approach = Approach { pid, view: pid, start_time: 0, memory, status };
         let auxv = auxv::read(pid)?;
-        let starts = [auxv.headers & !(PAGE - 1), auxv.loader].into_iter().filter(|at| *at != 0);
+        let starts = [page::floor(auxv.headers), auxv.loader].into_iter().filter(|at| *at != 0);
         let modules = starts.filter_map(|at| modules::by_header(at, &approach.memory)).collect();
         Ok((approach.seen(Vec::new(), modules, auxv), alone))
     }

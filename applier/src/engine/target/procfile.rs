@@ -23,7 +23,7 @@ pub(crate) fn text(path: &str) -> io::Result<String> {
 
 /// A file that the kernel prints in one go (`stat`, `status`, `syscall`; not `maps`): what is shorter than asked for is all of it.
 pub(crate) fn read_one(path: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; PAGE];
+    let mut bytes = vec![0; FIRST];
     let mut file = File::open(path)?;
     let mut len = 0;
     loop {
@@ -46,5 +46,5 @@ pub(crate) fn gone_or(error: io::Error, path: &str) -> ProcessError {
     }
 }
 
-/// The kernel prints into a buffer of this size first.
-const PAGE: usize = 4096;
+/// What is printed in one go is mostly shorter than this.
+const FIRST: usize = 4096;

@@ -1,7 +1,9 @@
 //! Executable memory that nobody uses.
 
-use crate::engine::target::{elf, memory::Memory, modules::Module};
-use patchfile::image::PAGE;
+use crate::{
+    engine::target::{elf, memory::Memory, modules::Module},
+    sys::page,
+};
 
 /// The rest of the last page of a code segment, all zeros: behind what the file gives the program, and mapped all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +29,8 @@ impl Room {
         let whole = code.size == code.file_size && code.flags & elf::WRITE == 0;
         let end = module.bias.wrapping_add(code.address).checked_add(code.size).filter(|_| whole)?;
         let address = end.checked_next_multiple_of(16)?;
-        let size = end.checked_next_multiple_of(PAGE)?.checked_sub(address).filter(|s| *s >= ENOUGH)?;
+        let size =
+            end.checked_next_multiple_of(page::size())?.checked_sub(address).filter(|s| *s >= ENOUGH)?;
         let bytes = memory.read(address, usize::try_from(size).ok()?).ok()?;
         bytes.iter().all(|b| *b == 0).then_some(Self { address, size })
     }

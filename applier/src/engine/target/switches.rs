@@ -14,7 +14,7 @@ pub(crate) enum Stacks {
     /// None.
     #[default]
     Own,
-    /// Those whose registers the C library has saved (`ucontext_t`, `jmp_buf`).
+    /// Those whose registers the C library has saved (`swapcontext`, `setjmp`).
     Saved,
     /// Any.
     Any,

@@ -4,6 +4,7 @@ use super::{own, process::Process, restart, sleepers::Sleepers, status};
 use crate::{
     Busy, ProcessError,
     arch::Registers,
+    engine::Hindrance,
     sys::{
         ptrace,
         wait::{self, Report},
@@ -53,25 +54,17 @@ const SHORTEST: Duration = Duration::from_micros(20);
 /// Why a thread could not be stopped.
 enum NotStopped {
     Ended,
-    Busy(Busy),
-    Error(ProcessError),
+    Hindered(Hindrance),
 }
 
 impl StoppedThreads {
     /// Stops every thread of the process. Those of `ours` are stopped already, and stay so if that fails.
-    pub(crate) fn all(
-        process: &Process,
-        options: i32,
-        ours: &[i32],
-    ) -> Result<Result<Self, Busy>, ProcessError> {
+    pub(crate) fn all(process: &Process, options: i32, ours: &[i32]) -> Result<Self, Hindrance> {
         if process.begins()
             && let Some(hold) = process.held
         {
             // It is the only one.
-            return match Self::one(process, hold.tid, options)? {
-                Ok(one) => one.map(Ok).ok_or_else(|| process.ended()),
-                Err(busy) => Ok(Err(busy)),
-            };
+            return Self::one(process, hold.tid, options)?.ok_or_else(|| process.ended().into());
         }
         let sleepers = Sleepers::find(process, &status::threads(process.pid)?);
         let mut held = Self {
@@ -89,13 +82,11 @@ impl StoppedThreads {
                 held.threads.push(Thread { tid: *tid, registers, suspended: false });
             }
         }
-        if let Err(busy) = held.rest(process, options)? {
-            return Ok(Err(busy));
-        }
-        let Some(first) = held.threads.first() else { return Err(process.ended()) };
+        held.rest(process, options)?;
+        let Some(first) = held.threads.first() else { return Err(process.ended().into()) };
         process.is_as_seen(first.tid)?;
         held.kept.retain(|tid| process.holds(*tid));
-        Ok(Ok(held))
+        Ok(held)
     }
 
     /// Those that are to stay stopped when the others are let go.
@@ -104,11 +95,7 @@ impl StoppedThreads {
     }
 
     /// Stops the threads that are not held yet. Returns their ids.
-    pub(crate) fn rest(
-        &mut self,
-        process: &Process,
-        options: i32,
-    ) -> Result<Result<Vec<i32>, Busy>, ProcessError> {
+    pub(crate) fn rest(&mut self, process: &Process, options: i32) -> Result<Vec<i32>, Hindrance> {
         let from = self.threads.len();
         loop {
             let all = status::threads(self.pid)?;
@@ -130,33 +117,27 @@ impl StoppedThreads {
             }
             let mut attached = attached.into_iter();
             while let Some(tid) = attached.next() {
-                let result = match stopped(process, tid, Duration::ZERO) {
+                let hindrance = match stopped(process, tid, Duration::ZERO) {
                     Ok(thread) => {
                         self.threads.push(thread);
                         continue;
                     }
                     Err(NotStopped::Ended) => continue,
-                    Err(NotStopped::Busy(busy)) => Ok(Err(busy)),
-                    Err(NotStopped::Error(error)) => Err(error),
+                    Err(NotStopped::Hindered(hindrance)) => hindrance,
                 };
                 // The one that whoever called us holds stays with them.
                 let asked = [tid].into_iter().chain(attached).filter(|t| !process.holds(*t));
                 self.late.extend(asked);
-                return result;
+                return Err(hindrance);
             }
         }
-        Ok(Ok(self.threads[from..].iter().map(|t| t.tid).collect()))
+        Ok(self.threads[from..].iter().map(|t| t.tid).collect())
     }
 
     /// Lets one of the threads run on, for about `slice` or to where its next system call is done, and stops it again. `false` if it has
     /// ended.
-    pub(crate) fn advance(
-        &mut self,
-        tid: i32,
-        options: i32,
-        slice: Duration,
-    ) -> Result<Result<bool, Busy>, ProcessError> {
-        let Some(index) = self.threads.iter().position(|t| t.tid == tid) else { return Ok(Ok(false)) };
+    pub(crate) fn advance(&mut self, tid: i32, options: i32, slice: Duration) -> Result<bool, Hindrance> {
+        let Some(index) = self.threads.iter().position(|t| t.tid == tid) else { return Ok(false) };
         restart::again(&self.threads[index], &self.sleepers);
         self.sleepers.forget(tid);
         let stopped = ptrace::set_options(tid, options | ptrace::SYSGOOD)
@@ -166,33 +147,30 @@ impl StoppedThreads {
         match stopped {
             Ok(thread) => {
                 self.threads[index] = thread;
-                Ok(Ok(true))
+                Ok(true)
             }
             Err(why) => {
                 self.threads.swap_remove(index);
                 match why {
-                    NotStopped::Ended => Ok(Ok(false)),
-                    NotStopped::Busy(busy) => {
-                        self.late.push(tid);
-                        Ok(Err(busy))
+                    NotStopped::Ended => Ok(false),
+                    NotStopped::Hindered(hindrance) => {
+                        if matches!(hindrance, Hindrance::Busy(_)) {
+                            self.late.push(tid);
+                        }
+                        Err(hindrance)
                     }
-                    NotStopped::Error(error) => Err(error),
                 }
             }
         }
     }
 
     /// Stops one thread. `None` if it has ended.
-    pub(crate) fn one(
-        process: &Process,
-        tid: i32,
-        options: i32,
-    ) -> Result<Result<Option<Self>, Busy>, ProcessError> {
+    pub(crate) fn one(process: &Process, tid: i32, options: i32) -> Result<Option<Self>, Hindrance> {
         // One that is held waits in no call.
         let mut sleepers =
             if process.holds(tid) { Sleepers::default() } else { Sleepers::find(process, &[tid]) };
         if !attach(process, tid, options)? {
-            return Ok(Ok(None));
+            return Ok(None);
         }
         if !process.holds(tid) {
             let _ = ptrace::interrupt(tid);
@@ -206,14 +184,15 @@ impl StoppedThreads {
                 let (pid, kept) = (process.pid, process.held.iter().map(|h| h.tid).collect());
                 let held = Self { pid, threads, seen, late, sleepers, kept };
                 process.is_as_seen(tid)?;
-                Ok(Ok(Some(held)))
+                Ok(Some(held))
             }
-            Err(NotStopped::Ended) => Ok(Ok(None)),
-            Err(NotStopped::Busy(busy)) => {
-                release_late(process.pid, [tid].into_iter());
-                Ok(Err(busy))
+            Err(NotStopped::Ended) => Ok(None),
+            Err(NotStopped::Hindered(hindrance)) => {
+                if matches!(hindrance, Hindrance::Busy(_)) {
+                    release_late(process.pid, [tid].into_iter());
+                }
+                Err(hindrance)
             }
-            Err(NotStopped::Error(error)) => Err(error),
         }
     }
 
@@ -384,7 +363,10 @@ fn run_on(tid: i32, slice: Duration) -> io::Result<()> {
 fn not_stopped(tid: i32, error: io::Error) -> NotStopped {
     match error.raw_os_error() {
         Some(libc::ESRCH) => NotStopped::Ended,
-        _ => NotStopped::Error(ProcessError::Os { what: format!("cannot stop thread {tid}"), source: error }),
+        _ => {
+            let what = format!("cannot stop thread {tid}");
+            NotStopped::Hindered(ProcessError::Os { what, source: error }.into())
+        }
     }
 }
 
@@ -405,11 +387,11 @@ fn await_stop(pid: i32, tid: i32, asleep: Duration) -> Result<Thread, NotStopped
             Report::Nothing => {
                 let waited = started.elapsed();
                 if waited > SUSPICION.max(asleep) && status::thread(pid, tid).is_ok_and(|s| s.state == b'D') {
-                    return Err(NotStopped::Busy(Busy::asleep(tid)));
+                    return Err(NotStopped::Hindered(Busy::asleep(tid).into()));
                 }
                 if waited > PATIENCE.max(asleep) {
                     let why = "does not stop".into();
-                    return Err(NotStopped::Busy(Busy { tid, function: None, why }));
+                    return Err(NotStopped::Hindered(Busy { tid, function: None, why }.into()));
                 }
             }
         }
