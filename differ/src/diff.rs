@@ -5,14 +5,13 @@ use std::collections::HashSet;
 use crate::atoms;
 use crate::attached;
 use crate::compare::Comparer;
-use crate::correlate;
+use crate::correlate::{self, Scopes};
 use crate::debug;
 use crate::elf;
 use crate::error::Error;
 use crate::extract;
 use crate::model::{Options, UnitDiff};
 use crate::reading::Reading;
-use crate::scopes::{self, Scopes};
 use crate::verdict;
 
 /// Compares two relocatable objects of one unit, both compiled with `-ffunction-sections -fdata-sections`.
@@ -37,7 +36,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     };
     let mut debugged = None;
     let (mut old_statics, mut new_statics) = (None, None);
-    if scopes::needed(&old) || scopes::needed(&new) {
+    if correlate::needs_scopes(&old) || correlate::needs_scopes(&new) {
         let (was, is) = debugged.insert(with_debug()?);
         (old_statics, new_statics) = (debug::read_statics(was), debug::read_statics(is));
     }
@@ -49,7 +48,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
 
     let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
     // A unit that is new has no objects that are older.
-    if !nothing && !opts.skip_layout && !old.atoms.is_empty() {
+    if !nothing && !old.atoms.is_empty() {
         let (was, is) = match debugged.take() {
             Some(read) => read,
             None => with_debug()?,
@@ -57,14 +56,14 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
         match (debug::read(&was), debug::read(&is)) {
             (Some(was), Some(is)) => {
                 verdict::layout::judge(&was, &is, &mut verdict, &source_file);
-                verdict::counts::members(&cmp, &was, &is, &mut verdict, &source_file);
+                verdict::counters::members(&cmp, &was, &is, &mut verdict, &source_file);
                 verdict::members::judge(&cmp, &was, &is, &mut verdict, &source_file);
                 let arguments = |of: &HashSet<String>| {
                     let read = |elf, side| elf::read_unit(elf, side, Reading::Locations).ok();
                     let arguments = |elf, side| debug::read_arguments(&read(elf, side)?, of);
                     Some([arguments(orig, "original")?, arguments(patched, "patched")?])
                 };
-                verdict::arguments::judge(&cmp, [&was, &is], arguments, &mut verdict, &source_file);
+                verdict::callbacks::judge(&cmp, [&was, &is], arguments, &mut verdict, &source_file);
             }
             _ => verdict.warn(
                 "no debug information",

@@ -17,8 +17,6 @@ pub struct Options {
     /// Set by a caller that has seen that no other unit refers to it; its names are in
     /// [`UnitDiff::global_rodata_changed`] either way.
     pub allow_global_rodata: bool,
-    /// Do not compare the layouts of structures in the debug information.
-    pub skip_layout: bool,
     /// Functions of the original whose entries have no room for a jump. Where nothing can call one but
     /// functions of this unit that can be replaced, those are, and it is shipped as new code for them.
     pub too_short: Vec<String>,
@@ -193,7 +191,7 @@ pub struct Extents {
 
 /// Where a piece is when the patch is linked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum LinkedAddress {
     /// Address in the image of the patch.
     Image(u64),
     /// Link-time address of the target.

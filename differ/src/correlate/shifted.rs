@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::atoms::{AtomKind, Atoms};
-use crate::names;
+use crate::symbol_names;
 
 /// A name with each number in it replaced, for a local variable with one; empty for anything else.
 pub(super) fn family(all: &Atoms, id: usize) -> String {
     let name = all.name(id);
     let is_variable = all.atom(id).kind == AtomKind::Object && !all.section(id).is_read_only();
     // What the compiler numbered (`count.1`) is told apart otherwise.
-    let by_compiler = names::parse(name).numbered;
+    let by_compiler = symbol_names::parse(name).numbered;
     if !is_variable || by_compiler || all.is_global(id) || !name.bytes().any(|b| b.is_ascii_digit()) {
         return String::new();
     }

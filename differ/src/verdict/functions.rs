@@ -6,7 +6,7 @@ use super::{Cause, Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::model::SymbolType;
-use crate::names;
+use crate::symbol_names;
 
 pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for new in 0..cmp.new.atoms.len() {
@@ -105,7 +105,7 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
         if is_ifunc(cmp.new, new) {
             refuse_ifunc(verdict, at.clone(), "changed");
         }
-        if names::is_coroutine_part(cmp.new.name(new)) {
+        if symbol_names::is_coroutine_part(cmp.new.name(new)) {
             verdict.refuse(
                 "coroutine changed",
                 at.clone(),
@@ -114,7 +114,7 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
                 "leave the coroutine as it is, and change what it calls",
             );
         }
-        if names::cold_parent(cmp.new.name(new)).is_some() {
+        if symbol_names::cold_parent(cmp.new.name(new)).is_some() {
             verdict.refuse(
                 "cold fragment without its function",
                 at.clone(),

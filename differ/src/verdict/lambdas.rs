@@ -9,7 +9,7 @@ use super::{Verdict, place};
 use crate::atoms::{AtomKind, Atoms};
 use crate::compare::Comparer;
 use crate::correlate::fingerprint;
-use crate::names;
+use crate::symbol_names;
 
 pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     let (old, new) = (groups(cmp.old), groups(cmp.new));
@@ -44,7 +44,7 @@ fn groups(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
     let mut out: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for (id, atom) in all.atoms.iter().enumerate() {
         if atom.kind == AtomKind::Function
-            && let Some(group) = names::lambda_group(all.name(id))
+            && let Some(group) = symbol_names::lambda_group(all.name(id))
         {
             out.entry(group).or_default().push(id);
         }

@@ -1,19 +1,19 @@
 //! What the differences mean: which functions are replaced, which data is shipped, what is refused.
 
-pub(crate) mod arguments;
+pub(crate) mod callbacks;
 mod callees;
-pub(crate) mod counts;
+mod constant_users;
+pub(crate) mod counters;
 mod functions;
 mod labels;
 mod lambdas;
 pub(crate) mod layout;
-mod lists;
 mod meaning;
 pub(crate) mod members;
+mod new_variables;
 mod objects;
-mod short;
-mod spread;
-mod state;
+mod section_lists;
+mod too_short;
 
 pub use members::conflicts;
 
@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::model::{Change, ChangeKind, MemberChange, Options, Refusal, Warning};
-use crate::names;
+use crate::symbol_names;
 
 /// Everything decided about a unit.
 #[derive(Debug, Default)]
@@ -79,23 +79,23 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     let mut verdict = Verdict { parent: parents(cmp.new), ..Verdict::default() };
     functions::judge(cmp, &mut verdict, source_file);
     objects::judge(cmp, opts, &mut verdict, source_file);
-    lists::judge(cmp, &mut verdict, source_file);
+    section_lists::judge(cmp, &mut verdict, source_file);
     lambdas::judge(cmp, &mut verdict, source_file);
     loop {
         let before = verdict.changed.len();
-        short::judge(cmp, opts, &mut verdict);
-        spread::spread(cmp, opts, &mut verdict, source_file);
+        too_short::judge(cmp, opts, &mut verdict);
+        constant_users::judge(cmp, opts, &mut verdict, source_file);
         // What the one draws in may be something for the other.
         if opts.too_short.is_empty() || verdict.changed.len() == before {
             break;
         }
     }
-    state::judge(cmp, &mut verdict, source_file);
-    counts::variables(cmp, &mut verdict, source_file);
+    new_variables::judge(cmp, &mut verdict, source_file);
+    counters::variables(cmp, &mut verdict, source_file);
     functions::check_replaced(cmp, &mut verdict, source_file);
     labels::judge(cmp, &mut verdict, source_file);
-    lists::check_places(cmp, &mut verdict, source_file);
-    lists::check_constructors(cmp, &mut verdict, source_file);
+    section_lists::check_places(cmp, &mut verdict, source_file);
+    section_lists::check_constructors(cmp, &mut verdict, source_file);
     fragments(cmp, &mut verdict);
     list(cmp, &mut verdict);
     verdict
@@ -111,7 +111,8 @@ fn parents(all: &Atoms) -> HashMap<usize, usize> {
     let mut parents = HashMap::new();
     for (id, atom) in all.atoms.iter().enumerate() {
         if atom.kind == AtomKind::Function
-            && let Some(parent) = names::cold_parent(all.name(id)).and_then(|name| all.by_name.get(name))
+            && let Some(parent) =
+                symbol_names::cold_parent(all.name(id)).and_then(|name| all.by_name.get(name))
         {
             parents.insert(id, *parent);
         }
@@ -133,7 +134,7 @@ fn fragments(cmp: &Comparer<'_>, verdict: &mut Verdict) {
         }
         let Some(old) = cmp.pairs.old_of[new] else { continue };
         let mut seen = vec![old];
-        seen.extend(short::called(cmp, verdict, new));
+        seen.extend(too_short::called(cmp, verdict, new));
         let mut todo = seen.clone();
         while let Some(id) = todo.pop() {
             let gone = cmp.old.atom(id).refs.iter().filter_map(|r| match r.target {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use differ::{Extent, Extents, PatchObject, Settled, Warning};
+use differ::{Extent, Extents, LinkedAddress, PatchObject, Warning};
 use wrapper::LinkRecord;
 
 use crate::chunks::SiblingUse;
@@ -86,7 +86,7 @@ pub struct LinkOutput {
     /// New variables that the file would share with others that define them too.
     pub shared: Vec<String>,
     /// For each unit where the pieces of its patched object are: in the image, or still in the target. For debuggers.
-    pub places: Vec<Vec<(Extent, Settled)>>,
+    pub places: Vec<Vec<(Extent, LinkedAddress)>>,
 }
 
 /// A function that is replaced.

@@ -1,6 +1,6 @@
 //! Where the pieces of the patched objects are in the end, for debuggers.
 
-use differ::{Extent, Settled};
+use differ::{Extent, LinkedAddress};
 
 use super::input::{LinkInput, UnitPatch};
 use super::inputs::{Inputs, Unit};
@@ -13,13 +13,14 @@ pub(crate) fn settled(
     input: &LinkInput<'_>,
     inputs: &Inputs<'_, '_>,
     layout: &Layout,
-) -> Vec<Vec<(Extent, Settled)>> {
+) -> Vec<Vec<(Extent, LinkedAddress)>> {
     let of_unit = |(given, unit): (&UnitPatch<'_>, &Unit<'_>)| {
         let shipped = given.extents.shipped.iter().zip(&unit.chunks);
-        let shipped = shipped.map(|(extent, chunk)| (*extent, Settled::Image(layout.addresses[*chunk])));
+        let shipped =
+            shipped.map(|(extent, chunk)| (*extent, LinkedAddress::Image(layout.addresses[*chunk])));
         let kept = given.extents.kept.iter().filter_map(|(extent, name)| {
             let at = in_target(inputs, unit.placement.as_ref()?, name)?;
-            Some((*extent, Settled::Target(at)))
+            Some((*extent, LinkedAddress::Target(at)))
         });
         shipped.chain(kept).collect()
     };

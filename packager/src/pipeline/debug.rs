@@ -29,7 +29,7 @@ pub(super) fn collect(joined: &Joined, sources: &Sources) -> Debug {
         }
     }
     let units: Vec<DebugUnit<'_>> =
-        read.iter().map(|(_, object, places)| DebugUnit { object, places }).collect();
+        read.iter().map(|(_, object, places)| DebugUnit { object, placements: places }).collect();
     let made = debug_sections(&units, control::BIAS, &|path| sources.renamed(path));
     left_out.extend(made.left_out.iter().filter_map(|(i, why)| Some(format!("{}: {why}", read.get(*i)?.0))));
     Debug { sections: made.sections, left_out }

@@ -10,7 +10,7 @@ use crate::atoms::{AtomKind, Atoms};
 use crate::compare::Comparer;
 use crate::debug::{Function, Info};
 use crate::model::{MemberChange, MemberChangeKind as Kind};
-use crate::names;
+use crate::symbol_names;
 use crate::verdict::Verdict;
 use crate::verdict::callees::{Callees, acquires, releases};
 
@@ -86,7 +86,7 @@ fn functions<'a>(
 /// What the debug information says of a function: it knows it by one of its names.
 fn debugged<'a>(info: &'a Info, all: &Atoms<'_>, id: usize) -> Option<&'a Function> {
     let mut names = all.atom(id).names.iter().map(|symbol| all.symbol(*symbol).name);
-    names.find_map(|name| info.functions.get(&names::parse(name).base))
+    names.find_map(|name| info.functions.get(&symbol_names::parse(name).base))
 }
 
 impl<'a> Candidate<'a> {
@@ -152,7 +152,7 @@ impl<'a> Candidate<'a> {
             if own { given.any(|ends| ends) } else { given.all(|ends| ends) }
         };
         // A clone that gets the members' values, where the function in the source gets the object.
-        let is_scalarised = names::parse(self.name).suffixes.contains(".isra");
+        let is_scalarised = symbol_names::parse(self.name).suffixes.contains(".isra");
         let first = |offset: &&i64| is_scalarised || after.read.get(offset) == Some(&true);
         let read = enlarged.iter().filter(first).filter(|offset| !replaced(offset));
         changes.extend(read.map(|offset| (Kind::Reads, *offset, "")));
@@ -160,7 +160,7 @@ impl<'a> Candidate<'a> {
         changes
     }
 
-    /// ActorsByMember for which it asks for more memory than before.
+    /// Members for which it asks for more memory than before.
     fn enlarges(&self, callees: Callees) -> Vec<(i64, &'a str)> {
         let Some(before) = &self.before else { return Vec::new() };
         let mut found = Vec::new();

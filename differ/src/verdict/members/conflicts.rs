@@ -100,7 +100,7 @@ fn handing(callee: &str) -> String {
     if callee == LOWER { "lower its count".to_owned() } else { format!("hand it to `{callee}`") }
 }
 
-/// ActorsByMember that both may mean: one function has such an object at hand, the other can get at one.
+/// Members that both may mean: one function has such an object at hand, the other can get at one.
 fn common<'a>(one: &'a MemberChange, other: &'a MemberChange) -> impl Iterator<Item = &'a str> {
     one.members.iter().filter_map(|(name, direct)| {
         let also = other.members.get(name)?;

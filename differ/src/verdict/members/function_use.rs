@@ -85,7 +85,7 @@ impl<'a> FunctionUse<'a> {
         Asks { callee: self.name(by), amounts }
     }
 
-    /// ActorsByMember with what deals with them here and not there.
+    /// Members with what deals with them here and not there.
     pub(super) fn only_here(
         &self,
         callees: Callees,

@@ -10,7 +10,7 @@ use super::{Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::debug::{Arguments, Begins, Info, Types, Variable};
-use crate::names;
+use crate::symbol_names;
 
 /// By the names of functions what they take, in the original and the patched unit.
 pub(crate) type Both = [HashMap<String, Arguments>; 2];
@@ -29,7 +29,7 @@ pub(crate) fn judge(
         let Some(old) = cmp.pairs.old_of[new] else { continue };
         let function = cmp.new.atom(new).kind == AtomKind::Function && !verdict.parent.contains_key(&new);
         if function && cause.content && has_its_address_taken(cmp.old, old) {
-            let base = |all: &Atoms<'_>, id: usize| names::parse(all.name(id)).base.clone();
+            let base = |all: &Atoms<'_>, id: usize| symbol_names::parse(all.name(id)).base.clone();
             called_back.push((base(cmp.old, old), base(cmp.new, new)));
         }
     }

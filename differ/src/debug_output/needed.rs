@@ -13,7 +13,7 @@ use gimli::{
 
 use super::Slice;
 use super::entries::Converter;
-use crate::model::Settled;
+use crate::model::LinkedAddress;
 
 /// What goes along with an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -249,7 +249,7 @@ fn place(
     converter: &Converter<'_>,
     unit: UnitRef<'_, Slice<'_>>,
     entry: &DebuggingInformationEntry<Slice<'_>>,
-) -> Option<Settled> {
+) -> Option<LinkedAddress> {
     let AttributeValue::Exprloc(expression) = entry.attr_value(dw::DW_AT_location)? else { return None };
     let mut operations = expression.operations(unit.encoding());
     let address = match operations.next() {
@@ -258,5 +258,5 @@ fn place(
         _ => return None,
     };
     let alone = matches!(operations.next(), Ok(None));
-    converter.places.of(address).filter(|_| alone)
+    converter.placements.of(address).filter(|_| alone)
 }

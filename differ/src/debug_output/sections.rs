@@ -16,18 +16,18 @@ const TYPES: &str = ".debug_types";
 /// Bytes of an address.
 const ADDRESS: u8 = 8;
 /// Room that each allocated section has while an object is read, in bytes.
-const ROOM: u64 = 1 << 32;
+const SECTION_SPAN: u64 = 1 << 32;
 /// Where everything is that the object does not define. No section gets there.
 const ELSEWHERE: u64 = 1 << 62;
 
 /// Address of a place in an allocated section. Never as small as an offset in a section is.
 pub(super) fn address(section: usize, offset: u64) -> u64 {
-    (section as u64 + 1).wrapping_mul(ROOM).wrapping_add(offset)
+    (section as u64 + 1).wrapping_mul(SECTION_SPAN).wrapping_add(offset)
 }
 
 /// Is this an offset, and no address?
 pub(super) fn is_offset(value: u64) -> bool {
-    value < ROOM
+    value < SECTION_SPAN
 }
 
 /// An object's debug information.
@@ -48,7 +48,7 @@ impl<'a> Object<'a> {
     pub(super) fn read(data: &'a [u8]) -> Result<Option<Self>, String> {
         let unit = read_unit(data, "patched", Reading::Converted).map_err(|e| e.to_string())?;
         let mut sections: Vec<Relocated<'a>> = Vec::new();
-        if unit.sections.iter().any(|s| s.has(SHF_ALLOC) && s.size >= ROOM) {
+        if unit.sections.iter().any(|s| s.has(SHF_ALLOC) && s.size >= SECTION_SPAN) {
             return Err("a section is too large".to_owned());
         }
         if unit.sections.iter().any(|s| s.name == TYPES) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::atoms::{AtomKind, Atoms};
 use crate::debug::Static;
-use crate::names;
+use crate::symbol_names;
 
 /// Scope of each static local, by atom.
 #[derive(Debug, Default)]
@@ -48,6 +48,6 @@ pub(crate) fn needed(all: &Atoms) -> bool {
         all.atom(id).kind == AtomKind::Object
             && !all.section(id).is_read_only()
             && !all.is_global(id)
-            && names::parse(all.name(id)).numbered
+            && symbol_names::parse(all.name(id)).numbered
     })
 }

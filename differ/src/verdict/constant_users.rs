@@ -8,7 +8,7 @@ use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::model::Options;
 
-pub(super) fn spread(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, source_file: &str) {
+pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, source_file: &str) {
     let all = cmp.new;
     let mut users: Vec<Vec<(usize, i64)>> = vec![Vec::new(); all.atoms.len()];
     for id in 0..all.atoms.len() {

@@ -10,9 +10,9 @@
 
 mod entries;
 mod expressions;
-mod keep;
 mod lines;
-mod places;
+mod needed;
+mod placements;
 mod sections;
 
 use std::fmt::Display;
@@ -21,9 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use gimli::write::{ConvertError, Dwarf, EndianVec, Sections};
 use gimli::{EndianSlice, LittleEndian};
 
-use crate::model::{Extent, Settled};
+use crate::model::{Extent, LinkedAddress};
 use entries::Converter;
-use places::Places;
+use placements::Placements;
 use sections::Object;
 
 /// Bytes of an object's sections.
@@ -35,7 +35,7 @@ pub struct DebugUnit<'a> {
     /// The object that was compared.
     pub object: &'a [u8],
     /// Where each piece is that is in the patch, or in the program.
-    pub places: &'a [(Extent, Settled)],
+    pub placements: &'a [(Extent, LinkedAddress)],
 }
 
 /// Debug information for a patch.
@@ -61,7 +61,7 @@ pub fn debug_sections(
     let mut objects = Vec::new();
     for (index, unit) in units.iter().enumerate() {
         match Object::read(unit.object) {
-            Ok(Some(object)) => objects.push((index, object, Places::new(unit.places))),
+            Ok(Some(object)) => objects.push((index, object, Placements::new(unit.placements))),
             Ok(None) => {}
             Err(why) => out.left_out.push((index, why)),
         }
@@ -89,13 +89,13 @@ pub fn debug_sections(
 type Failure = (Option<usize>, String);
 
 fn join(
-    objects: &[(usize, Object<'_>, Places)],
+    objects: &[(usize, Object<'_>, Placements)],
     bias: u64,
     renamed: &dyn Fn(&[u8]) -> Option<Vec<u8>>,
 ) -> Result<Vec<(&'static str, Vec<u8>)>, Failure> {
     let mut dwarf = Dwarf::new();
-    for (at, (_, object, places)) in objects.iter().enumerate() {
-        let converter = Converter { object, places, bias, renamed };
+    for (at, (_, object, placements)) in objects.iter().enumerate() {
+        let converter = Converter { object, placements, bias, renamed };
         guarded(|| add(&mut dwarf, &converter)).map_err(|why| (Some(at), why))?;
     }
     let mut sections = Sections::new(EndianVec::new(LittleEndian));
@@ -122,7 +122,7 @@ fn guarded<E: Display>(convert: impl FnOnce() -> Result<(), E>) -> Result<(), St
 
 fn add(dwarf: &mut Dwarf, converter: &Converter<'_>) -> Result<(), ConvertError> {
     let from = converter.object.dwarf()?;
-    let needed = keep::needed(converter, &from)?;
+    let needed = needed::needed(converter, &from)?;
     let mut needed = needed.into_iter().peekable();
     let mut convert = dwarf.convert(&from)?;
     while let Some((mut unit, root)) = convert.read_unit()? {

@@ -7,7 +7,7 @@ use super::{Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::model::SymbolType;
-use crate::names;
+use crate::symbol_names;
 use crate::unit::{Home, SHT_NOTE, Section};
 
 pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
@@ -116,7 +116,7 @@ fn by_label(all: &Atoms, id: usize, at: u64) -> bool {
 /// The changed function that this place of the original, a place `inside` of it and not its entry, or one of
 /// its cold parts belongs to.
 fn replaced_inside(cmp: &Comparer<'_>, verdict: &Verdict, id: usize, inside: bool) -> Option<usize> {
-    let old_parent = names::cold_parent(cmp.old.name(id)).and_then(|name| cmp.old.by_name.get(name));
+    let old_parent = symbol_names::cold_parent(cmp.old.name(id)).and_then(|name| cmp.old.by_name.get(name));
     let inside = cmp.old.atom(id).kind == AtomKind::Function && (inside || old_parent.is_some());
     let new = cmp.pairs.new_of[old_parent.copied().unwrap_or(id)]?;
     (inside && verdict.changed.contains_key(&new)).then_some(new)

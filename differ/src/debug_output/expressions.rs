@@ -7,7 +7,7 @@ use gimli::{Operation, read};
 
 use super::Slice;
 use super::entries::Converter;
-use crate::model::Settled;
+use crate::model::LinkedAddress;
 
 impl Converter<'_> {
     /// The expression for the image; `None` where it needs the address of something that has none there.
@@ -31,9 +31,9 @@ impl Converter<'_> {
                 Operation::TLS | Operation::ConstantIndex { .. } => return None,
                 _ => continue,
             };
-            match self.places.of(address)? {
-                Settled::Image(_) => {}
-                Settled::Target(at) => target = Some(at),
+            match self.placements.of(address)? {
+                LinkedAddress::Image(_) => {}
+                LinkedAddress::Target(at) => target = Some(at),
             }
         }
         // An address that is not the operand of what takes one.
@@ -44,9 +44,9 @@ impl Converter<'_> {
             Some(at) if count == 1 => Some(self.in_target(at)),
             Some(_) => None,
             None => {
-                let image = |address| match self.places.of(address)? {
-                    Settled::Image(at) => Some(Address::Constant(at)),
-                    Settled::Target(_) => None,
+                let image = |address| match self.placements.of(address)? {
+                    LinkedAddress::Image(at) => Some(Address::Constant(at)),
+                    LinkedAddress::Target(_) => None,
                 };
                 unit.convert_expression(from, expression, &image).ok()
             }
@@ -72,10 +72,10 @@ impl Converter<'_> {
     ) -> gimli::Result<LocationList> {
         let mut locations = Vec::new();
         while let Some(entry) = list.next()? {
-            for stretch in self.places.stretches(entry.range.begin, entry.range.end) {
+            for range in self.placements.code_ranges(entry.range.begin, entry.range.end) {
                 if let Some(data) = self.expression(unit, from, entry.data) {
-                    let begin = Address::Constant(stretch.image);
-                    locations.push(Location::StartLength { begin, length: stretch.len(), data });
+                    let begin = Address::Constant(range.image);
+                    locations.push(Location::StartLength { begin, length: range.len(), data });
                 }
             }
         }

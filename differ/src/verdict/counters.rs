@@ -10,13 +10,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::layout::{Change, change, lives};
-use super::state::is_variable;
+use super::new_variables::is_variable;
 use super::{Verdict, place};
 use crate::arch::{Counter, Counts};
 use crate::atoms::{AtomKind, Target};
 use crate::compare::Comparer;
 use crate::debug::{Info, SCOPE, TypeId};
-use crate::names;
+use crate::symbol_names;
 
 /// New variables.
 pub(super) fn variables(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
@@ -70,7 +70,7 @@ fn patched(verdict: &Verdict, cmp: &Comparer<'_>) -> BTreeSet<usize> {
 }
 
 fn deals_with(is: &Info, function: &str, wanted: TypeId) -> bool {
-    let Some(function) = is.functions.get(&names::parse(function).base) else { return false };
+    let Some(function) = is.functions.get(&symbol_names::parse(function).base) else { return false };
     let inlined = function.inlines.iter().filter_map(|name| is.functions.get(name));
     let types = inlined.flat_map(|i| &i.types).chain(&function.types).copied();
     is.types.reach(types).contains(&wanted)

@@ -10,13 +10,13 @@ use gimli::write::{
 use gimli::{Attribute, DebuggingInformationEntry, read};
 
 use super::Slice;
-use super::places::{Places, Stretch};
+use super::placements::{CodeRange, Placements};
 use super::sections::Object;
 
 /// One object being converted.
 pub(super) struct Converter<'c> {
     pub(super) object: &'c Object<'c>,
-    pub(super) places: &'c Places,
+    pub(super) placements: &'c Placements,
     /// Address in the image of the word with the target's load bias.
     pub(super) bias: u64,
     pub(super) renamed: &'c dyn Fn(&[u8]) -> Option<Vec<u8>>,
@@ -28,11 +28,11 @@ impl Converter<'_> {
         &self,
         unit: UnitRef<'_, Slice<'a>>,
         entry: &DebuggingInformationEntry<Slice<'a>>,
-    ) -> gimli::Result<Vec<Stretch>> {
+    ) -> gimli::Result<Vec<CodeRange>> {
         let mut ranges = unit.die_ranges(entry)?;
         let mut code = Vec::new();
         while let Some(range) = ranges.next()? {
-            code.extend(self.places.stretches(range.begin, range.end));
+            code.extend(self.placements.code_ranges(range.begin, range.end));
         }
         Ok(code)
     }
@@ -77,7 +77,7 @@ impl Converter<'_> {
         &self,
         unit: &mut ConvertUnit<'_, Slice<'a>>,
         root: &ConvertUnitEntry<'_, Slice<'a>>,
-        code: &[Stretch],
+        code: &[CodeRange],
     ) -> ConvertResult<()> {
         self.lines(unit)?;
         let id = unit.unit.root();
@@ -90,7 +90,7 @@ impl Converter<'_> {
         unit: &mut ConvertUnit<'_, Slice<'a>>,
         id: UnitEntryId,
         entry: &ConvertUnitEntry<'_, Slice<'a>>,
-        code: &[Stretch],
+        code: &[CodeRange],
         root: bool,
     ) -> ConvertResult<()> {
         let extends = root || entry.has_attr(dw::DW_AT_high_pc) || entry.has_attr(dw::DW_AT_ranges);
@@ -106,7 +106,7 @@ impl Converter<'_> {
         }
         let list = |unit: &mut ConvertUnit<'_, Slice<'a>>| {
             let range =
-                |s: &Stretch| Range::StartLength { begin: Address::Constant(s.image), length: s.len() };
+                |s: &CodeRange| Range::StartLength { begin: Address::Constant(s.image), length: s.len() };
             AttributeValue::RangeListRef(unit.unit.ranges.add(RangeList(code.iter().map(range).collect())))
         };
         let set = |unit: &mut ConvertUnit<'_, Slice<'a>>, name, value| unit.unit.get_mut(id).set(name, value);
@@ -172,7 +172,7 @@ impl Converter<'_> {
         }
         Ok(match value {
             Value::Addr(_) | Value::DebugAddrIndex(_) => {
-                let address = from.attr_address(value)?.and_then(|a| self.places.in_image(a));
+                let address = from.attr_address(value)?.and_then(|a| self.placements.in_image(a));
                 address.map(|a| AttributeValue::Address(Address::Constant(a)))
             }
             Value::Exprloc(expression) => {

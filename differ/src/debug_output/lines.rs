@@ -97,20 +97,20 @@ impl Converter<'_> {
         if !rows.is_sorted_by_key(read::LineRow::address) {
             return Err(ConvertError::UnsupportedLineInstruction);
         }
-        for stretch in self.places.stretches(first.address(), last.address()) {
+        for range in self.placements.code_ranges(first.address(), last.address()) {
             // The row that is in force at its beginning.
-            let start = rows.partition_point(|r| r.address() < stretch.start);
-            let at_start = rows.get(start).is_some_and(|r| r.address() == stretch.start);
+            let start = rows.partition_point(|r| r.address() < range.start);
+            let at_start = rows.get(start).is_some_and(|r| r.address() == range.start);
             let start = if at_start { start } else { start.saturating_sub(1) };
-            program.begin_sequence(Some(Address::Constant(stretch.image)));
+            program.begin_sequence(Some(Address::Constant(range.image)));
             for row in &rows[start..] {
-                if row.address() >= stretch.end || row.end_sequence() {
+                if row.address() >= range.end || row.end_sequence() {
                     break;
                 }
                 let index = usize::try_from(row.file_index()).ok();
                 let file = index.and_then(|i| files.get(i)).ok_or(ConvertError::InvalidFileIndex)?;
                 let new = program.row();
-                new.address_offset = row.address().saturating_sub(stretch.start);
+                new.address_offset = row.address().saturating_sub(range.start);
                 new.file = *file;
                 new.line = row.line().map_or(0, std::num::NonZero::get);
                 new.column = match row.column() {
@@ -125,7 +125,7 @@ impl Converter<'_> {
                 new.isa = row.isa();
                 program.generate_row();
             }
-            program.end_sequence(stretch.len());
+            program.end_sequence(range.len());
         }
         Ok(())
     }
