@@ -27,7 +27,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     }
     let source_file = if opts.unit.is_empty() { new.unit.source_file.clone() } else { opts.unit.clone() };
     let (old_records, new_records) = (attached::read(&old)?, attached::read(&new)?);
-    // Debug information is large: it is read only where something depends on it, and once.
+    // Debug information is large. It is read only where something depends on it, and only once.
     let with_debug = || {
         Ok((
             elf::read_unit(orig, "original", Reading::Debug)?,
@@ -47,7 +47,7 @@ pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Err
     let mut verdict = verdict::judge(&mut cmp, opts, &source_file);
 
     let nothing = verdict.changed.is_empty() && verdict.new.is_empty();
-    // A unit that is new has no objects that are older.
+    // Where the whole unit is new, no object is older than the patch.
     if !nothing && !old.atoms.is_empty() {
         let (was, is) = match debugged.take() {
             Some(read) => read,

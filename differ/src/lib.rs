@@ -1,9 +1,11 @@
 //! Compares two variants of one compilation unit, function by function and datum by datum, and extracts what
 //! has to be shipped.
 //!
-//! Bytes in, bytes out: no file, no process, no clock. The phases, each with its file: read (`elf`), split
-//! into atoms (`atoms`), resolve references (`refs`), pair (`correlate`), compare (`compare`), judge
-//! (`verdict`), extract (`extract`).
+//! Bytes in, bytes out: the crate opens no file, starts no process and reads no clock. The phases of `diff`:
+//! read the object (`elf`), split it into atoms with their references (`atoms`), read the records of
+//! functions (`attached`), pair the atoms of both sides (`correlate`), compare them (`compare`), judge the
+//! differences (`verdict`), put the patch object together (`extract`). What depends on the instruction set is
+//! in `arch`, what depends on the product in `profile`.
 
 pub mod arch;
 mod atoms;

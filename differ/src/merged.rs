@@ -6,10 +6,10 @@ use crate::model::{Binding, SymbolType};
 use crate::reading::Reading;
 use crate::unit::{Home, SHF_MERGE};
 
-/// The local constants of an object as it was built that are in sections which the linker merges by content:
-/// with `-fmerge-all-constants`, GCC puts arrays there that have sections of their own with
-/// `-fdata-sections`. Where they went is not recorded, and each may share its place with any other of its
-/// content, so that nothing can depend on it.
+/// The local constants of an object as it was built that lie in sections which the linker merges by content.
+/// With `-fmerge-all-constants` GCC puts arrays there that have sections of their own with `-fdata-sections`.
+/// Nothing records where the linker put them. Each may share its bytes with any other constant of the same
+/// content, so no code can depend on its address.
 ///
 /// # Errors
 /// When the object cannot be read.

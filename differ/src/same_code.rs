@@ -1,4 +1,4 @@
-//! Does the unit as built hold the same code as the one compiled with a section per function?
+//! Tells whether the unit as built holds the same code as the unit compiled with a section per function.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use crate::error::Error;
 use crate::model::Mismatch;
 use crate::profile::Profile;
 
-/// Compares the plain object (as built) with the sectioned one, function by function: instructions, and what
-/// they refer to. References that the assembler resolved inside one section are read as symbol + offset;
-/// short and near jumps are equal.
+/// Compares the plain object (as built) with the sectioned object, function by function: the instructions,
+/// and what they refer to. A reference that the assembler resolved inside one section counts as symbol +
+/// offset. A short jump equals a near jump.
 ///
 /// # Errors
 /// As [`crate::diff`].
@@ -20,7 +20,7 @@ pub fn same_code(plain: &[u8], sectioned: &[u8]) -> Result<Vec<Mismatch>, Error>
     let old = atoms::load_by_place(plain, "plain", Profile::default())?;
     let new = atoms::load(sectioned, "sectioned", Profile::default())?;
     let pairs = by_name(&old, &new);
-    // Records are made by the same compiler of the same code.
+    // The same compiler made the records of the same code.
     let records = Records::default();
     let mut cmp = Comparer::new(&old, &new, &records, &records, &pairs);
     cmp.by_place = true;

@@ -7,13 +7,13 @@ pub(crate) struct Parsed {
     pub(crate) base: String,
     /// The suffixes by kind, numbers removed (`.constprop.cold`).
     pub(crate) suffixes: String,
-    /// There was a number: the compiler counts, so equal numbers need not mean the same thing.
+    /// There was a number. The compiler counts, so equal numbers on both sides need not mean the same thing.
     pub(crate) numbered: bool,
     /// The numbers, in order.
     pub(crate) numbers: Vec<u64>,
 }
 
-/// Takes a symbol name apart. Names that begin with a dot have no base to find and stay whole.
+/// Takes a symbol name apart. A name that begins with a dot has no base and stays whole.
 pub(crate) fn parse(name: &str) -> Parsed {
     let mut parts = name.split('.');
     let base = parts.next().unwrap_or_default();

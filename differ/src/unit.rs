@@ -45,10 +45,10 @@ pub(crate) struct Section<'a> {
     pub(crate) size: u64,
     /// Empty for `SHT_NOBITS`.
     pub(crate) data: Cow<'a, [u8]>,
-    /// In ascending order of offset. Those of debug information only where that was asked for
-    /// ([`crate::reading::Reading`]).
+    /// In ascending order of offset. Relocations of debug information are here only if
+    /// [`crate::reading::Reading`] asked for them.
     pub(crate) relocs: Vec<Reloc>,
-    /// Made up for `SHN_COMMON` symbols.
+    /// A section that the reader made for a `SHN_COMMON` symbol.
     pub(crate) common: bool,
 }
 
@@ -69,13 +69,14 @@ impl Section<'_> {
         self.has(SHF_MERGE) && self.has(SHF_STRINGS)
     }
 
-    /// Read-only once the program runs: also what is writable only until it has been relocated.
+    /// Read-only once the program runs. This includes sections that are writable only until the loader has
+    /// relocated them.
     pub(crate) fn is_read_only(&self) -> bool {
         !self.has(SHF_WRITE) || self.is_relro() || self.is_initializer()
     }
 
-    /// What Clang copies to initialise an array on the stack. For volatile elements it is not marked as
-    /// constant, but nothing else can refer to it, and nothing writes to it.
+    /// What Clang copies to initialise an array on the stack. For volatile elements Clang does not mark the
+    /// section as constant. But nothing else can refer to it, and nothing writes to it.
     fn is_initializer(&self) -> bool {
         self.name
             .strip_prefix(".data..Lconstinit")
@@ -108,12 +109,12 @@ impl Section<'_> {
         self.name == ".note.stapsdt"
     }
 
-    /// Part of the program's memory, and compared.
+    /// The section is part of the program's memory, and is compared.
     pub(crate) fn is_compared(&self) -> bool {
         self.has(SHF_ALLOC) && self.sh_type != SHT_NOTE
     }
 
-    /// The names that compilers give by themselves; anything else is a section that the source asked for.
+    /// Compilers give such names by themselves. The source asked for a section with any other name.
     pub(crate) fn is_standard(&self) -> bool {
         const BASES: [&str; 13] = [
             ".text",
@@ -140,7 +141,7 @@ impl Section<'_> {
 /// One symbol.
 #[derive(Debug, Clone)]
 pub(crate) struct Symbol<'a> {
-    /// Of a section symbol: its section's name.
+    /// For a section symbol: the name of its section.
     pub(crate) name: &'a str,
     pub(crate) binding: Binding,
     pub(crate) visibility: Visibility,

@@ -15,7 +15,8 @@ pub(crate) enum AtomKind {
     Function,
     /// Named data.
     Object,
-    /// No symbol: strings, constants, jump tables. Compared by content, where it is referred to.
+    /// Without a symbol: strings, constants, jump tables. These are compared by content, where something
+    /// refers to them.
     Anonymous,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct Atom {
     pub(crate) kind: AtomKind,
     /// Symbols at its start, the best name first. Empty for [`AtomKind::Anonymous`].
     pub(crate) names: Vec<usize>,
-    /// Typed or global symbols inside of it: entries beside the first.
+    /// Typed or global symbols inside of it: further entries.
     pub(crate) inner: Vec<usize>,
     pub(crate) code: Option<Code>,
     pub(crate) refs: Vec<Ref>,
@@ -50,17 +51,16 @@ pub(crate) struct Ref {
     pub(crate) width: u8,
     pub(crate) target: Target,
     pub(crate) is_branch: bool,
-    /// Addend of the relocation minus the offset of the target in [`Target`]: what stays when the target
-    /// moves.
+    /// The addend of the relocation minus the offset in [`Target`]. It stays the same when the target moves.
     pub(crate) bias: i64,
-    /// Resolved by the assembler already, so there is no relocation in the object.
+    /// The assembler resolved the reference, so the object has no relocation for it.
     pub(crate) resolved: bool,
 }
 
 /// What a reference refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// Offset in an atom; may lie outside (`table[i - 1]`).
+    /// Offset in an atom. It may lie outside of the atom (`table[i - 1]`).
     Atom { atom: usize, offset: i64 },
     /// A symbol that the unit does not define, or an absolute one.
     Symbol { symbol: usize, offset: i64 },
@@ -75,10 +75,10 @@ pub(crate) struct Atoms<'a> {
     pub(crate) atoms: Vec<Atom>,
     /// Per section its atoms, by start.
     pub(crate) by_section: Vec<Vec<usize>>,
-    /// Per section the offsets that something refers to, sorted: where anonymous pieces begin.
+    /// Per section the offsets that something refers to, sorted. Anonymous pieces begin there.
     pub(crate) marks: Vec<Vec<u64>>,
     pub(crate) by_name: HashMap<&'a str, usize>,
-    /// Only the place that a reference leads to counts, not the atom: it may lie outside of every atom.
+    /// Only the place counts that a reference leads to, not the atom. It may lie outside of every atom.
     pub(crate) by_place: bool,
     pub(super) users: OnceCell<Vec<Vec<usize>>>,
 }
@@ -125,8 +125,8 @@ impl<'a> Atoms<'a> {
         self.atoms[id].names.iter().any(|&s| self.symbol(s).binding != Binding::Local)
     }
 
-    /// The atom that `offset` of `section` lies in. One past the end belongs to the last; so does anything
-    /// else outside when the section holds one atom only.
+    /// The atom that `offset` of `section` lies in. The offset behind the last byte belongs to the last atom.
+    /// Where the section holds one atom only, every offset belongs to that atom.
     pub(crate) fn find(&self, section: usize, offset: i64) -> Option<usize> {
         let ids = self.by_section.get(section)?;
         if let [only] = ids.as_slice() {
@@ -137,7 +137,7 @@ impl<'a> Atoms<'a> {
         (offset <= self.atoms[id].end.cast_signed()).then_some(id)
     }
 
-    /// An atom of the section, whatever `offset` lies in.
+    /// The atom of the section that is nearest to `offset`.
     pub(crate) fn nearest(&self, section: usize, offset: i64) -> Option<usize> {
         let ids = self.by_section.get(section)?;
         let after = ids.partition_point(|&id| self.atoms[id].start.cast_signed() <= offset);

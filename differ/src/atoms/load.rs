@@ -17,7 +17,7 @@ pub(crate) fn load<'a>(data: &'a [u8], side: &'static str, profile: Profile) -> 
     load_with(data, side, profile, false)
 }
 
-/// The same, for comparing by place ([`Atoms::by_place`]).
+/// The same, for a comparison by place ([`Atoms::by_place`]).
 pub(crate) fn load_by_place<'a>(
     data: &'a [u8],
     side: &'static str,
@@ -39,7 +39,7 @@ fn load_with<'a>(
             place: format!("the {side} object"),
         });
     };
-    // Beside machine code ("fat" objects) bytecode is of no interest here.
+    // Bytecode beside machine code ("fat" objects) does not matter here.
     if unit.symbols.iter().any(|s| s.name == SLIM) {
         return Err(Error::Unsupported {
             what: "link-time optimisation: the object holds no machine code".into(),

@@ -1,7 +1,8 @@
-//! Resolves the references of atoms to symbol + offset or atom + offset.
+//! Finds what the references of atoms mean: a symbol + offset, or an atom + offset.
 //!
-//! An object says *section symbol + addend*, where a PC-relative addend also holds the distance from the
-//! field to the end of its instruction. What a reference means is only known with the instruction decoded.
+//! An object says *section symbol + addend*. Where a reference is relative to an instruction, the addend also
+//! holds the distance from the field to the address from which the processor counts. So the instruction has
+//! to be decoded before the meaning of the reference is known.
 
 use std::collections::HashMap;
 
@@ -40,8 +41,8 @@ fn kind_of(all: &Atoms, section: usize, r: &Reloc) -> Result<&'static Relocation
     })
 }
 
-/// What a PC-relative addend holds beside the offset of the target: minus the distance from the field to the
-/// end of the instruction.
+/// What a relative addend holds beside the offset of the target, with the sign changed: the distance from the
+/// field to the address from which the processor counts.
 fn distance(atom: &Atom, r: &Reloc, kind: &RelocationType) -> i64 {
     if !kind.is_pc_relative() {
         return 0;
@@ -54,8 +55,8 @@ fn distance(atom: &Atom, r: &Reloc, kind: &RelocationType) -> i64 {
     }
 }
 
-/// All offsets of sections that relocations refer to by section symbol or by label: the beginnings of
-/// anonymous pieces.
+/// All offsets of sections that relocations refer to, by section symbol or by label. Anonymous pieces begin
+/// there.
 fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
     let mut marks = vec![Vec::new(); all.unit.sections.len()];
     for atom in &all.atoms {
@@ -66,8 +67,8 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
             let symbol = all.symbol(r.symbol);
             let Home::Section(section) = symbol.home else { continue };
             if counts_from_table(all, atom, kind) && !counts_from_itself(all, atom.section, symbol) {
-                // An entry of a jump table: what it refers to is code, and known only with the table's
-                // beginning.
+                // An entry of a jump table refers to code. To which code is known only once the beginning of
+                // the table is known.
                 continue;
             }
             let target = symbol.value.cast_signed() + r.addend + distance(atom, r, kind);
@@ -96,19 +97,19 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
     Ok(marks)
 }
 
-/// A PC-relative field in data: the distance from the beginning of a table (`.long label - table`) or from
-/// itself (`.long label - .`).
+/// A relative field in data holds the distance from the beginning of a table (`.long label - table`) or from
+/// the field (`.long label - .`).
 fn counts_from_table(all: &Atoms, atom: &Atom, kind: &RelocationType) -> bool {
     kind.is_pc_relative() && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda()
 }
 
-/// Lists that the source puts into sections of their own count each entry from itself.
+/// In lists that the source puts into sections of their own, each entry counts from itself.
 fn counts_from_itself(all: &Atoms, section: usize, symbol: &Symbol<'_>) -> bool {
     symbol.stype == SymbolType::Section && !all.unit.sections[section].is_standard()
 }
 
-/// Whether the fields of a table in `from..to` of its section lead to something when each counts from itself,
-/// but not when they count from the beginning of the table.
+/// Whether the fields of a table in `from..to` of its section lead to something if each counts from itself,
+/// but not if they count from the beginning of the table.
 fn leads_from_itself(all: &Atoms, atom: &Atom, (from, to): (u64, u64)) -> bool {
     let relocs = &all.unit.sections[atom.section].relocs;
     let first = relocs.partition_point(|r| r.offset < from);
@@ -157,8 +158,8 @@ fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Re
         code.covering(at).is_some_and(|insn| insn.branch.is_some_and(|field| at == insn.offset_of(field)))
     });
     let target = match symbol.home {
-        // It shares its address with its resolver, an ordinary function; only the symbol says that the one it
-        // chose is meant.
+        // An IFUNC shares its address with its resolver, an ordinary function. Only the symbol tells that the
+        // function is meant which the resolver chose.
         Home::Section(_) if symbol.stype == SymbolType::IFunc => {
             Target::Symbol { symbol: r.symbol, offset: r.addend + extra }
         }
@@ -199,7 +200,7 @@ fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Re
     }))
 }
 
-/// References that the assembler resolved itself, because both ends are in one section.
+/// Adds the references that the assembler resolved itself, because both ends are in one section.
 fn implicit(all: &Atoms, id: usize, refs: &mut Vec<Ref>) {
     let atom = all.atom(id);
     let Some(code) = &atom.code else { return };

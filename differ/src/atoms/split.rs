@@ -19,7 +19,7 @@ pub(super) fn split<'a>(unit: Unit<'a>, arch: &'static dyn Arch, profile: Profil
         if let Home::Section(section) = symbol.home
             && symbol.stype != SymbolType::Section
             && !symbol.name.is_empty()
-            // Labels of the compiler (`.LC0`), which the assembler keeps for references into mergeable
+            // Labels of the compiler (`.LC0`). The assembler keeps them for references into mergeable
             // sections.
             && !symbol.name.starts_with(".L")
             && !arch.is_mapping_symbol(symbol.name)
@@ -60,7 +60,8 @@ fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usiz
     let section = &unit.sections[index];
     let typed = |s: &Symbol| s.stype != SymbolType::None;
     let mut order = symbols.to_vec();
-    // At one place the best name first: typed, sized, global, then by name, so that both sides choose alike.
+    // Of the symbols at one offset the best name comes first: typed, sized, global, then by name. So both
+    // sides choose alike.
     order.sort_by(|&a, &b| {
         let key = |i: usize| {
             let s = &unit.symbols[i];
@@ -98,8 +99,8 @@ fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usiz
                 continue;
             }
             if symbol.value < last.end {
-                // Hand-written assembly often has no type; what other units can name is an entry all the
-                // same.
+                // Hand-written assembly often has no type. What other units can name is an entry
+                // nevertheless.
                 if typed(symbol) || symbol.binding != Binding::Local {
                     last.inner.push(id);
                     last.end = last.end.max(symbol.value + symbol.size);
@@ -122,7 +123,7 @@ fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usiz
         last.end = section.size;
     }
 
-    // What lies between the named atoms is anonymous, unless it is only padding.
+    // What lies between the named atoms is an anonymous atom, unless it is only padding.
     let mut gaps = Vec::new();
     let mut at = 0;
     for atom in out.get(first..).unwrap_or(&[]) {

@@ -1,6 +1,9 @@
-//! Records in other sections that belong to a function, and that go with it: unwind information, and later
-//! the kernel's tables of places in code. A new kind is a [`crate::profile::RecordKind`], read by a file
-//! here, and shipped by one in `extract`.
+//! Records in other sections that belong to a function and are shipped with it: unwind information, and later
+//! the kernel's tables of places in code.
+//!
+//! To add a kind: give it a name in [`crate::profile::RecordKind`], tell its sections in
+//! [`crate::profile::Profile`], read it in a file here, name its parts in `compare/attached.rs`, and ship it
+//! in a file of `extract`.
 
 mod call_frames;
 mod records;

@@ -1,5 +1,5 @@
-//! Records that belong to a function, as unwind information and exception tables. A `catch` of another type
-//! may change nothing else.
+//! Compares the records that belong to a function, as unwind information and exception tables. A `catch` of
+//! another type may change nothing but these.
 
 use super::{Comparer, Reasons};
 use crate::atoms::{Atoms, Ref};
@@ -64,8 +64,8 @@ impl Words {
     }
 }
 
-/// Whether the content is the same without headers, relocated fields and padding: the assembler fills up the
-/// last entry of a section further than the others (`DW_CFA_nop`, zero).
+/// Whether two records have the same content. Headers, relocated fields and padding do not count: the
+/// assembler fills up the last entry of a section further than the others (`DW_CFA_nop`, zero).
 fn same_content(old: &Atoms, x: &Record, new: &Atoms, y: &Record) -> bool {
     let blanked = |bytes: &[u8], record: &Record, at: usize| {
         let relocated = |r: &Ref| (r.at..r.at.saturating_add(u64::from(r.width))).contains(&(at as u64));

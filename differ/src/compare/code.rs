@@ -1,4 +1,4 @@
-//! Code, instruction by instruction.
+//! Compares code, instruction by instruction.
 
 use super::{Comparer, Reasons};
 use crate::arch::{Code, Field, Instruction};
@@ -13,14 +13,15 @@ impl Comparer<'_> {
         let (a, b) = (old_atoms.atom(old), new_atoms.atom(new));
         let (Some(code_a), Some(code_b)) = (&a.code, &b.code) else { return self.objects(old, new) };
         if !code_a.valid || !code_b.valid {
-            // Data among the code: nothing is known but the bytes.
+            // There is data among the code. Only the bytes are known.
             return self.objects(old, new);
         }
         if self.is_copy(old, new) {
             return Vec::new();
         }
         let mut reasons = Vec::new();
-        // Where instructions were added or removed, jumps across them go elsewhere: that says little.
+        // Where instructions were added or removed, every jump across them has another distance. Such jumps
+        // are listed only if nothing else differs.
         let mut jumps = Vec::new();
         let mut left = code_a.instructions.iter().filter(|i| !i.is_padding);
         let mut right = code_b.instructions.iter().filter(|i| !i.is_padding);
@@ -59,8 +60,8 @@ impl Comparer<'_> {
         if reasons.is_empty() { jumps } else { reasons }
     }
 
-    /// The same bytes with the same references: what most functions are, and there is no need to go through
-    /// the instructions.
+    /// Whether both functions have the same bytes and the same references. Most functions have, and their
+    /// instructions need not be compared one by one.
     fn is_copy(&mut self, old: usize, new: usize) -> bool {
         let (old_atoms, new_atoms) = (self.old, self.new);
         let (a, b) = (&old_atoms.atom(old).refs, &new_atoms.atom(new).refs);
@@ -89,7 +90,8 @@ impl Comparer<'_> {
             return Some(shown());
         }
         if x.branch.is_some() && y.branch.is_some() && refs_a.is_empty() {
-            // Inside of the function: the same instruction, however far it is.
+            // A jump inside of the function is the same if it leads to the same instruction, however far that
+            // is.
             let same = x.branch_kind == y.branch_kind
                 && match (x.target.map(|t| code_a.ordinal(t)), y.target.map(|t| code_b.ordinal(t))) {
                     (Some(Some(t)), Some(Some(u))) => t == u,
@@ -100,7 +102,8 @@ impl Comparer<'_> {
         if let (Some(field), true) = (x.address, x.address == y.address && refs_a.is_empty())
             && let (Some(t), Some(u)) = (own_place(code_a, x), own_place(code_b, y))
         {
-            // An address inside of the function: the same instruction, however far it is.
+            // An address inside of the function is the same if it is that of the same instruction, however
+            // far that is.
             let same = t == u && same_but_field(raw(old_atoms, old, x), raw(new_atoms, new, y), field);
             return (!same).then(shown);
         }
@@ -155,7 +158,7 @@ fn same_but_field(a: &[u8], b: &[u8], field: Field) -> bool {
 }
 
 fn same_bytes(old: &Atoms, o: usize, x: &Instruction, new: &Atoms, n: usize, y: &Instruction) -> bool {
-    // Relocated fields hold nothing of their own.
+    // A relocated field holds nothing of its own.
     let blanked = |all: &Atoms, id: usize, insn: &Instruction, (at, &byte): (u64, &u8)| {
         let at = u64::from(insn.at) + at;
         let relocated = |r: &Ref| (r.at..r.at.saturating_add(u64::from(r.width))).contains(&at);

@@ -1,4 +1,5 @@
-//! Data: whole objects, and the anonymous pieces (strings, constants, jump tables) that code refers to.
+//! Compares data: whole objects, and the anonymous pieces (strings, constants, jump tables) that code refers
+//! to.
 
 use super::{Comparer, Reasons};
 use crate::atoms::{Atoms, Ref};
@@ -67,7 +68,7 @@ impl Comparer<'_> {
             return false;
         }
         if self.by_place {
-            // In the plain object other functions' constants follow in the same section, and references to
+            // In the plain object the constants of other functions follow in the same section. References to
             // those (`table[i - 1]`) may lie in this piece.
             let all = (from_a + (to_b - from_b)).min(self.old.atom(o).size());
             to_a = to_a.min(all);
@@ -80,9 +81,9 @@ impl Comparer<'_> {
         self.same_range(o, (from_a, to_a), n, (from_b, to_b))
     }
 
-    /// Whether the anonymous piece is zeros, and so is the place beside the named atom: among named data of
-    /// one section, an object without a symbol that is zeroed looks like padding, and is no atom (Clang's
-    /// `.Lconstinit` in `.bss`).
+    /// Whether the anonymous piece of the patched side holds zeros, and so do the bytes beside the named atom
+    /// of the original side. A zeroed object without a symbol (Clang's `.Lconstinit` in `.bss`) that lies
+    /// among named data looks like padding, so it is no atom.
     pub(super) fn is_zeroed_gap(&self, o: usize, i: i64, n: usize, j: i64) -> bool {
         let (s, t) = (self.old.section(o), self.new.section(n));
         let atom = self.old.atom(o);
@@ -118,7 +119,8 @@ impl Comparer<'_> {
         (from_b, to_b): (u64, u64),
     ) -> bool {
         let refs = |all: &Atoms, id: usize, from: u64, to: u64| -> Vec<Ref> {
-            // In the order of their places: a section of constants may hold those of thousands of functions.
+            // The references are sorted by offset, so only those inside are visited: a section of constants
+            // may hold the constants of thousands of functions.
             let refs = &all.atom(id).refs;
             let first = refs.partition_point(|r| r.at < from);
             let inside = refs.iter().skip(first).take_while(|r| r.at < to);
@@ -126,8 +128,8 @@ impl Comparer<'_> {
         };
         let (a, b) = (refs(self.old, o, from_a, to_a), refs(self.new, n, from_b, to_b));
         let (x, y) = (slice(self.old, o, from_a, to_a), slice(self.new, n, from_b, to_b));
-        // Alignment before whatever comes next is no content; nothing but zeros may be left out, and only
-        // less than one alignment.
+        // Padding before the next datum is no content. Only zeros may be left out, and fewer than one
+        // alignment.
         let common = x.len().min(y.len());
         let rest = [x.get(common..), y.get(common..)].into_iter().flatten().flatten();
         if x.len().abs_diff(y.len()) >= 32 || rest.clone().any(|&v| v != 0) {
@@ -141,8 +143,8 @@ impl Comparer<'_> {
     }
 }
 
-/// A section that holds one object without a symbol (Clang's `.rodata..Lswitch.table.f`): all of it counts,
-/// from wherever in it or near it a reference counts its index.
+/// A section that holds one object without a symbol (Clang's `.rodata..Lswitch.table.f`). The whole section
+/// counts, wherever in it or near it a reference points, since that may have the index already subtracted.
 fn is_object(section: &Section<'_>) -> bool {
     !section.has(SHF_MERGE) && section.name.starts_with(".rodata.")
 }
@@ -159,8 +161,8 @@ pub(crate) fn piece(all: &Atoms, id: usize, offset: i64) -> Option<(u64, u64)> {
         let step = usize::try_from(width).ok()?;
         let at = usize::try_from(at - at % width).ok()?;
         let zero = |i: usize| bytes.get(i..i + step).is_none_or(|c| c.iter().all(|&b| b == 0));
-        // A reference may point into a string that the assembler merged: from there on it is a string of its
-        // own.
+        // A reference may point into a string that the assembler merged. The rest of the string, from there
+        // on, is a string too.
         let mut end = at;
         while end < bytes.len() && !zero(end) {
             end += step;
@@ -184,7 +186,8 @@ fn slice<'a>(all: &'a Atoms<'_>, id: usize, from: u64, to: u64) -> &'a [u8] {
     all.bytes(id).get(from..to).unwrap_or(&[])
 }
 
-/// The first byte that differs outside of relocated fields. Zeroed memory has no bytes: it equals zeros.
+/// The first byte that differs outside of relocated fields. Zeroed memory has no bytes in the file and equals
+/// zeros.
 fn first_difference(a: &[u8], b: &[u8], refs_a: &[Ref], refs_b: &[Ref]) -> Option<usize> {
     if a == b {
         return None;

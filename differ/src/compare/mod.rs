@@ -1,4 +1,4 @@
-//! Is an atom the same on both sides?
+//! Tells whether an atom is the same on both sides.
 
 mod attached;
 mod code;
@@ -20,10 +20,11 @@ pub(crate) struct Comparer<'a> {
     pub(crate) old_records: &'a Records,
     pub(crate) new_records: &'a Records,
     pub(crate) pairs: &'a Pairs,
-    /// The old side holds many atoms in one section: what counts is the place referred to, since `table[i -
-    /// 1]` lies in the neighbour.
+    /// The old side holds many atoms in one section. Then only the place counts that a reference leads to,
+    /// since `table[i - 1]` lies in the neighbouring atom.
     pub(crate) by_place: bool,
-    /// Answers for anonymous pieces; `true` also while a comparison is under way, for cycles.
+    /// What is known about anonymous pieces. While a comparison is under way its answer is `true`, so that a
+    /// cycle ends.
     pieces: HashMap<(usize, i64, usize, i64), bool>,
 }
 

@@ -32,7 +32,7 @@ pub(super) fn owners(all: &Atoms) -> Vec<BTreeSet<String>> {
     owners
 }
 
-/// Pairs by equal sets of owners, then by overlapping ones, only where the answer is unique both ways.
+/// Pairs by equal sets of owners, then by overlapping sets; only where the answer is unique both ways.
 pub(super) fn by_owner(
     old_owners: &[BTreeSet<String>],
     new_owners: &[BTreeSet<String>],
@@ -73,14 +73,14 @@ pub(super) fn by_owner(
     }
 }
 
-/// What all are, if there are any and all are the same.
+/// The one value that all items have; `None` if there are none, or different ones.
 fn only<'a>(mut all: impl Iterator<Item = &'a usize>) -> Option<usize> {
     let first = *all.next()?;
     all.all(|&other| other == first).then_some(first)
 }
 
-/// The same number of variables of one name in one function, equal in size and content one by one: by their
-/// order.
+/// Pairs variables in order where both sides have the same number of variables of one name in one function,
+/// and they are equal in size and content one by one.
 pub(super) fn by_order(
     old: &Atoms,
     new: &Atoms,

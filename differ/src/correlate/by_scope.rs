@@ -7,7 +7,8 @@ use super::pairs::Pairs;
 use super::scopes::Scopes;
 use crate::atoms::Atoms;
 
-/// Pairs by the scope that the debug information gives; several of one name in one scope by [`in_scope`].
+/// Pairs by the scope that the debug information gives. [`in_scope`] tells several variables of one name in
+/// one scope apart.
 pub(super) fn by_scope(
     old: &Atoms,
     new: &Atoms,
@@ -29,11 +30,11 @@ pub(super) fn by_scope(
         }
     }
     for (mut o, mut n) in groups.into_values() {
-        // Declaration order in the scope, not the compiler's numbers, which follow the order of use.
+        // The order of declaration in the scope. The compiler's numbers follow the order of use.
         o.sort_by_key(|&id| old_scopes.order(id));
         n.sort_by_key(|&id| new_scopes.order(id));
         let same_size = |o: usize, n: usize| old.atom(o).size() == new.atom(n).size();
-        // New lines may have the numbers of old ones beside them, hence the content too.
+        // A new line may have the number of an old line beside it, so the content counts too.
         let marks = |all: &Atoms, ids: &[usize], scopes: &Scopes| {
             ids.iter().map(|&id| Some((scopes.line(id)?, fingerprint(all, id)))).collect::<Vec<_>>()
         };
@@ -45,10 +46,10 @@ pub(super) fn by_scope(
     }
 }
 
-/// Which of several variables of one name in one function are the same, by their marks (line of the
-/// declaration, and content); nothing where that is not certain. As many on both sides are paired in their
-/// order, unless the marks say otherwise; where one side has more, the marks must account for every one of
-/// the other side.
+/// Tells which of several variables of one name in one function are the same, by their marks (line of the
+/// declaration, and content). Gives no pair where that is not certain. If both sides have as many, they are
+/// paired in order, unless the marks contradict. If one side has more, the marks must account for every
+/// variable of the other side.
 fn in_scope<T: PartialEq>(old: &[Option<T>], new: &[Option<T>]) -> Vec<(usize, usize)> {
     fn unique<T: PartialEq>(all: &[Option<T>], mark: &T) -> Option<usize> {
         let mut at = (0..all.len()).filter(|&i| all[i].as_ref() == Some(mark));

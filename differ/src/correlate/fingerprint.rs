@@ -34,7 +34,7 @@ pub(crate) fn fingerprint(all: &Atoms, id: usize) -> Fingerprint {
 
 pub(super) fn pair_functions(old: &Atoms, new: &Atoms, olds: &[usize], news: &[usize], pairs: &mut Pairs) {
     pair_constants(old, new, olds, news, pairs);
-    // What is left by number: `foo.constprop.0` is the first clone on both sides.
+    // Pairs the rest by number: `foo.constprop.0` is the first clone on both sides.
     for &id in news {
         if pairs.old_of[id].is_none()
             && let Some(&o) = olds.iter().find(|&&o| pairs.new_of[o].is_none() && old.name(o) == new.name(id))
@@ -49,7 +49,7 @@ pub(super) fn pair_functions(old: &Atoms, new: &Atoms, olds: &[usize], news: &[u
     }
 }
 
-/// Equal content first with equal name, then with any.
+/// Pairs constants of equal content: first those of equal names, then the others.
 pub(super) fn pair_constants(old: &Atoms, new: &Atoms, olds: &[usize], news: &[usize], pairs: &mut Pairs) {
     if olds.is_empty() || news.is_empty() {
         return;
@@ -63,7 +63,7 @@ pub(super) fn pair_constants(old: &Atoms, new: &Atoms, olds: &[usize], news: &[u
             _ => unnamed.push((id, print)),
         }
     }
-    // In their order, so that the first of several equal ones is taken.
+    // In order, so that of several equal constants the first one is taken.
     let mut left: HashMap<Fingerprint, VecDeque<usize>> = HashMap::new();
     for &o in olds.iter().filter(|&&o| pairs.new_of[o].is_none()) {
         left.entry(fingerprint(old, o)).or_default().push_back(o);

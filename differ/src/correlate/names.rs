@@ -56,8 +56,8 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
             }
         }
     }
-    // 2. Names that the compiler numbered: functions first, since data is told apart by the functions that
-    //    use it.
+    // 2. Names that the compiler numbered. Functions come first, since data is told apart by the functions
+    //    that use it.
     let old_stems = stems(old, &pairs.new_of, &is_numbered, &shifted);
     let new_stems = stems(new, &pairs.old_of, &is_numbered, &shifted);
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Function) {
@@ -66,24 +66,26 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::ReadOnly) {
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
         pair_constants(old, new, olds, ids, &mut pairs);
-        // A changed table keeps its owner; a wrong pair of constants costs precision only.
+        // A changed table keeps its owner. A wrong pair of constants costs precision only.
         by_owner(&old_owners, &new_owners, olds, ids, &|_, _| true, &mut pairs);
     }
     for (stem, ids) in new_stems.iter().filter(|(s, _)| s.0 == AtomKindKey::Writable) {
         let olds = old_stems.get(stem).map_or(&[][..], Vec::as_slice);
         if shifted.contains(&stem.1) {
-            // Whether the macro counted or the source means another one is not to be seen.
+            // Nothing tells whether the macro counted on or the source means another variable.
             pairs.ambiguous.extend(ids.iter().map(|&id| (id, olds.to_vec())));
             continue;
         }
         by_scope(old, new, old_scopes, new_scopes, olds, ids, &mut pairs);
-        // Where the debug information names the scopes of both, different scopes are different variables.
+        // If the debug information names the scopes of both, variables of different scopes are different
+        // variables.
         let may_be_same = |o: usize, n: usize| match (old_scopes.of(o), new_scopes.of(n)) {
             (Some(a), Some(b)) => a == b,
             _ => true,
         };
         by_owner(&old_owners, &new_owners, olds, ids, &may_be_same, &mut pairs);
-        // What the debug information knows and left open stays open.
+        // The order decides only if the debug information knows none of the variables of one side. What it
+        // knows and does not pair stays open.
         let unknown = |scopes: &Scopes, ids: &[usize]| ids.iter().all(|&id| scopes.of(id).is_none());
         if unknown(old_scopes, olds) || unknown(new_scopes, ids) {
             by_order(old, new, &old_owners, &new_owners, olds, ids, &mut pairs);
@@ -103,7 +105,8 @@ pub(crate) fn correlate(old: &Atoms, new: &Atoms, old_scopes: &Scopes, new_scope
 }
 
 /// Base and suffixes of the local data whose names are numbered. Clang numbers the static locals of one name
-/// in a function from the second on (`f.count`, `f.count.1`), and which is the first depends on the source.
+/// in a function from the second one on (`f.count`, `f.count.1`). Which is the first one depends on the
+/// source.
 fn counted(all: &Atoms) -> Vec<(String, String)> {
     let data = (0..all.atoms.len()).filter(|&id| all.atom(id).kind == AtomKind::Object && !all.is_global(id));
     let parsed =

@@ -1,5 +1,5 @@
-//! Variables that a macro numbered (`__COUNTER__`, `__LINE__`): one more before the others, and each has the
-//! name that another had.
+//! Variables that a macro numbered (`__COUNTER__`, `__LINE__`). If the source has one more before the others,
+//! each has the name that another variable had.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,8 +26,8 @@ pub(super) fn family(all: &Atoms, id: usize) -> String {
     out
 }
 
-/// The families in which a number means another variable than before: a function no longer uses the one of
-/// that name, and uses another of the family instead, which it did not use.
+/// The families in which a number means another variable than before: a function no longer uses the variable
+/// of that name, and uses another variable of the family, which it did not use.
 pub(super) fn families(units: [&Atoms; 2], owners: [&[BTreeSet<String>]; 2]) -> BTreeSet<String> {
     type Members<'a> = BTreeMap<&'a str, &'a BTreeSet<String>>;
     let [old, new] = [0, 1].map(|side: usize| {

@@ -85,7 +85,8 @@ fn extent(all: &Atoms, id: usize) -> Extent {
     Extent { section: atom.section, start: atom.start, end: atom.end }
 }
 
-/// Data that both units have, in the program's memory. Thread-local variables have no address.
+/// Data that both units have and that stays in the program's memory. A thread-local variable has no address,
+/// so it is left out.
 fn kept(old: &Atoms, new: &Atoms, pairs: &Pairs, shipped: &[usize]) -> Vec<(Extent, String)> {
     let stays = |id: &usize| {
         new.atom(*id).kind == AtomKind::Object
@@ -96,8 +97,9 @@ fn kept(old: &Atoms, new: &Atoms, pairs: &Pairs, shipped: &[usize]) -> Vec<(Exte
     (0..new.atoms.len()).filter(stays).filter_map(pair).collect()
 }
 
-/// Makes a jump long that is too short to reach another section: thunks of virtual functions, which the
-/// compiler puts beside the function that they lead to, end so. Gives the addend for its target.
+/// Makes a jump long if it is too short to reach another section. Compilers put thunks of virtual functions
+/// beside the function that they lead to, and such thunks end with a short jump. Gives the addend for the
+/// target.
 fn widen(all: &Atoms, section: &mut PatchSection, r: &Ref) -> Option<i64> {
     let addend = if r.is_branch { all.arch.widen_jump(&mut section.data, r.at)? } else { return None };
     section.size = section.data.len() as u64;
@@ -126,13 +128,13 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
     } else {
         SectionKind::Data
     };
-    // A piece from the middle of a section keeps the alignment that its place there has.
+    // A piece from the middle of a section keeps the alignment that its offset there gives.
     let align =
         if atom.start == 0 { section.align } else { section.align.min(1 << atom.start.trailing_zeros()) };
     let mut data = all.bytes(id).to_vec();
     for r in &atom.refs {
-        // Relocated fields hold nothing of their own (RELA); those that the assembler resolved would be added
-        // to.
+        // A relocated field holds nothing of its own (RELA). To a field that the assembler resolved the
+        // linker would add the value once more.
         let from = usize::try_from(r.at).unwrap_or(usize::MAX);
         if let Some(field) = data.get_mut(from..from.saturating_add(usize::from(r.width))) {
             field.fill(0);

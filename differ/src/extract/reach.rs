@@ -1,4 +1,4 @@
-//! Which atoms are shipped: what changed, what is new, and the anonymous constants that these refer to.
+//! Finds the atoms to ship: what changed, what is new, and the anonymous constants that these refer to.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -38,7 +38,7 @@ pub(super) fn reach(
                 }
                 continue;
             }
-            // Clang's `.L….DW.stub`: pointers to type information that nothing writes to.
+            // Clang's `.L….DW.stub` is a pointer to type information, and nothing writes to it.
             let is_stub = all.section(id).is_lsda() && !section.is_text();
             let is_live = !section.is_read_only() && !is_pool(all, target);
             if !is_stub && (section.is_text() || is_live) {
@@ -59,9 +59,10 @@ pub(super) fn reach(
     shipped.into_iter().collect()
 }
 
-/// Constants that the compiler made, in writable memory because they hold addresses: in position-independent
-/// code GCC initialises arrays on the stack from them. With a section for each datum nothing else of a
-/// compiler's has no name; what assembly in the source may have put there is told by its use.
+/// Constants that the compiler made, and that lie in writable memory because they hold addresses: GCC
+/// initialises arrays on the stack from such constants in position-independent code. With a section for each
+/// datum, nothing else that a compiler makes lies there without a name. Assembly in the source may have put
+/// something else there; what its users do with it tells.
 fn is_pool(all: &Atoms, id: usize) -> bool {
     let section = all.section(id);
     let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
@@ -74,8 +75,8 @@ fn is_pool(all: &Atoms, id: usize) -> bool {
         && all.users(id).iter().copied().all(reads)
 }
 
-/// A named constant that the linker merges with others: where it is in the program was not recorded, and a
-/// copy does as well. `merged` tells those that only the original as built has in such a section.
+/// A named constant that the linker merges with others. Nothing records where it is in the program, and a
+/// copy serves as well. `merged` tells the constants that only the original as built has in such a section.
 fn is_merged(all: &Atoms, id: usize, merged: &dyn Fn(usize) -> bool) -> bool {
     let section = all.section(id);
     (section.has(SHF_MERGE) || merged(id))

@@ -90,7 +90,7 @@ impl<'a> Symbols<'a> {
                 let index = *self.of_symbol.entry(symbol).or_insert_with(|| {
                     let s = self.new.symbol(symbol);
                     let place = if s.stype == SymbolType::IFunc {
-                        // One that is new was refused, so the original has it under the same name.
+                        // A new one was refused, so the original has it under the same name.
                         SymbolPlace::Existing { orig_name: s.name.to_owned(), is_function: true }
                     } else {
                         SymbolPlace::Undefined

@@ -1,8 +1,8 @@
-//! Functions that others call back with an object that they were given beforehand.
+//! Judges functions that others call back with an object that they were given beforehand.
 //!
-//! A fix may hand a callback another object than before, a context of its own instead of the connection, say.
-//! What was registered before the patch is still called with the old one: the address of the function stays,
-//! and leads to the new code.
+//! A fix may hand a callback another object than before, for example a context of its own instead of the
+//! connection. Whoever registered the callback before the patch still hands it the old object: the address of
+//! the function stays the same, and leads to the new code.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,11 +12,11 @@ use crate::compare::Comparer;
 use crate::debug::{Arguments, Begins, Info, Types, Variable};
 use crate::symbol_names;
 
-/// By the names of functions what they take, in the original and the patched unit.
+/// What functions take, by their names, in the original and in the patched unit.
 pub(crate) type Both = [HashMap<String, Arguments>; 2];
 
-/// `was`, `is`: debug information of the original and the patched unit. `read` reads what functions of these
-/// names take.
+/// `was`, `is`: debug information of the original and of the patched unit. `read` reads what the functions of
+/// some names take.
 pub(crate) fn judge(
     cmp: &Comparer<'_>,
     [was, is]: [&Info; 2],
@@ -60,14 +60,14 @@ pub(crate) fn judge(
     }
 }
 
-/// Is it named other than to call it?
+/// Does something refer to it other than by a call?
 fn has_its_address_taken(all: &Atoms<'_>, id: usize) -> bool {
     let mut refs = all.users(id).iter().flat_map(|&user| &all.atom(user).refs);
     refs.any(|r| !r.is_branch && matches!(r.target, Target::Atom { atom, offset: 0 } if atom == id))
 }
 
-/// The variable that says which object a parameter points to: it, or, if it may point to anything, what its
-/// value is first put into.
+/// The variable that tells which object a parameter points to: the parameter itself, or, if that may point to
+/// anything, the variable that its value is put into first.
 fn object<'a>(types: &Types, function: &'a Arguments, parameter: &'a Variable) -> Option<&'a Variable> {
     let points = |v: &&Variable| types.pointee(v.type_id).is_some();
     if !types.is_any_pointer(parameter.type_id) {

@@ -1,21 +1,21 @@
-//! What functions are for, by their names.
+//! Tells what functions are for, by their names.
 
 use crate::profile::Profile;
 
-/// What is known of the functions that code of a product calls.
+/// The names of functions that code of a product calls, as far as they tell what the functions do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Callees {
     /// Functions that return memory for `free`.
     heap: &'static [&'static str],
-    /// How the names of functions begin that only look at what lies behind a pointer, wherever it comes from.
+    /// Beginnings of the names of functions that only look at what lies behind a pointer, whatever that is.
     readers: &'static [&'static str],
-    /// The whole names of others of these.
+    /// Whole names of further such functions.
     named_readers: &'static [&'static str],
-    /// A word in the names of still others.
+    /// A word in the names of further such functions.
     reader_word: Option<&'static str>,
 }
 
-/// The C library's.
+/// The names of the C library.
 const C_LIBRARY: Callees = Callees {
     heap: &HEAP,
     readers: &["mem", "str", "wcs"],
@@ -23,7 +23,7 @@ const C_LIBRARY: Callees = Callees {
     reader_word: Some("printf"),
 };
 
-/// Without the C library's names. The kernel's are not known yet.
+/// The kernel has no C library. Its own names are to be added here.
 const KERNEL: Callees = Callees { heap: &[], readers: &[], named_readers: &[], reader_word: None };
 
 const HEAP: [&str; 12] = [
@@ -41,7 +41,8 @@ const HEAP: [&str; 12] = [
     "_Znam",
 ];
 
-/// Words in the names of functions that end the use of something. The second list: as the last word.
+/// Words in the names of functions that end the use of something. The second list holds words that count only
+/// at the end of a name.
 const RELEASES: ([&str; 22], [&str; 3]) = (
     [
         "cleanup",
@@ -70,7 +71,8 @@ const RELEASES: ([&str; 22], [&str; 3]) = (
     ["put", "down", "clear"],
 );
 
-/// Words in the names of functions by which something is kept from ending.
+/// Words in the names of functions that keep something from ending. The second list holds words that count
+/// only at the end of a name.
 const ACQUIRES: ([&str; 14], [&str; 3]) = (
     [
         "acquire",
@@ -92,7 +94,7 @@ const ACQUIRES: ([&str; 14], [&str; 3]) = (
 );
 
 impl Callees {
-    /// Those of a product.
+    /// The names for a product.
     pub(super) fn of(profile: Profile) -> Self {
         match profile {
             Profile::User => C_LIBRARY,
@@ -105,12 +107,12 @@ impl Callees {
         if self.heap.contains(&function) { "malloc" } else { function }
     }
 
-    /// Does it return memory of a size that it is told?
+    /// Does the function return memory of a size that its caller tells?
     pub(super) fn allocates(self, function: &str) -> bool {
         self.heap.contains(&function) || words(function).iter().any(|w| w.ends_with("alloc"))
     }
 
-    /// Does it only look at what lies behind a pointer, wherever that comes from?
+    /// Does the function only look at what lies behind a pointer, whatever that is?
     pub(super) fn looks_only(self, function: &str) -> bool {
         let name = function.trim_start_matches("__");
         self.readers.iter().any(|p| name.starts_with(p))
@@ -119,7 +121,7 @@ impl Callees {
     }
 }
 
-/// Does it end the use of what it gets, or take it back?
+/// Does the function end the use of what it gets, or take it back?
 pub(super) fn releases(function: &str) -> bool {
     let freed = ["_ZdlPv", "_ZdaPv"].iter().any(|p| function.starts_with(p));
     let words = words(function);
@@ -128,7 +130,7 @@ pub(super) fn releases(function: &str) -> bool {
     function == "--" || freed || frees || among(&words, &RELEASES.0, &RELEASES.1)
 }
 
-/// Does it keep what it gets from ending?
+/// Does the function keep what it gets from ending?
 pub(super) fn acquires(function: &str) -> bool {
     function == "++" || (among(&words(function), &ACQUIRES.0, &ACQUIRES.1) && !releases(function))
 }
@@ -138,8 +140,8 @@ fn among(words: &[String], anywhere: &[&str], last: &[&str]) -> bool {
         || words.last().is_some_and(|w| last.contains(&w.as_str()))
 }
 
-/// The words of a name, in lower case: `conn_put`, `decrRefCount`, `_ZN4Conn3putEv` (whose words are those
-/// between the numbers, and a rest).
+/// The words of a name, in lower case: `conn_put`, `decrRefCount`. For a mangled name (`_ZN4Conn3putEv`)
+/// these are the words between the numbers, and a rest.
 fn words(function: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut fresh = true;

@@ -1,5 +1,5 @@
-//! Draws in what refers to a changed constant: it is shipped as a copy, so old code must not go on with the
-//! old one.
+//! Replaces what refers to a changed constant. The constant is shipped as a copy, and old code must not go on
+//! with the old one.
 
 use std::collections::BTreeSet;
 
@@ -26,8 +26,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, s
                 continue;
             }
             let user_kind = all.atom(user).kind;
-            // A table of labels inside of a function goes with the function; a pointer to its entry is
-            // redirected there.
+            // A table of labels is replaced with its function. A pointer to the entry of a function is
+            // redirected at the entry.
             if is_function && (offset == 0 || user_kind == AtomKind::Function) {
                 continue;
             }

@@ -1,11 +1,12 @@
-//! Counts that begin in the middle.
+//! Judges counts that begin in the middle.
 //!
 //! A fix may count what is under way, in a new variable or in a new member where a structure had padding:
-//! elements that are open, connections, references. Up at the beginning of each, down at its end. In a
-//! process that runs already some had begun when the patch came; they were not counted up, and are counted
-//! down when they end: below zero, which is mostly more than any limit. A function that looks at the count
-//! before it counts down is left alone; and where one changed function has both, nothing is in the middle,
-//! since it is not running when the patch comes.
+//! open elements, connections, references. The new code counts up where each begins, and down where it ends.
+//! When the patch comes to a running process, some of them have begun already. The old code did not count
+//! them up, and the new code counts them down when they end: below zero, which is mostly more than any limit.
+//!
+//! A function that looks at the count before it counts down is no problem. Nor is a changed function that
+//! counts both up and down: it is not running when the patch comes, so nothing is in the middle.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +34,7 @@ pub(super) fn variables(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: 
     }
 }
 
-/// New members. `was`: debug information of the original unit, `is`: of the patched one.
+/// New members. `was` and `is` are the debug information of the original and of the patched unit.
 pub(crate) fn members(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Verdict, source_file: &str) {
     let lives = lives(was);
     let named: BTreeMap<&String, TypeId> = is.types.named.iter().map(|(name, id)| (name, *id)).collect();
@@ -48,7 +49,8 @@ pub(crate) fn members(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut V
                 patched(verdict, cmp).into_iter().filter(|id| deals_with(is, cmp.new.name(*id), new));
             let counts = counts.map(|id| {
                 let mut counts = cmp.new.arch.counts(cmp.new.bytes(id), &counter);
-                // What the old code did with a member there, of another structure, the new one does too.
+                // The old code may do the same with a member at this offset of another structure. Then it
+                // says nothing of the new member.
                 if let Some(old) = cmp.pairs.old_of[id] {
                     let before = cmp.old.arch.counts(cmp.old.bytes(old), &counter);
                     counts = Counts { up: counts.up && !before.up, down: counts.down && !before.down };
@@ -62,7 +64,7 @@ pub(crate) fn members(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut V
     }
 }
 
-/// Functions that the patch brings, for themselves or for others.
+/// Functions that the patch changes for their own content, and new ones.
 fn patched(verdict: &Verdict, cmp: &Comparer<'_>) -> BTreeSet<usize> {
     let changed = verdict.changed.iter().filter(|(_, cause)| cause.content).map(|(id, _)| *id);
     let all = changed.chain(verdict.new.iter().copied());
@@ -100,15 +102,15 @@ fn judge(
     }
 }
 
-/// What new functions do is done by those that call them; so it is seen where one of them does both. Gives
-/// those that old code reaches.
+/// Adds what new functions do to the functions that call them: so a function that does both is seen. Keeps
+/// the functions that old code reaches.
 fn by_entry(
     cmp: &Comparer<'_>,
     verdict: &Verdict,
     mut counts: BTreeMap<usize, Counts>,
 ) -> BTreeMap<usize, Counts> {
     let is_new = |id: usize| cmp.pairs.old_of[id].is_none() || verdict.parent.contains_key(&id);
-    // Who calls whom, once for each level of calls among new functions.
+    // Once for each level of calls among new functions.
     for _ in 0..counts.len() {
         let before = counts.clone();
         for (&id, &done) in before.iter().filter(|(id, _)| is_new(**id)) {

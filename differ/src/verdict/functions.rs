@@ -1,4 +1,4 @@
-//! Functions: changed, new, and those that cannot be replaced.
+//! Judges functions: changed, new, and those that cannot be replaced.
 
 use std::collections::HashMap;
 
@@ -44,7 +44,7 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
     aliases(cmp, verdict, source_file);
 }
 
-/// Names that came to share one function, or no longer do.
+/// Refuses names that came to share one function, or no longer do.
 fn aliases(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for (new, atom) in cmp.new.atoms.iter().enumerate() {
         if atom.kind != AtomKind::Function {
@@ -90,7 +90,7 @@ fn refuse_ifunc(verdict: &mut Verdict, place: String, what: &str) {
     );
 }
 
-/// What stands against redirecting the entry of a changed function.
+/// Refuses changed functions whose entries cannot be redirected.
 pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     let changed: Vec<usize> = verdict
         .changed
@@ -173,8 +173,8 @@ pub(super) fn check_replaced(cmp: &Comparer<'_>, verdict: &mut Verdict, source_f
     }
 }
 
-/// Functions that unchanged ones refer to a place inside of, with one of these. Cold fragments do so too, but
-/// go with their function.
+/// Functions that an unchanged function refers to a place inside of, each with the name of one such user.
+/// Cold fragments do so too, but are replaced together with their function.
 fn entered_inside<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> HashMap<usize, &'a str> {
     let whole = |id: usize| verdict.parent.get(&id).copied().unwrap_or(id);
     let mut entered = HashMap::new();
@@ -195,7 +195,7 @@ fn entered_inside<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> HashMap<usize, &
     entered
 }
 
-/// The neighbour in the same section that control runs into, or that runs into it.
+/// The neighbour in the same section that control runs into from here, or that runs into this function.
 fn flows<'a>(all: &'a Atoms<'_>, id: usize) -> Option<&'a str> {
     let ids = &all.by_section[all.atom(id).section];
     let position = ids.iter().position(|&i| i == id)?;

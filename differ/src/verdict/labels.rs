@@ -1,5 +1,5 @@
-//! Addresses of labels (`&&label`) that the running process may hold: new code that finds one would go on
-//! inside of the old function, with a frame that is laid out for the new one.
+//! Judges addresses of labels (`&&label`) that the running process may hold. New code that finds such an
+//! address would go on inside of the old function, with a stack frame that is laid out for the new one.
 
 use super::{Verdict, place};
 use crate::arch::{LabelUse, Labels};
@@ -44,15 +44,16 @@ fn seen(all: &Atoms, id: usize, distances: &dyn Fn(usize) -> bool) -> LabelUse {
         let seen = all.arch.labels(all.bytes(part), &labels);
         out.escapes |= seen.escapes;
         out.jumps |= seen.jumps;
-        // What is in a table of distances has been seen to stay there.
+        // The pass has seen that what is in a table of distances stays there.
         out.jumps_by_distance |= seen.jumps_by_distance && labels.tables.is_empty();
     }
     out
 }
 
-/// The references of `id` to its labels and to tables of them, also those that the assembler resolved. With
-/// labels in the code, constants of this function alone that refer to nothing may be tables too, with
-/// distances from a label, which no relocation shows; those that `distances` takes count.
+/// The references of `id` to its labels and to tables of them, also those that the assembler resolved. A
+/// function with labels may also use constants that refer to nothing as tables, with distances from a label,
+/// which no relocation shows. Such constants count if only this function uses them and `distances` takes
+/// them.
 fn labels_of(all: &Atoms, id: usize, parts: &[usize], distances: &dyn Fn(usize) -> bool) -> Labels {
     let is_label = |r: &Ref| match r.target {
         Target::Atom { atom, offset } => parts.contains(&atom) && (offset > 0 || atom != id),
@@ -109,7 +110,7 @@ fn labels_of(all: &Atoms, id: usize, parts: &[usize], distances: &dyn Fn(usize) 
     out
 }
 
-/// References of the named datum, or of the unnamed piece at that offset.
+/// The references of the named datum, or of the unnamed piece at that offset.
 fn refs_at<'a>(all: &'a Atoms<'_>, id: usize, offset: i64) -> &'a [Ref] {
     let refs = &all.atom(id).refs;
     if all.atom(id).kind != AtomKind::Anonymous {

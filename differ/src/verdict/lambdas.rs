@@ -1,7 +1,8 @@
-//! Lambdas have no name: the compiler counts them, so a new one before another takes its number.
+//! Judges lambdas. They have no names: the compiler counts them, so a new lambda before another one takes its
+//! number.
 //!
-//! The program may hold pointers to the old ones (`std::function`), and their entries would then lead to
-//! another lambda's code.
+//! The program may hold pointers to the old lambdas (`std::function`). Their entries would lead to the code
+//! of other lambdas.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Layouts of structures: new code with a new layout must not meet live data with the old one.
+//! Judges layouts of structures: new code with a new layout must not meet live data with the old layout.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,18 +7,18 @@ use super::{Verdict, place};
 use crate::debug::{Info, Layout, Member, SCOPE, TypeId};
 
 pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: &str) {
-    // Old variables: what is new in the patch has the new layout.
+    // Only old variables count: a new variable has the new layout.
     let live = old.types.reach(old.variables.iter().copied());
-    // Objects that others hold: those of a library live with its callers, and no variable of the library
-    // leads to them.
+    // Others hold these objects. The objects of a library live with its callers, and no variable of the
+    // library leads to them.
     let exchanged = old.types.reach(old.exchanged.iter().copied());
-    // Objects that functions have pointers to and that no variable of a function is: those were allocated,
-    // and who keeps them may do so behind a `void *`.
+    // Functions have pointers to these objects, and no variable of a function is such an object. So they were
+    // allocated, and whoever keeps them may do so behind a `void *`.
     let local = old.types.contained(old.automatic.iter().copied());
     let mut allocated = old.types.reach(old.automatic.iter().copied());
     allocated.retain(|t| !local.contains(t));
-    // Values that are kept: constants come with the code that reads them, and what a function is handed is
-    // gone when it returns.
+    // Live data keeps these values. Constants are shipped with the code that reads them, and what a function
+    // is handed is gone when it returns.
     let written = old.variables.iter().filter(|v| !old.types.is_constant(**v));
     let handed = old.exchanged.iter().filter(|e| !old.types.is_value(**e));
     let kept = old.types.reach(written.chain(handed).copied());
@@ -114,7 +114,7 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
     }
 }
 
-/// Structures that objects which live already may be.
+/// The structures that live objects may be.
 pub(super) fn lives(old: &Info) -> HashSet<TypeId> {
     let local = old.types.contained(old.automatic.iter().copied());
     let mut all = old.types.reach(old.automatic.iter().copied());
@@ -126,9 +126,9 @@ pub(super) fn lives(old: &Info) -> HashSet<TypeId> {
 /// How a layout differs.
 #[derive(Debug)]
 pub(super) enum Change<'a> {
-    /// Old and new code disagree about memory: in words.
+    /// Old and new code disagree about memory; how, in words.
     Disagree(String),
-    /// Members where nothing was.
+    /// Members that lie where no member was.
     Added(Vec<&'a Member>),
 }
 
@@ -166,7 +166,7 @@ pub(super) fn change<'a>(was: &Layout, is: &'a Layout) -> Option<Change<'a>> {
     {
         return disagree(format!("its size is {b} bytes instead of {a}"));
     }
-    // A member under another name at the same place is a renamed one.
+    // A member of another name at the same offset is a renamed member.
     let is_known = |m: &Member| {
         was.members.iter().any(|o| o.name == m.name || (o.offset == m.offset && o.size == m.size))
     };
@@ -174,7 +174,7 @@ pub(super) fn change<'a>(was: &Layout, is: &'a Layout) -> Option<Change<'a>> {
     (!added.is_empty()).then_some(Change::Added(added))
 }
 
-/// In bytes, and of a bit field that begins within a byte in bits too.
+/// An offset in bytes; for a bit field that begins within a byte, in bits too.
 fn offset(bits: u64) -> String {
     match bits % 8 {
         0 => (bits / 8).to_string(),
@@ -182,10 +182,11 @@ fn offset(bits: u64) -> String {
     }
 }
 
-/// What is numbered differently.
+/// What the enumeration numbers differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shift {
-    /// Only the last one, which has grown and by its name is no value but says how many there are.
+    /// Only the last name, which has a larger value and by its name is no value but says how many values
+    /// there are.
     Count,
     Values,
 }
@@ -202,7 +203,7 @@ fn enumeration(old: &Info, new: &Info, o: TypeId, n: TypeId) -> Option<(String, 
     moved.min_by_key(|(_, shift)| *shift == Shift::Count)
 }
 
-/// Is it a usual name of the one that stands behind all values?
+/// Is this a usual name for what stands behind all values?
 fn is_count(name: &str) -> bool {
     const WORDS: [&str; 10] =
         ["MAX", "LAST", "COUNT", "NUM", "END", "TOTAL", "SIZE", "LIMIT", "SENTINEL", "N"];

@@ -1,16 +1,16 @@
-//! Members and variables that keep place and size, and are something else in new code: what lives holds what
-//! they were.
+//! Finds members and variables that keep place and size, and mean something else in new code. Live data holds
+//! what they meant before.
 
 use std::collections::BTreeMap;
 
 use crate::debug::{Info, Member, SCOPE, TypeId};
 
-/// How a structure that lies in memory as before differs.
+/// How a structure differs that lies in memory as before.
 #[derive(Debug)]
 pub(super) enum Meaning {
-    /// A member is another thing: in words.
+    /// A member means something else; what, in words.
     Other(String),
-    /// A member has another name, and is what it was as far as its type says.
+    /// A member has another name, and its type says that it means the same.
     Renamed(String),
 }
 
@@ -48,12 +48,12 @@ pub(super) fn of_members(old: &Info, new: &Info, o: TypeId, n: TypeId) -> Option
     renamed
 }
 
-/// Variables that live and are something else in new code, with how they differ in words.
+/// Live variables that mean something else in new code, with the difference in words.
 pub(super) fn of_variables(old: &Info, new: &Info) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for (name, was) in &old.statics {
         let (Some(was), Some(Some(is))) = (*was, new.statics.get(name)) else { continue };
-        // Constants come with the code that reads them.
+        // A constant is shipped with the code that reads it.
         if old.types.is_constant(was) {
             continue;
         }

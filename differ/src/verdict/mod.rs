@@ -1,4 +1,4 @@
-//! What the differences mean: which functions are replaced, which data is shipped, what is refused.
+//! Judges the differences: which functions are replaced, which data is shipped, what is refused.
 
 pub(crate) mod callbacks;
 mod callees;
@@ -27,7 +27,7 @@ use crate::symbol_names;
 /// Everything decided about a unit.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// Patched atoms that are on both sides and differ, or are drawn in.
+    /// Patched atoms that are on both sides and differ, or refer to something that differs.
     pub(crate) changed: BTreeMap<usize, Cause>,
     /// Named patched atoms without a partner.
     pub(crate) new: Vec<usize>,
@@ -39,11 +39,11 @@ pub(crate) struct Verdict {
     pub(crate) parent: HashMap<usize, usize>,
     /// Changed functions that no entry leads to: new code for their callers.
     pub(crate) entryless: BTreeSet<usize>,
-    /// Per caller those that it was replaced for.
+    /// Per caller the functions without an entry that it was replaced for.
     in_callers: HashMap<usize, BTreeSet<usize>>,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) warnings: Vec<Warning>,
-    /// The same, to be found again.
+    /// The warnings again, so that none is given twice.
     warned: HashSet<Warning>,
     pub(crate) global_rodata: Vec<String>,
     pub(crate) member_changes: Vec<MemberChange>,
@@ -85,7 +85,7 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
         let before = verdict.changed.len();
         too_short::judge(cmp, opts, &mut verdict);
         constant_users::judge(cmp, opts, &mut verdict, source_file);
-        // What the one draws in may be something for the other.
+        // Each of the two may add what concerns the other.
         if opts.too_short.is_empty() || verdict.changed.len() == before {
             break;
         }
@@ -120,8 +120,8 @@ fn parents(all: &Atoms) -> HashMap<usize, usize> {
     parents
 }
 
-/// Old code of replaced functions beside their entries: cold fragments, and clones that only they used and
-/// that are gone.
+/// Finds the old code of replaced functions beside their entries: cold fragments, and clones that only these
+/// functions used and that are gone.
 fn fragments(cmp: &Comparer<'_>, verdict: &mut Verdict) {
     let old_parents = parents(cmp.old);
     let mut children: HashMap<usize, Vec<usize>> = HashMap::new();

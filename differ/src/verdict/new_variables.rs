@@ -1,11 +1,13 @@
-//! New variables: state that begins with the patch, while the process has a past.
+//! Judges new variables: state that begins with the patch, while the process has a past.
 //!
-//! What the old code computed without such a variable, and the process keeps, does not take it into account.
-//! Whether anything of that has to agree with it is mostly not to be seen in the code; it is rare enough that
-//! each is worth the question. One pattern is seen, and refused: a function that answers from a value which
-//! it has computed earlier, and computes that with the new variable from now on, as a hash with a seed that
-//! is chosen at random. Old and new values would meet in one table. They do too where the function that
-//! computes them is changed itself, which is seen if it is one that only computes and is called, not inlined.
+//! The old code computed without such a variable, and the process keeps what it computed. Code mostly does
+//! not tell whether a kept value has to agree with the new variable. New variables are rare enough to ask the
+//! author about each of them, by a warning.
+//!
+//! One pattern is seen and refused: a function answers from a value that it computed earlier, and the fix
+//! makes it compute that value with the new variable, as a hash with a seed that is chosen at random. Old and
+//! new values would meet in one table. They meet too where the fix changes the function that computes them.
+//! That is seen if this function only computes, and is called and not inlined.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +29,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             "compute what is kept as before, or leave this part of the fix to the next start",
         );
     }
-    // Variables that the same functions use belong to one purpose.
+    // Variables that the same functions use serve one purpose.
     let mut groups: BTreeMap<Vec<&str>, Vec<&str>> = BTreeMap::new();
     let variables: BTreeSet<usize> = verdict.new.iter().copied().filter(|&id| is_variable(cmp, id)).collect();
     if variables.is_empty() {
@@ -72,7 +74,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
 }
 
 /// Functions that keep in an object what a changed function computes, and compare it with what is kept there,
-/// as a hash table does: each with the name of what computes, and the member.
+/// as a hash table does. Gives each with the name of the changed function, and the member.
 fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, Member)> {
     let changed = verdict.changed.iter().filter(|(id, cause)| {
         let both = cmp.pairs.old_of[**id].is_some_and(|old| cmp.old.arch.only_computes(cmp.old.bytes(old)));
@@ -101,8 +103,8 @@ pub(super) fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
     cmp.new.atom(id).kind == AtomKind::Object && !cmp.new.section(id).is_read_only() && !is_guard
 }
 
-/// Functions that keep what they compute with one of the variables, in an object that both old and new code
-/// answer from.
+/// Functions that keep what they compute with one of the variables, in an object from which both old and new
+/// code answer.
 fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Member)> {
     let functions: Vec<usize> =
         (0..cmp.new.atoms.len()).filter(|&id| cmp.new.atom(id).kind == AtomKind::Function).collect();
@@ -124,7 +126,7 @@ fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Membe
             }
             let seen = cmp.new.arch.keeps(cmp.new.bytes(id), &source);
             more |= seen.returns && returning.insert(id);
-            // A function that is new has no past.
+            // A new function has no past.
             found.extend(
                 seen.answered_from.filter(|_| cmp.pairs.old_of[id].is_some()).map(|member| (id, member)),
             );
@@ -135,7 +137,7 @@ fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Membe
     }
 }
 
-/// The changed functions that refer to it; if there are none, the new ones.
+/// The names of the changed functions that refer to the variable; if there are none, of the new functions.
 fn users<'a>(cmp: &Comparer<'a>, verdict: &Verdict, id: usize) -> Vec<&'a str> {
     let all = cmp.new.users(id).iter().copied();
     let mut users: Vec<usize> = all

@@ -1,4 +1,4 @@
-//! Data objects: live data must stay what it is, constants are shipped anew.
+//! Judges data objects: live data must stay what it is, changed constants are shipped as copies.
 
 use super::{Cause, Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
@@ -36,8 +36,8 @@ fn refuse_list(verdict: &mut Verdict, place: String, section: &str, what: &str) 
     );
 }
 
-/// In a section that can be walked from `__start_…` to `__stop_…`, or that nothing of the unit reaches
-/// otherwise.
+/// Whether the object is in a section that can be walked from `__start_…` to `__stop_…`, or that nothing in
+/// the unit refers to.
 fn is_listed(all: &Atoms, id: usize) -> bool {
     let section = all.section(id);
     let is_name = section.name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
@@ -79,7 +79,8 @@ fn added(cmp: &Comparer<'_>, verdict: &mut Verdict, new: usize, at: String) {
     verdict.new.push(new);
 }
 
-/// Initialised or destroyed by code, or the guard of such a variable (Itanium C++ ABI, 3.3.2 and 3.3.3).
+/// Whether code initialises or destroys the variable, or it is the guard of such a variable (Itanium C++ ABI,
+/// 3.3.2 and 3.3.3).
 fn is_constructed(all: &Atoms, id: usize) -> bool {
     const ALL: &str = "__tls_guard";
     let is_guard = |name: &str| name == ALL || name.starts_with("_ZGV");
@@ -176,13 +177,15 @@ fn existing(
     }
 }
 
-/// Virtual table or type information (Itanium C++ ABI, 5.1.4.1): every object of the class points to it.
+/// Whether this is a virtual table or type information (Itanium C++ ABI, 5.1.4.1): every object of the class
+/// points to it.
 fn is_of_class(name: &str) -> bool {
     ["_ZTV", "_ZTT", "_ZTC", "_ZTI"].iter().any(|p| name.starts_with(p))
 }
 
-/// Live data may hold the address of a constant, and what goes through it goes on with the old one. With
-/// other functions in a table that is refused, else worth a warning.
+/// Judges a changed constant whose address live data may hold: whoever goes through that address goes on with
+/// the old constant. Gives `true` if that was refused, which it is where a table names other functions.
+/// Otherwise there is a warning.
 fn held(
     cmp: &Comparer<'_>,
     (old, new): (usize, usize),
@@ -227,7 +230,7 @@ fn functions_of(all: &Atoms, id: usize) -> impl Iterator<Item = (u64, usize)> {
     })
 }
 
-/// Whether code gives the address of an object away, or another constant holds it.
+/// Whether code lets the address of an object out of its hands, or another constant holds it.
 fn gets_out(all: &Atoms, id: usize) -> bool {
     let is_it = |r: &&Ref| matches!(r.target, Target::Atom { atom, .. } if atom == id);
     all.atoms.iter().enumerate().any(|(user, atom)| {
@@ -240,7 +243,7 @@ fn gets_out(all: &Atoms, id: usize) -> bool {
     })
 }
 
-/// Whether a changed read-only object may be shipped as a copy; refuses otherwise.
+/// Whether a changed read-only object may be shipped as a copy. If not, this refuses.
 pub(super) fn shippable(
     cmp: &Comparer<'_>,
     opts: &Options,

@@ -1,5 +1,5 @@
-//! Sections that the program reads as a whole: constructor lists, and what the source put into a section of
-//! its own.
+//! Judges sections that the program reads as a whole: constructor lists, and what the source put into a
+//! section of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -54,9 +54,10 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
     out
 }
 
-/// Lists of places inside of functions, as of instructions that may fault, of jumps that are written to, of
-/// alternatives: who walks one, by `__start_…` or by a linker script's symbols, finds the old places, and
-/// none of the new code. Pointers to entries lead to the new code.
+/// Refuses lists of places inside of changed functions, as of instructions that may fault, of jumps that are
+/// written to, of alternatives. Code that walks such a list, by `__start_…` or by symbols of a linker script,
+/// finds the old places and none of the new code. Pointers to entries are no problem: they lead to the new
+/// code.
 pub(super) fn check_places(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for (id, atom) in cmp.old.atoms.iter().enumerate() {
         let section = cmp.old.section(id);
@@ -107,14 +108,15 @@ fn refuse_places(verdict: &mut Verdict, section: &str, function: &str, source_fi
     );
 }
 
-/// Whether an entry of a list says a place, which may be the first of a function, and not the function.
+/// Whether an entry of a list means a place in code, which may be the first of a function, and not the
+/// function itself.
 fn by_label(all: &Atoms, id: usize, at: u64) -> bool {
     let at = all.atom(id).start + at;
     all.relocs(id).iter().any(|r| r.offset == at && all.symbol(r.symbol).stype == SymbolType::Section)
 }
 
-/// The changed function that this place of the original, a place `inside` of it and not its entry, or one of
-/// its cold parts belongs to.
+/// The changed function that a place of the original belongs to: a place `inside` of the function and not its
+/// entry, or a place in one of its cold parts.
 fn replaced_inside(cmp: &Comparer<'_>, verdict: &Verdict, id: usize, inside: bool) -> Option<usize> {
     let old_parent = symbol_names::cold_parent(cmp.old.name(id)).and_then(|name| cmp.old.by_name.get(name));
     let inside = cmp.old.atom(id).kind == AtomKind::Function && (inside || old_parent.is_some());
@@ -122,7 +124,7 @@ fn replaced_inside(cmp: &Comparer<'_>, verdict: &Verdict, id: usize, inside: boo
     (inside && verdict.changed.contains_key(&new)).then_some(new)
 }
 
-/// What the relocations of a section that is not split lead to, and where each is.
+/// What the relocations of a section that is not split into atoms lead to, and the offset of each.
 fn places(all: &Atoms, section: &Section<'_>) -> Vec<(usize, u64)> {
     let place = |r: &crate::unit::Reloc| {
         let symbol = all.symbol(r.symbol);
@@ -140,7 +142,7 @@ fn probe(section: &Section<'_>, at: u64) -> Option<String> {
     Some(format!("{}:{}", names.next()?, names.next()?))
 }
 
-/// A constructor that changed has run already, and so has what only constructors call.
+/// Warns of changed constructors: they have run already, and so has what only constructors call.
 pub(super) fn check_constructors(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for id in startup(cmp.new) {
         if !verdict.changed.get(&id).is_some_and(|cause| cause.content) {
@@ -185,8 +187,8 @@ fn is_listed(all: &Atoms, id: usize) -> bool {
     constructor_lists(all).any(|list| targets(all, list).any(|target| target == id))
 }
 
-/// Constructors, and the functions that nothing in the unit but these calls. Whose address they take, to
-/// register it, runs later.
+/// Constructors, and the functions that the unit uses only by calls from these. A function whose address a
+/// constructor takes, to register it, runs later.
 fn startup(all: &Atoms) -> BTreeSet<usize> {
     let lists: BTreeSet<usize> = constructor_lists(all).collect();
     let mut users: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
@@ -198,7 +200,7 @@ fn startup(all: &Atoms) -> BTreeSet<usize> {
                 continue;
             }
             users.entry(target).or_default().insert(id);
-            // A cold part is jumped to, also through tables; what lists name runs at the start.
+            // A cold part is entered by jumps, also through tables. What a list names runs at the start.
             if !r.is_branch && offset == 0 && !lists.contains(&id) {
                 registered.insert(target);
             }

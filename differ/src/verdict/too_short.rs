@@ -1,5 +1,5 @@
-//! Functions whose entries have no room for a jump: their callers are replaced in their place, as if they had
-//! been inlined.
+//! Handles functions whose entries have no room for a jump. Their callers are replaced in their place, as if
+//! the functions had been inlined.
 
 use std::collections::{BTreeSet, btree_map::Entry};
 
@@ -8,8 +8,8 @@ use crate::atoms::{AtomKind, Target};
 use crate::compare::Comparer;
 use crate::model::Options;
 
-/// Takes the entries out of those of [`Options::too_short`] for which that can be done. The others stay as
-/// they are, and are refused when they are linked.
+/// Finds those of [`Options::too_short`] for which that can be done, and marks them as functions without an
+/// entry. The others stay as they are, and the linker refuses them.
 pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
     let mut todo: Vec<usize> = verdict.changed.keys().copied().collect();
     while let Some(new) = todo.pop() {
@@ -30,9 +30,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
     }
 }
 
-/// The old functions without an entry to redirect that old code of `new` calls, also through others of them:
-/// a thread may be in one while its caller is not on the stack any more, since such a function can be jumped
-/// to.
+/// The old functions without an entry that old code of `new` calls, also through others of them. A thread may
+/// be in one of them while the caller is no longer on the stack, since a function can be entered by a jump.
 pub(super) fn called(cmp: &Comparer<'_>, verdict: &Verdict, new: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     let mut todo = vec![new];
@@ -48,8 +47,8 @@ pub(super) fn called(cmp: &Comparer<'_>, verdict: &Verdict, new: usize) -> BTree
     found
 }
 
-/// The functions of the patched unit whose old code calls `old`; `None` where something else may call it:
-/// code of other units, what holds its address, or old code that nothing replaces.
+/// The functions of the patched unit whose old code calls `old`. `None`: something else may call it, which is
+/// code of other units, whatever holds its address, or old code that nothing replaces.
 fn callers(cmp: &Comparer<'_>, verdict: &Verdict, old: usize) -> Option<BTreeSet<usize>> {
     if cmp.old.is_global(old) {
         return None;

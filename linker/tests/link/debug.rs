@@ -92,7 +92,7 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
 fn sections(built: &Built, output: &LinkOutput) -> DebugSections {
     let objects = built.units.iter().zip(&output.places);
     let units: Vec<DebugUnit<'_>> =
-        objects.map(|([_, _, object], places)| DebugUnit { object, places }).collect();
+        objects.map(|([_, _, object], places)| DebugUnit { object, placements: places }).collect();
     let renamed = |path: &[u8]| Some([&b"/renamed/"[..], path.split(|b| *b == b'/').next_back()?].concat());
     debug_sections(&units, control::BIAS, &renamed)
 }

@@ -14,7 +14,7 @@ use crate::symbol_names;
 use crate::verdict::Verdict;
 use crate::verdict::callees::{Callees, acquires, releases};
 
-/// `was`: debug information of the original unit, `is`: of the patched one.
+/// `was` and `is` are the debug information of the original and of the patched unit.
 pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Verdict, source_file: &str) {
     let callees = Callees::of(cmp.new.profile);
     let functions = functions(cmp, was, is, verdict);
@@ -52,7 +52,7 @@ pub(crate) fn judge(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut Ver
 /// A changed function, or a new one.
 struct Candidate<'a> {
     name: &'a str,
-    /// Of the original; none where the function is new.
+    /// In the original; `None` if the function is new.
     before: Option<FunctionUse<'a>>,
     after: FunctionUse<'a>,
     known: Option<&'a Function>,
@@ -83,14 +83,14 @@ fn functions<'a>(
     found
 }
 
-/// What the debug information says of a function: it knows it by one of its names.
+/// What the debug information says of a function. It knows the function by one of the function's names.
 fn debugged<'a>(info: &'a Info, all: &Atoms<'_>, id: usize) -> Option<&'a Function> {
     let mut names = all.atom(id).names.iter().map(|symbol| all.symbol(*symbol).name);
     names.find_map(|name| info.functions.get(&symbol_names::parse(name).base))
 }
 
 impl<'a> Candidate<'a> {
-    /// What it begins to do, and what it no longer does.
+    /// What the function begins to do, and what it no longer does.
     fn changes(
         &self,
         callees: Callees,
@@ -115,7 +115,7 @@ impl<'a> Candidate<'a> {
         }
         let nothing = FunctionUse { names: Vec::new(), uses: MemberUse::default() };
         let seen = self.before.as_ref().unwrap_or(&nothing);
-        // What an inlined function does is no news if it was called before.
+        // What an inlined function does is nothing new if the function was called before.
         let was_called = |offset: i64| {
             before.given.get(&offset).into_iter().flatten().any(|by| {
                 let callee = seen.name(*by);
@@ -143,7 +143,7 @@ impl<'a> Candidate<'a> {
             changes.extend(gained.map(|(offset, callee)| (kind, offset, callee)));
         }
         let enlarges = self.enlarges(callees);
-        // What was there is let go, or made larger itself.
+        // The function lets go of what was there, or makes that itself larger.
         let replaced = |offset: &i64| {
             let ends = |callee: &str| releases(callee) || callee.contains("realloc");
             let Some(given) = after.given.get(offset) else { return false };
@@ -160,7 +160,7 @@ impl<'a> Candidate<'a> {
         changes
     }
 
-    /// Members for which it asks for more memory than before.
+    /// Members for which the function asks for more memory than before.
     fn enlarges(&self, callees: Callees) -> Vec<(i64, &'a str)> {
         let Some(before) = &self.before else { return Vec::new() };
         let mut found = Vec::new();

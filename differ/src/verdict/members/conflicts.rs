@@ -45,7 +45,7 @@ fn clash(
     if callees.kind(f) == callees.kind(g) {
         return None;
     }
-    // Code that has only moved to another function is no change.
+    // Code that only moved to another function is no change.
     let moved = |one: &MemberChange, from: Kind| {
         all.iter().any(|d| {
             d.kind == from
@@ -73,7 +73,7 @@ fn clash(
         (Kind::Counts | Kind::Gives, Kind::Gives)
             if a != b && acquires(f) && anew() && !moved(maker, Kind::NoLongerGives) =>
         {
-            // Both in one function: what it takes it gives back.
+            // One function does both: it gives back what it takes.
             let balanced = |one: &str, other: fn(&str) -> bool| {
                 all.iter().any(|d| {
                     d.function == one
@@ -100,7 +100,8 @@ fn handing(callee: &str) -> String {
     if callee == LOWER { "lower its count".to_owned() } else { format!("hand it to `{callee}`") }
 }
 
-/// Members that both may mean: one function has such an object at hand, the other can get at one.
+/// Members that both functions may mean: one function has such an object at hand, the other one can get at
+/// one.
 fn common<'a>(one: &'a MemberChange, other: &'a MemberChange) -> impl Iterator<Item = &'a str> {
     one.members.iter().filter_map(|(name, direct)| {
         let also = other.members.get(name)?;

@@ -15,7 +15,7 @@ pub(super) const LOWER: &str = "--";
 #[derive(PartialEq, Eq)]
 pub(super) struct Asks<'a> {
     pub(super) callee: &'a str,
-    /// The first two arguments, as far as they are known: so much more than a term.
+    /// The first two arguments, as far as they are known: a term, and how much more than that.
     amounts: [Option<(Option<Term<'a>>, i64)>; 2],
 }
 
@@ -34,7 +34,7 @@ impl Asks<'_> {
     }
 }
 
-/// What one side's function does with members, and the functions' names.
+/// What a function of one side does with members, and the names of the functions that it calls.
 pub(super) struct FunctionUse<'a> {
     pub(super) names: Vec<&'a str>,
     pub(super) uses: MemberUse,
@@ -49,7 +49,7 @@ impl<'a> FunctionUse<'a> {
                 Target::Atom { atom, .. } if atom != id && all.atom(atom).kind == AtomKind::Function => {
                     all.name(atom)
                 }
-                // Also the name in the table that a call reads the address from.
+                // This is also the name of the slot from which an indirect call reads the address.
                 Target::Symbol { symbol, .. } => all.symbol(symbol).name,
                 Target::Atom { .. } => continue,
             };
@@ -85,7 +85,7 @@ impl<'a> FunctionUse<'a> {
         Asks { callee: self.name(by), amounts }
     }
 
-    /// Members with what deals with them here and not there.
+    /// Members that a function deals with here and not there, with the name of that function.
     pub(super) fn only_here(
         &self,
         callees: Callees,

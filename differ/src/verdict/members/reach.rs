@@ -4,27 +4,28 @@ use std::collections::{BTreeMap, HashSet};
 
 use crate::debug::{Function, Info, OF_FUNCTION, SCOPE, TypeId};
 
-/// Structures of functions' own, as libstdc++'s string has one that frees what was allocated if an exception
-/// comes: variables of the function are such objects, and gone when it returns.
+/// Structures that are declared inside functions and that variables of functions are. Such objects are gone
+/// when the function returns. libstdc++'s string has such a structure, which frees the memory if an exception
+/// comes.
 pub(super) fn short_lived(info: &Info) -> HashSet<TypeId> {
     let mut local = info.types.contained(info.automatic.iter().copied());
     local.retain(|id| info.types.labels.get(id).is_some_and(|name| name.contains(OF_FUNCTION)));
     local
 }
 
-/// Is it a member of a class of the C++ library? How such a class treats what it holds stands in its own
-/// headers, which no fix of a package changes: that a function comes to make a string, or no longer does,
-/// says nothing about the strings of objects.
+/// Is this a member of a class of the C++ library? The headers of the library say how such a class treats its
+/// members, and no fix of a package changes these headers. So it says nothing about the strings of objects if
+/// a function comes to make a string, or no longer does.
 fn is_of_library(structure: &str, member: &str) -> bool {
     let own = member.rsplit('.').next().unwrap_or(member);
     structure.starts_with("std::") || structure.starts_with("__gnu_cxx::") || own.starts_with("_M_")
 }
 
-/// The pointers at `offset` in structures that a function can get at, by name; `true` where it has such an
-/// object at hand.
+/// The pointers at `offset` in structures that a function can get at, by name. `true`: the function has such
+/// an object at hand.
 ///
-/// Where the layout has changed, offsets mean other members; and it is refused for that, or no such object is
-/// older than the patch.
+/// Structures whose layout has changed do not count: their offsets mean other members, and the layout is
+/// judged elsewhere.
 pub(super) fn members(
     own: &Info,
     other: &Info,
