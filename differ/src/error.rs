@@ -1,4 +1,4 @@
-//! Why an object could not be compared at all.
+//! The reason why an object could not be compared at all.
 
 /// An object that cannot be read or understood.
 #[derive(Debug, thiserror::Error)]

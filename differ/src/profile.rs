@@ -6,13 +6,12 @@ pub enum Profile {
     /// Programs and libraries.
     #[default]
     User,
-    /// The kernel and its modules. Only what would be wrong for them is left out so far; they have no rules
-    /// of their own.
+    /// The kernel and its modules. So far only rules are left out that would be wrong for them.
     Kernel,
 }
 
-/// A kind of records in other sections that belong to functions: where a function is shipped, its records
-/// are, and what refers to a function there is no reference by the program.
+/// A kind of records in other sections that belong to functions. The records of a function are shipped with
+/// it. A record that refers to a function is no use of that function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordKind {
     /// Call frame information for the unwinding of stacks (`.eh_frame`).
@@ -27,15 +26,15 @@ impl RecordKind {
 impl Profile {
     /// The kind of the records in a section; `None` for a section of another kind.
     pub(crate) fn records_in(self, section: &str) -> Option<RecordKind> {
-        // The same for both so far. A list of the kernel's tables goes here.
+        // Both products have the same so far. The kernel's tables are to be added here.
         match (self, section) {
             (Self::User | Self::Kernel, ".eh_frame") => Some(RecordKind::CallFrames),
             _ => None,
         }
     }
 
-    /// Are stacks walked with the call frame information of the code? The kernel has tables of its own, which
-    /// its build makes later.
+    /// Does the call frame information of the code serve to walk stacks? The kernel has tables of its own,
+    /// which its build makes later.
     pub(crate) fn unwinds_by_call_frames(self) -> bool {
         self == Self::User
     }

@@ -6,8 +6,8 @@
 //! | `//#Flags: …` | further compiler flags |
 //! | `//#Compiler: clang` | instead of gcc or g++; passed over where it is not installed |
 //! | `//#Levels: -O0 -O2` | optimisation levels (default `-O0 -O1 -O2 -O3 -Os`) |
-//! | `//#Changed: f g`, `//#New: f`, `//#Removed: f` | exactly these functions; a `*` at the end matches any rest |
-//! | `//#ObjectsChanged:`, `//#ObjectsNew:`, `//#ObjectsRemoved:` | exactly these data objects (not checked when absent) |
+//! | `//#Changed: f g`, `//#New: f`, `//#Removed: f` | exactly these functions (`f*`: any rest) |
+//! | `//#ObjectsChanged:`, `//#ObjectsNew:`, `//#ObjectsRemoved:` | exactly these data objects, if given |
 //! | `//#Refused: text` | refused, and a refusal holds the text (repeatable) |
 //! | `//#NotRefused: text` | no refusal is called so |
 //! | `//#Warned: text` | a warning holds the text |

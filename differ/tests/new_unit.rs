@@ -22,7 +22,10 @@ fn diff(original: &[u8], patched: &[u8]) -> UnitDiff {
     differ::diff(original, patched, &Options { unit: "new.c".into(), ..Options::default() }).unwrap()
 }
 
-const TEXT: &str = "struct rate { long tokens, last; };\nint drain(struct rate *r, long n) { if (r->tokens < n) return -1; r->tokens -= n; return 0; }\n";
+const TEXT: &str = "
+struct rate { long tokens, last; };
+int drain(struct rate *r, long n) { if (r->tokens < n) return -1; r->tokens -= n; return 0; }
+";
 
 #[test]
 fn nothing_is_said_about_layouts_of_a_new_unit() {

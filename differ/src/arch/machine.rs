@@ -10,18 +10,19 @@ use super::x86_64;
 
 /// One instruction set. An object is compared with that of its `e_machine`.
 ///
-/// Where the machines differ, and which part of this takes it:
+/// What AArch64 has that x86-64 has not, and which part takes it:
 ///
-/// | AArch64 has | taken by |
-/// |---|---|
-/// | mapping symbols (`$x`, `$d`), which name nothing | [`Arch::is_mapping_symbol`] |
-/// | literal pools between the instructions | [`Arch::decode`]: [`Code::valid`] is false for code that holds data, and bytes are compared |
-/// | no distance between the field and where the processor counts from | [`RelocationType::pc_bias`], [`super::Instruction::counts_from`] |
-/// | two or more relocations for one reference | each is a reference of its own; all have the same target |
-/// | fields of some bits of an instruction | [`RelocationType::bits`] |
-/// | references to a section or to `.LANCHOR` + offset | `atoms`: a local symbol that begins with `.L` stands for its place in the section |
-/// | jump tables without relocations | [`Arch::decode`], which sees the jump, has to add the table's entries to the targets |
-/// | one form of a branch | [`Arch::widen_jump`] has nothing to do |
+/// - mapping symbols (`$x`, `$d`), which name nothing: [`Arch::is_mapping_symbol`];
+/// - literal pools between the instructions: [`Arch::decode`] gives code that is not [`Code::valid`], whose
+///   bytes are compared; or it leaves the pools out, once its caller tells where they are;
+/// - a processor that counts from the instruction itself: [`RelocationType::pc_bias`] is 0, and
+///   [`super::Instruction::counts_from`] its first byte;
+/// - two or more relocations for one reference: each of them is a reference, and all have the same target;
+/// - fields of some bits of an instruction: [`RelocationType::bits`];
+/// - references to `.LANCHOR` + offset: `atoms` takes no name with `.L` for an atom, and goes by the offset;
+/// - jump tables without relocations: the passes that look for tables ([`Arch::labels`]) and [`Arch::decode`]
+///   have to read them;
+/// - only one length of branches: [`Arch::widen_jump`] has nothing to do.
 pub(crate) trait Arch: Debug + Sync {
     /// All relocation types, in ascending order of number.
     fn relocation_types(&self) -> &'static [RelocationType];

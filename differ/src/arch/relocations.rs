@@ -88,7 +88,8 @@ pub enum Computes {
     Copy,
     /// The address of a symbol that the dynamic loader looks up.
     Lookup,
-    /// The same in a slot that only calls go through: until the first one the loader may leave the address of its binder there.
+    /// The same in a slot that only calls go through: until the first one the loader may leave the address of
+    /// its binder there.
     LookupForCalls,
     /// Load bias + A (dynamic loader).
     Relative,

@@ -1,4 +1,5 @@
-//! The function that each static local belongs to, from the debug information. Inlining does not change it.
+//! Keeps for each static local the function that it belongs to, from the debug information. Inlining does not
+//! change it.
 
 use std::collections::HashMap;
 

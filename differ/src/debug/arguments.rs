@@ -1,5 +1,6 @@
-//! What functions take their arguments for: the types of parameters, and of the first variables, which an
-//! argument of type `void *` is mostly put into. Read for few functions only, as lists of places are long.
+//! Finds what functions take their arguments for: the types of parameters, and of the first variables, since
+//! a function mostly puts an argument of type `void *` into a variable. Lists of locations are long, so this
+//! is read for few functions only.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use super::sections::Sections;
 use super::types::TypeId;
 use crate::unit;
 
-/// Parameters and variables of one function, in order; those of functions that are inlined in it do not
+/// Parameters and variables of one function, in order. Those of functions that are inlined in it do not
 /// count.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Arguments {
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
     pub(crate) variables: Vec<Variable>,
 }
 
-/// One of them.
+/// A parameter or variable.
 #[derive(Debug, Clone)]
 pub(crate) struct Variable {
     pub(crate) type_id: TypeId,
@@ -30,9 +31,9 @@ pub(crate) struct Variable {
 /// Where the value of a variable is at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Begins {
-    /// Not told, or in one place for as long as it lives.
+    /// The debug information does not tell, or the variable is in one place for as long as it lives.
     Unknown,
-    /// By its number in DWARF (psABI, figure 3.36).
+    /// In the register with this number in DWARF (psABI, figure 3.36).
     Register(u16),
     /// In memory, or computed.
     Elsewhere,
@@ -50,7 +51,7 @@ pub(crate) fn read(unit: &unit::Unit<'_>, functions: &HashSet<String>) -> Option
         // An entry may refer to one behind it.
         for pass in [Pass::Names, Pass::Variables] {
             let mut entries = unit.entries();
-            // The function whose variables each depth has.
+            // For each depth the function whose variables are there.
             let mut around: Vec<Option<String>> = Vec::new();
             while let Some(die) = entries.next_dfs().ok()? {
                 around.truncate(usize::try_from(die.depth()).ok()?);
@@ -116,7 +117,7 @@ fn begins<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, die: &Die<'a>) -> Begins {
     register(first.data, unit).map_or(Begins::Elsewhere, Begins::Register)
 }
 
-/// The register that this names, or whose value at the call.
+/// The register that the expression names, directly or as its value at the call.
 fn register(expression: gimli::Expression<Slice<'_>>, unit: &Unit<'_>) -> Option<u16> {
     let mut operations = expression.operations(unit.encoding());
     match operations.next().ok()?? {

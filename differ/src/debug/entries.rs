@@ -1,5 +1,5 @@
-//! Debugging information entries of the wanted kinds. Most entries of a unit are none of them, and are passed
-//! over unread.
+//! Visits debugging information entries of the wanted kinds. Most entries of a unit are of other kinds, and
+//! are passed over unread.
 
 use gimli::{DebuggingInformationEntry, EndianSlice, LittleEndian};
 
@@ -10,8 +10,8 @@ pub(super) type Die<'a> = DebuggingInformationEntry<Slice<'a>>;
 pub(super) type Dwarf<'a> = gimli::Dwarf<Slice<'a>>;
 pub(super) type Unit<'a> = gimli::Unit<Slice<'a>>;
 
-/// Calls `visit` with each entry whose tag is wanted and its depth, in the order of the file. `None` when the
-/// entries cannot be read, or when `visit` gives it.
+/// Calls `visit` with the depth of each entry whose tag is wanted and with the entry, in the order of the
+/// file. `None` when the entries cannot be read, or when `visit` gives `None`.
 pub(super) fn each<'a>(
     unit: &Unit<'a>,
     wanted: impl Fn(gimli::DwTag) -> bool,
@@ -44,7 +44,7 @@ pub(super) fn slice<'a>(
     dwarf.attr_string(unit, die.attr_value(name)?).ok()
 }
 
-/// The name that a linker sees, else that of the source.
+/// The name that a linker sees; without that, the name in the source.
 pub(super) fn linkage_name<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, die: &Die<'a>) -> Option<Slice<'a>> {
     slice(dwarf, unit, die, gimli::DW_AT_linkage_name).or_else(|| slice(dwarf, unit, die, gimli::DW_AT_name))
 }

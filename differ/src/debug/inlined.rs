@@ -1,4 +1,4 @@
-//! Which functions the compiler put into which, by the debug information.
+//! Finds which functions the compiler put into which, by the debug information.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ pub(crate) fn read(unit: &Unit) -> Option<Inlining> {
         let known = declarations(&dwarf, &unit, base)?;
         out.functions.extend(known.values().filter(|d| !d.file.is_empty()).cloned());
         let mut entries = unit.entries();
-        // The function that encloses each depth.
+        // For each depth the function around it.
         let mut stack: Vec<Option<Declared>> = Vec::new();
         while let Some(die) = entries.next_dfs().ok()? {
             stack.truncate(usize::try_from(die.depth()).ok()?);
@@ -53,7 +53,7 @@ fn origin(known: &HashMap<usize, Declared>, at: usize) -> Option<&Declared> {
     known.get(&at)
 }
 
-/// Functions with name and place, by offset.
+/// Functions with name and place of declaration, by offset.
 fn declarations<'a>(
     dwarf: &gimli::Dwarf<Slice<'a>>,
     unit: &gimli::Unit<Slice<'a>>,
@@ -82,7 +82,7 @@ fn declarations<'a>(
         let file = files.entry(file).or_insert_with(|| file_name(dwarf, unit, file).unwrap_or_default());
         known.insert(offset, Declared { name, file: file.clone(), line });
     }
-    // A member function that is defined outside of its class.
+    // A member function may be defined outside of its class.
     for (offset, declaration) in later {
         if let Some(found) = known.get(&declaration).cloned() {
             known.entry(offset).or_insert(found);

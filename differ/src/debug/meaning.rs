@@ -1,13 +1,13 @@
-//! Do two types take memory for the same thing? A member may keep its name, place and size, and be something
-//! else.
+//! Tells whether two types take memory for the same thing. A member may keep its name, place and size, and be
+//! something else.
 //!
-//! What is not known, and `void *`, agrees with everything. Whole numbers of one size do, whatever their
-//! sign: a fix that makes a length unsigned does not change lengths. Structures of one name do too: they are
-//! compared themselves.
+//! An unknown type, and `void *`, agree with every type. Whole numbers of one size agree, whatever their
+//! sign: a fix that makes a length unsigned does not change lengths. Structures of one name agree: they are
+//! compared by themselves.
 
 use super::types::{Number, Type, TypeId, Types};
 
-/// Deeper than this, types of other names are taken for the same.
+/// Types that are nested deeper than this count as the same.
 const DEPTH: usize = 8;
 
 enum Kind {
@@ -18,8 +18,8 @@ enum Kind {
 }
 
 impl Types {
-    /// What objects of the one type are, and what those of the other one, of other debug information, are, if
-    /// that is not the same.
+    /// In words what objects of the one type are, and what objects of the other type, which is of other debug
+    /// information, are; `None` if that is the same.
     pub(crate) fn disagreement(&self, id: TypeId, other: &Self, with: TypeId) -> Option<(String, String)> {
         self.disagrees(id, other, with, DEPTH).then(|| (self.describe(id), other.describe(with)))
     }
@@ -28,7 +28,7 @@ impl Types {
         let Some(depth) = depth.checked_sub(1) else { return false };
         match (self.kind(id), other.kind(with)) {
             (Kind::Pointer(Some(a)), Kind::Pointer(Some(b))) => {
-                // As objects of one size could be, what is behind pointers is no other spelling of the same.
+                // Objects of one size may be two spellings of the same thing. What is behind pointers is not.
                 let mixed = matches!(
                     (self.kind(a), other.kind(b)),
                     (Kind::Structure(_), Kind::Number(..) | Kind::Pointer(_))

@@ -1,5 +1,5 @@
-//! Debug information (DWARF 4 and 5) as far as a comparison needs it: scopes of static locals, layouts of
-//! types.
+//! Reads debug information (DWARF 4 and 5) as far as a comparison needs it: scopes of static locals, layouts
+//! of types.
 
 mod arguments;
 mod entries;

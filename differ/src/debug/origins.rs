@@ -1,9 +1,9 @@
-//! Which source file each symbol of an object comes from, when the object was made from several ones:
-//! link-time optimisation, `ld -r`.
+//! Finds the source file that each symbol of an object comes from, where the object was made from several: by
+//! link-time optimisation, or by `ld -r`.
 //!
-//! gcc describes what it makes at link time in a unit without a name, whose entries refer by
-//! `DW_AT_abstract_origin` to those that the compiler wrote for each source file (gcc internals, "LTO": early
-//! debug).
+//! gcc describes what it makes at link time in a unit without a name. The entries of that unit refer by
+//! `DW_AT_abstract_origin` to entries that the compiler wrote for each source file (gcc internals, "LTO":
+//! early debug).
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,8 +16,8 @@ use crate::model::{Origin, SymbolType};
 use crate::reading::RANGES;
 use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
 
-/// How gcc calls the unit of what was made while linking. An entry of it that refers to no other comes from a
-/// source file that was compiled without debug information.
+/// How gcc calls the unit of what it made while linking. An entry of this unit that refers to no other entry
+/// comes from a source file that was compiled without debug information.
 const MADE: &str = "<artificial>";
 
 /// What an entry for a function or a variable says.
@@ -29,9 +29,10 @@ struct Entry {
     source: usize,
     external: bool,
     function: bool,
-    /// Where the table of addresses has its place (DWARF 5, 2.6.2): clang's entries hold an index into that.
+    /// The beginning of the unit's table of addresses (DWARF 5, 2.6.2). Entries of clang hold an index into
+    /// it.
     address: Option<u64>,
-    /// Of a function: where its list of ranges is.
+    /// For a function: the offset of its list of ranges.
     ranges: Option<usize>,
     /// The entry that says more: abstract origin or declaration.
     more: Option<usize>,
@@ -93,7 +94,7 @@ pub(crate) fn read(unit: &Unit<'_>) -> Option<BTreeMap<String, Origin>> {
     Some(by_symbol(unit, &entries, &sources))
 }
 
-/// Where the table of addresses has that of a function or a variable.
+/// The offset in the table of addresses for a function or a variable.
 fn address(unit: &super::entries::Unit<'_>, die: &Die<'_>) -> Option<u64> {
     let index = match (die.attr_value(gimli::DW_AT_low_pc), die.attr_value(gimli::DW_AT_location)) {
         (Some(AttributeValue::DebugAddrIndex(index)), _) => index,
@@ -123,7 +124,7 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
             Some(at) => place(unit, table, at, at + 1, entry.function),
             None => place(unit, info, entry.at as u64, entry.end as u64, entry.function),
         };
-        // Functions in several parts have a list; its first two entries are enough to find the one that has
+        // A function in several parts has a list. Its first two entries are enough to find the part that has
         // the function's name.
         let parts = entry.ranges.filter(|_| own.is_none());
         let listed = parts.into_iter().flat_map(|from| in_list(unit, lists, from)).map(|at| (at, true));
@@ -134,8 +135,8 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
                 if listed && !name.is_some_and(|name| is_named(symbol, name)) {
                     continue;
                 }
-                // A variable of an inline function is one in the whole program, though each unit describes
-                // it.
+                // A variable of an inline function exists once in the whole program, though each unit
+                // describes it.
                 let shared = symbol.starts_with("_ZZ")
                     && end.within.and_then(|w| known.get(&w)).is_some_and(|f| chain(&known, f).1);
                 let name = name.unwrap_or_default().to_owned();
@@ -147,8 +148,8 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
     found
 }
 
-/// Is this the entry of a function of that name, and not a fragment? In C++ functions that other files cannot
-/// see have no linkage name in the debug information; the mangled name holds the name then.
+/// Is this the entry of a function of that name, and not a fragment? In C++ the debug information gives no
+/// linkage name for functions that other files cannot see. Then the mangled name holds the name.
 fn is_named(symbol: &str, name: &str) -> bool {
     let base = symbol.split('.').next().unwrap_or_default();
     let cold = symbol.split('.').any(|part| part == "cold");
@@ -158,7 +159,7 @@ fn is_named(symbol: &str, name: &str) -> bool {
 /// The last entry of a chain of origins and declarations, whether one of them is external, and the name.
 fn chain<'e>(known: &HashMap<usize, &'e Entry>, entry: &'e Entry) -> (&'e Entry, bool, Option<&'e str>) {
     let (mut last, mut external, mut name) = (entry, entry.external, entry.name.as_deref());
-    // Deeper than any compiler nests them; damaged information may go round in circles.
+    // No compiler nests entries deeper. Damaged information may go round in circles.
     for _ in 0..8 {
         let Some(next) = last.more.and_then(|at| known.get(&at)) else { break };
         external |= next.external;
@@ -168,7 +169,8 @@ fn chain<'e>(known: &HashMap<usize, &'e Entry>, entry: &'e Entry) -> (&'e Entry,
     (last, external, name)
 }
 
-/// What the first address in an entry's own attributes refers to: a function's entry, a variable's memory.
+/// What the first address in the own attributes of an entry refers to: the entry of a function, or the memory
+/// of a variable.
 fn place(unit: &Unit<'_>, relocs: &[Reloc], from: u64, to: u64, code: bool) -> Option<(usize, u64)> {
     let first = relocs.partition_point(|r| r.offset < from);
     let own = relocs.get(first..)?.iter().take_while(|r| r.offset < to);

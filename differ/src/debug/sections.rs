@@ -12,8 +12,8 @@ use crate::unit::{Section, Unit};
 /// `SHF_COMPRESSED` (gABI).
 const SHF_COMPRESSED: u64 = 0x800;
 
-/// The sections, relocated: references between debug sections are offsets then. Addresses become offsets in
-/// their section.
+/// The sections with their relocations applied. References between debug sections are offsets then, and
+/// addresses are offsets in their section.
 pub(super) struct Sections<'a> {
     bytes: HashMap<&'a str, Cow<'a, [u8]>>,
 }
@@ -24,7 +24,7 @@ impl<'a> Sections<'a> {
         Self::load_named(unit, &[])
     }
 
-    /// With the lists of locations, too.
+    /// Loads the lists of locations too.
     pub(super) fn load_with_locations(unit: &'a Unit<'_>) -> Option<Sections<'a>> {
         Self::load_named(unit, &LOCATIONS)
     }
@@ -36,7 +36,8 @@ impl<'a> Sections<'a> {
             if section.has(SHF_COMPRESSED) {
                 return None;
             }
-            // One unit has one of each; a second one (`.debug_types` groups, macros) is not needed here.
+            // A unit has one section of each name. Further sections (groups of `.debug_types`, macros) are
+            // not needed here.
             bytes.entry(&*section.name).or_insert_with(|| relocated(unit, section));
         }
         bytes.contains_key(".debug_info").then_some(Sections { bytes })

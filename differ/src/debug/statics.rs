@@ -1,4 +1,4 @@
-//! The function that each static local belongs to.
+//! Finds the function that each static local belongs to.
 
 use std::collections::HashMap;
 
@@ -23,8 +23,8 @@ pub(crate) struct Static {
 /// Origins of origins are not followed further than this.
 const STEPS: usize = 8;
 
-/// All such variables, in order of declaration; `None` when there is no debug information, or it cannot be
-/// read.
+/// All variables of functions that have a place in memory, in order of declaration. `None` when there is no
+/// debug information, or it cannot be read.
 pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Vec<Static>> {
     let sections = Sections::load(unit)?;
     let dwarf = sections.dwarf();
@@ -38,7 +38,7 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Vec<Static>> {
     let mut headers = dwarf.units();
     while let Some(header) = headers.next().ok()? {
         let (base, unit) = (header.offset().0, dwarf.unit(header).ok()?);
-        // Index into `functions` of those that enclose the entry, with their depths.
+        // Indices into `functions` of the functions around the entry, with their depths.
         let mut outer: Vec<(usize, usize)> = Vec::new();
         let wanted = |tag| is_function(tag) || tag == gimli::DW_TAG_variable;
         each(&unit, wanted, |depth, die| {
@@ -75,8 +75,8 @@ impl<'u> Places<'u> {
         Some(Self { unit, info: of(".debug_info")?, addresses: of(".debug_addr").unwrap_or_default() })
     }
 
-    /// Whether the location of a variable is one place in memory, and which relocation says where: its table
-    /// and offset.
+    /// Whether a variable has one place in memory for its whole life, and which relocation tells that place:
+    /// its table and offset.
     pub(super) fn field(
         &self,
         dwarf: &Dwarf<'_>,
@@ -117,7 +117,7 @@ pub(super) fn in_table(unit: &Unit<'_>, index: gimli::DebugAddrIndex) -> Option<
 
 struct Found<'a, 'u> {
     places: Places<'u>,
-    /// Functions and their inlined copies: offset of the entry, and the one around it.
+    /// Functions and their inlined copies: the offset of the entry, and the function around it.
     functions: Vec<(TypeId, Option<usize>)>,
     names: HashMap<TypeId, Name<'a>>,
     /// Lines of variables, for entries that refer to them (`DW_AT_abstract_origin`).
@@ -128,7 +128,7 @@ struct Found<'a, 'u> {
 
 enum Name<'a> {
     Own(Slice<'a>),
-    /// That of another entry: an abstract origin or a declaration, which may come later.
+    /// The name is that of another entry: an abstract origin or a declaration, which may come later.
     Of(TypeId),
 }
 
@@ -165,7 +165,7 @@ impl<'a> Found<'a, '_> {
         }
     }
 
-    /// With the names of the functions; without those of functions that have none.
+    /// The variables with the names of their functions. Variables of functions without a name are left out.
     fn named(self) -> Vec<Static> {
         let name = |mut function: usize| loop {
             let (offset, around) = *self.functions.get(function)?;

@@ -19,7 +19,7 @@ pub(crate) struct Types {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Type {
     pub(crate) size: Option<u64>,
-    /// What it is made of, or points to.
+    /// The type that it is made of, or points to.
     pub(crate) inner: Option<TypeId>,
     /// Element counts of an array.
     pub(crate) counts: Vec<u64>,
@@ -27,12 +27,12 @@ pub(crate) struct Type {
     pub(crate) is_const: bool,
     /// A pointer or reference.
     pub(crate) is_pointer: bool,
-    /// Only announced: the definition is elsewhere.
+    /// It is only declared here, and defined elsewhere.
     pub(crate) is_declaration: bool,
     pub(crate) members: Vec<Field>,
     /// Names and values of an enumeration.
     pub(crate) enumerators: Vec<(String, i64)>,
-    /// Of those that the language has.
+    /// For a type that the language has.
     pub(crate) number: Option<Number>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Layout {
     pub(crate) members: Vec<Member>,
 }
 
-/// One member; those of an anonymous structure inside count as the outer one's.
+/// One member. The members of an anonymous structure count as members of the structure around it.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub(crate) struct Member {
     pub(crate) name: String,
@@ -160,18 +160,18 @@ impl Types {
         found
     }
 
-    /// Is an object of this type constant, as declared? Of an array its elements count.
+    /// Is an object of this type declared as constant? For an array the type of its elements counts.
     pub(crate) fn is_constant(&self, id: TypeId) -> bool {
         let parts = self.named_by(id);
         parts.into_iter().any(|t| t.is_const)
     }
 
-    /// The enumeration that an object of this type itself is a value of, if it is one.
+    /// The enumeration of which an object of this type is a value; `None` for any other type.
     pub(crate) fn is_value(&self, id: TypeId) -> bool {
         self.named_by(id).last().is_some_and(|t| !t.enumerators.is_empty())
     }
 
-    /// The type with those that it is another name, a qualified form or an array of.
+    /// The type, and the types that it is another name, a qualified form or an array of.
     fn named_by(&self, id: TypeId) -> Vec<&Type> {
         let mut found: Vec<&Type> = Vec::new();
         let mut next = Some(id);

@@ -1,4 +1,4 @@
-//! The types of a unit, and those of its variables.
+//! Reads the types of a unit, and the types of its variables.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,17 +10,17 @@ use super::statics::Places;
 use super::types::{Field, Number, Type, TypeId, Types};
 use crate::unit;
 
-/// What was found.
+/// What the debug information of a unit tells.
 #[derive(Debug, Default)]
 pub(crate) struct Info {
     pub(crate) types: Types,
     /// Types of variables with static storage, also of those only declared here.
     pub(crate) variables: Vec<TypeId>,
-    /// The same by name; of static locals behind that of the function, and not known where one function has
-    /// several.
+    /// Types of variables with static storage by name. A static local has the name of its function before its
+    /// own; it is left out where one function has several of that name.
     pub(crate) statics: HashMap<String, Option<TypeId>>,
-    /// Types that functions with external linkage take and return: others, in other units or the callers of a
-    /// library, have the objects.
+    /// Types that functions with external linkage take and return. Others have such objects: other units, or
+    /// the callers of a library.
     pub(crate) exchanged: Vec<TypeId>,
     /// Types of the variables and parameters of functions.
     pub(crate) automatic: Vec<TypeId>,
@@ -28,10 +28,10 @@ pub(crate) struct Info {
     pub(crate) functions: HashMap<String, Function>,
 }
 
-/// What a function deals with.
+/// The types that a function uses, and what is inlined in it.
 #[derive(Debug, Default)]
 pub(crate) struct Function {
-    /// Types of its variables, parameters and result, and of those of what is inlined in it.
+    /// Types of its variables, parameters and result, and of those of functions that are inlined in it.
     pub(crate) types: Vec<TypeId>,
     /// Functions that are inlined in it.
     pub(crate) inlines: BTreeSet<String>,
@@ -68,7 +68,7 @@ pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Info> {
             let name = unit.name.map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             walk.scope = format!("{SCOPE}{name}");
         }
-        // First the names, since what refers to them may come before.
+        // The names come first, since an entry may refer to a name behind it.
         each(&unit, is_named, |_, die| {
             if let Some(name) = linkage_name(&dwarf, &unit, die) {
                 walk.names.insert(base + die.offset().0, name);
@@ -159,7 +159,7 @@ struct Frame<'a> {
 /// What an enclosing entry adds to the qualified name of a type.
 enum Part<'a> {
     Nothing,
-    /// With the number of the outermost one.
+    /// The entry is in a function, with the number of the outermost function.
     Function(Option<Slice<'a>>, usize),
     Scope(Option<Slice<'a>>),
 }
@@ -173,16 +173,16 @@ struct Walk<'a, 'u> {
     declared: HashMap<TypeId, TypeId>,
     /// Numbers of functions among [`Walk::functions`], by name.
     numbers: HashMap<&'a [u8], usize>,
-    /// What functions deal with. Nobody asks for those without a name, which all have the number 0.
+    /// What functions use. All functions without a name have the number 0, and nobody asks for them.
     functions: Vec<Function>,
-    /// Functions that are described elsewhere, as constructors are, whose one description has another name
-    /// than each of their forms.
+    /// Functions that another entry describes. A constructor has one description, whose name is not that of
+    /// any of its forms.
     outlined: Vec<(usize, TypeId)>,
     /// Numbers of functions by their entries.
     numbered: HashMap<TypeId, usize>,
     /// The last function with external linkage.
     exchanging: Option<TypeId>,
-    /// What is put behind the names of types, in an object made from several sources.
+    /// In an object that was made from several sources: what is appended to the names of types.
     scope: String,
 }
 
@@ -379,7 +379,8 @@ impl<'a> Walk<'a, '_> {
             && let (Some(type_id), Some(name)) = (type_id, slice(dwarf, unit, die, gimli::DW_AT_name))
         {
             let name = self.qualified(name);
-            // Blocks of one function may have one each: which is which is not known here.
+            // Several blocks of one function may have a variable of that name. Which is which is not known
+            // here.
             let one = self.info.statics.entry(name).or_insert(Some(type_id));
             one.take_if(|known| *known != type_id);
         }

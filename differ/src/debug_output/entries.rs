@@ -1,4 +1,4 @@
-//! Entries and their attributes.
+//! Converts entries and their attributes.
 
 use std::iter::Peekable;
 
@@ -23,7 +23,7 @@ pub(super) struct Converter<'c> {
 }
 
 impl Converter<'_> {
-    /// What of an entry's code is in the image.
+    /// The parts of an entry's code that are in the image.
     pub(super) fn code<'a>(
         &self,
         unit: UnitRef<'_, Slice<'a>>,
@@ -38,7 +38,7 @@ impl Converter<'_> {
     }
 
     /// Converts a unit, if anything in it is wanted. `needed`: offsets in `.debug_info` of the entries to
-    /// convert, this unit's and those behind.
+    /// convert, of this unit and of those behind it.
     pub(super) fn unit<'a>(
         &self,
         unit: &mut ConvertUnit<'_, Slice<'a>>,
@@ -47,7 +47,7 @@ impl Converter<'_> {
     ) -> ConvertResult<()> {
         let code = self.code(root.read_unit, &root)?;
         let mut begun = false;
-        // A skeleton has no entries, but lines.
+        // A skeleton unit has no entries, but it has lines.
         if !code.is_empty() {
             self.begin(unit, &root, &code)?;
             begun = true;
@@ -72,7 +72,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// Lines first: entries refer to the files in them.
+    /// Lines come first: entries refer to the files in them.
     fn begin<'a>(
         &self,
         unit: &mut ConvertUnit<'_, Slice<'a>>,
@@ -114,7 +114,7 @@ impl Converter<'_> {
             [] => {}
             [one] if !root => {
                 set(unit, dw::DW_AT_low_pc, AttributeValue::Address(Address::Constant(one.image)));
-                // A length only from DWARF 4 on (2.17.2).
+                // From DWARF 4 on the value may be a length (2.17.2).
                 let end = match unit.unit.version() {
                     ..4 => AttributeValue::Address(Address::Constant(one.image + one.len())),
                     _ => AttributeValue::Udata(one.len()),
@@ -123,7 +123,8 @@ impl Converter<'_> {
             }
             _ => {
                 if root {
-                    // What lists count from (DWARF 5, 3.1.1): all of ours have addresses.
+                    // Lists count from this address (DWARF 5, 3.1.1). All converted lists have addresses of
+                    // their own.
                     set(unit, dw::DW_AT_low_pc, AttributeValue::Address(Address::Constant(0)));
                 }
                 let ranges = list(unit);
@@ -133,7 +134,7 @@ impl Converter<'_> {
         Ok(())
     }
 
-    /// `None` to leave it out.
+    /// The converted attribute; `None` to leave it out.
     fn attribute<'a>(
         &self,
         unit: &mut ConvertUnit<'_, Slice<'a>>,
@@ -144,7 +145,7 @@ impl Converter<'_> {
         use read::AttributeValue as Value;
         let value = attribute.value();
         match attribute.name() {
-            // Of tables that are not carried.
+            // It refers to a table that is not converted.
             dw::DW_AT_GNU_locviews
             | dw::DW_AT_GNU_entry_view
             | dw::DW_AT_GNU_pubnames
@@ -164,7 +165,7 @@ impl Converter<'_> {
             }
             dw::DW_AT_entry_pc if from.attr_address(value)?.is_none() => return Ok(None),
             dw::DW_AT_stmt_list if from.line_program.is_none() => return Ok(None),
-            // An operand there is a number, whatever it looks like.
+            // An operand in such an attribute is a number, whatever it looks like.
             dw::DW_AT_vtable_elem_location => {
                 return unit.convert_attribute_value(from, attribute, &|_| None).map(Some);
             }

@@ -1,4 +1,4 @@
-//! Expressions that compute places and values (DWARF 5, 2.5).
+//! Converts expressions that compute locations and values (DWARF 5, 2.5).
 
 use gimli::constants as dw;
 use gimli::read::UnitRef;
@@ -10,7 +10,7 @@ use super::entries::Converter;
 use crate::model::LinkedAddress;
 
 impl Converter<'_> {
-    /// The expression for the image; `None` where it needs the address of something that has none there.
+    /// The expression for the image; `None` if it needs the address of something that has no address there.
     pub(super) fn expression<'a>(
         &self,
         unit: &ConvertUnit<'_, Slice<'a>>,
@@ -27,7 +27,8 @@ impl Converter<'_> {
                     address
                 }
                 Operation::AddressIndex { index } => from.address(index).ok()?,
-                // Offsets of thread-local variables are those of a module, which an image is not.
+                // Offsets of thread-local variables are offsets in the block of a module, and an image is no
+                // module.
                 Operation::TLS | Operation::ConstantIndex { .. } => return None,
                 _ => continue,
             };
@@ -36,7 +37,7 @@ impl Converter<'_> {
                 LinkedAddress::Target(at) => target = Some(at),
             }
         }
-        // An address that is not the operand of what takes one.
+        // An address stands where no operation takes one.
         if self.object.relocated_in(expression.0) != fields {
             return None;
         }
@@ -53,7 +54,8 @@ impl Converter<'_> {
         }
     }
 
-    /// An address of the target: the control block in front of the image knows where that was loaded.
+    /// Makes an address of the target: the control block in front of the image knows where the target was
+    /// loaded.
     fn in_target(&self, at: u64) -> Expression {
         let mut expression = Expression::new();
         expression.op_addr(Address::Constant(self.bias));
@@ -63,7 +65,7 @@ impl Converter<'_> {
         expression
     }
 
-    /// The entries of a list of locations that are for code of the image.
+    /// The entries of a list of locations that are for code in the image.
     pub(super) fn locations<'a>(
         &self,
         unit: &ConvertUnit<'_, Slice<'a>>,

@@ -1,4 +1,4 @@
-//! Line numbers of the code that is in the image.
+//! Converts the line numbers of the code that is in the image.
 
 use gimli::write::{
     Address, ConvertError, ConvertResult, ConvertUnit, FileId, FileInfo, LineProgram, LineString,
@@ -39,12 +39,12 @@ impl Converter<'_> {
             let text = from.dwarf.attr_line_string(value)?;
             let text = (self.renamed)(text.slice()).unwrap_or_else(|| text.slice().to_vec());
             if text.is_empty() && encoding.version <= 4 {
-                // It would end the table.
+                // An empty name would end the table.
                 return Err(ConvertError::MissingCompilationName);
             }
             Ok(LineString::new(text, encoding, unit.line_strings))
         };
-        // Before DWARF 5 neither of the two is written: they are those of the unit's entry.
+        // Before DWARF 5 neither of the two is written: both are those of the unit's entry.
         let mut first = |value: Option<read::AttributeValue<_>>| match value {
             Some(value) => string(value),
             None => Ok(LineString::String(Vec::new())),
@@ -55,8 +55,8 @@ impl Converter<'_> {
         let source_folder =
             source_folder.and_then(|i| header.directory(i)).map(|d| first(Some(d))).transpose()?;
         let source_name = first(source.map(read::FileEntry::path_name))?;
-        // How numbers are packed is of no interest, and not every way of the compilers' is known to the
-        // library.
+        // How the numbers are packed does not matter, and the library does not know every way in which
+        // compilers do it.
         let packing = LineEncoding::default();
         let mut program = LineProgram::new(encoding, packing, folder, source_folder, source_name, None);
         let mut folders = Vec::new();
@@ -78,7 +78,7 @@ impl Converter<'_> {
                 FileInfo { timestamp: file.timestamp(), size: file.size(), md5: *file.md5(), source: None };
             let id = program.add_file(name, folder, Some(info));
             if files.is_empty() && header.version() <= 4 {
-                // Number 0 is no file there.
+                // Before DWARF 5 the number 0 is no file.
                 files.push(id);
             }
             files.push(id);
@@ -86,7 +86,7 @@ impl Converter<'_> {
         Ok((program, files))
     }
 
-    /// Adds what of a sequence is in the image.
+    /// Adds the part of a sequence that is in the image.
     fn sequence(
         &self,
         program: &mut LineProgram,
@@ -98,7 +98,7 @@ impl Converter<'_> {
             return Err(ConvertError::UnsupportedLineInstruction);
         }
         for range in self.placements.code_ranges(first.address(), last.address()) {
-            // The row that is in force at its beginning.
+            // The row that holds at the beginning of the range.
             let start = rows.partition_point(|r| r.address() < range.start);
             let at_start = rows.get(start).is_some_and(|r| r.address() == range.start);
             let start = if at_start { start } else { start.saturating_sub(1) };

@@ -1,12 +1,12 @@
-//! Carries debug information over: from the objects that a patch was made of, into sections for a file beside
-//! the patch.
+//! Converts debug information: from the objects that a patch was made of, into sections for a file beside the
+//! patch.
 //!
-//! Only entries for what is in the patch are carried, with all that these refer to, and variables of the
-//! program whose place is known. So nothing in it has the address of something else, no matter what a
-//! debugger makes of the values that linkers write for what they left out.
+//! Only entries for what is in the patch are converted, with all that these refer to, and variables of the
+//! program whose address is known. Linkers write special values for addresses of what they left out, and
+//! debuggers differ in what they make of such values. The output has none of them.
 //!
-//! Each allocated section of an object is given addresses of its own for the time of reading
-//! ([`sections::address`]); a converted address is one of the image.
+//! While an object is read, each allocated section has a range of addresses of its own
+//! ([`sections::address`]). A converted address is an address of the image.
 
 mod entries;
 mod expressions;
@@ -29,12 +29,12 @@ use sections::Object;
 /// Bytes of an object's sections.
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
-/// A patched object, and where the pieces of it went.
+/// A patched object, and where its pieces are.
 #[derive(Clone, Copy, Debug)]
 pub struct DebugUnit<'a> {
     /// The object that was compared.
     pub object: &'a [u8],
-    /// Where each piece is that is in the patch, or in the program.
+    /// The address of each piece that is in the patch or in the program.
     pub placements: &'a [(Extent, LinkedAddress)],
 }
 
@@ -44,14 +44,15 @@ pub struct DebugSections {
     /// Names and contents of the sections (DWARF 5, 7.1; or of the version that the units have). Empty if
     /// there is nothing to tell.
     pub sections: Vec<(&'static str, Vec<u8>)>,
-    /// Units whose debug information could not be carried, by index, and why.
+    /// Units whose debug information could not be converted, by index, and why.
     pub left_out: Vec<(usize, String)>,
 }
 
-/// Joins the debug information of some units.
+/// Joins the debug information of some units into one set of sections.
 ///
-/// `bias`: address in the image of the word that has the load bias of the target, by which variables of the
-/// program are found. `renamed` gives the path to write for one that an object has, if it is another one.
+/// `bias`: the address in the image of the word that holds the load bias of the target. Variables of the
+/// program are found by it. `renamed` gives the path to write for a path that an object has, if it is to be
+/// another path.
 pub fn debug_sections(
     units: &[DebugUnit<'_>],
     bias: u64,
@@ -66,7 +67,8 @@ pub fn debug_sections(
             Err(why) => out.left_out.push((index, why)),
         }
     }
-    // What was converted of a unit before it failed cannot be taken back: once more without it.
+    // What was converted of a unit before it failed cannot be taken back. So everything is converted once
+    // more without that unit.
     loop {
         match join(&objects, bias, renamed) {
             Ok(sections) => {
@@ -111,8 +113,8 @@ fn join(
     Ok(out)
 }
 
-/// The library asserts what holds for debug information as compilers write it. Whatever an object holds, the
-/// patch does not depend on it.
+/// The library asserts what holds for debug information as compilers write it. An object that breaks such an
+/// assertion must not stop the patch.
 fn guarded<E: Display>(convert: impl FnOnce() -> Result<(), E>) -> Result<(), String> {
     match catch_unwind(AssertUnwindSafe(convert)) {
         Ok(done) => done.map_err(|e| e.to_string()),

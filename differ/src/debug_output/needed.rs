@@ -1,8 +1,9 @@
-//! Which entries are carried: new functions and variables, variables of the program whose place is known, and
-//! what these need.
+//! Finds the entries to convert: new functions and variables, variables of the program whose address is
+//! known, and what these need.
 //!
-//! What a function not in the patch has inside is not needed, nor are member functions that nothing refers
-//! to; in C++ that is most of a unit. So entries are read in full only once they are known to be needed.
+//! The content of a function that is not in the patch is not needed. Nor are member functions that nothing
+//! refers to, which in C++ are most of a unit. So an entry is read in full only once it is known to be
+//! needed.
 
 use gimli::constants as dw;
 use gimli::read::UnitRef;
@@ -15,23 +16,23 @@ use super::Slice;
 use super::entries::Converter;
 use crate::model::LinkedAddress;
 
-/// What goes along with an entry.
+/// Which parts of an entry are converted with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Along {
-    /// All of its parts.
+    /// All parts.
     Parts,
-    /// Parameters: of functions whose code is elsewhere.
+    /// Parameters: for functions whose code is elsewhere.
     Signature,
-    /// Nothing: namespaces.
+    /// None: for namespaces.
     Nothing,
 }
 
-/// What an entry is to the one that it is in.
+/// How an entry belongs to the entry around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Parameter,
     Part,
-    /// Of interest to those that refer to it.
+    /// It matters only to entries that refer to it.
     Thing,
 }
 
@@ -39,7 +40,7 @@ struct Node {
     /// In `.debug_info`.
     offset: usize,
     unit: usize,
-    /// Index; none for those at the top of a unit.
+    /// Index of the entry around it; `None` at the top of a unit.
     parent: Option<usize>,
     depth: isize,
     role: Role,
@@ -55,8 +56,7 @@ struct Graph<'a, 'd> {
     todo: Vec<usize>,
 }
 
-/// Offsets in `.debug_info` of all entries that are needed, in ascending order. Those of units themselves are
-/// not among them.
+/// Offsets in `.debug_info` of all entries that are needed, in ascending order, without those of units.
 pub(super) fn needed(converter: &Converter<'_>, dwarf: &Dwarf<Slice<'_>>) -> gimli::Result<Vec<usize>> {
     let mut graph =
         Graph { dwarf, units: Vec::new(), nodes: Vec::new(), needed: Vec::new(), todo: Vec::new() };
@@ -74,7 +74,7 @@ pub(super) fn needed(converter: &Converter<'_>, dwarf: &Dwarf<Slice<'_>>) -> gim
 }
 
 impl<'a> Graph<'a, '_> {
-    /// Reads how the entries of a unit are nested, and which are wanted for their own sake.
+    /// Reads how the entries of a unit are nested, and which of them are wanted for their own sake.
     fn read(&mut self, converter: &Converter<'_>, unit: Unit<Slice<'a>>) -> gimli::Result<()> {
         let number = self.units.len();
         let UnitSectionOffset(base) = unit.header.offset();
@@ -100,11 +100,11 @@ impl<'a> Graph<'a, '_> {
                     if !converter.code(from, &entry)?.is_empty() {
                         (along, wanted) = (Along::Parts, true);
                     } else if entry.has_attr(dw::DW_AT_virtuality) {
-                        // By these a debugger knows that an object says itself which class it is of.
+                        // These members tell a debugger that an object itself says which class it is of.
                         role = Role::Part;
                     }
                 }
-                // Those of a function go with it.
+                // Parts of a function are converted with it.
                 dw::DW_TAG_variable if outside(parent) => {
                     wanted = place(converter, from, &from.entry(offset)?).is_some();
                 }
@@ -166,7 +166,7 @@ impl<'a> Graph<'a, '_> {
     fn operands(&self, number: usize, expression: Expression<Slice<'a>>, referred: &mut Vec<usize>) {
         let unit = &self.units[number];
         let mut operations = expression.operations(unit.encoding());
-        // One that cannot be read is left out later.
+        // An expression that cannot be read is left out later.
         while let Ok(Some(operation)) = operations.next() {
             let to = match operation {
                 Operation::Deref { base_type: to, .. }
@@ -233,7 +233,7 @@ fn role(tag: DwTag) -> Role {
     }
 }
 
-/// Is this (`None`: the unit itself) what holds things of static storage?
+/// Is this an entry (`None`: the unit itself) that holds things of static storage?
 fn outside(parent: Option<(usize, DwTag)>) -> bool {
     let holds = |tag| {
         matches!(
@@ -244,7 +244,7 @@ fn outside(parent: Option<(usize, DwTag)>) -> bool {
     parent.is_none_or(|(_, tag)| holds(tag))
 }
 
-/// Where a variable is whose location is an address and nothing else.
+/// The linked address of a variable whose location is an address and nothing else.
 fn place(
     converter: &Converter<'_>,
     unit: UnitRef<'_, Slice<'_>>,

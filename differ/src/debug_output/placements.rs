@@ -1,9 +1,9 @@
-//! Where the placements of an object are, by the addresses that they have while it is read.
+//! Finds the linked addresses of the pieces of an object, by the addresses that they have while it is read.
 
 use super::sections::address;
 use crate::model::{Extent, LinkedAddress};
 
-/// Pieces, in ascending order of address.
+/// The pieces, in ascending order of address.
 pub(super) struct Placements(Vec<Placement>);
 
 struct Placement {
@@ -12,7 +12,7 @@ struct Placement {
     at: LinkedAddress,
 }
 
-/// A range of code in the image: where it is in the object, and there.
+/// A range of code that is in the image: its addresses in the object, and the first one in the image.
 #[derive(Clone, Copy)]
 pub(super) struct CodeRange {
     pub(super) start: u64,
@@ -38,13 +38,13 @@ impl Placements {
         Self(placements)
     }
 
-    /// Where this is.
+    /// The linked address of an address of the object.
     pub(super) fn of(&self, address: u64) -> Option<LinkedAddress> {
         let (placement, offset) = self.last_before(address)?;
         (address < placement.end || offset == 0).then(|| placement.at.plus(offset))
     }
 
-    /// Where this is in the image; it may be the end of a placement.
+    /// The address in the image of an address of the object, which may be the end of a piece.
     pub(super) fn in_image(&self, address: u64) -> Option<u64> {
         let (placement, offset) = self.last_before(address)?;
         match placement.at {
@@ -59,7 +59,7 @@ impl Placements {
         Some((placement, address - placement.start))
     }
 
-    /// What of this range is in the image.
+    /// The parts of a range that are in the image.
     pub(super) fn code_ranges(&self, start: u64, end: u64) -> impl Iterator<Item = CodeRange> + '_ {
         let first = self.0.partition_point(|p| p.end <= start);
         let placements = self.0.iter().skip(first).take_while(move |p| p.start < end);

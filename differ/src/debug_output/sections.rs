@@ -1,4 +1,4 @@
-//! The debug sections of an object, with its relocations applied.
+//! Reads the debug sections of an object, and applies their relocations.
 
 use std::borrow::Cow;
 
@@ -10,22 +10,23 @@ use crate::elf::read_unit;
 use crate::reading::{CONVERTED, Reading};
 use crate::unit::{Home, SHF_ALLOC, Section, Unit};
 
-/// Types in units of their own (DWARF 4, 7.30): not carried, so that a unit which needs them cannot be.
+/// Types in units of their own (DWARF 4, 7.30). They are not converted, so an object that has them is left
+/// out.
 const TYPES: &str = ".debug_types";
 
 /// Bytes of an address.
 const ADDRESS: u8 = 8;
-/// Room that each allocated section has while an object is read, in bytes.
+/// Bytes of the address space that each allocated section has while an object is read.
 const SECTION_SPAN: u64 = 1 << 32;
-/// Where everything is that the object does not define. No section gets there.
+/// The address of everything that the object does not define. No section reaches it.
 const ELSEWHERE: u64 = 1 << 62;
 
-/// Address of a place in an allocated section. Never as small as an offset in a section is.
+/// Address of an offset in an allocated section. It is larger than every offset in a section.
 pub(super) fn address(section: usize, offset: u64) -> u64 {
     (section as u64 + 1).wrapping_mul(SECTION_SPAN).wrapping_add(offset)
 }
 
-/// Is this an offset, and no address?
+/// Is this an offset in a section, and no address?
 pub(super) fn is_offset(value: u64) -> bool {
     value < SECTION_SPAN
 }
@@ -39,12 +40,12 @@ pub(super) struct Object<'a> {
 struct Relocated<'a> {
     name: &'static str,
     data: Cow<'a, [u8]>,
-    /// Where the fields are, in ascending order.
+    /// Offsets of the relocated fields, in ascending order.
     fields: Vec<u64>,
 }
 
 impl<'a> Object<'a> {
-    /// `Ok(None)` for one without debug information.
+    /// `Ok(None)` for an object without debug information.
     pub(super) fn read(data: &'a [u8]) -> Result<Option<Self>, String> {
         let unit = read_unit(data, "patched", Reading::Converted).map_err(|e| e.to_string())?;
         let mut sections: Vec<Relocated<'a>> = Vec::new();
@@ -73,7 +74,7 @@ impl<'a> Object<'a> {
         })
     }
 
-    /// How many relocated fields are in these bytes, which are of one of the sections.
+    /// The number of relocated fields in these bytes, which are bytes of one of the sections.
     pub(super) fn relocated_in(&self, bytes: Slice<'_>) -> usize {
         let from = bytes.slice().as_ptr().addr();
         let within = |s: &&Relocated<'_>| {
@@ -87,13 +88,13 @@ impl<'a> Object<'a> {
     }
 }
 
-/// What the relocation types of debug sections are for.
+/// What a field of a debug section holds.
 enum Holds {
     Address,
     /// An offset in another section, in so many bytes.
     Offset(usize),
-    /// The place of a thread-local variable in its block: no address, and none that could be written. What
-    /// uses one is left out.
+    /// The offset of a thread-local variable in its block. This is no address, and none can be written for
+    /// it. What uses such a field is left out.
     InBlock,
 }
 

@@ -1,4 +1,4 @@
-//! What a patch object says beyond ELF, kept as JSON in a section that is not loaded.
+//! What a patch object holds beyond ELF, kept as JSON in a section that is not loaded.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::model::{PatchSymbol, SectionKind};
 
 /// Name of the section.
 pub(super) const SECTION: &str = ".upatch.object";
-/// Raised when the content changes its meaning.
+/// Version of the content; raised when the content changes its meaning.
 pub(super) const FORMAT: u32 = 1;
 
 /// Content of the section.
@@ -16,7 +16,7 @@ pub(super) struct Meta {
     pub(super) source_file: String,
     /// Kinds of the sections, in order.
     pub(super) kinds: Vec<SectionKind>,
-    /// All symbols; the symbol table has them with the local ones first.
+    /// All symbols. The symbol table has the local ones first.
     pub(super) symbols: Vec<PatchSymbol>,
     /// Per section which of its relocations are branches, by index.
     pub(super) branches: Vec<Vec<usize>>,

@@ -1,4 +1,4 @@
-//! ELF in and out. The only module that names `object::` types.
+//! Reads and writes ELF. Only this module names `object::` types.
 
 mod meta;
 mod patch;

@@ -1,4 +1,4 @@
-//! Patch objects as ELF relocatable files, which `readelf` and `objdump` can show.
+//! Writes and reads patch objects as ELF relocatable files, which `readelf` and `objdump` can show.
 
 use object::elf;
 use object::write::elf::{FileHeader, Rel, SectionHeader, SectionIndex, Sym, Writer};
@@ -14,8 +14,8 @@ use crate::reading::Reading;
 use crate::unit::SHF_TLS;
 
 const SIDE: &str = "patch";
-/// Largest alignment of a section in bytes: the file is filled up to it. No image has room for one that wants
-/// more than a page.
+/// Largest alignment of a section in bytes, since the file is filled up to it. No image has room for a
+/// section that wants more than a page.
 const LARGEST_ALIGNMENT: u64 = 1 << 20;
 
 fn bad(detail: impl Into<String>) -> Error {
@@ -23,7 +23,7 @@ fn bad(detail: impl Into<String>) -> Error {
 }
 
 impl PatchObject {
-    /// The object as an ELF relocatable file. Existing symbols become undefined ones; what ELF has no place
+    /// The object as an ELF relocatable file. Existing symbols become undefined ones. What ELF has no place
     /// for is in a section `.upatch.object`.
     ///
     /// # Errors
@@ -288,7 +288,7 @@ fn check_alignment(name: &str, align: u64) -> Result<(), Error> {
     Err(bad(format!("section {name} has alignment {align:#x}")))
 }
 
-/// Memory without content in the file.
+/// Is this memory without content in the file?
 fn is_zero(section: &PatchSection) -> bool {
     match section.kind {
         SectionKind::Bss => true,
@@ -305,7 +305,7 @@ fn file_name(symbol: &PatchSymbol) -> &str {
     }
 }
 
-/// In a file, local binding is for what the file defines.
+/// In a file, only what the file defines has local binding.
 fn is_local(symbol: &PatchSymbol) -> bool {
     symbol.binding == Binding::Local && matches!(symbol.place, SymbolPlace::Defined { .. })
 }

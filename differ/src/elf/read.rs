@@ -12,7 +12,7 @@ use crate::reading::Reading;
 use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
 
 const ENDIAN: LittleEndian = LittleEndian;
-/// Sizes and addends beyond this are no real object's; below it no sum of offsets overflows.
+/// No real object has sizes or addends beyond this. Below it no sum of offsets overflows.
 const LIMIT: u64 = 1 << 48;
 /// No section of debug information of one object comes near 1 GiB.
 const LARGEST_UNPACKED: u64 = 1 << 30;
@@ -152,7 +152,7 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
                 return Err(bad(format!("symbol {name} reaches beyond section {}", section.name)));
             }
             if symbol.st_type() == elf::STT_SECTION {
-                // Those of common symbols, which are made up, have no symbol of their own.
+                // The sections of common symbols are made up, and have no symbol of their own.
                 if let Cow::Borrowed(own) = section.name {
                     name = own;
                 }
@@ -183,7 +183,7 @@ fn decompress(
         return Ok(());
     };
     let size = compression.ch_size(ENDIAN);
-    // Deflate expands 1032 times at most; what claims more is not to be given the memory for it.
+    // Deflate expands 1032 times at most. A section that claims more gets no memory.
     if size > LARGEST_UNPACKED || size / 1100 > length {
         return Err(format!("section {} claims to unpack to {size} bytes", section.name));
     }
@@ -204,8 +204,8 @@ fn decompress(
     Ok(())
 }
 
-/// The same for the form before that was standardised, `.zdebug_info` and so on: a mark, the size with the
-/// highest byte first, and the packed content (GNU as, `--compress-debug-sections=zlib-gnu`).
+/// Does the same for the form before that was standardised, `.zdebug_info` and so on: a mark, the size with
+/// the highest byte first, and the packed content (GNU as, `--compress-debug-sections=zlib-gnu`).
 fn unpack_gnu(section: &mut Section<'_>) -> Result<(), String> {
     let Some(name) = section.name.strip_prefix(".zdebug_").map(|rest| format!(".debug_{rest}")) else {
         return Ok(());
@@ -227,14 +227,14 @@ fn unpack_gnu(section: &mut Section<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Saturates, so that a range that is no range is beyond the data.
+/// Saturates: an impossible range lies beyond the data.
 fn range(start: u64, length: u64) -> std::ops::Range<usize> {
     let at = |v: u64| usize::try_from(v).unwrap_or(usize::MAX);
     at(start)..at(start.saturating_add(length))
 }
 
 fn text<'a>(bytes: &'a [u8], side: &'static str) -> Result<&'a str, Error> {
-    // Names are keys: a lossy conversion could make two of them one.
+    // Names are keys. A lossy conversion could make two names one.
     str::from_utf8(bytes).map_err(|_| Error::Malformed {
         side,
         detail: format!("the name {:?} is not UTF-8", String::from_utf8_lossy(bytes)),

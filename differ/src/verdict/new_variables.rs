@@ -116,7 +116,10 @@ fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Membe
             let fields = |wanted: &dyn Fn(&Ref) -> bool| -> Vec<u64> {
                 cmp.new.atom(id).refs.iter().filter(|r| wanted(r)).map(|r| r.at).collect()
             };
-            let names = |r: &Ref, set: &BTreeSet<usize>| matches!(r.target, Target::Atom { atom, .. } if set.contains(&atom));
+            let names = |r: &Ref, set: &BTreeSet<usize>| match r.target {
+                Target::Atom { atom, .. } => set.contains(&atom),
+                Target::Symbol { .. } => false,
+            };
             let source = Source {
                 variables: fields(&|r| names(r, variables)),
                 calls: fields(&|r| r.is_branch && names(r, &returning)),

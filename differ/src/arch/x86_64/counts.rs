@@ -1,8 +1,8 @@
-//! Does code count something up, or down?
+//! Tells whether code counts something up, or down.
 //!
-//! One pass in the order of the bytes; jumps are not followed, and what registers hold is forgotten where
-//! code cannot run on. So a count may be missed, and a register that holds the value by chance may be taken
-//! for it.
+//! One pass in the order of the bytes. Jumps are not followed, and where control does not run on, the pass
+//! forgets what registers hold. So it may miss a count, and it may take a register for the counter that holds
+//! the counter's value by chance.
 
 use std::collections::HashMap;
 
@@ -46,7 +46,7 @@ pub(super) fn follow(bytes: &[u8], counter: &Counter) -> Counts {
 
 struct Pass<'a> {
     counter: &'a Counter,
-    /// Registers that hold the count, and how far they are from it.
+    /// Registers that hold the count, with their distance from it.
     held: HashMap<Register, i64>,
     /// Registers that hold a number.
     numbers: HashMap<Register, i64>,
@@ -63,7 +63,7 @@ impl Pass<'_> {
         }
         let in_memory = self.is_counter(insn);
         if matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test) {
-            // What was computed from it already is looked at afterwards.
+            // A value that was computed from the count is looked at after the counting.
             let is_held = |r: Register| self.held.get(&r) == Some(&0);
             self.looked |= in_memory || is_held(to) || is_held(from);
             return;
@@ -125,7 +125,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Is its operand in memory what is counted?
+    /// Does the memory operand mean the counter?
     fn is_counter(&self, insn: &Instruction) -> bool {
         let memory = (0..insn.op_count()).any(|i| insn.op_kind(i) == OpKind::Memory);
         if !memory || insn.mnemonic() == Mnemonic::Lea {

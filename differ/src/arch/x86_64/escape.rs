@@ -1,7 +1,9 @@
-//! Does code let an address out of its hands: into memory, to a function that it calls, to its caller?
+//! Tells whether code lets an address out of its hands: into memory, to a function that it calls, to its
+//! caller.
 //!
-//! One pass in the order of the bytes, jumps not followed: enough to tell `table[i].f()` from `object->table
-//! = table`. It errs towards *yes* where a register happens to hold the address at a call.
+//! One pass in the order of the bytes. Jumps are not followed: that is enough to tell `table[i].f()` from
+//! `object->table = table`. The pass errs towards *yes* where a register happens to hold the address at a
+//! call.
 
 use std::collections::HashMap;
 
@@ -17,11 +19,11 @@ pub(super) const ARGUMENTS: [Register; 6] =
 pub(super) const CALLEE_SAVED: [Register; 6] =
     [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
-/// Registers that hold the address or one derived from it; `true` once it was used to read memory.
+/// Registers that hold the address, or one derived from it. `true`: the code has used it to read memory.
 pub(super) type Held = HashMap<Register, bool>;
 
-/// Whether the address that the instruction with its field at one of `fields` (offsets in `bytes`, sorted)
-/// forms may get out.
+/// Whether the address may get out that the instructions form with their fields at `fields` (offsets in
+/// `bytes`, sorted).
 pub(super) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
@@ -44,7 +46,7 @@ pub(super) fn escapes(bytes: &[u8], fields: &[u64]) -> bool {
     false
 }
 
-/// The address itself, not what lies there.
+/// Does the instruction form the address itself, and not read what lies there?
 pub(super) fn forms_address(insn: &Instruction) -> bool {
     let immediate = (0..insn.op_count()).any(|i| {
         matches!(insn.op_kind(i), OpKind::Immediate32 | OpKind::Immediate32to64 | OpKind::Immediate64)
@@ -67,7 +69,7 @@ pub(super) fn gives_away(insn: &Instruction, held: &Held) -> bool {
         && insn.op1_kind() == OpKind::Register
         && !matches!(insn.mnemonic(), Mnemonic::Cmp | Mnemonic::Test)
         && holds(insn.op1_register());
-    // Into a vector register, on the way to memory.
+    // The address goes into a vector register, on the way to memory.
     let moved = insn.op_count() == 2
         && insn.op0_kind() == OpKind::Register
         && insn.op0_register().is_vector_register()
@@ -76,7 +78,7 @@ pub(super) fn gives_away(insn: &Instruction, held: &Held) -> bool {
     stored || moved || (insn.mnemonic() == Mnemonic::Push && holds(insn.op0_register()))
 }
 
-/// Brings `held` up to date.
+/// Applies an instruction to what registers hold.
 pub(super) fn follow(insn: &Instruction, factory: &mut InstructionInfoFactory, held: &mut Held) {
     if held.is_empty() {
         return;

@@ -1,11 +1,12 @@
-//! Does a function keep, in memory that outlives it, a value that it computes from a given source, and answer
-//! from what is kept there?
+//! Tells whether a function keeps, in memory that outlives it, a value that it computes from a given source,
+//! and answers from what is kept there.
 //!
-//! That is what a function with a cached answer looks like: `if (s->hash) return s->hash; … return s->hash =
-//! hash(s, seed)`. One pass in the order of the bytes; jumps are followed forward only, to what comes behind
-//! a return or another jump. What it says yes to is looked at by a person, so it errs towards *no*. A value
-//! counts as computed only when it was mixed (multiplied, shifted, combined by exclusive or, handed to a
-//! function): a counter or a pointer that is stored is none.
+//! A function with a cached answer looks like this:
+//! `if (s->hash) return s->hash; … return s->hash = hash(s, seed)`.
+//! One pass in the order of the bytes. Jumps are followed forward only, to code behind a return or another
+//! jump. A person looks at every case that is found, so the pass errs towards *no*. A value counts as
+//! computed only if it was mixed: multiplied, shifted, combined by exclusive or, handed to a function. A
+//! counter or a pointer that is stored is no such value.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,11 +21,11 @@ use crate::arch::flow::{Kept, Member, Source};
 /// What is known about a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Value {
-    /// Comes from the source.
+    /// The value comes from the source.
     sourced: bool,
-    /// … and went through a computation that mixes.
+    /// It also went through a computation that mixes.
     mixed: bool,
-    /// Members that it was read from.
+    /// Members that the value was read from.
     from: BTreeSet<Member>,
 }
 
@@ -90,7 +91,7 @@ pub(super) fn only_computes(bytes: &[u8]) -> bool {
     mixed
 }
 
-/// What is known at a place.
+/// What is known at an instruction.
 #[derive(Debug, Clone, Default)]
 struct Known {
     values: HashMap<Register, Value>,
@@ -288,14 +289,15 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A place on the stack.
+    /// The slot of the stack that the memory operand means.
     fn slot(&self, insn: &Instruction) -> Option<(Register, i64)> {
         let base = insn.memory_base();
         let is_stack = base == Register::RSP || base == Register::RBP && self.has_frame;
         is_stack.then(|| (base, insn.memory_displacement64().cast_signed()))
     }
 
-    /// A member of an object that a pointer leads to; of the variable itself does not count.
+    /// The member that the memory operand means, of an object that a pointer leads to. The variable itself is
+    /// no such object.
     fn member(&self, insn: &Instruction) -> Option<Member> {
         let base = insn.memory_base().full_register();
         let plain = base != Register::None && base != Register::RIP && insn.memory_index() == Register::None;

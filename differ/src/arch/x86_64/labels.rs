@@ -1,9 +1,9 @@
-//! Do the addresses of a function's labels (`&&label`) outlive its call, and does it jump to addresses that
-//! it finds somewhere?
+//! Tells whether the addresses of a function's labels (`&&label`) outlive its call, and whether it jumps to
+//! addresses that it finds somewhere.
 //!
-//! Registers and slots of the stack that may hold a label's address, or the address of a table of labels, are
-//! followed along the branches until nothing is added. What is stored anywhere but on the stack, handed to a
-//! call or returned outlives the call.
+//! Registers and slots of the stack that may hold the address of a label, or of a table of labels, are
+//! followed along the branches until nothing is added. An address outlives the call if it is stored anywhere
+//! but on the stack, handed to a call, or returned.
 
 use std::collections::HashMap;
 

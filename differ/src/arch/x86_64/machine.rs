@@ -1,4 +1,4 @@
-//! What the comparison asks of x86-64, and the file that answers.
+//! Answers what the comparison asks of x86-64, and names the file that does so.
 
 use std::collections::HashMap;
 

@@ -1,11 +1,11 @@
-//! Which functions made the values that code puts into members of objects, and what it does with the members'
-//! values: which functions it hands them to, what it counts behind them.
+//! Follows the values of members of objects: which functions made the values that code puts into members,
+//! which functions the code hands the values to, and what it counts behind them.
 //!
-//! One pass in the order of the bytes. Jumps forward carry what is known along, and where ways meet, all of
-//! it counts; jumps back, and through tables, carry nothing. Only whole pointers are followed: moved, kept on
-//! the stack, chosen between, two of them in one vector register; what is computed from one is another value.
-//! So it misses some and invents none, but for registers that still hold a value by chance when something is
-//! called.
+//! One pass in the order of the bytes. Jumps forward carry along what is known, and where ways meet, the
+//! knowledge of both counts. Jumps back, and through tables, carry nothing. Only whole pointers are followed:
+//! moved, kept on the stack, chosen between, two of them in one vector register. What is computed from a
+//! pointer is another value. So the pass misses some uses and invents none, except where a register still
+//! holds a value by chance at a call.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -41,7 +41,7 @@ impl Value {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Location {
     Register(Register),
-    /// Half of a vector register, the second one if so.
+    /// Half of a vector register; `true`: the second half.
     Half(Register, bool),
     Stack(Register, i64),
 }
@@ -49,8 +49,8 @@ enum Location {
 type Values = BTreeSet<Value>;
 type State = HashMap<Location, Values>;
 
-/// Follows the values through the code of a function. `calls`: offset of the operand of each call, or jump,
-/// out of it, and the number of the function that it leads to.
+/// Follows the values through the code of a function. `calls`: the offset of the operand of each call, or
+/// jump, out of the function, with the number of the function that it leads to.
 pub(super) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> MemberUse {
     let mut pass = Pass {
         found: MemberUse::default(),
@@ -104,13 +104,13 @@ fn carry(insn: &Instruction, state: &State, ahead: &mut HashMap<u64, State>) {
 
 struct Pass {
     found: MemberUse,
-    /// What has dealt with a value, so far, and the members that it was put into.
+    /// What has dealt with a value so far, and the members that hold the value.
     touched: HashMap<Origin, BTreeSet<Actor>>,
     homes: HashMap<Origin, BTreeSet<i64>>,
-    /// The first two arguments of calls, by their places.
+    /// The first two arguments of calls, by the offsets of the calls.
     given: HashMap<u64, FirstArguments>,
     factory: InstructionInfoFactory,
-    /// RBP is the frame's.
+    /// RBP points to the stack frame.
     has_frame: bool,
 }
 
@@ -190,7 +190,7 @@ impl Pass {
                 state.remove(&Location::Half(register, true));
             }
         }
-        // What is only looked at, as by `test`, stays what it is.
+        // An instruction that only looks at a register, as `test` does, does not change it.
         let gets = whole || chosen || source.is_some();
         if gets && insn.op0_kind() == OpKind::Register && insn.op0_register().is_gpr() {
             let mut values = source.unwrap_or_default();
@@ -199,7 +199,7 @@ impl Pass {
         }
     }
 
-    /// A whole register, or half of one, goes to memory.
+    /// Code stores a whole register, or half of one, in memory.
     fn store(
         &mut self,
         base: Register,
@@ -245,7 +245,7 @@ impl Pass {
         }
     }
 
-    /// `add $1,(%rdi)` and the like.
+    /// Handles `add $1,(%rdi)` and the like.
     fn count(&mut self, insn: &Instruction, state: &State) {
         let by_one = |up: Actor, down: Actor| match immediate(insn) {
             Some(1) => Some(up),
@@ -275,7 +275,7 @@ impl Pass {
         }
     }
 
-    /// Two pointers that are stored at once. `false`: it is about something else.
+    /// Handles two pointers that are stored at once. `false`: the instruction does something else.
     fn vector(&mut self, insn: &Instruction, state: &mut State) -> bool {
         let (to, from) = (insn.op0_register().full_register(), insn.op1_register().full_register());
         let into = insn.op0_kind() == OpKind::Register && insn.op0_register().is_xmm();
@@ -306,7 +306,7 @@ impl Pass {
                         set(state, Location::Half(to, second), value);
                     } else if let Some((base, offset)) = plain(insn) {
                         let value = state.get(&Location::Half(from, second)).cloned();
-                        // Where nothing is known of it, it need not be two pointers.
+                        // If nothing is known of the value, it need not be two pointers.
                         let is_pointer = value.is_some();
                         self.store(base, offset + ahead, value, is_pointer, state);
                     }
@@ -317,7 +317,7 @@ impl Pass {
         true
     }
 
-    /// What is known of the second operand.
+    /// The value of the second operand, as far as it is known.
     fn value(&self, insn: &Instruction, state: &State) -> Option<Values> {
         match insn.op1_kind() {
             OpKind::Register => state.get(&Location::Register(insn.op1_register())).cloned(),
@@ -348,8 +348,8 @@ fn set(state: &mut State, place: Location, values: Option<Values>) {
     };
 }
 
-/// What the instruction gives to its first operand, if that is a constant, or a constant more than something
-/// known.
+/// The value that the instruction gives to its first operand, if that is a constant, or a constant more than
+/// something known.
 fn computed(insn: &Instruction, state: &State) -> Option<Values> {
     let same = insn.op0_kind() == OpKind::Register && insn.op0_register() == insn.op1_register();
     let more = |register: Register, plus: i64| {

@@ -1,4 +1,5 @@
-//! x86-64.
+//! x86-64: the decoder, the passes over the data flow, and the table of relocation types. `machine` says
+//! which file answers which question.
 
 mod counts;
 mod decode;

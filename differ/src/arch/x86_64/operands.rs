@@ -1,8 +1,8 @@
-//! What instructions work with.
+//! The operands of instructions.
 
 use iced_x86::{Instruction, OpKind};
 
-/// The number that is the second operand, at the width of the first.
+/// The number that the second operand is, at the width of the first operand.
 pub(super) fn immediate(insn: &Instruction) -> Option<i64> {
     match insn.op1_kind() {
         OpKind::Immediate8 => Some(i64::from(insn.immediate8().cast_signed())),

@@ -1,7 +1,7 @@
-//! Does code only read what it refers to?
+//! Tells whether code only reads what it refers to.
 //!
-//! Like [`super::escape`] one pass in the order of the bytes. An address that gets out of sight counts as
-//! written through.
+//! Like [`super::escape`] this is one pass in the order of the bytes. An address that gets out of sight
+//! counts as written through.
 
 use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
@@ -10,8 +10,8 @@ use iced_x86::{
 
 use super::escape::{ARGUMENTS, Held, follow, forms_address, gives_away};
 
-/// Whether the instructions with their fields at `fields` (offsets in `bytes`, sorted), and what they form
-/// addresses for, read and do nothing else.
+/// Whether the instructions with their fields at `fields` (offsets in `bytes`, sorted) only read, and so does
+/// the code that uses the addresses which they form.
 pub(super) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut factory = InstructionInfoFactory::new();
@@ -29,7 +29,7 @@ pub(super) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
         if writes(&insn, &mut factory, |base| (refers && base == Register::RIP) || held.contains_key(&base)) {
             return false;
         }
-        // Also of a function that is called last, by a jump.
+        // A function that is called last is called by a jump.
         let passes = insn.flow_control() == FlowControl::UnconditionalBranch
             && ARGUMENTS.iter().any(|r| held.get(r) == Some(&false));
         if !held.is_empty() && (passes || gives_away(&insn, &held)) {
@@ -38,7 +38,7 @@ pub(super) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
         if insn.mnemonic() != Mnemonic::Lea
             && factory.info(&insn).used_memory().iter().any(|m| held.contains_key(&m.base().full_register()))
         {
-            // That is what the address was formed for; copies that stay in registers are leftovers.
+            // The address was formed for this access. Copies of it that stay in registers are leftovers.
             held.values_mut().for_each(|used| *used = true);
         }
         follow(&insn, &mut factory, &mut held);
@@ -49,9 +49,9 @@ pub(super) fn only_reads(bytes: &[u8], fields: &[u64]) -> bool {
     true
 }
 
-/// Writes to memory at an address that is counted from such a register.
+/// Does the instruction write to memory, at an address that is counted from such a register?
 fn writes(insn: &Instruction, factory: &mut InstructionInfoFactory, from: impl Fn(Register) -> bool) -> bool {
-    // The form with RIP is shown as an absolute address.
+    // The decoder shows an operand that counts from RIP as an absolute address.
     let own = insn.is_ip_rel_memory_operand() && from(Register::RIP);
     factory.info(insn).used_memory().iter().any(|m| {
         let reads = matches!(

@@ -5,10 +5,11 @@
 
 use crate::arch::relocations::{Computes, Range, Relaxation, RelocationType, Rewrites, StandsIn, Tls};
 
+// A name must not begin with a digit: `R_X86_64_32S` is `ABS32S` here.
 macro_rules! numbers {
     ($($name:ident = $number:literal;)*) => {
         $(
-            #[doc = concat!("`R_X86_64_", stringify!($name), "`; where the psABI's name begins with a digit, `ABS` is before it.")]
+            #[doc = concat!("Number of `R_X86_64_", stringify!($name), "`.")]
             pub const $name: u32 = $number;
         )*
     };
@@ -115,7 +116,7 @@ const TLS_DYNAMIC: &[Relaxation] = &[Relaxation::ToInitialExec, Relaxation::ToLo
 const TLS_LOCAL_EXEC: &[Relaxation] = &[Relaxation::ToLocalExec];
 
 /// All types, in ascending order of number.
-pub(crate) static TYPES: [RelocationType; 43] = [
+pub(super) static TYPES: [RelocationType; 43] = [
     field(NONE, "R_X86_64_NONE", 0, Computes::Nothing),
     both(field(ABS64, "R_X86_64_64", 8, Computes::Address)),
     distance(PC32, "R_X86_64_PC32", 4, Computes::Address),

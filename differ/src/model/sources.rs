@@ -1,0 +1,35 @@
+//! What debug information tells of functions and symbols.
+
+use std::collections::BTreeMap;
+
+/// A function with the place of its declaration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Declared {
+    /// Symbol name.
+    pub name: String,
+    /// Path of the source file as the debug information has it.
+    pub file: String,
+    /// Line number, 0 if not known.
+    pub line: u64,
+}
+
+/// What a compiler did with the functions of a unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inlining {
+    /// All functions that the debug information describes, also those that exist only inside of others.
+    pub functions: Vec<Declared>,
+    /// By symbol name: what was put into a function, directly or through others.
+    pub inlined: BTreeMap<String, Vec<Declared>>,
+}
+
+/// Where a symbol comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// Its name there, mangled if the debug information says so; empty if it has no name.
+    pub name: String,
+    /// Path of the source file that was compiled, as the debug information has it.
+    pub source: String,
+    /// Other source files cannot name it (internal linkage, or none): equal names in two files are two
+    /// things.
+    pub internal: bool,
+}
