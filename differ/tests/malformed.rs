@@ -51,3 +51,16 @@ fn not_an_object() {
         assert!(differ::diff(&orig, bytes, &Options::default()).is_err());
     }
 }
+
+#[test]
+fn an_object_of_an_unknown_machine_is_told_so() {
+    // `e_machine` of an ELF header, and the number of AArch64.
+    const E_MACHINE: std::ops::Range<usize> = 18..20;
+    const AARCH64: u16 = 183;
+    let mut object = compile(&[]);
+    object[E_MACHINE].copy_from_slice(&AARCH64.to_le_bytes());
+    let error = differ::diff(&object, &object, &Options::default()).unwrap_err();
+    let told = "cannot compare: ELF machine 183 (this version knows x86-64) in the original object";
+    assert_eq!(error.to_string(), told);
+    assert!(differ::arch::relocation_type(AARCH64, 1).is_none());
+}

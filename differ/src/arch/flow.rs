@@ -31,24 +31,24 @@ impl Counts {
 }
 
 /// A member of some object: offset from a pointer, and size, in bytes.
-pub(crate) type Member = (i64, usize);
+pub(crate) type MemberField = (i64, usize);
 
 /// Where a function gets values from, see [`super::Arch::keeps`]. The fields are sorted.
 #[derive(Debug, Default)]
-pub(crate) struct Source {
+pub(crate) struct ValueSource {
     /// Operands that name a variable.
     pub(crate) variables: Vec<u64>,
     /// Operands of calls that return the source, or what was made of it.
     pub(crate) calls: Vec<u64>,
 }
 
-/// What a function does with values that it computes from a [`Source`].
+/// What a function does with values that it computes from a [`ValueSource`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// A member that holds a computed value, and that the function also answers from.
-    pub(crate) answered_from: Option<Member>,
+    pub(crate) answered_from: Option<MemberField>,
     /// A member that holds such a value, and that the function compares with such a value elsewhere.
-    pub(crate) compared: Option<Member>,
+    pub(crate) compared: Option<MemberField>,
     /// The function returns a value that comes from the source.
     pub(crate) returns: bool,
 }
@@ -91,13 +91,13 @@ pub(crate) type FirstArguments = [Option<Amount>; 2];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Amount {
     /// `None`: the number is a constant.
-    pub(crate) of: Option<Origin>,
+    pub(crate) of: Option<ValueOrigin>,
     pub(crate) plus: i64,
 }
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Origin {
+pub(crate) enum ValueOrigin {
     /// An argument, by number.
     Argument(usize),
     /// What a call returned, with the offset of the call in the code.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 
 use super::code::Code;
-use super::flow::{Counter, Counts, Kept, LabelUse, Labels, MemberUse, Source};
+use super::flow::{Counter, Counts, Kept, LabelUse, Labels, MemberUse, ValueSource};
 use super::relocations::{RelocationType, StandsIn, find};
 use super::x86_64;
 
@@ -60,7 +60,7 @@ pub(crate) trait Arch: Debug + Sync {
     fn counts(&self, bytes: &[u8], counter: &Counter) -> Counts;
 
     /// What a function does with values that it computes from a source.
-    fn keeps(&self, bytes: &[u8], source: &Source) -> Kept;
+    fn keeps(&self, bytes: &[u8], source: &ValueSource) -> Kept;
 
     /// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own
     /// stack only, and mixes.

@@ -9,8 +9,8 @@ pub mod x86_64;
 
 pub(crate) use code::{Code, Field, Instruction};
 pub(crate) use flow::{
-    Actor, ActorsByMember, Amount, Counter, Counts, FirstArguments, LabelUse, Labels, Member, MemberUse,
-    Origin, Source,
+    Actor, ActorsByMember, Amount, Counter, Counts, FirstArguments, LabelUse, Labels, MemberField, MemberUse,
+    ValueOrigin, ValueSource,
 };
 pub(crate) use machine::{Arch, known, of};
 pub use machine::{relocation_name, relocation_type};

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layout::{Change, change, lives};
+use super::layout::{LayoutChange, layout_change, lives};
 use super::new_variables::is_variable;
 use super::{Verdict, place};
 use crate::arch::{Counter, Counts};
@@ -41,7 +41,7 @@ pub(crate) fn members(cmp: &Comparer<'_>, was: &Info, is: &Info, verdict: &mut V
     for (name, new) in named {
         let Some(old) = was.types.named.get(name).filter(|old| lives.contains(old)) else { continue };
         let (Some(before), Some(after)) = (was.types.layout(*old), is.types.layout(new)) else { continue };
-        let Some(Change::Added(added)) = change(&before, &after) else { continue };
+        let Some(LayoutChange::Added(added)) = layout_change(&before, &after) else { continue };
         for member in added.iter().filter(|m| m.offset % 8 == 0) {
             let Ok(offset) = i64::try_from(member.offset / 8) else { continue };
             let counter = Counter::Member(offset);

@@ -125,7 +125,7 @@ pub(super) fn lives(old: &Info) -> HashSet<TypeId> {
 
 /// How a layout differs.
 #[derive(Debug)]
-pub(super) enum Change<'a> {
+pub(super) enum LayoutChange<'a> {
     /// Old and new code disagree about memory; how, in words.
     Disagree(String),
     /// Members that lie where no member was.
@@ -133,9 +133,9 @@ pub(super) enum Change<'a> {
 }
 
 fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
-    Some(match change(was, is)? {
-        Change::Disagree(how) => (how, true),
-        Change::Added(members) => {
+    Some(match layout_change(was, is)? {
+        LayoutChange::Disagree(how) => (how, true),
+        LayoutChange::Added(members) => {
             let first = members.first()?;
             (format!("`{}` at offset {}", first.name, offset(first.offset)), false)
         }
@@ -143,8 +143,8 @@ fn difference(was: &Layout, is: &Layout) -> Option<(String, bool)> {
 }
 
 /// What differs, if anything.
-pub(super) fn change<'a>(was: &Layout, is: &'a Layout) -> Option<Change<'a>> {
-    let disagree = |how: String| Some(Change::Disagree(how));
+pub(super) fn layout_change<'a>(was: &Layout, is: &'a Layout) -> Option<LayoutChange<'a>> {
+    let disagree = |how: String| Some(LayoutChange::Disagree(how));
     if was == is {
         return None;
     }
@@ -171,7 +171,7 @@ pub(super) fn change<'a>(was: &Layout, is: &'a Layout) -> Option<Change<'a>> {
         was.members.iter().any(|o| o.name == m.name || (o.offset == m.offset && o.size == m.size))
     };
     let added: Vec<&Member> = is.members.iter().filter(|m| !is_known(m)).collect();
-    (!added.is_empty()).then_some(Change::Added(added))
+    (!added.is_empty()).then_some(LayoutChange::Added(added))
 }
 
 /// An offset in bytes; for a bit field that begins within a byte, in bits too.

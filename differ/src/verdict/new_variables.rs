@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Verdict, place};
-use crate::arch::{Member, Source};
+use crate::arch::{MemberField, ValueSource};
 use crate::atoms::{AtomKind, Ref, Target};
 use crate::compare::Comparer;
 
@@ -75,7 +75,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
 
 /// Functions that keep in an object what a changed function computes, and compare it with what is kept there,
 /// as a hash table does. Gives each with the name of the changed function, and the member.
-fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, Member)> {
+fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, MemberField)> {
     let changed = verdict.changed.iter().filter(|(id, cause)| {
         let both = cmp.pairs.old_of[**id].is_some_and(|old| cmp.old.arch.only_computes(cmp.old.bytes(old)));
         let function = cmp.new.atom(**id).kind == AtomKind::Function && !verdict.parent.contains_key(id);
@@ -91,7 +91,7 @@ fn compared<'a>(cmp: &Comparer<'a>, verdict: &Verdict) -> Vec<(usize, &'a str, M
             let is_call =
                 |r: &&Ref| r.is_branch && matches!(r.target, Target::Atom { atom, .. } if atom == computes);
             let calls = atom.refs.iter().filter(is_call).map(|r| r.at).collect();
-            let seen = cmp.new.arch.keeps(cmp.new.bytes(user), &Source { variables: Vec::new(), calls });
+            let seen = cmp.new.arch.keeps(cmp.new.bytes(user), &ValueSource { variables: Vec::new(), calls });
             found.extend(seen.compared.map(|member| (user, cmp.new.name(computes), member)));
         }
     }
@@ -105,7 +105,7 @@ pub(super) fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
 
 /// Functions that keep what they compute with one of the variables, in an object from which both old and new
 /// code answer.
-fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Member)> {
+fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, MemberField)> {
     let functions: Vec<usize> =
         (0..cmp.new.atoms.len()).filter(|&id| cmp.new.atom(id).kind == AtomKind::Function).collect();
     let mut returning: BTreeSet<usize> = BTreeSet::new();
@@ -120,7 +120,7 @@ fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, Membe
                 Target::Atom { atom, .. } => set.contains(&atom),
                 Target::Symbol { .. } => false,
             };
-            let source = Source {
+            let source = ValueSource {
                 variables: fields(&|r| names(r, variables)),
                 calls: fields(&|r| r.is_branch && names(r, &returning)),
             };

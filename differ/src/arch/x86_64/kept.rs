@@ -16,7 +16,7 @@ use iced_x86::{
 };
 
 use super::escape::{ARGUMENTS, CALLEE_SAVED};
-use crate::arch::flow::{Kept, Member, Source};
+use crate::arch::flow::{Kept, MemberField, ValueSource};
 
 /// What is known about a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ struct Value {
     /// It also went through a computation that mixes.
     mixed: bool,
     /// Members that the value was read from.
-    from: BTreeSet<Member>,
+    from: BTreeSet<MemberField>,
 }
 
 impl Value {
@@ -38,7 +38,7 @@ impl Value {
 }
 
 /// Follows the source through a function's code.
-pub(super) fn follow(bytes: &[u8], source: &Source) -> Kept {
+pub(super) fn follow(bytes: &[u8], source: &ValueSource) -> Kept {
     let mut pass = Pass::new(source);
     let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
     let mut ahead: HashMap<u64, Known> = HashMap::new();
@@ -59,7 +59,7 @@ pub(super) fn follow(bytes: &[u8], source: &Source) -> Kept {
             ahead.entry(insn.near_branch_target()).or_insert_with(|| pass.known.clone());
         }
     }
-    let both = |known: &BTreeSet<Member>| pass.stored.iter().find(|m| known.contains(m)).copied();
+    let both = |known: &BTreeSet<MemberField>| pass.stored.iter().find(|m| known.contains(m)).copied();
     Kept { answered_from: both(&pass.read), compared: both(&pass.compared), returns: pass.returns }
 }
 
@@ -112,18 +112,18 @@ impl Known {
 }
 
 struct Pass<'a> {
-    source: &'a Source,
+    source: &'a ValueSource,
     factory: InstructionInfoFactory,
     known: Known,
     has_frame: bool,
-    stored: BTreeSet<Member>,
-    read: BTreeSet<Member>,
-    compared: BTreeSet<Member>,
+    stored: BTreeSet<MemberField>,
+    read: BTreeSet<MemberField>,
+    compared: BTreeSet<MemberField>,
     returns: bool,
 }
 
 impl<'a> Pass<'a> {
-    fn new(source: &'a Source) -> Self {
+    fn new(source: &'a ValueSource) -> Self {
         Self {
             source,
             factory: InstructionInfoFactory::new(),
@@ -298,7 +298,7 @@ impl<'a> Pass<'a> {
 
     /// The member that the memory operand means, of an object that a pointer leads to. The variable itself is
     /// no such object.
-    fn member(&self, insn: &Instruction) -> Option<Member> {
+    fn member(&self, insn: &Instruction) -> Option<MemberField> {
         let base = insn.memory_base().full_register();
         let plain = base != Register::None && base != Register::RIP && insn.memory_index() == Register::None;
         let size = insn.memory_size().size();
@@ -324,8 +324,8 @@ fn mixes(mnemonic: Mnemonic) -> bool {
 mod tests {
     use super::*;
 
-    fn kept(code: &[u8], variables: &[u64]) -> Option<Member> {
-        follow(code, &Source { variables: variables.to_vec(), calls: Vec::new() }).answered_from
+    fn kept(code: &[u8], variables: &[u64]) -> Option<MemberField> {
+        follow(code, &ValueSource { variables: variables.to_vec(), calls: Vec::new() }).answered_from
     }
 
     #[test]
@@ -354,11 +354,11 @@ mod tests {
     #[test]
     fn what_is_returned_is_told() {
         // mov 0(%rip),%eax; ret
-        let source = Source { variables: vec![2], calls: Vec::new() };
+        let source = ValueSource { variables: vec![2], calls: Vec::new() };
         assert!(follow(&[0x8b, 0x05, 0, 0, 0, 0, 0xc3], &source).returns);
         // call; ret
-        let source = Source { variables: Vec::new(), calls: vec![1] };
+        let source = ValueSource { variables: Vec::new(), calls: vec![1] };
         assert!(follow(&[0xe8, 0, 0, 0, 0, 0xc3], &source).returns);
-        assert!(!follow(&[0xe8, 0, 0, 0, 0, 0xc3], &Source::default()).returns);
+        assert!(!follow(&[0xe8, 0, 0, 0, 0, 0xc3], &ValueSource::default()).returns);
     }
 }

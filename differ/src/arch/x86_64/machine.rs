@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use super::relocations::{self, PC32, PLT32};
 use super::{counts, decode, escape, kept, labels, members, reads};
 use crate::arch::code::Code;
-use crate::arch::flow::{Counter, Counts, Kept, LabelUse, Labels, MemberUse, Source};
+use crate::arch::flow::{Counter, Counts, Kept, LabelUse, Labels, MemberUse, ValueSource};
 use crate::arch::machine::Arch;
 use crate::arch::relocations::RelocationType;
 
 /// `EM_X86_64`.
-pub const MACHINE: u16 = 62;
+pub(crate) const MACHINE: u16 = 62;
 
 /// x86-64.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Arch for X86_64 {
         counts::follow(bytes, counter)
     }
 
-    fn keeps(&self, bytes: &[u8], source: &Source) -> Kept {
+    fn keeps(&self, bytes: &[u8], source: &ValueSource) -> Kept {
         kept::follow(bytes, source)
     }
 

@@ -16,11 +16,11 @@ use iced_x86::{
 
 use super::escape::{ARGUMENTS, CALLEE_SAVED};
 use super::operands::immediate;
-use crate::arch::flow::{Actor, Amount, FirstArguments, MemberUse, Origin};
+use crate::arch::flow::{Actor, Amount, FirstArguments, MemberUse, ValueOrigin};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Value {
-    Whole(Origin),
+    Whole(ValueOrigin),
     Computed(Amount),
 }
 
@@ -61,7 +61,7 @@ pub(super) fn follow(bytes: &[u8], calls: &HashMap<u64, usize>) -> MemberUse {
         has_frame: false,
     };
     let argument = |(number, register): (usize, &Register)| {
-        (Location::Register(*register), BTreeSet::from([Value::Whole(Origin::Argument(number))]))
+        (Location::Register(*register), BTreeSet::from([Value::Whole(ValueOrigin::Argument(number))]))
     };
     let mut state: State = ARGUMENTS.iter().enumerate().map(argument).collect();
     let mut ahead: HashMap<u64, State> = HashMap::new();
@@ -105,8 +105,8 @@ fn carry(insn: &Instruction, state: &State, ahead: &mut HashMap<u64, State>) {
 struct Pass {
     found: MemberUse,
     /// What has dealt with a value so far, and the members that hold the value.
-    touched: HashMap<Origin, BTreeSet<Actor>>,
-    homes: HashMap<Origin, BTreeSet<i64>>,
+    touched: HashMap<ValueOrigin, BTreeSet<Actor>>,
+    homes: HashMap<ValueOrigin, BTreeSet<i64>>,
     /// The first two arguments of calls, by the offsets of the calls.
     given: HashMap<u64, FirstArguments>,
     factory: InstructionInfoFactory,
@@ -124,7 +124,7 @@ impl Pass {
     fn touch(&mut self, value: Value, by: Actor) {
         match value {
             Value::Computed(_) => {}
-            Value::Whole(Origin::Member(offset)) => {
+            Value::Whole(ValueOrigin::Member(offset)) => {
                 self.found.given.entry(offset).or_default().insert(by);
             }
             Value::Whole(base) => {
@@ -151,7 +151,7 @@ impl Pass {
             Location::Stack(..) => true,
         });
         if let Some(callee) = callee {
-            let result = Value::Whole(Origin::Result(callee, at));
+            let result = Value::Whole(ValueOrigin::Result(callee, at));
             state.insert(Location::Register(Register::RAX), BTreeSet::from([result]));
         }
     }
@@ -218,12 +218,12 @@ impl Pass {
         }
         for origin in value.into_iter().flatten() {
             let Value::Whole(base) = origin else { continue };
-            if let Origin::Result(callee, at) = base {
+            if let ValueOrigin::Result(callee, at) = base {
                 self.found.made.entry(offset).or_default().insert(callee);
                 let given = self.given.get(&at).copied().unwrap_or_default();
                 self.found.sized.entry(offset).or_default().insert((callee, given));
             }
-            if !matches!(base, Origin::Member(_)) {
+            if !matches!(base, ValueOrigin::Member(_)) {
                 self.homes.entry(base).or_default().insert(offset);
                 if let Some(touched) = self.touched.get(&base) {
                     self.found.kept.entry(offset).or_default().extend(touched);
@@ -333,7 +333,7 @@ impl Pass {
         if self.is_stack(base) {
             return state.get(&Location::Stack(base, offset)).cloned();
         }
-        Some(BTreeSet::from([Value::Whole(Origin::Member(offset))]))
+        Some(BTreeSet::from([Value::Whole(ValueOrigin::Member(offset))]))
     }
 
     fn is_stack(&self, base: Register) -> bool {

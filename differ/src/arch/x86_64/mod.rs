@@ -12,5 +12,4 @@ mod operands;
 mod reads;
 pub mod relocations;
 
-pub use machine::MACHINE;
-pub(super) use machine::X86_64;
+pub(super) use machine::{MACHINE, X86_64};

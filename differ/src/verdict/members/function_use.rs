@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::arch::{Actor, ActorsByMember, Amount, FirstArguments, MemberUse, Origin};
+use crate::arch::{Actor, ActorsByMember, Amount, FirstArguments, MemberUse, ValueOrigin};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::verdict::callees::Callees;
 
@@ -76,9 +76,9 @@ impl<'a> FunctionUse<'a> {
         let amounts = given.map(|amount| {
             let Amount { of, plus } = amount?;
             let of = of.map(|origin| match origin {
-                Origin::Argument(number) => Term::Argument(number),
-                Origin::Result(by, _) => Term::Result(self.name(by)),
-                Origin::Member(offset) => Term::Member(offset),
+                ValueOrigin::Argument(number) => Term::Argument(number),
+                ValueOrigin::Result(by, _) => Term::Result(self.name(by)),
+                ValueOrigin::Member(offset) => Term::Member(offset),
             });
             Some((of, plus))
         });
