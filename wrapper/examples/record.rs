@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.store = store.first().map(PathBuf::from);
     let session = match Session::open(Path::new(dir)) {
         Ok(mut session) => {
-            session.set_phase("patched")?;
+            session.set_phase(wrapper::Phase::Patched)?;
             session
         }
         Err(_) => Session::create(Path::new(dir), &config)?,

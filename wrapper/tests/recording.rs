@@ -87,10 +87,7 @@ fn program_from_objects() {
         assert!(records.unit_by_object(&unit.object_sha256).is_some());
     }
     assert!(link.shared_libs.iter().any(|library| library.to_string_lossy().contains("libc.so")));
-    assert_eq!(
-        records.link_by_output(&lab.build().canonicalize().unwrap().join("prog")).map(|link| &link.id),
-        Some(&link.id)
-    );
+    assert_eq!(link.output.as_path(), lab.build().canonicalize().unwrap().join("prog"));
 }
 
 #[test]
@@ -138,7 +135,7 @@ fn clang_called_by_its_full_path_for_assembly() {
 #[test]
 fn a_session_that_cannot_be_written() {
     let lab = lab();
-    let phase = lab.session.phase_dir("original");
+    let phase = lab.session.phase_dir(wrapper::Phase::Original);
     for dir in ["units", "links", "problems"] {
         std::fs::remove_dir(phase.join(dir)).unwrap();
         std::fs::write(phase.join(dir), "").unwrap();
@@ -405,7 +402,7 @@ fn cmake_and_meson() {
 }
 
 #[test]
-fn equal_objects_are_told_apart_by_path() {
+fn equal_objects_of_two_sources_are_two_units() {
     let lab = lab();
     for name in ["one/same.c", "two/same.c"] {
         lab.write(name, "static int nothing;\n");
@@ -416,8 +413,8 @@ fn equal_objects_are_told_apart_by_path() {
     let link = &records.links[0];
     for wanted in ["one/same.o", "two/same.o", "main.o"] {
         let input = link.inputs.iter().find(|input| input.path.as_bytes() == wanted.as_bytes()).unwrap();
-        let unit = records.unit_of_input(link, input).unwrap();
-        assert!(unit.object_path.to_string_lossy().ends_with(wanted), "{wanted}: {:?}", unit.object_path);
+        let mut units = records.units.iter().filter(|unit| unit.object_sha256 == input.sha256);
+        assert!(units.any(|unit| unit.object_path.to_string_lossy().ends_with(wanted)), "{wanted}");
     }
 }
 

@@ -237,7 +237,7 @@ fn time_of_day() {
     assert!(!hit(&first, COMMAND));
     let object = first.object("a.o");
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    first.session.set_phase("patched").unwrap();
+    first.session.set_phase(wrapper::Phase::Patched).unwrap();
     assert!(hit(&first, COMMAND), "the patched build takes over the unit");
     assert_eq!(object, first.object("a.o"));
 

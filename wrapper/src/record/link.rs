@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::os_bytes::OsBytes;
+use crate::record::phase::Phase;
 
 /// Whose map file it is: the formats differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -70,7 +71,7 @@ pub struct LinkRecord {
     /// A linker plugin made objects during the link.
     pub lto: bool,
     /// Phase of the session.
-    pub phase: String,
+    pub phase: Phase,
     /// Things a report may want to mention.
     pub notes: Vec<String>,
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod copied;
 pub(crate) mod link;
+pub(crate) mod phase;
 pub(crate) mod probe;
 pub(crate) mod recorder;
 pub(crate) mod records;

@@ -47,7 +47,7 @@ impl Recorder {
             why: why.to_owned(),
             argv: self.argv.iter().map(|word| word.as_slice().into()).collect(),
             cwd: self.cwd.as_path().into(),
-            phase: self.session.phase().to_owned(),
+            phase: self.session.phase(),
         };
         let _ = files::write_json(&self.record_path("problems", &files::unique()), &problem);
     }
@@ -136,7 +136,7 @@ impl Recorder {
             not_recompilable: None,
             untracked: None,
             copied: None,
-            phase: self.session.phase().to_owned(),
+            phase: self.session.phase(),
             notes: Vec::new(),
         }
     }

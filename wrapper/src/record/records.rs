@@ -1,13 +1,11 @@
 //! What the recorder writes: one JSON file for each compilation unit, each link and each thing that could not be
 //! recorded. The packager reads them back with [`crate::Session::read_records`].
 
-use std::ffi::OsStr;
-use std::path::Path;
-
 use serde::{Deserialize, Serialize};
 
 use crate::base::os_bytes::OsBytes;
-use crate::record::link::{LinkInput, LinkRecord};
+use crate::record::link::LinkRecord;
+use crate::record::phase::Phase;
 use crate::record::unit::UnitRecord;
 
 /// Something that could not be recorded. The build went on all the same.
@@ -24,7 +22,7 @@ pub struct Problem {
     /// Working directory.
     pub cwd: OsBytes,
     /// Phase of the session.
-    pub phase: String,
+    pub phase: Phase,
 }
 
 /// All records of one phase.
@@ -50,19 +48,6 @@ impl Records {
         self.units.iter().rev().chain(&self.copied).find(|unit| unit.object_sha256 == sha256)
     }
 
-    /// The unit behind an input of a link. Units with equal objects (empty ones, say) are told apart by the object's path, then
-    /// by its file name; if that does not help, any of them is as good as the other, and the last is taken.
-    #[must_use]
-    pub fn unit_of_input(&self, link: &LinkRecord, input: &LinkInput) -> Option<&UnitRecord> {
-        let equal = || self.units.iter().rev().filter(|unit| unit.object_sha256 == input.sha256);
-        let path = link.cwd.as_path().join(input.path.as_path());
-        let name = input.member.as_ref().unwrap_or(&input.path).as_path().file_name().map(OsStr::to_owned);
-        equal()
-            .find(|unit| input.member.is_none() && unit.object_path.as_path() == path)
-            .or_else(|| equal().find(|unit| unit.object_path.as_path().file_name() == name.as_deref()))
-            .or_else(|| equal().next())
-    }
-
     /// Units whose object an input of a link may be after strip or objcopy changed it, the last one first: those that wrote a
     /// file of this path, of a member those that wrote a file of its name. Whether it is one, the contents must tell.
     pub fn units_by_name<'r>(
@@ -77,12 +62,6 @@ impl Records {
             Some(member) => unit.object_path.as_path().file_name() == member.file_name(),
             None => unit.object_path.as_path() == whole,
         })
-    }
-
-    /// The last link that wrote this file.
-    #[must_use]
-    pub fn link_by_output(&self, output: &Path) -> Option<&LinkRecord> {
-        self.links.iter().rev().find(|link| link.output.as_path() == output)
     }
 
     /// The last link whose output had these bytes, if need be before strip or objcopy.

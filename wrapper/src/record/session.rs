@@ -29,6 +29,7 @@ use crate::base::error::{Error, IoContext, Result};
 use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files};
 use crate::record::copied;
+use crate::record::phase::Phase;
 use crate::record::records::Records;
 use crate::record::unit::{CopyRecord, RECORD_VERSION, UnitRecord};
 use crate::tools::names;
@@ -39,27 +40,6 @@ pub(crate) const DEFAULT_STORE_LIMIT: u64 = 5 << 30;
 /// Folder for copies of inputs.
 pub(crate) const INPUTS: &str = "inputs";
 
-/// Which of the two builds is running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Mode {
-    /// The build as it was shipped.
-    #[default]
-    Original,
-    /// The build with the fix. A unit of the original build with the same inputs is taken over even if it used
-    /// `__DATE__` or `__TIME__`: otherwise it would count as changed.
-    Patched,
-}
-
-impl Mode {
-    fn phase(self) -> &'static str {
-        match self {
-            Self::Original => "original",
-            Self::Patched => "patched",
-        }
-    }
-}
-
 /// How to make a session.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -67,8 +47,6 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// Bound of the store in bytes; see [`DEFAULT_STORE_LIMIT`].
     pub store_limit: u64,
-    /// The first phase.
-    pub mode: Mode,
     /// The `upatch-cc` executable.
     pub wrapper_exe: PathBuf,
     /// Search path on which the tools are looked for; `None` for `$PATH`.
@@ -76,13 +54,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// The usual configuration: no store kept, original build, `$PATH`.
+    /// The usual configuration: no store kept, `$PATH`.
     #[must_use]
     pub fn new(wrapper_exe: &Path) -> Self {
         Self {
             store: None,
             store_limit: DEFAULT_STORE_LIMIT,
-            mode: Mode::Original,
             wrapper_exe: wrapper_exe.to_path_buf(),
             path: None,
         }
@@ -97,8 +74,7 @@ struct State {
     id: String,
     /// Seconds since the epoch at creation.
     created: u64,
-    phase: String,
-    mode: Mode,
+    phase: Phase,
     store: OsBytes,
     store_limit: u64,
     search_path: OsBytes,
@@ -141,8 +117,7 @@ impl Session {
             version: RECORD_VERSION,
             id: format!("{:x}-{:x}", now.as_nanos(), std::process::id()),
             created: now.as_secs(),
-            phase: config.mode.phase().to_owned(),
-            mode: config.mode,
+            phase: Phase::default(),
             store: store.into(),
             store_limit: config.store_limit,
             search_path: search_path.into(),
@@ -173,14 +148,12 @@ impl Session {
         Ok(Self { dir: dir.to_path_buf(), state })
     }
 
-    /// Starts another phase: later records go to a directory of their own. The phase `original` is
-    /// [`Mode::Original`], every other one [`Mode::Patched`]. Not to be called while a build runs.
+    /// Starts another phase: later records go to a directory of their own. Not to be called while a build runs.
     ///
     /// # Errors
     /// If the session file cannot be written.
-    pub fn set_phase(&mut self, phase: &str) -> Result<()> {
-        phase.clone_into(&mut self.state.phase);
-        self.state.mode = if phase == Mode::Original.phase() { Mode::Original } else { Mode::Patched };
+    pub fn set_phase(&mut self, phase: Phase) -> Result<()> {
+        self.state.phase = phase;
         self.make_phase_dirs()?;
         self.save()
     }
@@ -224,14 +197,8 @@ impl Session {
 
     /// The current phase.
     #[must_use]
-    pub fn phase(&self) -> &str {
-        &self.state.phase
-    }
-
-    /// Which build is running.
-    #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.state.mode
+    pub fn phase(&self) -> Phase {
+        self.state.phase
     }
 
     /// Tells this session from others.
@@ -259,15 +226,15 @@ impl Session {
 
     /// Directory of a phase's records.
     #[must_use]
-    pub fn phase_dir(&self, phase: &str) -> PathBuf {
-        self.dir.join("phases").join(phase)
+    pub fn phase_dir(&self, phase: Phase) -> PathBuf {
+        self.dir.join("phases").join(phase.name())
     }
 
     /// All records of a phase of this session.
     ///
     /// # Errors
     /// As [`Session::read_records`].
-    pub fn records(&self, phase: &str) -> Result<Records> {
+    pub fn records(&self, phase: Phase) -> Result<Records> {
         Self::read_records(&self.phase_dir(phase))
     }
 
@@ -289,7 +256,7 @@ impl Session {
 
     /// Where clang writes the commands of a phase's units that go past us.
     pub(crate) fn clang_log(&self) -> PathBuf {
-        self.phase_dir(&self.state.phase).join("clang.log")
+        self.phase_dir(self.state.phase).join("clang.log")
     }
 
     pub(crate) fn scratch_dir(&self) -> PathBuf {
@@ -302,7 +269,7 @@ impl Session {
 
     fn make_phase_dirs(&self) -> Result<()> {
         for kind in ["units", "links", "copies", "problems"] {
-            let dir = self.phase_dir(&self.state.phase).join(kind);
+            let dir = self.phase_dir(self.state.phase).join(kind);
             fs::create_dir_all(&dir).at("create", &dir)?;
         }
         // A clang that cannot open its log fails; what is there can be opened even on a full disk.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::os_bytes::OsBytes;
+use crate::record::phase::Phase;
 
 /// Version of the record format; a reader refuses another one.
 pub(crate) const RECORD_VERSION: u32 = 1;
@@ -92,7 +93,7 @@ pub struct UnitRecord {
     #[serde(default)]
     pub copied: Option<Copied>,
     /// Phase of the session (`original`, `patched`).
-    pub phase: String,
+    pub phase: Phase,
     /// Things a report may want to mention.
     pub notes: Vec<String>,
 }

@@ -125,7 +125,7 @@ fn record(
         relocatable: line.relocatable,
         shared: line.shared,
         lto,
-        phase: recorder.session.phase().to_owned(),
+        phase: recorder.session.phase(),
         notes: inputs.notes,
     };
     recorder.write_link(&link)
