@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// A failure for the user: expected, explained, with its exit code.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// Exit code.
     pub exit: BuildExit,
     /// What could not be done.
@@ -22,34 +22,34 @@ pub struct Failure {
 }
 
 /// Result of this crate.
-pub type Result<T> = std::result::Result<T, Failure>;
+pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
 impl Failure {
     /// A failure with `exit`.
-    pub fn new(exit: BuildExit, what: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(crate) fn new(exit: BuildExit, what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self { exit, what: what.into(), why: why.to_string(), hints: Vec::new(), log: None, signal: None }
     }
 
     /// A failure with no exit code of its own (1).
-    pub fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(crate) fn failed(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self::new(BuildExit::Failed, what, why)
     }
 
     /// Wrong usage (2).
-    pub fn usage(what: impl Into<String>, why: impl fmt::Display) -> Self {
+    pub(crate) fn usage(what: impl Into<String>, why: impl fmt::Display) -> Self {
         Self::new(BuildExit::Usage, what, why)
     }
 
     /// Adds a hint.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
     }
 
     /// Adds a log file.
     #[must_use]
-    pub fn log(mut self, log: impl Into<PathBuf>) -> Self {
+    pub(crate) fn log(mut self, log: impl Into<PathBuf>) -> Self {
         self.log = Some(log.into());
         self
     }
@@ -66,7 +66,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// Turns any error into a [`Failure`] of exit code 1.
-pub trait Context<T> {
+pub(crate) trait Context<T> {
     /// Says what was being done.
     ///
     /// # Errors

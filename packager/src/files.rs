@@ -9,15 +9,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// What no patch or source file is longer than.
-pub const SOURCE_LIMIT: u64 = 1 << 30;
+pub(crate) const SOURCE_LIMIT: u64 = 1 << 30;
 /// What no program or package is longer than.
-pub const BINARY_LIMIT: u64 = 8 << 30;
+pub(crate) const BINARY_LIMIT: u64 = 8 << 30;
 
 /// Opens a regular file.
 ///
 /// # Errors
 /// When it is none or cannot be opened.
-pub fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let meta = file.metadata()?;
     if meta.is_dir() {
@@ -33,7 +33,7 @@ pub fn open(path: &Path) -> Result<File> {
 ///
 /// # Errors
 /// When it is none, longer, or cannot be read.
-pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = open(path)?;
     let mut data = Vec::new();
     // The length that it says it has may be that of a moment ago.
@@ -47,7 +47,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// The first bytes of a regular file; none if it cannot be read.
-pub fn head<const N: usize>(path: &Path) -> Vec<u8> {
+pub(crate) fn head<const N: usize>(path: &Path) -> Vec<u8> {
     let mut head = Vec::with_capacity(N);
     let read = open(path).and_then(|file| file.take(N as u64).read_to_end(&mut head));
     if read.is_err() {

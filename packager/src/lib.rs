@@ -1,19 +1,23 @@
 //! `upatch-build`: makes a live patch from a spec file, a source RPM or a source tree.
 
-pub mod build;
-pub mod cli;
-pub mod elf;
-pub mod error;
-pub mod files;
-pub(crate) mod loaded;
-pub mod naming;
-pub mod output;
-pub mod pipeline;
-pub mod place;
-pub mod prep;
-pub mod progress;
-pub mod run;
-pub mod source;
-pub mod target;
-pub mod units;
-pub mod work;
+mod build;
+mod cli;
+mod command;
+mod elf;
+mod error;
+mod files;
+mod naming;
+mod output;
+mod pipeline;
+mod prep;
+mod private;
+mod process;
+mod progress;
+mod scratch;
+mod source;
+mod target;
+mod units;
+mod view;
+
+pub use command::main;
+pub use units::compare_objects;

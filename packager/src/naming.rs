@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Name, CVE ids and description of a patch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Naming {
+pub(crate) struct Naming {
     /// RPM-safe name.
     pub name: String,
     /// CVE ids, sorted.
@@ -19,7 +19,7 @@ pub struct Naming {
 impl Naming {
     /// Without the CVE ids that only these patch files (by number) name.
     #[must_use]
-    pub fn without(&self, patches: &[usize]) -> Self {
+    pub(crate) fn without(&self, patches: &[usize]) -> Self {
         let named = |idle: bool| {
             let files = self.by_patch.iter().enumerate().filter(move |(i, _)| patches.contains(i) == idle);
             files.flat_map(|(_, ids)| ids).cloned().collect::<BTreeSet<String>>()
@@ -35,7 +35,7 @@ impl Naming {
 }
 
 /// Derives them: `texts` are file name and content of each patch in order.
-pub fn derive(texts: &[(String, String)]) -> Naming {
+pub(crate) fn derive(texts: &[(String, String)]) -> Naming {
     let first = texts.first();
     let ids = |(name, text): &(String, String)| {
         let mut found = cve_ids(name);
@@ -66,7 +66,7 @@ fn header(text: &str) -> &str {
 }
 
 /// CVE ids (`CVE-YYYY-NNNN…`) in the order in which they appear.
-pub fn cve_ids(text: &str) -> Vec<String> {
+pub(crate) fn cve_ids(text: &str) -> Vec<String> {
     let upper = text.to_ascii_uppercase();
     let mut found = Vec::new();
     for (at, _) in upper.match_indices("CVE-") {

@@ -5,27 +5,62 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// The phases of a run, in order.
-pub const PHASES: [&str; 6] = ["prepare", "original build", "patched build", "compare", "link", "package"];
+/// The steps of a run, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// The source and the fix are read.
+    Prepare,
+    /// The build as shipped.
+    OriginalBuild,
+    /// The build with the fix.
+    PatchedBuild,
+    /// Units are compared.
+    Compare,
+    /// Images are linked.
+    Link,
+    /// Results are written.
+    Package,
+}
 
-/// Shows phases and messages, and measures the phases.
+impl Step {
+    /// How many there are.
+    const COUNT: u64 = Self::Package as u64 + 1;
+
+    /// Its place, from 1 on.
+    fn number(self) -> u64 {
+        self as u64 + 1
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::OriginalBuild => "original build",
+            Self::PatchedBuild => "patched build",
+            Self::Compare => "compare",
+            Self::Link => "link",
+            Self::Package => "package",
+        }
+    }
+}
+
+/// Shows steps and messages, and measures the steps.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     shown: bool,
     quiet: bool,
     verbose: u8,
     color: bool,
-    current: Option<(&'static str, Instant)>,
+    current: Option<(Step, Instant)>,
     seconds: BTreeMap<String, f64>,
 }
 
 impl Progress {
     /// With a bar if `bar`, else with lines; nothing but errors if `quiet`.
-    pub fn new(bar: bool, quiet: bool, verbose: u8, color: bool) -> Self {
+    pub(crate) fn new(bar: bool, quiet: bool, verbose: u8, color: bool) -> Self {
         let shown = bar && !quiet;
         let bar = if shown {
-            let bar = ProgressBar::with_draw_target(Some(PHASES.len() as u64), ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(Some(Step::COUNT), ProgressDrawTarget::stderr());
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} [{pos}/{len}] {prefix} {wide_msg} {elapsed}")
             {
@@ -40,39 +75,38 @@ impl Progress {
     }
 
     /// Is standard error a terminal?
-    pub fn on_terminal() -> bool {
+    pub(crate) fn on_terminal() -> bool {
         std::io::stderr().is_terminal()
     }
 
-    /// Starts a phase, ends the one before.
-    pub fn phase(&mut self, name: &'static str) {
+    /// Begins a step, ends the one before.
+    pub(crate) fn begin(&mut self, step: Step) {
         self.end();
-        let number = PHASES.iter().position(|p| *p == name).map_or(0, |n| n + 1);
-        self.current = Some((name, Instant::now()));
+        self.current = Some((step, Instant::now()));
         if self.shown {
-            self.bar.set_position(number as u64);
-            self.bar.set_prefix(name);
+            self.bar.set_position(step.number());
+            self.bar.set_prefix(step.name());
             self.bar.set_message("");
         } else if !self.quiet {
-            self.line(&format!("[{number}/{}] {name}", PHASES.len()));
+            self.line(&format!("[{}/{}] {}", step.number(), Step::COUNT, step.name()));
         }
     }
 
-    /// Ends the phase that is running.
-    pub fn end(&mut self) {
-        if let Some((name, since)) = self.current.take() {
-            *self.seconds.entry(name.replace(' ', "-")).or_default() += since.elapsed().as_secs_f64();
+    /// Ends the step that is running.
+    fn end(&mut self) {
+        if let Some((step, since)) = self.current.take() {
+            *self.seconds.entry(step.name().replace(' ', "-")).or_default() += since.elapsed().as_secs_f64();
         }
     }
 
     /// Takes the bar away.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.end();
         self.bar.finish_and_clear();
     }
 
-    /// What goes on inside the phase; shown only beside a bar.
-    pub fn detail(&self, text: &str) {
+    /// What goes on inside the step; shown only beside a bar.
+    pub(crate) fn detail(&self, text: &str) {
         if self.shown {
             let text: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
             self.bar.set_message(text);
@@ -80,21 +114,21 @@ impl Progress {
     }
 
     /// A line that a user wants to see.
-    pub fn info(&self, text: &str) {
+    pub(crate) fn info(&self, text: &str) {
         if !self.quiet {
             self.line(text);
         }
     }
 
     /// A line for `-v`.
-    pub fn verbose(&self, text: &str) {
+    pub(crate) fn verbose(&self, text: &str) {
         if self.verbose > 0 {
             self.line(text);
         }
     }
 
     /// A warning: shown unless `-q`.
-    pub fn warning(&self, text: &str) {
+    pub(crate) fn warning(&self, text: &str) {
         if !self.quiet {
             let text = if self.color {
                 format!("\x1b[33mwarning:\x1b[0m {text}")
@@ -105,8 +139,8 @@ impl Progress {
         }
     }
 
-    /// Seconds by phase.
-    pub fn seconds(&self) -> BTreeMap<String, f64> {
+    /// Seconds by step.
+    pub(crate) fn seconds(&self) -> BTreeMap<String, f64> {
         self.seconds.iter().map(|(k, v)| (k.clone(), (v * 1000.0).round() / 1000.0)).collect()
     }
 

@@ -189,17 +189,10 @@ fn no_path_of_one_machine() -> Result<()> {
     Ok(())
 }
 
-/// Crates in which some folders still use each other in a circle. Nothing is added to this list.
-const WITH_CIRCLES: [&str; 2] = ["wrapper", "packager"];
-
 #[test]
 fn folders_of_a_crate_use_each_other_in_one_direction() -> Result<()> {
     for name in CRATES {
         let circles = Crate::read(&repository().join(name).join("src"))?.circles();
-        if WITH_CIRCLES.contains(&name) {
-            println!("{name}: {}", circles.join("\n"));
-            continue;
-        }
         ensure!(circles.is_empty(), "crate {name}, folders in a circle:\n{}", circles.join("\n"));
     }
     Ok(())

@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use wrapper::{Session, recompile};
+use wrapper::{Phase, Session, recompile};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -14,6 +14,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let output = session.dir().join("again.o");
     let (mut same, mut other, mut failed) = (0, 0, 0);
     let mut out = std::io::stdout();
+    let phases = [Phase::Original, Phase::Patched];
+    let phase = phases.into_iter().find(|known| known.name() == phase).ok_or("PHASE: original, patched")?;
     for unit in session.records(phase)?.units {
         match recompile(&unit, &flags, &output, None) {
             Ok(outcome) if outcome.sha256 == unit.object_sha256 => same += 1,

@@ -136,7 +136,7 @@ pub(crate) fn build(plan: Plan, sources: &[Source]) -> Built {
         relocatable: false,
         shared: plan.library_caller.is_some(),
         lto: false,
-        phase: "original".into(),
+        phase: wrapper::Phase::Original,
         notes: vec![],
     };
     Built {

@@ -26,7 +26,7 @@ const OWN: [&[u8]; 2] = [b"ac_cv_env_", b"ac_cv_file"];
 
 /// The site script of a patched build, and what it is about.
 #[derive(Debug)]
-pub struct Configured {
+pub(crate) struct Configured {
     /// Directories below the build directory that have results to take over.
     places: Vec<PathBuf>,
     aside: PathBuf,
@@ -52,7 +52,7 @@ impl Configured {
     ///
     /// # Errors
     /// When the script cannot be written.
-    pub fn write(
+    pub(crate) fn write(
         to: &Path,
         (aside, build): (&Path, &Path),
         records: &Records,
@@ -88,17 +88,17 @@ impl Configured {
     }
 
     /// For `CONFIG_SITE`.
-    pub fn script(&self) -> &Path {
+    pub(crate) fn script(&self) -> &Path {
         &self.script
     }
 
     /// Did any `configure` take something over?
-    pub fn used(&self) -> bool {
+    pub(crate) fn used(&self) -> bool {
         self.used.exists()
     }
 
     /// Did every `configure` that took something over come to the same end as in the original build?
-    pub fn held(&self) -> bool {
+    pub(crate) fn held(&self) -> bool {
         let used = std::fs::read_to_string(&self.used).unwrap_or_default();
         let used: BTreeSet<usize> = used.lines().filter_map(|l| l.parse().ok()).collect();
         let status = |tree: &Path, below: &Path| std::fs::read(tree.join(below).join("config.status")).ok();

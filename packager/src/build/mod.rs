@@ -1,11 +1,12 @@
 //! The two recorded builds.
 
+mod altered;
 mod configured;
 mod recorder;
 mod rpmbuild;
 mod tree;
 
-pub use configured::Configured;
-pub use recorder::{ORIGINAL, PATCHED, Recorder, find_wrapper};
-pub use rpmbuild::{RpmBuild, Stage};
-pub use tree::TreeBuild;
+pub(crate) use configured::Configured;
+pub(crate) use recorder::Recorder;
+pub(crate) use rpmbuild::{RpmBuild, Stage};
+pub(crate) use tree::TreeBuild;

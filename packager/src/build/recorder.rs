@@ -1,22 +1,17 @@
 //! The recording session of a run.
 
+use super::altered;
 use crate::error::{Context, Failure, Result};
-use crate::units::find_altered;
-use crate::work::Work;
+use crate::scratch::Work;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use wrapper::{Config, Records, Session};
-
-/// Phase of the build as shipped.
-pub const ORIGINAL: &str = "original";
-/// Phase of the build with the fix.
-pub const PATCHED: &str = "patched";
+use wrapper::{Config, Phase, Records, Session};
 
 /// The session, and where it keeps what.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     session: Session,
     site_script: Option<PathBuf>,
     /// clang is not asked for a log of what it does.
@@ -28,7 +23,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When `upatch-cc` is not found or the session cannot be made.
-    pub fn create(work: &Work, cache: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn create(work: &Work, cache: Option<PathBuf>) -> Result<Self> {
         let wrapper = find_wrapper()?;
         let mut config = Config::new(&wrapper);
         if let Some(cache) = &cache {
@@ -44,7 +39,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When the session cannot be written.
-    pub fn phase(&mut self, phase: &str) -> Result<()> {
+    pub(crate) fn phase(&mut self, phase: Phase) -> Result<()> {
         self.session.set_phase(phase).what("recording session")
     }
 
@@ -52,7 +47,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn discard(&mut self, phase: &str) -> Result<()> {
+    pub(crate) fn discard(&mut self, phase: Phase) -> Result<()> {
         let dir = self.session.phase_dir(phase);
         std::fs::remove_dir_all(&dir).what(dir.display().to_string())
     }
@@ -61,28 +56,28 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be renamed.
-    pub fn rename(&mut self, phase: &str, name: &str) -> Result<()> {
+    pub(crate) fn rename(&mut self, phase: Phase, name: Phase) -> Result<()> {
         let dir = self.session.phase_dir(phase);
         std::fs::rename(&dir, self.session.phase_dir(name)).what(dir.display().to_string())
     }
 
     /// The site script that the next builds' `configure` reads, if any.
-    pub fn site_script(&mut self, script: Option<&Path>) {
+    pub(crate) fn site_script(&mut self, script: Option<&Path>) {
         self.site_script = script.map(Path::to_path_buf);
     }
 
     /// Did a build fail because clang could not open its log (clang, `Driver.cpp`)? Sandboxes may hide it or make it read-only.
-    pub fn broke_clang(&self, log: &[u8]) -> bool {
+    pub(crate) fn broke_clang(&self, log: &[u8]) -> bool {
         !self.no_clang_log && String::from_utf8_lossy(log).contains("unable to open CC_PRINT_OPTIONS file")
     }
 
     /// Does without that log from now on: what a clang compiles that is called by its full path is not recorded.
-    pub fn without_clang_log(&mut self) {
+    pub(crate) fn without_clang_log(&mut self) {
         self.no_clang_log = true;
     }
 
     /// Variables for the build.
-    pub fn env(&self) -> Vec<(OsString, OsString)> {
+    pub(crate) fn env(&self) -> Vec<(OsString, OsString)> {
         let mut env = self.session.env();
         env.retain(|(name, _)| !self.no_clang_log || !is_clang_log(name));
         env.extend(self.site_script.iter().map(|s| ("CONFIG_SITE".into(), s.clone().into_os_string())));
@@ -93,9 +88,9 @@ impl Recorder {
     ///
     /// # Errors
     /// When a record does not parse.
-    pub fn records(&self, phase: &str) -> Result<Records> {
+    pub(crate) fn records(&self, phase: Phase) -> Result<Records> {
         let mut records = self.session.records(phase).what("records of the build")?;
-        find_altered(&mut records);
+        altered::find(&mut records);
         Ok(records)
     }
 
@@ -103,17 +98,17 @@ impl Recorder {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub fn store(&self) -> Result<wrapper::Store> {
+    pub(crate) fn store(&self) -> Result<wrapper::Store> {
         wrapper::Store::of(&self.session).what("store of compiled units")
     }
 
     /// Directory in which a phase's records appear.
-    pub fn dir(&self, phase: &str) -> PathBuf {
+    pub(crate) fn dir(&self, phase: Phase) -> PathBuf {
         self.session.phase_dir(phase)
     }
 
     /// Names of the records that a listing (made by `ls` at some time of the build) holds.
-    pub fn listed(listing: &Path) -> HashSet<String> {
+    pub(crate) fn listed(listing: &Path) -> HashSet<String> {
         let text = std::fs::read_to_string(listing).unwrap_or_default();
         text.lines().filter_map(|l| l.strip_suffix(".json")).map(str::to_owned).collect()
     }
@@ -127,7 +122,7 @@ fn is_clang_log(name: &OsStr) -> bool {
 ///
 /// # Errors
 /// When it is in neither place.
-pub fn find_wrapper() -> Result<PathBuf> {
+pub(crate) fn find_wrapper() -> Result<PathBuf> {
     let own = own_executable()?.canonicalize().what("own executable")?;
     let beside = own.parent().unwrap_or(Path::new("/"));
     // Test programs lie one folder deeper than the programs they test.

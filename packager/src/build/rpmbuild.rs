@@ -3,17 +3,18 @@
 use super::Recorder;
 use crate::error::{Context, Failure, Result};
 use crate::prep::{HOOK_COMMAND, Order, Outcome};
-use crate::run::{Log, Tool};
+use crate::process::{Log, Tool};
+use crate::scratch::Work;
 use crate::source::{SpecSource, host_uses_rpm};
-use crate::work::Work;
 use patchfile::exit::BuildExit;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use wrapper::Phase;
 
 /// How far a build goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// `%prep` and `%build`.
     Build,
     /// Also `%install`, without rpm's own processing of what was installed.
@@ -26,15 +27,15 @@ pub enum Stage {
 
 /// One run of rpmbuild.
 #[derive(Debug)]
-pub struct RpmBuild<'a> {
+pub(crate) struct RpmBuild<'a> {
     /// What is built.
     pub source: &'a SpecSource,
     /// Scratch space.
     pub work: &'a Work,
     /// The recording.
     pub recorder: &'a Recorder,
-    /// Phase name, for file names.
-    pub phase: &'a str,
+    /// Which build it is, for names of files.
+    pub phase: Phase,
     /// How far.
     pub stage: Stage,
     /// The fix; none for the original.
@@ -49,12 +50,12 @@ pub struct RpmBuild<'a> {
 
 impl RpmBuild<'_> {
     /// Where `%install` installs.
-    pub fn buildroots(work: &Work) -> PathBuf {
+    pub(crate) fn buildroots(work: &Work) -> PathBuf {
         work.path("BUILDROOT")
     }
 
     /// Names of the link records that were there when `%build` ended, one `ls` line each.
-    pub fn links_after_build(work: &Work, phase: &str) -> PathBuf {
+    pub(crate) fn links_after_build(work: &Work, phase: Phase) -> PathBuf {
         work.path("log").join(format!("{phase}-links"))
     }
 
@@ -62,7 +63,7 @@ impl RpmBuild<'_> {
     ///
     /// # Errors
     /// Exit code 5 for the original build, 6 for the patched one, with the log.
-    pub fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<Outcome> {
+    pub(crate) fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<Outcome> {
         let answer = Outcome::place(self.work, self.phase);
         let order = Order {
             patches: self.patches.to_vec(),

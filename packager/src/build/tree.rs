@@ -1,17 +1,18 @@
 //! Building a source tree with the user's commands.
 
-use super::{PATCHED, Recorder};
+use super::Recorder;
 use crate::error::{Failure, Result};
 use crate::prep::{Applied, Outcome, apply_fix, settle, tree_for};
-use crate::run::{Log, Tool};
+use crate::process::{Log, Tool};
+use crate::scratch::Work;
 use crate::source::TreeSource;
-use crate::work::Work;
 use patchfile::exit::BuildExit;
 use std::path::{Path, PathBuf};
+use wrapper::Phase;
 
 /// One build of a tree.
 #[derive(Debug)]
-pub struct TreeBuild<'a> {
+pub(crate) struct TreeBuild<'a> {
     /// What is built.
     pub source: &'a TreeSource,
     /// Scratch space.
@@ -33,7 +34,7 @@ impl TreeBuild<'_> {
     ///
     /// # Errors
     /// Exit code 5 for the original build, 6 for the patched one.
-    pub fn run(&self, dir: &Path, log: &mut Log, mut line: impl FnMut(&str)) -> Result<Applied> {
+    pub(crate) fn run(&self, dir: &Path, log: &mut Log, mut line: impl FnMut(&str)) -> Result<Applied> {
         if let Some(prepare) = &self.source.prepare {
             self.shell(prepare, "--prepare", dir, log, &mut line)?;
         }
@@ -44,7 +45,7 @@ impl TreeBuild<'_> {
             applied = apply_fix(&tree, self.patches, self.strip, self.numbered)?;
             let (files, renumbered) = (applied.files.clone(), applied.renumbered);
             let outcome = Outcome { files, renumbered, tree, ..Outcome::default() };
-            outcome.write(&Outcome::place(self.work, PATCHED))?;
+            outcome.write(&Outcome::place(self.work, Phase::Patched))?;
         }
         settle();
         self.shell(&self.source.build, "--build", dir, log, &mut line)?;

@@ -13,7 +13,7 @@ use std::path::PathBuf;
         Exit codes: 0 patch written; 1 failure; 2 usage; 3 the patch changes no code or data; 4 cannot be live-patched \
         safely; 5 the original does not build; 6 the patch does not apply or build; 7 the rebuild does not match --target."
 )]
-pub struct Args {
+pub(crate) struct Args {
     /// Spec file of the package
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub spec: Option<PathBuf>,
@@ -113,7 +113,7 @@ pub struct Args {
 
 /// `auto` means: on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum When {
+pub(crate) enum When {
     /// On a terminal.
     Auto,
     /// In any case.
@@ -124,7 +124,7 @@ pub enum When {
 
 impl When {
     /// Decides, given whether the stream is a terminal.
-    pub fn decide(self, terminal: bool) -> bool {
+    pub(crate) fn decide(self, terminal: bool) -> bool {
         match self {
             Self::Auto => terminal,
             Self::Always => true,
@@ -134,6 +134,6 @@ impl When {
 }
 
 /// The command for man page and completions.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     Args::command()
 }

@@ -10,7 +10,7 @@ const TAIL: &str = include_str!("manual.roff");
 ///
 /// # Errors
 /// None that a buffer in memory can have.
-pub fn manual() -> std::io::Result<Vec<u8>> {
+pub(crate) fn manual() -> std::io::Result<Vec<u8>> {
     let man = Man::new(command());
     let mut page = Vec::new();
     man.render_title(&mut page)?;

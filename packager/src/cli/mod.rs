@@ -4,8 +4,9 @@ mod args;
 mod manual;
 mod passthrough;
 mod request;
+mod store;
 
-pub use args::{Args, When, command};
-pub use manual::manual;
-pub use passthrough::split;
-pub use request::{Input, Request};
+pub(crate) use args::{Args, command};
+pub(crate) use manual::manual;
+pub(crate) use passthrough::split;
+pub(crate) use request::{Input, Request};

@@ -36,7 +36,7 @@ const PLAIN: &[&str] = &[
 const FILES: &[&str] = &["--load", "--rcfile", "--macros"];
 
 /// Separates our arguments from rpmbuild's. Files that are named in the latter get their full path, as rpmbuild runs elsewhere.
-pub fn split(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<OsString>) {
+pub(crate) fn split(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<OsString>) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut args = args.into_iter();
     while let Some(arg) = args.next() {

@@ -3,13 +3,12 @@
 use super::Args;
 use crate::error::{Failure, Result};
 use crate::files;
-use crate::place::View;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// What the package is built from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A spec file with the directory of its sources.
     Spec {
         /// The spec file.
@@ -34,7 +33,7 @@ pub enum Input {
 
 impl Input {
     /// About the package's name, as far as the name of what was given tells it.
-    pub fn package(&self) -> String {
+    pub(crate) fn package(&self) -> String {
         let (Self::Spec { spec: path, .. } | Self::Srpm(path) | Self::Tree { dir: path, .. }) = self;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let is_version = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
@@ -46,7 +45,7 @@ impl Input {
 
 /// A checked request.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub(crate) struct Request {
     /// The options.
     pub args: Args,
     /// What is built; paths absolute.
@@ -57,10 +56,6 @@ pub struct Request {
     pub rpmbuild: Vec<OsString>,
     /// Write an RPM?
     pub rpm: bool,
-    /// Parallel jobs.
-    pub jobs: u32,
-    /// Where the builds run, as they see it.
-    pub view: View,
 }
 
 impl Request {
@@ -68,7 +63,7 @@ impl Request {
     ///
     /// # Errors
     /// Usage failures; files that are missing or cannot be read.
-    pub fn new(args: Args, rpmbuild: Vec<OsString>) -> Result<Self> {
+    pub(crate) fn new(args: Args, rpmbuild: Vec<OsString>) -> Result<Self> {
         let usage = |why: &str| Err(Failure::usage("usage", why).hint("see upatch-build --help"));
         let kinds = [args.spec.is_some(), args.srpm.is_some(), args.source.is_some()];
         match kinds.iter().filter(|k| **k).count() {
@@ -125,10 +120,7 @@ impl Request {
         }
         let input = input(&args)?;
         let rpm = if args.source.is_some() { args.rpm } else { !args.no_rpm };
-        let jobs = args.jobs.unwrap_or_else(|| {
-            std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
-        });
-        Ok(Self { args, input, patches, rpmbuild, rpm, jobs, view: View::default() })
+        Ok(Self { args, input, patches, rpmbuild, rpm })
     }
 }
 

@@ -2,14 +2,14 @@
 
 use super::report::readable;
 use crate::error::{Context, Result};
-use crate::run::{HalfMade, check_stopped, undisturbed};
+use crate::process::{HalfMade, check_stopped, undisturbed};
 use patchfile::{Manifest, paths};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Results that are being made, in a hidden directory inside `--output` so that a rename is enough in the end.
 #[derive(Debug)]
-pub struct Staged {
+pub(crate) struct Staged {
     dir: TempDir,
     /// Gone too where a signal ends us.
     _half_made: HalfMade,
@@ -22,7 +22,7 @@ impl Staged {
     ///
     /// # Errors
     /// When nothing can be written to `output`.
-    pub fn new(output: &Path) -> Result<Self> {
+    pub(crate) fn new(output: &Path) -> Result<Self> {
         let what = || format!("--output {}", output.display());
         std::fs::create_dir_all(output).what(what())?;
         let dir = tempfile::Builder::new().prefix(".upatch-").tempdir_in(output).what(what())?;
@@ -34,7 +34,11 @@ impl Staged {
     ///
     /// # Errors
     /// When it cannot be written, for example for lack of space.
-    pub fn patch_directory(&mut self, manifest: &Manifest, images: &[(String, Vec<u8>)]) -> Result<PathBuf> {
+    pub(crate) fn patch_directory(
+        &mut self,
+        manifest: &Manifest,
+        images: &[(String, Vec<u8>)],
+    ) -> Result<PathBuf> {
         let dir = self.dir.path().join(&manifest.name);
         std::fs::create_dir(&dir).what(dir.display().to_string())?;
         readable(&dir)?;
@@ -54,7 +58,7 @@ impl Staged {
     ///
     /// # Errors
     /// When it cannot be copied.
-    pub fn file(&mut self, path: &Path) -> Result<()> {
+    pub(crate) fn file(&mut self, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.dir.path().join(&name);
         std::fs::copy(path, &to).what(format!("cannot write {name}"))?;
@@ -68,7 +72,7 @@ impl Staged {
 ///
 /// # Errors
 /// When renaming fails.
-pub fn publish(staged: Staged) -> Result<Vec<String>> {
+pub(crate) fn publish(staged: Staged) -> Result<Vec<String>> {
     let _whole = undisturbed();
     check_stopped()?;
     for name in &staged.names {

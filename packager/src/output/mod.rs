@@ -6,10 +6,9 @@ mod report;
 mod rpm;
 mod template;
 
-pub use dir::{Staged, publish};
+pub(crate) use dir::{Staged, publish};
 pub(crate) use merged::merged;
-pub use report::{
-    Detail, ElfReport, ErrorReport, LedgerEntry, LedgerReport, PatchReport, Refused, Report, UnitsReport,
-    Warned, WithoutEffect,
+pub(crate) use report::{
+    Detail, ElfReport, LedgerEntry, LedgerReport, PatchReport, Refused, Report, Warned, WithoutEffect,
 };
-pub use rpm::{PatchPackage, RpmInput};
+pub(crate) use rpm::{PatchPackage, RpmInput};

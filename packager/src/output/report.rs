@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The whole report.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Version of the program.
     pub version: &'static str,
     /// Exit code.
@@ -45,7 +45,7 @@ pub struct Report {
 
 /// A failure.
 #[derive(Clone, Debug, Serialize)]
-pub struct ErrorReport {
+pub(crate) struct ErrorReport {
     /// What could not be done.
     pub what: String,
     /// Why not.
@@ -59,7 +59,7 @@ pub struct ErrorReport {
 
 /// The patch.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct PatchReport {
+pub(crate) struct PatchReport {
     /// Its name.
     pub name: String,
     /// Version and release of its package.
@@ -83,7 +83,7 @@ pub struct PatchReport {
 
 /// A file of the fix that leads to nothing in the patch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct WithoutEffect {
+pub(crate) struct WithoutEffect {
     /// Its name.
     pub file: String,
     /// CVE ids that only such files name: the patch does not say that it fixes them.
@@ -92,7 +92,7 @@ pub struct WithoutEffect {
 
 /// The compilation units of both builds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct UnitsReport {
+pub(crate) struct UnitsReport {
     /// Units recorded in the original build.
     pub recorded: usize,
     /// Units compiled, both builds and the extra ones for the comparison.
@@ -105,7 +105,7 @@ pub struct UnitsReport {
 
 /// The files that both builds linked, held against each other.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct LedgerReport {
+pub(crate) struct LedgerReport {
     /// Functions and data that are the same.
     pub same: usize,
     /// How many of those only lie elsewhere.
@@ -116,7 +116,7 @@ pub struct LedgerReport {
 
 /// One difference.
 #[derive(Clone, Debug, Serialize)]
-pub struct LedgerEntry {
+pub(crate) struct LedgerEntry {
     /// Function or datum.
     pub name: String,
     /// Its unit.
@@ -127,7 +127,7 @@ pub struct LedgerEntry {
 
 /// One ELF file.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct ElfReport {
+pub(crate) struct ElfReport {
     /// File name.
     pub name: String,
     /// Where it is installed.
@@ -166,7 +166,7 @@ pub struct ElfReport {
 
 /// One refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// What was met.
     pub what: String,
     /// Symbol and source file.
@@ -180,7 +180,7 @@ pub struct Refused {
 
 /// One warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Warned {
+pub(crate) struct Warned {
     /// What was met.
     pub what: String,
     /// Symbol and source file.
@@ -192,7 +192,7 @@ pub struct Warned {
 
 /// One change.
 #[derive(Clone, Debug, Serialize)]
-pub struct Detail {
+pub(crate) struct Detail {
     /// Symbol.
     pub name: String,
     /// `function` or `object`.
@@ -210,7 +210,7 @@ pub struct Detail {
 
 impl Detail {
     /// One line for people: what happens to the symbol, and the first reason.
-    pub fn explain(&self) -> String {
+    pub(crate) fn explain(&self) -> String {
         let change = match self.change {
             differ::ChangeKind::Changed => "changed",
             differ::ChangeKind::New => "new",
@@ -246,7 +246,7 @@ impl From<&differ::Warning> for Warned {
 
 impl Report {
     /// Takes in how the run ended.
-    pub fn end(&mut self, failure: Option<&Failure>) {
+    pub(crate) fn end(&mut self, failure: Option<&Failure>) {
         self.exit = failure.map_or(0, |f| f.exit as u8);
         self.error = failure.map(|f| ErrorReport {
             what: f.what.clone(),
@@ -260,7 +260,7 @@ impl Report {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self, dir: &Path) -> Result<()> {
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join("report.yaml");
         let what = || format!("cannot write {}", path.display());
         let text = serde_yaml::to_string(self).what(what())?;

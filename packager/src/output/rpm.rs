@@ -4,9 +4,9 @@ use super::template::{Values, fill, quoted};
 use crate::cli::Request;
 use crate::error::{Context, Failure, Result};
 use crate::naming::Naming;
-use crate::run::Tool;
+use crate::process::Tool;
+use crate::scratch::Work;
 use crate::source::SpecSource;
-use crate::work::Work;
 use patchfile::manifest::Package;
 use patchfile::{Arch, Manifest};
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ const REPRODUCIBLE: [&str; 3] =
 
 /// What packages are made from.
 #[derive(Debug)]
-pub struct PatchPackage<'a> {
+pub(crate) struct PatchPackage<'a> {
     /// The request.
     pub request: &'a Request,
     /// Scratch space.
@@ -43,7 +43,7 @@ pub struct PatchPackage<'a> {
 
 /// A finished patch.
 #[derive(Clone, Copy, Debug)]
-pub struct RpmInput<'a> {
+pub(crate) struct RpmInput<'a> {
     /// Its manifest.
     pub manifest: &'a Manifest,
     /// Its directory.
@@ -55,7 +55,7 @@ impl PatchPackage<'_> {
     ///
     /// # Errors
     /// When rpmbuild fails.
-    pub fn rpms(&self, input: &RpmInput<'_>) -> Result<Vec<PathBuf>> {
+    pub(crate) fn rpms(&self, input: &RpmInput<'_>) -> Result<Vec<PathBuf>> {
         let arch = input.manifest.arch.name();
         let mut values = self.values(arch);
         values.set_quoted("DIRECTORY", &input.dir.display().to_string());
@@ -72,7 +72,7 @@ impl PatchPackage<'_> {
     ///
     /// # Errors
     /// When rpmbuild fails, or two files have one name.
-    pub fn source_rpm(&self) -> Result<PathBuf> {
+    pub(crate) fn source_rpm(&self) -> Result<PathBuf> {
         let Some(source) = self.source else {
             return Err(Failure::usage("source RPM", "needs --spec or --srpm"));
         };

@@ -1,22 +1,12 @@
-//! From request to result, phase by phase.
+//! From request to result, step by step.
 
-mod analysis;
-mod at_run_time;
 mod builds;
-mod contribution;
-mod counterpart;
-mod debug;
-mod elsewhere;
-mod join;
-mod ledger;
-mod link_options;
-mod members;
-mod numbered;
-mod outside;
+mod checks;
+mod compare;
+mod comparison;
 mod run;
-mod shipped;
-mod siblings;
-mod unseen;
+mod ship;
+mod task;
+mod told;
 
-pub(crate) use run::cache_of;
-pub use run::run;
+pub(crate) use run::run;

@@ -4,14 +4,14 @@ use super::lines::keep_line_numbers;
 use super::patchfiles::{PatchFiles, touched_files};
 use crate::error::{Context, Failure, Result};
 use crate::files::{self, SOURCE_LIMIT};
-use crate::run::Tool;
+use crate::process::Tool;
 use patchfile::exit::BuildExit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What applying did.
 #[derive(Clone, Debug, Default)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// Files changed, added or removed, relative to the tree.
     pub files: Vec<PathBuf>,
     /// How many of them got `#line` directives.
@@ -19,7 +19,7 @@ pub struct Applied {
 }
 
 /// The directory that the patches fit: the first of `candidates` that holds every file that they change.
-pub fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Option<PathBuf> {
+pub(crate) fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Option<PathBuf> {
     let needed: Vec<PatchFiles> = patches
         .iter()
         .filter_map(|p| files::read(p, SOURCE_LIMIT).ok())
@@ -43,7 +43,7 @@ pub fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) -> Opti
 ///
 /// # Errors
 /// Exit code 6 with the hunk named, when a patch does not apply.
-pub fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: bool) -> Result<Applied> {
+pub(crate) fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: bool) -> Result<Applied> {
     let mut before: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
     for patch in patches {
         let diff = files::read(patch, SOURCE_LIMIT).what(patch.display().to_string())?;

@@ -14,11 +14,11 @@ struct Changed {
 
 /// Changed lines of all files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes(Vec<Changed>);
+pub(crate) struct Changes(Vec<Changed>);
 
 impl Changes {
     /// Reads unified diffs, `strip` directories stripped from their names.
-    pub fn read<'d>(diffs: impl Iterator<Item = &'d [u8]>, strip: u32) -> Self {
+    pub(crate) fn read<'d>(diffs: impl Iterator<Item = &'d [u8]>, strip: u32) -> Self {
         let mut all: Vec<Changed> = Vec::new();
         for Span { files, lines } in diffs.flat_map(|diff| spans(diff, strip)) {
             match all.iter_mut().find(|c| c.files == files) {
@@ -30,7 +30,7 @@ impl Changes {
     }
 
     /// Does the fix change one of the lines `first..=last` of this file?
-    pub fn within(&self, file: &Path, first: u64, last: u64) -> bool {
+    pub(crate) fn within(&self, file: &Path, first: u64, last: u64) -> bool {
         let of_file =
             self.0.iter().filter(|c| c.files.iter().any(|name| file.ends_with(name) || name.ends_with(file)));
         of_file.flat_map(|c| &c.lines).any(|line| (first..=last).contains(line))

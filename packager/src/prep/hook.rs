@@ -6,18 +6,19 @@
 
 use super::apply::{apply_fix, tree_for};
 use crate::error::{Context, Failure, Result};
-use crate::work::Work;
+use crate::scratch::Work;
 use patchfile::exit::BuildExit;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wrapper::Phase;
 
 /// Name of the hidden subcommand.
-pub const HOOK_COMMAND: &str = "prep-hook";
+pub(crate) const HOOK_COMMAND: &str = "prep-hook";
 
 /// What the hook is to do, as written by the main program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Order {
+pub(crate) struct Order {
     /// Patches to apply; none for the original build.
     pub patches: Vec<PathBuf>,
     /// Directory names to strip.
@@ -30,7 +31,7 @@ pub struct Order {
 
 /// What the hook did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Directory the fix was applied in.
     pub tree: PathBuf,
     /// Files changed, relative to `tree`.
@@ -43,7 +44,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Where the answer for a phase is.
-    pub fn place(work: &Work, phase: &str) -> PathBuf {
+    pub(crate) fn place(work: &Work, phase: Phase) -> PathBuf {
         work.path("log").join(format!("{phase}-prep"))
     }
 
@@ -51,7 +52,7 @@ impl Outcome {
     ///
     /// # Errors
     /// When that fails.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).what("outcome")?;
         std::fs::write(path, text).what(path.display().to_string())
     }
@@ -60,7 +61,7 @@ impl Outcome {
     ///
     /// # Errors
     /// When the answer does not parse.
-    pub fn read(path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map(Some).what(path.display().to_string()),
             Err(_) => Ok(None),
@@ -68,7 +69,7 @@ impl Outcome {
     }
 
     /// The failure that the hook met, if any.
-    pub fn failure(&self) -> Option<Failure> {
+    pub(crate) fn failure(&self) -> Option<Failure> {
         let (what, why, hints) = self.failure.clone()?;
         let mut failure = Failure::new(BuildExit::PatchedBuild, what, why);
         failure.hints = hints;
@@ -81,7 +82,7 @@ impl Outcome {
 ///
 /// # Errors
 /// When the fix does not apply (also written to the answer), or on any other failure.
-pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
+pub(crate) fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
     let bytes = std::fs::read(order).what(order.display().to_string())?;
     let order: Order = serde_json::from_slice(&bytes).what(order.display().to_string())?;
     let result = perform(&order, top, sub);
@@ -98,7 +99,7 @@ pub fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
 
 /// Waits until the sources are older than what will be compiled from them: the recorder cannot tell a file that was written just before
 /// the compiler read it from one that was written while it did, and knows the start of a compiler only to some hundredths of a second.
-pub fn settle() {
+pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(60));
 }
 

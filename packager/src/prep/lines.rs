@@ -17,13 +17,13 @@ const EXTENSIONS: &[&str] = &[
 ];
 
 /// Is it, by its name, a source or a header that a compiler or an assembler reads?
-pub fn is_source(path: &Path) -> bool {
+pub(crate) fn is_source(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     EXTENSIONS.contains(&extension) || ["S", "s", "sx"].contains(&extension)
 }
 
 /// The patched text with `#line` directives, or `None` if it needs none (or is no C or C++).
-pub fn keep_line_numbers(path: &Path, old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn keep_line_numbers(path: &Path, old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     let extension = path.extension()?.to_str()?;
     if !EXTENSIONS.contains(&extension) {
         return None;

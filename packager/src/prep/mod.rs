@@ -7,8 +7,8 @@ mod lines;
 mod patchfiles;
 mod scan;
 
-pub use apply::{Applied, apply_fix, tree_for};
-pub use changes::Changes;
-pub use hook::{HOOK_COMMAND, Order, Outcome, run as run_hook, settle};
-pub use lines::{is_source, keep_line_numbers};
-pub use patchfiles::{PatchFiles, touched_files};
+pub(crate) use apply::{Applied, apply_fix, tree_for};
+pub(crate) use changes::Changes;
+pub(crate) use hook::{HOOK_COMMAND, Order, Outcome, run as run_hook, settle};
+pub(crate) use lines::is_source;
+pub(crate) use patchfiles::{PatchFiles, touched_files};

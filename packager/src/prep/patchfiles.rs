@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Files named in a diff, after stripping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PatchFiles {
+pub(crate) struct PatchFiles {
     /// Files that may be there before.
     pub old: BTreeSet<PathBuf>,
     /// Files that may be there afterwards.
@@ -18,7 +18,7 @@ pub struct PatchFiles {
 
 /// Reads the `---`/`+++` pairs of a unified diff and git's rename and copy lines. Lines inside hunks are skipped by
 /// count, so that a removed line that begins with `-- ` is not taken for a file name.
-pub fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
+pub(crate) fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
     let mut files = PatchFiles::default();
     let mut lines = diff.split(|b| *b == b'\n').peekable();
     let (mut old_left, mut new_left) = (0u64, 0u64);

@@ -3,7 +3,7 @@
 //! rpmbuild would miss every one of them there. So they are looked up in other ways, and only what nothing on the host
 //! resembles counts as missing.
 
-use crate::run::Tool;
+use crate::process::Tool;
 use std::path::Path;
 
 /// Does rpm's database know this host's packages? Then rpmbuild's own check is right.
@@ -13,7 +13,7 @@ pub(crate) fn host_uses_rpm() -> bool {
 }
 
 /// Those of `requires` that the host does not seem to have; empty where rpmbuild checks by itself.
-pub fn missing(requires: &[String]) -> Vec<String> {
+pub(crate) fn missing(requires: &[String]) -> Vec<String> {
     if requires.is_empty() || host_uses_rpm() {
         return Vec::new();
     }

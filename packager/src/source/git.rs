@@ -2,7 +2,7 @@
 //! user's tree change.
 
 use crate::error::{Context, Failure, Result};
-use crate::run::Tool;
+use crate::process::Tool;
 use patchfile::exit::BuildExit;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Commits of a repository.
 #[derive(Clone, Debug)]
-pub struct GitFix {
+pub(crate) struct GitFix {
     repository: PathBuf,
     base: String,
     head: String,
@@ -23,7 +23,7 @@ impl GitFix {
     ///
     /// # Errors
     /// When it is not, or a commit is unknown.
-    pub fn open(dir: &Path, base: &str, head: &str) -> Result<Self> {
+    pub(crate) fn open(dir: &Path, base: &str, head: &str) -> Result<Self> {
         let what = || format!("--git {base}..{head}");
         let ask = |args: &[&str]| -> Result<String> {
             let out = git(dir).args(args).output()?;
@@ -45,7 +45,7 @@ impl GitFix {
     ///
     /// # Errors
     /// When git fails, or a submodule's commit is not here.
-    pub fn check_out(&self, to: &Path, index: &Path) -> Result<PathBuf> {
+    pub(crate) fn check_out(&self, to: &Path, index: &Path) -> Result<PathBuf> {
         check_out(&self.repository, &self.base, to, index)?;
         Ok(to.join(&self.prefix))
     }
@@ -54,7 +54,7 @@ impl GitFix {
     ///
     /// # Errors
     /// Exit code 6 when there is none.
-    pub fn write_diff(&self, to: &Path) -> Result<()> {
+    pub(crate) fn write_diff(&self, to: &Path) -> Result<()> {
         let diff = diff(&self.repository, &self.base, &self.head, Path::new(""))?;
         if diff.is_empty() {
             let why = format!("no file differs between {} and {}", self.base, self.head);
@@ -64,7 +64,7 @@ impl GitFix {
     }
 
     /// Messages of the commits, newest first.
-    pub fn messages(&self) -> String {
+    pub(crate) fn messages(&self) -> String {
         let range = format!("{}..{}", self.base, self.head);
         let out =
             in_repository(&self.repository).args(["log", "--format=Subject: %s%n%n%b", &range]).output();

@@ -7,8 +7,8 @@ mod srpm;
 mod tree;
 
 pub(crate) use buildrequires::host_uses_rpm;
-pub use buildrequires::missing as missing_build_requires;
-pub use git::GitFix;
-pub use spec::SpecSource;
-pub use srpm::{extract, unpack};
-pub use tree::TreeSource;
+pub(crate) use buildrequires::missing as missing_build_requires;
+pub(crate) use git::GitFix;
+pub(crate) use spec::SpecSource;
+pub(crate) use srpm::{extract, unpack};
+pub(crate) use tree::TreeSource;

@@ -1,7 +1,7 @@
 //! A spec file, as rpm itself reads it.
 
 use crate::error::{Failure, Result};
-use crate::run::Tool;
+use crate::process::Tool;
 use patchfile::exit::BuildExit;
 use patchfile::manifest::Package;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// A spec file with its sources and the options it is read with.
 #[derive(Clone, Debug)]
-pub struct SpecSource {
+pub(crate) struct SpecSource {
     /// The spec file.
     pub spec: PathBuf,
     /// Where its sources are.
@@ -31,7 +31,7 @@ impl SpecSource {
     ///
     /// # Errors
     /// Exit code 5 when the spec file does not parse, or a source that it names is missing.
-    pub fn read(spec: &Path, sourcedir: &Path, options: &[OsString]) -> Result<Self> {
+    pub(crate) fn read(spec: &Path, sourcedir: &Path, options: &[OsString]) -> Result<Self> {
         let mut source = Self {
             spec: spec.to_path_buf(),
             sourcedir: sourcedir.to_path_buf(),

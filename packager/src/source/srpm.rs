@@ -1,14 +1,14 @@
 //! A source RPM.
 
 use crate::error::{Context, Failure, Result};
-use crate::run::Tool;
+use crate::process::Tool;
 use std::path::{Path, PathBuf};
 
 /// Unpacks it into `dir`; gives the spec file in it.
 ///
 /// # Errors
 /// When it is no source RPM, or holds no spec file or several.
-pub fn unpack(srpm: &Path, dir: &Path) -> Result<PathBuf> {
+pub(crate) fn unpack(srpm: &Path, dir: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(dir).what(dir.display().to_string())?;
     extract(srpm, dir)?;
     let mut specs = Vec::new();
@@ -30,7 +30,7 @@ pub fn unpack(srpm: &Path, dir: &Path) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it is no RPM.
-pub fn extract(rpm: &Path, dir: &Path) -> Result<()> {
+pub(crate) fn extract(rpm: &Path, dir: &Path) -> Result<()> {
     std::fs::create_dir_all(dir).what(dir.display().to_string())?;
     let payload = dir.with_extension("cpio");
     let out = std::fs::File::create(&payload).what(payload.display().to_string())?;

@@ -3,14 +3,14 @@
 use crate::elf;
 use crate::error::{Context, Failure, Result};
 use crate::files;
-use crate::run::Tool;
+use crate::process::Tool;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
 /// A source tree with the commands that build it.
 #[derive(Clone, Debug)]
-pub struct TreeSource {
+pub(crate) struct TreeSource {
     /// The tree.
     pub dir: PathBuf,
     /// Name of the tree's directory, which stands for the package's name.
@@ -27,7 +27,7 @@ impl TreeSource {
     ///
     /// # Errors
     /// When something cannot be read or written.
-    pub fn copy(&self, to: &Path) -> Result<usize> {
+    pub(crate) fn copy(&self, to: &Path) -> Result<usize> {
         let parent = to.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(parent).what(parent.display().to_string())?;
         Tool::new("cp")

@@ -6,13 +6,13 @@
 
 use super::fidelity::{Fidelity, judge};
 use super::{TargetFile, from_root};
-use crate::run::Tool;
+use crate::process::Tool;
 use crate::source::extract;
 use patchfile::manifest::Package;
 use std::path::{Path, PathBuf};
 
 /// Puts shipped files in the place of rebuilt ones; gives where they were found, one line per file.
-pub fn adopt_shipped(
+pub(crate) fn adopt_shipped(
     files: &mut [TargetFile],
     package: &Package,
     spec: &Path,

@@ -3,9 +3,9 @@
 use crate::elf::{self, Elf};
 use crate::error::{Context, Failure, Result};
 use crate::files;
-use crate::place::outside_name;
-use crate::run::Tool;
+use crate::process::Tool;
 use crate::source::extract;
+use crate::view::outside_name;
 use patchfile::Digest;
 use patchfile::manifest::Package;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use wrapper::{LinkRecord, Records};
 
 /// An ELF file of the package.
 #[derive(Clone, Debug)]
-pub struct TargetFile {
+pub(crate) struct TargetFile {
     /// File name.
     pub name: String,
     /// Where the package installs it, or its path below a source tree.
@@ -33,27 +33,27 @@ pub struct TargetFile {
 
 impl TargetFile {
     /// Its paths.
-    pub fn paths(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.path).chain(&self.also).map(String::as_str)
     }
 
     /// The file names of its paths.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.paths().map(file_name)
     }
 
     /// Is it among the files with these names, of which none means all?
-    pub fn is_among(&self, names: &[String]) -> bool {
+    pub(crate) fn is_among(&self, names: &[String]) -> bool {
         names.is_empty() || names.iter().any(|n| self.is_called(n))
     }
 
     /// Is `name` one of its paths or file names?
-    pub fn is_called(&self, name: &str) -> bool {
+    pub(crate) fn is_called(&self, name: &str) -> bool {
         self.paths().chain(self.names()).any(|n| n == name)
     }
 
     /// Has it the name of the link's output for its first, where it has several?
-    pub fn prefer_names_of(&mut self, records: &Records) {
+    pub(crate) fn prefer_names_of(&mut self, records: &Records) {
         let linked = |path: &str| {
             let mut outputs = records.links.iter().filter_map(|l| l.output.as_path().file_name());
             outputs.any(|output| output.to_str() == Some(file_name(path)))
@@ -82,7 +82,7 @@ impl TargetFile {
     }
 
     /// Can its functions be found by name?
-    pub fn has_symbols(&self) -> bool {
+    pub(crate) fn has_symbols(&self) -> bool {
         self.debug.is_some() || self.elf.symbols
     }
 
@@ -117,7 +117,7 @@ fn take(files: &mut Vec<TargetFile>, mut file: TargetFile) -> usize {
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
+pub(crate) fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
     let mut files: Vec<TargetFile> = Vec::new();
     let mut links: HashMap<(u64, u64), Option<usize>> = HashMap::new();
     for entry in WalkDir::new(root).sort_by_file_name().into_iter().flatten() {
@@ -146,7 +146,7 @@ pub fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
 ///
 /// # Errors
 /// When one is neither, or cannot be read.
-pub fn from_files(
+pub(crate) fn from_files(
     targets: &[PathBuf],
     debuginfo: &[PathBuf],
     scratch: &Path,
@@ -190,7 +190,7 @@ pub fn from_files(
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<TargetFile>> {
+pub(crate) fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<TargetFile>> {
     let mut files: Vec<TargetFile> = Vec::new();
     for link in records.links.iter().filter(|l| !l.relocatable) {
         let output = link.output.as_path();
@@ -239,7 +239,7 @@ pub fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<Vec<Targ
 
 /// Linked ELF files that a build left in `tree` and that are neither `files` nor copies of them: no recorded link is known to have made them.
 /// What the user's own tree `dir` has too was there before.
-pub fn strays(tree: &Path, dir: &Path, files: &[TargetFile]) -> Vec<String> {
+pub(crate) fn strays(tree: &Path, dir: &Path, files: &[TargetFile]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in WalkDir::new(tree).sort_by_file_name().into_iter().flatten() {
         let path = entry.path();

@@ -9,7 +9,7 @@ use wrapper::{LinkRecord, Records};
 /// How well the rebuild matches the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Fidelity {
+pub(crate) enum Fidelity {
     /// Same build-id, or same code and data bytes.
     Identical,
     /// Same code at the same addresses, or every function concerned is the same instruction by instruction.
@@ -20,7 +20,7 @@ pub enum Fidelity {
 
 /// A target with the link that made it.
 #[derive(Clone, Debug)]
-pub struct Match<'r> {
+pub(crate) struct Match<'r> {
     /// Index of the target.
     pub target: usize,
     /// The link of the original build.
@@ -33,17 +33,21 @@ pub struct Match<'r> {
 
 /// Which links belong to `%build`: those are preferred, as the patched build then ends there.
 #[derive(Clone, Debug, Default)]
-pub struct Stages(pub Option<HashSet<String>>);
+pub(crate) struct Stages(pub Option<HashSet<String>>);
 
 impl Stages {
     /// Was the link made by `%build`?
-    pub fn in_build(&self, link: &LinkRecord) -> bool {
+    pub(crate) fn in_build(&self, link: &LinkRecord) -> bool {
         self.0.as_ref().is_none_or(|ids| ids.contains(&link.id))
     }
 }
 
 /// Finds the link of each target. A target that no link made, not even under its name, is left out.
-pub fn match_links<'r>(targets: &[TargetFile], records: &'r Records, stages: &Stages) -> Vec<Match<'r>> {
+pub(crate) fn match_links<'r>(
+    targets: &[TargetFile],
+    records: &'r Records,
+    stages: &Stages,
+) -> Vec<Match<'r>> {
     let mut linked: HashMap<&str, Option<Elf>> = HashMap::new();
     let mut links: Vec<&LinkRecord> = records.links.iter().filter(|l| !l.relocatable).collect();
     // Of equal links the last one of `%build` is the one whose output was packaged.

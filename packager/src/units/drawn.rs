@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// By function: what is inlined in it that the fix changes, as `name (file:line)`.
-pub type DrawnIn = BTreeMap<String, Vec<String>>;
+pub(crate) type DrawnIn = BTreeMap<String, Vec<String>>;
 
 /// Finds the functions in whose source lines the fix changes something, and those that have them inlined. The sources are those of
 /// the original: line numbers of debug information and diff both count there (`#line` keeps them in the patched unit).
-pub fn drawn_in(inlining: &Inlining, changes: &Changes) -> DrawnIn {
+pub(crate) fn drawn_in(inlining: &Inlining, changes: &Changes) -> DrawnIn {
     let mut texts: HashMap<String, Vec<u64>> = HashMap::new();
     let mut touched = |function: &Declared| {
         if function.line == 0 || !changes.within(Path::new(&function.file), 1, u64::MAX) {

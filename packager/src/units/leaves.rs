@@ -3,17 +3,16 @@
 //! Objects with bytecode for link-time optimisation go another way: what the linker took is what its plugin made of all of them.
 
 use crate::elf::holds_bytecode;
+use crate::elf::read_loaded;
 use crate::error::{Context, Result};
-use crate::loaded::read_loaded;
 use linker::{contributing, names_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
 
 /// Where in a link an object stands: the file as the linker names it, the archive member, which one of that name, and
 /// the `-r` link it came through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Leaf {
+pub(crate) struct Leaf {
     /// Outputs of the `-r` links on the way.
     pub through: Vec<OsBytes>,
     /// The file.
@@ -26,7 +25,7 @@ pub struct Leaf {
 
 impl Leaf {
     /// For messages.
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         match &self.member {
             Some(member) => format!("{}({})", self.path.to_string_lossy(), member.to_string_lossy()),
             None => self.path.to_string_lossy(),
@@ -36,7 +35,7 @@ impl Leaf {
 
 /// All objects of one link with their hashes.
 #[derive(Clone, Debug, Default)]
-pub struct Leaves {
+pub(crate) struct Leaves {
     /// Hash by place.
     pub hashes: BTreeMap<Leaf, String>,
     /// Objects that hold bytecode, of which the linker took the machine code all the same.
@@ -47,7 +46,7 @@ pub struct Leaves {
 
 /// Objects of link-time optimisation.
 #[derive(Clone, Debug, Default)]
-pub struct Optimised {
+pub(crate) struct Optimised {
     /// Hashes of the objects that were made during the link.
     pub pieces: Vec<String>,
     /// Hashes of those that they were made from.
@@ -59,7 +58,7 @@ impl Leaves {
     ///
     /// # Errors
     /// When a map file cannot be read.
-    pub fn of(records: &Records, link: &LinkRecord) -> Result<Self> {
+    pub(crate) fn of(records: &Records, link: &LinkRecord) -> Result<Self> {
         // A later unit hides an earlier one with the same object, as in `Records::unit_by_object`.
         let all = records.copied.iter().rev().chain(&records.units);
         let units = all.map(|unit| (unit.object_sha256.as_str(), unit)).collect();
@@ -132,18 +131,12 @@ impl<'r> Walk<'r> {
 /// link-time optimisation, in a link without it, which saves reading it.
 fn bytecode(link: &LinkRecord, unit: Option<&UnitRecord>, sha256: &str) -> bool {
     let without = !link.lto && unit.is_some_and(|unit| !unit.lto);
-    !without && std::fs::read(input_file(link, sha256)).is_ok_and(|data| holds_bytecode(&data))
-}
-
-/// The recorder's copy of an input.
-pub(super) fn input_file(link: &LinkRecord, sha256: &str) -> PathBuf {
-    let session = link.saved.as_path().parent().and_then(Path::parent).unwrap_or(Path::new(""));
-    session.join("objects").join(sha256)
+    !without && std::fs::read(link.kept_object(sha256)).is_ok_and(|data| holds_bytecode(&data))
 }
 
 /// What a link was made of, as far as the recorder has kept it.
 #[derive(Clone, Debug, Default)]
-pub struct Made<'r> {
+pub(crate) struct Made<'r> {
     /// Content of the inputs, also of those of `-r` links before it, by hash.
     pub objects: HashMap<String, Vec<u8>>,
     /// The `-r` links, with the texts of their maps.
@@ -151,7 +144,7 @@ pub struct Made<'r> {
 }
 
 /// Reads what a link was made of.
-pub fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
+pub(crate) fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
     let mut made = Made::default();
     let mut todo = vec![link];
     while let Some(link) = todo.pop() {
@@ -164,7 +157,7 @@ pub fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
                     todo.push(part);
                 }
             } else if let (false, Ok(data)) =
-                (made.objects.contains_key(&input.sha256), read_loaded(&input_file(link, &input.sha256)))
+                (made.objects.contains_key(&input.sha256), read_loaded(&link.kept_object(&input.sha256)))
             {
                 made.objects.insert(input.sha256.clone(), data);
             }

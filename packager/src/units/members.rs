@@ -3,8 +3,8 @@
 //!
 //! Such a member is a new unit, whose object is there as it was linked.
 
-use super::leaves::{Leaf, input_file};
-use super::pairs::Pair;
+use super::leaves::Leaf;
+use super::pair::Pair;
 use linker::contributing;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub(super) const EMPTY: [u8; 64] = {
 
 /// The members of archives which the recorder does not follow that `after` took and `before` did not. Their objects are written to `dir`.
 /// One that cannot be told for certain is left out: then what it defines is undefined.
-pub fn added<'r>(before: &LinkRecord, after: &LinkRecord, dir: &Path) -> Vec<Pair<'r>> {
+pub(crate) fn added<'r>(before: &LinkRecord, after: &LinkRecord, dir: &Path) -> Vec<Pair<'r>> {
     let known = taken(before);
     let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, member) in taken(after).difference(&known) {
@@ -62,7 +62,7 @@ pub fn added<'r>(before: &LinkRecord, after: &LinkRecord, dir: &Path) -> Vec<Pai
 pub(super) fn kept(link: &LinkRecord, pair: &Pair<'_>) -> Option<PathBuf> {
     let unknown = pair.original_hash.is_none() && pair.patched.is_none() && pair.leaf.through.is_empty();
     let hash = pair.patched_hash.as_deref().filter(|_| unknown && pair.leaf.member.is_some())?;
-    Some(input_file(link, hash)).filter(|file| file.exists())
+    Some(link.kept_object(hash)).filter(|file| file.exists())
 }
 
 /// Files and members that put something into the output, as the map names them.

@@ -1,25 +1,27 @@
 //! Which compilation units the fix touches, and their two forms for the comparison.
 
-mod altered;
 mod compare;
+mod compared;
 mod dates;
 mod drawn;
 mod leaves;
 mod lto;
 mod members;
 mod optimised;
-pub mod others;
+pub(crate) mod others;
+mod pair;
 mod pairs;
 mod renamed;
 mod sectioned;
-pub mod stamps;
+pub(crate) mod stamps;
 
-pub use altered::find as find_altered;
-pub use compare::{Compared, compare, compare_objects, only_debug_differs};
-pub use drawn::{DrawnIn, drawn_in};
-pub use leaves::{Leaf, Leaves, Made, made_of};
-pub use members::added;
-pub use pairs::{Pair, pair};
+pub(crate) use compare::{compare, only_debug_differs};
+pub(crate) use compared::Compared;
+pub use compared::compare_objects;
+pub(crate) use leaves::{Made, made_of};
+pub(crate) use members::added;
+pub(crate) use pair::Pair;
+pub(crate) use pairs::pair;
 pub(crate) use renamed::without_numbers;
-pub use sectioned::{Sectioned, section_all};
-pub use stamps::Window;
+pub(crate) use sectioned::section_all;
+pub(crate) use stamps::Window;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use differ::{Options, Refusal, Warning};
 
-use super::compare::{Compared, flag_refusals};
+use super::compared::{Compared, flag_refusals};
 use super::drawn::drawn_in;
 use super::lto::{self, Compiled, Program, Programs};
 use super::stamps::{self, Window, equal_but_for_times};

@@ -3,7 +3,6 @@
 //! A script makes a table of a header's lines, a shader's text becomes a string, `wc -l` goes to a macro. What comes of that is compiled
 //! in the end, so it is seen in what compilers read: a file that is none of the fix's, an argument, or a directive's text in an object.
 
-use super::leaves::input_file;
 use super::stamps::{Window, equal_but_for_times};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use wrapper::{OsBytes, Records, UnitRecord};
 
 /// A build as it was recorded.
 #[derive(Clone, Copy, Debug)]
-pub struct Build<'b> {
+pub(crate) struct Build<'b> {
     /// What was recorded.
     pub records: &'b Records,
     /// When it ran.
@@ -22,7 +21,12 @@ pub struct Build<'b> {
 
 /// Something that compilers read in the second build and not in the first: a file that is none of `files`, which the fix changes, an argument,
 /// or the text of a directive that came into an object. Both trees were at `place` when they were built. `None` if there is none.
-pub fn read_besides(before: Build<'_>, after: Build<'_>, place: &Path, files: &[PathBuf]) -> Option<String> {
+pub(crate) fn read_besides(
+    before: Build<'_>,
+    after: Build<'_>,
+    place: &Path,
+    files: &[PathBuf],
+) -> Option<String> {
     let known: HashSet<&str> =
         before.records.units.iter().flat_map(|u| &u.deps).map(|d| d.sha256.as_str()).collect();
     let windows = (before.window, after.window);
@@ -97,7 +101,7 @@ fn directive_in_object(before: &Records, after: &Records) -> Option<String> {
     let objects = |records: &Records| -> HashMap<String, PathBuf> {
         let units = units(records).map(|u| (u.object_sha256.clone(), u.stored.as_path().to_owned()));
         let inputs = records.links.iter().flat_map(|link| {
-            link.inputs.iter().map(|input| (input.sha256.clone(), input_file(link, &input.sha256)))
+            link.inputs.iter().map(|input| (input.sha256.clone(), link.kept_object(&input.sha256)))
         });
         units.chain(inputs).collect()
     };

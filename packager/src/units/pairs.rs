@@ -3,60 +3,18 @@
 use super::leaves::{Leaf, Leaves, Optimised};
 use super::lto::{Program, Programs};
 use super::members;
+use super::pair::Pair;
 use super::renamed;
 use crate::elf::runtime_content;
 use crate::error::Result;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use wrapper::{LinkRecord, Records, UnitRecord};
-
-/// One place in a link, before and after, where the objects differ.
-#[derive(Clone, Debug)]
-pub struct Pair<'r> {
-    /// Place in the original link; in the patched one for a new object.
-    pub leaf: Leaf,
-    /// Object hash in the original build; `None` for a new object.
-    pub original_hash: Option<String>,
-    /// Object hash in the patched build; `None` for one that is gone.
-    pub patched_hash: Option<String>,
-    /// How the original object was made, if that was recorded.
-    pub original: Option<&'r UnitRecord>,
-    /// How the patched object was made.
-    pub patched: Option<&'r UnitRecord>,
-    /// Both objects hold bytecode too, but the linker took their machine code.
-    pub direct: bool,
-    /// It stands for all that link-time optimisation made of the two programs.
-    pub(crate) optimised: Option<Box<Programs<'r>>>,
-    /// The object of a new unit that nobody compiles: a member of an archive that was there before the build, as it is linked.
-    pub prebuilt: Option<PathBuf>,
-}
-
-impl Pair<'_> {
-    /// A new unit whose object is `file`.
-    pub(super) fn prebuilt(leaf: Leaf, sha256: String, file: PathBuf) -> Self {
-        Self {
-            leaf,
-            original_hash: None,
-            patched_hash: Some(sha256),
-            original: None,
-            patched: None,
-            direct: false,
-            optimised: None,
-            prebuilt: Some(file),
-        }
-    }
-
-    /// The unit's name for messages: its source file.
-    pub fn name(&self) -> String {
-        let unit = self.patched.or(self.original);
-        unit.map_or_else(|| self.leaf.show(), |u| u.source.to_string_lossy())
-    }
-}
 
 /// The objects in which two links of the same output differ.
 ///
 /// # Errors
 /// When a map file cannot be read.
-pub fn pair<'r>(
+pub(crate) fn pair<'r>(
     before: (&'r Records, &'r LinkRecord),
     after: (&'r Records, &'r LinkRecord),
 ) -> Result<Vec<Pair<'r>>> {

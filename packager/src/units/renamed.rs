@@ -1,6 +1,6 @@
 //! Objects that have another name in the patched link.
 
-use super::pairs::Pair;
+use super::pair::Pair;
 use crate::elf::defined_names;
 use std::collections::{BTreeMap, HashSet};
 use wrapper::{OsBytes, UnitRecord};

@@ -2,11 +2,11 @@
 
 use super::dates::{compiled_at, holds_date};
 use super::lto;
-use super::pairs::Pair;
+use super::pair::Pair;
 use super::stamps::{Stamp, Window, restamp, stamped_command, take_over};
 use crate::error::{Context, Result};
-use crate::run::check_stopped;
-use crate::work::Work;
+use crate::process::check_stopped;
+use crate::scratch::{Tree, Work};
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -45,7 +45,7 @@ fn flags(unit: &UnitRecord) -> Vec<&'static str> {
 
 /// Sectioned objects of one pair.
 #[derive(Clone, Debug, Default)]
-pub struct Sectioned {
+pub(crate) struct Sectioned {
     /// The original side, or why there is none.
     pub original: Option<std::result::Result<PathBuf, String>>,
     /// The patched side.
@@ -58,23 +58,21 @@ pub struct Sectioned {
     pub(crate) pieces: Option<[lto::Compiled; 2]>,
 }
 
-/// Compiles both sides of each pair. The patched tree lies at `BUILD`, the original one at `aside`; when this returns, the original
-/// one lies at `BUILD` and the patched one at `away`. `stamped` are inputs that hold the time of the build: both sides are compiled
-/// with those of the original one.
+/// Compiles both sides of each pair, each with its tree in place; the original one stays there. `stamped` are inputs that hold the
+/// time of the build: both sides are compiled with those of the original one.
 ///
 /// # Errors
 /// When the trees cannot be exchanged. What a compiler says is in the result.
-pub fn section_all(
+pub(crate) fn section_all(
     pairs: &[Pair<'_>],
     work: &Work,
-    aside: &str,
-    away: &str,
     store: Option<&Store>,
     windows: (Window, Window),
     stamped: &BTreeMap<PathBuf, Stamp>,
 ) -> Result<Vec<Sectioned>> {
     let dates: Vec<u64> = pairs.iter().map(|p| date(p, windows.0)).collect();
-    take_over(stamped, &work.build(), &work.path(aside))?;
+    work.put_in_place(Tree::Patched)?;
+    take_over(stamped, &work.build(), &work.tree_of(Tree::Original))?;
     let patched = side(pairs, work, store, "patched", |i, p| {
         let mut unit = dated(p.patched?, dates[i]);
         restamp(&mut unit.deps, stamped);
@@ -87,7 +85,7 @@ pub fn section_all(
         Some(unit)
     });
     let patched_pieces = pieces(pairs, work, "patched", |p| &p.patched);
-    work.bring_back(aside, away)?;
+    work.put_in_place(Tree::Original)?;
     let original = side(pairs, work, store, "original", |i, p| Some(dated(p.original?, dates[i])));
     let original_pieces = pieces(pairs, work, "original", |p| &p.original);
     let both = pairs.iter().zip(patched.into_iter().zip(original));
@@ -179,7 +177,7 @@ pub(super) fn empty_object(unit: &UnitRecord, work: &Work) -> Result<Vec<u8>> {
     let source = work.path("objects").join("empty.c");
     let object = work.path("objects").join(format!("{}-empty.o", unit.id));
     std::fs::write(&source, "").what("scratch file")?;
-    crate::run::Tool::new(unit.driver.as_os_str())
+    crate::process::Tool::new(unit.driver.as_os_str())
         .args(["-x", "c", "-c", "-o"])
         .arg(&object)
         .arg(&source)

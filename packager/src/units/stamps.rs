@@ -11,7 +11,7 @@ use wrapper::{Dep, OsBytes, UnitRecord};
 
 /// When a build ran, in seconds since the epoch.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub(crate) struct Window {
     /// First second.
     pub start: u64,
     /// Last second.
@@ -19,15 +19,15 @@ pub struct Window {
 }
 
 /// Title of the warnings.
-pub const WHAT: &str = "build stamp";
+pub(crate) const WHAT: &str = "build stamp";
 
 /// What they say.
-pub const WHY: &str =
+pub(crate) const WHY: &str =
     "it holds the time of the build, hence differs with every build; the running program keeps its own";
 
 /// Hashes of an input that holds the time of the build.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     /// In the original build.
     pub original: String,
     /// In the patched one.
@@ -36,7 +36,7 @@ pub struct Stamp {
 
 /// Inputs of a unit that hold the time of the build.
 #[derive(Clone, Debug, Default)]
-pub struct Stamps {
+pub(crate) struct Stamps {
     /// The files.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// The command holds it too.
@@ -49,7 +49,7 @@ pub struct Stamps {
 ///
 /// `files` are the files that the fix changes; `read` gives the content of an input of the original (`false`) or the patched
 /// (`true`) build, if it still is what was recorded.
-pub fn stamps(
+pub(crate) fn stamps(
     original: &UnitRecord,
     patched: &UnitRecord,
     windows: (Window, Window),

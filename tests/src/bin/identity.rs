@@ -41,7 +41,7 @@ fn main() -> Result<ExitCode> {
         let folder = tempfile::tempdir()?;
         let session = Session::create(&folder.path().join("session"), &Config::new(&program("upatch-cc")?))?;
         let recorded = build(top.path(), &spec, &session.env())?;
-        let units = session.records("original")?.units.len();
+        let units = session.records(wrapper::Phase::Original)?.units.len();
         let differing = differences(&plain, &recorded);
         let own = if differing.is_empty() {
             Vec::new()

@@ -8,7 +8,7 @@ use differ::UnitDiff;
 use linker::{
     self, FitInput, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, UsedAddresses,
 };
-use packager::units::compare_objects;
+use packager::compare_objects;
 use patchfile::Digest;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;

@@ -130,7 +130,7 @@ pub(crate) fn join(dir: &Path, names: &[impl AsRef<str>], plain: Vec<Vec<u8>>, p
         relocatable: false,
         shared: library,
         lto: false,
-        phase: "original".into(),
+        phase: wrapper::Phase::Original,
         notes: Vec::new(),
     };
     let map = String::from_utf8_lossy(&std::fs::read(dir.join("map"))?).into_owned();

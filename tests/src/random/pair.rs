@@ -8,7 +8,7 @@ use super::sanitize;
 use anyhow::{Context, Result, bail, ensure};
 use applier::{LoadedElf, LoadedPatch, Options, Outcome as Applied};
 use linker::{LibraryFiles, LinkError, LinkOutput, OriginalUnit, UnitPatch};
-use packager::units::compare_objects;
+use packager::compare_objects;
 use patchfile::{Digest, Uuid, image::Image};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! The record of a link.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::os_bytes::OsBytes;
@@ -74,4 +76,13 @@ pub struct LinkRecord {
     pub phase: Phase,
     /// Things a report may want to mention.
     pub notes: Vec<String>,
+}
+
+impl LinkRecord {
+    /// The recorder's copy of an object that was linked.
+    #[must_use]
+    pub fn kept_object(&self, sha256: &str) -> PathBuf {
+        let session = self.saved.as_path().parent().and_then(Path::parent).unwrap_or(Path::new(""));
+        session.join("objects").join(sha256)
+    }
 }

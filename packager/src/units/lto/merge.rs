@@ -7,7 +7,7 @@ use super::names::{self, Symbol};
 use super::program::Program;
 use crate::elf;
 use crate::error::{Context, Failure, Result};
-use crate::run::Tool;
+use crate::process::Tool;
 use linker::{Piece, Pieces};
 
 /// Both programs as one unit.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use wrapper::{LinkRecord, Records, UnitRecord};
 
-use crate::units::leaves::{Optimised, input_file};
+use crate::units::leaves::Optimised;
 
 /// What link-time optimisation made of a program before and after the fix.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl<'r> Program<'r> {
         let unit = |hash: &String| records.unit_by_object(hash);
         Self {
             pieces: found.pieces.iter().filter_map(unit).collect(),
-            sources: found.sources.iter().map(|hash| input_file(link, hash)).collect(),
+            sources: found.sources.iter().map(|hash| link.kept_object(hash)).collect(),
             cplusplus: found.sources.iter().filter_map(unit).any(|u| u.language.contains("c++")),
         }
     }

@@ -1,0 +1,150 @@
+//! `upatch-build`: the command.
+
+use crate::cli::{Args, Request, command, manual, split};
+use crate::error::{Failure, Result};
+use crate::output::{Report, Warned};
+use crate::pipeline;
+use crate::prep::{HOOK_COMMAND, run_hook};
+use crate::process::{catch_signals, is_first_to_end};
+use crate::progress::Progress;
+use crate::target::Fidelity;
+use crate::view::{View, outside_name};
+use clap::Parser;
+use patchfile::exit::BuildExit;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = hidden(&args) {
+        return code;
+    }
+    let (ours, rpmbuild) = split(args);
+    let mut args = match Args::try_parse_from(ours) {
+        Ok(args) => args,
+        Err(e) => {
+            // Help and version are no errors.
+            let code = if e.use_stderr() { BuildExit::Usage } else { BuildExit::Done };
+            let _ = e.print();
+            return code.into();
+        }
+    };
+    let shown = args.output.clone();
+    // Before there is any other thread.
+    let view = View::enter(&mut args);
+    let color = args.color.decide(std::io::stderr().is_terminal());
+    let mut progress =
+        Progress::new(args.progress.decide(Progress::on_terminal()), args.quiet, args.verbose, color);
+    let output = args.output.clone();
+    let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
+    let result = Request::new(args, rpmbuild).and_then(|request| {
+        let to = request.args.output.clone();
+        catch_signals(move |failure| last_words(failure, &to, color))?;
+        pipeline::run(&request, &view, &mut progress, &mut report)
+    });
+    while !is_first_to_end() {
+        // A signal ends us right now.
+        std::thread::park();
+    }
+    let result = tell_of_path(&view, &mut report, &progress, result);
+    progress.finish();
+    report.seconds = progress.seconds();
+    report.end(result.as_ref().err());
+    if let Some(error) = &mut report.error {
+        error.log = error.log.take().map(outside_name);
+    }
+    let written = report.write(&output);
+    let failure = result.and(written).err();
+    let Some(failure) = failure else {
+        for file in &report.files {
+            progress.info(&format!("written: {}", shown.join(file).display()));
+        }
+        return BuildExit::Done.into();
+    };
+    show(&failure, color);
+    if let Some(signal) = failure.signal {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+    failure.exit.into()
+}
+
+/// Says that the builds were not where the target's was, unless they came out the same.
+fn tell_of_path(view: &View, report: &mut Report, progress: &Progress, result: Result<()>) -> Result<()> {
+    let Some(why) = view.refused().filter(|_| report.fidelity != Some(Fidelity::Identical)) else {
+        return result;
+    };
+    let warned =
+        Warned { what: "not built where the target was".into(), place: "--target".into(), why: why.clone() };
+    report.warnings.push(warned);
+    if result.is_ok() {
+        progress.warning(&why);
+    }
+    result.map_err(|failure| failure.hint(why))
+}
+
+/// What is left to say where a signal ends us in the middle of something.
+fn last_words(failure: &Failure, output: &Path, color: bool) {
+    let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
+    report.end(Some(failure));
+    let _ = report.write(output);
+    show(failure, color);
+}
+
+/// Prints the error line, the end of the build's log, then the hints.
+fn show(failure: &Failure, color: bool) {
+    let mut out = String::new();
+    if let Some(log) = &failure.log {
+        let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        for line in &lines[lines.len().saturating_sub(40)..] {
+            out.push_str(&format!("  | {line}\n"));
+        }
+    }
+    let word = if color { "\x1b[31;1merror:\x1b[0m" } else { "error:" };
+    out.push_str(&format!("{word} {failure}\n"));
+    if let Some(log) = &failure.log {
+        out.push_str(&format!("log: {}\n", outside_name(log.clone()).display()));
+    }
+    for hint in &failure.hints {
+        out.push_str(&format!("hint: {hint}\n"));
+    }
+    let _ = std::io::stderr().write_all(out.as_bytes());
+}
+
+/// Subcommands that no user types: rpmbuild's hook, man page and completions.
+fn hidden(args: &[OsString]) -> Option<ExitCode> {
+    let name = args.get(1)?.to_str()?;
+    match name {
+        HOOK_COMMAND => Some(hook(&args[2..])),
+        "man" => Some(print(manual())),
+        "completions" => {
+            let shell: clap_complete::Shell = args.get(2)?.to_str()?.parse().ok()?;
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command(), "upatch-build", &mut text);
+            Some(print(Ok(text)))
+        }
+        _ => None,
+    }
+}
+
+fn print(text: std::io::Result<Vec<u8>>) -> ExitCode {
+    match text.and_then(|t| std::io::stdout().write_all(&t)) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => BuildExit::Failed.into(),
+        _ => BuildExit::Done.into(),
+    }
+}
+
+fn hook(args: &[OsString]) -> ExitCode {
+    let [order, top, sub] = args else { return BuildExit::Usage.into() };
+    let sub = (!sub.is_empty()).then(|| PathBuf::from(sub));
+    match run_hook(Path::new(order), Path::new(top), sub.as_deref()) {
+        Ok(()) => BuildExit::Done.into(),
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            failure.exit.into()
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! The two builds, whatever the source is.
+
+mod both;
+mod numbered;
+mod original;
+mod patched;
+mod source;
+mod unseen;
+
+pub(super) use both::Builds;
+pub(super) use original::Original;
+pub(super) use patched::Patched;
+pub(super) use source::Source;

@@ -1,0 +1,130 @@
+//! Holds the files that both builds linked against each other, see [`linker::ledger`].
+
+use super::analysis::{Analysis, Reached, Unreal};
+use crate::elf::read_loaded;
+use crate::error::{Context, Failure, Result};
+use crate::output::{ElfReport, LedgerEntry, LedgerReport, Refused};
+use crate::pipeline::builds::{Original, Patched};
+use crate::units::{Compared, Made, Pair, made_of};
+use differ::ChangeKind;
+use linker::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
+use std::path::Path;
+use wrapper::{LinkRecord, Records};
+
+/// The ledger of one ELF file; `None` where it cannot be made: a program that was optimised while it was linked is one unit, which the
+/// comparison has seen as a whole, and without maps nothing is known of the places of objects.
+pub(in crate::pipeline) fn of_links(
+    (before, original): (&Records, &LinkRecord),
+    (after, patched): (&Records, &LinkRecord),
+    units: &[LedgerUnit],
+) -> Result<Option<Ledger>> {
+    if original.lto || patched.lto || original.output_sha256 == patched.output_sha256 {
+        return Ok(None);
+    }
+    let (Some(old_map), Some(new_map)) = (&original.map, &patched.map) else { return Ok(None) };
+    let (old, new) = (loaded(original.saved.as_path())?, loaded(patched.saved.as_path())?);
+    let text = |path: &Path| read(path).map(|map| String::from_utf8_lossy(&map).into_owned());
+    let (old_map, new_map) = (text(old_map.as_path())?, text(new_map.as_path())?);
+    let (old_made, new_made) = (made_of(before, original), made_of(after, patched));
+    let (old_parts, new_parts) = (parts(&old_made), parts(&new_made));
+    let before = BuiltFile {
+        data: &old,
+        map: &old_map,
+        record: original,
+        parts: &old_parts,
+        objects: &old_made.objects,
+    };
+    let after = BuiltFile {
+        data: &new,
+        map: &new_map,
+        record: patched,
+        parts: &new_parts,
+        objects: &new_made.objects,
+    };
+    let name = patched.output.to_string_lossy();
+    ledger(&before, &after, units).map(Some).map_err(|e| Failure::failed(format!("cannot compare {name}"), e))
+}
+
+/// The `-r` links of a link.
+pub(in crate::pipeline) fn parts<'m>(made: &'m Made<'_>) -> Vec<Part<'m>> {
+    made.parts.iter().map(|(record, map)| Part { record, map }).collect()
+}
+
+fn loaded(path: &Path) -> Result<Vec<u8>> {
+    read_loaded(path).what(path.display().to_string())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).what(path.display().to_string())
+}
+
+/// What is known of the units of a file that the fix reaches.
+pub(in crate::pipeline) fn units(reached: &Reached<'_>, analysis: &Analysis<'_>) -> Vec<LedgerUnit> {
+    let touched = reached.units.iter().map(|i| unit(&analysis.pairs[*i], &analysis.compared[*i]));
+    touched.chain(unreal(&analysis.unreal)).collect()
+}
+
+/// What is known of units that differ in nothing that is of the fix.
+pub(in crate::pipeline) fn unreal(all: &[Unreal]) -> impl Iterator<Item = LedgerUnit> {
+    all.iter().map(|one| LedgerUnit {
+        name: one.name.clone(),
+        original: Some(one.original.clone()),
+        patched: Some(one.patched.clone()),
+        explained: Some(one.why),
+        ..LedgerUnit::default()
+    })
+}
+
+fn unit(pair: &Pair<'_>, compared: &Compared) -> LedgerUnit {
+    let all = || compared.diff.functions.iter().chain(&compared.diff.objects);
+    let changed = all().filter(|c| c.kind == ChangeKind::Changed);
+    let new = all().filter(|c| c.kind == ChangeKind::New);
+    let removed = compared.diff.objects.iter().filter(|c| c.kind == ChangeKind::Removed);
+    LedgerUnit {
+        name: compared.unit.clone(),
+        original: pair.original_hash.clone(),
+        patched: pair.patched_hash.clone(),
+        changed: changed
+            .map(|c| (c.name.clone(), c.orig_name.clone().unwrap_or_else(|| c.name.clone())))
+            .collect(),
+        new: new.map(|c| c.name.clone()).collect(),
+        removed: removed.map(|c| c.name.clone()).collect(),
+        explained: None,
+    }
+}
+
+/// What the link has to know of it.
+pub(in crate::pipeline) fn elsewhere(ledger: &Ledger) -> Elsewhere {
+    Elsewhere {
+        same: ledger.settled.clone(),
+        displaced: ledger.displaced.iter().map(|entry| entry.name.clone()).collect(),
+    }
+}
+
+/// The ledger as the report has it.
+pub(in crate::pipeline) fn report(ledger: &Ledger) -> LedgerReport {
+    let all = ledger.entries.iter().chain(&ledger.displaced);
+    let differs = all.map(|e| LedgerEntry { name: e.name.clone(), unit: e.unit.clone(), why: e.why.clone() });
+    LedgerReport { same: ledger.same, moved: ledger.moved, differs: differs.collect() }
+}
+
+/// Reports of the files whose units differ in nothing that is of the fix.
+pub(in crate::pipeline) fn of_untouched(
+    analysis: &Analysis<'_>,
+    original: &Original,
+    patched: &Patched,
+) -> Result<Vec<ElfReport>> {
+    let mut reports = Vec::new();
+    for (matched, link) in &analysis.untouched {
+        let units: Vec<_> = unreal(&analysis.unreal).collect();
+        let links = ((&original.records, matched.link), (&patched.records, *link));
+        let Some(ledger) = of_links(links.0, links.1, &units)? else { continue };
+        reports.push(ElfReport {
+            name: original.targets[matched.target].name.clone(),
+            ledger: Some(report(&ledger)),
+            refused: ledger.refused.iter().map(Refused::from).collect(),
+            ..ElfReport::default()
+        });
+    }
+    Ok(reports)
+}

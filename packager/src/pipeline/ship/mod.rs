@@ -1,0 +1,6 @@
+//! What is shipped.
+
+mod debug;
+mod shipped;
+
+pub(super) use shipped::{Shipped, make};

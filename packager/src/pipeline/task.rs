@@ -1,0 +1,119 @@
+//! What a run is to do: the source, the fix, the targets, and what the patch is called.
+
+use super::builds::{Builds, Source};
+use crate::cli::Request;
+use crate::error::{Context, Result};
+use crate::naming::{self, Naming};
+use crate::output::PatchPackage;
+use crate::scratch::Work;
+use crate::target::{TargetFile, from_files};
+use patchfile::manifest::Package;
+use std::path::PathBuf;
+
+/// The task of a run.
+#[derive(Debug)]
+pub(super) struct Task<'a> {
+    pub(super) request: &'a Request,
+    pub(super) work: &'a Work,
+    pub(super) source: Source,
+    /// The fix as files: those given, or git's diff.
+    pub(super) patches: Vec<PathBuf>,
+    pub(super) naming: Naming,
+    /// What is patched; of `--target` its version.
+    pub(super) package: Package,
+    /// Name of the package that a patch package requires.
+    requires: String,
+    /// What `--target` names.
+    pub(super) targets: Option<Vec<TargetFile>>,
+}
+
+impl<'a> Task<'a> {
+    /// Reads source, fix and targets.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub(super) fn read(request: &'a Request, work: &'a Work) -> Result<Self> {
+        let source = Source::open(request, work)?;
+        let patches = patches(request, &source, work)?;
+        let naming = name(request, &source, &patches)?;
+        let mut package = source.package();
+        let (targets, requires) = targets(request, work, &mut package)?;
+        Ok(Self { request, work, source, patches, naming, package, requires, targets })
+    }
+
+    /// Both builds.
+    pub(super) fn builds(&self) -> Builds<'_> {
+        let Self { request, work, source, patches, .. } = self;
+        Builds { request, work, source, patches, numbered: true }
+    }
+
+    /// The packages of a patch that says this of itself.
+    pub(super) fn packages<'p>(&'p self, naming: &'p Naming) -> PatchPackage<'p> {
+        PatchPackage {
+            request: self.request,
+            work: self.work,
+            naming,
+            package: &self.package,
+            source: self.source.spec(),
+            requires: &self.requires,
+            patches: &self.patches,
+        }
+    }
+
+    /// File name of one of the patches.
+    pub(super) fn patch_name(&self, number: usize) -> String {
+        let name = self.patches.get(number).and_then(|path| path.file_name());
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+fn targets(
+    request: &Request,
+    work: &Work,
+    package: &mut Package,
+) -> Result<(Option<Vec<TargetFile>>, String)> {
+    let own = package.name.clone();
+    if request.args.target.is_empty() {
+        return Ok((None, own));
+    }
+    let (files, found) = from_files(&request.args.target, &request.args.debuginfo, &work.path("target"))?;
+    let mut requires = own;
+    if let Some(found) = found {
+        // A sub-package may have another name; what the patch belongs to is the source package's version.
+        package.epoch = found.epoch;
+        package.version = found.version;
+        package.release = found.release;
+        requires = found.name;
+    }
+    Ok((Some(files), requires))
+}
+
+fn patches(request: &Request, source: &Source, work: &Work) -> Result<Vec<PathBuf>> {
+    let Source::Tree(tree, Some(git)) = source else { return Ok(request.patches.clone()) };
+    let path = work.root().join(format!("{}.patch", tree.name));
+    git.write_diff(&path)?;
+    Ok(vec![path])
+}
+
+fn name(request: &Request, source: &Source, patches: &[PathBuf]) -> Result<Naming> {
+    let mut texts = Vec::new();
+    for patch in patches {
+        let data = std::fs::read(patch).what(patch.display().to_string())?;
+        let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        texts.push((file, String::from_utf8_lossy(&data).into_owned()));
+    }
+    if let (Source::Tree(_, Some(git)), Some((_, text))) = (source, texts.first_mut()) {
+        *text = format!("{}\n{text}", git.messages());
+    }
+    let mut naming = naming::derive(&texts);
+    if let Some(name) = &request.args.name {
+        naming.name.clone_from(name);
+    }
+    if !request.args.cve.is_empty() {
+        naming.cve.clone_from(&request.args.cve);
+    }
+    if let Some(description) = &request.args.description {
+        naming.description.clone_from(description);
+    }
+    Ok(naming)
+}
