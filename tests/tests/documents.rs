@@ -79,9 +79,7 @@ fn after<'t>(page: &'t str, word: &str) -> BTreeSet<&'t str> {
 
 #[test]
 fn verbs_and_targets_are_there() -> Result<()> {
-    let verbs = read("applier/src/cli/args.rs")?;
-    let list =
-        verbs.split_once("pub enum Verb {").context("no verbs")?.1.split_once("\n}").context("no end")?.0;
+    let list = body("applier", " enum Verb {")?;
     let makefile = read("Makefile")?;
     for (path, text) in documents()? {
         let at = path.strip_prefix(repository()).unwrap_or(&path).display().to_string();
@@ -92,8 +90,9 @@ fn verbs_and_targets_are_there() -> Result<()> {
         for verb in
             after(&text, "upatch").into_iter().filter(|v| v.starts_with(|c: char| c.is_ascii_lowercase()))
         {
-            let mut variant = verb.to_owned();
-            variant[..1].make_ascii_uppercase();
+            // `needs-restart` is `NeedsRestart`.
+            let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+            let variant: String = verb.split('-').filter(|w| !w.is_empty()).map(capital).collect();
             let known =
                 list.contains(&format!("    {variant}")) || list.contains(&format!("alias = \"{verb}\""));
             ensure!(known, "{at}: upatch has no verb {verb}");
@@ -124,6 +123,22 @@ fn files_that_the_readme_names_are_there() -> Result<()> {
     Ok(())
 }
 
+/// A line without the word that makes its field visible to others.
+fn public(line: &str) -> Option<&str> {
+    line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub "))
+}
+
+/// What stands between the brackets of the definition that begins so, in whatever file of the crate it is.
+fn body(name: &str, definition: &str) -> Result<String> {
+    for path in files_below(&repository().join(name).join("src"))? {
+        let text = fs::read_to_string(&path)?;
+        if let Some((body, _)) = text.split_once(definition).and_then(|(_, rest)| rest.split_once("\n}")) {
+            return Ok(body.to_owned());
+        }
+    }
+    anyhow::bail!("no{definition} in {name}")
+}
+
 /// Public fields of the structures in a source, as they are written to YAML.
 fn keys(source: &str) -> Vec<String> {
     let mut keys = Vec::new();
@@ -131,7 +146,7 @@ fn keys(source: &str) -> Vec<String> {
     for line in source.lines().map(str::trim) {
         if let Some(rest) = line.strip_prefix("#[serde(rename = \"") {
             other = rest.split('"').next().map(str::to_owned);
-        } else if let Some((name, _)) = line.strip_prefix("pub ").and_then(|l| l.split_once(": "))
+        } else if let Some((name, _)) = public(line).and_then(|l| l.split_once(": "))
             && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         {
             keys.push(other.take().unwrap_or_else(|| name.to_owned()));
@@ -150,12 +165,10 @@ fn each_key_of_the_report_and_of_the_settings_is_explained() -> Result<()> {
             "no {key} in report-yaml.md"
         );
     }
-    let settings = read("applier/src/manage/settings.rs")?;
-    let fields = settings.split_once("pub struct Settings {").context("no settings")?.1;
-    let fields = fields.split_once("\n}").context("no end")?.0;
+    let fields = body("applier", " struct Settings {")?;
     let page = read("docs/reference/settings.md")?;
     for line in fields.lines().map(str::trim).filter(|l| !l.starts_with("//")) {
-        let Some((name, _)) = line.trim_start_matches("pub ").split_once(':') else { continue };
+        let Some((name, _)) = public(line).unwrap_or(line).split_once(':') else { continue };
         ensure!(page.contains(&format!("| `{name}` |")), "no {name} in settings.md");
     }
     Ok(())

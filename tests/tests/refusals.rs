@@ -129,7 +129,7 @@ fn each_refusal_has_its_place_on_the_page() -> Result<()> {
 fn each_reason_of_the_applier_has_its_place_on_the_page() -> Result<()> {
     let page = page()?;
     let all = sources("applier")?;
-    let list = all.iter().find_map(|text| text.split_once("pub enum ProcessError ").map(|(_, rest)| rest));
+    let list = all.iter().find_map(|text| text.split_once(" enum ProcessError ").map(|(_, rest)| rest));
     let variants: Vec<String> =
         list.map(parts).unwrap_or_default().iter().filter_map(|v| variant(v)).collect();
     ensure!(
