@@ -94,7 +94,7 @@ impl Matcher<'_, '_> {
     fn relative(&mut self, piece: &Piece, there: u64, field: &Field, (ours, theirs): (i64, i64)) {
         let table = piece.start.wrapping_add_signed(ours);
         let from_table = field.base != Base::Unknown
-            && !matches!(field.base, Base::Symbol(_))
+            && !matches!(field.base, Base::Symbol(_) | Base::InSlot(_))
             && piece.name.is_empty()
             && self.known.piece(table).is_some_and(|p| p.code);
         if from_table {

@@ -65,6 +65,8 @@ impl Piece {
 pub(super) enum Base {
     /// The symbol at this address.
     Symbol(u64),
+    /// The same, through a slot of the global offset table, unless the linker has made it a direct reference.
+    InSlot(u64),
     /// The region that starts there: the assembler has dropped the symbol's name.
     Region(u64),
     /// Something that linkers merge by its content; whether they did and where it went is seen by following the reference.
@@ -260,12 +262,19 @@ impl<'a> Known<'a> {
                             .map_or(Base::Unknown, Base::Symbol),
                         None => Base::Unknown,
                     };
+                    let kind = machine.relocation(rela.kind);
+                    let base = match base {
+                        Base::Symbol(at) if kind.is_some_and(|t| t.computes == Computes::GotSlot) => {
+                            Base::InSlot(at)
+                        }
+                        other => other,
+                    };
                     fields.push(Field {
                         at: start.wrapping_add(rela.offset),
                         start: start.wrapping_add(window.start),
                         end: start.wrapping_add(window.end),
                         number: rela.kind,
-                        kind: machine.relocation(rela.kind),
+                        kind,
                         base,
                     });
                 }

@@ -206,12 +206,12 @@ impl<'k, 'a> Matcher<'k, 'a> {
     /// A reference of `piece` leads to `here`, and at the same point to `there` in the other file.
     pub(super) fn reference(&mut self, piece: &Piece, base: Base, here: u64, there: u64) {
         let mut meanings = (self.known.side.meaning(here), self.other.meaning(there));
-        // The end of a variable may be where a library's variable begins.
-        if matches!(base, Base::Symbol(at) | Base::Region(at) if !self.known.side.is_copy(at)) {
+        // The end of a variable may be where a library's variable begins, or a table of the linker's.
+        if matches!(base, Base::Symbol(at) | Base::Region(at) if !self.known.side.is_copy(at) && at != here) {
             for (side, address, meaning) in
                 [(&self.known.side, here, &mut meanings.0), (self.other, there, &mut meanings.1)]
             {
-                if side.is_copy(address) {
+                if side.is_copy(address) || matches!(meaning, Meaning::Slot(_)) {
                     *meaning = Meaning::Own(address);
                 }
             }
@@ -242,7 +242,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
     fn own(&mut self, from: &Piece, base: Base, here: u64, there: u64) {
         let region = match base {
             Base::Region(start) => self.known.regions.get(&start),
-            Base::Symbol(at) => self.known.region(at),
+            Base::Symbol(at) | Base::InSlot(at) => self.known.region(at),
             Base::Merged(_) | Base::Unknown => None,
         }
         .or_else(|| self.known.region(here));
@@ -254,13 +254,13 @@ impl<'k, 'a> Matcher<'k, 'a> {
             Merged::No => {}
         }
         let piece = match base {
-            Base::Symbol(at) => self.known.piece(at),
+            Base::Symbol(at) | Base::InSlot(at) => self.known.piece(at),
             Base::Region(_) if here >= region.end => self.known.last_of(region),
             Base::Region(_) if here < region.start => self.known.piece(region.start),
             _ => self.known.piece(here),
         };
         let Some(piece) = piece else { return self.linker_made(from, here, there) };
-        let unsure = !piece.code && !matches!(base, Base::Symbol(_)) && here == piece.start;
+        let unsure = !piece.code && !matches!(base, Base::Symbol(_) | Base::InSlot(_)) && here == piece.start;
         if unsure && self.known.before(piece).is_some() {
             self.edges.push(Edge { from: from.start, here, there });
             return;
