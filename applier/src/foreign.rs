@@ -1,4 +1,5 @@
-//! The readers of what is not ours, for fuzzing: files that manifests name, and the memory of processes, which may have made anything of it.
+//! The readers of what is not ours, for fuzzing: files that manifests name, and the memory of processes,
+//! which may have made anything of it.
 
 use crate::{
     catalog::elf_file,
@@ -7,7 +8,8 @@ use crate::{
 use patchfile::control::Control;
 use std::{fs::File, io::Write};
 
-/// Reads `data` as an ELF file on disk, as one in memory with what its dynamic section leads to, and as unwind tables. Whatever comes of it, it ends, and soon.
+/// Reads `data` as an ELF file on disk, as one in memory with what its dynamic section leads to, and as
+/// unwind tables. Whatever comes of it, it ends, and soon.
 #[doc(hidden)]
 pub fn elf(data: &[u8]) {
     let _ = Control::decode(data);

@@ -1,4 +1,5 @@
-//! A thread that is borrowed gives up no memory but what is its own: below a stack that a program has made, there is somebody's data.
+//! A thread that is borrowed gives up no memory but what is its own: below a stack that a program has made,
+//! there is somebody's data.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -16,7 +17,8 @@ use common::{
 };
 use std::{path::Path, process::Command};
 
-/// The one thread there is waits on the stack that the argument names. Below it are 8 KiB that nobody but the program may write.
+/// The one thread there is waits on the stack that the argument names. Below it are 8 KiB that nobody but the
+/// program may write.
 const PROGRAM: &str = r#"
 #include <pthread.h>
 #include <signal.h>

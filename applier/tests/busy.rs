@@ -114,7 +114,8 @@ int main(void) {
 }
 "#;
 
-/// On a machine that is very busy, a thread that runs all the time may not get a processor to stop on for a while.
+/// On a machine that is very busy, a thread that runs all the time may not get a processor to stop on for a
+/// while.
 fn scheduled(change: impl Fn() -> Outcome) -> Outcome {
     let was = |outcome: &Outcome| !matches!(outcome, Outcome::Busy(b) if b.why == "does not stop");
     let mut tries = (0..20).map(|_| change());

@@ -1,4 +1,5 @@
-//! System calls that are under way when the threads are stopped: none gives an EINTR that would not have come.
+//! System calls that are under way when the threads are stopped: none gives an EINTR that would not have
+//! come.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -196,7 +197,8 @@ const TIMED: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// For each byte read, starts all of them, and says how long each took, in milliseconds, and whether it was interrupted.
+/// For each byte read, starts all of them, and says how long each took, in milliseconds, and whether it was
+/// interrupted.
 fn timed_source() -> String {
     let mut out = HEAD.replace("#include <sys/epoll.h>", "#include <sys/epoll.h>\n#include <sys/syscall.h>");
     out.push_str(
@@ -252,9 +254,11 @@ fn calls_go_on_with_what_is_left_of_their_timeout() {
         let (took, interrupted): (u64, u64) = (words[1].parse().unwrap(), words[2].parse().unwrap());
         assert_eq!(interrupted, 0, "{call}");
         assert!(took >= 1500, "{call}: too short");
-        // Where it cannot be known whether a thread has slept on (it was woken late, on a busy machine), its call begins anew.
+        // Where it cannot be known whether a thread has slept on (it was woken late, on a busy machine), its
+        // call begins anew.
         assert!(took < usual + 1150, "{call}: began anew each time");
-        // The last eight are the kernel's business; what it writes back for `ppoll` and `select` does not count a stop itself.
+        // The last eight are the kernel's business; what it writes back for `ppoll` and `select` does not
+        // count a stop itself.
         late += usize::from(took > usual + 700 && calls < 6);
         calls += 1;
     }
@@ -262,7 +266,8 @@ fn calls_go_on_with_what_is_left_of_their_timeout() {
     assert_eq!(calls, TIMED.len(), "{answer}");
 }
 
-/// Signals that only `epoll_pwait` lets in, sent one by one: the next one goes only when the call has returned for the last.
+/// Signals that only `epoll_pwait` lets in, sent one by one: the next one goes only when the call has
+/// returned for the last.
 const LET_IN: &str = r#"
 #define _GNU_SOURCE
 #include <errno.h>

@@ -106,8 +106,8 @@ fn commands_while_programs_start() {
     });
 }
 
-/// The service is replaced by its next build while programs start: none of them notices, and what started in between is patched by the new
-/// one.
+/// The service is replaced by its next build while programs start: none of them notices, and what started in
+/// between is patched by the new one.
 #[test]
 fn the_service_is_upgraded() {
     if !is_root() {

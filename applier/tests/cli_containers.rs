@@ -1,4 +1,5 @@
-//! Containers: the same build in other mount and process namespaces, as another file, under another path; and frozen.
+//! Containers: the same build in other mount and process namespaces, as another file, under another path; and
+//! frozen.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;

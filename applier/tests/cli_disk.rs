@@ -10,7 +10,8 @@ use common::{
 use patchfile::paths;
 use std::{fs, process::Command};
 
-/// Runs `upatch` in a mount namespace of its own, in which `prepare` has been done to the directory of the state.
+/// Runs `upatch` in a mount namespace of its own, in which `prepare` has been done to the directory of the
+/// state.
 fn in_view(stage: &Stage, prepare: &str, line: &str) -> Ran {
     let script = format!("set -e; {prepare}\nexec {UPATCH} --root \"$1\" {line}");
     let mut command = Command::new("unshare");

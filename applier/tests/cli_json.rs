@@ -1,4 +1,5 @@
-//! `--json` is what its documentation says: each field that stands there is there, with the type that stands there, and no other one.
+//! `--json` is what its documentation says: each field that stands there is there, with the type that stands
+//! there, and no other one.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail the test")]
 
 mod common;

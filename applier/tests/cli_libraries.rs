@@ -94,8 +94,8 @@ fn patched_before_its_constructors() {
     }
 }
 
-/// Where nothing is protected after relocation, `dlopen` makes no system call between relocation and constructors: there the first of
-/// the constructor's own is the place. Linked, the library is no exception.
+/// Where nothing is protected after relocation, `dlopen` makes no system call between relocation and
+/// constructors: there the first of the constructor's own is the place. Linked, the library is no exception.
 #[test]
 fn without_relro_after_the_first_system_call() {
     if is_root() {
@@ -118,7 +118,8 @@ fn readers_are_let_through() {
     stage.run("list").exits(0).says("ACTIVED  0        0        0");
 }
 
-/// A program is opened by its name by whoever starts it; that a debugger reads it or that it is loaded by hand is no start.
+/// A program is opened by its name by whoever starts it; that a debugger reads it or that it is loaded by
+/// hand is no start.
 #[test]
 fn a_library_in_a_long_lived_program() {
     if !is_root() {

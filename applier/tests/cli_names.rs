@@ -1,4 +1,5 @@
-//! Odd names, of programs, processes and patch directories: spaces, newlines, what is no text, what a terminal would obey.
+//! Odd names, of programs, processes and patch directories: spaces, newlines, what is no text, what a
+//! terminal would obey.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;

@@ -236,7 +236,8 @@ fn the_service_patches_what_starts_later_and_ends_cleanly() {
     assert_eq!(target.ask(), "11 22");
 }
 
-/// A measurement, not a test: `UPATCH_BIN=target/release cargo test -- --ignored --nocapture what_a_command_costs`.
+/// A measurement, not a test:
+/// `UPATCH_BIN=target/release cargo test -- --ignored --nocapture what_a_command_costs`.
 #[test]
 #[ignore = "measures"]
 fn what_a_command_costs() {

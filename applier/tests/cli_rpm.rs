@@ -1,4 +1,5 @@
-//! The templates of patch packages: filled in, they build, carry what other tools look for, and never fail a transaction.
+//! The templates of patch packages: filled in, they build, carry what other tools look for, and never fail a
+//! transaction.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 use std::{fs, path::Path, process::Command};

@@ -1,5 +1,5 @@
-//! What a patch has called when it comes into force is called in processes that start later, too: its hooks, and the registration of
-//! its unwind tables.
+//! What a patch has called when it comes into force is called in processes that start later, too: its hooks,
+//! and the registration of its unwind tables.
 
 mod common;
 
@@ -14,7 +14,8 @@ use patchfile::{
 };
 use std::process::Command;
 
-/// Both functions, and how often the hooks have been called, as constructor and `main` see it. Nothing calls `hook`.
+/// Both functions, and how often the hooks have been called, as constructor and `main` see it. Nothing calls
+/// `hook`.
 const HOOKED: &str = r#"
 #include <stdio.h>
 __attribute__((noipa)) int one(void) { return 1; }

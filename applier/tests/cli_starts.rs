@@ -1,4 +1,5 @@
-//! Processes that start while the service runs. It looks for new ones so rarely here that only what it does as they start counts.
+//! Processes that start while the service runs. It looks for new ones so rarely here that only what it does
+//! as they start counts.
 
 mod common;
 
@@ -159,8 +160,8 @@ int main(void) {
     assert!(notes.iter().all(|n| n.is_empty() || n.starts_with("0\n")), "{notes:?}");
 }
 
-/// `execve` from a thread that is not the first, from a process that is patched already, with a system call filter, and with the
-/// signal blocked that marks the way.
+/// `execve` from a thread that is not the first, from a process that is patched already, with a system call
+/// filter, and with the signal blocked that marks the way.
 #[test]
 fn executed_in_odd_ways() {
     if !is_root() {
@@ -228,8 +229,8 @@ int main(int argc, char **argv) {
     }
 }
 
-/// The kernel sends a signal to whoever makes a file longer than it may be (setrlimit(2)), and gives no descriptor to whoever has too many:
-/// both can be so from the first instruction.
+/// The kernel sends a signal to whoever makes a file longer than it may be (setrlimit(2)), and gives no
+/// descriptor to whoever has too many: both can be so from the first instruction.
 #[test]
 fn with_narrow_limits() {
     if !is_root() {
@@ -300,7 +301,8 @@ fn children_of_tracers_are_left_alone() {
     assert!(!trace.contains("SIG") && trace.contains("exited with 0"), "{trace}");
 }
 
-/// The service is killed again and again while programs start: each of them runs to its end, on old or new code.
+/// The service is killed again and again while programs start: each of them runs to its end, on old or new
+/// code.
 #[test]
 fn the_service_is_killed_at_any_moment() {
     if !is_root() {

@@ -24,8 +24,8 @@ fn state(child: &Child) -> String {
     stat.rsplit_once(") ").unwrap().1[..1].to_owned()
 }
 
-/// In a process group of its own, as a shell begins a job: in a group that nobody controls the kernel suspends nobody for `SIGTSTP`
-/// (POSIX, "orphaned process group"), and that is what a test may be run in.
+/// In a process group of its own, as a shell begins a job: in a group that nobody controls the kernel
+/// suspends nobody for `SIGTSTP` (POSIX, "orphaned process group"), and that is what a test may be run in.
 fn quietly(stage: &Stage, line: &str) -> Child {
     stage.command(line).process_group(0).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }

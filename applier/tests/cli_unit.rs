@@ -1,4 +1,5 @@
-//! The service as its unit file makes it run, under a real systemd, and under what a unit file must not do to it.
+//! The service as its unit file makes it run, under a real systemd, and under what a unit file must not do to
+//! it.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
 mod common;
@@ -16,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-/// Says on a line of a file, again and again, what it runs. With an argument, under a filter that it has set up itself.
+/// Says on a line of a file, again and again, what it runs. With an argument, under a filter that it has set
+/// up itself.
 const VICTIM: &str = r#"
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -153,7 +155,8 @@ const HARDENED: &str = "NoNewPrivileges=yes\nPrivateDevices=yes\nPrivateTmp=yes\
     ProtectClock=yes\nRestrictAddressFamilies=AF_UNIX\nRestrictNamespaces=yes\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\n\
     SystemCallArchitectures=native\nSystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\nUser=nobody\n";
 
-/// Boots a systemd on this system's /usr that runs `script` and then ends. Gives what the script has written to `/stage/log`.
+/// Boots a systemd on this system's /usr that runs `script` and then ends. Gives what the script has written
+/// to `/stage/log`.
 fn boot(stage: &Stage, script: &str) -> Option<String> {
     let dir = stage.dir.path();
     let units = dir.join("units");

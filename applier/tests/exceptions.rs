@@ -78,7 +78,8 @@ fn not_caught_without_registration() {
     assert!(!target.child.wait().unwrap().success());
 }
 
-/// The registration takes locks of the C library's allocator. Threads that wait for something else, in whatever way, do not hold them.
+/// The registration takes locks of the C library's allocator. Threads that wait for something else, in
+/// whatever way, do not hold them.
 const WAITS: &str = r#"
 #include <atomic>
 #include <condition_variable>

@@ -1,5 +1,5 @@
-//! Whatever step goes wrong, and also when the applier is killed there: the target is wholly old or wholly new, runs on, and
-//! the next attempt works.
+//! Whatever step goes wrong, and also when the applier is killed there: the target is wholly old or wholly
+//! new, runs on, and the next attempt works.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,

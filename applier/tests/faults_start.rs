@@ -1,5 +1,5 @@
-//! Whatever step goes wrong while a patch goes into a program that starts, and also when the applier is killed there: the program is
-//! wholly old or wholly new, runs on, and the next attempt works.
+//! Whatever step goes wrong while a patch goes into a program that starts, and also when the applier is
+//! killed there: the program is wholly old or wholly new, runs on, and the next attempt works.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -150,7 +150,8 @@ fn failure_of_every_step() {
     }
 }
 
-/// Where the value of a symbol is known to a function of the program only (IFUNC), that is called before the program begins.
+/// Where the value of a symbol is known to a function of the program only (IFUNC), that is called before the
+/// program begins.
 #[test]
 fn a_function_is_called_before_the_program_begins() {
     let dir = tempfile::tempdir().unwrap();

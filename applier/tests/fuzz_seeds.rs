@@ -1,4 +1,5 @@
-//! What fuzzing starts from, and every input that once was a bug: an answer, never a panic, and soon. See `scripts/fuzz`.
+//! What fuzzing starts from, and every input that once was a bug: an answer, never a panic, and soon. See
+//! `scripts/fuzz`.
 
 use std::{fs, path::Path, time::Instant};
 

@@ -9,8 +9,9 @@ use common::{
 };
 use std::{process::Command, time::Duration};
 
-/// The parent waits for everything that can be told of a child, by signals and by `waitid`. It passes what it reads on to the child, and
-/// answers with the child's answer and what it has been told meanwhile: stops, times that it went on, other reports, signals.
+/// The parent waits for everything that can be told of a child, by signals and by `waitid`. It passes what it
+/// reads on to the child, and answers with the child's answer and what it has been told meanwhile: stops,
+/// times that it went on, other reports, signals.
 const FAMILY: &str = r#"
 #define _GNU_SOURCE
 #include <pthread.h>

@@ -1,4 +1,5 @@
-//! A function that a process leaves for an instant only, and a process that can be stopped for an instant only, are caught there.
+//! A function that a process leaves for an instant only, and a process that can be stopped for an instant
+//! only, are caught there.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -19,8 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Threads that are in `one` but for a few instructions. Arguments: for how many milliseconds each time, how many threads, how deep, and how it is
-/// left. A timer's signals come all the while.
+/// Threads that are in `one` but for a few instructions. Arguments: for how many milliseconds each time, how
+/// many threads, how deep, and how it is left. A timer's signals come all the while.
 const HURRY: &str = r#"
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-//! Debuggers see patched functions: by name, and through them to their callers, in a process and in a core dump.
+//! Debuggers see patched functions: by name, and through them to their callers, in a process and in a core
+//! dump.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -80,7 +81,8 @@ fn a_debugger_names_patched_functions_and_their_callers() {
     assert_eq!(target.read_line(), "7");
 }
 
-/// The new code of `one` is where it spends its time; the first byte makes it answer, the second one calls `crash`.
+/// The new code of `one` is where it spends its time; the first byte makes it answer, the second one calls
+/// `crash`.
 const SPINS: &str = r#"
 #include <poll.h>
 #include <stdio.h>

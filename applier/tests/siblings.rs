@@ -63,7 +63,8 @@ fn killed(verb: &str, target: &Target, step: usize, library: &Path, program: &Pa
     was_killed(&mut errand("killed_applier", "UPATCH_TEST_SIBLINGS", &order), &format!("{verb} step {step}"))
 }
 
-/// Wherever an applier dies: what the program calls is where it should be, and the next one brings things to their end.
+/// Wherever an applier dies: what the program calls is where it should be, and the next one brings things to
+/// their end.
 #[test]
 fn killed_at_every_step() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,7 +81,8 @@ fn killed_at_every_step() {
                 break;
             }
             let what = format!("{verb} killed before step {step}");
-            // The library's part is in force first and out of force last, so the program never has the new code alone.
+            // The library's part is in force first and out of force last, so the program never has the new
+            // code alone.
             let answer = target.ask();
             assert!([OLD, "11 2", NEW].contains(&answer.as_str()), "{what}: {answer}");
             common::apply_patiently(target.pid(), &patch, &Options::default());

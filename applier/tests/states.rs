@@ -222,8 +222,8 @@ fn a_symbol_that_nobody_has_is_named() {
     assert!(!target.maps().contains("upatch:"));
 }
 
-/// A thread that waits for a file system that does not answer, as network file systems do when the network is gone: the process is
-/// left as it was, at once, with the reason; it is patched when the answer comes.
+/// A thread that waits for a file system that does not answer, as network file systems do when the network is
+/// gone: the process is left as it was, at once, with the reason; it is patched when the answer comes.
 #[test]
 fn a_thread_that_waits_for_a_file_system_that_hangs() {
     let source = r#"
@@ -302,7 +302,8 @@ int main(int argc, char **argv) {
     assert_eq!(target.ask(), "11 22");
 }
 
-/// A uprobe or breakpoint that somebody sets on a patch in force, and one that is taken away, which leaves the byte of the file behind.
+/// A uprobe or breakpoint that somebody sets on a patch in force, and one that is taken away, which leaves
+/// the byte of the file behind.
 #[test]
 fn what_others_leave_at_an_entry_is_put_right() {
     let dir = tempfile::tempdir().unwrap();

@@ -57,8 +57,9 @@ fn no_address_space_left_is_told() {
     assert_eq!(target.ask(), "1 2");
 }
 
-/// Where private memory is limited, the last thing that an image needs is what there is no room for: it goes again, all of it. Also the error
-/// of a system that commits to no more than it has (`vm.overcommit_memory` 2), which is not for a test to set.
+/// Where private memory is limited, the last thing that an image needs is what there is no room for: it goes
+/// again, all of it. Also the error of a system that commits to no more than it has (`vm.overcommit_memory`
+/// 2), which is not for a test to set.
 #[test]
 fn no_private_memory_left_is_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Coroutines, fibers and contexts that are suspended in a function hold its patch up; those that are suspended elsewhere do not.
+//! Coroutines, fibers and contexts that are suspended in a function hold its patch up; those that are
+//! suspended elsewhere do not.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -15,8 +16,9 @@ use common::{
 };
 use std::process::Command;
 
-/// A coroutine goes on with each line of input, from one stop to the next: in `one`, in `two`, in neither, and over. The argument says how it is
-/// switched to. `used` and the other thread leave old return addresses behind.
+/// A coroutine goes on with each line of input, from one stop to the next: in `one`, in `two`, in neither,
+/// and over. The argument says how it is switched to. `used` and the other thread leave old return addresses
+/// behind.
 const PROGRAM: &str = r#"
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -95,7 +97,8 @@ int main(void) {
 }
 "#;
 
-/// What comes of patches of `one` and `two` at each stop of the coroutine, and of `three`, which it has called.
+/// What comes of patches of `one` and `two` at each stop of the coroutine, and of `three`, which it has
+/// called.
 fn suspended(name: &str, flags: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), name, PROGRAM, flags);
@@ -171,7 +174,8 @@ fn stacks_that_a_program_switches_itself() {
     by_hand("memory", "mov %rsi,-8(%rsp)\\nlea -8(%rsp),%rax\\nmov (%rax),%rsp");
 }
 
-/// Old return addresses are on the stacks of threads too, of such as run and of such as are over; nobody goes back to them.
+/// Old return addresses are on the stacks of threads too, of such as run and of such as are over; nobody goes
+/// back to them.
 #[test]
 fn what_threads_have_left_behind_does_not_count() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! Every system call that the applier makes goes wrong once, and the applier is killed before each: the target is wholly old
-//! or wholly new, runs on, and the next attempt works and leaves nothing behind.
+//! Every system call that the applier makes goes wrong once, and the applier is killed before each: the
+//! target is wholly old or wholly new, runs on, and the next attempt works and leaves nothing behind.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -97,7 +97,8 @@ fn check_after(case: &Case, mut target: Target, before: &(usize, Vec<String>), r
     assert_eq!(belongings(&target), *before, "{what}");
 }
 
-/// Tries calls `from`, `from + step`, … of an operation until there are no more; gives the number of points tried.
+/// Tries calls `from`, `from + step`, … of an operation until there are no more; gives the number of points
+/// tried.
 fn every_call(case: &Case, verb: &str, harm: Harm, from: usize, step: usize) -> usize {
     let options = Options::default();
     let mut tried = 0;
@@ -128,7 +129,8 @@ fn every_call(case: &Case, verb: &str, harm: Harm, from: usize, step: usize) -> 
     tried
 }
 
-/// The same for one version that takes the place of another: never is the process on code that neither has changed.
+/// The same for one version that takes the place of another: never is the process on code that neither has
+/// changed.
 fn every_call_of_replace(case: &Case, harm: Harm, from: usize, step: usize) -> usize {
     let options = Options::default();
     let next = "31 32";

@@ -15,8 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Argument: number of threads. All but the first sleep; the first watches the clock and says how long the longest gap
-/// was, in microseconds.
+/// Argument: number of threads. All but the first sleep; the first watches the clock and says how long the
+/// longest gap was, in microseconds.
 const CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <poll.h>
@@ -187,8 +187,8 @@ int main(void) {
 }
 "#;
 
-/// A signal may come between the moment at which a thread is asked to stop and the stop. That it was asked is forgotten then: it has to
-/// be asked again, or whoever waits for it waits for ever, or in vain.
+/// A signal may come between the moment at which a thread is asked to stop and the stop. That it was asked is
+/// forgotten then: it has to be asked again, or whoever waits for it waits for ever, or in vain.
 #[test]
 fn a_signal_does_not_make_a_thread_forget_to_stop() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What a thread has beyond its general registers is as before: vector registers of every width, control words, segment bases, and
-//! the promise of a restartable sequence.
+//! What a thread has beyond its general registers is as before: vector registers of every width, control
+//! words, segment bases, and the promise of a restartable sequence.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -13,8 +13,8 @@ use applier::Options;
 use common::{Target, apply_patiently, compile, deactivate_patiently, image::pair_patch};
 use std::path::Path;
 
-/// In and out, each time with another patch, so that each round also borrows the thread to map an image. The answers begin with what the
-/// functions give; `same` is asked about the rest.
+/// In and out, each time with another patch, so that each round also borrows the thread to map an image. The
+/// answers begin with what the functions give; `same` is asked about the rest.
 fn rounds(program: &Path, count: usize, same: impl Fn(&str) -> bool) {
     let mut target = Target::start(program);
     for round in 0..count {
@@ -46,7 +46,8 @@ static int asked(void) {
 }
 "#;
 
-/// Values in all 32 wide registers, the masks and the control words, over a moment that is as long as possible.
+/// Values in all 32 wide registers, the masks and the control words, over a moment that is as long as
+/// possible.
 const WIDE: &str = r#"
 #include <asm/prctl.h>
 #include <sys/syscall.h>
@@ -103,8 +104,9 @@ fn wide_registers_control_words_and_segment_bases() {
     rounds(&program, 15, |rest| rest == "0");
 }
 
-/// A restartable sequence (rseq(2), linux/rseq.h) that is nearly always under way. The kernel lets a thread out of it by the abort
-/// address when it has been away; were it only forgotten that the thread was in one, it would go on to its end, which is told.
+/// A restartable sequence (rseq(2), linux/rseq.h) that is nearly always under way. The kernel lets a thread
+/// out of it by the abort address when it has been away; were it only forgotten that the thread was in one,
+/// it would go on to its end, which is told.
 const RESTARTABLE: &str = r#"
 #include <sys/rseq.h>
 struct sequence { uint32_t version, flags; uint64_t start, length, abort; } __attribute__((aligned(32)));

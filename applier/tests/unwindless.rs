@@ -15,7 +15,8 @@ use common::{
 };
 use std::process::Command;
 
-/// `through` calls a function, and `holding` makes a system call with its return address in a register; neither has unwind information.
+/// `through` calls a function, and `holding` makes a system call with its return address in a register;
+/// neither has unwind information.
 const PROGRAM: &str = r#"
 #include <pthread.h>
 #include <signal.h>

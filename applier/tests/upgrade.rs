@@ -16,8 +16,8 @@ use std::{
     time::Duration,
 };
 
-/// Two threads that call all the time and remember whether they have met the old code; with an argument, a program that says what
-/// its constructor and its `main` have met.
+/// Two threads that call all the time and remember whether they have met the old code; with an argument, a
+/// program that says what its constructor and its `main` have met.
 const HOT: &str = r#"
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -122,7 +122,8 @@ impl Starts {
     }
 }
 
-/// The life of a patch package beside a service that runs, a process that never rests, and others that start all the time.
+/// The life of a patch package beside a service that runs, a process that never rests, and others that start
+/// all the time.
 #[test]
 fn packages_come_and_go_while_everything_runs() {
     if !is_root() {
@@ -169,7 +170,8 @@ fn packages_come_and_go_while_everything_runs() {
     let one: Vec<_> = said.iter().filter(|s| !s.starts_with("1 ") && !s.starts_with("11")).collect();
     assert!(one.is_empty(), "{one:?}");
 
-    // The package of the program is upgraded: its new processes have nothing to do with the patch, the old ones keep it.
+    // The package of the program is upgraded: its new processes have nothing to do with the patch, the old
+    // ones keep it.
     let newer = stage_with(
         name,
         &HOT.replace("return 1;", "return 5;").replace("return 2;", "return 6;"),
@@ -230,7 +232,8 @@ fn killed_at_any_moment() {
     assert!(target.ask().starts_with("1 2 "));
 }
 
-/// A newer version that is refused leaves the older one in force, and the name means both of them when they are taken out.
+/// A newer version that is refused leaves the older one in force, and the name means both of them when they
+/// are taken out.
 #[test]
 fn a_refused_version_leaves_the_older_one() {
     if !is_root() {

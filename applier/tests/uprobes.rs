@@ -1,4 +1,5 @@
-//! Uprobes and breakpoints of others in pages with functions that are patched: set and taken away at any time, before and after.
+//! Uprobes and breakpoints of others in pages with functions that are patched: set and taken away at any
+//! time, before and after.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,
@@ -272,7 +273,8 @@ fn children_have_what_their_parents_have() {
     lives_with(&mut Target::start(&program), &program, &pair_patch(&program, "p"));
 }
 
-/// A patch of a version that left pages what they were: a uprobe has gone over its jump. The page is exchanged when that is put right.
+/// A patch of a version that left pages what they were: a uprobe has gone over its jump. The page is
+/// exchanged when that is put right.
 #[test]
 fn a_page_that_was_left_to_its_file_is_exchanged_when_it_is_put_right() {
     if !available() {

@@ -23,19 +23,21 @@ pub struct Facts {
     pub e_machine: u16,
     /// Page size that segments of images are aligned to: the largest that a kernel for this machine has.
     pub page: u64,
-    /// How far the jump at an entry reaches, forwards and backwards, in bytes. What lies further away is out of reach.
+    /// How far the jump at an entry reaches, forwards and backwards, in bytes. What lies further away is out
+    /// of reach.
     pub reach: u64,
     /// Address after the last that a program can have (without extensions that it must ask for).
     pub address_end: u64,
     /// Length in bytes of the jump at an entry, or in padding.
     pub jump: u64,
-    /// Length in bytes of the jump from an entry that is too short for [`Self::jump`] to padding near by. `None` where every
-    /// function has room for the other one.
+    /// Length in bytes of the jump from an entry that is too short for [`Self::jump`] to padding near by.
+    /// `None` where every function has room for the other one.
     pub short_jump: Option<u64>,
-    /// How far [`Self::short_jump`] reaches, forwards, in bytes from its end; it reaches one byte further backwards.
+    /// How far [`Self::short_jump`] reaches, forwards, in bytes from its end; it reaches one byte further
+    /// backwards.
     pub short_reach: u64,
-    /// Distances that the redirected instruction may have from the function's first: 0, and the length of the instruction that
-    /// marks it as a target of branches, which stays.
+    /// Distances that the redirected instruction may have from the function's first: 0, and the length of the
+    /// instruction that marks it as a target of branches, which stays.
     pub skips: &'static [u8],
     /// Forms of relocations that images for this machine may have.
     pub relocations: &'static [RelocationKind],
@@ -89,8 +91,8 @@ const X86_64: Facts = Facts {
     ],
 };
 
-/// Nothing makes or applies patches for this machine yet. Its instructions (`adrp`, `add`, `b`) will want forms of relocations
-/// of their own, and an entry that begins with `paciasp` a redirect of 8 bytes.
+/// Nothing makes or applies patches for this machine yet. Its instructions (`adrp`, `add`, `b`) will want
+/// forms of relocations of their own, and an entry that begins with `paciasp` a redirect of 8 bytes.
 const AARCH64: Facts = Facts {
     name: "aarch64",
     e_machine: 183,

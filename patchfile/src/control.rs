@@ -1,8 +1,8 @@
 //! The control block: what a patch carries about itself inside a running process.
 //!
-//! It is the first segment of the image, mapped read-only in the target; only the applier writes it, as tracer. A daemon
-//! that starts later finds out from these blocks which patches a process has, and how to take them out, without any
-//! state on disk. All integers are little endian.
+//! It is the first segment of the image, mapped read-only in the target; only the applier writes it, as
+//! tracer. A daemon that starts later finds out from these blocks which patches a process has, and how to
+//! take them out, without any state on disk. All integers are little endian.
 //!
 //! | offset | size | field |
 //! |---|---|---|
@@ -40,7 +40,8 @@ use crate::Uuid;
 pub const MAGIC: [u8; 8] = *b"UPATCH\x1a\n";
 /// Version of this layout.
 pub const VERSION: u32 = 1;
-/// Version of a layout with hops. Written only where there is one: a program that does not know them must leave the block alone.
+/// Version of a layout with hops. Written only where there is one: a program that does not know them must
+/// leave the block alone.
 pub const VERSION_HOPS: u32 = 2;
 /// Offset of the word whose first byte a stub tests.
 pub const ACTIVE: u64 = 32;
@@ -59,8 +60,8 @@ pub const ENTRY_SIZE: u64 = 64;
 /// Offset, inside an entry, of the address the stub continues at while the patch is not active.
 pub const PREVIOUS: u64 = 8;
 
-/// How far loading has come. A block whose phase is not [`Phase::Ready`] belongs to an applier that died: nothing refers
-/// to it and it may be unmapped.
+/// How far loading has come. A block whose phase is not [`Phase::Ready`] belongs to an applier that died:
+/// nothing refers to it and it may be unmapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Mapped, contents incomplete; no code of the target leads here.
@@ -94,7 +95,8 @@ pub struct Entry {
     pub original: [u8; 8],
     /// The relocated old instructions in this image, 0 if there are none.
     pub resume: u64,
-    /// The padding that the entry leads to where it has room for a short jump only, and the bytes there as linked.
+    /// The padding that the entry leads to where it has room for a short jump only, and the bytes there as
+    /// linked.
     pub hop: Option<(u64, [u8; 8])>,
 }
 
@@ -117,7 +119,8 @@ pub struct Control {
     pub elf: u32,
     /// Address of `.eh_frame` registered with the target's unwinder, or 0.
     pub registered: u64,
-    /// Offset of the image's `.eh_frame` from the block, 0 if it has none: how later appliers unwind its frames.
+    /// Offset of the image's `.eh_frame` from the block, 0 if it has none: how later appliers unwind its
+    /// frames.
     pub eh_frame: u32,
     /// Name of the patch, at most 47 bytes.
     pub name: String,
@@ -202,7 +205,8 @@ impl Control {
             Some(other) => return Err(ControlError::Version(other)),
             None => return Err(ControlError::Damaged),
         }
-        // A patch of more functions than this would not be a patch; the bound keeps a damaged block from asking for gigabytes.
+        // A patch of more functions than this would not be a patch; the bound keeps a damaged block from
+        // asking for gigabytes.
         u32_at(12).filter(|n| *n <= 1 << 20).map(|n| n as usize).ok_or(ControlError::Damaged)
     }
 

@@ -27,7 +27,8 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
-    /// Digest of what `pieces` give, one after the other, as if it were one: of a file that need not be in memory whole.
+    /// Digest of what `pieces` give, one after the other, as if it were one: of a file that need not be in
+    /// memory whole.
     ///
     /// # Errors
     /// What one of them is instead.

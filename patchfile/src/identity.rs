@@ -1,5 +1,5 @@
-//! What names one linked ELF file: its build-id, and the digest of its code where it has none. Makers and appliers of
-//! patches compute both here, so that they agree.
+//! What names one linked ELF file: its build-id, and the digest of its code where it has none. Makers and
+//! appliers of patches compute both here, so that they agree.
 
 use crate::{BuildId, Digest};
 
@@ -12,8 +12,9 @@ const NOTE_HEADER: usize = 12;
 const PT_LOAD: u32 = 1;
 const PF_X: u32 = 1;
 
-/// The build-id among `notes`, the content of one section or segment of notes. Owner and descriptor are padded to 4 bytes.
-/// Notes that are aligned to 8 (`NT_GNU_PROPERTY_TYPE_0`) are in sections and segments of their own.
+/// The build-id among `notes`, the content of one section or segment of notes. Owner and descriptor are
+/// padded to 4 bytes. Notes that are aligned to 8 (`NT_GNU_PROPERTY_TYPE_0`) are in sections and segments of
+/// their own.
 pub fn build_id(notes: &[u8]) -> Option<BuildId> {
     let mut rest = notes;
     loop {
@@ -35,8 +36,9 @@ pub fn is_code(kind: u32, flags: u32) -> bool {
     kind == PT_LOAD && flags & PF_X != 0
 }
 
-/// Digest of the code of an ELF file with the bytes `file`, whose segments of code (see [`is_code`]) are at `segments`:
-/// offset and size in the file, in the order of the program headers. What lies outside of the file counts as empty.
+/// Digest of the code of an ELF file with the bytes `file`, whose segments of code (see [`is_code`]) are at
+/// `segments`: offset and size in the file, in the order of the program headers. What lies outside of the
+/// file counts as empty.
 pub fn code_digest(file: &[u8], segments: impl IntoIterator<Item = (u64, u64)>) -> Digest {
     let content = |(offset, size): (u64, u64)| {
         let start = usize::try_from(offset).ok()?;
@@ -45,7 +47,8 @@ pub fn code_digest(file: &[u8], segments: impl IntoIterator<Item = (u64, u64)>) 
     Digest::of_concatenated(segments.into_iter().map(|s| content(s).unwrap_or_default()))
 }
 
-/// The same of a file that is read piece by piece: `pieces` are the contents of its segments of code, one after the other.
+/// The same of a file that is read piece by piece: `pieces` are the contents of its segments of code, one
+/// after the other.
 ///
 /// # Errors
 /// The error of the first piece that could not be read.

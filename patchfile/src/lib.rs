@@ -1,9 +1,9 @@
 //! The contract between making a live patch and applying it.
 //!
-//! Everything that `upatch-build` writes and `upatch` reads is described here and only here: the [`manifest`], the patch
-//! ELF ([`image`]), the control block that a patch carries inside a running process ([`control`]), the [`state`]s a patch
-//! can be in, the [`exit`] codes of both programs, the [`paths`] both agree on, the [`identity`] of ELF files, and what
-//! depends on the machine ([`arch`]).
+//! Everything that `upatch-build` writes and `upatch` reads is described here and only here: the
+//! [`manifest`], the patch ELF ([`image`]), the control block that a patch carries inside a running process
+//! ([`control`]), the [`state`]s a patch can be in, the [`exit`] codes of both programs, the [`paths`] both
+//! agree on, the [`identity`] of ELF files, and what depends on the machine ([`arch`]).
 //!
 //! This crate makes no system calls beyond what the caller hands it as bytes, and contains no unsafe code.
 

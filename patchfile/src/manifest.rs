@@ -3,17 +3,20 @@
 use crate::{Arch, BuildId, Digest, Uuid};
 use serde::{Deserialize, Serialize};
 
-/// Version of the manifest and of the patch ELF that this crate writes. One number for both: they travel together.
+/// Version of the manifest and of the patch ELF that this crate writes. One number for both: they travel
+/// together.
 pub const FORMAT: u32 = 1;
-/// Version of a patch in which one ELF file refers to what the patch adds to another. Written only where it is needed.
+/// Version of a patch in which one ELF file refers to what the patch adds to another. Written only where it
+/// is needed.
 pub const FORMAT_SIBLINGS: u32 = 2;
-/// Version of a patch that redirects a function by way of padding near by. Written only where it is needed. 3 is the manifest of a patch
-/// for the kernel.
+/// Version of a patch that redirects a function by way of padding near by. Written only where it is needed. 3
+/// is the manifest of a patch for the kernel.
 pub const FORMAT_HOPS: u32 = 4;
 
-/// Version of a manifest whose digest is over its bytes as they are in the file. In the versions before, it is over the text that
-/// the YAML library makes of the parsed content, so that another version of that library could take a patch for damaged.
-/// Nothing writes this version yet: it comes with the next change of the format, so that older programs read what they can.
+/// Version of a manifest whose digest is over its bytes as they are in the file. In the versions before, it
+/// is over the text that the YAML library makes of the parsed content, so that another version of that
+/// library could take a patch for damaged. Nothing writes this version yet: it comes with the next change of
+/// the format, so that older programs read what they can.
 pub const FORMAT_BYTES: u32 = 5;
 
 /// Does this crate read patch ELF files of this version?
@@ -21,7 +24,8 @@ pub fn is_known_format(format: u32) -> bool {
     matches!(format, FORMAT | FORMAT_SIBLINGS | FORMAT_HOPS)
 }
 
-/// The key of the digest. In [`FORMAT_BYTES`] it is in the last line, and the digest is over all lines before.
+/// The key of the digest. In [`FORMAT_BYTES`] it is in the last line, and the digest is over all lines
+/// before.
 const DIGEST_KEY: &str = "digest: ";
 
 /// The manifest of one patch.
@@ -261,8 +265,8 @@ impl Manifest {
     }
 }
 
-/// The digest of a manifest that is sealed by its bytes: of all before the last line, which is that of the digest. Where it is
-/// not, nothing is left out, and the digest in the text cannot be right.
+/// The digest of a manifest that is sealed by its bytes: of all before the last line, which is that of the
+/// digest. Where it is not, nothing is left out, and the digest in the text cannot be right.
 fn digest_of_text(text: &str) -> Digest {
     let lines = text.strip_suffix('\n').unwrap_or(text);
     let (content, last) = lines.rsplit_once('\n').unwrap_or((lines, ""));

@@ -7,8 +7,8 @@
 //! | 2 pages − [`HOOKS`] bytes | the table of hooks, [`HOOK_TABLE`] bytes |
 //! | 1 page | writable: what the process's unwinder notes about the image |
 //!
-//! The table of hooks: their number, then for each its point and its offset from the control block, all of 4 bytes, little
-//! endian. It is in memory so that a patch can be taken out whose file is gone.
+//! The table of hooks: their number, then for each its point and its offset from the control block, all of 4
+//! bytes, little endian. It is in memory so that a patch can be taken out whose file is gone.
 
 use crate::{
     Arch,

@@ -4,8 +4,8 @@ use crate::{Digest, hex};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
-/// A UUID (RFC 9562). Those of patches are of version 8 and made from the patch's content, so that building one patch
-/// twice gives one identity.
+/// A UUID (RFC 9562). Those of patches are of version 8 and made from the patch's content, so that building
+/// one patch twice gives one identity.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uuid([u8; 16]);
 

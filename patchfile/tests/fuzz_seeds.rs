@@ -1,4 +1,5 @@
-//! What fuzzing starts from, and every input that once was a bug: an error or an answer, never a panic. See `scripts/fuzz`.
+//! What fuzzing starts from, and every input that once was a bug: an error or an answer, never a panic. See
+//! `scripts/fuzz`.
 #![expect(clippy::unwrap_used, reason = "a test: what cannot go on should say so and stop")]
 
 use std::fs;

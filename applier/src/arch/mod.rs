@@ -1,6 +1,6 @@
-//! What the applier does differently on each machine: one folder for each, with the same names in all of them. The compiler
-//! takes the folder of the machine that `upatch` is built for. No register, instruction, relocation or system call of one
-//! machine is named outside of this folder and of [`crate::sys`].
+//! What the applier does differently on each machine: one folder for each, with the same names in all of
+//! them. The compiler takes the folder of the machine that `upatch` is built for. No register, instruction,
+//! relocation or system call of one machine is named outside of this folder and of [`crate::sys`].
 //!
 //! | file | has |
 //! |---|---|

@@ -72,12 +72,12 @@ impl Entry {
         Ok(Self { manifest, directory: path.into(), origin })
     }
 
-    /// Reads the images. The manifest's digests tie them to the manifest read before, so a directory that is replaced
-    /// between the two reads is noticed.
+    /// Reads the images. The manifest's digests tie them to the manifest read before, so a directory that is
+    /// replaced between the two reads is noticed.
     ///
     /// # Errors
-    /// A file is missing, not trusted, has another digest than the manifest says, or is not a valid image for the ELF file
-    /// the manifest says.
+    /// A file is missing, not trusted, has another digest than the manifest says, or is not a valid image for
+    /// the ELF file the manifest says.
     pub(crate) fn load(&self, owner: Owner) -> Result<Loaded, EntryError> {
         let dir = PatchDir::open(&self.directory, owner)?;
         let text = self.manifest.text().map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;

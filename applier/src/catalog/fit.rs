@@ -8,7 +8,8 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
-/// `e_type`; `DT_FLAGS_1` and its flag for programs (binutils since 2.26; older position-independent programs count as both kinds).
+/// `e_type`; `DT_FLAGS_1` and its flag for programs (binutils since 2.26; older position-independent programs
+/// count as both kinds).
 const ET_EXEC: usize = 2;
 const ET_DYN: usize = 3;
 const DT_FLAGS_1: usize = 0x6fff_fffb;
@@ -59,8 +60,8 @@ impl ElfFile {
 /// Largest table of an ELF file that is read, in bytes.
 const LARGEST: usize = 1 << 20;
 
-/// Reads what `file` is; the digest only if `digest`, since it takes reading all of the code. `None` when it is not a 64-bit little-endian
-/// ELF file of these two kinds.
+/// Reads what `file` is; the digest only if `digest`, since it takes reading all of the code. `None` when it
+/// is not a 64-bit little-endian ELF file of these two kinds.
 ///
 /// # Errors
 /// It cannot be read.

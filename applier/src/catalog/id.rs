@@ -32,7 +32,8 @@ impl Known {
     }
 }
 
-/// Does `text`, in lower case, mean the patch in the way people say it: by a CVE, by its package, by the beginning of its uuid, in any case?
+/// Does `text`, in lower case, mean the patch in the way people say it: by a CVE, by its package, by the
+/// beginning of its uuid, in any case?
 fn means(known: &Known, text: &str) -> bool {
     let is = |name: &str| name.eq_ignore_ascii_case(text);
     let name = known.id.rsplit('/').next().unwrap_or_default();
@@ -53,7 +54,8 @@ fn means(known: &Known, text: &str) -> bool {
 /// So many characters of a uuid are taken for one.
 const UUID_BEGINNING: usize = 6;
 
-/// The names among `all` that `text` may have been meant for, the likeliest first: those that a slip or two leads to.
+/// The names among `all` that `text` may have been meant for, the likeliest first: those that a slip or two
+/// leads to.
 pub(crate) fn alike(text: &str, all: &[Known]) -> Vec<String> {
     let text = text.to_ascii_lowercase();
     let slips = |known: &Known| {
@@ -82,7 +84,8 @@ pub(crate) enum ResolveError {
     Unusable(#[from] EntryError),
 }
 
-/// Finds the patch that `text` stands for among `others` (known without files) and the catalog, or at that path.
+/// Finds the patch that `text` stands for among `others` (known without files) and the catalog, or at that
+/// path.
 ///
 /// # Errors
 /// None or more than one patch answers to it, or it is the path of an unusable patch directory.
@@ -105,8 +108,8 @@ pub(crate) fn resolve(
             .iter()
             .filter(|k| by_uuid.map_or_else(|| k.answers_to(text), |uuid| k.uuid == uuid))
             .collect();
-        // Of two versions of one patch, one installed and one known only from processes that still carry it, the name
-        // means the installed one; the other has its uuid.
+        // Of two versions of one patch, one installed and one known only from processes that still carry it,
+        // the name means the installed one; the other has its uuid.
         if found.len() > 1 && found.iter().any(|k| k.entry.is_some()) {
             found.retain(|k| k.entry.is_some());
         }

@@ -1,6 +1,6 @@
-//! Which patches there are: those installed from packages, those kept from directories applied by path, and the
-//! directories a user names. Patches are untrusted input: who may have written them, their digests and their form are
-//! checked before anything else looks at them.
+//! Which patches there are: those installed from packages, those kept from directories applied by path, and
+//! the directories a user names. Patches are untrusted input: who may have written them, their digests and
+//! their form are checked before anything else looks at them.
 
 mod entry;
 mod fit;

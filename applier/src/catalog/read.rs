@@ -1,5 +1,5 @@
-//! Reading a patch directory without being fooled: every file is opened once, never through a link of another user, and what is
-//! checked (owner, mode, type, size) is checked on the open file.
+//! Reading a patch directory without being fooled: every file is opened once, never through a link of another
+//! user, and what is checked (owner, mode, type, size) is checked on the open file.
 
 use nix::{
     fcntl::{OFlag, openat},
@@ -12,7 +12,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Largest file of a patch directory that is read, in bytes. A patch of this size would not find room near its target.
+/// Largest file of a patch directory that is read, in bytes. A patch of this size would not find room near
+/// its target.
 const LARGEST: u64 = 256 << 20;
 
 /// For whom files are read: the user ids that may own a patch.
@@ -30,8 +31,8 @@ impl Owner {
         Self { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() }
     }
 
-    /// May a file of this owner and mode be trusted to hold code? Root's may, and a user's own for herself; none that
-    /// somebody else could have written.
+    /// May a file of this owner and mode be trusted to hold code? Root's may, and a user's own for herself;
+    /// none that somebody else could have written.
     fn trusts(self, what: &Path, stat: &FileStat) -> Result<(), ReadError> {
         let untrusted = |why: String| Err(ReadError::Untrusted { path: what.into(), why });
         if stat.st_uid != 0 && stat.st_uid != self.uid {

@@ -36,7 +36,8 @@ impl Catalog {
         let mut catalog = Self::default();
         for (directory, origin) in installed.chain(kept) {
             match Entry::read(&directory, origin, owner) {
-                // A patch that was applied by path and installed later is one patch; the installed one comes first.
+                // A patch that was applied by path and installed later is one patch; the installed one comes
+                // first.
                 Ok(e) if catalog.entries.iter().any(|known| known.manifest.uuid == e.manifest.uuid) => {}
                 Ok(entry) => catalog.entries.push(entry),
                 Err(error) => catalog.problems.push(Problem { directory, error }),
@@ -52,7 +53,8 @@ impl Catalog {
     }
 }
 
-/// Directories in `path`, sorted; none if it cannot be read. Hidden ones are half-written copies and left out.
+/// Directories in `path`, sorted; none if it cannot be read. Hidden ones are half-written copies and left
+/// out.
 fn children(path: &Path) -> Vec<PathBuf> {
     let Ok(found) = fs::read_dir(path) else { return Vec::new() };
     let found = found.filter_map(Result::ok).filter(|e| !e.file_name().as_encoded_bytes().starts_with(b"."));
@@ -70,8 +72,9 @@ pub(crate) fn kept_directory(root: &Path, uuid: Uuid) -> PathBuf {
     kept_root(root).join(uuid.to_string())
 }
 
-/// Keeps a copy of a patch applied by path, made from the bytes that were checked, so that it can be applied to processes
-/// started later, also after the original directory is gone. [`settle`] makes the copy outlive a loss of power.
+/// Keeps a copy of a patch applied by path, made from the bytes that were checked, so that it can be applied
+/// to processes started later, also after the original directory is gone. [`settle`] makes the copy outlive a
+/// loss of power.
 ///
 /// # Errors
 /// The copy cannot be written; nothing half-written is left under its name.
@@ -96,7 +99,8 @@ pub(crate) fn keep(root: &Path, patch: &Loaded, owner: Owner) -> io::Result<Path
         fs::rename(&scratch, &target)
     });
     if let Err(error) = written {
-        // The error that matters is the first; what cannot be tidied up is hidden from the catalog by its dot.
+        // The error that matters is the first; what cannot be tidied up is hidden from the catalog by its
+        // dot.
         fs::remove_dir_all(&scratch).ok();
         return Err(error);
     }

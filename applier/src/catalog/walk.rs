@@ -1,4 +1,5 @@
-//! Opening a directory step by step, following no symbolic link that belongs to somebody who could point it elsewhere.
+//! Opening a directory step by step, following no symbolic link that belongs to somebody who could point it
+//! elsewhere.
 
 use super::read::{Owner, ReadError, system};
 use nix::{
@@ -16,7 +17,8 @@ use std::{
 /// As many links as the kernel follows (path_resolution(7)).
 const LINKS: usize = 40;
 
-/// Opens the directory `path`. Links that root or the calling user made are followed, those of others are not.
+/// Opens the directory `path`. Links that root or the calling user made are followed, those of others are
+/// not.
 ///
 /// # Errors
 /// [`ReadError::Untrusted`] for a link of another user; else as opening fails.

@@ -127,7 +127,8 @@ pub(crate) struct Only {
 /// How to change processes.
 #[derive(Clone, Debug, Default, ClapArgs)]
 pub(crate) struct How {
-    /// Redirect at once although old code is on some stack, which then goes on and calls the new: see the threat model's limits
+    /// Redirect at once although old code is on some stack, which then goes on and calls the new: see the
+    /// threat model's limits
     #[arg(long)]
     pub lazy: bool,
     /// Retry busy processes for this long [default: 10, or what /etc/upatch/upatch.yaml says]
@@ -310,7 +311,8 @@ pub(crate) struct Rescan {
 /// Options of `daemon`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Daemon {
-    /// Look this often for new processes that the kernel has not told of [default: 1, or what /etc/upatch/upatch.yaml says]
+    /// Look this often for new processes that the kernel has not told of [default: 1, or what
+    /// /etc/upatch/upatch.yaml says]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub interval: Option<Duration>,
 }
@@ -324,7 +326,8 @@ pub(crate) struct Log {
     /// Only the last N events
     #[arg(short = 'n', long = "lines", value_name = "N")]
     pub lines: Option<usize>,
-    /// Only what happened since then: 2026-11-30, 2026-11-30T12:00:00Z (or the beginning of such a time), or 90m, 2h, 3d ago
+    /// Only what happened since then: 2026-11-30, 2026-11-30T12:00:00Z (or the beginning of such a time), or
+    /// 90m, 2h, 3d ago
     #[arg(long, value_name = "WHEN")]
     pub since: Option<String>,
     /// Print one JSON object per line

@@ -7,8 +7,8 @@ const WITH_VALUE: [&str; 2] = ["--pid", "--timeout"];
 /// Options of the verbs that take none.
 const PLAIN: [&str; 3] = ["--lazy", "--dry-run", "--json"];
 
-/// The words of a command line with the verb's options moved behind the verb. Everything else stays in its place, so that what is wrong is
-/// told as it was typed.
+/// The words of a command line with the verb's options moved behind the verb. Everything else stays in its
+/// place, so that what is wrong is told as it was typed.
 pub(super) fn verb_first(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words = words.into_iter();
     let mut arranged: Vec<OsString> = words.by_ref().take(1).collect();

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     catalog::Owner,
-    manage::{Context, Error, Never, RealEngine, Settings, Signals, Stop},
+    manage::{Context, Error, Never, ProcessBackend, Settings, Signals, Stop},
 };
 use clap::Parser;
 use patchfile::exit::ManageExit;
@@ -56,7 +56,7 @@ pub(crate) fn main(serve: Serve) -> ManageExit {
     };
     let mut ctx = Context {
         root: args.root.clone(),
-        engine: &RealEngine,
+        backend: &ProcessBackend,
         stop: &*stop,
         owner,
         boot,

@@ -82,8 +82,8 @@ impl Marks {
         }
     }
 
-    /// Watches what process `pid` maps of the targets: also files that were removed or replaced since, and those of other mount
-    /// namespaces.
+    /// Watches what process `pid` maps of the targets: also files that were removed or replaced since, and
+    /// those of other mount namespaces.
     pub(super) fn follow_process(&mut self, pid: i32) {
         let Ok(maps) = procfile::text(&format!("/proc/{pid}/maps")) else { return };
         for line in maps.lines() {

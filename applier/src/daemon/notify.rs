@@ -42,12 +42,12 @@ impl Watchdog {
         wanted.min(self.half)
     }
 
-    /// All is well, if `turns` (how often events were waited for, where they are) has moved on.
-    pub(super) fn beat(&mut self, turns: Option<u64>) {
-        if turns.is_none() || turns != self.seen {
+    /// All is well, if `rounds` (how often events were waited for, where they are) has moved on.
+    pub(super) fn beat(&mut self, rounds: Option<u64>) {
+        if rounds.is_none() || rounds != self.seen {
             notify("WATCHDOG=1").ok();
         }
-        self.seen = turns;
+        self.seen = rounds;
     }
 }
 

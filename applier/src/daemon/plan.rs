@@ -49,13 +49,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What the threads of the service share.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Shared {
     /// File-system root.
     pub(super) root: PathBuf,
     owner: Owner,
     boot: String,
-    /// The plan. Held for reading while a start is being patched, so that whoever replaces it knows that nobody works by the
-    /// old one any more.
+    /// The plan. HeldProcess for reading while a start is being patched, so that whoever replaces it knows
+    /// that nobody works by the old one any more.
     pub(super) plan: RwLock<Plan>,
     /// Patches read before.
     cache: Mutex<HashMap<Uuid, Option<Arc<Loaded>>>>,
@@ -65,7 +65,7 @@ pub(super) struct Desk {
     pub(super) marks: Option<Mutex<Marks>>,
 }
 
-impl Desk {
+impl Shared {
     pub(super) fn new(root: PathBuf, owner: Owner, boot: String, marks: Option<Marks>) -> Self {
         let (plan, cache, messages) = (RwLock::default(), Mutex::default(), Mutex::default());
         Self { root, owner, boot, plan, cache, messages, marks: marks.map(Mutex::new) }
@@ -105,8 +105,8 @@ impl Desk {
         cache.entry(record.uuid).or_insert_with(load).clone()
     }
 
-    /// Reads the state on disk, plans by it, and watches the files that it names. Takes no lock of the state: who wrote it waits for
-    /// this.
+    /// Reads the state on disk, plans by it, and watches the files that it names. Takes no lock of the state:
+    /// who wrote it waits for this.
     ///
     /// # Errors
     /// The state cannot be read.

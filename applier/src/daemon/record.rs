@@ -23,7 +23,8 @@ pub(super) fn announce(ctx: &mut Context<'_>, id: &str, lines: &[Line]) -> Resul
 pub(super) fn record(ctx: &mut Context<'_>, findings: &[Finding]) -> Result<(), Error> {
     let root = ctx.root.clone();
     if nothing_but_done(&root, findings) {
-        // Nothing of the state changes, so nobody need be kept away, and no patch be read: what begins should have the processor.
+        // Nothing of the state changes, so nobody need be kept away, and no patch be read: what begins should
+        // have the processor.
         let done = |f: &Finding| f.line.done(SERVICE, &f.id, f.uuid, DONE);
         let events: Vec<_> = findings.iter().flat_map(done).collect();
         append(&root, &events).map_err(|e| Error::failed("log", e))?;
@@ -39,7 +40,7 @@ pub(super) fn record(ctx: &mut Context<'_>, findings: &[Finding]) -> Result<(), 
         settler.note(&mut world, id, *uuid, tally, DONE).map_err(|e| Error::failed("log", e))?;
         announce(ctx, id, &tally.lines)?;
     }
-    world.save_attempts(&root, ctx.engine)
+    world.save_attempts(&root, ctx.backend)
 }
 
 /// Were all patched, and is there no earlier attempt on one of them to be forgotten?

@@ -1,11 +1,11 @@
-//! The loop: at each turn every process is brought to where the state on disk says it shall be. There is no second source
-//! of intentions: commands write the state under the lock, the service reads it under the lock, so either may be killed at
-//! any point and the other goes on from there.
+//! The loop: at each turn every process is brought to where the state on disk says it shall be. There is no
+//! second source of intentions: commands write the state under the lock, the service reads it under the lock,
+//! so either may be killed at any point and the other goes on from there.
 
 use super::{
     marks::Marks,
     notify::{Watchdog, notify},
-    plan::{Desk, lock},
+    plan::{Shared, lock},
     record::{DONE, announce, record},
     socket,
     watch::{self, Finding, Watch},
@@ -13,7 +13,8 @@ use super::{
 use crate::{
     catalog::Loaded,
     manage::{
-        Context, Ending, Error, Presence, Process, Settler, Survey, Wanted, Way, World, complete, kind_exit,
+        Context, Ending, Error, Presence, Settler, StartHandling, Subject, Survey, Wanted, World, complete,
+        kind_exit,
     },
     state::{Lock, ProcessKey, Record, StateFile},
     sys::guardian::guard,
@@ -43,7 +44,8 @@ const PREDECESSOR: Duration = Duration::from_secs(3);
 /// Serves until asked to stop.
 ///
 /// # Errors
-/// The state cannot be read or the lock cannot be made at the start; later such trouble is reported and tried again.
+/// The state cannot be read or the lock cannot be made at the start; later such trouble is reported and tried
+/// again.
 pub(crate) fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageExit, Error> {
     ctx.needs_root("daemon", &[])?;
     if crate::engine::target::own::is_filtered() {
@@ -56,7 +58,7 @@ pub(crate) fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageE
     let _only = alone(ctx)?;
     let mut watchdog = Watchdog::from_environment();
     for count in 0u64.. {
-        match service.turn(ctx, count) {
+        match service.tick(ctx, count) {
             Ok(()) => service.said.clear(),
             // Told to stop while waiting for the lock: that is no trouble.
             Err(_) if ctx.stop.asked() => break,
@@ -77,7 +79,7 @@ pub(crate) fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageE
             }
             ctx.say("upatch: serving")?;
         }
-        service.desk.messages().iter().for_each(|m| ctx.warn(m));
+        service.shared.messages().iter().for_each(|m| ctx.warn(m));
         ctx.out.flush().ok();
         let pulse = service.watch.as_ref().filter(|_| watchdog.is_some()).map(|w| w.pulse());
         let time = watchdog.as_ref().map_or(interval, |w| w.interval(interval));
@@ -117,7 +119,7 @@ fn alone(ctx: &Context<'_>) -> Result<Lock, Error> {
 }
 
 struct Service {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     watch: Option<Arc<Watch>>,
     /// Why starts are not watched.
     unwatched: Option<String>,
@@ -167,7 +169,7 @@ impl Service {
         if !ctx.settings.hold {
             unwatched = Some("the settings say that no process is to be held".into());
         }
-        let group = if ctx.engine.is_real() && ctx.settings.hold {
+        let group = if ctx.backend.is_real() && ctx.settings.hold {
             watch::group()
                 .map_err(|e| {
                     let why = format!("the kernel does not hold processes that start (fanotify: {e})");
@@ -182,18 +184,18 @@ impl Service {
             None
         };
         let marks = group.as_ref().map(|g| Marks::new(Arc::clone(g)));
-        let desk = Arc::new(Desk::new(ctx.root.clone(), ctx.owner, ctx.boot.clone(), marks));
+        let shared = Arc::new(Shared::new(ctx.root.clone(), ctx.owner, ctx.boot.clone(), marks));
         let guarded = group.as_ref().map(|g| guard(g.as_fd().as_raw_fd()));
         let progress = guarded.and_then(|g| {
             g.map_err(|e| ctx.warn(format_args!("nobody ends this program should it stand still: {e}"))).ok()
         });
         let watch = group.and_then(|group| {
-            Watch::begin(Arc::clone(&desk), group, progress)
+            Watch::begin(Arc::clone(&shared), group, progress)
                 .map_err(|e| unwatched = Some(format!("no thread: {e}")))
                 .ok()
         });
         Self {
-            desk,
+            shared,
             watch,
             unwatched,
             interval,
@@ -211,10 +213,10 @@ impl Service {
     }
 
     fn open_socket(&self, ctx: &mut Context<'_>) {
-        if !ctx.engine.is_real() {
+        if !ctx.backend.is_real() {
             return;
         }
-        if let Err(error) = socket::listen(Arc::clone(&self.desk)) {
+        if let Err(error) = socket::listen(Arc::clone(&self.shared)) {
             ctx.warn(format_args!(
                 "socket: {error}: commands are noticed after {} s at the latest",
                 self.interval.as_secs_f64()
@@ -223,16 +225,16 @@ impl Service {
     }
 
     /// Does what there is to do; mostly nothing.
-    fn turn(&mut self, ctx: &mut Context<'_>, count: u64) -> Result<(), Error> {
+    fn tick(&mut self, ctx: &mut Context<'_>, count: u64) -> Result<(), Error> {
         let (findings, missed) = self.watch.as_ref().map(|w| w.take()).unwrap_or_default();
-        let state = fs::metadata(StateFile::path(&self.desk.root)).ok().map(|m| stamp(&m));
+        let state = fs::metadata(StateFile::path(&self.shared.root)).ok().map(|m| stamp(&m));
         let now = Instant::now();
         let since = |t: Option<Instant>| t.map_or(Duration::MAX, |t| now.saturating_duration_since(t));
         let due = self.watch.is_none()
             || self.open
             || !missed.is_empty()
             || state != self.state
-            || self.missing.as_ref().is_some_and(|m| *m != installed(&self.desk.root))
+            || self.missing.as_ref().is_some_and(|m| *m != installed(&self.shared.root))
             || since(self.looked) >= LOOK_AGAIN
             || (since(self.counted) >= self.interval && self.somebody_new(ctx));
         self.findings.extend(findings);
@@ -248,25 +250,27 @@ impl Service {
             if ask {
                 self.asked = Some(now);
             }
-            // As it was before the look: what was written meanwhile, also by the look itself, is looked at next time.
+            // As it was before the look: what was written meanwhile, also by the look itself, is looked at
+            // next time.
             self.state = state;
         }
         self.introduce(ctx);
         Ok(())
     }
 
-    /// Is there a process that was not there at the last look, and that lacks a patch? What the watched files brought is patched
-    /// already; this finds copies of them that are not watched, such as those in containers started since.
+    /// Is there a process that was not there at the last look, and that lacks a patch? What the watched files
+    /// brought is patched already; this finds copies of them that are not watched, such as those in
+    /// containers started since.
     fn somebody_new(&mut self, ctx: &Context<'_>) -> bool {
         self.counted = Some(Instant::now());
         let pids = all_pids();
         let new: Vec<i32> = pids.difference(&self.pids).copied().collect();
         self.pids = pids;
-        let plan = self.desk.plan.read().unwrap_or_else(PoisonError::into_inner);
+        let plan = self.shared.plan.read().unwrap_or_else(PoisonError::into_inner);
         if new.is_empty() || plan.patches.is_empty() {
             return false;
         }
-        let survey = ctx.engine.survey(&plan.targets, &new);
+        let survey = ctx.backend.survey(&plan.targets, &new);
         let followed = self.watch.as_ref().map(|w| w.followed()).unwrap_or_default();
         survey.processes.iter().filter(|p| !followed.contains(&p.key.pid)).any(|p| {
             plan.patches.iter().any(|planned| {
@@ -290,21 +294,22 @@ impl Service {
         if first {
             self.mend(ctx, &world);
         }
-        // What is planned and watched before the processes are looked up holds for those that start meanwhile.
-        self.desk.follow(&world.state, &mut None);
+        // What is planned and watched before the processes are looked up holds for those that start
+        // meanwhile.
+        self.shared.follow(&world.state, &mut None);
         let settler = Settler::of_service(ctx, &root);
         let log = |e: io::Error| Error::failed("log", e);
         // One look at /proc for all patches.
         let active: Vec<(&Record, Arc<Loaded>)> = records
             .iter()
             .filter(|r| r.state.is_active())
-            .filter_map(|record| Some((record, self.desk.load(&world.catalog, record)?)))
+            .filter_map(|record| Some((record, self.shared.load(&world.catalog, record)?)))
             .collect();
         let planned = records.iter().filter(|r| r.state.is_active()).count();
         self.missing = (active.len() < planned).then(|| installed(&root));
         let wanted = Wanted::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
         let survey =
-            if records.is_empty() { Survey::default() } else { ctx.engine.survey(&wanted.targets, &[]) };
+            if records.is_empty() { Survey::default() } else { ctx.backend.survey(&wanted.targets, &[]) };
         self.meet(&survey);
         self.open = false;
         let followed = self.watch.as_ref().map(|w| w.followed()).unwrap_or_default();
@@ -319,13 +324,13 @@ impl Service {
             let older = world.state.older(uuid);
             let newer = world.state.newer(uuid);
             // What a newer version of it covers gets that, unless it was refused there.
-            let superseded = |p: &Process| {
+            let superseded = |p: &Subject| {
                 let loaded = |n: &Record| active.iter().any(|(r, _)| r.uuid == n.uuid);
                 newer
                     .iter()
                     .any(|n| loaded(n) && n.covers(p.key) && (p.runs(n.uuid) || !is_refused(n.uuid, p.key)))
             };
-            let ripe = |p: &&Process| {
+            let ripe = |p: &&Subject| {
                 elfs.iter().any(|(target, _)| p.targets.contains(target))
                     && !complete(p, uuid, elfs)
                     && !followed.contains(&p.key.pid)
@@ -348,12 +353,12 @@ impl Service {
         if world.state.patches != records {
             world.save(&root)?;
         }
-        world.save_attempts(&root, ctx.engine)
+        world.save_attempts(&root, ctx.backend)
     }
 
     /// Watches the files that processes really run.
     fn meet(&self, survey: &Survey) {
-        let Some(marks) = &self.desk.marks else { return };
+        let Some(marks) = &self.shared.marks else { return };
         let mut marks = lock(marks);
         survey
             .processes
@@ -362,37 +367,38 @@ impl Service {
             .for_each(|p| marks.follow_process(p.key.pid));
     }
 
-    /// Puts right what a killed service left behind in processes that were starting. Done before this one follows any start.
+    /// Puts right what a killed service left behind in processes that were starting. Done before this one
+    /// follows any start.
     fn mend(&self, ctx: &Context<'_>, world: &World) {
         let pinned = crate::start::unpin_all(&watch::notes(&ctx.root));
         if pinned > 0 {
-            self.desk.tell(format_args!("{pinned} threads may use all of their processors again"));
+            self.shared.tell(format_args!("{pinned} threads may use all of their processors again"));
         }
-        if self.desk.marks.is_none() {
+        if self.shared.marks.is_none() {
             return;
         }
         let active = world.state.patches.iter().filter(|r| r.state.is_active());
         let manifests = active.filter_map(|r| Some(&world.catalog.get(r.uuid)?.manifest));
-        let survey = ctx.engine.survey(&Wanted::of_manifests(manifests).targets, &[]);
+        let survey = ctx.backend.survey(&Wanted::of_manifests(manifests).targets, &[]);
         for process in survey.processes {
             let pid = process.key.pid;
             if crate::start::mend(pid).is_ok_and(|mended| mended) {
-                self.desk.tell(format_args!("process {pid}: put right after an interrupted start"));
+                self.shared.tell(format_args!("process {pid}: put right after an interrupted start"));
             }
         }
     }
 
     /// Writes down how processes that start are met.
     fn introduce(&mut self, ctx: &mut Context<'_>) {
-        if !ctx.engine.is_real() {
+        if !ctx.backend.is_real() {
             return;
         }
-        let way = match (&self.desk.marks, &self.unwatched) {
+        let way = match (&self.shared.marks, &self.unwatched) {
             (Some(marks), None) => {
                 let marks = lock(marks);
-                Way::Held { files: marks.count(), trouble: marks.trouble.clone() }
+                StartHandling::Held { files: marks.count(), trouble: marks.trouble.clone() }
             }
-            (_, why) => Way::Polled {
+            (_, why) => StartHandling::Polled {
                 seconds: self.interval.as_secs_f64(),
                 why: why.clone().unwrap_or_else(|| "the kernel cannot tell of them".into()),
             },
@@ -403,7 +409,7 @@ impl Service {
         if self.presence.as_ref() != Some(&presence) {
             match presence.write(&ctx.root) {
                 Ok(()) => self.presence = Some(presence),
-                Err(error) => self.desk.tell(format_args!("service.yaml: {error}")),
+                Err(error) => self.shared.tell(format_args!("service.yaml: {error}")),
             }
         }
     }

@@ -1,6 +1,7 @@
-//! Commands tell the service that the state on disk has changed ([`manage::tell`]); this is the end of the service.
+//! Commands tell the service that the state on disk has changed ([`manage::tell`]); this is the end of the
+//! service.
 
-use super::plan::{Desk, lock};
+use super::plan::{Shared, lock};
 use crate::manage::{self, CHANGED, DONE, PATIENCE};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use std::{
@@ -27,8 +28,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The socket cannot be made.
-pub(super) fn listen(desk: Arc<Desk>) -> io::Result<()> {
-    let path = manage::socket(&desk.root);
+pub(super) fn listen(shared: Arc<Shared>) -> io::Result<()> {
+    let path = manage::socket(&shared.root);
     // Made under another name, so that nobody connects before its mode is right.
     let scratch = path.with_extension(format!("{}", std::process::id()));
     match fs::remove_file(&scratch) {
@@ -38,7 +39,7 @@ pub(super) fn listen(desk: Arc<Desk>) -> io::Result<()> {
     let listener = UnixListener::bind(&scratch)?;
     fs::set_permissions(&scratch, fs::Permissions::from_mode(0o600))?;
     fs::rename(&scratch, &path)?;
-    let turns = Arc::new(Turns::default());
+    let answering = Arc::new(Answering::default());
     thread::Builder::new().name("upatch-socket".into()).spawn(move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else {
@@ -46,7 +47,7 @@ pub(super) fn listen(desk: Arc<Desk>) -> io::Result<()> {
                 thread::sleep(PAUSE);
                 continue;
             };
-            serve(stream, &desk, &turns);
+            serve(stream, &shared, &answering);
         }
     })?;
     Ok(())
@@ -54,24 +55,25 @@ pub(super) fn listen(desk: Arc<Desk>) -> io::Result<()> {
 
 /// What those share that answer.
 #[derive(Debug, Default)]
-struct Turns {
+struct Answering {
     /// How many answer.
     at_work: AtomicUsize,
     /// Who reads the state last has the last word on what is planned.
     reading: Mutex<()>,
 }
 
-/// Answers beside the others: one that says nothing holds nobody up. Only where very many do, they have to wait for each other.
-fn serve(stream: UnixStream, desk: &Arc<Desk>, turns: &Arc<Turns>) {
-    let many = turns.at_work.fetch_add(1, Ordering::Relaxed) >= AT_ONCE;
-    let at_work = &turns.at_work;
-    let (desk, turns) = (Arc::clone(desk), Arc::clone(turns));
+/// Answers beside the others: one that says nothing holds nobody up. Only where very many do, they have to
+/// wait for each other.
+fn serve(stream: UnixStream, shared: &Arc<Shared>, answering: &Arc<Answering>) {
+    let many = answering.at_work.fetch_add(1, Ordering::Relaxed) >= AT_ONCE;
+    let at_work = &answering.at_work;
+    let (shared, answering) = (Arc::clone(shared), Arc::clone(answering));
     let work = move || {
         // The other side went away, or has no business here.
-        if let Err(error) = answer(stream, &desk, &turns.reading) {
-            desk.tell(format_args!("socket: {error}"));
+        if let Err(error) = answer(stream, &shared, &answering.reading) {
+            shared.tell(format_args!("socket: {error}"));
         }
-        turns.at_work.fetch_sub(1, Ordering::Relaxed);
+        answering.at_work.fetch_sub(1, Ordering::Relaxed);
     };
     if many {
         work();
@@ -84,7 +86,7 @@ fn serve(stream: UnixStream, desk: &Arc<Desk>, turns: &Arc<Turns>) {
     }
 }
 
-fn answer(mut stream: UnixStream, desk: &Desk, reading: &Mutex<()>) -> io::Result<()> {
+fn answer(mut stream: UnixStream, shared: &Shared, reading: &Mutex<()>) -> io::Result<()> {
     let peer = getsockopt(&stream, PeerCredentials)?;
     if peer.uid() != 0 {
         let (pid, uid) = (peer.pid(), peer.uid());
@@ -96,8 +98,8 @@ fn answer(mut stream: UnixStream, desk: &Desk, reading: &Mutex<()>) -> io::Resul
     if read_in_time(&mut stream, &mut request).is_err() || request != *CHANGED {
         return Ok(());
     }
-    let _turn = lock(reading);
-    desk.reload()?;
+    let _reading = lock(reading);
+    shared.reload()?;
     stream.write_all(DONE)
 }
 

@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest wait for a worker. A start that has waited so long goes on unpatched, and is patched while it runs.
+/// Longest wait for a worker. A start that has waited so long goes on unpatched, and is patched while it
+/// runs.
 const QUEUED: Duration = Duration::from_millis(200);
 /// Longest wait for the worker to attach.
 const ATTACHING: Duration = Duration::from_millis(200);
-/// Before Linux 6.8, and where a script names the program, the kernel lets nobody attach before `execve` has gone on: a worker that
-/// is asleep so long after it began waits for that, and attaches at once when it has.
+/// Before Linux 6.8, and where a script names the program, the kernel lets nobody attach before `execve` has
+/// gone on: a worker that is asleep so long after it began waits for that, and attaches at once when it has.
 const ASLEEP: Duration = Duration::from_millis(1);
 
 /// How a ticket stands.
@@ -108,7 +109,8 @@ impl Ticket {
     }
 }
 
-/// Does thread `tid` of this program wait in `ptrace`? One that waits for a processor or a lock of ours does not.
+/// Does thread `tid` of this program wait in `ptrace`? One that waits for a processor or a lock of ours does
+/// not.
 fn attaches(tid: i32) -> bool {
     fs::read_to_string(format!("/proc/self/task/{tid}/syscall"))
         .is_ok_and(|text| text.split_ascii_whitespace().next() == Some(&libc::SYS_ptrace.to_string()))

@@ -1,12 +1,13 @@
-//! Patching what starts. The kernel holds whoever executes a watched program or opens a watched library (fanotify(7)); one thread
-//! takes these events and does nothing that could keep it waiting, a few others follow each start to the point where the patches
-//! go in (see [`crate::start`]).
+//! Patching what starts. The kernel holds whoever executes a watched program or opens a watched library
+//! (fanotify(7)); one thread takes these events and does nothing that could keep it waiting, a few others
+//! follow each start to the point where the patches go in (see [`crate::start`]).
 //!
-//! Nothing waits for this program for long: an event that no worker takes up in time is answered all the same, and the kernel
-//! answers all of them when this program ends, however it ends. What went by is found by the next look at `/proc`.
+//! Nothing waits for this program for long: an event that no worker takes up in time is answered all the
+//! same, and the kernel answers all of them when this program ends, however it ends. What went by is found by
+//! the next look at `/proc`.
 
 use super::{
-    plan::{Desk, lock},
+    plan::{Shared, lock},
     ticket::Ticket,
     worker,
 };
@@ -34,9 +35,11 @@ use std::{
 
 /// Most threads: one that waits for events, the others each follow a start.
 const WORKERS: usize = 17;
-/// Most events that wait. More are let through at once: each holds a file descriptor, and the kernel denies what it has none for.
+/// Most events that wait. More are let through at once: each holds a file descriptor, and the kernel denies
+/// what it has none for.
 const WAITING: usize = 512;
-/// File descriptors needed at least: one for each that waits, those of one read, and some for looking at processes.
+/// File descriptors needed at least: one for each that waits, those of one read, and some for looking at
+/// processes.
 const FILES: u64 = 2048;
 /// A worker without work ends after this time.
 const IDLE: Duration = Duration::from_secs(30);
@@ -64,7 +67,7 @@ pub(super) struct Job {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Board {
+pub(super) struct Jobs {
     queue: VecDeque<Arc<Ticket>>,
     /// Not known to be answered.
     open: Vec<Arc<Ticket>>,
@@ -84,9 +87,9 @@ pub(super) struct Board {
 /// What the workers share.
 #[derive(Debug)]
 pub(super) struct Watch {
-    pub(super) desk: Arc<Desk>,
+    pub(super) shared: Arc<Shared>,
     group: Arc<Fanotify>,
-    pub(super) board: Mutex<Board>,
+    pub(super) jobs: Mutex<Jobs>,
     work: Condvar,
     /// Rung when there are findings.
     bell: OwnedFd,
@@ -111,7 +114,8 @@ pub(super) fn group() -> io::Result<Arc<Fanotify>> {
         | InitFlags::FAN_UNLIMITED_QUEUE;
     let files = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC;
     let group = Fanotify::init(flags, files)?;
-    // Each process that is held takes a descriptor; where there is none left, the kernel would deny it its file.
+    // Each process that is held takes a descriptor; where there is none left, the kernel would deny it its
+    // file.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let enough = most.max(FILES);
     if setrlimit(Resource::RLIMIT_NOFILE, enough, enough).is_err() {
@@ -120,7 +124,8 @@ pub(super) fn group() -> io::Result<Arc<Fanotify>> {
             return Err(io::Error::other(format!("only {most} file descriptors are allowed")));
         }
     }
-    // Whether the events are there shows at the first mark only; our own program is as good as any, and is ours to execute.
+    // Whether the events are there shows at the first mark only; our own program is as good as any, and is
+    // ours to execute.
     let own = std::fs::File::open("/proc/self/exe")?;
     let mask = nix::sys::fanotify::MaskFlags::FAN_OPEN_EXEC_PERM;
     for flags in [nix::sys::fanotify::MarkFlags::FAN_MARK_ADD, nix::sys::fanotify::MarkFlags::FAN_MARK_REMOVE]
@@ -152,18 +157,18 @@ impl Watch {
     /// # Errors
     /// No pipe or thread can be made.
     pub(super) fn begin(
-        desk: Arc<Desk>,
+        shared: Arc<Shared>,
         group: Arc<Fanotify>,
         progress: Option<&'static Progress>,
     ) -> io::Result<Arc<Self>> {
-        static OWN: Progress = Progress { turns: AtomicU64::new(0), waiting: AtomicU64::new(0) };
+        static OWN: Progress = Progress { rounds: AtomicU64::new(0), waiting: AtomicU64::new(0) };
         let progress = progress.unwrap_or(&OWN);
         let (bell, ringer) = pipe()?;
         let poke = pipe()?;
-        let (board, work) = (Mutex::default(), Condvar::new());
-        let notes = notes(&desk.root).into();
-        let watch = Arc::new(Self { desk, group, board, work, bell, ringer, progress, poke, notes });
-        watch.hire(&mut lock(&watch.board))?;
+        let (jobs, work) = (Mutex::default(), Condvar::new());
+        let notes = notes(&shared.root).into();
+        let watch = Arc::new(Self { shared, group, jobs, work, bell, ringer, progress, poke, notes });
+        watch.hire(&mut lock(&watch.jobs))?;
         Ok(watch)
     }
 
@@ -181,58 +186,59 @@ impl Watch {
     /// Findings, and processes that went by, since the last call.
     pub(super) fn take(&self) -> (Vec<Finding>, Vec<i32>) {
         drain(&self.bell);
-        let mut board = lock(&self.board);
-        (std::mem::take(&mut board.findings), std::mem::take(&mut board.missed))
+        let mut jobs = lock(&self.jobs);
+        (std::mem::take(&mut jobs.findings), std::mem::take(&mut jobs.missed))
     }
 
     /// Processes whose start is being followed: they are in good hands.
     pub(super) fn followed(&self) -> Vec<i32> {
-        let board = lock(&self.board);
-        let tids = board.followed.keys().copied().chain(board.open.iter().map(|t| t.tid()));
+        let jobs = lock(&self.jobs);
+        let tids = jobs.followed.keys().copied().chain(jobs.open.iter().map(|t| t.tid()));
         tids.filter_map(start::process_of).collect()
     }
 
     /// How often events were waited for so far; asks for another time.
     pub(super) fn pulse(&self) -> u64 {
         let _ = nix::unistd::write(&self.poke.1, b"!");
-        self.progress.turns.load(Ordering::Relaxed)
+        self.progress.rounds.load(Ordering::Relaxed)
     }
 
-    /// The next event to see to, for the calling worker. One at a time of those that have nothing to do waits for events and looks after
-    /// what waits; when some have come, it hands that over, and sees to one itself: nobody has to be woken first. `None` when it has had
-    /// nothing to do for a while.
+    /// The next event to see to, for the calling worker. One at a time of those that have nothing to do waits
+    /// for events and looks after what waits; when some have come, it hands that over, and sees to one
+    /// itself: nobody has to be woken first. `None` when it has had nothing to do for a while.
     pub(super) fn next(self: &Arc<Self>) -> Option<Arc<Ticket>> {
-        let mut board = lock(&self.board);
+        let mut jobs = lock(&self.jobs);
         loop {
-            if let Some(ticket) = board.queue.pop_front() {
+            if let Some(ticket) = jobs.queue.pop_front() {
                 return Some(ticket);
             }
-            if !board.watched {
-                board.watched = true;
-                drop(board);
+            if !jobs.watched {
+                jobs.watched = true;
+                drop(jobs);
                 while !self.await_events() {}
-                board = lock(&self.board);
-                board.watched = false;
+                jobs = lock(&self.jobs);
+                jobs.watched = false;
                 // Before another one is faster, which would have to be woken.
-                let ticket = board.queue.pop_front();
+                let ticket = jobs.queue.pop_front();
                 self.work.notify_all();
                 if ticket.is_some() {
                     return ticket;
                 }
                 continue;
             }
-            board.idle += 1;
-            let (again, waited) = self.work.wait_timeout(board, IDLE).unwrap_or_else(PoisonError::into_inner);
-            board = again;
-            board.idle -= 1;
+            jobs.idle += 1;
+            let (again, waited) = self.work.wait_timeout(jobs, IDLE).unwrap_or_else(PoisonError::into_inner);
+            jobs = again;
+            jobs.idle -= 1;
             // One is kept for the next event.
-            if waited.timed_out() && board.queue.is_empty() && board.watched && board.idle > 0 {
+            if waited.timed_out() && jobs.queue.is_empty() && jobs.watched && jobs.idle > 0 {
                 return None;
             }
         }
     }
 
-    /// Waits for events and takes them up. `true` where the caller shall see to one of them, since another one can watch.
+    /// Waits for events and takes them up. `true` where the caller shall see to one of them, since another
+    /// one can watch.
     fn await_events(self: &Arc<Self>) -> bool {
         let timeout = self.tick();
         let mut fds = [
@@ -241,7 +247,7 @@ impl Watch {
         ];
         // An error other than an interruption cannot happen with valid descriptors.
         let _ = poll(&mut fds, timeout);
-        self.progress.turns.fetch_add(1, Ordering::Relaxed);
+        self.progress.rounds.fetch_add(1, Ordering::Relaxed);
         if fds[1].revents().is_some_and(|r| !r.is_empty()) {
             drain(&self.poke.0);
         }
@@ -251,38 +257,38 @@ impl Watch {
         for event in events {
             self.take_up(Arc::new(Ticket::new(Arc::clone(&self.group), event, Arc::clone(&self.notes))));
         }
-        let mut board = lock(&self.board);
-        if board.queue.is_empty() {
+        let mut jobs = lock(&self.jobs);
+        if jobs.queue.is_empty() {
             return false;
         }
         // One of the others watches, and the rest see to one event each.
-        while board.idle + board.fresh < board.queue.len() && board.workers < WORKERS {
-            if self.hire(&mut board).is_err() {
+        while jobs.idle + jobs.fresh < jobs.queue.len() && jobs.workers < WORKERS {
+            if self.hire(&mut jobs).is_err() {
                 break;
             }
         }
-        board.idle + board.fresh > 0
+        jobs.idle + jobs.fresh > 0
     }
 
     /// Starts another worker.
-    fn hire(self: &Arc<Self>, board: &mut Board) -> io::Result<()> {
+    fn hire(self: &Arc<Self>, jobs: &mut Jobs) -> io::Result<()> {
         let watch = Arc::clone(self);
         thread::Builder::new().name("upatch-start".into()).spawn(move || worker::work(&watch))?;
-        board.workers += 1;
-        board.fresh += 1;
+        jobs.workers += 1;
+        jobs.fresh += 1;
         Ok(())
     }
 
     /// Answers what has waited too long, and says how long nothing will have.
     fn tick(&self) -> PollTimeout {
-        let mut board = lock(&self.board);
+        let mut jobs = lock(&self.jobs);
         let now = Instant::now();
-        board.open.retain(|t| !t.settled(now));
+        jobs.open.retain(|t| !t.settled(now));
         let stale = |job: &&Job| now.saturating_duration_since(job.begun) > WAKE;
-        board.followed.values().filter(stale).for_each(|job| start::wake(job.worker));
-        let waiting = board.open.len() + board.followed.len();
+        jobs.followed.values().filter(stale).for_each(|job| start::wake(job.worker));
+        let waiting = jobs.open.len() + jobs.followed.len();
         self.progress.waiting.store(waiting as u64, Ordering::Relaxed);
-        match (board.open.is_empty(), board.followed.is_empty()) {
+        match (jobs.open.is_empty(), jobs.followed.is_empty()) {
             (false, _) => PollTimeout::from(1u8),
             (true, false) => PollTimeout::from(10u8),
             (true, true) => PollTimeout::NONE,
@@ -293,11 +299,11 @@ impl Watch {
     fn take_up(&self, ticket: Arc<Ticket>) {
         let tid = ticket.tid();
         let own = tid <= 0 || Path::new(&format!("/proc/self/task/{tid}")).exists();
-        let mut board = lock(&self.board);
-        if own || board.followed.contains_key(&tid) || board.open.len() >= WAITING {
+        let mut jobs = lock(&self.jobs);
+        if own || jobs.followed.contains_key(&tid) || jobs.open.len() >= WAITING {
             return;
         }
-        board.open.push(Arc::clone(&ticket));
-        board.queue.push_back(ticket);
+        jobs.open.push(Arc::clone(&ticket));
+        jobs.queue.push_back(ticket);
     }
 }

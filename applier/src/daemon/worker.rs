@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Options,
-    engine::start::{self, Beside, Guide, Held, Missed, Seat},
+    engine::start::{self, Guide, HeldProcess, Missed, SharedCpu, WorkerCpu},
     manage::{Ending, Line, comm, printable},
     state::ProcessKey,
 };
@@ -19,21 +19,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longest time from the first to the last system call of the dynamic loader, reading libraries from a slow disk included. The
-/// process runs meanwhile.
+/// Longest time from the first to the last system call of the dynamic loader, reading libraries from a slow
+/// disk included. The process runs meanwhile.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often and after which pause a process is tried again that is held at its start while another thread of it is in the way.
+/// How often and after which pause a process is tried again that is held at its start while another thread of
+/// it is in the way.
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// Takes tickets until there are none for a while, or until a process can only be let go by the end of the thread that traces it.
+/// Takes tickets until there are none for a while, or until a process can only be let go by the end of the
+/// thread that traces it.
 pub(super) fn work(watch: &Arc<Watch>) {
     // Also when a panic ends this thread.
     let _leaving = Leaving(watch);
     let worker = start::enter();
-    lock(&watch.board).fresh -= 1;
+    lock(&watch.jobs).fresh -= 1;
     // Without one it takes longer.
-    let seat = Seat::take(worker, &watch.notes).ok();
+    let cpu = WorkerCpu::take(worker, &watch.notes).ok();
     loop {
         let Some(ticket) = watch.next() else { return };
         let job = Job { worker, begun: Instant::now() };
@@ -41,10 +43,10 @@ pub(super) fn work(watch: &Arc<Watch>) {
             continue;
         }
         let tid = ticket.tid();
-        lock(&watch.board).followed.insert(tid, job);
-        let seat = seat.as_ref().filter(|_| ticket.executes());
-        let beside = RefCell::new(seat.and_then(|seat| seat.share(tid)));
-        let following = Following { watch, ticket: &ticket, tid, begun: job.begun, beside };
+        lock(&watch.jobs).followed.insert(tid, job);
+        let cpu = cpu.as_ref().filter(|_| ticket.executes());
+        let shared_cpu = RefCell::new(cpu.and_then(|cpu| cpu.share(tid)));
+        let following = Following { watch, ticket: &ticket, tid, begun: job.begun, shared_cpu };
         let clean = follow(watch, &ticket, &following);
         following.letting_go();
         if !clean {
@@ -57,7 +59,7 @@ struct Leaving<'a>(&'a Watch);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        lock(&self.0.board).workers -= 1;
+        lock(&self.0.jobs).workers -= 1;
     }
 }
 
@@ -66,7 +68,7 @@ struct Following<'a> {
     ticket: &'a Ticket,
     tid: i32,
     begun: Instant,
-    beside: RefCell<Option<Beside<'a>>>,
+    shared_cpu: RefCell<Option<SharedCpu<'a>>>,
 }
 
 impl Guide for Following<'_> {
@@ -79,8 +81,8 @@ impl Guide for Following<'_> {
     }
 
     fn letting_go(&self) {
-        drop(self.beside.take());
-        lock(&self.watch.board).followed.remove(&self.tid);
+        drop(self.shared_cpu.take());
+        lock(&self.watch.jobs).followed.remove(&self.tid);
     }
 }
 
@@ -108,7 +110,7 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
             // It need not wait for what there is to tell.
             drop(held);
             if !findings.is_empty() {
-                lock(&watch.board).findings.extend(findings);
+                lock(&watch.jobs).findings.extend(findings);
                 watch.ring();
             }
             return alone;
@@ -122,25 +124,25 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
         Missed::Traced | Missed::Late | Missed::Stopped => {}
         Missed::Unknown(ref why) => {
             watch
-                .desk
+                .shared
                 .tell(format_args!("process {}: its start was not followed: {why}", pid.unwrap_or(tid)));
         }
     }
     let traced = matches!(missed, Missed::Traced);
-    lock(&watch.board).missed.extend(pid);
+    lock(&watch.jobs).missed.extend(pid);
     watch.ring();
     traced
 }
 
 /// Brings everything that is planned into the process that is held.
-fn patch(watch: &Watch, held: &Held<'_>) -> Vec<Finding> {
+fn patch(watch: &Watch, held: &HeldProcess<'_>) -> Vec<Finding> {
     let pid = held.pid();
     // Whoever changes the plan waits for this, so that a patch being taken out is not put in behind its back.
-    let plan = watch.desk.plan.read().unwrap_or_else(PoisonError::into_inner);
+    let plan = watch.shared.plan.read().unwrap_or_else(PoisonError::into_inner);
     held.start_time().map_or_else(|_| Vec::new(), |start| put_in(&plan, held, ProcessKey { pid, start }))
 }
 
-fn put_in(plan: &Plan, held: &Held<'_>, key: ProcessKey) -> Vec<Finding> {
+fn put_in(plan: &Plan, held: &HeldProcess<'_>, key: ProcessKey) -> Vec<Finding> {
     let Ok(mapped) = held.mapped(&plan.targets) else { return Vec::new() };
     let concerned = plan
         .patches

@@ -24,7 +24,8 @@ pub enum ProcessError {
         /// Pid of the tracer.
         by: i32,
     },
-    /// The patch was not made for anything this process maps. Where it did a moment ago, it executes another program now, or ends.
+    /// The patch was not made for anything this process maps. Where it did a moment ago, it executes another
+    /// program now, or ends.
     #[error("does not fit: it maps no ELF file that the patch is for")]
     NotMapped,
     /// The process is of a kind that cannot be patched, or the patch not for what it maps.
@@ -157,8 +158,8 @@ impl Busy {
         self.why == ASLEEP
     }
 
-    /// Every thread is where nothing of its stack may be used: deep on a small one, or on one that is not its own (a handler's, a
-    /// coroutine's), whose bounds nobody knows.
+    /// Every thread is where nothing of its stack may be used: deep on a small one, or on one that is not its
+    /// own (a handler's, a coroutine's), whose bounds nobody knows.
     pub(crate) fn no_room(pid: i32) -> Self {
         let why = "and the others of its process have no room on a stack of their own to be borrowed";
         Self { tid: pid, function: None, why: why.into() }

@@ -10,10 +10,10 @@ mod types;
 
 pub(crate) use error::Hindrance;
 pub use error::{Busy, ProcessError};
-pub use patch::{apply, check, deactivate, find_in, find_processes, inspect, replace, survey};
+pub use patch::{apply, check, deactivate, find_in, find_processes, inspect, replace, scan};
 pub use target::cache::{Batch, batch};
 pub use target::status::start_time;
 pub use types::{
-    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, Seen,
-    Survey, TargetId,
+    Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome, Scan,
+    ScannedProcess, TargetId,
 };

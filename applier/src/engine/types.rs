@@ -39,7 +39,7 @@ pub struct Candidate {
 
 /// A process that maps a target or carries a patch.
 #[derive(Debug)]
-pub struct Seen {
+pub struct ScannedProcess {
     /// Process id.
     pub pid: i32,
     /// When it started, see [`Candidate::start_time`].
@@ -50,11 +50,11 @@ pub struct Seen {
     pub images: Result<Vec<Located>, ProcessError>,
 }
 
-/// What [`crate::survey`] saw.
+/// What [`crate::scan`] saw.
 #[derive(Debug, Default)]
-pub struct Survey {
+pub struct Scan {
     /// Processes with something of what was looked for, in order of their ids.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<ScannedProcess>,
     /// Processes that exist but may not be looked into.
     pub unseen: Vec<i32>,
 }
@@ -97,13 +97,17 @@ impl LoadedPatch {
 /// How to go about it.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Redirect at once although old code is on some stack; only the overwritten bytes themselves must be free.
+    /// Redirect at once although old code is on some stack; only the overwritten bytes themselves must be
+    /// free.
     pub lazy: bool,
-    /// Expected start time of the process, see [`Candidate::start_time`]; another one means [`crate::ProcessError::Gone`].
+    /// Expected start time of the process, see [`Candidate::start_time`]; another one means
+    /// [`crate::ProcessError::Gone`].
     pub start_time: Option<u64>,
-    /// How long threads that are in the way may run on while the others stand, so that they get out of it. Zero: not at all.
+    /// How long threads that are in the way may run on while the others stand, so that they get out of it.
+    /// Zero: not at all.
     pub patience: std::time::Duration,
-    /// How long a thread that is in the way may run on with all others until it is at the place where it gets out of it. Zero: not at all.
+    /// How long a thread that is in the way may run on with all others until it is at the place where it gets
+    /// out of it. Zero: not at all.
     pub wait: std::time::Duration,
     /// For tests: what goes wrong.
     #[doc(hidden)]
@@ -161,7 +165,8 @@ pub struct Located {
     pub address: u64,
     /// Its content.
     pub control: Control,
-    /// Is the new code in force? Found from the code at the functions' entries, not only from the block's flag.
+    /// Is the new code in force? Found from the code at the functions' entries, not only from the block's
+    /// flag.
     pub in_force: bool,
     /// Where it is, entries at which something else has been since: addresses.
     pub disturbed: Vec<u64>,

@@ -1,5 +1,5 @@
-//! How a command tells the service that the state on disk has changed, and waits until it acts by the new state: a line each way
-//! on a socket that only root may use.
+//! How a command tells the service that the state on disk has changed, and waits until it acts by the new
+//! state: a line each way on a socket that only root may use.
 
 use patchfile::paths;
 use std::{
@@ -22,8 +22,9 @@ pub(crate) fn socket(root: &Path) -> PathBuf {
     root.join(paths::RUN).join("socket")
 }
 
-/// Tells the service of `root`, if there is one, that the state has changed. When this returns `true`, processes that start get what
-/// the state says. Otherwise there is no service, or it does not answer and will see the change at its next look.
+/// Tells the service of `root`, if there is one, that the state has changed. When this returns `true`,
+/// processes that start get what the state says. Otherwise there is no service, or it does not answer and
+/// will see the change at its next look.
 pub(crate) fn tell(root: &Path) -> bool {
     let ask = || -> io::Result<bool> {
         let mut stream = UnixStream::connect(socket(root))?;

@@ -1,6 +1,6 @@
 //! What every verb needs.
 
-use super::{engine::Engine, error::Error, guard::Stop, settings::Settings};
+use super::{backend::Backend, error::Error, guard::Stop, settings::Settings};
 use crate::catalog::Owner;
 use patchfile::exit::ManageExit;
 use std::{
@@ -13,7 +13,7 @@ pub(crate) struct Context<'a> {
     /// File-system root.
     pub root: PathBuf,
     /// What touches processes.
-    pub engine: &'a dyn Engine,
+    pub backend: &'a dyn Backend,
     /// Who may ask to stop.
     pub stop: &'a dyn Stop,
     /// Who runs this.

@@ -1,6 +1,7 @@
-//! One operation on many processes: side by side, busy ones tried again until time is up, no process ever left half done.
+//! One operation on many processes: side by side, busy ones tried again until time is up, no process ever
+//! left half done.
 
-use super::{engine::Process, error::exit_of, guard::Stop};
+use super::{backend::Subject, error::exit_of, guard::Stop};
 use crate::{
     Outcome, ProcessError,
     state::{Event, ProcessKey},
@@ -165,7 +166,7 @@ impl Tally {
 
 /// Does `work` on every process, again on busy ones until `timeout` has passed (zero: one try each).
 pub(crate) fn drive(
-    processes: &[Process],
+    processes: &[Subject],
     timeout: Duration,
     stop: &dyn Stop,
     work: impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync,
@@ -191,14 +192,14 @@ pub(crate) fn drive(
     }
     let ended =
         |e: Option<Ending>| e.unwrap_or_else(|| Ending::Pending("interrupted before it was its turn".into()));
-    let line = |(p, e): (&Process, _)| Line { key: p.key, comm: p.comm.clone(), ending: ended(e) };
+    let line = |(p, e): (&Subject, _)| Line { key: p.key, comm: p.comm.clone(), ending: ended(e) };
     Tally { lines: processes.iter().zip(endings).map(line).collect(), interrupted, replaces: Vec::new() }
 }
 
 /// One try on each process in `open`, a few at a time. Those not begun when a stop is asked for are left out.
 fn round(
     open: &[usize],
-    processes: &[Process],
+    processes: &[Subject],
     stop: &dyn Stop,
     work: &(impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync),
 ) -> Vec<(usize, Ending)> {

@@ -2,7 +2,7 @@
 
 use super::{
     context::Context,
-    present::{Presence, Way},
+    present::{Presence, StartHandling},
     world::World,
 };
 use crate::engine::target::{hidden, own};
@@ -56,7 +56,7 @@ fn kernel(ctx: &Context<'_>) -> Vec<Finding> {
     if Arch::native().is_none() {
         found.push(wrong(
             format!("this machine is {}, for which there are no patches", std::env::consts::ARCH),
-            "patches can be made and applied on x86-64",
+            format!("this program applies patches on {}", crate::arch::ARCH),
         ));
     }
     if ctx.owner.uid != 0 {
@@ -111,12 +111,12 @@ fn service(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
             "the service is not running; once a patch is active, processes that start would run the old code",
             "systemctl enable --now upatch",
         )),
-        Some(Way::Held { trouble: Some(why), .. }) => Some(wrong(
+        Some(StartHandling::Held { trouble: Some(why), .. }) => Some(wrong(
             format!("the service does not watch a file: {why}"),
             "see its log: journalctl -u upatch",
         )),
-        Some(Way::Held { trouble: None, .. }) => None,
-        Some(Way::Polled { seconds, why }) => Some(note(
+        Some(StartHandling::Held { trouble: None, .. }) => None,
+        Some(StartHandling::Polled { seconds, why }) => Some(note(
             format!("processes that start run the old code for up to {seconds} s, since {why}"),
             "a kernel with fanotify permission events (CONFIG_FANOTIFY_ACCESS_PERMISSIONS) avoids that",
         )),

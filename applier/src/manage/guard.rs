@@ -44,9 +44,10 @@ impl Stop for Never {
     }
 }
 
-/// SIGINT, SIGTERM and SIGHUP ask. They are blocked for this thread and those it starts, so that a process being changed
-/// is finished first, and read where stopping is safe. So are those by which a terminal suspends a program, which would leave a process
-/// that is being changed standing: a command is suspended between two tries.
+/// SIGINT, SIGTERM and SIGHUP ask. They are blocked for this thread and those it starts, so that a process
+/// being changed is finished first, and read where stopping is safe. So are those by which a terminal
+/// suspends a program, which would leave a process that is being changed standing: a command is suspended
+/// between two tries.
 #[derive(Debug)]
 pub(crate) struct Signals {
     fd: SignalFd,
@@ -82,7 +83,8 @@ impl Signals {
     }
 }
 
-/// What a terminal suspends programs by: its suspend character, and writing to it from the background (termios(3), `TOSTOP`).
+/// What a terminal suspends programs by: its suspend character, and writing to it from the background
+/// (termios(3), `TOSTOP`).
 fn suspending() -> SigSet {
     [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU].into_iter().collect()
 }

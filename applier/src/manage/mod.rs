@@ -1,16 +1,16 @@
-//! What a verb means for many processes, for the state on disk and for the log. The command line and the service are both
-//! made of this.
+//! What a verb means for many processes, for the state on disk and for the log. The command line and the
+//! service are both made of this.
 
 mod announce;
+mod backend;
 mod context;
 mod drive;
-mod engine;
 mod error;
 mod examine;
 mod guard;
 mod overlap;
 mod present;
-mod real;
+mod processes;
 mod replaced;
 mod settings;
 mod settle;
@@ -19,19 +19,19 @@ mod view;
 mod world;
 
 pub(crate) use announce::{CHANGED, DONE, PATIENCE, socket, tell};
+#[cfg(test)]
+pub(crate) use backend::Backend;
+pub(crate) use backend::{Subject, Survey};
 pub(crate) use context::Context;
 pub(crate) use drive::{Ending, Line, Tally};
-#[cfg(test)]
-pub(crate) use engine::Engine;
-pub(crate) use engine::{Process, Survey};
 pub(crate) use error::Error;
 pub(crate) use error::exit_of;
 pub(crate) use examine::{Finding, examine};
 pub(crate) use guard::{Never, Signals, Stop};
 pub(crate) use overlap::{Overlap, covers, overlaps};
-pub(crate) use present::{Presence, Way};
-pub(crate) use real::RealEngine;
-pub(crate) use real::{comm, printable};
+pub(crate) use present::{Presence, StartHandling};
+pub(crate) use processes::ProcessBackend;
+pub(crate) use processes::{comm, printable};
 pub(crate) use settings::Settings;
 pub(crate) use settle::targets;
 pub(crate) use settle::{Settler, complete};

@@ -1,7 +1,7 @@
-//! Active patches that replace the same function. The one that was applied last is in force; what it covers comes back when it is taken
-//! out.
+//! Active patches that replace the same function. The one that was applied last is in force; what it covers
+//! comes back when it is taken out.
 
-use super::{engine::Survey, world::World};
+use super::{backend::Survey, world::World};
 use crate::{
     catalog::{Entry, Loaded, Owner},
     state::Record,
@@ -64,7 +64,8 @@ pub(crate) fn overlaps(world: &World, survey: &Survey, owner: Owner) -> Vec<Over
     found
 }
 
-/// What is known of an active patch: its files, and what is recorded; that is nothing of what users do with their own processes.
+/// What is known of an active patch: its files, and what is recorded; that is nothing of what users do with
+/// their own processes.
 type Active<'a> = (&'a Entry, Option<&'a Record>);
 
 fn active<'a>(world: &'a World, survey: &Survey) -> Vec<Active<'a>> {
@@ -76,7 +77,8 @@ fn active<'a>(world: &'a World, survey: &Survey) -> Vec<Active<'a>> {
     recorded.chain(others).collect()
 }
 
-/// What `patch`, once it is applied, has in common with active ones that are no versions of it: their ids, ELF file, functions.
+/// What `patch`, once it is applied, has in common with active ones that are no versions of it: their ids,
+/// ELF file, functions.
 pub(crate) fn covers(world: &World, patch: &Loaded, owner: Owner) -> Vec<(String, String, Vec<String>)> {
     let mine = &patch.manifest;
     let builds = crate::state::builds(mine);

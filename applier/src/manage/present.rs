@@ -11,7 +11,7 @@ use std::{
 /// How processes that start are met.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "way", rename_all = "lowercase")]
-pub(crate) enum Way {
+pub(crate) enum StartHandling {
     /// The kernel holds them until they are patched.
     Held {
         /// Number of files watched.
@@ -37,7 +37,7 @@ pub(crate) struct Presence {
     pub process: ProcessKey,
     /// How it meets processes that start.
     #[serde(flatten)]
-    pub way: Way,
+    pub way: StartHandling,
 }
 
 fn path(root: &Path) -> PathBuf {
@@ -65,7 +65,7 @@ impl std::fmt::Display for Presence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let pid = self.process.pid;
         match &self.way {
-            Way::Held { files, trouble } => {
+            StartHandling::Held { files, trouble } => {
                 let s = if *files == 1 { "" } else { "s" };
                 write!(
                     f,
@@ -73,7 +73,7 @@ impl std::fmt::Display for Presence {
                 )?;
                 trouble.iter().try_for_each(|why| write!(f, "; not watched: {why}"))
             }
-            Way::Polled { seconds, why } => {
+            StartHandling::Polled { seconds, why } => {
                 write!(f, "running (process {pid}): looks for new processes every {seconds} s, since {why}")
             }
         }

@@ -1,6 +1,6 @@
 //! Processes that run code of files which were replaced or removed since.
 
-use super::real::{comm, printable};
+use super::processes::{comm, printable};
 use crate::engine::target::maps::{self, Mapping};
 
 /// Folders in which programs make files of code for themselves.

@@ -1,9 +1,9 @@
 //! Bringing processes to where a patch shall be. Verbs and the daemon both do it this way.
 
 use super::{
+    backend::{Backend, Subject, Survey},
     context::Context,
     drive::{Ending, Tally, drive},
-    engine::{Engine, Process, Survey},
     guard::Stop,
     world::World,
 };
@@ -21,7 +21,7 @@ const SWEEPS: usize = 3;
 /// Brings processes to where a patch shall be.
 pub(crate) struct Settler<'a> {
     /// What touches processes.
-    pub engine: &'a dyn Engine,
+    pub backend: &'a dyn Backend,
     /// Who may ask to stop.
     pub stop: &'a dyn Stop,
     /// File-system root.
@@ -44,13 +44,13 @@ impl<'a> Settler<'a> {
         timeout: Option<Duration>,
     ) -> Self {
         let timeout = ctx.settings.timeout(timeout);
-        Self { engine: ctx.engine, stop: ctx.stop, root, verb, lazy, timeout }
+        Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout }
     }
 
     /// As the service does it: one try for each process, it comes by again.
     pub(crate) fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
         let (verb, lazy, timeout) = (SERVICE, false, Duration::ZERO);
-        Self { engine: ctx.engine, stop: ctx.stop, root, verb, lazy, timeout }
+        Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout }
     }
 }
 
@@ -65,8 +65,9 @@ pub(crate) fn targets(manifest: &Manifest) -> Vec<TargetId> {
     manifest.elfs.iter().map(TargetId::from).collect()
 }
 
-/// Is `uuid` in force in every one of the `wanted` ELF files that the process maps, and has nobody touched it since?
-pub(crate) fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
+/// Is `uuid` in force in every one of the `wanted` ELF files that the process maps, and has nobody touched it
+/// since?
+pub(crate) fn complete(process: &Subject, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
     let there = process.in_force(uuid);
     !there.is_empty()
         && !process.is_disturbed(uuid)
@@ -74,8 +75,9 @@ pub(crate) fn complete(process: &Process, uuid: Uuid, wanted: &[(usize, u32)]) -
 }
 
 impl Settler<'_> {
-    /// Applies `patch` to every process in `survey` that maps one of its ELF files and that `wants` lets through, then to
-    /// those that have started meanwhile (if `again`). `older` versions of it that a process has give way in the same step.
+    /// Applies `patch` to every process in `survey` that maps one of its ELF files and that `wants` lets
+    /// through, then to those that have started meanwhile (if `again`). `older` versions of it that a process
+    /// has give way in the same step.
     pub(crate) fn activate(
         &self,
         patch: &Loaded,
@@ -97,7 +99,7 @@ impl Settler<'_> {
             if fresh.is_empty() {
                 break;
             }
-            let work = |p| self.engine.apply(p, &patch.patch, older, self.lazy);
+            let work = |p| self.backend.apply(p, &patch.patch, older, self.lazy);
             for process in &fresh {
                 let carried = older.iter().filter(|old| process.runs(**old));
                 tally.replaces.extend(carried.map(|old| (process.key, *old)));
@@ -111,7 +113,7 @@ impl Settler<'_> {
             if tally.interrupted || !again {
                 break;
             }
-            survey = self.engine.survey(&wanted, &[]);
+            survey = self.backend.survey(&wanted, &[]);
         }
         tally
     }
@@ -124,22 +126,22 @@ impl Settler<'_> {
         wants: impl Fn(ProcessKey) -> bool,
     ) -> Tally {
         let carriers: Vec<_> = survey.carriers(uuid).filter(|p| wants(p.key)).cloned().collect();
-        drive(&carriers, self.timeout, self.stop, |p| self.engine.deactivate(p, uuid, self.lazy))
+        drive(&carriers, self.timeout, self.stop, |p| self.backend.deactivate(p, uuid, self.lazy))
     }
 
-    /// Where another version of the patch `uuid` was left beside it, by whoever was killed or refused on the way, it goes.
-    /// The record of an older version is dropped once nothing runs it.
+    /// Where another version of the patch `uuid` was left beside it, by whoever was killed or refused on the
+    /// way, it goes. The record of an older version is dropped once nothing runs it.
     ///
     /// # Errors
     /// The log cannot be written.
     pub(crate) fn take_over(&self, world: &mut World, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
         let old: Vec<Record> = world.state.versions(uuid).cloned().collect();
         for record in old {
-            let survey = self.engine.survey(&[], pids);
+            let survey = self.backend.survey(&[], pids);
             let new: HashSet<_> = survey.carriers(uuid).map(|p| p.key).collect();
             let tally = self.deactivate(record.uuid, &survey, |p| new.contains(&p));
             self.note(world, &record.id, record.uuid, &tally, "replaced by a newer version")?;
-            if pids.is_empty() && self.engine.survey(&[], &[]).is_free_of(record.uuid) {
+            if pids.is_empty() && self.backend.survey(&[], &[]).is_free_of(record.uuid) {
                 world.state.forget(record.uuid);
                 if world.writable {
                     unkeep(self.root, record.uuid)?;

@@ -1,6 +1,6 @@
 //! Which service a process belongs to, and how that is started anew.
 
-use super::real::printable;
+use super::processes::printable;
 use crate::engine::target::procfile;
 
 /// What a process is part of, as its control group tells (systemd.unit(5); cgroups(7)).

@@ -1,7 +1,7 @@
 //! What `list` and `status` show: how each process stands to each patch, as `/proc` has it at this moment.
 
 use super::{
-    engine::{Process, Survey},
+    backend::{Subject, Survey},
     settle::complete,
     world::World,
 };
@@ -116,7 +116,7 @@ fn process_view(
     record: Option<&Record>,
     state: PatchState,
     elfs: &[(usize, u32)],
-    process: &Process,
+    process: &Subject,
 ) -> Option<ProcessView> {
     let seen = |state, note: Option<&str>| {
         let note = note.map(str::to_owned);

@@ -1,8 +1,8 @@
 //! What is known when a verb begins: the patches, what shall be with them, and what was tried.
 
 use super::{
+    backend::{Backend, Survey},
     context::Context,
-    engine::{Engine, Survey},
     error::Error,
 };
 use crate::{
@@ -64,7 +64,7 @@ impl World {
                     path.display()
                 ));
                 rebuilt = true;
-                rebuild(&ctx.boot, &catalog, &ctx.engine.survey(&[], &[]), whole_system(&ctx.root))
+                rebuild(&ctx.boot, &catalog, &ctx.backend.survey(&[], &[]), whole_system(&ctx.root))
             }
         };
         let mut state = state;
@@ -74,11 +74,13 @@ impl World {
         Ok(Self { catalog, state, attempts: Attempts::read(&ctx.root), writable: false, rebuilt, lock: None })
     }
 
-    /// Takes the lock, waiting for other holders, and reads everything, for changing it. Without root, and only where `pids`
-    /// are named, goes on without lock and without writing state: the kernel lets only one tracer at a process anyway.
+    /// Takes the lock, waiting for other holders, and reads everything, for changing it. Without root, and
+    /// only where `pids` are named, goes on without lock and without writing state: the kernel lets only one
+    /// tracer at a process anyway.
     ///
     /// # Errors
-    /// Another `upatch` holds the lock for too long, a stop was asked for meanwhile, or the lock cannot be made.
+    /// Another `upatch` holds the lock for too long, a stop was asked for meanwhile, or the lock cannot be
+    /// made.
     pub(crate) fn change(ctx: &mut Context<'_>, pids: &[i32]) -> Result<Self, Error> {
         let until = Instant::now() + PATIENCE;
         let lock = loop {
@@ -120,11 +122,11 @@ impl World {
     }
 
     /// Writes down what was tried. Only reasons: when it cannot be written, they are missing from `status`.
-    pub(crate) fn save_attempts(&mut self, root: &Path, engine: &dyn Engine) -> Result<(), Error> {
+    pub(crate) fn save_attempts(&mut self, root: &Path, backend: &dyn Backend) -> Result<(), Error> {
         if !self.writable {
             return Ok(());
         }
-        let written = self.attempts.write(root, |p| engine.alive(p));
+        let written = self.attempts.write(root, |p| backend.alive(p));
         written.map_err(|e| Error::failed("attempts", e))
     }
 
@@ -143,7 +145,7 @@ impl World {
                     // Perhaps only a process knows it.
                     Err(ResolveError::Unknown) if !surveyed => {
                         surveyed = true;
-                        others.extend(carried(&self.catalog, &others, &ctx.engine.survey(&[], &[])));
+                        others.extend(carried(&self.catalog, &others, &ctx.backend.survey(&[], &[])));
                     }
                     Err(error) => return Err(self.unresolved(id, error)),
                 }
@@ -155,8 +157,8 @@ impl World {
         Ok(found)
     }
 
-    /// `patches` and, of those that `ids` name by name, the older versions that some process may still run, since a newer one was
-    /// refused there. A path names one patch: what has only its name is another one.
+    /// `patches` and, of those that `ids` name by name, the older versions that some process may still run,
+    /// since a newer one was refused there. A path names one patch: what has only its name is another one.
     pub(crate) fn with_older(&self, patches: Vec<Known>, ids: &[OsString]) -> Vec<Known> {
         let by_uuid =
             |uuid: Uuid| ids.iter().any(|id| id.to_str().and_then(|t| t.parse().ok()) == Some(uuid));
@@ -172,7 +174,8 @@ impl World {
         patches.into_iter().chain(older).collect()
     }
 
-    /// Every patch known: from the catalog, from the state, and for the system as a whole from the processes in `survey`.
+    /// Every patch known: from the catalog, from the state, and for the system as a whole from the processes
+    /// in `survey`.
     pub(crate) fn everything(&self, root: &Path, survey: &Survey) -> Vec<Known> {
         let mut all: Vec<_> = self.catalog.entries.iter().cloned().map(Known::from_entry).collect();
         let recorded = self.recorded();
@@ -225,13 +228,14 @@ impl World {
     }
 }
 
-/// Does this root stand for the system? Then a patch in a process is its business though it has no files of it. Of another
-/// root only its own patches are; any other is found by name or uuid.
+/// Does this root stand for the system? Then a patch in a process is its business though it has no files of
+/// it. Of another root only its own patches are; any other is found by name or uuid.
 fn whole_system(root: &Path) -> bool {
     root == Path::new("/")
 }
 
-/// State as the processes show it: the way back when the state file is lost. `all`: also patches without files.
+/// State as the processes show it: the way back when the state file is lost. `all`: also patches without
+/// files.
 ///
 /// Patches that are loaded but not in force count as not applied, for that is what `remove` leaves behind.
 pub(crate) fn rebuild(boot: &str, catalog: &Catalog, survey: &Survey, all: bool) -> State {

@@ -1,5 +1,5 @@
-//! Why processes are not patched yet: the outcome of the last attempt for each, kept until the machine goes down. Only
-//! reasons; whether a process is patched is read from the process.
+//! Why processes are not patched yet: the outcome of the last attempt for each, kept until the machine goes
+//! down. Only reasons; whether a process is patched is read from the process.
 
 use super::{
     file::{read_yaml, write_yaml},

@@ -9,8 +9,9 @@ use std::{
     path::Path,
 };
 
-/// Writes `value` as YAML to a new file and gives it its name: whenever this program is killed, the old or the new contents
-/// are there, whole. `durable` extends that to the machine's power, by syncing file and directory, which costs milliseconds.
+/// Writes `value` as YAML to a new file and gives it its name: whenever this program is killed, the old or
+/// the new contents are there, whole. `durable` extends that to the machine's power, by syncing file and
+/// directory, which costs milliseconds.
 ///
 /// # Errors
 /// Any system error (disk full, read-only file system, no permission); the old contents then stay.
@@ -40,7 +41,8 @@ pub(crate) fn write_yaml(path: &Path, value: &impl Serialize, durable: bool) -> 
 /// A file of thousands of patches and processes is shorter.
 const LONGEST: u64 = 64 << 20;
 
-/// Reads what [`write_yaml`] wrote. `Ok(None)` when there is no file; an error of kind `InvalidData` when it is damaged.
+/// Reads what [`write_yaml`] wrote. `Ok(None)` when there is no file; an error of kind `InvalidData` when it
+/// is damaged.
 ///
 /// # Errors
 /// It cannot be read or understood.

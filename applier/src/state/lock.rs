@@ -1,5 +1,5 @@
-//! One at a time: everything that changes processes or state holds the lock. The kernel lets go of it when the holder
-//! dies, however it dies.
+//! One at a time: everything that changes processes or state holds the lock. The kernel lets go of it when
+//! the holder dies, however it dies.
 
 use nix::fcntl::{Flock, FlockArg};
 use patchfile::paths;

@@ -1,5 +1,6 @@
-//! What survives this program: which patch shall be in force (`/var/lib/upatch`), why processes are not there yet
-//! (`/run/upatch`), and what was done. The truth about a process is in the process; nothing here is believed against it.
+//! What survives this program: which patch shall be in force (`/var/lib/upatch`), why processes are not there
+//! yet (`/run/upatch`), and what was done. The truth about a process is in the process; nothing here is
+//! believed against it.
 
 mod attempts;
 mod clock;

@@ -35,7 +35,8 @@ pub(crate) struct Record {
     /// Not these (`deactive --pid`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<ProcessKey>,
-    /// The linked files that it was made for, each by its build-id or else the digest of its code. None: not known.
+    /// The linked files that it was made for, each by its build-id or else the digest of its code. None: not
+    /// known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<String>,
 }
@@ -52,14 +53,16 @@ impl Record {
         !self.except.contains(&process) && self.only.as_ref().is_none_or(|only| only.contains(&process))
     }
 
-    /// Are the two versions of one patch, so that one gives way to the other? They have one name, and are for the same file: two programs built
-    /// from trees of one name, or two builds of one program, each keep their own.
+    /// Are the two versions of one patch, so that one gives way to the other? They have one name, and are for
+    /// the same file: two programs built from trees of one name, or two builds of one program, each keep
+    /// their own.
     pub(crate) fn is_version_of(&self, other: &Self) -> bool {
         self.id == other.id && same_file(&self.builds, &other.builds)
     }
 }
 
-/// Have two patches, made for the files `a` and `b`, one of them in common? So it is taken to be where that is not known.
+/// Have two patches, made for the files `a` and `b`, one of them in common? So it is taken to be where that
+/// is not known.
 pub(crate) fn same_file(a: &[String], b: &[String]) -> bool {
     a.is_empty() || b.is_empty() || a.iter().any(|build| b.contains(build))
 }
@@ -186,8 +189,8 @@ impl StateFile {
     /// It cannot be written; the old one then stays.
     pub(crate) fn write(root: &Path, state: &State) -> io::Result<()> {
         let path = Self::path(root);
-        // Only accepted patches outlive this boot, so only they have to outlive a loss of power; the old contents may
-        // hold some too.
+        // Only accepted patches outlive this boot, so only they have to outlive a loss of power; the old
+        // contents may hold some too.
         let accepted = |s: &State| s.patches.iter().any(|r| r.state == PatchState::Accepted);
         let old = read_yaml::<State>(&path);
         let durable = accepted(state) || old.as_ref().is_ok_and(|old| old.as_ref().is_some_and(accepted));

@@ -1,6 +1,7 @@
 #![expect(unsafe_code, reason = "timers and signal handlers have no safe interface in std")]
-//! A clock that interrupts this thread's waiting, so that waiting for another process can block and still end in time.
-//! (Polling with `sched_yield` costs whole time slices on a busy machine, while the target stands still.)
+//! A clock that interrupts this thread's waiting, so that waiting for another process can block and still end
+//! in time. (Polling with `sched_yield` costs whole time slices on a busy machine, while the target stands
+//! still.)
 
 use std::{io, mem, ptr, sync::OnceLock, time::Duration};
 
@@ -59,8 +60,8 @@ impl Alarm {
         if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { timer }) }
     }
 
-    /// From now on interrupts every `period`; zero: stops. That it goes on interrupting is what makes it certain to meet a
-    /// wait that had not begun at the first time.
+    /// From now on interrupts every `period`; zero: stops. That it goes on interrupting is what makes it
+    /// certain to meet a wait that had not begun at the first time.
     pub(crate) fn every(&self, period: Duration) {
         let time = libc::timespec { tv_sec: 0, tv_nsec: i64::from(period.subsec_nanos()) };
         let both = libc::itimerspec { it_interval: time, it_value: time };

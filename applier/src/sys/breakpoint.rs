@@ -1,8 +1,9 @@
 #![expect(unsafe_code, reason = "perf_event_open and fcntl have no safe interface in std")]
 //! A breakpoint that goes with whoever set it (`perf_event_open(2)`, `PERF_TYPE_BREAKPOINT`).
 //!
-//! It lives as long as its file descriptor: the kernel takes it away when we die, however that comes. What it does is to send the thread a signal that the thread
-//! takes no notice of, unless somebody traces it. So at no instant is there anything in the process that needs us.
+//! It lives as long as its file descriptor: the kernel takes it away when we die, however that comes. What it
+//! does is to send the thread a signal that the thread takes no notice of, unless somebody traces it. So at
+//! no instant is there anything in the process that needs us.
 
 use std::{
     io, mem,

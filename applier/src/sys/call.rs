@@ -9,7 +9,8 @@ pub(crate) struct SystemCall {
     pub number: i64,
     /// Its arguments.
     pub args: [u64; 6],
-    /// Index of the argument that is the result of the first call of the same batch, whatever stands in `args`.
+    /// Index of the argument that is the result of the first call of the same batch, whatever stands in
+    /// `args`.
     pub first: Option<usize>,
 }
 
@@ -23,8 +24,8 @@ impl SystemCall {
         Self { first: Some(index), ..self }
     }
 
-    /// Must its result be its first argument? An `mmap` that maps elsewhere than where it should counts as failed: kernels
-    /// before 4.17 do not know `MAP_FIXED_NOREPLACE` and take the address for a hint.
+    /// Must its result be its first argument? An `mmap` that maps elsewhere than where it should counts as
+    /// failed: kernels before 4.17 do not know `MAP_FIXED_NOREPLACE` and take the address for a hint.
     pub(crate) fn gives_first_argument(&self) -> bool {
         self.number == libc::SYS_mmap
     }

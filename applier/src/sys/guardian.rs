@@ -1,9 +1,9 @@
 #![expect(unsafe_code, reason = "fork and shared memory have no safe interface in std")]
 //! A child process that ends this program when it stands still while others wait for it.
 //!
-//! The kernel lets a process that is held in `open` or `execve` go on when the listener ends, but not when the listener is stopped,
-//! or hangs. The child cannot be stopped with it by accident, does nothing but sleep until there are events, and is ended by the
-//! kernel together with this program.
+//! The kernel lets a process that is held in `open` or `execve` go on when the listener ends, but not when
+//! the listener is stopped, or hangs. The child cannot be stopped with it by accident, does nothing but sleep
+//! until there are events, and is ended by the kernel together with this program.
 
 use std::{
     io,
@@ -17,7 +17,7 @@ use std::{
 #[repr(C)]
 pub(crate) struct Progress {
     /// Counts up whenever the listener has looked after everything that waits for it.
-    pub turns: AtomicU64,
+    pub rounds: AtomicU64,
     /// How many wait for it.
     pub waiting: AtomicU64,
 }
@@ -30,8 +30,8 @@ const IDLE: i32 = 1000;
 const STRIKES_STOPPED: u32 = 4;
 const STRIKES: u32 = 40;
 
-/// Starts the child, for `listener` (a descriptor that is readable when there are events). To be called before any thread is
-/// started, from a thread that lives as long as the program.
+/// Starts the child, for `listener` (a descriptor that is readable when there are events). To be called
+/// before any thread is started, from a thread that lives as long as the program.
 ///
 /// # Errors
 /// No memory, or no process can be made.
@@ -75,9 +75,9 @@ fn watch(parent: i32, listener: RawFd, progress: &Progress) {
         let waiting = progress.waiting.load(Ordering::Relaxed) > 0;
         // An event that the listener has taken before it was stopped shows in `waiting` only.
         let readable = poll(listener, if waiting { 0 } else { IDLE });
-        let turns = progress.turns.load(Ordering::Relaxed);
-        strikes = if (waiting || readable) && seen == Some(turns) { strikes + 1 } else { 0 };
-        seen = Some(turns);
+        let rounds = progress.rounds.load(Ordering::Relaxed);
+        strikes = if (waiting || readable) && seen == Some(rounds) { strikes + 1 } else { 0 };
+        seen = Some(rounds);
         if strikes >= STRIKES || (strikes >= STRIKES_STOPPED && stopped(parent)) {
             // SAFETY: takes integers only. The parent lives: its end would have ended this process.
             unsafe { libc::kill(parent, libc::SIGKILL) };

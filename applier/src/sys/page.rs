@@ -3,8 +3,8 @@
 use nix::unistd::{SysconfVar, sysconf};
 use std::sync::OnceLock;
 
-/// Bytes of a page, on which mappings begin and end. Images are aligned to the largest that any kernel for the machine has
-/// (see `patchfile::arch::Facts::page`), which may be more.
+/// Bytes of a page, on which mappings begin and end. Images are aligned to the largest that any kernel for
+/// the machine has (see `patchfile::arch::Facts::page`), which may be more.
 pub(crate) fn size() -> u64 {
     static SIZE: OnceLock<u64> = OnceLock::new();
     *SIZE.get_or_init(|| {

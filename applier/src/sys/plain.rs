@@ -1,4 +1,5 @@
-//! Files that others name: whatever is there must not hold us up. A pipe is not waited for, a device not read.
+//! Files that others name: whatever is there must not hold us up. A pipe is not waited for, a device not
+//! read.
 
 use nix::{
     fcntl::OFlag,
@@ -41,7 +42,8 @@ pub(crate) fn text(path: impl AsRef<Path>, most: u64) -> io::Result<String> {
 
 /// Bytes read at a time.
 const CHUNK: u64 = 1 << 20;
-/// Bytes that are read at most for one digest: ten times the code of the largest programs. A file with holes may say that it has more than any disk.
+/// Bytes that are read at most for one digest: ten times the code of the largest programs. A file with holes
+/// may say that it has more than any disk.
 const MOST: u64 = 2 << 30;
 
 /// Digest of the code of `file`, which is at `pieces`: offset and length.
@@ -64,8 +66,9 @@ pub(crate) fn digest(file: &File, pieces: &[(u64, u64)]) -> io::Result<Digest> {
     }))
 }
 
-/// Opens, for reading and writing, the memory without a name in a file system (memfd_create(2)) that `path` in `/proc` leads to. A process that we put
-/// such a file into can put any other in its place: one that it could not write itself, or a device.
+/// Opens, for reading and writing, the memory without a name in a file system (memfd_create(2)) that `path`
+/// in `/proc` leads to. A process that we put such a file into can put any other in its place: one that it
+/// could not write itself, or a device.
 ///
 /// # Errors
 /// It is anything else.

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "ioctl has no safe interface in std")]
-//! `PROCMAP_QUERY` on `/proc/PID/maps` (Linux 6.11, include/uapi/linux/fs.h): asks for mappings of one kind without having
-//! the kernel print all of them.
+//! `PROCMAP_QUERY` on `/proc/PID/maps` (Linux 6.11, include/uapi/linux/fs.h): asks for mappings of one kind
+//! without having the kernel print all of them.
 
 use std::{
     fs::File,
@@ -55,8 +55,8 @@ pub(crate) enum Runs {
     Unknown,
 }
 
-/// Is `test` true for every file (device as in `maps::Mapping`, inode) of which the process maps a part for execution? Memory without a file
-/// that it executes is something else, but for the kernel's own.
+/// Is `test` true for every file (device as in `maps::Mapping`, inode) of which the process maps a part for
+/// execution? Memory without a file that it executes is something else, but for the kernel's own.
 pub(crate) fn runs(pid: i32, test: impl Fn((u64, u64)) -> bool) -> Runs {
     if UNKNOWN.load(Ordering::Relaxed) {
         return Runs::Unknown;
@@ -103,7 +103,8 @@ fn is_of_kernel(maps: &File, address: u64) -> bool {
 }
 
 fn ask(maps: &File, query: &mut Query) -> io::Result<()> {
-    // SAFETY: the kernel reads and writes one `Query`; its buffers are null and have size 0, or are the caller's, which outlive the call.
+    // SAFETY: the kernel reads and writes one `Query`; its buffers are null and have size 0, or are the
+    // caller's, which outlive the call.
     let rc = unsafe { libc::ioctl(maps.as_raw_fd(), REQUEST, std::ptr::from_mut(query)) };
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

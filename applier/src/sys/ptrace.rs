@@ -47,8 +47,9 @@ pub(crate) fn syscall(tid: i32, signal: i32) -> io::Result<()> {
     plain(libc::PTRACE_SYSCALL, tid, 0, usize::try_from(signal).unwrap_or(0))
 }
 
-/// The same, up to where it stops for an [`interrupt`]. Whatever else a thread stops for makes the kernel forget that it was asked to
-/// (`ptrace_stop` in kernel/signal.c), so it is asked once more; nothing of it runs before, save that it goes to the signal's handler.
+/// The same, up to where it stops for an [`interrupt`]. Whatever else a thread stops for makes the kernel
+/// forget that it was asked to (`ptrace_stop` in kernel/signal.c), so it is asked once more; nothing of it
+/// runs before, save that it goes to the signal's handler.
 pub(crate) fn cont_to_interrupt(tid: i32, signal: i32) -> io::Result<()> {
     interrupt(tid).and_then(|()| cont(tid, signal))
 }
@@ -112,8 +113,8 @@ pub(crate) fn set_register_set(tid: i32, kind: usize, bytes: &[u8]) -> io::Resul
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Where the thread has its `struct rseq`, and the signature it has registered with it (ptrace(2), `struct ptrace_rseq_configuration`). `None`:
-/// nowhere.
+/// Where the thread has its `struct rseq`, and the signature it has registered with it (ptrace(2),
+/// `struct ptrace_rseq_configuration`). `None`: nowhere.
 ///
 /// # Errors
 /// `EIO` before Linux 5.13.

@@ -66,7 +66,8 @@ extern "C" fn nothing(_: i32) {}
 /// # Errors
 /// The kernel refuses the handler.
 pub(crate) fn make_wakeable() -> io::Result<()> {
-    // SAFETY: all-zero is a value of this plain C structure: no flags (so that waits are not restarted), an empty mask.
+    // SAFETY: all-zero is a value of this plain C structure: no flags (so that waits are not restarted), an
+    // empty mask.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = nothing as extern "C" fn(i32) as usize;
     // SAFETY: the handler does nothing, which is safe at any point.
@@ -74,7 +75,8 @@ pub(crate) fn make_wakeable() -> io::Result<()> {
     if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Ends the wait of a thread of this program, if it waits. A wake that comes too early is lost: wake it again.
+/// Ends the wait of a thread of this program, if it waits. A wake that comes too early is lost: wake it
+/// again.
 pub(crate) fn wake(tid: i32) {
     // SAFETY: takes integers only.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, WAKE) };
@@ -98,11 +100,13 @@ pub(crate) fn own_tid() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// Lets the calling thread run before all that are not urgent: others are held until it has done its work, which takes a
-/// moment. So may the threads that it starts: one that first has to wait for its turn comes too late on a busy machine.
+/// Lets the calling thread run before all that are not urgent: others are held until it has done its work,
+/// which takes a moment. So may the threads that it starts: one that first has to wait for its turn comes too
+/// late on a busy machine.
 ///
 /// # Errors
-/// `EPERM` without `CAP_SYS_NICE`; everything works without, only that on a busy machine processes are held for longer.
+/// `EPERM` without `CAP_SYS_NICE`; everything works without, only that on a busy machine processes are held
+/// for longer.
 pub(crate) fn be_urgent() -> io::Result<()> {
     set_urgency(0, 1)
 }
@@ -131,8 +135,8 @@ fn urgency(tid: i32) -> io::Result<(i32, i32)> {
     }
 }
 
-/// Makes thread `worker` of this program, which is urgent already, run before thread `other` where both share a processor. `false`
-/// where that cannot be.
+/// Makes thread `worker` of this program, which is urgent already, run before thread `other` where both share
+/// a processor. `false` where that cannot be.
 ///
 /// # Errors
 /// One of them is gone, or more urgency is not allowed.

@@ -33,8 +33,9 @@ pub(crate) enum Report {
     Event(i32),
 }
 
-/// How often it is asked before the calling thread goes to sleep, some 50 µs: a thread that runs, or that an idle processor
-/// has to be woken for, stops within that time, and being woken ourselves would take as long again.
+/// How often it is asked before the calling thread goes to sleep, some 50 µs: a thread that runs, or that an
+/// idle processor has to be woken for, stops within that time, and being woken ourselves would take as long
+/// again.
 const ASKED: usize = 150;
 /// Longest sleep.
 const NAP: Duration = Duration::from_millis(1);
@@ -64,13 +65,14 @@ thread_local! {
     static SHARES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The calling OS thread is likely to share its processor with the one thread that it traces: it waits for it asleep.
+/// The calling OS thread is likely to share its processor with the one thread that it traces: it waits for it
+/// asleep.
 pub(crate) fn share_processor() {
     SHARES.set(true);
 }
 
-/// Is there a processor for every tracer and for a thread that is to stop? Otherwise asking again and again keeps just that
-/// thread from running.
+/// Is there a processor for every tracer and for a thread that is to stop? Otherwise asking again and again
+/// keeps just that thread from running.
 fn may_ask_often() -> bool {
     if SHARES.get() {
         return false;
@@ -100,7 +102,8 @@ pub(crate) fn wait(tid: i32) -> io::Result<Report> {
     ask_asleep(tid, NAP)
 }
 
-/// Waits for a report of `tid` for about so long. The calling thread sleeps: the one that is waited for may need its processor.
+/// Waits for a report of `tid` for about so long. The calling thread sleeps: the one that is waited for may
+/// need its processor.
 pub(crate) fn wait_for(tid: i32, time: Duration) -> io::Result<Report> {
     let first = ask(tid, libc::WNOHANG)?;
     if first != Report::Nothing {
@@ -127,7 +130,8 @@ pub(crate) fn wait_any() -> io::Result<Option<(i32, Report)>> {
     Ok((tid > 0).then_some((tid, report)))
 }
 
-/// Asks once, asleep until there is a report or the time is over; without a timer, looks again after a shorter time.
+/// Asks once, asleep until there is a report or the time is over; without a timer, looks again after a
+/// shorter time.
 fn ask_asleep(tid: i32, time: Duration) -> io::Result<Report> {
     ALARM.with(|alarm| match alarm {
         Some(alarm) => {

@@ -11,7 +11,7 @@ fn nobody_says_what_runs_where_nobody_may_look() {
     let mut stage = Stage::new([process(10, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
-    stage.engine.unseen = vec![7];
+    stage.backend.unseen = vec![7];
     for verb in ["deactive", "remove"] {
         let ran = stage.run(&format!("{verb} HP1 --pid 7")).exits(NotPermitted).warns("process 7");
         assert!(!ran.out.contains("no process runs"), "{ran:?}");
@@ -22,18 +22,18 @@ fn nobody_says_what_runs_where_nobody_may_look() {
         .run("deactive HP1 --pid 7 --pid 10")
         .exits(Partly)
         .says("1 process back on the old code, 1 refused");
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
     // Of the whole system: what can be done is done, the rest is named, and the patch is not forgotten.
     stage.run("apply HP1").exits(Done);
     stage.run("remove HP1 --dry-run").exits(Partly).says("would take it out of process 10");
     stage.run("remove HP1").exits(Partly).says("DEACTIVED: 1 process back").warns("1 process (7)");
     let ran = stage.run("remove HP1").exits(NotPermitted).warns("not permitted to look into 1 process (7)");
     assert!(!ran.out.contains("no process runs"), "{ran:?}");
-    stage.engine.unseen = Vec::new();
-    stage.engine.hidden = true;
+    stage.backend.unseen = Vec::new();
+    stage.backend.hidden = true;
     stage.run("remove HP1").exits(NotPermitted).warns("hidepid");
     stage.run("list").warns("an unknown number of other processes");
-    stage.engine.hidden = false;
+    stage.backend.hidden = false;
     stage.run("remove HP1").exits(Done).says("NOT-APPLIED: no process runs its code");
 }
 
@@ -41,7 +41,7 @@ fn nobody_says_what_runs_where_nobody_may_look() {
 fn a_process_that_waits_for_a_patch_can_be_taken_off_the_list() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
-    stage.engine.change(10, |p| p.mood = Mood::Busy(1000));
+    stage.backend.change(10, |p| p.mood = Mood::Busy(1000));
     stage.run("apply HP1 --pid 10 --timeout 0").exits(Partly);
     stage.run("deactive HP1 --pid 10").exits(Done).says("DEACTIVED: withdrawn from 1 process");
     stage.run("status HP1").says("DEACTIVED: 0 patched, 0 pending, 0 refused");
@@ -52,9 +52,9 @@ fn a_process_that_waits_for_a_patch_can_be_taken_off_the_list() {
         .run("status HP1")
         .says("ACTIVED: 1 patched, 0 pending, 1 refused")
         .says("taken out of this process");
-    stage.engine.change(10, |p| p.mood = Mood::Willing);
+    stage.backend.change(10, |p| p.mood = Mood::Willing);
     stage.run("apply HP1 --pid 11").exits(Done);
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
     stage.run("log").says("withdrawn before it was patched");
 }
 
@@ -65,18 +65,18 @@ fn patches_of_one_name_for_different_programs_are_both_kept() {
     let (one, two) = (write_patch(&a, "HP1", &[1], 1).uuid, write_patch(&b, "HP1", &[2], 1).uuid);
     stage.run(&format!("apply {}", a.display())).exits(Done);
     // Its processes end, and a patch of the same name for something else is applied.
-    stage.engine.processes.lock().unwrap().clear();
-    stage.engine.processes.lock().unwrap().extend([process(20, 2)]);
+    stage.backend.processes.lock().unwrap().clear();
+    stage.backend.processes.lock().unwrap().extend([process(20, 2)]);
     stage.run(&format!("apply {}", b.display())).exits(Done);
-    assert!(stage.engine.runs(20, two));
+    assert!(stage.backend.runs(20, two));
     let list =
         stage.run("list").exits(Done).warns("is the name of several patches").warns("/usr/bin/daemon2");
     assert_eq!(list.out.matches("ACTIVED").count(), 2, "{list:?}");
-    stage.engine.processes.lock().unwrap().extend([process(11, 1)]);
+    stage.backend.processes.lock().unwrap().extend([process(11, 1)]);
     stage.run(&format!("active {one}")).exits(Done).says("1 process patched");
-    assert!(stage.engine.runs(11, one) && stage.engine.runs(20, two));
+    assert!(stage.backend.runs(11, one) && stage.backend.runs(20, two));
     stage.run(&format!("remove {}", a.display())).exits(Done).says("1 process back");
-    assert!(!stage.engine.runs(11, one) && stage.engine.runs(20, two));
+    assert!(!stage.backend.runs(11, one) && stage.backend.runs(20, two));
     stage.run("status HP1").exits(Done).says("ACTIVED: 1 patched");
 }
 
@@ -104,7 +104,7 @@ fn what_covers_what_is_shown() {
     // Applied once more it is where it was.
     stage.run("apply HP2").exits(Done);
     stage.run("status HP1").says("in force over pkg-1-1/HP2");
-    assert!(stage.engine.runs(10, one));
+    assert!(stage.backend.runs(10, one));
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn a_refusal_to_be_looked_into_is_no_success() {
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
     let denied = || ProcessError::NotPermitted { why: "yama".into() };
-    stage.engine.change(10, |p| p.mood = Mood::Refuses(denied));
+    stage.backend.change(10, |p| p.mood = Mood::Refuses(denied));
     stage.run("remove HP1 --pid 10").exits(NotPermitted);
     stage.run("remove HP1").exits(NotPermitted).warns("nothing was changed");
-    assert!(stage.engine.runs(10, uuid));
+    assert!(stage.backend.runs(10, uuid));
 }

@@ -7,7 +7,7 @@ use patchfile::exit::ManageExit::{Conflict, DoesNotFit, Done, Failed, NotPermitt
 use std::{fs, time::Duration};
 
 fn refuses(stage: &Stage, pid: i32, error: fn() -> ProcessError) {
-    stage.engine.change(pid, |p| p.mood = Mood::Refuses(error));
+    stage.backend.change(pid, |p| p.mood = Mood::Refuses(error));
 }
 
 #[test]
@@ -15,7 +15,7 @@ fn every_process_of_the_build_and_no_other() {
     let stage = Stage::new([process(10, 1), process(11, 1), process(12, 2)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done).says("pkg-1-1/HP1: ACTIVED: 2 processes patched");
-    assert!(stage.engine.runs(10, uuid) && stage.engine.runs(11, uuid) && !stage.engine.runs(12, uuid));
+    assert!(stage.backend.runs(10, uuid) && stage.backend.runs(11, uuid) && !stage.backend.runs(12, uuid));
     stage.run("apply pkg-1-1/HP1").exits(Done);
     stage.run(&format!("apply {uuid}")).exits(Done);
     stage.run("apply pkg/HP1").exits(Done);
@@ -24,10 +24,10 @@ fn every_process_of_the_build_and_no_other() {
 #[test]
 fn one_that_starts_meanwhile_is_patched_too() {
     let stage = Stage::new([process(10, 1)]);
-    *stage.engine.newcomer.lock().unwrap() = Some(process(11, 1));
+    *stage.backend.newcomer.lock().unwrap() = Some(process(11, 1));
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done).says("2 processes");
-    assert!(stage.engine.runs(11, uuid));
+    assert!(stage.backend.runs(11, uuid));
 }
 
 #[test]
@@ -42,15 +42,15 @@ fn no_process_is_no_failure() {
 fn busy_ones_are_retried_until_time_is_up() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
-    stage.engine.change(10, |p| p.mood = Mood::Busy(3));
+    stage.backend.change(10, |p| p.mood = Mood::Busy(3));
     stage.run("apply HP1").exits(Done);
-    assert!(stage.engine.runs(10, uuid));
+    assert!(stage.backend.runs(10, uuid));
     stage.run("remove HP1").exits(Done);
-    stage.engine.change(10, |p| p.mood = Mood::Busy(3));
+    stage.backend.change(10, |p| p.mood = Mood::Busy(3));
     let warning = "process 10 (daemon) is pending: thread 10 is in f";
     stage.run("apply HP1 --timeout 0").exits(Partly).warns(warning).says("1 process patched, 1 pending");
     stage.run("status HP1").says("pending: thread 10 is in f").says("1 patched, 1 pending, 0 refused");
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn refused_in_some_is_named() {
 fn a_process_that_ends_meanwhile_is_neither() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     stage.install("HP1", &[1]);
-    stage.engine.change(10, |p| p.mood = Mood::Dies);
+    stage.backend.change(10, |p| p.mood = Mood::Dies);
     stage.run("apply HP1").exits(Done).says("1 process patched");
 }
 
@@ -106,7 +106,7 @@ fn only_the_processes_named() {
     let stage = Stage::new([process(10, 1), process(11, 1), process(12, 2)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1 --pid 10").exits(Done);
-    assert!(stage.engine.runs(10, uuid) && !stage.engine.runs(11, uuid));
+    assert!(stage.backend.runs(10, uuid) && !stage.backend.runs(11, uuid));
     stage.run("list").says("ACTIVED  1        0        0");
     stage.run("apply HP1 --pid 12").exits(DoesNotFit).warns("process 12: maps no ELF file of the build");
     stage.run("apply HP1 --pid 11 --pid 12").exits(Partly).warns("process 12");
@@ -123,7 +123,7 @@ fn another_build_on_disk_or_running_does_not_fit() {
     fs::copy(std::env::current_exe().unwrap(), &disk).unwrap();
     stage.run("apply HP1").exits(DoesNotFit).warns("daemon1 has build-id").warns("this one is for pkg-1-1");
     fs::remove_file(disk).unwrap();
-    stage.engine.namesakes = vec![(77, "/usr/bin/daemon".into())];
+    stage.backend.namesakes = vec![(77, "/usr/bin/daemon".into())];
     stage.run("apply HP1").exits(DoesNotFit).warns("process 77 runs another build");
     stage.run("check HP1").exits(DoesNotFit);
 }
@@ -147,10 +147,10 @@ fn several_at_once_and_unknown_ones_before_anything_is_done() {
     let stage = Stage::new([process(10, 1), process(11, 2)]);
     let (one, two) = (stage.install("HP1", &[1]).uuid, stage.install("HP2", &[2]).uuid);
     stage.run("apply HP1 NOPE").exits(Unknown);
-    assert!(!stage.engine.runs(10, one));
+    assert!(!stage.backend.runs(10, one));
     refuses(&stage, 11, || ProcessError::Traced { by: 1 });
     stage.run("apply HP1 HP2").exits(Partly);
-    assert!(stage.engine.runs(10, one) && !stage.engine.runs(11, two));
+    assert!(stage.backend.runs(10, one) && !stage.backend.runs(11, two));
 }
 
 #[test]
@@ -160,10 +160,10 @@ fn all_elf_files_of_a_process() {
     stage.run("apply HP1").exits(Done);
     stage.run("status HP1").says("patched");
     // The library is loaded later.
-    stage.engine.change(10, |p| p.builds.push(2));
+    stage.backend.change(10, |p| p.builds.push(2));
     stage.run("status HP1").says("pending: one of the patch's ELF files was loaded later");
     stage.run("apply HP1").exits(Done);
-    assert_eq!(stage.engine.processes.lock().unwrap()[0].blocks, [(uuid, 0, true), (uuid, 1, true)]);
+    assert_eq!(stage.backend.processes.lock().unwrap()[0].blocks, [(uuid, 0, true), (uuid, 1, true)]);
     stage.run("status HP1").says("1 patched, 0 pending");
 }
 
@@ -179,7 +179,7 @@ fn without_root_only_named_processes() {
     if nix::unistd::geteuid().is_root() {
         stage.run("apply HP1 --pid 10").exits(Done);
     }
-    stage.engine.unseen = vec![33];
+    stage.backend.unseen = vec![33];
     stage.run("apply HP1 --pid 33").exits(NotPermitted);
 }
 
@@ -188,7 +188,7 @@ fn dry_run_changes_nothing() {
     let stage = Stage::new([process(10, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply --dry-run HP1").exits(Done).says("would patch process 10");
-    assert!(!stage.engine.runs(10, uuid) && !stage.state_file().exists());
+    assert!(!stage.backend.runs(10, uuid) && !stage.state_file().exists());
     stage.run("apply HP1").exits(Done);
     for verb in ["deactive", "remove"] {
         stage.run(&format!("{verb} --dry-run HP1")).exits(Done).says("would take it out of process 10");
@@ -217,7 +217,7 @@ fn an_interrupt_stops_between_processes_with_a_summary() {
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.stop = Box::new(Impatient::default());
     let ran = stage.run("apply HP1").warns("interrupted; no process was left half done");
-    let patched = (10..40).filter(|pid| stage.engine.runs(*pid, uuid)).count();
+    let patched = (10..40).filter(|pid| stage.backend.runs(*pid, uuid)).count();
     assert!(patched > 0 && patched < 30, "{patched}");
     ran.exits(Partly).says(&format!("{patched} process"));
 }
@@ -240,7 +240,7 @@ fn a_new_version_takes_over() {
     let new = write_patch(&stage.directory("HP1"), "HP1", &[1], 2).uuid;
     assert_ne!(old, new);
     stage.run("apply HP1").exits(Done).says("ACCEPTED");
-    assert!(stage.engine.runs(10, new) && !stage.engine.runs(10, old));
+    assert!(stage.backend.runs(10, new) && !stage.backend.runs(10, old));
     let listed = stage.run("list --json").json();
     assert_eq!(listed["patches"].as_array().unwrap().len(), 1, "{listed}");
 }

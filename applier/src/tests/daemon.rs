@@ -34,12 +34,12 @@ fn new_processes_are_patched_and_busy_ones_tried_again() {
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1 --pid 11").exits(Done);
     stage.run("remove HP1").exits(Done);
-    stage.engine.change(10, |p| p.mood = Mood::Busy(3));
+    stage.backend.change(10, |p| p.mood = Mood::Busy(3));
     stage.run("apply HP1 --timeout 0");
-    stage.engine.processes.lock().unwrap().push(process(12, 1));
+    stage.backend.processes.lock().unwrap().push(process(12, 1));
     serve(&mut stage, 4).says("process 12 (daemon) patched");
     for pid in [10, 11, 12] {
-        assert!(stage.engine.runs(pid, uuid), "{pid}");
+        assert!(stage.backend.runs(pid, uuid), "{pid}");
     }
     stage.run("list").says("ACTIVED  3        0");
     stage.run("log").says("daemon   pkg-1-1/HP1: process 12 (daemon): patched");
@@ -52,9 +52,9 @@ fn accepted_ones_are_restored_at_boot() {
     stage.run("apply HP1").exits(Done);
     stage.run("accept HP1").exits(Done);
     stage.boot = "boot-2";
-    stage.engine.change(10, |p| p.blocks.clear());
+    stage.backend.change(10, |p| p.blocks.clear());
     serve(&mut stage, 1);
-    assert!(stage.engine.runs(10, uuid));
+    assert!(stage.backend.runs(10, uuid));
 }
 
 #[test]
@@ -62,10 +62,10 @@ fn a_lost_state_is_rebuilt_and_written() {
     let mut stage = Stage::new([process(10, 1), process(11, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
-    stage.engine.change(11, |p| p.blocks.clear());
+    stage.backend.change(11, |p| p.blocks.clear());
     std::fs::write(stage.state_file(), "").unwrap();
     serve(&mut stage, 1);
-    assert!(stage.engine.runs(11, uuid));
+    assert!(stage.backend.runs(11, uuid));
     assert!(std::fs::read_to_string(stage.state_file()).unwrap().contains("ACTIVED"));
 }
 
@@ -74,11 +74,11 @@ fn pending_deactivation_is_completed() {
     let mut stage = Stage::new([process(10, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
-    stage.engine.change(10, |p| p.mood = Mood::Busy(2));
+    stage.backend.change(10, |p| p.mood = Mood::Busy(2));
     stage.run("deactive HP1 --timeout 0");
-    assert!(stage.engine.runs(10, uuid));
+    assert!(stage.backend.runs(10, uuid));
     serve(&mut stage, 3);
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
 }
 
 #[test]
@@ -88,5 +88,5 @@ fn one_taken_out_of_a_process_by_hand_stays_out() {
     stage.run("apply HP1").exits(Done);
     stage.run("deactive HP1 --pid 10").exits(Done);
     serve(&mut stage, 2);
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
 }

@@ -4,7 +4,7 @@ use crate::{
     Busy, CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId,
     catalog::Owner,
     cli::{Args, run},
-    manage::{Context, Engine, Never, Process, Stop, Survey},
+    manage::{Backend, Context, Never, Stop, Subject, Survey},
     state::ProcessKey,
 };
 use clap::Parser;
@@ -48,7 +48,7 @@ pub(super) fn process(pid: i32, build: u8) -> FakeProcess {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct FakeEngine {
+pub(super) struct FakeBackend {
     pub(super) processes: Mutex<Vec<FakeProcess>>,
     pub(super) namesakes: Vec<(i32, String)>,
     pub(super) unseen: Vec<i32>,
@@ -61,7 +61,7 @@ fn build_id(build: u8) -> Option<BuildId> {
     BuildId::new([build; 20])
 }
 
-impl FakeEngine {
+impl FakeBackend {
     pub(super) fn with(processes: impl IntoIterator<Item = FakeProcess>) -> Self {
         Self { processes: Mutex::new(processes.into_iter().collect()), ..Self::default() }
     }
@@ -97,7 +97,7 @@ impl FakeEngine {
     }
 }
 
-impl Engine for FakeEngine {
+impl Backend for FakeBackend {
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
         let block = |&(uuid, elf, active): &(Uuid, u32, bool)| Located {
             address: 0x1000,
@@ -119,7 +119,7 @@ impl Engine for FakeEngine {
         };
         let processes = self.processes.lock().unwrap();
         let seen = processes.iter().filter(|p| only.is_empty() || only.contains(&p.key.pid));
-        let seen = seen.map(|p| Process {
+        let seen = seen.map(|p| Subject {
             key: p.key,
             comm: "daemon".into(),
             targets: (0..wanted.len())
@@ -128,7 +128,7 @@ impl Engine for FakeEngine {
             blocks: Ok(p.blocks.iter().map(block).collect()),
         });
         let of_interest =
-            |p: &Process| !p.targets.is_empty() || p.blocks.as_ref().is_ok_and(|b| !b.is_empty());
+            |p: &Subject| !p.targets.is_empty() || p.blocks.as_ref().is_ok_and(|b| !b.is_empty());
         let unseen = self.unseen.iter().copied().filter(|p| only.is_empty() || only.contains(p)).collect();
         Survey { processes: seen.filter(of_interest).collect(), unseen, hidden: self.hidden }
     }
@@ -194,7 +194,7 @@ impl Engine for FakeEngine {
 /// A root directory and processes.
 pub(super) struct Stage {
     pub(super) root: tempfile::TempDir,
-    pub(super) engine: FakeEngine,
+    pub(super) backend: FakeBackend,
     pub(super) uid: u32,
     pub(super) boot: &'static str,
     pub(super) stop: Box<dyn Stop>,
@@ -235,8 +235,8 @@ impl Ran {
 impl Stage {
     pub(super) fn new(processes: impl IntoIterator<Item = FakeProcess>) -> Self {
         let root = tempfile::tempdir().unwrap();
-        let engine = FakeEngine::with(processes);
-        Self { root, engine, uid: Owner::current().uid, boot: "boot-1", stop: Box::new(Never) }
+        let backend = FakeBackend::with(processes);
+        Self { root, backend, uid: Owner::current().uid, boot: "boot-1", stop: Box::new(Never) }
     }
 
     /// Runs `upatch --root ROOT LINE`.
@@ -250,7 +250,7 @@ impl Stage {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut ctx = Context {
             root: self.root.path().into(),
-            engine: &self.engine,
+            backend: &self.backend,
             stop: &*self.stop,
             owner: Owner { uid: self.uid, gid: Owner::current().gid },
             boot: self.boot.into(),

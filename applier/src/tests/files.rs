@@ -30,7 +30,7 @@ fn a_damaged_patch_is_noticed_before_anything_is_touched() {
             stage.run(&format!("apply {id}")).exits(DoesNotFit).warns(why);
             stage.run(&format!("check {id}")).exits(DoesNotFit).warns(why);
         }
-        assert!(!stage.engine.runs(10, uuid));
+        assert!(!stage.backend.runs(10, uuid));
         assert!(!stage.root.path().join("var/lib/upatch/patches").exists());
         stage.run("list").exits(Done);
     }
@@ -46,7 +46,7 @@ fn one_that_others_may_write_is_not_trusted() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(stage.directory("HP1"), fs::Permissions::from_mode(0o777)).unwrap();
     stage.run("apply HP1").exits(NotPermitted);
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
     stage.run("list").exits(Done).warns("not listed").warns("everybody may write to it");
 }
 
@@ -58,5 +58,5 @@ fn a_state_that_cannot_be_written_changes_nothing() {
     let scratch = format!("var/lib/upatch/.state.yaml.{}", std::process::id());
     fs::create_dir_all(stage.root.path().join(scratch)).unwrap();
     stage.run("apply HP1").exits(patchfile::exit::ManageExit::Failed).warns("state.yaml");
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
 }

@@ -10,15 +10,15 @@ fn there_and_back_again() {
     stage.run("deactive HP1").exits(Done).says("NOT-APPLIED: no process runs its code");
     stage.run("apply HP1").exits(Done);
     stage.run("deactivate HP1").exits(Done).says("DEACTIVED: 1 process back on the old code");
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
     stage.run("list").says("DEACTIVED");
     stage.run("activate HP1").exits(Done).says("ACTIVED: 1 process patched");
-    assert!(stage.engine.runs(10, uuid));
+    assert!(stage.backend.runs(10, uuid));
     stage.run("accept HP1").exits(Done);
     stage.run("apply HP1").exits(Done).says("ACCEPTED");
     stage.run("list").says("ACCEPTED");
     stage.run("remove HP1").exits(Done).says("NOT-APPLIED");
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
     stage.run("accept HP1").exits(Failed).warns("is NOT-APPLIED").warns("upatch apply pkg-1-1/HP1");
     let log = stage.run("log").exits(Done).says("apply    pkg-1-1/HP1: process 10 (daemon): patched").out;
     for word in ["ACTIVED", "old code back", "DEACTIVED", "ACCEPTED", "remove"] {
@@ -34,10 +34,10 @@ fn a_busy_process_keeps_the_new_code_and_that_is_shown() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
-    stage.engine.change(10, |p| p.mood = Mood::Busy(5));
+    stage.backend.change(10, |p| p.mood = Mood::Busy(5));
     stage.run("remove HP1 --timeout 0").exits(Partly).warns("process 10 (daemon) is pending");
     stage.run("status HP1").says("DEACTIVED: 1 patched").says("deactivation pending: thread 10 is in f");
-    assert!(stage.engine.runs(10, uuid) && !stage.engine.runs(11, uuid));
+    assert!(stage.backend.runs(10, uuid) && !stage.backend.runs(11, uuid));
     stage.run("remove HP1").exits(Done);
     stage.run("list").says("NOT-APPLIED");
 }
@@ -48,7 +48,7 @@ fn out_of_one_process_only() {
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
     stage.run("deactive HP1 --pid 10").exits(Done).says("ACTIVED: 1 process back");
-    assert!(!stage.engine.runs(10, uuid) && stage.engine.runs(11, uuid));
+    assert!(!stage.backend.runs(10, uuid) && stage.backend.runs(11, uuid));
     stage
         .run("status HP1")
         .says("1 patched, 0 pending, 1 refused")
@@ -70,11 +70,11 @@ fn accepted_patches_survive_a_reboot_and_others_do_not() {
     stage.run("accept HP1").exits(Done);
     stage.boot = "boot-2";
     for pid in [10, 11] {
-        stage.engine.change(pid, |p| p.blocks.clear());
+        stage.backend.change(pid, |p| p.blocks.clear());
     }
     stage.run("list").says("HP1  ACCEPTED     0        1").says("HP2  NOT-APPLIED  0        0");
     stage.run("restore --accepted").exits(Done).says("HP1: ACCEPTED: 1 process patched");
-    assert!(stage.engine.runs(10, one) && !stage.engine.runs(11, two));
+    assert!(stage.backend.runs(10, one) && !stage.backend.runs(11, two));
 }
 
 #[test]
@@ -86,10 +86,10 @@ fn saved_states_come_back() {
     stage.run("deactive HP2").exits(Done);
     stage.run("save").exits(Done).says("2 patches");
     stage.boot = "boot-2";
-    stage.engine.change(10, |p| p.blocks.clear());
+    stage.backend.change(10, |p| p.blocks.clear());
     stage.run("restore --dry-run").exits(Done).says("HP1: would be ACTIVED");
     stage.run("restore").exits(Done);
-    assert!(stage.engine.runs(10, one) && !stage.engine.runs(11, two));
+    assert!(stage.backend.runs(10, one) && !stage.backend.runs(11, two));
     stage.run("list").says("HP1  ACTIVED");
 }
 
@@ -98,13 +98,13 @@ fn a_lost_or_damaged_state_is_read_from_the_processes() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("apply HP1").exits(Done);
-    stage.engine.change(11, |p| p.blocks.clear());
+    stage.backend.change(11, |p| p.blocks.clear());
     fs::write(stage.state_file(), "patches: [").unwrap();
     stage.run("list").exits(Done).says("ACTIVED  1        1").warns("read from the processes instead");
     fs::remove_file(stage.state_file()).unwrap();
     stage.run("list").exits(Done).says("ACTIVED  1        1");
     stage.run("deactive HP1").exits(Done);
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_process_knows_a_patch_that_nothing_else_knows() {
     fs::remove_file(stage.state_file()).unwrap();
     stage.run("status HP1").exits(Done).says("1 patched");
     stage.run(&format!("remove {uuid}")).exits(Done);
-    assert!(!stage.engine.runs(10, uuid));
+    assert!(!stage.backend.runs(10, uuid));
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_patch_applied_by_path_is_kept() {
     stage.run("list").says("pkg-1-1/HP9  ACTIVED  1");
     stage.run("deactive HP9").exits(Done);
     stage.run("active HP9").exits(Done);
-    assert!(stage.engine.runs(10, uuid));
+    assert!(stage.backend.runs(10, uuid));
     stage.run("accept HP9").exits(Done);
     stage.run("remove HP9").exits(Done);
     stage.run("status HP9").exits(Unknown);

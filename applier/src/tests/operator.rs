@@ -21,7 +21,7 @@ fn status_without_id_tells_what_is_not_as_it_should_be() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     stage.install("HP1", &[1]);
     stage.run("status").exits(Done).says("all is as it should be (1 known, 0 times");
-    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.backend.change(11, |p| p.mood = Mood::Busy(9));
     stage.run("apply HP1 --timeout 0").exits(Partly);
     stage
         .run("status")
@@ -37,7 +37,7 @@ fn lists_are_narrowed() {
     let stage = Stage::new([process(10, 1), process(11, 2)]);
     stage.install("HP1", &[1]);
     stage.install("HP2", &[2]);
-    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.backend.change(11, |p| p.mood = Mood::Busy(9));
     stage.run("apply HP1").exits(Done);
     stage.run("apply HP2 --timeout 0").exits(Partly);
     let ids = |line: &str| {
@@ -88,7 +88,7 @@ fn what_runs_old_code_is_named_with_what_helps() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     stage.install("HP1", &[1]);
     stage.run("needs-restart").exits(Done).says("no process runs old code that is known");
-    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.backend.change(11, |p| p.mood = Mood::Busy(9));
     stage.run("apply HP1 --timeout 0").exits(Partly);
     let ran = stage.run("needs-restart").exits(Partly);
     ran.says("upatch apply --timeout 60 pkg-1-1/HP1; else: ").says("     11  daemon").says("HP1 is pending");
@@ -107,7 +107,7 @@ fn prune_drops_what_fits_nothing_any_more() {
     // A process runs it.
     stage.run("prune").exits(Done);
     stage.run("info HP1").exits(Done);
-    stage.engine.processes.lock().unwrap().clear();
+    stage.backend.processes.lock().unwrap().clear();
     stage.run("prune --dry-run").exits(Done).says("pkg-1-1/HP1: would be dropped");
     stage.run("info HP1").exits(Done);
     stage.run("prune").exits(Done).says("pkg-1-1/HP1: dropped: nothing that it fits is there any more");

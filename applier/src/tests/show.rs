@@ -6,7 +6,7 @@ use serde_json::json;
 fn json_of_every_verb_that_has_it() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     let manifest = stage.install("HP1", &[1]);
-    stage.engine.change(11, |p| p.mood = Mood::Busy(9));
+    stage.backend.change(11, |p| p.mood = Mood::Busy(9));
     stage.run("apply HP1 --timeout 0").exits(Partly);
     let listed = stage.run("list --json").exits(Done).json();
     let patch = &listed["patches"][0];
@@ -62,8 +62,8 @@ fn check_reads_only() {
     let stage = Stage::new([process(10, 1)]);
     let uuid = stage.install("HP1", &[1]).uuid;
     stage.run("check HP1").exits(Done).says("process 10 (daemon): ready").says("HP1: fits");
-    assert!(!stage.engine.runs(10, uuid) && !stage.state_file().exists());
-    stage.engine.change(10, |p| p.builds = vec![9]);
+    assert!(!stage.backend.runs(10, uuid) && !stage.state_file().exists());
+    stage.backend.change(10, |p| p.builds = vec![9]);
     stage.run("check HP1").exits(Done).says("fits: no process runs its target now");
 }
 
@@ -71,7 +71,7 @@ fn check_reads_only() {
 fn others_processes_are_said_to_be_left_out() {
     let mut stage = Stage::new([]);
     stage.uid = 4711;
-    stage.engine.unseen = vec![5, 6];
+    stage.backend.unseen = vec![5, 6];
     stage.run("list").exits(Done).warns("2 other processes may not be looked into");
 }
 

@@ -23,7 +23,8 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-/// Says that the calling test, or a part of it, does not run here, and why: past the test runner, which shows nothing of what passes.
+/// Says that the calling test, or a part of it, does not run here, and why: past the test runner, which shows
+/// nothing of what passes.
 pub fn skipped(why: &str) {
     let thread = std::thread::current();
     let line = format!("SKIPPED {}: {why}\n", thread.name().unwrap_or("?"));
@@ -67,7 +68,8 @@ pub fn pair_of_files(dir: &Path) -> (PathBuf, PathBuf) {
     (library, compile(dir, "user", TWO, &["-L.", "-l:libone.so", "-Wl,-rpath,$ORIGIN"]))
 }
 
-/// The command that runs the test function `test` of this program alone, which finds its `order` in the variable `variable`.
+/// The command that runs the test function `test` of this program alone, which finds its `order` in the
+/// variable `variable`.
 pub fn errand(test: &str, variable: &str, order: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test]).env(variable, order).stdout(Stdio::null());

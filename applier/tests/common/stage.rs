@@ -27,7 +27,8 @@ pub struct Stage {
     pub program: PathBuf,
 }
 
-/// Each test's program is a build of its own, so that tests running side by side do not see each other's processes.
+/// Each test's program is a build of its own, so that tests running side by side do not see each other's
+/// processes.
 pub fn stage(test: &str, source: &str) -> Stage {
     stage_with(test, source, &[])
 }
@@ -162,8 +163,8 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// What `start` says. `None` where it took so long that the service had to let it go on unpatched: this machine is too busy then to
-/// show anything.
+/// What `start` says. `None` where it took so long that the service had to let it go on unpatched: this
+/// machine is too busy then to show anything.
 pub fn in_time(start: impl FnOnce() -> String) -> Option<String> {
     let begun = Instant::now();
     let said = start();
@@ -180,7 +181,8 @@ pub fn is_root() -> bool {
 }
 
 impl Stage {
-    /// Starts the service and waits until it serves. It looks for processes by itself so rarely that no test lives to see it.
+    /// Starts the service and waits until it serves. It looks for processes by itself so rarely that no test
+    /// lives to see it.
     pub fn serve(&self) -> Daemon {
         self.serve_with(&mut self.command("daemon --interval 600"))
     }

@@ -1,5 +1,5 @@
-//! Patch ELF files: an `ET_DYN` ELF64 (gABI) whose `PT_LOAD` segments are those of the image, with a symbol table for
-//! debuggers and one `.upatch.*` section for each table of the image.
+//! Patch ELF files: an `ET_DYN` ELF64 (gABI) whose `PT_LOAD` segments are those of the image, with a symbol
+//! table for debuggers and one `.upatch.*` section for each table of the image.
 
 use super::codec::Encoder;
 use super::debug::DebugLink;
@@ -60,8 +60,9 @@ impl Section {
 /// Most bytes of nothing between two segments of a file.
 const GAP: usize = 1 << 20;
 
-/// Where in a file of `len` bytes the content of a segment goes: as far from its beginning as it is in memory from the image's, where that
-/// costs little. Profilers look a symbol up by that distance (`perf report` has it from the mapping, and takes it for an offset in the file).
+/// Where in a file of `len` bytes the content of a segment goes: as far from its beginning as it is in memory
+/// from the image's, where that costs little. Profilers look a symbol up by that distance (`perf report` has
+/// it from the mapping, and takes it for an offset in the file).
 fn place(len: usize, address: u64, page: usize) -> usize {
     let same = usize::try_from(address).ok().filter(|a| *a >= len && *a - len <= GAP);
     same.unwrap_or_else(|| len.next_multiple_of(page))
@@ -102,8 +103,9 @@ impl Image {
         Ok(self.finish(out, sections, Some(&offsets)))
     }
 
-    /// The bytes of the file with debug information that goes beside the patch ELF: its sections without their content, as `objcopy
-    /// --only-keep-debug` leaves them, its symbols, and `debug`, sections by name. Addresses in it are those of the image.
+    /// The bytes of the file with debug information that goes beside the patch ELF: its sections without
+    /// their content, as `objcopy --only-keep-debug` leaves them, its symbols, and `debug`, sections by name.
+    /// Addresses in it are those of the image.
     pub fn write_debug(&self, debug: &[(&'static str, Vec<u8>)]) -> Vec<u8> {
         let mut out = vec![0; EHDR + PHDR * self.segments.len()];
         let mut sections = self.content_sections(&vec![0; self.segments.len()]);
@@ -250,7 +252,8 @@ fn program_header(segment: &Segment, offset: Option<u64>, page: u64) -> Vec<u8> 
         Access::Write => PF_R | PF_W,
     };
     let mut h = Encoder::default();
-    // A segment without contents has no place in the file; its offset only has to be congruent to its address.
+    // A segment without contents has no place in the file; its offset only has to be congruent to its
+    // address.
     let filled = offset.map_or(0, |_| segment.data.len() as u64);
     let offset = offset.filter(|_| filled > 0).unwrap_or(0);
     h.u32(PT_LOAD).u32(flags).u64(offset).u64(segment.address).u64(segment.address);

@@ -4,8 +4,8 @@ pub use crate::arch::RelocationKind;
 use crate::manifest::{FORMAT, FORMAT_HOPS, FORMAT_SIBLINGS};
 use crate::{Arch, BuildId, Digest};
 
-/// A patch for one ELF file, laid out: all addresses inside it are final relative to the image's base, which the applier
-/// chooses within branch reach of the target.
+/// A patch for one ELF file, laid out: all addresses inside it are final relative to the image's base, which
+/// the applier chooses within branch reach of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Architecture of image and target.
@@ -13,7 +13,8 @@ pub struct Image {
     /// The ELF file it fits.
     pub target: Target,
     /// What is mapped, in address order, page-aligned, without overlap. The first is the control segment (see
-    /// [`crate::control`]): [`Access::Read`], at address 0, without data, large enough for one entry per redirect.
+    /// [`crate::control`]): [`Access::Read`], at address 0, without data, large enough for one entry per
+    /// redirect.
     pub segments: Vec<Segment>,
     /// Functions to redirect; their order is that of the control block's entries.
     pub redirects: Vec<Redirect>,
@@ -27,7 +28,8 @@ pub struct Image {
     pub unwind: Option<Unwind>,
     /// Functions to call on the way.
     pub hooks: Vec<Hook>,
-    /// What the patch adds to the symbols that the target exports, for the patch's other ELF files. No two of one name and version.
+    /// What the patch adds to the symbols that the target exports, for the patch's other ELF files. No two of
+    /// one name and version.
     pub exports: Vec<Export>,
 }
 
@@ -84,22 +86,24 @@ pub struct Redirect {
     pub old: u64,
     /// Its size in bytes.
     pub old_size: u64,
-    /// Distance in bytes from `old` to the first instruction that is overwritten, see [`crate::arch::Facts::skips`].
+    /// Distance in bytes from `old` to the first instruction that is overwritten, see
+    /// [`crate::arch::Facts::skips`].
     pub skip: u8,
     /// The bytes at `old + skip`: at least as many as the redirect overwrites, at most 8 used.
     pub original: [u8; 8],
     /// Address in the image of the new function.
     pub new: u64,
-    /// Address in the image of the stub: tests the control block's active byte, goes to `new` or to the entry's `previous`.
+    /// Address in the image of the stub: tests the control block's active byte, goes to `new` or to the
+    /// entry's `previous`.
     pub stub: u64,
-    /// Address in the image of the old function's first instructions, relocated, followed by a jump to the rest. `None`
-    /// only where an image redirects a single function, whose one write is atomic by itself.
+    /// Address in the image of the old function's first instructions, relocated, followed by a jump to the
+    /// rest. `None` only where an image redirects a single function, whose one write is atomic by itself.
     pub resume: Option<u64>,
-    /// Further pieces of old code that must not be on any stack (`.cold` parts, clones that went away): link-time address
-    /// and size.
+    /// Further pieces of old code that must not be on any stack (`.cold` parts, clones that went away):
+    /// link-time address and size.
     pub fragments: Vec<(u64, u64)>,
-    /// Where the entry has room for a short jump only: the padding that it leads to, which holds the jump that others have at
-    /// their entry.
+    /// Where the entry has room for a short jump only: the padding that it leads to, which holds the jump
+    /// that others have at their entry.
     pub hop: Option<Hop>,
 }
 
@@ -134,8 +138,9 @@ pub enum Reference {
     Image,
     /// The target module's load bias: the addend is a link-time address of the target.
     Target,
-    /// The 8-byte word that the running target has at this link-time address, read when the patch is loaded: a GOT slot that
-    /// the dynamic loader has filled in (module id of thread-local storage, address of an imported object).
+    /// The 8-byte word that the running target has at this link-time address, read when the patch is loaded:
+    /// a GOT slot that the dynamic loader has filled in (module id of thread-local storage, address of an
+    /// imported object).
     TargetWord {
         /// Link-time address of the word.
         address: u64,
@@ -151,8 +156,8 @@ pub enum Reference {
         /// Function or object.
         kind: ImportKind,
     },
-    /// A dynamic symbol that the same patch adds to another ELF file ([`Image::exports`]). Looked up in link-map order, where a module with
-    /// such an image has the symbol as if it had been linked with it.
+    /// A dynamic symbol that the same patch adds to another ELF file ([`Image::exports`]). Looked up in
+    /// link-map order, where a module with such an image has the symbol as if it had been linked with it.
     Sibling {
         /// Symbol name.
         name: String,

@@ -1,5 +1,5 @@
-//! Reading patch ELF files. The input is untrusted: every offset is checked, and nothing is set aside that the file
-//! could not fill.
+//! Reading patch ELF files. The input is untrusted: every offset is checked, and nothing is set aside that
+//! the file could not fill.
 
 use super::codec::Decoder;
 use super::elf::{

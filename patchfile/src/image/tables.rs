@@ -1,4 +1,5 @@
-//! The `.upatch.*` sections: one table each, little endian, lists preceded by their count, names by their length.
+//! The `.upatch.*` sections: one table each, little endian, lists preceded by their count, names by their
+//! length.
 
 use super::codec::{Decoder, Encoder};
 use super::{
@@ -43,7 +44,8 @@ fn target(target: &Target, format: u32) -> Vec<u8> {
     e.0
 }
 
-/// Reads the target table; its first word is the format version, checked before anything else is looked at, and given too.
+/// Reads the target table; its first word is the format version, checked before anything else is looked at,
+/// and given too.
 pub(super) fn decode_target(bytes: &[u8]) -> Result<(u32, Target), ImageError> {
     let mut d = Decoder::new(TARGET, bytes);
     let found = d.u32()?;

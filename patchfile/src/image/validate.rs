@@ -1,5 +1,5 @@
-//! What must hold of an image before anything is done with it. A patch ELF is untrusted input: the applier relies on each
-//! of these.
+//! What must hold of an image before anything is done with it. A patch ELF is untrusted input: the applier
+//! relies on each of these.
 
 use super::{Access, Export, Exported, Image, ImageError, Reference};
 use crate::control;

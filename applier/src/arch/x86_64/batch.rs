@@ -1,8 +1,8 @@
 //! Code that makes several system calls in one go and then stops its own thread, see [`crate::engine`].
 //!
-//! It is a function: it is run where a function was called, may change the registers that any function may change, and returns
-//! to the caller at the end. Each result is pushed, so that the stack pointer tells how many calls were made. After the first
-//! call that fails it makes no more.
+//! It is a function: it is run where a function was called, may change the registers that any function may
+//! change, and returns to the caller at the end. Each result is pushed, so that the stack pointer tells how
+//! many calls were made. After the first call that fails it makes no more.
 
 use super::registers::Registers;
 use crate::sys::call::SystemCall;
@@ -47,7 +47,8 @@ fn load(code: &mut Vec<u8>, register: Register, words: usize) {
     code.extend((8 * words as u32).to_le_bytes());
 }
 
-/// A system call by which a thread that calls itself `tid` sends itself `SIGURG`: `mov $tid,%edi; push $SIGURG; pop %rsi; mov $SYS_tkill,%eax; syscall`.
+/// A system call by which a thread that calls itself `tid` sends itself `SIGURG`:
+/// `mov $tid,%edi; push $SIGURG; pop %rsi; mov $SYS_tkill,%eax; syscall`.
 pub(crate) fn write_mark(code: &mut Vec<u8>, tid: i32) {
     set(code, Register::Rdi, u64::from(tid.cast_unsigned()));
     code.extend([0x6a, libc::SIGURG as u8, 0x5e]);
@@ -55,8 +56,8 @@ pub(crate) fn write_mark(code: &mut Vec<u8>, tid: i32) {
     code.extend([0x0f, 0x05]);
 }
 
-/// Appends the function, for a thread that calls itself `tid` and has the registers `home` when it is called. Gives the offset
-/// at which the thread is when it has sent itself the signal.
+/// Appends the function, for a thread that calls itself `tid` and has the registers `home` when it is called.
+/// Gives the offset at which the thread is when it has sent itself the signal.
 pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[SystemCall]) -> usize {
     let mut ends = Vec::new();
     for (made, call) in calls.iter().enumerate() {
@@ -93,8 +94,8 @@ pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[Sys
     mark
 }
 
-/// Where the results lie, 8 bytes each, the first one at the end, when the thread that had the registers `home` has sent itself
-/// the signal and has the registers `now`. `None` where it is anywhere else.
+/// Where the results lie, 8 bytes each, the first one at the end, when the thread that had the registers
+/// `home` has sent itself the signal and has the registers `now`. `None` where it is anywhere else.
 pub(crate) fn results(home: &Registers, now: &Registers) -> Option<Range<u64>> {
     (now.sp() <= home.sp()).then(|| now.sp()..home.sp())
 }
@@ -123,7 +124,8 @@ mod tests {
             load(&mut code, register, words);
             code
         };
-        // As the GNU assembler has `mov 0x28(%rsp),%rdi` and `mov 0x10(%rsp),%r8` with displacements of four bytes.
+        // As the GNU assembler has `mov 0x28(%rsp),%rdi` and `mov 0x10(%rsp),%r8` with displacements of four
+        // bytes.
         assert_eq!(of(Register::Rdi, 5), [0x48, 0x8b, 0xbc, 0x24, 0x28, 0, 0, 0]);
         assert_eq!(of(Register::R8, 2), [0x4c, 0x8b, 0x84, 0x24, 0x10, 0, 0, 0]);
     }

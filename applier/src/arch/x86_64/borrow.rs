@@ -1,5 +1,5 @@
-//! Registers for a thread that runs something for us. At each point at which we could die, what the thread does next by itself
-//! leads to `rt_sigreturn` on a signal frame (see [`super::frame`]).
+//! Registers for a thread that runs something for us. At each point at which we could die, what the thread
+//! does next by itself leads to `rt_sigreturn` on a signal frame (see [`super::frame`]).
 
 use super::registers::{NO_CALL, Registers};
 
@@ -10,8 +10,9 @@ pub(crate) const LANDING: &[u8] = b"\x48\x89\xc7\xb8\x0f\0\0\0\x0f\x05\xcc";
 /// Flags that must be clear wherever a function begins: direction (psABI §3.2.1), and single-stepping.
 const FLAGS: u64 = 0x500;
 
-/// Where in memory the address must be at which the thread goes on after a borrowed `syscall; ret`, or after a function: the
-/// word on top of its stack, with which the frame at `frame` begins. `None` on machines that have it in a register.
+/// Where in memory the address must be at which the thread goes on after a borrowed `syscall; ret`, or after
+/// a function: the word on top of its stack, with which the frame at `frame` begins. `None` on machines that
+/// have it in a register.
 pub(crate) fn return_slot(frame: u64) -> Option<u64> {
     Some(frame)
 }
@@ -20,7 +21,8 @@ pub(crate) fn return_slot(frame: u64) -> Option<u64> {
 pub(crate) const RESOLVER_ARGUMENTS: [u64; 3] = [0; 3];
 
 impl Registers {
-    /// From which the thread by itself returns to where it was: by the code `sigreturn`, with the frame at `frame`.
+    /// From which the thread by itself returns to where it was: by the code `sigreturn`, with the frame at
+    /// `frame`.
     pub(crate) fn returning(mut self, sigreturn: u64, frame: u64) -> Self {
         self.0.rip = sigreturn;
         self.0.rsp = frame + 8;
@@ -39,8 +41,8 @@ impl Registers {
         self
     }
 
-    /// Of a thread that was [`Self::returning`], to call a function that returns to the [`LANDING`] code. That it does so is in
-    /// its [`return_slot`].
+    /// Of a thread that was [`Self::returning`], to call a function that returns to the [`LANDING`] code.
+    /// That it does so is in its [`return_slot`].
     pub(crate) fn calling(mut self, function: u64, args: [u64; 3], frame: u64, _landing: u64) -> Self {
         self.0.rip = function;
         self.0.rsp = frame;

@@ -5,9 +5,9 @@ use super::registers::Registers;
 /// `io_pgetevents`, which the libc crate does not name on x86-64.
 pub(crate) const IO_PGETEVENTS: i64 = 333;
 
-/// System calls that give EINTR on any wake-up (signal(7)), or on one while a timeout is set on the socket, and that can be
-/// made again since they have done nothing yet. (`connect` goes on waiting when it is made again; the kernel itself does so
-/// where no timeout is set.) `close` cannot.
+/// System calls that give EINTR on any wake-up (signal(7)), or on one while a timeout is set on the socket,
+/// and that can be made again since they have done nothing yet. (`connect` goes on waiting when it is made
+/// again; the kernel itself does so where no timeout is set.) `close` cannot.
 pub(crate) const RESTARTABLE: [i64; 19] = [
     libc::SYS_epoll_wait,
     libc::SYS_epoll_pwait,
@@ -38,8 +38,8 @@ pub(crate) const OPENING: [i64; 3] = [libc::SYS_openat, libc::SYS_open, libc::SY
 
 const ARCH_SET_FS: u64 = 0x1002;
 
-/// Is this, at a stop after a system call, the one by which a static program sets its thread pointer? It makes it after it has
-/// relocated itself and before its constructors.
+/// Is this, at a stop after a system call, the one by which a static program sets its thread pointer? It
+/// makes it after it has relocated itself and before its constructors.
 pub(crate) fn has_set_thread_pointer(registers: &Registers) -> bool {
     registers.call() == Some(libc::SYS_arch_prctl)
         && registers.argument(0) == ARCH_SET_FS

@@ -1,5 +1,5 @@
-//! A signal frame as the kernel writes it (arch/x86/include/uapi/asm/sigcontext.h, ucontext.h): `rt_sigreturn` on it puts a
-//! thread back exactly where it was.
+//! A signal frame as the kernel writes it (arch/x86/include/uapi/asm/sigcontext.h, ucontext.h):
+//! `rt_sigreturn` on it puts a thread back exactly where it was.
 
 use super::{RED_ZONE, registers::Registers, xsave};
 use crate::sys::ptrace;
@@ -25,7 +25,8 @@ const SIGCONTEXT_SS: u64 = 2;
 const STRICT_RESTORE_SS: u64 = 4;
 const MAGIC1: u32 = 0x4650_5853;
 const MAGIC2: u32 = 0x4650_5845;
-/// Not a value of `ss_flags`: makes `rt_sigreturn` leave the alternate signal stack alone (the kernel ignores the error).
+/// Not a value of `ss_flags`: makes `rt_sigreturn` leave the alternate signal stack alone (the kernel ignores
+/// the error).
 const KEEP_STACK: u64 = 0x7fff_0000;
 /// Where the kernel's and our information about the extended state is in its legacy part.
 const SOFTWARE: usize = 464;
@@ -44,7 +45,8 @@ pub(crate) fn set_extended_state(tid: i32, state: &[u8]) -> io::Result<()> {
     ptrace::set_register_set(tid, NT_X86_XSTATE, state)
 }
 
-/// Builds the frame for a thread with these registers, blocked signals and extended state, below its stack pointer.
+/// Builds the frame for a thread with these registers, blocked signals and extended state, below its stack
+/// pointer.
 pub(crate) fn build(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64) -> Frame {
     place(regs, mask, extended, sigreturn, regs.sp().wrapping_sub(RED_ZONE))
 }
@@ -54,7 +56,8 @@ pub(crate) fn place(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64
     laid_out(regs, mask, &signal_state(extended), FP_XSTATE, sigreturn, top)
 }
 
-/// A small one, for a thread that is in a system call: what it has beyond the registers of SSE is nobody's any more (psABI §3.2.1).
+/// A small one, for a thread that is in a system call: what it has beyond the registers of SSE is nobody's
+/// any more (psABI §3.2.1).
 pub(crate) fn small(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64, top: u64) -> Frame {
     let mut state = extended[..extended.len().min(LEGACY)].to_vec();
     if let Some(software) = state.get_mut(SOFTWARE..) {
@@ -85,7 +88,8 @@ fn laid_out(regs: &Registers, mask: u64, state: &[u8], kind: u64, sigreturn: u64
     Frame { start, bytes }
 }
 
-/// The extended state in the form a signal frame has it: with the sizes filled in, and a magic number at the end.
+/// The extended state in the form a signal frame has it: with the sizes filled in, and a magic number at the
+/// end.
 fn signal_state(extended: &[u8]) -> Vec<u8> {
     let word =
         |at: usize| extended.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);

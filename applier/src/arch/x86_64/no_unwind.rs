@@ -1,7 +1,8 @@
 //! Code without unwind information that a thread leaves at once: what it does next is followed instead.
 //!
-//! A C library ends the unwind information of `clone` and `clone3` at the system call, since behind it run two threads, of which only
-//! one has a caller. In a program that starts threads all the time some thread is there whenever it is looked at.
+//! A C library ends the unwind information of `clone` and `clone3` at the system call, since behind it run
+//! two threads, of which only one has a caller. In a program that starts threads all the time some thread is
+//! there whenever it is looked at.
 
 use super::registers::Registers;
 
@@ -34,8 +35,9 @@ impl From<&Registers> for State {
     }
 }
 
-/// Follows a stopped thread through branches, by the values it has. `None` where another instruction comes first; those followed
-/// change no register. `known` is asked at each step whether there is unwind information.
+/// Follows a stopped thread through branches, by the values it has. `None` where another instruction comes
+/// first; those followed change no register. `known` is asked at each step whether there is unwind
+/// information.
 pub(crate) fn follow(
     state: State,
     read: impl Fn(u64) -> Option<[u8; LONGEST]>,
@@ -80,15 +82,17 @@ pub(crate) fn follow(
     None
 }
 
-/// Where a thread goes that is led [`Leads::Back`], and its stack pointer then: the return address is on top of the stack.
+/// Where a thread goes that is led [`Leads::Back`], and its stack pointer then: the return address is on top
+/// of the stack.
 pub(crate) fn caller(registers: &Registers, word: impl Fn(u64) -> Option<u64>) -> Option<(u64, u64)> {
     Some((word(registers.sp())?, registers.sp().wrapping_add(8)))
 }
 
 /// `rax`, as the code will see it, where the system call `call` was interrupted.
 fn result(call: Option<i64>, rax: i64) -> i64 {
-    /// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK` (`linux/errno.h`, not in the user's headers): the kernel makes the call again
-    /// before anything else runs. It is the maker's, since the child of a call that has not been made is not there.
+    /// `ERESTARTSYS` to `ERESTART_RESTARTBLOCK` (`linux/errno.h`, not in the user's headers): the kernel
+    /// makes the call again before anything else runs. It is the maker's, since the child of a call that has
+    /// not been made is not there.
     const AGAIN: std::ops::RangeInclusive<i64> = -516..=-512;
     if call.is_some() && AGAIN.contains(&rax) { 1 } else { rax }
 }

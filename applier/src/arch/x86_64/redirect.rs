@@ -1,5 +1,5 @@
-//! Jumps at the entries of functions: a long one, `jmp rel32`, or a short one, `jmp rel8`, to padding near by that has room
-//! for the long one.
+//! Jumps at the entries of functions: a long one, `jmp rel32`, or a short one, `jmp rel8`, to padding near by
+//! that has room for the long one.
 
 use super::{facts::FACTS, traps::BREAKPOINT};
 
@@ -41,8 +41,9 @@ pub(crate) fn short_jump_target(from: u64, bytes: &[u8]) -> Option<u64> {
     Some(from.wrapping_add(SHORT as u64).wrapping_add_signed(distance.cast_signed().into()))
 }
 
-/// The bytes of a jump as they were before somebody set a breakpoint on it; `linked` is what the file has there, to which a
-/// uprobe that is taken away sets the byte that it changed, whatever it had found. `None` where it was not changed like that.
+/// The bytes of a jump as they were before somebody set a breakpoint on it; `linked` is what the file has
+/// there, to which a uprobe that is taken away sets the byte that it changed, whatever it had found. `None`
+/// where it was not changed like that.
 pub(crate) fn without_breakpoint(found: &[u8], linked: &[u8], short: bool) -> Option<Vec<u8>> {
     let (first, rest) = found.split_first()?;
     let opcode = if short { SHORT_OPCODE } else { LONG_OPCODE };

@@ -83,8 +83,8 @@ impl Registers {
         self.0.rip = self.0.rip.wrapping_sub(SYSCALL);
     }
 
-    /// As after the kernel has decided about restarting the system call that was interrupted, when there is no signal to
-    /// deliver (arch/x86/kernel/signal.c, `arch_do_signal_or_restart`).
+    /// As after the kernel has decided about restarting the system call that was interrupted, when there is
+    /// no signal to deliver (arch/x86/kernel/signal.c, `arch_do_signal_or_restart`).
     pub(super) fn restarted(mut self) -> Self {
         // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
         if self.call().is_some() && matches!(self.result(), -512 | -513 | -514 | -516) {

@@ -1,5 +1,5 @@
-//! What becomes of the empty function that the dynamic loader calls for debuggers: it leads to code elsewhere by which the
-//! thread sends itself a signal.
+//! What becomes of the empty function that the dynamic loader calls for debuggers: it leads to code elsewhere
+//! by which the thread sends itself a signal.
 
 use super::batch;
 
@@ -24,9 +24,10 @@ pub(crate) fn lead_target(bytes: &[u8]) -> Option<u64> {
     to.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// The code that the function leads to: thread `tid` sends itself the signal, where the word at `state` is zero or nobody knows
-/// where that word is. Gives also the offset at which the thread is then. The code changes registers that any call may change
-/// (psABI §3.2.1), and the stack is as it was while the system call runs.
+/// The code that the function leads to: thread `tid` sends itself the signal, where the word at `state` is
+/// zero or nobody knows where that word is. Gives also the offset at which the thread is then. The code
+/// changes registers that any call may change (psABI §3.2.1), and the stack is as it was while the system
+/// call runs.
 pub(crate) fn code(state: Option<u64>, tid: i32) -> (Vec<u8>, u64) {
     let mut mark = Vec::new();
     batch::write_mark(&mut mark, tid);

@@ -10,11 +10,13 @@ pub(crate) const POINTS_TO: u64 = 424;
 /// Where in it is the result of a system call.
 const RESULT: u64 = 144;
 
-/// `jmp_buf` (bits/setjmp.h) up to the two mangled words at its end: bytes, and the distance of its beginning from its last word.
+/// `jmp_buf` (bits/setjmp.h) up to the two mangled words at its end: bytes, and the distance of its beginning
+/// from its last word.
 pub(crate) const JUMP_BUFFER: usize = 48;
 pub(crate) const JUMP_BUFFER_BEFORE: u64 = 56;
 
-/// Where a thread has the secret that glibc mangles pointers with, counted from its thread pointer (`tcbhead_t`).
+/// Where a thread has the secret that glibc mangles pointers with, counted from its thread pointer
+/// (`tcbhead_t`).
 pub(crate) fn secret(thread_pointer: u64) -> u64 {
     thread_pointer.wrapping_add(0x30)
 }
@@ -24,8 +26,8 @@ pub(crate) fn demangled(word: u64, secret: u64) -> u64 {
     word.rotate_right(17) ^ secret
 }
 
-/// The registers in the first [`CONTEXT`] bytes of a `ucontext_t`, with the beginning and the size of its stack; `others` has
-/// those that are not in there.
+/// The registers in the first [`CONTEXT`] bytes of a `ucontext_t`, with the beginning and the size of its
+/// stack; `others` has those that are not in there.
 pub(crate) fn context(words: &[u64], others: &Registers) -> Option<(Registers, u64, u64)> {
     let [_, _, start, _, size, registers @ ..] = words else { return None };
     let &[r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip] = registers
@@ -55,8 +57,8 @@ pub(crate) fn context(words: &[u64], others: &Registers) -> Option<(Registers, u
     Some((Registers(found), *start, *size))
 }
 
-/// The registers in the first [`JUMP_BUFFER`] bytes of a `jmp_buf`, with the stack pointer `rsp` and program counter `rip` that
-/// are behind them; `others` has those that are not in there.
+/// The registers in the first [`JUMP_BUFFER`] bytes of a `jmp_buf`, with the stack pointer `rsp` and program
+/// counter `rip` that are behind them; `others` has those that are not in there.
 pub(crate) fn jump_buffer(
     words: &[u64],
     secret: u64,

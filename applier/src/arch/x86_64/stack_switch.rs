@@ -1,4 +1,5 @@
-//! Instructions by which code goes to another stack: they load the stack pointer with an address from elsewhere.
+//! Instructions by which code goes to another stack: they load the stack pointer with an address from
+//! elsewhere.
 
 /// Where the address comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +27,9 @@ pub(crate) fn source(bytes: &[u8]) -> Option<Source> {
     })
 }
 
-/// Intel SDM volume 2, with the stack pointer (4) for the register: `mov memory,%rsp`, where the address counts neither from
-/// the frame pointer nor from the stack pointer; `xchg %rsp,memory`; and `mov %rdi,%rsp` or `mov %rsi,%rsp`, arguments of a
-/// function.
+/// Intel SDM volume 2, with the stack pointer (4) for the register: `mov memory,%rsp`, where the address
+/// counts neither from the frame pointer nor from the stack pointer; `xchg %rsp,memory`; and `mov %rdi,%rsp`
+/// or `mov %rsi,%rsp`, arguments of a function.
 fn loads_stack_pointer(bytes: &[u8]) -> bool {
     let &[rex @ (0x48 | 0x49), opcode, modrm] = bytes else { return false };
     let (mode, register, base) = (modrm >> 6, modrm >> 3 & 7, modrm & 7);
@@ -48,7 +49,8 @@ mod tests {
     #[test]
     fn instructions_that_go_to_another_stack() {
         let is = |bytes: &[u8]| loads_stack_pointer(bytes);
-        // mov 0xa0(%rdi),%rsp; mov (%rsi),%rsp; mov 8(%r13),%rsp; mov %rdi,%rsp in both forms; xchg %rsp,(%rax)
+        // mov 0xa0(%rdi),%rsp; mov (%rsi),%rsp; mov 8(%r13),%rsp; mov %rdi,%rsp in both forms; xchg
+        // %rsp,(%rax)
         for code in [
             [0x48, 0x8b, 0xa7],
             [0x48, 0x8b, 0x26],
@@ -59,7 +61,8 @@ mod tests {
         ] {
             assert!(is(&code), "{code:x?}");
         }
-        // mov -0x38(%rbp),%rsp; mov 8(%rsp),%rsp; mov %rbp,%rsp; mov %rbx,%rsp; mov (%rdi),%rbx; mov (%rdi),%r12
+        // mov -0x38(%rbp),%rsp; mov 8(%rsp),%rsp; mov %rbp,%rsp; mov %rbx,%rsp; mov (%rdi),%rbx; mov
+        // (%rdi),%r12
         for code in [
             [0x48, 0x8b, 0x65],
             [0x48, 0x8b, 0x64],

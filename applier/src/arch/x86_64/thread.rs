@@ -1,11 +1,12 @@
-//! What C libraries note about a thread, at its thread pointer (`struct pthread`). Machines differ in whether it lies above or
-//! below the thread pointer, and in the order of its fields.
+//! What C libraries note about a thread, at its thread pointer (`struct pthread`). Machines differ in whether
+//! it lies above or below the thread pointer, and in the order of its fields.
 
 use std::ops::Range;
 
 /// Bytes of it: glibc has 2304, musl 200.
 pub(crate) const DESCRIPTION: u64 = 2304;
-/// The end of a stack is at most this far behind the thread pointer: the description, aligned as strictly as the program's TLS wants it.
+/// The end of a stack is at most this far behind the thread pointer: the description, aligned as strictly as
+/// the program's TLS wants it.
 const BEHIND: u64 = 8192;
 /// No stack is larger.
 const LARGEST: u64 = 1 << 40;
@@ -18,8 +19,8 @@ pub(crate) fn description(thread_pointer: u64) -> u64 {
     thread_pointer
 }
 
-/// Where the stack is that the thread was made with, without its guard, if its stack pointer `sp` is in there, by the words of
-/// its description.
+/// Where the stack is that the thread was made with, without its guard, if its stack pointer `sp` is in
+/// there, by the words of its description.
 pub(crate) fn stack_bounds(words: &[u64], thread_pointer: u64, sp: u64) -> Option<Range<u64>> {
     // Both begin with their own address; glibc has it once more, where musl has its list of threads.
     match words {
@@ -29,8 +30,8 @@ pub(crate) fn stack_bounds(words: &[u64], thread_pointer: u64, sp: u64) -> Optio
     }
 }
 
-/// The thread pointer of the thread whose description, of glibc, begins with these words, which are at `at`, if the thread was
-/// made with a stack that holds `sp`.
+/// The thread pointer of the thread whose description, of glibc, begins with these words, which are at `at`,
+/// if the thread was made with a stack that holds `sp`.
 pub(crate) fn thread_with_stack(words: &[u64], at: u64, sp: u64) -> Option<u64> {
     is_of_glibc(words, at).then(|| glibc(words, at, sp)).flatten().map(|_| at)
 }
@@ -39,8 +40,8 @@ fn is_of_glibc(words: &[u64], thread_pointer: u64) -> bool {
     matches!(words, [first, _, third, ..] if *first == thread_pointer && *third == thread_pointer)
 }
 
-/// `stackblock`, `stackblock_size` and `guardsize` of `struct pthread` (nptl/descr.h). Where they are differs from version to version; the block
-/// holds the structure itself, at its end.
+/// `stackblock`, `stackblock_size` and `guardsize` of `struct pthread` (nptl/descr.h). Where they are differs
+/// from version to version; the block holds the structure itself, at its end.
 fn glibc(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
     let starts = words.windows(3).filter_map(|w| {
         let [block, size, guard] = *w else { return None };
@@ -52,7 +53,8 @@ fn glibc(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
     starts.max().map(|start| start..pointer)
 }
 
-/// `map_base`, `map_size`, `stack` (its upper end), `stack_size` and `guard_size` of `struct pthread` (src/internal/pthread_impl.h).
+/// `map_base`, `map_size`, `stack` (its upper end), `stack_size` and `guard_size` of `struct pthread`
+/// (src/internal/pthread_impl.h).
 fn musl(words: &[u64], pointer: u64, sp: u64) -> Option<Range<u64>> {
     words.windows(5).find_map(|w| {
         let [map, map_size, top, size, guard] = *w else { return None };

@@ -2,7 +2,8 @@
 
 /// `int3`.
 pub(super) const BREAKPOINT: u8 = 0xcc;
-/// An instruction without effect as long as a call, for which the kernel may put a call for a uprobe (Linux 6.18).
+/// An instruction without effect as long as a call, for which the kernel may put a call for a uprobe (Linux
+/// 6.18).
 const LONG_NOP: &[u8] = b"\x0f\x1f\x44\0\0";
 
 /// May there be a breakpoint in this code?

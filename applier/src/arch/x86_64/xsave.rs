@@ -5,8 +5,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The last mask asked for and its answer. `cpuid` takes microseconds in a virtual machine, and a thread is stopped while
-/// we ask.
+/// The last mask asked for and its answer. `cpuid` takes microseconds in a virtual machine, and a thread is
+/// stopped while we ask.
 static LAST: Mutex<Option<(u64, usize)>> = Mutex::new(None);
 
 /// Bytes that the components `features` (a mask as in XCR0) take in the non-compacted XSAVE layout.

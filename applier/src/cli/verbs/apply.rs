@@ -17,7 +17,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<
     exist(ctx, &args.only.pids)?;
     let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &args.only.pids)? };
     let patches = world.resolve(ctx, &args.ids)?;
-    // All of them are read before the first is applied: a damaged one is noticed while nothing has been changed.
+    // All of them are read before the first is applied: a damaged one is noticed while nothing has been
+    // changed.
     let patches: Vec<_> =
         patches.into_iter().map(|k| load(ctx, &k).map(|l| (k, l))).collect::<Result<_, _>>()?;
     each(ctx, patches, |ctx, (known, patch)| {
@@ -40,11 +41,12 @@ pub(super) fn one(
     state: PatchState,
 ) -> Result<ManageExit, Error> {
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
-    let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
+    let survey = ctx.backend.survey(&targets(&patch.manifest), pids);
     let misfits = fits(ctx, id, &patch.manifest, &survey, pids)?;
     overlaps(ctx, world, patch);
 
-    // The intention is on disk before the first process is touched: killed from here on, the service completes it.
+    // The intention is on disk before the first process is touched: killed from here on, the service
+    // completes it.
     let before = world.state.clone();
     let was_active = before.get(uuid).is_some_and(|r| r.state.is_active());
     intend(world, known, builds(&patch.manifest), &survey, pids, state);
@@ -57,7 +59,7 @@ pub(super) fn one(
     world.save(&ctx.root)?;
     // From here on the service patches what starts; what started before is found by the surveys below.
     let survey = match crate::manage::tell(&ctx.root) {
-        true => ctx.engine.survey(&targets(&patch.manifest), pids),
+        true => ctx.backend.survey(&targets(&patch.manifest), pids),
         false => survey,
     };
 
@@ -88,7 +90,7 @@ pub(super) fn one(
     }
     settler.take_over(world, uuid, pids).map_err(|e| Error::failed(id, e))?;
     world.save(&root)?;
-    world.save_attempts(&root, ctx.engine)?;
+    world.save_attempts(&root, ctx.backend)?;
     announce(ctx, world, verb, known, &tally, was_active, !pids.is_empty())?;
     Ok(tally.exit())
 }
@@ -186,7 +188,7 @@ fn overlaps(ctx: &mut Context<'_>, world: &World, patch: &Loaded) {
 /// `--dry-run`.
 fn would(ctx: &mut Context<'_>, known: &Known, patch: &Loaded, args: &Change) -> Result<ManageExit, Error> {
     let (id, pids) = (&known.id, args.only.pids.as_slice());
-    let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
+    let survey = ctx.backend.survey(&targets(&patch.manifest), pids);
     let misfits = fits(ctx, id, &patch.manifest, &survey, pids)?;
     let processes = survey.processes.iter().filter(|p| !p.targets.is_empty());
     let mut tally = probe_all(ctx, patch, processes, args.how.lazy);

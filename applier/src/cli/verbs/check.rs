@@ -17,7 +17,7 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
     let mut printed = Vec::new();
     let exit = each(ctx, patches, |ctx, known| {
         let checked = load(ctx, &known).and_then(|patch| {
-            let survey = ctx.engine.survey(&targets(&patch.manifest), pids);
+            let survey = ctx.backend.survey(&targets(&patch.manifest), pids);
             let misfits = fits(ctx, &known.id, &patch.manifest, &survey, pids)?;
             let processes = survey.processes.iter().filter(|p| !p.targets.is_empty());
             let mut tally = probe_all(ctx, &patch, processes, args.lazy);

@@ -3,7 +3,7 @@
 use crate::{
     CheckReport, ProcessError,
     catalog::{Known, Loaded, disk_elf},
-    manage::{self, Context, Ending, Error, Line, Process, Survey, Tally, Wanted, exit_of},
+    manage::{self, Context, Ending, Error, Line, Subject, Survey, Tally, Wanted, exit_of},
 };
 use patchfile::{Arch, Manifest, exit::ManageExit};
 use std::{path::Path, time::Duration};
@@ -32,15 +32,17 @@ pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<Loaded, Error> {
 
 /// The processes named with `--pid` must exist.
 pub(super) fn exist(ctx: &Context<'_>, pids: &[i32]) -> Result<(), Error> {
-    match pids.iter().find(|p| !ctx.engine.exists(**p)) {
+    match pids.iter().find(|p| !ctx.backend.exists(**p)) {
         Some(pid) => Err(Error::failed(format!("process {pid}"), "there is no such process")),
         None => Ok(()),
     }
 }
 
-/// Does the patch fit this machine, or the processes named? Gives a line for each process named that it does not fit.
+/// Does the patch fit this machine, or the processes named? Gives a line for each process named that it does
+/// not fit.
 ///
-/// A patch fits when a process runs its target, or when the file on disk is its target, or when neither is there.
+/// A patch fits when a process runs its target, or when the file on disk is its target, or when neither is
+/// there.
 pub(super) fn fits(
     ctx: &Context<'_>,
     id: &str,
@@ -91,7 +93,7 @@ pub(super) fn fits(
             // Not installed, or not readable: nothing is known against the patch.
             _ => {}
         }
-        let namesakes = ctx.engine.namesakes(&elf.name).into_iter();
+        let namesakes = ctx.backend.namesakes(&elf.name).into_iter();
         for (pid, path) in namesakes.filter(|(pid, _)| is_another(ctx, manifest, *pid)) {
             misfits.push(format!("process {pid} runs another build ({path})"));
         }
@@ -102,13 +104,13 @@ pub(super) fn fits(
     Err(wanted_builds(Error::new(ManageExit::DoesNotFit, id, misfits.join("; ")), manifest))
 }
 
-/// Does a process that has a file of the right name still run, and none of the wanted builds? It may have started, or ended, since the
-/// processes were looked at.
+/// Does a process that has a file of the right name still run, and none of the wanted builds? It may have
+/// started, or ended, since the processes were looked at.
 fn is_another(ctx: &Context<'_>, manifest: &Manifest, pid: i32) -> bool {
     let wanted = Wanted::of_manifests([manifest]);
     let is = || {
-        let now = ctx.engine.survey(&wanted.targets, &[pid]);
-        now.processes.iter().all(|p| p.targets.is_empty()) && ctx.engine.exists(pid)
+        let now = ctx.backend.survey(&wanted.targets, &[pid]);
+        now.processes.iter().all(|p| p.targets.is_empty()) && ctx.backend.exists(pid)
     };
     // In the middle of `execve` it cannot be told yet.
     is() && (0..LOOKS).all(|_| !ctx.stop.wait(LOOK_AGAIN) && is())
@@ -236,13 +238,13 @@ pub(super) fn probe(result: Result<CheckReport, ProcessError>) -> Ending {
 pub(super) fn probe_all<'a>(
     ctx: &Context<'_>,
     patch: &Loaded,
-    processes: impl Iterator<Item = &'a Process>,
+    processes: impl Iterator<Item = &'a Subject>,
     lazy: bool,
 ) -> Tally {
-    let line = |p: &Process| Line {
+    let line = |p: &Subject| Line {
         key: p.key,
         comm: p.comm.clone(),
-        ending: probe(ctx.engine.check(p.key, &patch.patch, lazy)),
+        ending: probe(ctx.backend.check(p.key, &patch.patch, lazy)),
     };
     Tally { lines: processes.map(line).collect(), ..Tally::default() }
 }

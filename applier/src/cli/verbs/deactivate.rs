@@ -46,7 +46,7 @@ pub(super) fn one(
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
     // Where processes are named, those that have not got the patch yet matter too.
     let wanted = known.entry.as_ref().filter(|_| !pids.is_empty()).map(|e| targets(&e.manifest));
-    let survey = ctx.engine.survey(&wanted.unwrap_or_default(), pids);
+    let survey = ctx.backend.survey(&wanted.unwrap_or_default(), pids);
     if args.how.dry_run {
         return would(ctx, known, &survey);
     }
@@ -57,7 +57,7 @@ pub(super) fn one(
     world.save(&ctx.root)?;
     // From here on the service leaves alone what starts; what it has patched is found by the surveys below.
     let mut survey = match crate::manage::tell(&ctx.root) {
-        true => ctx.engine.survey(&[], pids),
+        true => ctx.backend.survey(&[], pids),
         false => survey,
     };
 
@@ -67,7 +67,7 @@ pub(super) fn one(
     let mut tally = settler.deactivate(uuid, &survey, |_| true);
     while pids.is_empty() && !tally.interrupted && !tally.lines.is_empty() {
         let known: Vec<_> = tally.lines.iter().map(|l| l.key).collect();
-        survey = ctx.engine.survey(&[], &[]);
+        survey = ctx.backend.survey(&[], &[]);
         let more = settler.deactivate(uuid, &survey, |p| !known.contains(&p));
         if more.lines.is_empty() {
             break;
@@ -98,7 +98,7 @@ pub(super) fn one(
     // With --pid, the patch is forgotten when these were the last processes that had it.
     let last = || {
         let deactived = world.state.get(uuid).is_none_or(|r| !r.state.is_active());
-        pids.is_empty() || (deactived && ctx.engine.survey(&[], &[]).is_free_of(uuid))
+        pids.is_empty() || (deactived && ctx.backend.survey(&[], &[]).is_free_of(uuid))
     };
     if forget && tally.missed().next().is_none() && blind.is_none() && last() {
         world.state.forget(uuid);
@@ -108,7 +108,7 @@ pub(super) fn one(
         }
     }
     world.save(&root)?;
-    world.save_attempts(&root, ctx.engine)?;
+    world.save_attempts(&root, ctx.backend)?;
     announce(ctx, world, verb, known, &tally, &waiting, was)?;
     match blind {
         Some(why) => {

@@ -13,7 +13,7 @@ pub(crate) fn gdb(ctx: &mut Context<'_>, args: &Gdb) -> Result<ManageExit, Error
     let what = format!("process {pid}");
     super::common::exist(ctx, &[pid])?;
     let world = World::look(ctx)?;
-    let survey = ctx.engine.survey(&[], &[pid]);
+    let survey = ctx.backend.survey(&[], &[pid]);
     if survey.unknown().contains(&pid) {
         return Err(Error::new(ManageExit::NotPermitted, what, "may not be looked into")
             .hint("run it as root or as the owner of the process"));

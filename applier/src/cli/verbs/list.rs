@@ -22,7 +22,7 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
     let world = World::look(ctx)?;
     let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
     let mut wanted = Wanted::new(&listed);
-    let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
+    let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
     let known = world.everything(&ctx.root, &survey);
     // Patches without files come after those with files and have nothing to look for.
     wanted.elfs.resize(known.len(), Vec::new());
@@ -96,7 +96,7 @@ pub(crate) fn status(ctx: &mut Context<'_>, args: &Status) -> Result<ManageExit,
     }
     let known = world.resolve(ctx, &args.ids)?;
     let wanted = Wanted::new(&known);
-    let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
+    let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
     let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(&world, k, elfs, &survey));
     let views: Vec<_> = views.collect();
     unseen::warn(ctx, &survey);
@@ -109,7 +109,7 @@ pub(crate) fn status(ctx: &mut Context<'_>, args: &Status) -> Result<ManageExit,
 fn troubled(ctx: &mut Context<'_>, world: &World, args: &Status) -> Result<ManageExit, Error> {
     let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
     let mut wanted = Wanted::new(&listed);
-    let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
+    let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
     let known = world.everything(&ctx.root, &survey);
     wanted.elfs.resize(known.len(), Vec::new());
     let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(world, k, elfs, &survey));
@@ -173,7 +173,8 @@ fn words(process: &ProcessView) -> (&'static str, Option<&str>) {
     }
 }
 
-/// `over <id> (f)` or `under <id> (f)` for what `uuid` has in common with other patches; the one that is over is in force.
+/// `over <id> (f)` or `under <id> (f)` for what `uuid` has in common with other patches; the one that is over
+/// is in force.
 fn in_short(overlaps: &[Overlap], uuid: Uuid) -> String {
     let word = |o: &Overlap| {
         let (covered, (_, id)) = o.of(uuid)?;

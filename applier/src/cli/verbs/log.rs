@@ -59,7 +59,7 @@ pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit,
         match known {
             Some(known) => {
                 let wanted = Wanted::new([&known]);
-                let survey = ctx.engine.survey(&wanted.targets, &[]);
+                let survey = ctx.backend.survey(&wanted.targets, &[]);
                 let view = view(&world, known, &wanted.elfs[0], &survey);
                 let [patched, pending, refused] = view.counts();
                 ctx.say(format_args!(

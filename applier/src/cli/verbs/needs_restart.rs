@@ -25,7 +25,7 @@ pub(crate) fn needs_restart(ctx: &mut Context<'_>, args: &args::NeedsRestart) ->
     let world = World::look(ctx)?;
     let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
     let wanted = Wanted::new(&listed);
-    let survey = ctx.engine.survey(&wanted.targets, &[]);
+    let survey = ctx.backend.survey(&wanted.targets, &[]);
     unseen::warn(ctx, &survey);
     let mut stale: BTreeMap<i32, Stale> = BTreeMap::new();
     for (known, elfs) in listed.iter().cloned().zip(&wanted.elfs) {
@@ -43,7 +43,7 @@ pub(crate) fn needs_restart(ctx: &mut Context<'_>, args: &args::NeedsRestart) ->
         }
     }
     let manifests: Vec<_> = world.catalog.entries.iter().map(|e| &e.manifest).collect();
-    for (pid, comm, files) in ctx.engine.replaced_files() {
+    for (pid, comm, files) in ctx.backend.replaced_files() {
         for file in files.into_iter().filter(|file| !is_patched(pid, file, &manifests, &survey)) {
             let entry = stale.entry(pid).or_default();
             entry.comm.clone_from(&comm);

@@ -9,15 +9,15 @@ use crate::{
 use patchfile::{Uuid, exit::ManageExit, state::PatchState};
 use std::{io::ErrorKind, path::Path};
 
-/// Drops what is kept of patches for programs that are gone: copies of patches applied by path, and records without files. What a package
-/// installed is the package manager's; it is named.
+/// Drops what is kept of patches for programs that are gone: copies of patches applied by path, and records
+/// without files. What a package installed is the package manager's; it is named.
 pub(crate) fn prune(ctx: &mut Context<'_>, args: &Prune) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("prune", &[])?;
     }
     let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
     let wanted = Wanted::of_manifests(world.catalog.entries.iter().map(|e| &e.manifest));
-    let survey = ctx.engine.survey(&wanted.targets, &[]);
+    let survey = ctx.backend.survey(&wanted.targets, &[]);
     if survey.hidden || !survey.unknown().is_empty() {
         ctx.warn("some processes may not be looked into; what they may run is kept");
     }
@@ -73,7 +73,8 @@ fn drop(ctx: &mut Context<'_>, world: &mut World, uuid: Uuid, id: &str) -> Resul
     Ok(())
 }
 
-/// Is a file on disk that it was made for? Of a file without a path that is known it cannot be told, so it counts as there.
+/// Is a file on disk that it was made for? Of a file without a path that is known it cannot be told, so it
+/// counts as there.
 fn on_disk(root: &Path, entry: &Entry) -> bool {
     entry.manifest.elfs.iter().any(|elf| {
         elf.paths().any(|path| match Path::new(path).strip_prefix("/") {

@@ -8,8 +8,9 @@ use patchfile::{exit::ManageExit, state::PatchState};
 
 /// Reads the installed patches again.
 ///
-/// Every command reads them anyway, and so does the service when it meets a patch that it does not know; what is left to do
-/// is to drop what the state says about patches that are neither there nor in any process, and to name what is wrong.
+/// Every command reads them anyway, and so does the service when it meets a patch that it does not know; what
+/// is left to do is to drop what the state says about patches that are neither there nor in any process, and
+/// to name what is wrong.
 pub(crate) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("rescan", &[])?;
@@ -18,7 +19,7 @@ pub(crate) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<ManageExit,
     for problem in &world.catalog.problems {
         ctx.warn(format_args!("{}: {}", problem.directory.display(), problem.error));
     }
-    let survey = ctx.engine.survey(&[], &[]);
+    let survey = ctx.backend.survey(&[], &[]);
     let mut gone = Vec::new();
     for record in &world.state.patches {
         if world.catalog.get(record.uuid).is_some() {

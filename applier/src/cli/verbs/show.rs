@@ -25,7 +25,7 @@ pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Err
     let mut printed = Vec::new();
     for (index, (known, entry)) in entries.into_iter().enumerate() {
         let wanted = Wanted::new([&known]);
-        let survey = ctx.engine.survey(&wanted.targets, &args.only.pids);
+        let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
         let state = view(&world, known, &wanted.elfs[0], &survey).state;
         let m = &entry.manifest;
         if args.json {

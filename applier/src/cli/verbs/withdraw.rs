@@ -16,7 +16,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn find(ctx: &Context<'_>, world: &World, uuid: Uuid, survey: &Survey, pids: &[i32]) -> Self {
-        let named: Vec<ProcessKey> = pids.iter().filter_map(|p| ctx.engine.key(*p)).collect();
+        let named: Vec<ProcessKey> = pids.iter().filter_map(|p| ctx.backend.key(*p)).collect();
         let Some(record) = world.state.get(uuid).filter(|r| r.state.is_active()) else {
             return Self { named, pending: Vec::new() };
         };

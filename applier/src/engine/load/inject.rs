@@ -6,7 +6,7 @@ use crate::{
     arch::borrow::RESOLVER_ARGUMENTS,
     engine::{
         Hindrance,
-        remote::{Errand, FUNCTION_ROOM, Gadgets, Session},
+        remote::{BorrowedThread, FUNCTION_ROOM, Gadgets, SyscallBatch},
         target::{
             frames::Tables, modules::Module, process::Process, procfile, status, steps::Steps,
             threads::StoppedThreads,
@@ -91,14 +91,15 @@ fn is_name_of_ours(link: &Path) -> bool {
     link.as_os_str().as_encoded_bytes().starts_with(b"/memfd:upatch:")
 }
 
-/// Closes our file, unless another thread has closed it already (`closefrom`) and the number may mean another one.
-fn close(session: &mut Session<'_>, process: &Process, fd: u64) -> Result<(), ProcessError> {
+/// Closes our file, unless another thread has closed it already (`closefrom`) and the number may mean another
+/// one.
+fn close(borrowed: &mut BorrowedThread<'_>, process: &Process, fd: u64) -> Result<(), ProcessError> {
     match fs::read_link(format!("/proc/{}/fd/{fd}", process.view)) {
         Ok(to) if !is_name_of_ours(&to) => return Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         _ => {}
     }
-    session.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
+    borrowed.call("close", libc::SYS_close, [fd, 0, 0, 0, 0, 0]).map(|_| ())
 }
 
 /// What a process is to get.
@@ -137,8 +138,8 @@ pub(super) struct Placed<'a> {
     pub(super) remains: &'a Remains,
 }
 
-/// Maps images, not active yet, beside those of the same patch that are there, and exchanges pages of code. Tells where the images are, which the memory map
-/// of `process` does not.
+/// Maps images, not active yet, beside those of the same patch that are there, and exchanges pages of code.
+/// Tells where the images are, which the memory map of `process` does not.
 ///
 /// # Errors
 /// See [`ProcessError`]; no image stays mapped.
@@ -290,13 +291,13 @@ fn inject(
 ) -> Result<Vec<u64>, Hindrance> {
     let late = placed.images.iter().any(|p| !p.late.is_empty());
     // What is written to a page while it is exchanged is lost.
-    let room = process.held.and_then(|h| h.room).map(|r| r.address..r.address + r.size);
+    let room = process.held.and_then(|h| h.cave).map(|r| r.address..r.address + r.size);
     let under_it = room.is_some_and(|room| placed.text.meets(&room));
     if !late
         && !under_it
-        && let Some(errand) = Errand::begin(process, steps)?
+        && let Some(batch) = SyscallBatch::begin(process, steps)?
     {
-        return Ok(send(errand, process, placed, steps)?);
+        return Ok(send(batch, process, placed, steps)?);
     }
     let gadgets = Gadgets::find(process)?;
     let room = if late { FUNCTION_ROOM } else { 0 };
@@ -304,19 +305,19 @@ fn inject(
         let Some(held) = StoppedThreads::one(process, tid, trace_options(process))? else { continue };
         let Some(thread) = held.threads().first() else { continue };
         steps.next("take a thread over")?;
-        let Some(mut session) = Session::begin(process, thread, tables, gadgets, room, steps)? else {
+        let Some(mut borrowed) = BorrowedThread::begin(process, thread, tables, gadgets, room, steps)? else {
             continue;
         };
         let mut mapped = Vec::new();
-        let result = map_all(&mut session, process, placed, steps, &mut mapped)
-            .and_then(|()| exchange(&mut session, process, placed, steps))
+        let result = map_all(&mut borrowed, process, placed, steps, &mut mapped)
+            .and_then(|()| exchange(&mut borrowed, process, placed, steps))
             .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
         if result.is_err() {
             for (start, size) in mapped {
-                let _ = session.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
+                let _ = borrowed.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
             }
         }
-        let ended = session.end();
+        let ended = borrowed.end();
         return Ok(result.and_then(|traps| ended.map(|()| traps))?);
     }
     if status::threads(process.pid).is_err() {
@@ -328,8 +329,8 @@ fn inject(
 /// Threads looked at for one that sleeps.
 const LOOKED_AT: usize = 32;
 
-/// The threads of the process, the most suitable first: one that is held need not be waited for; one that sleeps does not notice
-/// that it is borrowed; the first thread has the largest stack.
+/// The threads of the process, the most suitable first: one that is held need not be waited for; one that
+/// sleeps does not notice that it is borrowed; the first thread has the largest stack.
 fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
     let mut tids = status::threads(process.pid)?;
     tids.sort_by_key(|tid| (!process.holds(*tid), *tid != process.pid));
@@ -343,8 +344,8 @@ fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
     Ok(tids)
 }
 
-/// From here on the control blocks say that there is something to find. Done while a thread is held: kernels that are set
-/// so (`proc_mem.force_override=ptrace`) let only a tracer write where the process may not.
+/// From here on the control blocks say that there is something to find. Done while a thread is held: kernels
+/// that are set so (`proc_mem.force_override=ptrace`) let only a tracer write where the process may not.
 pub(super) fn mark_complete(
     process: &Process,
     prepared: &[Prepared],
@@ -357,13 +358,14 @@ pub(super) fn mark_complete(
     Ok(())
 }
 
-/// Options to attach with: stops at system calls are recognisable; where a seccomp filter acts, it has to be held off.
+/// Options to attach with: stops at system calls are recognisable; where a seccomp filter acts, it has to be
+/// held off.
 pub(crate) fn trace_options(process: &Process) -> i32 {
     ptrace::SYSGOOD | if process.status.seccomp { ptrace::SUSPEND_SECCOMP } else { 0 }
 }
 
 fn map_all(
-    session: &mut Session<'_>,
+    borrowed: &mut BorrowedThread<'_>,
     process: &Process,
     placed: &Placed<'_>,
     steps: &Steps,
@@ -371,31 +373,31 @@ fn map_all(
 ) -> Result<(), ProcessError> {
     for (start, size) in &placed.remains.mappings {
         steps.next("unmap what was left unfinished")?;
-        session.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
+        borrowed.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
     }
     for fd in &placed.remains.descriptors {
         steps.next("close what was left open")?;
-        close(session, process, *fd)?;
+        close(borrowed, process, *fd)?;
     }
     for p in placed.images {
         steps.next("create the named memory")?;
         let label = format!("upatch:{}\0", placed.name);
-        let label = session.put(label.as_bytes())?;
+        let label = borrowed.put(label.as_bytes())?;
         let args = [label, MFD_CLOEXEC, 0, 0, 0, 0];
-        match session.try_call("memfd_create", libc::SYS_memfd_create, args)? {
+        match borrowed.try_call("memfd_create", libc::SYS_memfd_create, args)? {
             Ok(fd) => {
-                let result = map_file(session, process, fd, p, steps, mapped);
-                let closed = close(session, process, fd);
+                let result = map_file(borrowed, process, fd, p, steps, mapped);
+                let closed = close(borrowed, process, fd);
                 result?;
                 closed?;
             }
             // No file descriptor left, or not allowed: memory without a name will do.
-            Err(_) => map_anonymous(session, process, p, steps, mapped)?,
+            Err(_) => map_anonymous(borrowed, process, p, steps, mapped)?,
         }
         for (relocation, function) in &p.late {
             steps.next("ask the process which function to use")?;
             let value =
-                session.call_function(*function, RESOLVER_ARGUMENTS, p.base + p.layout.offsets.landing())?;
+                borrowed.call_function(*function, RESOLVER_ARGUMENTS, p.base + p.layout.offsets.landing())?;
             let bytes = relocate::field(relocation, value, p.base)?;
             process.memory.write(p.base + relocation.address, &bytes)?;
         }
@@ -405,7 +407,7 @@ fn map_all(
 
 /// Exchanges the pages of code. Tells which traps of others are no more.
 fn exchange(
-    session: &mut Session<'_>,
+    borrowed: &mut BorrowedThread<'_>,
     process: &Process,
     placed: &Placed<'_>,
     steps: &Steps,
@@ -417,7 +419,7 @@ fn exchange(
     steps.next("make memory for pages of code")?;
     let make = text.make(*place);
     let failed = |source| ProcessError::Os { what: "mmap in the process".into(), source };
-    make.result(session.call("mmap", make.number, make.args)?).map_err(failed)?;
+    make.result(borrowed.call("mmap", make.number, make.args)?).map_err(failed)?;
     let mut left = (*place, text.size());
     let mut exchange = || {
         steps.next("fill pages of code")?;
@@ -425,7 +427,7 @@ fn exchange(
         content.fill(&process.memory, *place)?;
         for call in text.moves(*place) {
             steps.next("exchange pages of code")?;
-            session.call("mremap", call.number, call.args)?;
+            borrowed.call("mremap", call.number, call.args)?;
             let end = left.0 + left.1;
             left = (call.args[0] + call.args[1], end - call.args[0] - call.args[1]);
         }
@@ -434,7 +436,7 @@ fn exchange(
     let result = exchange();
     if result.is_err() {
         // Not what was moved away: something else may be there by now.
-        let _ = session.call("munmap", libc::SYS_munmap, [left.0, left.1, 0, 0, 0, 0]);
+        let _ = borrowed.call("munmap", libc::SYS_munmap, [left.0, left.1, 0, 0, 0, 0]);
     }
     result
 }
@@ -448,7 +450,7 @@ fn protection(access: Access) -> u64 {
 }
 
 fn map_file(
-    session: &mut Session<'_>,
+    borrowed: &mut BorrowedThread<'_>,
     process: &Process,
     fd: u64,
     p: &Prepared,
@@ -456,7 +458,7 @@ fn map_file(
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
     fill(process, fd, p, steps)?;
-    map(session, &mappings(p, fd), steps, mapped)
+    map(borrowed, &mappings(p, fd), steps, mapped)
 }
 
 /// Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
@@ -467,7 +469,8 @@ fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), P
     file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))
 }
 
-/// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other rights on top of that.
+/// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other
+/// rights on top of that.
 pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<SystemCall> {
     let kind = if fd == NO_FILE { MAP_PRIVATE | MAP_ANONYMOUS } else { MAP_PRIVATE };
     let call = |at, size, access, flags, offset| {
@@ -483,27 +486,27 @@ pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<SystemCall> {
 }
 
 fn map_anonymous(
-    session: &mut Session<'_>,
+    borrowed: &mut BorrowedThread<'_>,
     process: &Process,
     p: &Prepared,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    map(session, &mappings(p, NO_FILE), steps, mapped)?;
+    map(borrowed, &mappings(p, NO_FILE), steps, mapped)?;
     steps.next("fill the memory")?;
     process.memory.write(p.base, &p.layout.bytes)
 }
 
 /// Makes the calls of [`mappings`].
 fn map(
-    session: &mut Session<'_>,
+    borrowed: &mut BorrowedThread<'_>,
     calls: &[SystemCall],
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
     for (number, call) in calls.iter().enumerate() {
         steps.next("map a segment")?;
-        let got = session.call("mmap", call.number, call.args)?;
+        let got = borrowed.call("mmap", call.number, call.args)?;
         if number == 0 {
             mapped.push((got, call.args[1]));
         }

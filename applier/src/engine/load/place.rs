@@ -12,9 +12,9 @@ const LOWEST: u64 = 1 << 16;
 /// End of user addresses.
 const HIGHEST: u64 = FACTS.address_end - FACTS.page;
 
-/// A free range of `size` bytes such that image and module lie within one reach. The highest one below the module: what
-/// grows (the heap above a program, stacks) grows elsewhere. Above the module, as far from it as possible. `taken` are
-/// ranges that will be in use though they are not in `maps` yet.
+/// A free range of `size` bytes such that image and module lie within one reach. The highest one below the
+/// module: what grows (the heap above a program, stacks) grows elsewhere. Above the module, as far from it as
+/// possible. `taken` are ranges that will be in use though they are not in `maps` yet.
 pub(crate) fn find_gap(maps: &[Mapping], taken: &[(u64, u64)], module: &Module, size: u64) -> Option<u64> {
     let mut used: Vec<(u64, u64)> =
         maps.iter().map(|m| (m.start, m.end)).chain(taken.iter().copied()).collect();
@@ -30,8 +30,8 @@ pub(crate) fn find_gap(maps: &[Mapping], taken: &[(u64, u64)], module: &Module, 
         }
         end = end.max(next);
     }
-    // The stack's gap below, which the kernel keeps for its growth, is not in the map: gaps that end at a growing stack
-    // are never the nearest below a module.
+    // The stack's gap below, which the kernel keeps for its growth, is not in the map: gaps that end at a
+    // growing stack are never the nearest below a module.
     let fits = |gap: &&(u64, u64)| gap.1 > gap.0 && gap.1 - gap.0 >= size;
     let below = gaps.iter().rev().filter(|g| g.1 <= module.start).find(fits);
     let above = || gaps.iter().rev().filter(|g| g.0 >= module.end).find(fits);

@@ -45,7 +45,8 @@ impl<'a> Sibling<'a> {
     }
 }
 
-/// Values of all references of `image`, which goes to `base` for `module`, beside the `siblings` of the same patch.
+/// Values of all references of `image`, which goes to `base` for `module`, beside the `siblings` of the same
+/// patch.
 ///
 /// # Errors
 /// [`ProcessError::Unresolved`], [`ProcessError::NoSibling`].
@@ -77,8 +78,9 @@ pub(crate) fn resolve(
     image.references.iter().map(resolve_one).collect()
 }
 
-/// Fields of `image`, which is at `base` already, that lead to siblings: address and content. Where they are may have changed since the image
-/// was filled in, when libraries were closed and loaded again, or an applier was killed in between.
+/// Fields of `image`, which is at `base` already, that lead to siblings: address and content. Where they are
+/// may have changed since the image was filled in, when libraries were closed and loaded again, or an applier
+/// was killed in between.
 ///
 /// # Errors
 /// [`ProcessError::NoSibling`].

@@ -1,17 +1,18 @@
-//! Mapping images by as few stops as possible, where the thread that is held can be sent for it: one for each.
+//! Mapping images by as few stops as possible, where the thread that is held can be sent for it: one for
+//! each.
 
 use super::inject::{MFD_CLOEXEC, NO_FILE, Placed, Prepared, mappings, mark_complete};
 use crate::{
     ProcessError,
     engine::{
-        remote::Errand,
+        remote::SyscallBatch,
         target::{process::Process, steps::Steps},
     },
     sys::call::SystemCall,
 };
 use std::io;
 
-/// Calls in one errand: the code for one takes up to 70 bytes.
+/// Calls in one batch: the code for one takes up to 70 bytes.
 const CALLS: usize = 12;
 
 /// Maps everything, not active yet. Tells which traps of others are no more.
@@ -19,7 +20,7 @@ const CALLS: usize = 12;
 /// # Errors
 /// As [`super::load`]; no image stays mapped.
 pub(super) fn send(
-    mut errand: Errand<'_>,
+    mut batch: SyscallBatch<'_>,
     process: &Process,
     placed: &Placed<'_>,
     steps: &Steps,
@@ -27,7 +28,7 @@ pub(super) fn send(
     let unmap = |(start, size): (u64, u64)| SystemCall::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
     if !placed.remains.mappings.is_empty() {
         let calls: Vec<_> = placed.remains.mappings.iter().copied().map(unmap).collect();
-        errand.run("munmap", &[], &calls)?;
+        batch.run("munmap", &[], &calls)?;
     }
     // Also what was moved away from there: no thread is there that could have mapped something else.
     let memory = (placed.place, placed.text.size());
@@ -38,36 +39,36 @@ pub(super) fn send(
         for (number, p) in placed.images.iter().enumerate() {
             steps.next("map the image")?;
             let too = if number == last { make.take() } else { None };
-            map(&mut errand, placed.name, p, too, &mut mapped)?;
+            map(&mut batch, placed.name, p, too, &mut mapped)?;
             mapped.extend(too.map(|_| memory));
             steps.next("fill the memory")?;
             process.memory.write(p.base, &p.layout.bytes)?;
         }
         if let Some(make) = make {
-            all(&mut errand, "mmap", &[make])?;
+            all(&mut batch, "mmap", &[make])?;
             mapped.push(memory);
         }
-        let traps = exchange(&mut errand, process, placed, steps)?;
+        let traps = exchange(&mut batch, process, placed, steps)?;
         mark_complete(process, placed.images, steps)?;
         Ok(traps)
     };
     let result = map_all();
     if result.is_err() && !mapped.is_empty() {
         let calls: Vec<_> = mapped.into_iter().map(unmap).collect();
-        let _ = errand.run("munmap", &[], &calls);
+        let _ = batch.run("munmap", &[], &calls);
     }
     result
 }
 
 /// Makes calls that may not fail.
-fn all(errand: &mut Errand<'_>, what: &str, calls: &[SystemCall]) -> Result<(), ProcessError> {
+fn all(batch: &mut SyscallBatch<'_>, what: &str, calls: &[SystemCall]) -> Result<(), ProcessError> {
     let failed = |source| ProcessError::Os { what: format!("{what} in the process"), source };
-    errand.run(what, &[], calls)?.pop().transpose().map(drop).map_err(failed)
+    batch.run(what, &[], calls)?.pop().transpose().map(drop).map_err(failed)
 }
 
 /// Exchanges the pages of code, for which the memory is there.
 fn exchange(
-    errand: &mut Errand<'_>,
+    batch: &mut SyscallBatch<'_>,
     process: &Process,
     placed: &Placed<'_>,
     steps: &Steps,
@@ -80,14 +81,15 @@ fn exchange(
     content.fill(&process.memory, placed.place)?;
     for calls in placed.text.moves(placed.place).chunks(CALLS) {
         steps.next("exchange pages of code")?;
-        all(errand, "mremap", calls)?;
+        all(batch, "mremap", calls)?;
     }
     Ok(content.traps)
 }
 
-/// Maps memory for an image, and makes the call `too`. It says from the beginning what it is, so that it is known for ours if nobody is left to fill it.
+/// Maps memory for an image, and makes the call `too`. It says from the beginning what it is, so that it is
+/// known for ours if nobody is left to fill it.
 fn map(
-    errand: &mut Errand<'_>,
+    batch: &mut SyscallBatch<'_>,
     name: &str,
     p: &Prepared,
     too: Option<SystemCall>,
@@ -95,7 +97,7 @@ fn map(
 ) -> Result<(), ProcessError> {
     let mut data = format!("upatch:{name}\0").into_bytes();
     data.resize(data.len().next_multiple_of(16), 0);
-    let (label, header) = (errand.data(), errand.data() + data.len() as u64);
+    let (label, header) = (batch.data(), batch.data() + data.len() as u64);
     data.extend(p.header());
     let header_size = data.len() as u64 - (header - label);
     let of_file = |number, args| SystemCall::new(number, args).of_first(0);
@@ -115,21 +117,22 @@ fn map(
     let close = calls.len();
     calls.push(of_file(libc::SYS_close, [0; 6]));
     calls.extend(too);
-    let mut results = errand.run("mmap", &data, &calls)?;
+    let mut results = batch.run("mmap", &data, &calls)?;
     made(&results, first);
     let failed = results.len();
     let Some(Err(source)) = results.pop() else { return Ok(()) };
     if let Some(Ok(fd)) = results.first()
         && failed <= close
     {
-        errand.run("close", &[], &[SystemCall::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
+        batch.run("close", &[], &[SystemCall::new(libc::SYS_close, [*fd, 0, 0, 0, 0, 0])])?;
     }
     if failed > first {
         return Err(failure(source));
     }
-    // No file descriptor left, no file as large as that allowed, or none at all: memory without a name will do.
+    // No file descriptor left, no file as large as that allowed, or none at all: memory without a name will
+    // do.
     let calls: Vec<_> = mappings(p, NO_FILE).into_iter().chain(too).collect();
-    let mut results = errand.run("mmap", &[], &calls)?;
+    let mut results = batch.run("mmap", &[], &calls)?;
     made(&results, 0);
     results.pop().transpose().map(drop).map_err(failure)
 }

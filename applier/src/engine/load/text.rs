@@ -1,10 +1,14 @@
-//! Pages of code that hold redirected entries stop being pages of their file: memory with the same content takes their place.
+//! Pages of code that hold redirected entries stop being pages of their file: memory with the same content
+//! takes their place.
 //!
-//! A uprobe is set on a file, and the kernel writes it into every mapping of that file, also over a jump of ours. When it is hit, the kernel executes the
-//! instruction that the *file* has there and goes on behind that: in the middle of the jump. In memory without a file it sets none. The page is exchanged by
-//! one system call (`mremap`), during which no thread sees anything but the one or the other, and while the functions are not redirected yet.
+//! A uprobe is set on a file, and the kernel writes it into every mapping of that file, also over a jump of
+//! ours. When it is hit, the kernel executes the instruction that the *file* has there and goes on behind
+//! that: in the middle of the jump. In memory without a file it sets none. The page is exchanged by one
+//! system call (`mremap`), during which no thread sees anything but the one or the other, and while the
+//! functions are not redirected yet.
 //!
-//! The memory has no file either, such as that of the image: then tools that take the memory map for a list of modules would see the module end there.
+//! The memory has no file either, such as that of the image: then tools that take the memory map for a list
+//! of modules would see the module end there.
 
 use super::place::find_anywhere;
 use crate::{
@@ -34,7 +38,8 @@ pub(crate) struct Text {
 #[derive(Debug)]
 struct Page {
     address: u64,
-    /// The part of it that is code. Behind that nothing of the program's is, but what a killed one of us left may be.
+    /// The part of it that is code. Behind that nothing of the program's is, but what a killed one of us left
+    /// may be.
     code: Range<usize>,
     /// Bytes of ours in it, as they should be.
     ours: Vec<(u64, Vec<u8>)>,
@@ -102,7 +107,8 @@ impl Text {
         SystemCall::new(libc::SYS_mmap, [place, self.size(), READ_EXECUTE, flags, u64::MAX, 0])
     }
 
-    /// What it is to hold. Bytes of ours are as they should be, breakpoints of others are left out: nobody would answer for them.
+    /// What it is to hold. Bytes of ours are as they should be, breakpoints of others are left out: nobody
+    /// would answer for them.
     ///
     /// # Errors
     /// When breakpoints cannot be told from what is in the code otherwise.
@@ -150,7 +156,8 @@ impl Content {
 }
 
 impl Page {
-    /// `bytes`, which the process has there and its file has as `linked`, in which ours are as they should be and others' traps are not; and where these were.
+    /// `bytes`, which the process has there and its file has as `linked`, in which ours are as they should be
+    /// and others' traps are not; and where these were.
     fn without_traps(
         &self,
         mut bytes: Vec<u8>,

@@ -1,7 +1,7 @@
 //! Loading and activating a patch.
 
 use super::{
-    entry::{Found, Way, jump_at},
+    entry::{EntrySite, Found, jump_at},
     hooks, inspect,
     instances::{Instance, find_instances, loaded, outdated, pending},
     outwait::Quiescence,
@@ -34,8 +34,9 @@ use patchfile::{
 };
 use std::{collections::BTreeSet, time::Duration};
 
-/// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process maps or in
-/// none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in the memory it has.
+/// Brings `patch` into the process and puts its new code in force, in all of its ELF files that the process
+/// maps or in none. Loads what is not loaded yet; a patch that was deactivated earlier is activated again in
+/// the memory it has.
 ///
 /// # Errors
 /// See [`ProcessError`]; the process is as before.
@@ -43,8 +44,9 @@ pub fn apply(pid: i32, patch: &LoadedPatch, options: &Options) -> Result<Outcome
     replace(pid, &[], patch, options)
 }
 
-/// Brings `patch` into force and takes the `older` versions of it out that the process has, with the threads stopped once: none
-/// of them ever runs code that neither has changed. Without any of them in the process, like [`apply`].
+/// Brings `patch` into force and takes the `older` versions of it out that the process has, with the threads
+/// stopped once: none of them ever runs code that neither has changed. Without any of them in the process,
+/// like [`apply`].
 ///
 /// # Errors
 /// See [`ProcessError`]; the process is as before.
@@ -73,7 +75,8 @@ fn open(pid: i32, options: &Options) -> Result<Process, Hindrance> {
     Ok(process)
 }
 
-/// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are in the way).
+/// Would [`apply`] work now? Changes nothing (the threads are stopped for an instant to see whether they are
+/// in the way).
 ///
 /// # Errors
 /// What [`apply`] would fail with.
@@ -94,7 +97,8 @@ fn superseded(images: &[Located], older: &[Uuid]) -> Vec<usize> {
     last_first(images, (0..images.len()).filter(|i| is(&images[*i])).collect())
 }
 
-/// The order of going out of force: ELF files that use what the patch adds to others come after them in the manifest.
+/// The order of going out of force: ELF files that use what the patch adds to others come after them in the
+/// manifest.
 pub(super) fn last_first(images: &[Located], mut change: Vec<usize>) -> Vec<usize> {
     change.sort_by_key(|i| std::cmp::Reverse(images[*i].control.elf));
     change
@@ -136,7 +140,8 @@ pub(crate) fn apply_here(
             .filter(|l| l.control.uuid == patch.uuid && l.control.phase == Phase::Loading)
             .map(|l| (l.address, l.control.size))
             .collect();
-        // A program that begins has no open files of ours; one that loads a library is looked at again some other time.
+        // A program that begins has no open files of ours; one that loads a library is looked at again some
+        // other time.
         let stale = if process.held.is_some() {
             Remains { mappings: stale, descriptors: Vec::new() }
         } else {
@@ -300,7 +305,7 @@ fn check_entries(
 ) -> Result<(), ProcessError> {
     for instance in instances {
         for redirect in &instance.elf.image.redirects {
-            check_entry(process, redirect, Way::of(redirect, instance.module.bias), images)?;
+            check_entry(process, redirect, EntrySite::of(redirect, instance.module.bias), images)?;
         }
     }
     Ok(())
@@ -309,30 +314,30 @@ fn check_entries(
 fn check_entry(
     process: &Process,
     redirect: &Redirect,
-    way: Way,
+    way: EntrySite,
     images: &[Located],
 ) -> Result<(), ProcessError> {
     let memory = &process.memory;
-    let known = |found: Found, here: &dyn Fn(&Way) -> bool| {
+    let known = |found: Found, here: &dyn Fn(&EntrySite) -> bool| {
         let mut entries = images.iter().flat_map(|l| &l.control.entries);
         matches!(found, Found::Jump(to)
-            if entries.any(|e| here(&Way::from(e)) && (to == e.new || to == e.stub)))
+            if entries.any(|e| here(&EntrySite::from(e)) && (to == e.new || to == e.stub)))
     };
     let found = way.found(memory)?;
     let entry = found == Found::Linked || known(found, &|w| w.site == way.site);
     let padding = match way.linked_hop() {
         None => true,
         Some((hop, linked)) => {
-            let mine = |w: &Way| w.site == way.site && w.hop() == Some(hop);
+            let mine = |w: &EntrySite| w.site == way.site && w.hop() == Some(hop);
             memory.read(hop, linked.len())? == linked || known(jump_at(memory, hop)?, &mine)
         }
     };
     if entry && padding {
         return Ok(());
     }
-    let ranges = |w: Way| std::iter::once(w.overwritten()).chain(w.between());
+    let ranges = |w: EntrySite| std::iter::once(w.overwritten()).chain(w.between());
     let meets = |e: &Entry| {
-        let other = Way::from(e);
+        let other = EntrySite::from(e);
         other != way && ranges(other).any(|a| ranges(way).any(|b| a.start < b.end && b.start < a.end))
     };
     if let Some(other) = images.iter().find(|l| l.control.entries.iter().any(meets)) {
@@ -348,7 +353,7 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
     for instance in instances {
         let at = |address: u64| instance.module.bias.wrapping_add(address);
         for r in &instance.elf.image.redirects {
-            let way = Way::of(r, instance.module.bias);
+            let way = EntrySite::of(r, instance.module.bias);
             let (site, name) = (way.site, r.name.clone());
             // A thread at the first byte is at the entry.
             let overwritten = site + 1..way.overwritten().end;
@@ -397,7 +402,7 @@ fn in_loader(process: &Process, zone: &Zone) -> bool {
 
 /// Padding that entries of an image go by: no thread may be between the two jumps when it is put back.
 pub(super) fn hop_zones(image: &Located) -> impl Iterator<Item = Zone> + use<'_> {
-    let between = image.control.entries.iter().filter_map(|e| Way::from(e).between());
+    let between = image.control.entries.iter().filter_map(|e| EntrySite::from(e).between());
     between.map(|range| Zone {
         start: range.start,
         end: range.end,

@@ -1,8 +1,9 @@
-//! The entry of a redirected function, and what is written to lead it elsewhere: a long jump, or, where there is no room for one, a short
-//! jump to padding near by, the *hop*, that holds the long one.
+//! The entry of a redirected function, and what is written to lead it elsewhere: a long jump, or, where there
+//! is no room for one, a short jump to padding near by, the *hop*, that holds the long one.
 //!
-//! Nobody runs padding, so the hop is filled first; then the short jump is one write, as the long one is elsewhere. What is in the hop may
-//! change afterwards, by one write too, with no thread between the two jumps ([`Way::between`]).
+//! Nobody runs padding, so the hop is filled first; then the short jump is one write, as the long one is
+//! elsewhere. What is in the hop may change afterwards, by one write too, with no thread between the two
+//! jumps ([`EntrySite::between`]).
 
 use crate::{
     ProcessError,
@@ -25,19 +26,19 @@ pub(crate) enum Found {
 
 /// Where an entry is, and what was linked there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Way {
+pub(crate) struct EntrySite {
     pub(crate) site: u64,
     original: [u8; 8],
     hop: Option<(u64, [u8; 8])>,
 }
 
-impl From<&Entry> for Way {
+impl From<&Entry> for EntrySite {
     fn from(entry: &Entry) -> Self {
         Self { site: entry.site, original: entry.original, hop: entry.hop }
     }
 }
 
-impl Way {
+impl EntrySite {
     /// That of a redirect in a module with this load bias.
     pub(crate) fn of(redirect: &Redirect, bias: u64) -> Self {
         let hop = redirect.hop.map(|hop| (bias.wrapping_add(hop.address), hop.original));
@@ -99,8 +100,9 @@ impl Way {
         Ok(bytes)
     }
 
-    /// Where the jump leads that was at the entry before somebody set a breakpoint on it, or a uprobe, which is the same to the process. Taken
-    /// away, a uprobe leaves the byte that the file has there, whatever it has found.
+    /// Where the jump leads that was at the entry before somebody set a breakpoint on it, or a uprobe, which
+    /// is the same to the process. Taken away, a uprobe leaves the byte that the file has there, whatever it
+    /// has found.
     ///
     /// # Errors
     /// When the process is gone, or nothing is mapped there.
@@ -152,13 +154,13 @@ mod tests {
 
     #[test]
     fn padding_is_filled_before_anything_leads_there() {
-        let way = Way { site: 0x1010, original: [0; 8], hop: Some((0x1000, [0x90; 8])) };
+        let way = EntrySite { site: 0x1010, original: [0; 8], hop: Some((0x1000, [0x90; 8])) };
         let writes = way.lead(0x2000).unwrap();
         assert_eq!(writes[0], (0x1000, vec![0xe9, 0xfb, 0x0f, 0, 0]));
         assert_eq!(writes[1], (0x1010, vec![0xeb, 0xee]));
         assert_eq!(way.overwritten(), 0x1010..0x1012);
-        assert!(Way { hop: Some((0x2000, [0; 8])), ..way }.lead(0x2000).is_err());
-        let long = Way { hop: None, ..way }.lead(0x2000).unwrap();
+        assert!(EntrySite { hop: Some((0x2000, [0; 8])), ..way }.lead(0x2000).is_err());
+        let long = EntrySite { hop: None, ..way }.lead(0x2000).unwrap();
         assert_eq!(long, [(0x1010, vec![0xe9, 0xeb, 0x0f, 0, 0])]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::inspect;
 use crate::{
-    Candidate, ProcessError, Seen, Survey, TargetId,
+    Candidate, ProcessError, Scan, ScannedProcess, TargetId,
     engine::target::{
         cache::{self, Known},
         hidden, identity,
@@ -20,8 +20,8 @@ use std::{
     thread,
 };
 
-/// All processes that map one of `targets`, by content (build-id) and not by path; one entry per process and mapping of
-/// it. Processes that we may not look into, or that end meanwhile, are left out.
+/// All processes that map one of `targets`, by content (build-id) and not by path; one entry per process and
+/// mapping of it. Processes that we may not look into, or that end meanwhile, are left out.
 pub fn find_processes(targets: &[TargetId]) -> Vec<Candidate> {
     look_at_all(&pids(), targets, Look::Targets).seen.into_iter().flat_map(|s| s.candidates).collect()
 }
@@ -37,9 +37,9 @@ pub fn find_in(pid: i32, targets: &[TargetId]) -> Result<Vec<Candidate>, Process
     Ok(seen.map(|s| s.candidates).unwrap_or_default())
 }
 
-/// All processes, or those in `only` (when not empty), that map one of `targets` or carry a patch, in order of their ids:
-/// each is looked at once.
-pub fn survey(targets: &[TargetId], only: &[i32]) -> Survey {
+/// All processes, or those in `only` (when not empty), that map one of `targets` or carry a patch, in order
+/// of their ids: each is looked at once.
+pub fn scan(targets: &[TargetId], only: &[i32]) -> Scan {
     let mut pids = if only.is_empty() { pids() } else { only.to_vec() };
     pids.sort_unstable();
     pids.dedup();
@@ -70,11 +70,12 @@ fn pids() -> Vec<i32> {
     pids
 }
 
-fn look_at_all(pids: &[i32], targets: &[TargetId], look: Look) -> Survey {
-    // Only of files that were read themselves: what a process has in its own memory may be forged and must not speak for others.
+fn look_at_all(pids: &[i32], targets: &[TargetId], look: Look) -> Scan {
+    // Only of files that were read themselves: what a process has in its own memory may be forged and must
+    // not speak for others.
     let known = cache::known(targets);
     let some = |pids: &[i32]| {
-        let mut survey = Survey::default();
+        let mut survey = Scan::default();
         for pid in pids {
             match look_into(*pid, targets, &known, look) {
                 Ok(seen) => survey.seen.extend(seen),
@@ -92,7 +93,7 @@ fn look_at_all(pids: &[i32], targets: &[TargetId], look: Look) -> Survey {
     }
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let workers = processors.min(MOST).min(pids.len() / SHARE).max(1);
-    let mut survey = Survey::default();
+    let mut survey = Scan::default();
     thread::scope(|scope| {
         let work: Vec<_> = pids
             .chunks(pids.len().div_ceil(workers))
@@ -117,8 +118,9 @@ fn look_into(
     targets: &[TargetId],
     known: &Mutex<Known>,
     look: Look,
-) -> Result<Option<Seen>, ProcessError> {
-    // Most processes run nothing but files that were seen in others and are not wanted. (A patch is a file of its own.)
+) -> Result<Option<ScannedProcess>, ProcessError> {
+    // Most processes run nothing but files that were seen in others and are not wanted. (A patch is a file of
+    // its own.)
     let unwanted = |file: (u64, u64)| {
         let known = known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(&file).is_some_and(Vec::is_empty)
@@ -139,7 +141,8 @@ fn look_into(
     }
     let mut memory = None;
     let modules = find_targets(view, &maps, targets, known, &mut memory)?;
-    // A process that maps nothing wanted is of interest only if it carries a patch, which mostly shows in its map.
+    // A process that maps nothing wanted is of interest only if it carries a patch, which mostly shows in its
+    // map.
     let images = match look {
         Look::Targets => Ok(Vec::new()),
         Look::Images if modules.is_empty() && !inspect::may_carry(&maps) => return Ok(None),
@@ -155,7 +158,7 @@ fn look_into(
         Candidate { pid, start_time, target, path, base, deleted }
     });
     let candidates = candidates.collect();
-    Ok(Some(Seen { pid, start_time, candidates, images }))
+    Ok(Some(ScannedProcess { pid, start_time, candidates, images }))
 }
 
 fn opened(memory: &mut Option<Memory>, pid: i32) -> Result<&Memory, ProcessError> {

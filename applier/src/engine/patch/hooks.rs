@@ -1,13 +1,14 @@
 //! Functions of a patch that are called when it comes into force and when it goes out of it.
 //!
-//! They run on one thread of the process while all are stopped, so they see what no thread is in the middle of changing
-//! only where the patch's own functions are concerned: of everything else they must expect any state, like a signal handler.
+//! They run on one thread of the process while all are stopped, so they see what no thread is in the middle
+//! of changing only where the patch's own functions are concerned: of everything else they must expect any
+//! state, like a signal handler.
 
 use crate::{
     Located, ProcessError,
     engine::{
         load,
-        remote::{Gadgets, Session},
+        remote::{BorrowedThread, Gadgets},
         target::{frames::Tables, process::Process, steps::Steps, threads::StoppedThreads},
     },
 };
@@ -22,8 +23,9 @@ const ROOM: u64 = 32 * 1024;
 /// Calls the hooks of one point, of the images with these indices.
 ///
 /// # Errors
-/// [`ProcessError::HookRefused`] when one does not return 0; [`ProcessError::HookFailed`] when one crashes or does not come back in
-/// time. The thread has its registers back in each case; what the hook did up to there stays.
+/// [`ProcessError::HookRefused`] when one does not return 0; [`ProcessError::HookFailed`] when one crashes or
+/// does not come back in time. The thread has its registers back in each case; what the hook did up to there
+/// stays.
 pub(super) fn call(
     process: &Process,
     held: &StoppedThreads,
@@ -80,11 +82,11 @@ fn call_one(
     let landing = image.address.wrapping_add(load::offsets(image.control.size).landing());
     for thread in held.threads() {
         steps.next("take a thread over for a hook")?;
-        let Some(mut session) = Session::begin(process, thread, tables, gadgets, ROOM, steps)? else {
+        let Some(mut borrowed) = BorrowedThread::begin(process, thread, tables, gadgets, ROOM, steps)? else {
             continue;
         };
-        let called = session.call_function(address, [0; 3], landing);
-        session.end()?;
+        let called = borrowed.call_function(address, [0; 3], landing);
+        borrowed.end()?;
         // Hooks return `int`: the upper half of the register is not theirs.
         return match called {
             Ok(code) => Ok(i64::from(code as u32 as i32)),

@@ -1,6 +1,6 @@
 //! Which patches a process has.
 
-use super::entry::{Found, Way, jump_at};
+use super::entry::{EntrySite, Found, jump_at};
 use crate::{
     Located, Options, ProcessError,
     arch::{FACTS, redirect::JUMP},
@@ -9,8 +9,8 @@ use crate::{
 use patchfile::control::{self, Control, Entry, Phase};
 use std::collections::HashSet;
 
-/// The patches in a process, in the order of their addresses. Those that a killed applier left unfinished are there with
-/// [`Phase::Loading`].
+/// The patches in a process, in the order of their addresses. Those that a killed applier left unfinished are
+/// there with [`Phase::Loading`].
 ///
 /// # Errors
 /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`].
@@ -26,8 +26,9 @@ const PAGE: usize = FACTS.page as usize;
 /// Pages that are looked at in one process for blocks in memory without a name.
 const PAGES: usize = 4096;
 
-/// Finds the control blocks: at the start of mappings with our name, or (where naming was not possible) of pages of read-only
-/// memory without one, which the kernel joins to what is beside it. Left out are those whose library was closed since.
+/// Finds the control blocks: at the start of mappings with our name, or (where naming was not possible) of
+/// pages of read-only memory without one, which the kernel joins to what is beside it. Left out are those
+/// whose library was closed since.
 pub(crate) fn locate(maps: &[Mapping], memory: &Memory) -> Vec<Located> {
     let of_named = maps.iter().filter(|m| is_named(m) && m.offset == 0).map(|m| (m.start, m.end));
     let pages = |m: &Mapping| {
@@ -59,7 +60,8 @@ pub(crate) fn locate(maps: &[Mapping], memory: &Memory) -> Vec<Located> {
     found
 }
 
-/// May a process with this map have a patch? Without a name it can only be told by looking, where there is code that has no file.
+/// May a process with this map have a patch? Without a name it can only be told by looking, where there is
+/// code that has no file.
 pub(crate) fn may_carry(maps: &[Mapping]) -> bool {
     maps.iter().any(is_named)
         || (maps.iter().any(|m| is_unnamed(m) && m.execute)
@@ -117,12 +119,12 @@ enum Code {
 
 /// Is there a jump of ours below a breakpoint?
 fn is_below(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
-    let below = Way::from(entry).below_breakpoint(memory).ok().flatten();
+    let below = EntrySite::from(entry).below_breakpoint(memory).ok().flatten();
     below.is_some_and(|to| ways.contains(&(entry.site, to)))
 }
 
 fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
-    match Way::from(entry).found(memory) {
+    match EntrySite::from(entry).found(memory) {
         Err(_) => Code::Absent,
         Ok(Found::Linked) => Code::Linked,
         Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)) => Code::Ours,
@@ -133,7 +135,8 @@ fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
     }
 }
 
-/// Is what belongs to an entry, and that nobody else would change, as it should be: the bytes behind a long jump, or the padding?
+/// Is what belongs to an entry, and that nobody else would change, as it should be: the bytes behind a long
+/// jump, or the padding?
 fn stays(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
     let Some((hop, linked)) = entry.hop else {
         let mut bytes = [0; 8];
@@ -150,8 +153,9 @@ fn is_gone(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     !entries.is_empty() && entries.iter().all(|e| code_at(e, ways, memory) == Code::Absent)
 }
 
-/// The flag decides, except where the code says otherwise: a single entry that jumps to the new function directly, or that
-/// is as it was linked; several that are all as they were linked, since their library was closed and loaded again.
+/// The flag decides, except where the code says otherwise: a single entry that jumps to the new function
+/// directly, or that is as it was linked; several that are all as they were linked, since their library was
+/// closed and loaded again.
 fn is_in_force(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     let control = &located.control;
     if control.phase != Phase::Ready {
@@ -159,7 +163,7 @@ fn is_in_force(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     }
     match control.entries.as_slice() {
         [] => control.active,
-        [entry] => match Way::from(entry).found(memory) {
+        [entry] => match EntrySite::from(entry).found(memory) {
             Ok(Found::Jump(to)) if to == entry.new => true,
             Ok(Found::Linked) => false,
             _ => control.active,

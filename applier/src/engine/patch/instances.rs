@@ -70,7 +70,8 @@ pub(super) fn loaded<'a>(instances: &[Instance<'a>], images: &[Located]) -> Vec<
     instances.iter().filter_map(sibling).collect()
 }
 
-/// Fields of loaded images that are not in force and lead to where a sibling was: address and what belongs there.
+/// Fields of loaded images that are not in force and lead to where a sibling was: address and what belongs
+/// there.
 pub(super) fn outdated(
     process: &Process,
     instances: &[Instance<'_>],

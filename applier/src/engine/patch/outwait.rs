@@ -1,8 +1,9 @@
 //! Threads that are in the way when all are stopped run on, while the others stand, until they are out of it.
 //!
-//! Without that, all threads have to be outside of the changed code at one and the same instant, which those of a busy server
-//! hardly ever are. No breakpoint is needed: a thread that serves requests makes system calls outside of what is changed, and one that
-//! computes is looked at again after a moment. When we are killed meanwhile, the kernel lets all of them go as they are.
+//! Without that, all threads have to be outside of the changed code at one and the same instant, which those
+//! of a busy server hardly ever are. No breakpoint is needed: a thread that serves requests makes system
+//! calls outside of what is changed, and one that computes is looked at again after a moment. When we are
+//! killed meanwhile, the kernel lets all of them go as they are.
 
 use super::{
     quiesce::{self, Leave, Obstacle, Zone},
@@ -57,8 +58,8 @@ impl Spot {
 }
 
 impl<'a> Quiescence<'a> {
-    /// All threads are stopped. Unwind tables that are not among `tables` are read when a stack leads to their module. `stacks`: what stacks there may be
-    /// besides the threads'.
+    /// All threads are stopped. Unwind tables that are not among `tables` are read when a stack leads to
+    /// their module. `stacks`: what stacks there may be besides the threads'.
     pub(super) fn new(
         process: &'a mut Process,
         held: StoppedThreads,
@@ -127,7 +128,8 @@ impl<'a> Quiescence<'a> {
         Ok(suspended::find(self.process, self.held.threads(), self.tables, self.zones, self.stacks))
     }
 
-    /// The threads that are in the way, with the places where each comes out of it. `None` where that is not known of all.
+    /// The threads that are in the way, with the places where each comes out of it. `None` where that is not
+    /// known of all.
     pub(super) fn leaving(&mut self) -> Result<Option<Vec<(i32, Leave)>>, ProcessError> {
         let all = self.in_the_way(None)?;
         let suspended = |tid| self.thread(tid).is_none_or(|t| t.suspended);

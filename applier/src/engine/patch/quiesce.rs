@@ -32,12 +32,13 @@ pub(crate) struct Zone {
 /// Which threads count as being in a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// Those with a frame of its functions on the stack. A return address belongs to the function of the call before it.
+    /// Those with a frame of its functions on the stack. A return address belongs to the function of the call
+    /// before it.
     Function,
     /// Those that are at, or will return to, an address in it: bytes that are overwritten.
     Bytes,
-    /// Those that were stopped or interrupted by a signal while they ran its code, and so may hold one of its locks. A
-    /// thread that waits in a system call in which nobody holds such a lock does not.
+    /// Those that were stopped or interrupted by a signal while they ran its code, and so may hold one of its
+    /// locks. A thread that waits in a system call in which nobody holds such a lock does not.
     Running,
 }
 
@@ -52,9 +53,10 @@ impl Zone {
     }
 }
 
-/// System calls that a memory allocator makes while it holds a lock that others may need. `futex` is none of them, though threads wait for
-/// such locks in it: a chain of threads, each of which waits for what the next one holds, ends at one that does not wait and is seen there. Most
-/// that wait in it wait for something else altogether: `pthread_cond_wait`, `pthread_join`, `sem_wait`, a mutex of the program.
+/// System calls that a memory allocator makes while it holds a lock that others may need. `futex` is none of
+/// them, though threads wait for such locks in it: a chain of threads, each of which waits for what the next
+/// one holds, ends at one that does not wait and is seen there. Most that wait in it wait for something else
+/// altogether: `pthread_cond_wait`, `pthread_join`, `sem_wait`, a mutex of the program.
 const ALLOCATING: [i64; 5] =
     [libc::SYS_brk, libc::SYS_mmap, libc::SYS_munmap, libc::SYS_mremap, libc::SYS_madvise];
 
@@ -63,8 +65,8 @@ fn waits(thread: &Thread) -> bool {
     thread.registers.call().is_some_and(|call| !ALLOCATING.contains(&call))
 }
 
-/// Was it in such a call when a signal came, whose handler's return is `handler` (it finds the `ucontext` on top of the stack)?
-/// A call that has given up for a signal is none of those that allocate.
+/// Was it in such a call when a signal came, whose handler's return is `handler` (it finds the `ucontext` on
+/// top of the stack)? A call that has given up for a signal is none of those that allocate.
 fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
     let memory = &process.memory;
     let code = |at: u64| memory.read(at, 2).ok()?.try_into().ok();
@@ -78,7 +80,8 @@ fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
 /// Bytes of each stack read at first.
 const AHEAD: u64 = 2048;
 
-/// Where a thread comes out of what changes: the address that its outermost frame there returns to, and its stack pointer then.
+/// Where a thread comes out of what changes: the address that its outermost frame there returns to, and its
+/// stack pointer then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Leave {
     pub to: u64,
@@ -92,7 +95,8 @@ pub(crate) struct Obstacle {
     pub leave: Option<Leave>,
 }
 
-/// The threads among `which` that are in one of `zones`. `lazy`: a stack that cannot be unwound is searched, whatever it is.
+/// The threads among `which` that are in one of `zones`. `lazy`: a stack that cannot be unwound is searched,
+/// whatever it is.
 pub(crate) fn find_busy(
     process: &Process,
     which: &[&Thread],

@@ -1,11 +1,12 @@
-//! Telling the target's own unwinder about new code, so that C++ exceptions and thread cancellation pass through it.
+//! Telling the target's own unwinder about new code, so that C++ exceptions and thread cancellation pass
+//! through it.
 
 use super::quiesce::{Rule, Zone};
 use crate::{
     Located, ProcessError,
     engine::{
         load,
-        remote::{FUNCTION_ROOM, Gadgets, Session},
+        remote::{BorrowedThread, FUNCTION_ROOM, Gadgets},
         target::{
             frames::Tables, identity, linkmap, modules::Module, process::Process, steps::Steps,
             symbols::Symbols, threads::StoppedThreads,
@@ -25,11 +26,12 @@ pub(crate) struct Registrar {
 const REGISTER: &str = "__register_frame_info";
 
 impl Registrar {
-    /// Finds `__register_frame_info`, normally in libgcc_s. `None` where the process has no unwinder, and so nothing to
-    /// tell.
+    /// Finds `__register_frame_info`, normally in libgcc_s. `None` where the process has no unwinder, and so
+    /// nothing to tell.
     ///
     /// # Errors
-    /// [`ProcessError::Unfit`] for a static program without symbols: whether it has an unwinder cannot be known.
+    /// [`ProcessError::Unfit`] for a static program without symbols: whether it has an unwinder cannot be
+    /// known.
     pub(crate) fn find(process: &Process) -> Result<Option<Self>, ProcessError> {
         let zone = |module: &Module, rule| Zone {
             start: module.start,
@@ -82,15 +84,16 @@ impl Registrar {
         let eh_frame = image.address + u64::from(image.control.eh_frame);
         for thread in held.threads() {
             steps.next("take a thread over")?;
-            let Some(mut session) = Session::begin(process, thread, tables, gadgets, FUNCTION_ROOM, steps)?
+            let Some(mut borrowed) =
+                BorrowedThread::begin(process, thread, tables, gadgets, FUNCTION_ROOM, steps)?
             else {
                 continue;
             };
             // Noted first: registering twice would be worse than not at all.
             steps.next("note the registration")?;
             process.memory.write(image.address + control::REGISTERED, &eh_frame.to_le_bytes())?;
-            let called = session.call_function(self.function, [eh_frame, object, 0], landing);
-            session.end()?;
+            let called = borrowed.call_function(self.function, [eh_frame, object, 0], landing);
+            borrowed.end()?;
             called?;
             image.control.registered = eh_frame;
             return Ok(());

@@ -16,11 +16,13 @@ use crate::{
 };
 use patchfile::{Uuid, control::Phase, image::HookPoint};
 
-/// Puts the old code back in force, in all ELF files of the patch. The image stays mapped: data, strings and function
-/// pointers of the patch may live on in the process; activating the patch again uses the same memory.
+/// Puts the old code back in force, in all ELF files of the patch. The image stays mapped: data, strings and
+/// function pointers of the patch may live on in the process; activating the patch again uses the same
+/// memory.
 ///
 /// # Errors
-/// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have the patch.
+/// See [`ProcessError`]; the process is as before. [`ProcessError::NotLoaded`] when the process does not have
+/// the patch.
 pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, ProcessError> {
     process::on_own_thread(pid, || match Process::open_alone(pid, options) {
         Ok(mut process) => {
@@ -68,7 +70,8 @@ pub(super) fn deactivate_in(
     Ok(afterwards(called))
 }
 
-/// What the hook says that is called when the old code is back. To take that back would help nobody, but it should be known.
+/// What the hook says that is called when the old code is back. To take that back would help nobody, but it
+/// should be known.
 pub(super) fn afterwards(called: Result<(), ProcessError>) -> Outcome {
     match called {
         Ok(()) => Outcome::Done,

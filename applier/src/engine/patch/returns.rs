@@ -1,9 +1,11 @@
 //! Threads that leave what is to change for an instant only are caught at that instant.
 //!
-//! A thread that calls a function again as soon as it has come back from it is out of it for a few instructions, and makes no system call there. So a breakpoint of the
-//! kernel's waits where its outermost frame in changed code returns to ([`Breakpoint`]), while all threads run on; the thread stops there, out of the way, and then all others
-//! are stopped. Where several are in the way, those that were caught wait for the others, but not for long. A thread in `vfork`, which cannot be
-//! stopped, is asked to stop and does so when it comes back.
+//! A thread that calls a function again as soon as it has come back from it is out of it for a few
+//! instructions, and makes no system call there. So a breakpoint of the kernel's waits where its outermost
+//! frame in changed code returns to ([`Breakpoint`]), while all threads run on; the thread stops there, out
+//! of the way, and then all others are stopped. Where several are in the way, those that were caught wait for
+//! the others, but not for long. A thread in `vfork`, which cannot be stopped, is asked to stop and does so
+//! when it comes back.
 
 use super::{
     outwait::Quiescence,
@@ -43,8 +45,8 @@ struct Armed {
     _breakpoint: Breakpoint,
 }
 
-/// Stops all threads where none of them, and no suspended stack, is in `zones`; else the first that is. Takes about `options.patience` while threads stand, and
-/// `options.wait` while they run.
+/// Stops all threads where none of them, and no suspended stack, is in `zones`; else the first that is. Takes
+/// about `options.patience` while threads stand, and `options.wait` while they run.
 pub(super) fn quiesce(
     process: &mut Process,
     tables: &mut Tables,
@@ -111,7 +113,8 @@ fn unnoticed(pid: i32, tid: i32) -> Option<i32> {
     [libc::SIGURG, libc::SIGWINCH].into_iter().find(|s| noticed >> (s - 1) & 1 == 0)
 }
 
-/// Lets the threads run until one of them is where it leaves. All of them are `ours` then, stopped. `false`: none was, in time.
+/// Lets the threads run until one of them is where it leaves. All of them are `ours` then, stopped. `false`:
+/// none was, in time.
 fn run(
     mut armed: Vec<Armed>,
     ours: &mut Vec<i32>,

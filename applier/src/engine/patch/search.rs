@@ -1,14 +1,15 @@
-//! Stacks that cannot be unwound: code without unwind information (`-fno-asynchronous-unwind-tables`), hand-written
-//! assembly, code that a program has made while it runs.
+//! Stacks that cannot be unwound: code without unwind information (`-fno-asynchronous-unwind-tables`),
+//! hand-written assembly, code that a program has made while it runs.
 //!
-//! A function that has called another one has left a return address in memory, at the stack pointer, or in a register, which
-//! the called function saves there before it makes a call itself. It stays there while the call lasts, unless code takes it
-//! off the stack for a moment and has it in a register (glibc's `vfork`). So a thread does not return to some code if neither
-//! a word between its stack pointer and the end of its own stack nor a register is an address in that code. The reverse does
-//! not hold: what lies there may be old. Then the thread counts as busy, and is looked at again.
+//! A function that has called another one has left a return address in memory, at the stack pointer, or in a
+//! register, which the called function saves there before it makes a call itself. It stays there while the
+//! call lasts, unless code takes it off the stack for a moment and has it in a register (glibc's `vfork`). So
+//! a thread does not return to some code if neither a word between its stack pointer and the end of its own
+//! stack nor a register is an address in that code. The reverse does not hold: what lies there may be old.
+//! Then the thread counts as busy, and is looked at again.
 //!
-//! That holds on the stack that the thread was made with, and for a stack pointer that is aligned as calls leave it. On any
-//! other stack, a handler's or a coroutine's, nobody knows where the rest of the frames is.
+//! That holds on the stack that the thread was made with, and for a stack pointer that is aligned as calls
+//! leave it. On any other stack, a handler's or a coroutine's, nobody knows where the rest of the frames is.
 
 use super::quiesce::Zone;
 use crate::{
@@ -49,9 +50,10 @@ pub(super) fn any_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone
     }
 }
 
-/// The first thread of a program has the stack that the kernel made. (Its thread pointer may lead to memory that a coroutine's stack has
-/// come to lie beside.) The others have theirs below what the thread pointer leads to, in the same memory: glibc and musl put both
-/// there, also when a program brings the memory. What else lies between the two is searched too.
+/// The first thread of a program has the stack that the kernel made. (Its thread pointer may lead to memory
+/// that a coroutine's stack has come to lie beside.) The others have theirs below what the thread pointer
+/// leads to, in the same memory: glibc and musl put both there, also when a program brings the memory. What
+/// else lies between the two is searched too.
 fn end_of_own_stack(process: &Process, thread: &Thread) -> Option<u64> {
     let regs = &thread.registers;
     let mapping = maps::at(&process.maps, regs.sp())?;

@@ -1,12 +1,14 @@
-//! Stacks that no thread is on, and that somebody will go back to: coroutines, fibers, contexts. With all threads stopped, the
-//! memory that the process may write is searched for what such stacks return to.
+//! Stacks that no thread is on, and that somebody will go back to: coroutines, fibers, contexts. With all
+//! threads stopped, the memory that the process may write is searched for what such stacks return to.
 //!
-//! - What the C library has saved is known by its form. A `ucontext_t` has a pointer into itself. What `setjmp` saves ends with
-//!   two words that are an address of a stack and one of code once the process's own secret is taken off (`PTR_MANGLE`). The
-//!   stack is followed like a thread's. Somebody will go back to it as long as what its call has pushed lies below its stack
-//!   pointer; code that has gone on since has overwritten that.
-//! - Where code of the process goes to other stacks in its own way, any return address into the code counts that lies outside
-//!   of the threads' own stacks. Some of those may be old: then the process is busy for longer than it must be.
+//! - What the C library has saved is known by its form. A `ucontext_t` has a pointer into itself. What
+//!   `setjmp` saves ends with two words that are an address of a stack and one of code once the process's own
+//!   secret is taken off (`PTR_MANGLE`). The stack is followed like a thread's. Somebody will go back to it
+//!   as long as what its call has pushed lies below its stack pointer; code that has gone on since has
+//!   overwritten that.
+//! - Where code of the process goes to other stacks in its own way, any return address into the code counts
+//!   that lies outside of the threads' own stacks. Some of those may be old: then the process is busy for
+//!   longer than it must be.
 
 use super::quiesce::{Rule, Zone};
 use crate::{
@@ -31,8 +33,8 @@ use crate::{
 };
 use std::ops::Range;
 
-/// What is as large as this is no memory that a program keeps stacks in, but the shadow that a sanitizer has of all other memory; to ask which of its
-/// pages were touched would take minutes.
+/// What is as large as this is no memory that a program keeps stacks in, but the shadow that a sanitizer has
+/// of all other memory; to ask which of its pages were touched would take minutes.
 const RESERVED: u64 = 256 << 30;
 /// Bytes of memory looked at in one go.
 const PIECE: u64 = 1 << 20;
@@ -174,7 +176,8 @@ impl Search<'_> {
         self.stack(tables, registers, FUNCTION)
     }
 
-    /// A stack whose registers were saved by a call, from a function that may have made others since, if they are not further away than `near`.
+    /// A stack whose registers were saved by a call, from a function that may have made others since, if they
+    /// are not further away than `near`.
     fn stack(&self, tables: &mut Tables, registers: Registers, near: u64) -> Option<Busy> {
         let (sp, pc) = (registers.sp(), registers.pc());
         let pushed = self.process.memory.word(sp.checked_sub(8)?).ok()?;

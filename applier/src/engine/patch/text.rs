@@ -1,7 +1,7 @@
 //! Pages of code that a patch writes to ([`crate::engine::load::Text`]).
 
 use super::{
-    entry::{Found, Way, jump_at},
+    entry::{EntrySite, Found, jump_at},
     instances::Instance,
 };
 use crate::{
@@ -14,7 +14,7 @@ use patchfile::control::Entry;
 /// Those of files that hold anything that redirecting the functions of `instances` writes.
 pub(super) fn to_exchange(process: &Process, instances: &[Instance<'_>], images: &[Located]) -> Text {
     let redirects =
-        instances.iter().flat_map(|i| i.elf.image.redirects.iter().map(|r| Way::of(r, i.module.bias)));
+        instances.iter().flat_map(|i| i.elf.image.redirects.iter().map(|r| EntrySite::of(r, i.module.bias)));
     let written = redirects.flat_map(|way| std::iter::once(way.overwritten()).chain(way.between()));
     Text::find(process, written, &jumps(process, images))
 }
@@ -25,7 +25,7 @@ fn jumps(process: &Process, images: &[Located]) -> Vec<(u64, Vec<u8>)> {
     let entries = || images.iter().flat_map(|l| &l.control.entries);
     let ours = |site: u64, to: u64| entries().any(|e| e.site == site && (to == e.new || to == e.stub));
     let at = |entry: &Entry| {
-        let way = Way::from(entry);
+        let way = EntrySite::from(entry);
         let to = match way.found(memory).ok()? {
             Found::Linked => return None,
             Found::Jump(to) => Some(to),

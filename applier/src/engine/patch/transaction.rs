@@ -1,11 +1,12 @@
 //! Redirecting functions and giving them back, with all threads stopped.
 //!
-//! A patch that redirects one function changes hands with the one write to its entry. With several, each entry is first
-//! sent to its stub, which does what was done before until the patch's `active` byte says otherwise; the byte is the one
-//! write that changes hands; then the entries are sent to the new functions directly. So between any two writes the
-//! process is wholly on the old or wholly on the new code, and which it is can be read from it.
+//! A patch that redirects one function changes hands with the one write to its entry. With several, each
+//! entry is first sent to its stub, which does what was done before until the patch's `active` byte says
+//! otherwise; the byte is the one write that changes hands; then the entries are sent to the new functions
+//! directly. So between any two writes the process is wholly on the old or wholly on the new code, and which
+//! it is can be read from it.
 
-use super::entry::{Found, Way, jump_at};
+use super::entry::{EntrySite, Found, jump_at};
 use crate::{
     Located, ProcessError,
     engine::target::{memory::Memory, steps::Steps},
@@ -43,7 +44,8 @@ impl<'a> Transaction<'a> {
             self.undo_all();
             return result;
         }
-        // The change is made. What is left only makes calls faster, and the next transaction does it otherwise.
+        // The change is made. What is left only makes calls faster, and the next transaction does it
+        // otherwise.
         let _ = self.normalise();
         Ok(())
     }
@@ -94,7 +96,7 @@ impl<'a> Transaction<'a> {
 
     /// Leads an entry to `to`.
     fn lead(&mut self, entry: &Entry, to: u64) -> Result<(), ProcessError> {
-        for (address, bytes) in Way::from(entry).lead(to)? {
+        for (address, bytes) in EntrySite::from(entry).lead(to)? {
             self.write("redirect a function", address, &bytes)?;
         }
         Ok(())
@@ -102,7 +104,7 @@ impl<'a> Transaction<'a> {
 
     /// Puts an entry's own bytes back. Padding that it went by keeps its jump until [`Self::normalise`].
     fn put_back(&mut self, entry: &Entry) -> Result<(), ProcessError> {
-        self.write("redirect a function", entry.site, Way::from(entry).linked())
+        self.write("redirect a function", entry.site, EntrySite::from(entry).linked())
     }
 
     /// Puts padding back that no entry goes by.
@@ -111,10 +113,10 @@ impl<'a> Transaction<'a> {
         let entries: Vec<Entry> = all.filter(|e| e.hop.is_some()).collect();
         let used: Vec<u64> = entries
             .iter()
-            .filter_map(|e| Way::from(&self.entry(*self.chain(e.site).last()?)).hop())
+            .filter_map(|e| EntrySite::from(&self.entry(*self.chain(e.site).last()?)).hop())
             .collect();
         for entry in &entries {
-            let way = Way::from(entry);
+            let way = EntrySite::from(entry);
             let Some((hop, linked)) = way.linked_hop().filter(|(hop, _)| !used.contains(hop)) else {
                 continue;
             };
@@ -153,8 +155,8 @@ impl<'a> Transaction<'a> {
         images.iter().flat_map(|i| (0..len(*i)).map(|j| (*i, j))).collect()
     }
 
-    /// Where the code below `at` in its chain is: the next older patch's function, or the old function, 0 if that can only
-    /// be had by putting its bytes back.
+    /// Where the code below `at` in its chain is: the next older patch's function, or the old function, 0 if
+    /// that can only be had by putting its bytes back.
     fn below(&self, at: (usize, usize)) -> u64 {
         let entry = self.entry(at);
         let chain: Vec<_> = self.chain(entry.site).into_iter().filter(|c| c.0 != at.0).collect();
@@ -163,7 +165,8 @@ impl<'a> Transaction<'a> {
         older.map_or(entry.resume, |c| self.entry(*c).new)
     }
 
-    /// Makes flags and code agree, which they do not where an applier was killed. No step changes which code is in force.
+    /// Makes flags and code agree, which they do not where an applier was killed. No step changes which code
+    /// is in force.
     fn normalise(&mut self) -> Result<(), ProcessError> {
         for i in 0..self.images.len() {
             let ready = self.images[i].control.phase == Phase::Ready;
@@ -194,7 +197,7 @@ impl<'a> Transaction<'a> {
 
     /// Is what is at the entry ours: the linked bytes, or a jump to a stub or new function for it?
     fn is_known(&self, entry: &Entry) -> Result<bool, ProcessError> {
-        let way = Way::from(entry);
+        let way = EntrySite::from(entry);
         let to = match way.found(self.memory)? {
             Found::Linked => return Ok(true),
             Found::Jump(to) => Some(to),
@@ -239,8 +242,8 @@ impl<'a> Transaction<'a> {
     fn deactivate(&mut self, change: &[usize]) -> Result<(), ProcessError> {
         let change: Vec<usize> = change.iter().copied().filter(|i| self.images[*i].control.active).collect();
         let entries = self.entries_of(&change);
-        // Functions that a newer patch has redirected again stay with it; only what it would fall back to changes, which
-        // the final step sees to.
+        // Functions that a newer patch has redirected again stay with it; only what it would fall back to
+        // changes, which the final step sees to.
         let owned: Vec<_> =
             entries.into_iter().filter(|at| self.chain(self.entry(*at).site).last() == Some(at)).collect();
         let by_stub = owned.len() > 1;

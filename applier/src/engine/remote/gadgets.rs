@@ -21,8 +21,8 @@ pub(crate) struct Gadgets {
 const PIECE: u64 = 1 << 16;
 const OVERLAP: u64 = 16;
 
-/// Where in a file's mapping the instructions were found last. Only a hint: what a process really has there is read from
-/// it, so no process can lead us astray in another.
+/// Where in a file's mapping the instructions were found last. Only a hint: what a process really has there
+/// is read from it, so no process can lead us astray in another.
 #[derive(Clone, Copy, Debug)]
 struct Hint {
     /// Device, inode and offset of the mapping.

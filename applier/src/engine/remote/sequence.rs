@@ -1,8 +1,10 @@
-//! Restartable sequences (rseq(2), include/uapi/linux/rseq.h): code that a thread must start anew when it was interrupted in it.
+//! Restartable sequences (rseq(2), include/uapi/linux/rseq.h): code that a thread must start anew when it was
+//! interrupted in it.
 //!
-//! The kernel sees to that on a thread's way back to user mode, by where the thread is *then*. A thread that was borrowed is
-//! elsewhere by then, so the kernel takes the sequence for over; back in the middle of it, the thread would go on to its end as if nothing had
-//! happened, on another processor perhaps. So a borrowed thread goes back to where the kernel would have sent it.
+//! The kernel sees to that on a thread's way back to user mode, by where the thread is *then*. A thread that
+//! was borrowed is elsewhere by then, so the kernel takes the sequence for over; back in the middle of it,
+//! the thread would go on to its end as if nothing had happened, on another processor perhaps. So a borrowed
+//! thread goes back to where the kernel would have sent it.
 
 use crate::{arch::Registers, engine::target::memory::Memory, sys::ptrace};
 
@@ -22,7 +24,8 @@ fn abort(tid: i32, pc: u64, memory: &Memory) -> Option<u64> {
     let length = memory.word(current.wrapping_add(16)).ok()?;
     let abort = memory.word(current.wrapping_add(24)).ok()?;
     let inside = pc.wrapping_sub(start) < length;
-    // What the kernel wants to see before that address; otherwise it kills, for which we should not be the occasion.
+    // What the kernel wants to see before that address; otherwise it kills, for which we should not be the
+    // occasion.
     let marked = memory.read(abort.wrapping_sub(4), 4).ok()? == signature.to_le_bytes();
     (inside && marked).then_some(abort)
 }

@@ -54,8 +54,8 @@ pub trait Guide {
     fn letting_go(&self);
 }
 
-/// A thread traced by the calling OS thread. To let it go in whatever state it is, end the OS thread: the kernel then detaches,
-/// without stopping anything.
+/// A thread traced by the calling OS thread. To let it go in whatever state it is, end the OS thread: the
+/// kernel then detaches, without stopping anything.
 pub(super) struct Follower<'a> {
     /// The thread.
     pub(super) tid: i32,
@@ -110,8 +110,8 @@ impl<'a> Follower<'a> {
         ptrace::cont(self.tid, signal).map_err(|e| lost(&e))
     }
 
-    /// Goes on from a stop, delivering the signal if it was one; with `to_interrupt` on the way to the stop that was asked for, see
-    /// [`ptrace::cont_to_interrupt`].
+    /// Goes on from a stop, delivering the signal if it was one; with `to_interrupt` on the way to the stop
+    /// that was asked for, see [`ptrace::cont_to_interrupt`].
     fn pass(&self, stop: &Stop, to_interrupt: bool) -> Result<(), Missed> {
         let signal = if let Stop::Signal(signal) = *stop { signal } else { 0 };
         if !to_interrupt {
@@ -120,8 +120,8 @@ impl<'a> Follower<'a> {
         ptrace::cont_to_interrupt(self.tid, signal).map_err(|e| lost(&e))
     }
 
-    /// Waits for the end of a successful `execve`. With `or_interrupt`, also for the stop that was asked for; `false` if that comes
-    /// first.
+    /// Waits for the end of a successful `execve`. With `or_interrupt`, also for the stop that was asked for;
+    /// `false` if that comes first.
     pub(super) fn await_exec(&mut self, or_interrupt: bool) -> Result<bool, Missed> {
         self.executing = true;
         loop {
@@ -175,8 +175,8 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// From whatever stop it is in, on its way to user mode: to the one that the engine works from. No instruction of the process
-    /// runs between the two.
+    /// From whatever stop it is in, on its way to user mode: to the one that the engine works from. No
+    /// instruction of the process runs between the two.
     pub(super) fn settle(&mut self) -> Result<(), Missed> {
         ptrace::interrupt(self.tid).map_err(|e| lost(&e))?;
         self.go(0)?;

@@ -7,8 +7,8 @@ use crate::{
         Hindrance,
         patch::apply_here,
         target::{
-            process::{Hold, Process},
-            room::Room,
+            code_cave::CodeCave,
+            process::{HeldThread, Process},
             status,
         },
     },
@@ -20,29 +20,29 @@ use std::{
 };
 
 /// A process whose one relevant thread is stopped by the calling OS thread. Dropping lets it go.
-pub struct Held<'a> {
+pub struct HeldProcess<'a> {
     pid: i32,
     follower: Follower<'a>,
     /// As it was seen last, and ours alone since then.
     seen: RefCell<Option<Process>>,
     /// Has an image come in since then?
     changed: Cell<bool>,
-    /// See [`Hold`].
-    room: Option<Room>,
+    /// See [`HeldThread`].
+    cave: Option<CodeCave>,
     /// Belongs to the OS thread that traces.
     not_send: PhantomData<*const ()>,
 }
 
-impl std::fmt::Debug for Held<'_> {
+impl std::fmt::Debug for HeldProcess<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("pid", &self.pid).finish_non_exhaustive()
+        f.debug_struct("HeldProcess").field("pid", &self.pid).finish_non_exhaustive()
     }
 }
 
-impl<'a> Held<'a> {
+impl<'a> HeldProcess<'a> {
     pub(super) fn new(pid: i32, follower: Follower<'a>) -> Self {
         let (seen, changed) = (RefCell::default(), Cell::new(false));
-        Self { pid, follower, seen, changed, room: None, not_send: PhantomData }
+        Self { pid, follower, seen, changed, cave: None, not_send: PhantomData }
     }
 
     /// As the process has been looked at since it was stopped. `alone`: nobody else of us is at it.
@@ -50,13 +50,13 @@ impl<'a> Held<'a> {
         follower: Follower<'a>,
         mut process: Process,
         alone: bool,
-        room: Option<Room>,
+        cave: Option<CodeCave>,
     ) -> Result<Self, ProcessError> {
         let mut held = Self::new(process.pid, follower);
         let stat = status::process(process.pid)?;
         process.start_time = stat.start_time;
         // A library that audits the loader may have started threads.
-        held.room = room.filter(|_| stat.threads == 1);
+        held.cave = cave.filter(|_| stat.threads == 1);
         held.keep(process, alone);
         Ok(held)
     }
@@ -66,8 +66,8 @@ impl<'a> Held<'a> {
         self.pid
     }
 
-    fn hold(&self) -> Hold {
-        Hold { tid: self.follower.tid, room: self.room }
+    fn hold(&self) -> HeldThread {
+        HeldThread { tid: self.follower.tid, cave: self.cave }
     }
 
     fn keep(&self, mut process: Process, alone: bool) {
@@ -106,10 +106,10 @@ impl<'a> Held<'a> {
         self.seen.borrow().as_ref().map(|process| process.status.name.clone())
     }
 
-    /// Is the thread that was followed the only one that the calling OS thread holds? After an attempt that failed, others may be
-    /// attached that have not stopped yet: only the end of the OS thread lets them go.
+    /// Is the thread that was followed the only one that the calling OS thread holds? After an attempt that
+    /// failed, others may be attached that have not stopped yet: only the end of the OS thread lets them go.
     pub fn alone(&self) -> bool {
-        if self.room.is_some() {
+        if self.cave.is_some() {
             return true;
         }
         let own = super::own_tid();
@@ -160,7 +160,7 @@ impl<'a> Held<'a> {
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HeldProcess<'_> {
     fn drop(&mut self) {
         self.follower.release();
     }

@@ -2,7 +2,7 @@
 
 use super::{
     follow::{Follower, Guide, Missed},
-    held::Held,
+    held::HeldProcess,
     program, relocated,
 };
 use crate::{
@@ -16,8 +16,8 @@ use std::{fs, thread, time::Duration};
 const TRIES: usize = 200;
 const PAUSE: Duration = Duration::from_micros(100);
 
-/// Is thread `tid`, which is held in the kernel in `open`, the dynamic loader at work? Whoever else reads the file is of no
-/// interest.
+/// Is thread `tid`, which is held in the kernel in `open`, the dynamic loader at work? Whoever else reads the
+/// file is of no interest.
 pub fn loads(tid: i32) -> bool {
     caller(tid).is_some_and(|pc| {
         let loader = auxv::read(tid).ok().map(|a| a.loader).filter(|l| *l != 0);
@@ -37,7 +37,8 @@ pub fn process_of(tid: i32) -> Option<i32> {
     status.lines().find_map(|l| l.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
-/// Where the thread calls `open` from (proc_pid_syscall(5): number, six arguments, stack pointer, instruction pointer).
+/// Where the thread calls `open` from (proc_pid_syscall(5): number, six arguments, stack pointer, instruction
+/// pointer).
 fn caller(tid: i32) -> Option<u64> {
     // The event can be here before its thread has gone to sleep.
     let text = (0..TRIES).find_map(|_| {
@@ -56,8 +57,9 @@ fn caller(tid: i32) -> Option<u64> {
     u64::from_str_radix(fields.nth(7)?.strip_prefix("0x")?, 16).ok()
 }
 
-/// Follows thread `tid`, which is held in the kernel while it opens a library, to the point where the library and what came with
-/// it are relocated and have run nothing yet. `allow` lets it go on its way, and is called once the thread is seized.
+/// Follows thread `tid`, which is held in the kernel while it opens a library, to the point where the library
+/// and what came with it are relocated and have run nothing yet. `allow` lets it go on its way, and is called
+/// once the thread is seized.
 ///
 /// Where this fails, the calling OS thread has to end: that lets the thread go.
 ///
@@ -68,7 +70,7 @@ pub fn opened<'a>(
     pid: i32,
     allow: impl FnOnce() -> bool,
     guide: &'a dyn Guide,
-) -> Result<Held<'a>, Missed> {
+) -> Result<HeldProcess<'a>, Missed> {
     let seized = Follower::seize(tid, guide).and_then(|f| f.interrupt().map(|()| f));
     allow();
     let mut follower = seized?;
@@ -88,7 +90,7 @@ pub fn opened<'a>(
             return Err(Missed::NotLoaded);
         }
     }
-    Ok(Held::new(pid, follower))
+    Ok(HeldProcess::new(pid, follower))
 }
 
 const PROT_EXEC: u64 = 4;

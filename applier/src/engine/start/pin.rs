@@ -1,11 +1,13 @@
-//! Attaching to a thread before its new program runs, where the kernel lets nobody attach until `execve` is nearly done.
+//! Attaching to a thread before its new program runs, where the kernel lets nobody attach until `execve` is
+//! nearly done.
 //!
-//! The worker then waits for a lock that the thread gives up in the middle of `execve`, and has to be at it before the thread is through.
-//! Both are kept to one processor for that time, on which the worker, being urgent, runs first: the thread cannot come to
-//! user mode before the worker has attached and gone to sleep again.
+//! The worker then waits for a lock that the thread gives up in the middle of `execve`, and has to be at it
+//! before the thread is through. Both are kept to one processor for that time, on which the worker, being
+//! urgent, runs first: the thread cannot come to user mode before the worker has attached and gone to sleep
+//! again.
 //!
-//! What this takes from the thread is given back before it runs its first instruction. Whoever is killed in between leaves a note in
-//! `/run/upatch`, from which the next service gives it back.
+//! What this takes from the thread is given back before it runs its first instruction. Whoever is killed in
+//! between leaves a note in `/run/upatch`, from which the next service gives it back.
 
 use crate::{
     engine::target::{procfile, status},
@@ -38,8 +40,8 @@ fn pid(tid: i32) -> Pid {
 }
 
 impl Pin {
-    /// Keeps thread `tid`, which is held in the kernel, and thread `worker` of this program to one processor. `None` where that cannot be
-    /// done, or would not help. Notes are kept in the directory `notes`.
+    /// Keeps thread `tid`, which is held in the kernel, and thread `worker` of this program to one processor.
+    /// `None` where that cannot be done, or would not help. Notes are kept in the directory `notes`.
     pub fn set(tid: i32, worker: i32, notes: &Path) -> Option<Self> {
         let outranks = tracee::outrank(worker, tid).unwrap_or(false);
         if !outranks {
@@ -98,7 +100,8 @@ pub(super) fn give_back(tid: i32, mask: &CpuSet, whole: bool) -> nix::Result<()>
 /// What a note says that is about no thread.
 const NOBODY: &[u8] = b"0\n";
 
-/// A note about one thread: its id, when it was written, the processor that it is kept to, and those that it may use.
+/// A note about one thread: its id, when it was written, the processor that it is kept to, and those that it
+/// may use.
 #[derive(Debug)]
 pub(super) struct Note {
     path: PathBuf,
@@ -136,7 +139,8 @@ impl Drop for Note {
     }
 }
 
-/// Time since boot, as processes' start times are given (proc_pid_stat(5), field 22): in hundredths of a second.
+/// Time since boot, as processes' start times are given (proc_pid_stat(5), field 22): in hundredths of a
+/// second.
 fn ticks() -> io::Result<u64> {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME)?;
     let (seconds, nanoseconds) = (now.tv_sec().cast_unsigned(), now.tv_nsec().cast_unsigned());
@@ -162,8 +166,8 @@ fn unpin(note: &Path) -> Option<()> {
     let (mut one, mut mask) = (CpuSet::new(), CpuSet::new());
     one.set(numbers.next()?.parse().ok()?).ok()?;
     numbers.try_for_each(|cpu| mask.set(cpu.parse().ok()?).ok())?;
-    // One that began later has the id of one that is gone. A thread that executes a program takes over the id of the first one, but
-    // `/proc` knows it by its own as long as it has that.
+    // One that began later has the id of one that is gone. A thread that executes a program takes over the id
+    // of the first one, but `/proc` knows it by its own as long as it has that.
     (status::process(tid).ok()?.start_time <= written).then_some(())?;
     let whole = is_whole(&mask);
     // Those that it has started meanwhile have what it had. What a thread has chosen for itself stays.

@@ -2,7 +2,7 @@
 
 use super::{
     follow::{Follower, Guide, Missed},
-    held::Held,
+    held::HeldProcess,
     relocated,
     rendezvous::Rendezvous,
 };
@@ -16,15 +16,17 @@ use std::fs;
 
 /// System calls after which a static program is taken for one that sets no thread pointer.
 const ENOUGH: usize = 64;
-/// How often the rendezvous is passed at most: once before and once after the libraries, and once more for good measure.
+/// How often the rendezvous is passed at most: once before and once after the libraries, and once more for
+/// good measure.
 const PASSES: usize = 8;
 
-/// Follows thread `tid`, which is held in the kernel on its way into `execve`, to the point where the new program is mapped and
-/// relocated and has run nothing yet. `allow` lets it go on its way, and is called once the thread is seized; it tells whether it was
-/// still held then.
+/// Follows thread `tid`, which is held in the kernel on its way into `execve`, to the point where the new
+/// program is mapped and relocated and has run nothing yet. `allow` lets it go on its way, and is called once
+/// the thread is seized; it tells whether it was still held then.
 ///
-/// Where the kernel lets nobody attach before `execve` is past a certain point, it may have run on for a moment. What it is
-/// found at is then as good a point as any other at which patches go into running processes, if it is not still being loaded.
+/// Where the kernel lets nobody attach before `execve` is past a certain point, it may have run on for a
+/// moment. What it is found at is then as good a point as any other at which patches go into running
+/// processes, if it is not still being loaded.
 ///
 /// Where this fails, the calling OS thread has to end: that lets the thread go.
 ///
@@ -34,7 +36,7 @@ pub fn executed<'a>(
     tid: i32,
     allow: impl FnOnce() -> bool,
     guide: &'a dyn Guide,
-) -> Result<Held<'a>, Missed> {
+) -> Result<HeldProcess<'a>, Missed> {
     let follower = Follower::seize(tid, guide);
     let was_held = allow();
     let mut follower = follower?;
@@ -53,14 +55,15 @@ pub fn executed<'a>(
     // Its first instruction is as good as the end of `execve`.
     let begun = follower.registers()?.pc() != process.auxv.entry;
     if begun && (process.auxv.loader == 0 || has_loaded(&process)) {
-        return Ok(Held::new(pid, follower));
+        return Ok(HeldProcess::new(pid, follower));
     }
     start(follower, process, false)
 }
 
 /// Is thread `tid` in `execve`? Once it is not, no program will come of it.
 pub fn executing(tid: i32) -> bool {
-    // A thread that is not the first of its process loses its id on the way. While it runs in the kernel its system call is not shown.
+    // A thread that is not the first of its process loses its id on the way. While it runs in the kernel its
+    // system call is not shown.
     fs::read_to_string(format!("/proc/{tid}/syscall")).map_or(true, |text| {
         let number = text.split_ascii_whitespace().next().unwrap_or_default();
         let is = |call: i64| number == call.to_string();
@@ -68,14 +71,14 @@ pub fn executing(tid: i32) -> bool {
     })
 }
 
-fn start(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Result<Held<'_>, Missed> {
+fn start(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Result<HeldProcess<'_>, Missed> {
     if process.auxv.loader != 0 {
         return to_end_of_loading(follower, process, alone);
     }
     follow_static(&mut follower)?;
     follower.settle()?;
     process.look_again()?;
-    Ok(Held::of(follower, process, alone, None)?)
+    Ok(HeldProcess::of(follower, process, alone, None)?)
 }
 
 fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
@@ -87,12 +90,13 @@ fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
     Ok(())
 }
 
-/// From a stop before or in the dynamic loader to the one at which it has finished. `alone`: nobody else of us is at the process.
+/// From a stop before or in the dynamic loader to the one at which it has finished. `alone`: nobody else of
+/// us is at the process.
 pub(super) fn to_end_of_loading(
     mut follower: Follower<'_>,
     mut process: Process,
     alone: bool,
-) -> Result<Held<'_>, Missed> {
+) -> Result<HeldProcess<'_>, Missed> {
     // A blocked signal would stay behind; a filter might kill for the system call.
     let tid = follower.tid;
     let quiet = |signal: i32| ptrace::signal_mask(tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
@@ -112,7 +116,7 @@ pub(super) fn to_end_of_loading(
         // A killed tracer between the two leaves a thread that sends itself the signal once more.
         follower.jump(rendezvous.address)?;
         rendezvous.clear(&process)?;
-        return Ok(Held::of(follower, process, alone, Some(rendezvous.room))?);
+        return Ok(HeldProcess::of(follower, process, alone, Some(rendezvous.cave))?);
     }
     rendezvous.disarm(&process)?;
     by_syscalls(follower, process, alone)
@@ -130,13 +134,17 @@ fn pass(follower: &mut Follower<'_>, process: &mut Process, rendezvous: Rendezvo
     Ok(false)
 }
 
-fn by_syscalls(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Result<Held<'_>, Missed> {
+fn by_syscalls(
+    mut follower: Follower<'_>,
+    mut process: Process,
+    alone: bool,
+) -> Result<HeldProcess<'_>, Missed> {
     loop {
         follower.run_to_syscall()?;
         process.look_again()?;
         if has_loaded(&process) {
             follower.settle()?;
-            return Ok(Held::of(follower, process, alone, None)?);
+            return Ok(HeldProcess::of(follower, process, alone, None)?);
         }
     }
 }

@@ -13,8 +13,9 @@ const DT_RELA: u64 = 7;
 const DT_RELASZ: u64 = 8;
 const DT_RELR: u64 = 36;
 
-/// Is `module` relocated? By what is protected afterwards; where nothing is, by the first word that depends on the address
-/// at which it was mapped; where there is none either, it needs no relocation that would matter.
+/// Is `module` relocated? By what is protected afterwards; where nothing is, by the first word that depends
+/// on the address at which it was mapped; where there is none either, it needs no relocation that would
+/// matter.
 pub(super) fn is(process: &Process, module: &Module) -> bool {
     protected(process, module).or_else(|| first_word(process, module)).unwrap_or(true)
 }

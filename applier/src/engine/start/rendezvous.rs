@@ -1,20 +1,20 @@
-//! The function that the dynamic loader calls for debuggers (`r_brk` in `<link.h>`; `_dl_debug_state` in glibc and musl): empty,
-//! called when the list of modules is about to change and when it has changed.
+//! The function that the dynamic loader calls for debuggers (`r_brk` in `<link.h>`; `_dl_debug_state` in
+//! glibc and musl): empty, called when the list of modules is about to change and when it has changed.
 //!
-//! While a program starts, it leads to code in a [`Room`] by which, once the list is complete, the thread sends itself `SIGURG`. The tracer
-//! gets the signal and keeps it. Were the tracer gone, the kernel would drop it, as this signal is ignored unless a program asks for
-//! it, which none has done before it runs. The tracer puts the empty body back at the last stop; [`mend`] does it for one that was
-//! killed before that.
+//! While a program starts, it leads to code in a [`CodeCave`] by which, once the list is complete, the thread
+//! sends itself `SIGURG`. The tracer gets the signal and keeps it. Were the tracer gone, the kernel would
+//! drop it, as this signal is ignored unless a program asks for it, which none has done before it runs. The
+//! tracer puts the empty body back at the last stop; [`mend`] does it for one that was killed before that.
 
 use crate::{
     ProcessError,
     arch::{Registers, rendezvous},
     engine::target::{
+        code_cave::CodeCave,
         loader::{R_STATE, debug_function},
         maps,
         modules::Module,
         process::Process,
-        room::Room,
         symbols::Symbols,
     },
 };
@@ -29,7 +29,7 @@ pub(super) struct Rendezvous {
     pub(super) address: u64,
     original: [u8; rendezvous::SIZE],
     /// Where the code is that it leads to.
-    pub(super) room: Room,
+    pub(super) cave: CodeCave,
     /// Where the state of the list is.
     state: Option<u64>,
     /// Where the instruction pointer is after the system call.
@@ -48,8 +48,8 @@ impl Rendezvous {
         }
         let state = symbols.find(LIST, None).map(|list| list.address.wrapping_add(R_STATE));
         let others = process.modules.iter().filter(|m| m.path != "[vdso]");
-        let room = Room::find([loader].into_iter().chain(others), &process.memory)?;
-        Some(Self { address, original, room, state, after: 0 })
+        let cave = CodeCave::find([loader].into_iter().chain(others), &process.memory)?;
+        Some(Self { address, original, cave, state, after: 0 })
     }
 
     /// Is `address` in it?
@@ -60,9 +60,9 @@ impl Rendezvous {
     /// Makes the thread, which calls itself `tid`, send itself the signal there.
     pub(super) fn set(&mut self, process: &Process, tid: i32) -> Result<(), ProcessError> {
         let (code, after) = rendezvous::code(self.state, tid);
-        self.after = self.room.address + after;
-        process.memory.write(self.room.address, &code)?;
-        process.memory.write(self.address, &rendezvous::lead(self.room.address))
+        self.after = self.cave.address + after;
+        process.memory.write(self.cave.address, &code)?;
+        process.memory.write(self.address, &rendezvous::lead(self.cave.address))
     }
 
     /// Puts the function back. No thread may be in it, but at its beginning.
@@ -70,8 +70,8 @@ impl Rendezvous {
         process.memory.write(self.address, &self.original)
     }
 
-    /// Empties the function whoever is in it: one write of the return alone, which no thread can see half of; one that is past it
-    /// goes through the rest once more.
+    /// Empties the function whoever is in it: one write of the return alone, which no thread can see half of;
+    /// one that is past it goes through the rest once more.
     pub(super) fn disarm(&self, process: &Process) -> Result<(), ProcessError> {
         process.memory.write(self.address, rendezvous::EMPTY)
     }
@@ -82,8 +82,8 @@ impl Rendezvous {
     }
 }
 
-/// Empties the function in a process where one that followed its start was killed on the way. Tells whether there was something to
-/// mend.
+/// Empties the function in a process where one that followed its start was killed on the way. Tells whether
+/// there was something to mend.
 ///
 /// # Errors
 /// See [`ProcessError`].
@@ -93,7 +93,7 @@ pub fn mend(pid: i32) -> Result<bool, ProcessError> {
     let Some(address) = debug_function(&process, loader) else { return Ok(false) };
     let lead = process.memory.read(address, rendezvous::LEAD_SIZE)?;
     let Some(to) = rendezvous::lead_target(&lead) else { return Ok(false) };
-    // The room is in a page of its own module's code. What is there now may be what an errand has left.
+    // The room is in a page of its own module's code. What is there now may be what a batch has left.
     if !maps::at(&process.maps, to).is_some_and(|m| m.execute && !m.write && m.inode != 0) {
         return Ok(false);
     }

@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// While this lives, what was learned from an ELF file in one process is used in the next one that maps it. The memory is
-/// given back with the last of them.
+/// While this lives, what was learned from an ELF file in one process is used in the next one that maps it.
+/// The memory is given back with the last of them.
 #[derive(Clone, Debug)]
 pub struct Batch(#[expect(dead_code, reason = "keeps what is shared alive")] Arc<Shared>);
 
@@ -65,7 +65,8 @@ pub(crate) fn known(targets: &[TargetId]) -> Arc<Mutex<Known>> {
     known
 }
 
-/// Which stacks the code of a module can make, as `find` finds it; it tells also whether it has that from the file, and so for other processes too.
+/// Which stacks the code of a module can make, as `find` finds it; it tells also whether it has that from the
+/// file, and so for other processes too.
 pub(crate) fn stacks(module: &Module, memory: &Memory, find: impl FnOnce() -> (Stacks, bool)) -> Stacks {
     let shared = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
     let (Some(shared), Some(id)) = (shared, module.build_id(memory)) else { return find().0 };
@@ -81,13 +82,14 @@ pub(crate) fn stacks(module: &Module, memory: &Memory, find: impl FnOnce() -> (S
     found
 }
 
-/// Device, inode, build-id (so that a file written over in place is another one), offset in the file and length.
+/// Device, inode, build-id (so that a file written over in place is another one), offset in the file and
+/// length.
 type Key = ((u64, u64), BuildId, u64, usize);
 
 /// Content of a module at a link-time address, for reading only.
 ///
-/// In a batch, what lies in a segment that nobody may write is read from the file – not from the memory of the process,
-/// which could have been forged and must not speak for other processes – and kept.
+/// In a batch, what lies in a segment that nobody may write is read from the file – not from the memory of
+/// the process, which could have been forged and must not speak for other processes – and kept.
 pub(crate) fn content(
     module: &Module,
     link: u64,

@@ -1,4 +1,5 @@
-//! ELF headers as a running process has them in memory (gABI, "ELF Header", "Program Header", "Note Section").
+//! ELF headers as a running process has them in memory (gABI, "ELF Header", "Program Header", "Note
+//! Section").
 
 /// `PT_LOAD`.
 pub(crate) const LOAD: u32 = 1;

@@ -55,7 +55,8 @@ struct Table {
     start: u64,
     end: u64,
     index: Index,
-    /// What addresses below (and in the tables) differ by from those in the process: the load bias, or nothing.
+    /// What addresses below (and in the tables) differ by from those in the process: the load bias, or
+    /// nothing.
     shift: u64,
     address: u64,
     bytes: Arc<[u8]>,
@@ -145,8 +146,8 @@ fn read_by_header(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) 
     Some(Table { start: module.start, end: module.end, index, shift, address, bytes, entry: module.entry })
 }
 
-/// For programs without `PT_GNU_EH_FRAME`, such as static ones: the section headers, which are only in the file, say where
-/// the section is.
+/// For programs without `PT_GNU_EH_FRAME`, such as static ones: the section headers, which are only in the
+/// file, say where the section is.
 fn read_by_section(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping]) -> Option<Table> {
     let file = identity::open_file(module, pid, maps)?;
     let section = identity::section(&file, ".eh_frame")?;
@@ -158,8 +159,8 @@ fn read_by_section(module: &Module, memory: &Memory, pid: i32, maps: &[Mapping])
     Some(Table { start: module.start, end: module.end, index, shift, address, bytes, entry: module.entry })
 }
 
-/// Tables in a segment that is never written hold what the file holds, so link-time addresses serve all processes; in a
-/// writable one the dynamic loader may have put run-time addresses.
+/// Tables in a segment that is never written hold what the file holds, so link-time addresses serve all
+/// processes; in a writable one the dynamic loader may have put run-time addresses.
 fn shift(module: &Module, link: u64) -> u64 {
     let holds = |s: &&elf::Segment| link >= s.address && link - s.address < s.size;
     let writable = module.of_kind(elf::LOAD).find(holds).is_none_or(|s| s.flags & elf::WRITE != 0);
@@ -242,8 +243,8 @@ impl Table {
     }
 }
 
-/// What holds for registers that no rule names: those that a function leaves as they were; the stack pointer of the caller,
-/// which is the CFA; nothing is known about the others.
+/// What holds for registers that no rule names: those that a function leaves as they were; the stack pointer
+/// of the caller, which is the CFA; nothing is known about the others.
 fn default_rules() -> [Rule; COUNT] {
     std::array::from_fn(|register| match register {
         SP => Rule::Value(0),

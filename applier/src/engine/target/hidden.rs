@@ -1,4 +1,5 @@
-//! Processes that `/proc` does not show: mounted with `hidepid` (proc(5)), it lists only those that the caller may look into.
+//! Processes that `/proc` does not show: mounted with `hidepid` (proc(5)), it lists only those that the
+//! caller may look into.
 
 use super::{own, procfile};
 use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
@@ -14,8 +15,8 @@ pub(crate) fn some_are() -> bool {
     hides(&procfile::text("/proc/self/mountinfo").unwrap_or_default()) && !none_is()
 }
 
-/// May this program look into whatever can be looked into at all? What is still kept from it (by the kernel's own rules for some sandbox) has been
-/// kept from whoever could have patched it.
+/// May this program look into whatever can be looked into at all? What is still kept from it (by the kernel's
+/// own rules for some sandbox) has been kept from whoever could have patched it.
 pub(crate) fn none_is() -> bool {
     own::may_trace() && is_whole(&procfile::text("/proc/self/uid_map").unwrap_or_default())
 }
@@ -25,7 +26,8 @@ fn is_whole(uid_map: &str) -> bool {
     uid_map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// Does the last `/proc` that is mounted hide processes? (`hidepid=1` lists them, but says of none what it runs.)
+/// Does the last `/proc` that is mounted hide processes? (`hidepid=1` lists them, but says of none what it
+/// runs.)
 fn hides(mounts: &str) -> bool {
     let proc = |l: &&str| l.split(' ').nth(4) == Some("/proc");
     let options = mounts.lines().rfind(proc).and_then(|l| l.rsplit(' ').next()).unwrap_or_default();

@@ -5,7 +5,8 @@ use crate::{TargetId, sys::plain};
 use patchfile::Digest;
 use std::{fs::File, io::Read, os::unix::fs::FileExt};
 
-/// Does `module` match? By build-id where the patch names one; else by the digest of the file's executable segments.
+/// Does `module` match? By build-id where the patch names one; else by the digest of the file's executable
+/// segments.
 pub(crate) fn matches(
     target: &TargetId,
     module: &Module,
@@ -19,8 +20,8 @@ pub(crate) fn matches(
     }
 }
 
-/// Digest over the file contents of the executable `PT_LOAD` segments, in order. Read from the file behind the mapping
-/// (not by its path, which may mean another file by now).
+/// Digest over the file contents of the executable `PT_LOAD` segments, in order. Read from the file behind
+/// the mapping (not by its path, which may mean another file by now).
 pub(crate) fn code_digest(module: &Module, pid: i32, maps: &[Mapping]) -> Option<Digest> {
     let file = open_file(module, pid, maps)?;
     let code = module.segments.iter().filter(|s| patchfile::identity::is_code(s.kind, s.flags));
@@ -28,8 +29,8 @@ pub(crate) fn code_digest(module: &Module, pid: i32, maps: &[Mapping]) -> Option
     plain::digest(&file, &code).ok()
 }
 
-/// Opens the file behind a module's mapping: through `map_files` where we may, else through the process's root directory
-/// if the file there is still the same one.
+/// Opens the file behind a module's mapping: through `map_files` where we may, else through the process's
+/// root directory if the file there is still the same one.
 pub(crate) fn open_file(module: &Module, pid: i32, maps: &[Mapping]) -> Option<File> {
     let first = maps.iter().find(|m| m.start == module.start)?;
     let first = maps.iter().find(|m| m.same_file(first) && !m.replaced).unwrap_or(first);
@@ -96,8 +97,8 @@ pub(crate) fn section(file: &File, name: &str) -> Option<Section> {
     })
 }
 
-/// Link-time address of a symbol in the file's full symbol table, `Some(None)` if the table does not have it, `None` if there
-/// is no table.
+/// Link-time address of a symbol in the file's full symbol table, `Some(None)` if the table does not have it,
+/// `None` if there is no table.
 pub(crate) fn symbol(file: &File, name: &str) -> Option<Option<u64>> {
     let names = section(file, ".strtab")?.read(file)?;
     let table = section(file, ".symtab")?.read(file)?;

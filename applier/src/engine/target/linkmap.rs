@@ -1,4 +1,5 @@
-//! The order in which the dynamic loader searches modules: the link map (`<link.h>`, gABI "Dynamic Section", `DT_DEBUG`).
+//! The order in which the dynamic loader searches modules: the link map (`<link.h>`, gABI "Dynamic Section",
+//! `DT_DEBUG`).
 
 use super::{elf, memory::Memory, modules::Module, process::Process};
 
@@ -6,8 +7,8 @@ const DT_DEBUG: u64 = 21;
 /// More modules than any process has; ends a list that runs in a circle.
 const MOST: usize = 1 << 16;
 
-/// Modules in search order. Where the link map cannot be read (loader not done yet, static program), the order of
-/// addresses, the program itself first.
+/// Modules in search order. Where the link map cannot be read (loader not done yet, static program), the
+/// order of addresses, the program itself first.
 pub(crate) fn search_order(process: &Process) -> Vec<&Module> {
     let program = program(process);
     if let Some(order) = program.and_then(|p| link_map(process, p)) {

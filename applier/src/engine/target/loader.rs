@@ -17,8 +17,9 @@ pub(crate) fn debug_function(process: &Process, loader: &Module) -> Option<u64> 
     Some(Symbols::of(loader, &process.memory)?.find(DEBUG_FUNCTION, None)?.address)
 }
 
-/// Is the dynamic loader at work, at the start of the program or in `dlopen`? What it has not relocated yet must not be looked at.
-/// A loader that never says what it does is taken to be done. Where it is done, the modules of `process` are those it is done with.
+/// Is the dynamic loader at work, at the start of the program or in `dlopen`? What it has not relocated yet
+/// must not be looked at. A loader that never says what it does is taken to be done. Where it is done, the
+/// modules of `process` are those it is done with.
 ///
 /// # Errors
 /// As [`Process::open`].
@@ -28,7 +29,8 @@ pub(crate) fn is_being_loaded(process: &mut Process) -> Result<bool, ProcessErro
         if consistent(process) == Some(false) && debug_function(process, loader).is_some() {
             return Ok(true);
         }
-        // The map was read before the loader said so. If it has not changed, that is as good as both at one time.
+        // The map was read before the loader said so. If it has not changed, that is as good as both at one
+        // time.
         if process.catch_up()? {
             return Ok(false);
         }
@@ -36,7 +38,8 @@ pub(crate) fn is_being_loaded(process: &mut Process) -> Result<bool, ProcessErro
     Ok(true)
 }
 
-/// Does the dynamic loader say that its list of modules is complete (`r_state` in `<link.h>`)? `None` where it says nothing.
+/// Does the dynamic loader say that its list of modules is complete (`r_state` in `<link.h>`)? `None` where
+/// it says nothing.
 pub(crate) fn consistent(process: &Process) -> Option<bool> {
     let program = linkmap::program(process)?;
     let debug = linkmap::dynamic(program, &process.memory).into_iter().find(|(tag, _)| *tag == DT_DEBUG)?.1;
@@ -53,7 +56,8 @@ mod tests {
     use super::*;
     use crate::Options;
 
-    /// A program that was looked at before its loader had mapped the C library, and that had begun when the loader was asked.
+    /// A program that was looked at before its loader had mapped the C library, and that had begun when the
+    /// loader was asked.
     #[test]
     fn what_the_loader_mapped_meanwhile_is_seen() {
         let pid = i32::try_from(std::process::id()).unwrap();

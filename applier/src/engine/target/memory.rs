@@ -11,14 +11,14 @@ use std::{
     os::unix::fs::FileExt,
 };
 
-/// Memory of one process. The handle stays bound to the address space it was opened on: should the process end or execute
-/// another program, reads and writes fail instead of hitting a stranger.
+/// Memory of one process. The handle stays bound to the address space it was opened on: should the process
+/// end or execute another program, reads and writes fail instead of hitting a stranger.
 #[derive(Debug)]
 pub(crate) struct Memory {
     file: File,
     pages: RefCell<HashMap<u64, Option<Box<[u8]>>>>,
-    /// Held by whoever changes the process. Giving it back is explicit, since a program that another thread of ours is just
-    /// starting has the descriptor until it executes.
+    /// Held by whoever changes the process. Giving it back is explicit, since a program that another thread
+    /// of ours is just starting has the descriptor until it executes.
     lock: OnceCell<Flock<File>>,
 }
 
@@ -45,8 +45,8 @@ impl Memory {
         Self { file, pages: RefCell::default(), lock: OnceCell::new() }
     }
 
-    /// Takes the right to change it, which only one of us can have at a time, and keeps it as long as the handle. The lock is on the
-    /// open file, and who may not write to the memory cannot take it.
+    /// Takes the right to change it, which only one of us can have at a time, and keeps it as long as the
+    /// handle. The lock is on the open file, and who may not write to the memory cannot take it.
     ///
     /// # Errors
     /// The kernel knows no such locks.
@@ -89,8 +89,8 @@ impl Memory {
         Ok(u64::from_le_bytes(bytes))
     }
 
-    /// Writes bytes, also where the process itself may only read or execute. A write that does not cross a page happens
-    /// wholly or not at all.
+    /// Writes bytes, also where the process itself may only read or execute. A write that does not cross a
+    /// page happens wholly or not at all.
     ///
     /// # Errors
     /// When it cannot be written.

@@ -2,6 +2,7 @@
 
 pub(crate) mod auxv;
 pub(crate) mod cache;
+pub(crate) mod code_cave;
 pub(crate) mod elf;
 pub(crate) mod frames;
 pub(crate) mod hidden;
@@ -18,7 +19,6 @@ pub(crate) mod process;
 pub(crate) mod procfile;
 mod replaced;
 pub(crate) mod restart;
-pub(crate) mod room;
 pub(crate) mod sleepers;
 pub(crate) mod stack;
 pub(crate) mod status;

@@ -1,4 +1,5 @@
-//! The ELF files mapped into a process, as they are in its memory: works for removed files and other mount namespaces.
+//! The ELF files mapped into a process, as they are in its memory: works for removed files and other mount
+//! namespaces.
 
 use super::{
     elf::{self, Segment},
@@ -79,8 +80,9 @@ pub(crate) fn begins_module(maps: &[Mapping], index: usize) -> bool {
     first.inode != 0 && later.any(|m| m.execute && m.same_file(first))
 }
 
-/// Does the start of the file appear in the mapping before this one too? lld lays segments out so that they share pages of the
-/// file, hence a small program has its header mapped twice; only the headers tell which is the beginning.
+/// Does the start of the file appear in the mapping before this one too? lld lays segments out so that they
+/// share pages of the file, hence a small program has its header mapped twice; only the headers tell which is
+/// the beginning.
 pub(crate) fn repeats_start(maps: &[Mapping], index: usize) -> bool {
     let before = index.checked_sub(1).and_then(|i| maps.get(i));
     before.is_some_and(|m| m.offset == 0 && m.end == maps[index].start && m.same_file(&maps[index]))
@@ -92,7 +94,8 @@ pub(crate) fn list(maps: &[Mapping], memory: &Memory) -> Vec<Module> {
     starts.filter_map(|i| module_at(maps, i, memory)).collect()
 }
 
-/// The module whose file header is at the start of this mapping; `None` if what follows is not what the header says.
+/// The module whose file header is at the start of this mapping; `None` if what follows is not what the
+/// header says.
 pub(crate) fn module_at(maps: &[Mapping], index: usize, memory: &Memory) -> Option<Module> {
     let first = &maps[index];
     let module = by_header(first.start, memory)?;
@@ -127,8 +130,8 @@ pub(crate) fn by_header(start: u64, memory: &Memory) -> Option<Module> {
     })
 }
 
-/// Is this segment mapped where a module that begins with `first` has it? Memory without a file may have taken a segment's place
-/// (a program that moves its code to huge pages does that).
+/// Is this segment mapped where a module that begins with `first` has it? Memory without a file may have
+/// taken a segment's place (a program that moves its code to huge pages does that).
 fn agrees(segment: &Segment, bias: u64, first: &Mapping, maps: &[Mapping]) -> bool {
     let address = page::floor(bias.wrapping_add(segment.address));
     if first.inode == 0 || segment.file_size == 0 {

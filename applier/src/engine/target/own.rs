@@ -16,7 +16,8 @@ pub(crate) fn may_trace() -> bool {
     has(&own_status(), SYS_PTRACE)
 }
 
-/// Why the kernel does not let this program attach to a process; `filters`: to one whose seccomp filters have to be held off meanwhile.
+/// Why the kernel does not let this program attach to a process; `filters`: to one whose seccomp filters have
+/// to be held off meanwhile.
 pub(crate) fn denied(filters: bool) -> &'static str {
     let status = own_status();
     if filters && is_filtered() {

@@ -1,4 +1,5 @@
-//! Which pages of a mapping hold anything of the process's own (`/proc/PID/pagemap`, Documentation/admin-guide/mm/pagemap.rst).
+//! Which pages of a mapping hold anything of the process's own (`/proc/PID/pagemap`,
+//! Documentation/admin-guide/mm/pagemap.rst).
 
 use super::{maps::Mapping, process::Process};
 use crate::sys::page;
@@ -17,8 +18,8 @@ pub(crate) fn present(process: &Process, mapping: &Mapping) -> Vec<Range<u64>> {
     runs(process, mapping).unwrap_or_else(whole)
 }
 
-/// Has the process a copy of its own of the page at `address` in a private mapping of a file, which somebody has written to? Also where the kernel does not
-/// tell.
+/// Has the process a copy of its own of the page at `address` in a private mapping of a file, which somebody
+/// has written to? Also where the kernel does not tell.
 pub(crate) fn is_copied(process: &Process, address: u64) -> bool {
     let mut entry = [0; 8];
     let file = File::open(format!("/proc/{}/pagemap", process.view));

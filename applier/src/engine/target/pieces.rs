@@ -9,8 +9,8 @@ use std::io::{self, IoSliceMut};
 /// Pieces that the kernel takes in one call (`UIO_MAXIOV`).
 const MOST: usize = 1024;
 
-/// Fills each buffer from its address. Gives the number of bytes read; pieces are filled in order, so a short count means
-/// that the first piece not filled could not be read.
+/// Fills each buffer from its address. Gives the number of bytes read; pieces are filled in order, so a short
+/// count means that the first piece not filled could not be read.
 pub(crate) fn read(pid: i32, pieces: &mut [(u64, &mut [u8])]) -> io::Result<usize> {
     let mut total = 0;
     for chunk in pieces.chunks_mut(MOST) {

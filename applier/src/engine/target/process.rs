@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Busy, Options, ProcessError,
     engine::Hindrance,
-    engine::target::room::Room,
+    engine::target::code_cave::CodeCave,
     sys::{page, ptrace, sharing, wait::Tracing},
 };
 use std::{panic, thread, time::Duration};
@@ -34,22 +34,22 @@ pub(crate) struct Process {
     /// Its status.
     pub status: Status,
     /// The thread that is held for us.
-    pub held: Option<Hold>,
+    pub held: Option<HeldThread>,
     /// Its auxiliary vector.
     pub auxv: Auxv,
     /// See [`Options::wait`].
     pub wait: Duration,
 }
 
-/// A thread of a process that the calling OS thread holds already, stopped on its way back to user mode (see [`crate::start`]).
-/// It stays held.
+/// A thread of a process that the calling OS thread holds already, stopped on its way back to user mode (see
+/// [`crate::start`]). It stays held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hold {
+pub(crate) struct HeldThread {
     /// The thread.
     pub tid: i32,
-    /// Where it is the only thread, called an empty function of its dynamic loader, and nothing of the program has run: room for
-    /// [`crate::engine::remote::Errand`].
-    pub room: Option<Room>,
+    /// Where it is the only thread, called an empty function of its dynamic loader, and nothing of the
+    /// program has run: room for [`crate::engine::remote::SyscallBatch`].
+    pub cave: Option<CodeCave>,
 }
 
 /// A process whose memory is at hand, before anything in it is looked at.
@@ -91,7 +91,8 @@ impl Approach {
     }
 
     fn look(self) -> Result<Process, ProcessError> {
-        // First: `execve` writes it when everything is mapped. Read after the memory map, it would not tell that the map was half made.
+        // First: `execve` writes it when everything is mapped. Read after the memory map, it would not tell
+        // that the map was half made.
         let auxv = auxv::read(self.view);
         let maps = maps::read(self.view)?;
         if maps.is_empty() {
@@ -123,14 +124,14 @@ impl Process {
     /// Looks at a process, reads only.
     ///
     /// # Errors
-    /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`]; [`ProcessError::NotMapped`] for one without
-    /// memory of its own.
+    /// [`ProcessError::Gone`], [`ProcessError::Zombie`], [`ProcessError::NotPermitted`];
+    /// [`ProcessError::NotMapped`] for one without memory of its own.
     pub(crate) fn open(pid: i32, options: &Options) -> Result<Self, ProcessError> {
         Approach::to(pid, options)?.look()
     }
 
-    /// Looks at a process in order to change it. Nobody else of us changes it as long as the value lives: what was seen stays true
-    /// but for what the process itself does.
+    /// Looks at a process in order to change it. Nobody else of us changes it as long as the value lives:
+    /// what was seen stays true but for what the process itself does.
     ///
     /// # Errors
     /// As [`Process::open`].
@@ -142,9 +143,10 @@ impl Process {
         Ok(Self { wait: options.wait, ..approach.look()? })
     }
 
-    /// A process whose only thread has just executed a program and has not run any of it. Its memory map is read by
-    /// [`Process::look_again`] when that is done; until then its modules are the program and its dynamic loader, and its start time is not
-    /// known. Tells whether it is ours alone, as with [`Process::open_alone`].
+    /// A process whose only thread has just executed a program and has not run any of it. Its memory map is
+    /// read by [`Process::look_again`] when that is done; until then its modules are the program and its
+    /// dynamic loader, and its start time is not known. Tells whether it is ours alone, as with
+    /// [`Process::open_alone`].
     ///
     /// # Errors
     /// As [`Process::open`].
@@ -174,8 +176,8 @@ impl Process {
         self.modules = modules::list(&self.maps, &self.memory);
     }
 
-    /// Reads the memory map again, and looks at all again if what it maps of files with code has changed. Tells whether that was as
-    /// before.
+    /// Reads the memory map again, and looks at all again if what it maps of files with code has changed.
+    /// Tells whether that was as before.
     ///
     /// # Errors
     /// As [`Process::open`].
@@ -191,7 +193,7 @@ impl Process {
 
     /// Has nothing of the program run, and is the thread that is held the only one?
     pub(crate) fn begins(&self) -> bool {
-        self.held.is_some_and(|h| h.room.is_some())
+        self.held.is_some_and(|h| h.cave.is_some())
     }
 
     /// Is this the thread that is held for us?
@@ -199,8 +201,8 @@ impl Process {
         self.held.is_some_and(|h| h.tid == tid)
     }
 
-    /// With thread `tid` stopped: is the memory of its process still the one that was looked at? It may have executed another program just
-    /// before it stopped, and the old memory may live on with its parent.
+    /// With thread `tid` stopped: is the memory of its process still the one that was looked at? It may have
+    /// executed another program just before it stopped, and the old memory may live on with its parent.
     ///
     /// # Errors
     /// [`ProcessError::NotMapped`] if not.
@@ -212,8 +214,8 @@ impl Process {
         Err(ProcessError::NotMapped)
     }
 
-    /// The same without a stopped thread, for what came of a look at it: an error that was found while the process executed another
-    /// program says nothing of either.
+    /// The same without a stopped thread, for what came of a look at it: an error that was found while the
+    /// process executed another program says nothing of either.
     pub(crate) fn blame(&self, error: ProcessError) -> ProcessError {
         let seen = self.memory.word(self.auxv.random);
         let other = |word| Memory::open(self.view).is_ok_and(|m| m.word(self.auxv.random).ok() != Some(word));
@@ -253,12 +255,12 @@ impl Process {
     }
 }
 
-/// Runs `work`, which is about process `pid`, on an OS thread of its own. When that thread ends, however it ends, the kernel
-/// lets go of everything it still traces.
+/// Runs `work`, which is about process `pid`, on an OS thread of its own. When that thread ends, however it
+/// ends, the kernel lets go of everything it still traces.
 ///
 /// # Errors
-/// What `work` gives, but [`ProcessError::Gone`] or [`ProcessError::Zombie`] for whatever goes wrong in a process that is
-/// ending; a panic inside `work` goes on in the caller once the tracing thread has ended.
+/// What `work` gives, but [`ProcessError::Gone`] or [`ProcessError::Zombie`] for whatever goes wrong in a
+/// process that is ending; a panic inside `work` goes on in the caller once the tracing thread has ended.
 pub(crate) fn on_own_thread<T: Send>(
     pid: i32,
     work: impl FnOnce() -> Result<T, ProcessError> + Send,

@@ -6,7 +6,8 @@ use std::{
     io::{self, Read},
 };
 
-/// More than most of them have: a second read, at which the kernel would begin its work anew, is rarely needed.
+/// More than most of them have: a second read, at which the kernel would begin its work anew, is rarely
+/// needed.
 const ROOM: usize = 16 << 10;
 
 /// The whole file. `std::fs::read` would ask for its size, which is always 0, and then read in small pieces.
@@ -16,12 +17,14 @@ pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same as text. Names of files and processes are not always text; nothing that is read here is found by such a name.
+/// The same as text. Names of files and processes are not always text; nothing that is read here is found by
+/// such a name.
 pub(crate) fn text(path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read(path)?).into_owned())
 }
 
-/// A file that the kernel prints in one go (`stat`, `status`, `syscall`; not `maps`): what is shorter than asked for is all of it.
+/// A file that the kernel prints in one go (`stat`, `status`, `syscall`; not `maps`): what is shorter than
+/// asked for is all of it.
 pub(crate) fn read_one(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; FIRST];
     let mut file = File::open(path)?;

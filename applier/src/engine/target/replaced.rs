@@ -1,9 +1,10 @@
-//! Code of a file in whose place there is memory without a file, which is how pages with redirected functions end
-//! (`load::Text`). Whoever looks for modules takes such memory for what it stands for.
+//! Code of a file in whose place there is memory without a file, which is how pages with redirected functions
+//! end (`load::Text`). Whoever looks for modules takes such memory for what it stands for.
 
 use super::maps::Mapping;
 
-/// Gives mappings without a file that stand where code of one was mapped what that had: `maps` is in address order.
+/// Gives mappings without a file that stand where code of one was mapped what that had: `maps` is in address
+/// order.
 pub(super) fn restore(maps: &mut [Mapping]) {
     for index in 0..maps.len() {
         if !may_stand_for_code(&maps[index]) {
@@ -21,7 +22,8 @@ pub(super) fn restore(maps: &mut [Mapping]) {
     }
 }
 
-/// Is it a mapping of a file of which no code is mapped? Then the code was in one page with the headers, before everything else.
+/// Is it a mapping of a file of which no code is mapped? Then the code was in one page with the headers,
+/// before everything else.
 fn lacks_code(m: &Mapping, before: &[Mapping], after: &[Mapping]) -> bool {
     let is_code = |a: &Mapping| a.execute && a.same_file(m);
     m.inode != 0 && !before.iter().any(|b| b.same_file(m)) && !after.iter().any(is_code)
@@ -31,8 +33,9 @@ fn may_stand_for_code(m: &Mapping) -> bool {
     m.inode == 0 && m.name.is_empty() && m.execute && !m.write && !m.shared
 }
 
-/// Whose code it is, by what is beside it: the rest of the same segment, or the segment before. (Another program's code that was made at run
-/// time may lie beside a file too. Whoever reads a module's headers sees that it is not the module's.)
+/// Whose code it is, by what is beside it: the rest of the same segment, or the segment before. (Another
+/// program's code that was made at run time may lie beside a file too. Whoever reads a module's headers sees
+/// that it is not the module's.)
 fn beside<'a>(
     m: &Mapping,
     before: Option<&'a Mapping>,

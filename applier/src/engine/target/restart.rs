@@ -12,22 +12,22 @@ use std::time::Duration;
 
 /// Where a system call has its timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum TimeoutArgument {
     /// Milliseconds in the fourth argument; negative: none.
     Milliseconds,
     /// Address of a `timespec` in this argument (2 to 4, from 0); null: none.
     Timespec(usize),
 }
 
-/// The timeout of a call that does not go on by itself with what is left of it. Others do: the kernel keeps their end
-/// (`poll`, `nanosleep`, `futex`), or writes back what is left (`ppoll`, `select`), or takes a point in time (`mq_timedreceive`).
-/// A timeout of a socket cannot be made shorter for one call.
-pub(crate) fn place(call: i64) -> Option<Place> {
+/// The timeout of a call that does not go on by itself with what is left of it. Others do: the kernel keeps
+/// their end (`poll`, `nanosleep`, `futex`), or writes back what is left (`ppoll`, `select`), or takes a
+/// point in time (`mq_timedreceive`). A timeout of a socket cannot be made shorter for one call.
+pub(crate) fn timeout_argument(call: i64) -> Option<TimeoutArgument> {
     Some(match call {
-        _ if IN_MILLISECONDS.contains(&call) => Place::Milliseconds,
-        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => Place::Timespec(3),
-        libc::SYS_rt_sigtimedwait => Place::Timespec(2),
-        libc::SYS_io_getevents | IO_PGETEVENTS => Place::Timespec(4),
+        _ if IN_MILLISECONDS.contains(&call) => TimeoutArgument::Milliseconds,
+        libc::SYS_epoll_pwait2 | libc::SYS_semtimedop => TimeoutArgument::Timespec(3),
+        libc::SYS_rt_sigtimedwait => TimeoutArgument::Timespec(2),
+        libc::SYS_io_getevents | IO_PGETEVENTS => TimeoutArgument::Timespec(4),
         _ => return None,
     })
 }
@@ -35,7 +35,8 @@ pub(crate) fn place(call: i64) -> Option<Place> {
 /// Bytes below the stack pointer that belong to the function that runs, and room for a `timespec`.
 const BELOW: u64 = RED_ZONE + 16;
 
-/// Does the call wait with a signal mask of its own? A signal that comes then must end it, or the program would sleep on it.
+/// Does the call wait with a signal mask of its own? A signal that comes then must end it, or the program
+/// would sleep on it.
 fn brings_mask(thread: &Thread) -> bool {
     let r = &thread.registers;
     let word = |address: u64| ptrace::word(thread.tid, address).unwrap_or(0);
@@ -55,21 +56,21 @@ fn may_restart(thread: &Thread) -> bool {
     if !brings_mask(thread) {
         return !signal_waits(thread.tid);
     }
-    // With the mask that the thread has otherwise, signals wait for the call, which lets them in and gives EINTR then. What
-    // the kernel tells here is that mask; setting it takes the call's own out of force.
+    // With the mask that the thread has otherwise, signals wait for the call, which lets them in and gives
+    // EINTR then. What the kernel tells here is that mask; setting it takes the call's own out of force.
     let mask = ptrace::signal_mask(thread.tid);
     mask.and_then(|mask| ptrace::set_signal_mask(thread.tid, mask)).is_ok()
 }
 
-/// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it anyway; with what is
-/// left of its timeout where that is known, else with all of it.
+/// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it
+/// anyway; with what is left of its timeout where that is known, else with all of it.
 pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
     let mut regs = thread.registers;
     let Some(call) = regs.call().filter(|call| RESTARTABLE.contains(call)) else { return };
     if regs.result() != -i64::from(libc::EINTR) || !may_restart(thread) {
         return;
     }
-    if let Some((place, left)) = place(call).and_then(|p| Some((p, sleepers.left(thread, p)?))) {
+    if let Some((place, left)) = timeout_argument(call).and_then(|p| Some((p, sleepers.left(thread, p)?))) {
         set_timeout(thread.tid, &mut regs, place, left);
     }
     regs.call_again();
@@ -77,22 +78,22 @@ pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
 }
 
 /// The timeout of the call that a thread is in. `None`: it has none, or it cannot be read.
-pub(crate) fn timeout(thread: &Thread, place: Place) -> Option<Duration> {
+pub(crate) fn timeout(thread: &Thread, place: TimeoutArgument) -> Option<Duration> {
     let r = &thread.registers;
     let argument = r.argument(place.index());
     match place {
-        Place::Milliseconds => {
+        TimeoutArgument::Milliseconds => {
             let [a, b, c, d, ..] = argument.to_le_bytes();
             u32::try_from(i32::from_le_bytes([a, b, c, d])).ok().map(|ms| Duration::from_millis(ms.into()))
         }
-        Place::Timespec(_) => timespec(thread.tid, argument),
+        TimeoutArgument::Timespec(_) => timespec(thread.tid, argument),
     }
 }
 
 /// What cannot be written stays as it is: too long is allowed, too short is not.
-fn set_timeout(tid: i32, regs: &mut Registers, place: Place, left: Duration) {
+fn set_timeout(tid: i32, regs: &mut Registers, place: TimeoutArgument, left: Duration) {
     let value = argument_for(regs, place, left);
-    if let Place::Timespec(_) = place {
+    if let TimeoutArgument::Timespec(_) = place {
         let written = ptrace::set_word(tid, value, left.as_secs())
             .and_then(|()| ptrace::set_word(tid, value + 8, left.subsec_nanos().into()));
         if written.is_err() {
@@ -102,17 +103,17 @@ fn set_timeout(tid: i32, regs: &mut Registers, place: Place, left: Duration) {
     regs.set_argument(place.index(), value);
 }
 
-/// What [`set_timeout`] puts into the argument at `place`: a call that was made again is known by it, since one that the program makes
-/// itself has another.
-pub(crate) fn argument_for(regs: &Registers, place: Place, left: Duration) -> u64 {
+/// What [`set_timeout`] puts into the argument at `place`: a call that was made again is known by it, since
+/// one that the program makes itself has another.
+pub(crate) fn argument_for(regs: &Registers, place: TimeoutArgument, left: Duration) -> u64 {
     match place {
         // Rounded up.
-        Place::Milliseconds => u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
-        Place::Timespec(_) => regs.sp().wrapping_sub(BELOW) & !7,
+        TimeoutArgument::Milliseconds => u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
+        TimeoutArgument::Timespec(_) => regs.sp().wrapping_sub(BELOW) & !7,
     }
 }
 
-impl Place {
+impl TimeoutArgument {
     /// Which argument of the call it is, from 0.
     pub(crate) fn index(self) -> usize {
         match self {

@@ -1,15 +1,15 @@
 //! When threads that wait in system calls with a timeout shall wake up by themselves.
 //!
-//! A stop wakes such a thread, and nothing tells how long it had slept. (The scheduler knows when a thread last ran, but on a
-//! clock of its own for each processor.) So a call's timeout is counted from when it was first seen; from then on, however
-//! often the thread is stopped, it goes on with what is left. Its count of voluntary switches tells whether it has slept on
-//! all the while.
+//! A stop wakes such a thread, and nothing tells how long it had slept. (The scheduler knows when a thread
+//! last ran, but on a clock of its own for each processor.) So a call's timeout is counted from when it was
+//! first seen; from then on, however often the thread is stopped, it goes on with what is left. Its count of
+//! voluntary switches tells whether it has slept on all the while.
 
 use super::{
     modules::Module,
     process::Process,
     procfile,
-    restart::{self, Place},
+    restart::{self, TimeoutArgument},
     threads::Thread,
 };
 use std::{
@@ -58,9 +58,9 @@ impl Sleepers {
     pub(crate) fn find(process: &Process, tids: &[i32]) -> Self {
         let one = |tid: &i32| {
             let (call, arguments, pc) = waits_in(process.pid, *tid)?;
-            // After the call returns, the register of the timeout has another value than before. That matters to nobody if
-            // the call is one of the C library's functions, whose callers keep nothing there.
-            let place = restart::place(call).filter(|_| in_c_library(process, pc))?;
+            // After the call returns, the register of the timeout has another value than before. That matters
+            // to nobody if the call is one of the C library's functions, whose callers keep nothing there.
+            let place = restart::timeout_argument(call).filter(|_| in_c_library(process, pc))?;
             let argument = *arguments.get(place.index())?;
             let switches = switches(*tid)?;
             let fresh = Wait { call, pc, argument, switches, seen: Instant::now(), end: None };
@@ -91,8 +91,9 @@ impl Sleepers {
         }
     }
 
-    /// How much of its timeout is left to the thread, which is stopped, if that is known. It is about to be let go.
-    pub(crate) fn left(&self, thread: &Thread, place: Place) -> Option<Duration> {
+    /// How much of its timeout is left to the thread, which is stopped, if that is known. It is about to be
+    /// let go.
+    pub(crate) fn left(&self, thread: &Thread, place: TimeoutArgument) -> Option<Duration> {
         let (tid, wait, slept) = self.0.iter().find(|(t, ..)| *t == thread.tid)?;
         let r = &thread.registers;
         if *slept != Slept::Yes || (r.call(), r.pc()) != (Some(wait.call), wait.pc) {

@@ -1,8 +1,9 @@
 //! The stack that a thread was made with: what of it is the thread's to use.
 //!
-//! Memory around a stack pointer says little. A program may have a thread's stack among its data, in an array or in the heap, a coroutine's stack
-//! beside others, a handler's in a local variable. What lies below such a stack is somebody's. So the bounds come from what the thread itself has: the
-//! kernel has made the first thread's, and a C library notes in each thread what it has got.
+//! Memory around a stack pointer says little. A program may have a thread's stack among its data, in an array
+//! or in the heap, a coroutine's stack beside others, a handler's in a local variable. What lies below such a
+//! stack is somebody's. So the bounds come from what the thread itself has: the kernel has made the first
+//! thread's, and a C library notes in each thread what it has got.
 
 use super::{
     frames::Tables,
@@ -14,8 +15,8 @@ use super::{
 use crate::arch::thread::{DESCRIPTION, description, stack_bounds};
 use std::ops::Range;
 
-/// Where the stack is that the thread was made with, without its guard, if its stack pointer is in there; `None` on any other stack, and
-/// where nobody has noted it.
+/// Where the stack is that the thread was made with, without its guard, if its stack pointer is in there;
+/// `None` on any other stack, and where nobody has noted it.
 pub(crate) fn own(process: &Process, thread: &Thread) -> Option<Range<u64>> {
     let sp = thread.registers.sp();
     noted(process, thread).or_else(|| {
@@ -36,7 +37,8 @@ fn noted(process: &Process, thread: &Thread) -> Option<Range<u64>> {
     stack_bounds(&words, pointer, sp)
 }
 
-/// All frames of a thread. Unwind tables that are not there yet are read where the stack leads into their module.
+/// All frames of a thread. Unwind tables that are not there yet are read where the stack leads into their
+/// module.
 pub(crate) fn walk(
     process: &Process,
     tables: &mut Tables,
@@ -61,8 +63,8 @@ pub(crate) fn walk(
     }
 }
 
-/// Does a stack begin here that `makecontext` has made? Its first function returns to the one code of glibc that others return to and that has no unwind
-/// information (`__start_context`).
+/// Does a stack begin here that `makecontext` has made? Its first function returns to the one code of glibc
+/// that others return to and that has no unwind information (`__start_context`).
 fn begins_context(process: &Process, pc: u64, frames: &[Frame]) -> bool {
     let module = process.modules.iter().find(|m| (m.start..m.end).contains(&pc));
     let glibc = module.is_some_and(|m| m.name().starts_with("libc.so.6") || m.name().starts_with("libc-2."));
@@ -87,8 +89,9 @@ pub(crate) fn room(process: &Process, tables: &mut Tables, thread: &Thread) -> u
     }
 }
 
-/// Has the thread no frame below its stack pointer? A handler's stack, or a coroutine's, may be a variable of a function that has called others.
-/// Frames that cannot be followed count for nothing here: code without unwind information is no sign of another stack.
+/// Has the thread no frame below its stack pointer? A handler's stack, or a coroutine's, may be a variable of
+/// a function that has called others. Frames that cannot be followed count for nothing here: code without
+/// unwind information is no sign of another stack.
 fn is_innermost(process: &Process, thread: &Thread, own: &Range<u64>, frames: &[Frame], stuck: bool) -> bool {
     if frames.windows(2).any(|pair| pair[1].sp < pair[0].sp) {
         return false;
@@ -102,8 +105,9 @@ fn is_innermost(process: &Process, thread: &Thread, own: &Range<u64>, frames: &[
     !kernels || thread.tid != process.pid || frames.last().is_some_and(|last| begins(last.pc))
 }
 
-/// Where the alternate stack begins on which the thread handles a signal: the kernel says so in the frame that it has left there (`struct rt_sigframe`;
-/// a handler's return finds the `ucontext` on top of the stack).
+/// Where the alternate stack begins on which the thread handles a signal: the kernel says so in the frame
+/// that it has left there (`struct rt_sigframe`; a handler's return finds the `ucontext` on top of the
+/// stack).
 fn handlers(process: &Process, thread: &Thread, frames: &[Frame]) -> Option<u64> {
     let interrupted = frames.iter().skip(1).position(|f| f.exact)?;
     let context = frames.get(interrupted)?.sp;

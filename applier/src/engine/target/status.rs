@@ -36,8 +36,8 @@ pub(crate) fn process(pid: i32) -> Result<Stat, ProcessError> {
     read_stat(&format!("/proc/{pid}/stat"))
 }
 
-/// The thread under whose id `/proc` shows the memory of a process: the first one, or another where the first has ended and
-/// the others go on (`/proc/TID` exists though it is not listed).
+/// The thread under whose id `/proc` shows the memory of a process: the first one, or another where the first
+/// has ended and the others go on (`/proc/TID` exists though it is not listed).
 pub(crate) fn view(pid: i32) -> Result<i32, ProcessError> {
     view_of(pid, &process(pid)?)
 }
@@ -59,7 +59,8 @@ pub(crate) fn has_no_program(pid: i32) -> bool {
     }
 }
 
-/// The error for a process that is gone or about to be: it has no thread left, or no memory, or has been killed.
+/// The error for a process that is gone or about to be: it has no thread left, or no memory, or has been
+/// killed.
 pub(crate) fn ending(pid: i32) -> Option<ProcessError> {
     let view = match view(pid) {
         Ok(view) => view,
@@ -80,7 +81,8 @@ fn read_stat(path: &str) -> Result<Stat, ProcessError> {
     parse_stat(&String::from_utf8_lossy(&bytes)).ok_or(ProcessError::Gone)
 }
 
-/// The command name, in parentheses, may hold anything, also spaces and parentheses: fields count from the last `)`.
+/// The command name, in parentheses, may hold anything, also spaces and parentheses: fields count from the
+/// last `)`.
 fn parse_stat(text: &str) -> Option<Stat> {
     let mut fields = text.get(text.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
@@ -95,7 +97,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
 pub(crate) struct Status {
     /// Name of the thread, as it has chosen it.
     pub name: String,
-    /// Its id as it knows it itself, in the innermost of its pid namespaces; 0 where the kernel does not tell.
+    /// Its id as it knows it itself, in the innermost of its pid namespaces; 0 where the kernel does not
+    /// tell.
     pub own_id: i32,
     /// Pid of the parent.
     pub parent: i32,
@@ -150,8 +153,9 @@ fn parse_status(text: &str) -> Status {
     status
 }
 
-/// Is the process, which seems to sleep, kept from running by its control group (`cgroup.freeze`)? There a thread sleeps on its way back to user mode,
-/// where none sleeps otherwise. (One that the older freezer keeps sleeps uninterruptibly.)
+/// Is the process, which seems to sleep, kept from running by its control group (`cgroup.freeze`)? There a
+/// thread sleeps on its way back to user mode, where none sleeps otherwise. (One that the older freezer keeps
+/// sleeps uninterruptibly.)
 pub(crate) fn is_frozen(pid: i32) -> bool {
     let place = procfile::read_one(&format!("/proc/{pid}/wchan"));
     place.is_ok_and(|p| p.starts_with(b"do_freezer_trap") || p.starts_with(b"get_signal"))

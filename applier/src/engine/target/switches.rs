@@ -1,8 +1,11 @@
-//! Can a process have stacks that no thread is on: coroutines, fibers, contexts, suspended until somebody goes back to them?
+//! Can a process have stacks that no thread is on: coroutines, fibers, contexts, suspended until somebody
+//! goes back to them?
 //!
-//! Whoever goes to another stack loads the stack pointer with an address from somewhere else. The C library does that for programs that import
-//! `swapcontext` or the like, or go from a handler's stack with `longjmp`; libraries and programs that do it themselves have the instruction in their code, which compilers
-//! make for nothing but variables of variable size, and then from the frame. Bytes that only look like the instruction cost the time of a search.
+//! Whoever goes to another stack loads the stack pointer with an address from somewhere else. The C library
+//! does that for programs that import `swapcontext` or the like, or go from a handler's stack with `longjmp`;
+//! libraries and programs that do it themselves have the instruction in their code, which compilers make for
+//! nothing but variables of variable size, and then from the frame. Bytes that only look like the instruction
+//! cost the time of a search.
 
 use super::{cache, elf, identity, linkmap, modules::Module, process::Process};
 use crate::arch::stack_switch::{self, LONGEST, Source};

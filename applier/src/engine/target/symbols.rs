@@ -1,5 +1,5 @@
-//! Looking up dynamic symbols in a module's memory (gABI "Symbol Table", "Hash Table"; GNU hash and symbol versioning as
-//! in the LSB).
+//! Looking up dynamic symbols in a module's memory (gABI "Symbol Table", "Hash Table"; GNU hash and symbol
+//! versioning as in the LSB).
 
 use super::{linkmap, memory::Memory, modules::Module};
 use std::cell::Cell;
@@ -23,7 +23,8 @@ const DT_VERSYM: u64 = 0x6fff_fff0;
 const DT_VERDEF: u64 = 0x6fff_fffc;
 const SYMBOL: u64 = 24;
 const HIDDEN: u16 = 0x8000;
-/// Steps along hash chains and lists of versions, over all that is asked of one module: its tables may be made to have no end.
+/// Steps along hash chains and lists of versions, over all that is asked of one module: its tables may be
+/// made to have no end.
 const MOST: u32 = 1 << 20;
 
 /// The dynamic symbol tables of one module.
@@ -44,7 +45,8 @@ impl<'a> Symbols<'a> {
     /// The tables of `module`, if it has any.
     pub(crate) fn of(module: &Module, memory: &'a Memory) -> Option<Self> {
         let dynamic = linkmap::dynamic(module, memory);
-        // glibc relocates these pointers in place where it can write; musl and read-only sections keep link-time values.
+        // glibc relocates these pointers in place where it can write; musl and read-only sections keep
+        // link-time values.
         let at = |tag: u64| {
             let value = dynamic.iter().find(|(t, _)| *t == tag)?.1;
             Some(if value < module.start { value.wrapping_add(module.bias) } else { value })
@@ -158,8 +160,8 @@ impl<'a> Symbols<'a> {
         }
     }
 
-    /// Is version `number` of this module called `wanted`? Symbols without a version of their own (number 1) fit every
-    /// request when the module defines no versions.
+    /// Is version `number` of this module called `wanted`? Symbols without a version of their own (number 1)
+    /// fit every request when the module defines no versions.
     fn version_is(&self, number: u16, wanted: &str) -> bool {
         let Some(mut entry) = self.definitions else { return number == 1 };
         while self.step().is_some() {

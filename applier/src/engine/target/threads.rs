@@ -27,8 +27,8 @@ pub(crate) struct Thread {
     pub suspended: bool,
 }
 
-/// Threads that we hold. Dropping lets them go. A thread that was asked to stop but has not is let go by the kernel when the
-/// tracing OS thread ends, which is why every operation runs on an OS thread of its own.
+/// Threads that we hold. Dropping lets them go. A thread that was asked to stop but has not is let go by the
+/// kernel when the tracing OS thread ends, which is why every operation runs on an OS thread of its own.
 #[derive(Debug)]
 pub(crate) struct StoppedThreads {
     pid: i32,
@@ -43,7 +43,8 @@ pub(crate) struct StoppedThreads {
     kept: Vec<i32>,
 }
 
-/// Longest wait for a thread to stop. A thread stops as soon as it is scheduled, unless it sleeps uninterruptibly.
+/// Longest wait for a thread to stop. A thread stops as soon as it is scheduled, unless it sleeps
+/// uninterruptibly.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// Wait after which a thread's state is looked at.
 const SUSPICION: Duration = Duration::from_millis(2);
@@ -103,8 +104,8 @@ impl StoppedThreads {
             if fresh.is_empty() {
                 break;
             }
-            // All are attached before the first is stopped, and all are asked before the first is waited for: the pause is
-            // then one scheduling round, not one for each thread.
+            // All are attached before the first is stopped, and all are asked before the first is waited for:
+            // the pause is then one scheduling round, not one for each thread.
             let mut attached = Vec::with_capacity(fresh.len());
             for tid in fresh {
                 self.seen.insert(tid);
@@ -134,8 +135,8 @@ impl StoppedThreads {
         Ok(self.threads[from..].iter().map(|t| t.tid).collect())
     }
 
-    /// Lets one of the threads run on, for about `slice` or to where its next system call is done, and stops it again. `false` if it has
-    /// ended.
+    /// Lets one of the threads run on, for about `slice` or to where its next system call is done, and stops
+    /// it again. `false` if it has ended.
     pub(crate) fn advance(&mut self, tid: i32, options: i32, slice: Duration) -> Result<bool, Hindrance> {
         let Some(index) = self.threads.iter().position(|t| t.tid == tid) else { return Ok(false) };
         restart::again(&self.threads[index], &self.sleepers);
@@ -263,9 +264,10 @@ pub(crate) fn await_return(tid: i32, until: Instant) -> bool {
 /// Longest wait for threads that were asked to stop for nothing.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Lets threads go that were asked to stop but have not been seen to. Each is waited for, since the call it was in may have
-/// given up for us, and has to be made again. Nothing is kept from running meanwhile. One that sleeps uninterruptibly has not
-/// noticed anything yet; the kernel lets it go when the calling OS thread ends.
+/// Lets threads go that were asked to stop but have not been seen to. Each is waited for, since the call it
+/// was in may have given up for us, and has to be made again. Nothing is kept from running meanwhile. One
+/// that sleeps uninterruptibly has not noticed anything yet; the kernel lets it go when the calling OS thread
+/// ends.
 fn release_late(pid: i32, tids: impl Iterator<Item = i32>) {
     let started = Instant::now();
     for tid in tids {
@@ -298,8 +300,8 @@ fn attach(process: &Process, tid: i32, options: i32) -> Result<bool, ProcessErro
     let Err(error) = done else { return Ok(true) };
     match error.raw_os_error() {
         Some(libc::ESRCH) => Ok(false),
-        // Also what the kernel says about a thread that has ended but is not gone, such as the first thread of a process
-        // whose other threads go on.
+        // Also what the kernel says about a thread that has ended but is not gone, such as the first thread
+        // of a process whose other threads go on.
         Some(libc::EPERM) => match status::thread(process.pid, tid) {
             Ok(stat) if matches!(stat.state, b'Z' | b'X') => Ok(false),
             Err(ProcessError::Gone) => Ok(false),
@@ -330,7 +332,8 @@ fn stopped(process: &Process, tid: i32, asleep: Duration) -> Result<Thread, NotS
     await_stop(process.pid, tid, asleep)
 }
 
-/// Lets a stopped thread go on, and asks it to stop once it has come out of a system call, or when the time is over.
+/// Lets a stopped thread go on, and asks it to stop once it has come out of a system call, or when the time
+/// is over.
 fn run_on(tid: i32, slice: Duration) -> io::Result<()> {
     let until = Instant::now() + slice;
     let (mut signal, mut entered) = (0, false);
@@ -370,8 +373,9 @@ fn not_stopped(tid: i32, error: io::Error) -> NotStopped {
     }
 }
 
-/// Waits until a thread that was asked to stop has done so. Signals that come first are delivered: the thread then stops at
-/// the first instruction of the handler. One that sleeps uninterruptibly has at least the time `asleep`.
+/// Waits until a thread that was asked to stop has done so. Signals that come first are delivered: the thread
+/// then stops at the first instruction of the handler. One that sleeps uninterruptibly has at least the time
+/// `asleep`.
 fn await_stop(pid: i32, tid: i32, asleep: Duration) -> Result<Thread, NotStopped> {
     let started = Instant::now();
     loop {

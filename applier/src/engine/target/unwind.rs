@@ -1,4 +1,5 @@
-//! Strict stack unwinding: every frame is known, or the answer is "unsure". There is no guess by frame pointer.
+//! Strict stack unwinding: every frame is known, or the answer is "unsure". There is no guess by frame
+//! pointer.
 
 use super::{
     frames::{Cfa, Row, Rule, Tables},
@@ -16,7 +17,8 @@ use gimli::{Encoding, EndianSlice, EvaluationResult, Expression, Format, LittleE
 pub(crate) struct Frame {
     /// The address.
     pub pc: u64,
-    /// Is it an interrupted instruction (the innermost frame, or one below a signal handler)? Else it is a return address.
+    /// Is it an interrupted instruction (the innermost frame, or one below a signal handler)? Else it is a
+    /// return address.
     pub exact: bool,
     /// Its stack pointer there.
     pub sp: u64,
@@ -84,7 +86,8 @@ pub(crate) fn walk(
             return Err(Unsure { pc, why: "unwind information that leaves the caller unknown" });
         };
         frames.push(Frame { pc, exact, sp });
-        // A return address may be the first of the next function, when the call was the last instruction of its own.
+        // A return address may be the first of the next function, when the call was the last instruction of
+        // its own.
         let lookup = if exact { pc } else { pc - 1 };
         let start = tables.is_start(pc);
         let Some(row) = tables.row(lookup) else {
@@ -111,7 +114,8 @@ pub(crate) fn walk(
     Err(Unsure { pc, why: "a stack too deep to follow" })
 }
 
-/// Where the innermost frame leads that has no unwind information. The addresses on the way count as places where it is.
+/// Where the innermost frame leads that has no unwind information. The addresses on the way count as places
+/// where it is.
 fn lead(
     tables: &mut Tables,
     registers: &Registers,

@@ -1,5 +1,6 @@
 #![expect(unsafe_code, reason = "fork and ptrace have no safe interface in std")]
-//! Runs something in a child process and lets one of its system calls go wrong, whichever is asked for by number.
+//! Runs something in a child process and lets one of its system calls go wrong, whichever is asked for by
+//! number.
 
 use std::{
     collections::HashMap,
@@ -59,8 +60,8 @@ fn call_number(tid: i32) -> Option<i64> {
 
 /// Runs `work` in a child. Its `number`th system call (from 0; repeated waiting counts once) suffers `harm`.
 pub fn run(number: usize, harm: Harm, work: impl FnOnce() -> i32) -> Run {
-    // SAFETY: the child calls nothing that needs a lock another thread of this program may hold: tests that use this take
-    // turns, and the C library keeps its own locks usable.
+    // SAFETY: the child calls nothing that needs a lock another thread of this program may hold: tests that
+    // use this take turns, and the C library keeps its own locks usable.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "{}", io::Error::last_os_error());
     if child == 0 {

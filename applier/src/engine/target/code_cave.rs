@@ -5,9 +5,10 @@ use crate::{
     sys::page,
 };
 
-/// The rest of the last page of a code segment, all zeros: behind what the file gives the program, and mapped all the same.
+/// The rest of the last page of a code segment, all zeros: behind what the file gives the program, and mapped
+/// all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct CodeCave {
     /// Where it begins.
     pub address: u64,
     /// Its size in bytes.
@@ -17,7 +18,7 @@ pub(crate) struct Room {
 /// What is asked for, in bytes.
 const ENOUGH: u64 = 1280;
 
-impl Room {
+impl CodeCave {
     /// In the first of these modules that has enough.
     pub(crate) fn find<'a>(modules: impl IntoIterator<Item = &'a Module>, memory: &Memory) -> Option<Self> {
         modules.into_iter().find_map(|module| Self::of(module, memory))
@@ -45,7 +46,7 @@ mod tests {
     fn is_behind_the_code_of_a_module() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let process = Process::open(pid, &Options::default()).unwrap();
-        let room = Room::find(&process.modules, &process.memory).unwrap();
+        let room = CodeCave::find(&process.modules, &process.memory).unwrap();
         let mapping = process.maps.iter().find(|m| m.contains(room.address)).unwrap();
         assert!(mapping.execute && room.address + room.size == mapping.end);
     }

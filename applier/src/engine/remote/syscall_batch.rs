@@ -1,14 +1,15 @@
 //! Several system calls in one go, made by the one thread of a program that has not begun yet.
 //!
-//! The thread stands in a call of an empty function ([`crate::start`]): its registers are those that any function may change, and a
-//! return is its way home. So no more is needed than a function that makes the calls and returns. It is written to where nothing is: behind
-//! the end of a code segment, in the rest of its last page ([`Room`]). When all is done, or a call has failed, it sends its own thread
-//! `SIGURG`, for whoever traces it. Were the tracer gone, that would be ignored, and the function returns.
+//! The thread stands in a call of an empty function ([`crate::start`]): its registers are those that any
+//! function may change, and a return is its way home. So no more is needed than a function that makes the
+//! calls and returns. It is written to where nothing is: behind the end of a code segment, in the rest of its
+//! last page ([`CodeCave`]). When all is done, or a call has failed, it sends its own thread `SIGURG`, for
+//! whoever traces it. Were the tracer gone, that would be ignored, and the function returns.
 
 use crate::{
     ProcessError,
     arch::{Registers, batch},
-    engine::target::{memory::Memory, process::Process, room::Room, steps::Steps},
+    engine::target::{code_cave::CodeCave, memory::Memory, process::Process, steps::Steps},
     sys::{
         call::SystemCall,
         ptrace,
@@ -25,37 +26,38 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A thread that can be sent. It stays stopped where it was.
 #[derive(Debug)]
-pub(crate) struct Errand<'a> {
+pub(crate) struct SyscallBatch<'a> {
     pid: i32,
     tid: i32,
     /// What the thread calls itself.
     own_id: i32,
     memory: &'a Memory,
     steps: &'a Steps,
-    room: Room,
+    cave: CodeCave,
     home: Registers,
     /// Signals that came meanwhile, sent again at the end.
     kept: Vec<i32>,
 }
 
-impl<'a> Errand<'a> {
+impl<'a> SyscallBatch<'a> {
     /// With the thread that is held. `None` where it is not at such a place, or there is no room.
     pub(crate) fn begin(process: &'a Process, steps: &'a Steps) -> Result<Option<Self>, ProcessError> {
-        let Some((tid, room)) = process.held.and_then(|h| Some((h.tid, h.room?))) else { return Ok(None) };
+        let Some((tid, cave)) = process.held.and_then(|h| Some((h.tid, h.cave?))) else { return Ok(None) };
         let what = "cannot read registers";
         let home = Registers::read(tid).map_err(ProcessError::os(what))?.outside_call();
         // It is the only thread of its process, so the process's status is its own.
         let own_id = process.status.own_id_of(tid);
         let (pid, memory) = (process.pid, &process.memory);
-        Ok(Some(Self { pid, tid, own_id, memory, steps, room, home, kept: Vec::new() }))
+        Ok(Some(Self { pid, tid, own_id, memory, steps, cave, home, kept: Vec::new() }))
     }
 
-    /// Where the data of [`Errand::run`] are.
+    /// Where the data of [`SyscallBatch::run`] are.
     pub(crate) fn data(&self) -> u64 {
-        self.room.address
+        self.cave.address
     }
 
-    /// Makes the calls one after the other, up to the first that fails. Gives the result of each that was made.
+    /// Makes the calls one after the other, up to the first that fails. Gives the result of each that was
+    /// made.
     ///
     /// # Errors
     /// When the thread does not come back, or there is not room enough; not for what a call fails with.
@@ -69,16 +71,16 @@ impl<'a> Errand<'a> {
         let mut bytes = data.to_vec();
         bytes.resize(start, 0);
         let mark = batch::write(&mut bytes, self.own_id, &self.home, calls);
-        if bytes.len() as u64 > self.room.size {
+        if bytes.len() as u64 > self.cave.size {
             return Err(ProcessError::unfit(format!("{what}: no room for so many system calls")));
         }
         self.steps.next("write system calls")?;
-        self.memory.write(self.room.address, &bytes)?;
-        let regs = self.home.with_pc(self.room.address + start as u64);
+        self.memory.write(self.cave.address, &bytes)?;
+        let regs = self.home.with_pc(self.cave.address + start as u64);
         self.steps.next("set the registers for system calls")?;
         regs.write(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("make system calls")?;
-        let at = self.await_mark(what, self.room.address + mark as u64);
+        let at = self.await_mark(what, self.cave.address + mark as u64);
         if let Ok(at) = &at
             && let Some(results) = batch::results(&self.home, at)
         {
@@ -109,7 +111,8 @@ impl<'a> Errand<'a> {
                     if signal == libc::SIGURG && at.pc() == mark {
                         return Ok(at);
                     }
-                    // Sent for a file that is larger than the process may make one (RLIMIT_FSIZE): that is about our calls.
+                    // Sent for a file that is larger than the process may make one (RLIMIT_FSIZE): that is
+                    // about our calls.
                     if signal != libc::SIGXFSZ {
                         self.kept.push(signal);
                     }
@@ -121,7 +124,7 @@ impl<'a> Errand<'a> {
     }
 }
 
-impl Drop for Errand<'_> {
+impl Drop for SyscallBatch<'_> {
     fn drop(&mut self) {
         for signal in self.kept.drain(..) {
             // Fails only for a process that has ended.

@@ -1,10 +1,11 @@
 //! A worker and the thread whose start it follows, on one processor.
 //!
-//! The two run in turns. On two processors each turn begins with waking the other one, which takes longer than most of what is done
-//! in a turn. So while there is a processor for everybody who wants one, both are kept to that of the worker.
+//! The two run in turns. On two processors each turn begins with waking the other one, which takes longer
+//! than most of what is done in a turn. So while there is a processor for everybody who wants one, both are
+//! kept to that of the worker.
 //!
-//! What this takes from the thread is given back before the program runs. A worker notes it in `/run/upatch` before it takes it, for
-//! the next service, should this one be killed.
+//! What this takes from the thread is given back before the program runs. A worker notes it in `/run/upatch`
+//! before it takes it, for the next service, should this one be killed.
 
 use super::pin::{Note, give_back, is_whole};
 use crate::sys::wait;
@@ -16,7 +17,7 @@ use std::{fs::File, io, num::NonZero, os::unix::fs::FileExt, path::Path, thread}
 
 /// Where a worker of this program sits.
 #[derive(Debug)]
-pub struct Seat {
+pub struct WorkerCpu {
     note: Note,
     /// Where it may run.
     mask: CpuSet,
@@ -28,7 +29,7 @@ pub struct Seat {
     load: File,
 }
 
-impl Seat {
+impl WorkerCpu {
     /// For the calling thread, whose id is `worker`. Notes are kept in the directory `notes`.
     ///
     /// # Errors
@@ -40,14 +41,14 @@ impl Seat {
         Ok(Self { note, mask, whole: is_whole(&mask), count, load: File::open("/proc/loadavg")? })
     }
 
-    /// Keeps thread `tid`, which sleeps, and the calling worker to the processor that the worker is on. `None` where others want it too,
-    /// or where there is no other one anyway.
-    pub fn share(&self, tid: i32) -> Option<Beside<'_>> {
+    /// Keeps thread `tid`, which sleeps, and the calling worker to the processor that the worker is on.
+    /// `None` where others want it too, or where there is no other one anyway.
+    pub fn share(&self, tid: i32) -> Option<SharedCpu<'_>> {
         let free = self.count > 1 && self.running()? <= self.count;
         if free { self.keep(tid) } else { None }
     }
 
-    fn keep(&self, tid: i32) -> Option<Beside<'_>> {
+    fn keep(&self, tid: i32) -> Option<SharedCpu<'_>> {
         // Another one has the id of the first one when it has executed a program, and its own is gone.
         wait::send(tid, tid, 0).ok()?;
         let here = sched_getcpu().ok()?;
@@ -59,10 +60,10 @@ impl Seat {
         one.set(here).ok()?;
         self.note.write(tid, here, &mask).ok()?;
         // Dropping it puts back whatever was done.
-        let beside = Beside { seat: self, tid, mask };
+        let shared = SharedCpu { cpu: self, tid, mask };
         sched_setaffinity(Pid::from_raw(0), &one).ok()?;
         sched_setaffinity(Pid::from_raw(tid), &one).ok()?;
-        Some(beside)
+        Some(shared)
     }
 
     /// How many threads of the machine run or want to (proc_loadavg(5), before the slash).
@@ -76,19 +77,19 @@ impl Seat {
 
 /// A thread that shares the processor with a worker. Dropping gives both back what they had.
 #[derive(Debug)]
-pub struct Beside<'a> {
-    seat: &'a Seat,
+pub struct SharedCpu<'a> {
+    cpu: &'a WorkerCpu,
     tid: i32,
     mask: CpuSet,
 }
 
-impl Drop for Beside<'_> {
+impl Drop for SharedCpu<'_> {
     fn drop(&mut self) {
         // Fails only for one that has ended.
-        let whole = self.seat.whole && self.mask == self.seat.mask;
+        let whole = self.cpu.whole && self.mask == self.cpu.mask;
         let _ = give_back(self.tid, &self.mask, whole);
-        let _ = sched_setaffinity(Pid::from_raw(0), &self.seat.mask);
-        self.seat.note.clear();
+        let _ = sched_setaffinity(Pid::from_raw(0), &self.cpu.mask);
+        self.cpu.note.clear();
     }
 }
 
@@ -114,20 +115,20 @@ mod tests {
         let tid = i32::try_from(child.id()).unwrap();
         let own = tracee::own_tid();
         let before = (count(tid), count(own));
-        let seat = Seat::take(own, &notes).unwrap();
-        let beside = seat.keep(tid).unwrap();
+        let cpu = WorkerCpu::take(own, &notes).unwrap();
+        let shared = cpu.keep(tid).unwrap();
         assert_eq!((count(tid), count(own)), (1, 1));
         assert_eq!(allowed(tid), allowed(own));
-        drop(beside);
+        drop(shared);
         assert_eq!((count(tid), count(own)), before);
         assert_eq!(unpin_all(&notes), 0);
         // Killed in between.
-        let seat = Seat::take(own, &notes).unwrap();
-        std::mem::forget(seat.keep(tid).unwrap());
+        let cpu = WorkerCpu::take(own, &notes).unwrap();
+        std::mem::forget(cpu.keep(tid).unwrap());
         assert_eq!(count(tid), 1);
         assert_eq!(unpin_all(&notes), 1);
         assert_eq!(count(tid), before.0);
-        sched_setaffinity(Pid::from_raw(0), &seat.mask).unwrap();
+        sched_setaffinity(Pid::from_raw(0), &cpu.mask).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn this_thread_runs() {
         let dir = tempfile::tempdir().unwrap();
-        let seat = Seat::take(tracee::own_tid(), dir.path()).unwrap();
-        assert!(seat.running().unwrap() >= 1);
+        let cpu = WorkerCpu::take(tracee::own_tid(), dir.path()).unwrap();
+        assert!(cpu.running().unwrap() >= 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The real engine, and what it does not tell about processes.
 
-use super::engine::{Engine, Process, Survey};
+use super::backend::{Backend, Subject, Survey};
 use crate::{
     CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId,
     engine::target::{hidden, procfile},
@@ -17,7 +17,7 @@ use std::{
 
 /// The engine of this crate, on the processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RealEngine;
+pub(crate) struct ProcessBackend;
 
 /// All process ids.
 fn pids() -> Vec<i32> {
@@ -44,7 +44,8 @@ const PATIENCE: Duration = Duration::from_millis(2);
 /// See [`Options::wait`]: for how long one try takes up a process that is in use meanwhile.
 const WAIT: Duration = Duration::from_millis(300);
 
-/// What is spent on a process in this way at first, and of the time after that: the service comes by every second, at processes too that never get out of the way.
+/// What is spent on a process in this way at first, and of the time after that: the service comes by every
+/// second, at processes too that never get out of the way.
 const SPENT: (Duration, u32) = (Duration::from_secs(6), 100);
 
 type InVain = HashMap<ProcessKey, (Instant, Duration)>;
@@ -56,7 +57,8 @@ fn options(process: ProcessKey, lazy: bool) -> Options {
     Options { lazy, start_time: Some(process.start), patience: PATIENCE, ..Options::default() }
 }
 
-/// How long a process may be waited for: not at the first try, which shows whether there is anything to wait for; and one among many less than one alone.
+/// How long a process may be waited for: not at the first try, which shows whether there is anything to wait
+/// for; and one among many less than one alone.
 fn allowance(known: &InVain, process: ProcessKey) -> Duration {
     let hopeful = |(first, spent): &(Instant, Duration)| *spent < SPENT.0 + first.elapsed() / SPENT.1;
     if !known.get(&process).is_some_and(hopeful) {
@@ -91,9 +93,9 @@ fn waiting(
 /// More processes than this are not remembered.
 const MANY: usize = 1024;
 
-impl Engine for RealEngine {
+impl Backend for ProcessBackend {
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
-        let found = crate::survey(wanted, only);
+        let found = crate::scan(wanted, only);
         let mut survey = Survey { unseen: found.unseen, ..Survey::default() };
         if only.is_empty() {
             survey.hidden = hidden::some_are();
@@ -120,7 +122,7 @@ impl Engine for RealEngine {
                 survey.unseen.push(seen.pid);
             } else if !targets.is_empty() || blocks.as_ref().is_ok_and(|b| !b.is_empty()) {
                 let key = ProcessKey { pid: seen.pid, start: seen.start_time };
-                survey.processes.push(Process { key, comm: comm(seen.pid), targets, blocks });
+                survey.processes.push(Subject { key, comm: comm(seen.pid), targets, blocks });
             }
         }
         survey

@@ -1,11 +1,12 @@
-//! What the command line asks of the engine. A trait, so that every verb and every exit code is tested without processes.
+//! What the command line asks of the engine. A trait, so that every verb and every exit code is tested
+//! without processes.
 
 use crate::{CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId, state::ProcessKey};
 use patchfile::Uuid;
 
 /// A process that maps a wanted ELF file or carries a patch.
 #[derive(Clone, Debug)]
-pub(crate) struct Process {
+pub(crate) struct Subject {
     /// The process.
     pub key: ProcessKey,
     /// Its name (`/proc/PID/comm`).
@@ -16,7 +17,7 @@ pub(crate) struct Process {
     pub blocks: Result<Vec<Located>, String>,
 }
 
-impl Process {
+impl Subject {
     /// Indexes (in the manifest) of the ELF files in which `uuid` is in force.
     pub(crate) fn in_force(&self, uuid: Uuid) -> Vec<u32> {
         let blocks = self.blocks.as_deref().unwrap_or_default();
@@ -40,7 +41,7 @@ impl Process {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     /// In order of process ids.
-    pub processes: Vec<Process>,
+    pub processes: Vec<Subject>,
     /// Processes that exist but may not be looked into.
     pub unseen: Vec<i32>,
     /// Are there perhaps others, which `/proc` does not list?
@@ -62,17 +63,19 @@ impl Survey {
     }
 
     /// The processes in which `uuid` is in force.
-    pub(crate) fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Process> {
+    pub(crate) fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Subject> {
         self.processes.iter().filter(move |p| p.runs(uuid))
     }
 }
 
 /// Everything that touches processes.
-pub(crate) trait Engine: Sync {
-    /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and for patches.
+pub(crate) trait Backend: Sync {
+    /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and
+    /// for patches.
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey;
 
-    /// Brings a patch into a process and puts it in force, in the place of `older` versions of it. See [`crate::replace`].
+    /// Brings a patch into a process and puts it in force, in the place of `older` versions of it. See
+    /// [`crate::replace`].
     ///
     /// # Errors
     /// See [`ProcessError`].
@@ -115,7 +118,8 @@ pub(crate) trait Engine: Sync {
     /// Does this process still live?
     fn alive(&self, process: ProcessKey) -> bool;
 
-    /// Processes that run code of files which were replaced or removed since, with their names and the paths of these files.
+    /// Processes that run code of files which were replaced or removed since, with their names and the paths
+    /// of these files.
     fn replaced_files(&self) -> Vec<(i32, String, Vec<String>)> {
         Vec::new()
     }

@@ -1,16 +1,17 @@
 //! A stopped thread that runs things for us.
 //!
-//! Before its registers are changed, a complete signal frame with its present state is written below its stack. From then
-//! on, at every point where we could die, the next thing the thread would do by itself leads to `rt_sigreturn` on that
-//! frame, and it goes on where it was. While we live, the registers are put back directly, so that the kernel's own restart
-//! of interrupted system calls works.
+//! Before its registers are changed, a complete signal frame with its present state is written below its
+//! stack. From then on, at every point where we could die, the next thing the thread would do by itself leads
+//! to `rt_sigreturn` on that frame, and it goes on where it was. While we live, the registers are put back
+//! directly, so that the kernel's own restart of interrupted system calls works.
 
 use super::{Gadgets, sequence};
 use crate::{
     ProcessError,
     arch::{Registers, borrow, frame},
     engine::target::{
-        frames::Tables, memory::Memory, process::Process, room::Room, stack, steps::Steps, threads::Thread,
+        code_cave::CodeCave, frames::Tables, memory::Memory, process::Process, stack, steps::Steps,
+        threads::Thread,
     },
     sys::{
         call::result_of,
@@ -25,7 +26,7 @@ use std::{
 
 /// A thread taken over. Dropping gives it its state back; it stays stopped.
 #[derive(Debug)]
-pub(crate) struct Session<'a> {
+pub(crate) struct BorrowedThread<'a> {
     pid: i32,
     tid: i32,
     memory: &'a Memory,
@@ -49,7 +50,7 @@ pub(crate) struct Session<'a> {
 #[derive(Debug)]
 struct Ours {
     /// Where nothing is: has a small frame.
-    room: Room,
+    cave: CodeCave,
     /// Address of that frame.
     frame: u64,
     /// Mapped for as long as it is borrowed.
@@ -92,25 +93,27 @@ pub(crate) fn has_room(
     Ok(false)
 }
 
-/// Where the way back of a thread can be that cannot have it on its stack. What the thread has in its registers must be little, so it must be in a system call.
-fn elsewhere(process: &Process, thread: &Thread) -> Option<Room> {
+/// Where the way back of a thread can be that cannot have it on its stack. What the thread has in its
+/// registers must be little, so it must be in a system call.
+fn elsewhere(process: &Process, thread: &Thread) -> Option<CodeCave> {
     let in_call = thread.registers.call().is_some();
     let modules = process.modules.iter().filter(|m| in_call && m.path != "[vdso]");
-    Room::find(modules, &process.memory)
+    CodeCave::find(modules, &process.memory)
 }
 
 fn extended_state(tid: i32) -> Result<Vec<u8>, ProcessError> {
     frame::extended_state(tid).map_err(ProcessError::os("cannot read extended registers"))
 }
 
-/// Bytes below the stack pointer up to which something is written: the frame at `frame`, data, and what a function uses.
+/// Bytes below the stack pointer up to which something is written: the frame at `frame`, data, and what a
+/// function uses.
 fn below(registers: &Registers, frame: u64, room: u64) -> u64 {
     registers.sp().saturating_sub(frame).saturating_add(DATA + room)
 }
 
-impl<'a> Session<'a> {
-    /// Takes a stopped thread over. Where its own stack is not known to have `room` bytes more than it takes to come back, it gets one of ours; `None` where
-    /// that is not possible either.
+impl<'a> BorrowedThread<'a> {
+    /// Takes a stopped thread over. Where its own stack is not known to have `room` bytes more than it takes
+    /// to come back, it gets one of ours; `None` where that is not possible either.
     ///
     /// # Errors
     /// When the thread ends meanwhile.
@@ -135,14 +138,14 @@ impl<'a> Session<'a> {
         let other = if has_own { None } else { elsewhere(process, thread) };
         let frame = match other {
             _ if has_own => own,
-            Some(room) => {
-                frame::small(&original, mask, &extended, gadgets.sigreturn, room.address + room.size)
+            Some(cave) => {
+                frame::small(&original, mask, &extended, gadgets.sigreturn, cave.address + cave.size)
             }
             None => return Ok(None),
         };
         steps.next("write the way back")?;
         process.memory.write(frame.start, &frame.bytes)?;
-        let mut session = Self {
+        let mut borrowed = Self {
             pid: process.pid,
             tid,
             memory: &process.memory,
@@ -152,17 +155,17 @@ impl<'a> Session<'a> {
             mask,
             extended,
             frame: frame.start,
-            ours: other.map(|room| Ours { room, frame: frame.start, stack: 0 }),
+            ours: other.map(|cave| Ours { cave, frame: frame.start, stack: 0 }),
             lost: false,
             kept: Vec::new(),
             restored: false,
         };
         steps.next("lead the thread to the way back")?;
-        session.park()?;
+        borrowed.park()?;
         steps.next("block signals")?;
         ptrace::set_signal_mask(tid, u64::MAX).map_err(ProcessError::os("cannot block signals"))?;
-        session.take_stack()?;
-        Ok(Some(session))
+        borrowed.take_stack()?;
+        Ok(Some(borrowed))
     }
 
     /// Goes over to a stack of ours, where that is wanted.
@@ -225,7 +228,8 @@ impl<'a> Session<'a> {
     /// The same, where what the call itself fails with is told from what keeps us from making it.
     ///
     /// # Errors
-    /// [`ProcessError::Gone`], and whatever leaves the thread in a state that is not known: no more calls can be made then.
+    /// [`ProcessError::Gone`], and whatever leaves the thread in a state that is not known: no more calls can
+    /// be made then.
     pub(crate) fn try_call(
         &mut self,
         what: &str,
@@ -273,8 +277,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Calls a function. It returns to `landing`, the address of [`borrow::LANDING`] code, which makes the system call
-    /// `rt_sigreturn`: there it is caught.
+    /// Calls a function. It returns to `landing`, the address of [`borrow::LANDING`] code, which makes the
+    /// system call `rt_sigreturn`: there it is caught.
     ///
     /// # Errors
     /// When the function does not return properly. Its effects up to there stay.
@@ -302,7 +306,8 @@ impl<'a> Session<'a> {
         self.steps.next("set the registers for a function")?;
         regs.write(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("call a function")?;
-        // The function may make system calls of its own: each is let through, for as long as it may take in all.
+        // The function may make system calls of its own: each is let through, for as long as it may take in
+        // all.
         let started = Instant::now();
         let result = loop {
             if started.elapsed() > PATIENCE {
@@ -365,7 +370,8 @@ impl<'a> Session<'a> {
         self.leave_stack();
         self.set_return(self.gadgets.sigreturn)?;
         self.killing_point("stop on the way back");
-        // The kernel decides about restarting a system call only on the way out of a stop like the one we came from.
+        // The kernel decides about restarting a system call only on the way out of a stop like the one we
+        // came from.
         ptrace::interrupt(self.tid).map_err(ProcessError::os(what))?;
         // Fails when it runs, since a function did not come back.
         let _ = ptrace::cont(self.tid, 0);
@@ -374,9 +380,9 @@ impl<'a> Session<'a> {
         ptrace::set_signal_mask(self.tid, self.mask).map_err(ProcessError::os(what))?;
         self.killing_point("restore the registers");
         self.original.write(self.tid).map_err(ProcessError::os(what))?;
-        if let Some(Ours { room, .. }) = self.ours.take() {
+        if let Some(Ours { cave, .. }) = self.ours.take() {
             // Others look for it by its being empty.
-            let _ = self.memory.write(room.address, &vec![0; usize::try_from(room.size).unwrap_or(0)]);
+            let _ = self.memory.write(cave.address, &vec![0; usize::try_from(cave.size).unwrap_or(0)]);
         }
         for signal in self.kept.drain(..) {
             let _ = wait::send(self.pid, self.tid, signal);
@@ -384,7 +390,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// A step of giving the thread back. A test can kill us here; it cannot make the step fail, as nothing would undo that.
+    /// A step of giving the thread back. A test can kill us here; it cannot make the step fail, as nothing
+    /// would undo that.
     fn killing_point(&self, what: &str) {
         let _ = self.steps.next(what);
     }
@@ -411,7 +418,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Drop for Session<'_> {
+impl Drop for BorrowedThread<'_> {
     fn drop(&mut self) {
         if !self.restored {
             // The thread has the frame to return by, should this fail.
