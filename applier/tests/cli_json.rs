@@ -126,5 +126,5 @@ fn every_field_is_as_documented() {
     for name in ["when", "verb", "patch", "uuid", "outcome", "comm"] {
         assert!(about_one[name].is_string(), "{name}: {about_one}");
     }
-    assert_eq!(about_one.as_object().unwrap().len(), 7, "{about_one}");
+    assert_eq!(about_one.as_object().unwrap().len(), 8, "{about_one}");
 }

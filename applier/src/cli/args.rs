@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
 use patchfile::state::PatchState;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Another file-system root for /etc/upatch, /usr/lib/upatch, /var/lib/upatch and /run/upatch
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
+    /// Say on standard error what is done to processes; -vv and -vvv say more. UPATCH_LOG=info, debug or trace is the same
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,

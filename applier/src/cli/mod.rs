@@ -2,6 +2,7 @@
 
 mod args;
 mod generate;
+mod logging;
 mod order;
 mod report;
 mod run;

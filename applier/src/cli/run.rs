@@ -2,7 +2,7 @@
 
 use super::{
     args::{Args, Verb},
-    generate, order, verbs,
+    generate, logging, order, verbs,
 };
 use crate::{
     catalog::Owner,
@@ -29,6 +29,7 @@ pub(crate) fn main(serve: Serve) -> ManageExit {
             return if error.use_stderr() { ManageExit::Usage } else { ManageExit::Done };
         }
     };
+    logging::begin(args.verbose);
     let (stdout, stderr) = (io::stdout(), io::stderr());
     // Not locked for good: a thread that panics while it holds a process has to get its message out.
     let (mut out, mut err) = (io::BufWriter::new(stdout), stderr);

@@ -103,6 +103,7 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
             }
         }
     };
+    tracing::debug!(tid, held = held.is_ok(), "a start was followed");
     let missed = match held {
         Ok(held) => {
             let findings = patch(watch, &held);

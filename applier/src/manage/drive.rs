@@ -211,6 +211,7 @@ fn round(
                 break;
             }
             let ending = Ending::of(work(processes[index].key));
+            tracing::debug!(pid = processes[index].key.pid, ?ending, "tried");
             endings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, ending));
         }
     };

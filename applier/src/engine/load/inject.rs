@@ -49,6 +49,12 @@ impl Prepared {
 
     /// As it is found once it is complete.
     fn located(self) -> Located {
+        tracing::info!(
+            elf = self.control.elf,
+            at = self.base,
+            size = self.control.size,
+            "the image is mapped"
+        );
         let control = Control { phase: Phase::Ready, ..self.control };
         Located { address: self.base, control, in_force: false, disturbed: Vec::new() }
     }

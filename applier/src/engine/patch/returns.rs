@@ -55,6 +55,7 @@ pub(super) fn quiesce(
     options: &Options,
 ) -> Result<StoppedThreads, Hindrance> {
     let until = Instant::now() + options.wait;
+    let pid = process.pid;
     let trace = load::trace_options(process);
     // Stopped by us already, and since when.
     let (mut ours, mut since) = (Vec::new(), None);
@@ -72,7 +73,11 @@ pub(super) fn quiesce(
             Err(failed) => return Err(failed),
         };
         let mut quiescence = Quiescence::new(process, held, tables, zones, stacks, options);
-        let Some(busy) = quiescence.reach(options.patience)? else { return Ok(quiescence.held()) };
+        let Some(busy) = quiescence.reach(options.patience)? else {
+            let held = quiescence.held();
+            tracing::info!(pid, threads = held.threads().len(), "all threads stand outside of what changes");
+            return Ok(held);
+        };
         let leaving = if Instant::now() < until { quiescence.leaving()? } else { None };
         let mut held = quiescence.held();
         let Some(armed) = leaving.and_then(|all| arm(process, &all)) else { return Err(busy.into()) };

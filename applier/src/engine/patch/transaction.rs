@@ -44,6 +44,10 @@ impl<'a> Transaction<'a> {
             self.undo_all();
             return result;
         }
+        for l in change.iter().map(|i| &self.images[*i]) {
+            let uuid = l.control.uuid;
+            tracing::info!(%uuid, elf = l.control.elf, in_force = activate, "the code has changed hands");
+        }
         // The change is made. What is left only makes calls faster, and the next transaction does it
         // otherwise.
         let _ = self.normalise();

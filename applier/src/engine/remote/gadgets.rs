@@ -81,6 +81,7 @@ impl Gadgets {
     }
 
     fn remember(mapping: &Mapping, syscall: u64, sigreturn: u64) {
+        tracing::debug!(file = mapping.name, syscall, sigreturn, "instructions to borrow are found");
         let (syscall, sigreturn) = (syscall - mapping.start, sigreturn - mapping.start);
         let mapping = (mapping.device, mapping.inode, mapping.offset);
         *HINT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Hint { mapping, syscall, sigreturn });
