@@ -13,8 +13,9 @@ use super::x86_64;
 /// What AArch64 has that x86-64 has not, and which part takes it:
 ///
 /// - mapping symbols (`$x`, `$d`), which name nothing: [`Arch::is_mapping_symbol`];
-/// - literal pools between the instructions: [`Arch::decode`] gives code that is not [`Code::valid`], whose
-///   bytes are compared; or it leaves the pools out, once its caller tells where they are;
+/// - literal pools between the instructions: [`Arch::decode`] will have to be told which ranges mapping
+///   symbols mark as data. Code with bytes that are no instructions is not [`super::Code::valid`], and a
+///   change of it is refused;
 /// - a processor that counts from the instruction itself: [`RelocationType::pc_bias`] is 0, and
 ///   [`super::Instruction::counts_from`] its first byte;
 /// - two or more relocations for one reference: each of them is a reference, and all have the same target;

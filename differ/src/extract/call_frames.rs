@@ -38,7 +38,7 @@ pub(super) fn ship(
                 what: "no unwind information".into(),
                 place: format!("{} ({})", all.name(id), out.source_file),
                 why: "a stack with this function on it is searched for addresses instead of being walked: \
-                     taking the patch out may have to wait"
+                      taking the patch out may have to wait"
                     .into(),
             });
         }

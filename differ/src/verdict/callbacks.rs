@@ -50,8 +50,7 @@ pub(crate) fn judge(
                 place(new_name, source_file),
                 &format!(
                     "its address is kept by others, and its argument {} is {b} instead of {a}; those who \
-                     got it before the patch call it \
-                     with what they have",
+                     got it before the patch call it with what they have",
                     number + 1
                 ),
                 "give the new function another name: what was registered before then runs the old one",

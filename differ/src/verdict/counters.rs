@@ -94,8 +94,7 @@ fn judge(
             place(counter, source_file),
             &format!(
                 "`{up}` counts it up, and `{down}` down, whatever it is; what a running process has begun \
-                 before the patch was not counted \
-                 up, and is counted down when it ends",
+                 before the patch was not counted up, and is counted down when it ends",
             ),
             "do not count down what is zero, or set the count to what it should be in a hook",
         );

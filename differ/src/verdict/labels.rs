@@ -22,8 +22,8 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
                 "addresses of labels outlive the call",
                 place(cmp.new.name(new), source_file),
                 "the function keeps addresses of its labels (`&&label`), or distances between them, in \
-                 memory, and jumps to what it \
-                 finds there: the new code would go on inside of the old, with another stack frame",
+                 memory, and jumps to what it finds there: the new code would go on inside of the old, with \
+                 another stack frame",
                 "leave the function as it is and change what it calls, or leave the fix to the next start",
             );
         }

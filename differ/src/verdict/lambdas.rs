@@ -32,8 +32,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
                 "lambdas renumbered",
                 place(cmp.new.name(first), source_file),
                 "lambdas of one signature in one function are counted: it is not known which old one this \
-                 is, \
-                 and the program may hold pointers to the old ones",
+                 is, and the program may hold pointers to the old ones",
                 "add new lambdas after the existing ones and change no existing one, or use a named function",
             );
         }

@@ -62,7 +62,7 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
                     at.clone(),
                     &format!(
                         "{change}; if it also means something else now, objects that live hold what it \
-                              meant before"
+                         meant before"
                     ),
                 ),
                 None => {}
@@ -73,8 +73,8 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
                 "layout of a structure changed",
                 at,
                 &format!(
-                    "{change}; objects that live already, which variables of this unit lead to, have \
-                          the old layout"
+                    "{change}; objects that live already, which variables of this unit lead to, have the \
+                     old layout"
                 ),
                 "leave the structure as it is, and keep what is new in a structure of its own (a shadow \
                  variable)",
@@ -93,8 +93,8 @@ pub(crate) fn judge(old: &Info, new: &Info, verdict: &mut Verdict, source_file: 
                 "layout of a structure changed",
                 at,
                 &format!(
-                    "{change}; functions have pointers to such objects, and those that live already \
-                          have the old layout"
+                    "{change}; functions have pointers to such objects, and those that live already have \
+                     the old layout"
                 ),
                 "leave the structure as it is, and keep what is new in a structure of its own (a shadow \
                  variable)",

@@ -23,8 +23,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             place(cmp.new.name(function), source_file),
             &format!(
                 "it keeps what `{computes}` computes, which the fix changes, at offset {offset} of an \
-                 object, and compares it with what \
-                 others hold there; objects that live hold what the old code computed",
+                 object, and compares it with what others hold there; objects that live hold what the old \
+                 code computed",
             ),
             "compute what is kept as before, or leave this part of the fix to the next start",
         );
@@ -43,8 +43,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             place(cmp.new.name(function), source_file),
             &format!(
                 "it computes a value with new variables (of {}), keeps it at offset {offset} of an object, \
-                 and answers from what is kept \
-                 there; objects that live hold values that the old code computed without them",
+                 and answers from what is kept there; objects that live hold values that the old code \
+                 computed without them",
                 names.join(", ")
             ),
             "keep the new values apart from those of the old code (a shadow variable), or leave this part \
@@ -65,8 +65,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str
             place(&variables.join(", "), source_file),
             &format!(
                 "used by {}; in processes that run already it begins with its initial value, and what the \
-                 old code computed and stored \
-                 without it stays as it is: must any of that agree with it?",
+                 old code computed and stored without it stays as it is: must any of that agree with it?",
                 users.join(", ")
             ),
         );

@@ -144,8 +144,8 @@ fn existing(
                 "special section changed",
                 at,
                 &format!(
-                    "{reason}; programs read {} as one list between two symbols, and would find the \
-                          old object there",
+                    "{reason}; programs read {} as one list between two symbols, and would find the old \
+                     object there",
                     is.name
                 ),
                 "leave the object as it is, and change what reads the list",
@@ -205,8 +205,8 @@ fn held(
             "table of functions that live data may hold",
             at.to_owned(),
             &format!(
-                "{reason}; its address is stored or passed on, and objects that live would go on with \
-                      the old table"
+                "{reason}; its address is stored or passed on, and objects that live would go on with the \
+                 old table"
             ),
             "leave the table as it is, and change the functions that it names",
         );

@@ -101,8 +101,7 @@ fn refuse_places(verdict: &mut Verdict, section: &str, function: &str, source_fi
         place(section, source_file),
         &format!(
             "it names places inside of `{function}`, which the fix changes: what walks the list would find \
-             those of the old code and none of \
-             the new"
+             those of the old code and none of the new"
         ),
         "leave the function as it is and change what it calls, or leave the fix to the next start",
     );

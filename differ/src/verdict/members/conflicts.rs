@@ -26,8 +26,7 @@ pub fn conflicts(own: &[MemberChange], all: &[MemberChange], profile: Profile) -
                 place: place(member, &maker.source_file),
                 why: how,
                 remedy: "let the new code treat what it finds in old objects as the old code did, or tell \
-                         old objects from new ones (a shadow \
-                         variable)"
+                         old objects from new ones (a shadow variable)"
                     .into(),
             });
         }
@@ -57,13 +56,11 @@ fn clash(
     match (maker.kind, user.kind) {
         (Kind::Enlarges, Kind::Reads) => Some(format!(
             "`{a}` comes to ask `{f}` for more memory to keep there, and `{b}`, which changes too, uses it; \
-             objects that live already hold as \
-             much as the old code asked for"
+             objects that live already hold as much as the old code asked for"
         )),
         (Kind::NoLongerKeeps, Kind::NoLongerGives) if !callees.looks_only(g) => Some(format!(
             "`{a}` no longer keeps there what `{f}` returns, and `{b}` no longer hands it to `{g}`; objects \
-             that live already hold what the \
-             old code put there"
+             that live already hold what the old code put there"
         )),
         (Kind::Keeps, Kind::Gives) if anew() && !moved(maker, Kind::NoLongerKeeps) => Some(format!(
             "`{a}` comes to keep there what `{f}` returns, and `{b}` comes to {}; objects that live already \
@@ -86,8 +83,7 @@ fn clash(
             (!balanced(a, releases) && !balanced(b, acquires)).then(|| {
                 format!(
                     "`{a}` comes to {counted} what it keeps there, and `{b}` comes to {}; for what objects \
-                     that live already keep, the old code \
-                     did not do the former",
+                     that live already keep, the old code did not do the former",
                     handing(g)
                 )
             })
