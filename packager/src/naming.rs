@@ -98,7 +98,8 @@ fn safe(name: &str) -> String {
     if text.is_empty() { "patch".to_owned() } else { text }
 }
 
-/// Subject of a mail or a git patch, with its continuation lines and without the `[PATCH n/m]`; else DEP-3's description.
+/// Subject of a mail or a git patch, with its continuation lines and without the `[PATCH n/m]`; else DEP-3's
+/// description.
 fn subject(text: &str) -> String {
     let mut lines = header(text).lines();
     while let Some(line) = lines.next() {

@@ -1,4 +1,5 @@
-//! Records one command by hand: `record SESSION-DIR UPATCH-CC [STORE] -- COMMAND...`, then says what was recorded.
+//! Records one command by hand: `record SESSION-DIR UPATCH-CC [STORE] -- COMMAND...`, then says what was
+//! recorded.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

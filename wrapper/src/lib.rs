@@ -1,11 +1,12 @@
 //! Records how a build makes its objects and links them, without changing one byte of what it makes.
 //!
-//! The binary `upatch-cc` stands in for every compiler, assembler and linker on `PATH`; this library holds its logic, the
-//! format of what it records ([`Records`]), the directory that ties a build's records together ([`Session`]), the store
-//! of compiled units ([`Store`]), and the way to compile a recorded unit once more ([`recompile()`]).
+//! The binary `upatch-cc` stands in for every compiler, assembler and linker on `PATH`; this library holds
+//! its logic, the format of what it records ([`Records`]), the directory that ties a build's records together
+//! ([`Session`]), the store of compiled units ([`Store`]), and the way to compile a recorded unit once more
+//! ([`recompile()`]).
 //!
-//! From the ground up: `base`, `sys` · `tools` · `command_line` · `record` · `inputs` · `store` · `recompile`, and on top
-//! `intercept`, which is all that the binary does.
+//! From the ground up: `base`, `sys` · `tools` · `command_line` · `record` · `inputs` · `store` ·
+//! `recompile`, and on top `intercept`, which is all that the binary does.
 
 mod base;
 mod command_line;

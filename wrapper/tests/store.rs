@@ -226,7 +226,8 @@ fn things_that_are_never_kept() {
     }
 }
 
-/// `__DATE__` and `__TIME__` may not go into another run, but the patched build takes over what the original build made.
+/// `__DATE__` and `__TIME__` may not go into another run, but the patched build takes over what the original
+/// build made.
 #[test]
 fn time_of_day() {
     let store = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! A table of command lines, each run in two equal directories, without and with the recorder. Exit status, standard output,
-//! standard error and every file that is left must be the same, byte for byte.
+//! A table of command lines, each run in two equal directories, without and with the recorder. Exit status,
+//! standard output, standard error and every file that is left must be the same, byte for byte.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[expect(dead_code, reason = "each test binary uses its part")]
@@ -168,7 +168,8 @@ fn without_random_names(text: &[u8]) -> String {
     out + rest
 }
 
-/// One command, twice without (to see what differs anyway) and twice with the recorder (the second run is from the store).
+/// One command, twice without (to see what differs anyway) and twice with the recorder (the second run is
+/// from the store).
 fn check(lab: &Lab, command: &str, failures: &mut Vec<String>) {
     let build = lab.build();
     let plain_env = [("CCACHE_DISABLE".into(), "1".into())];

@@ -1,14 +1,16 @@
 //! Outputs of `-r` links that strip or objcopy has been at before they were linked.
 //!
-//! glibc takes sections out of its own, others take debug information, often under a new name. Where nothing that runs has changed, such
-//! an object is the output of that `-r` link to all that asks what went into a program.
+//! glibc takes sections out of its own, others take debug information, often under a new name. Where nothing
+//! that runs has changed, such an object is the output of that `-r` link to all that asks what went into a
+//! program.
 
 use crate::elf::runtime_content;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use wrapper::{LinkRecord, Records};
 
-/// Finds them among what was linked, and adds a record to `records.altered` for each: that of the `-r` link, with their hash.
+/// Finds them among what was linked, and adds a record to `records.altered` for each: that of the `-r` link,
+/// with their hash.
 pub(super) fn find(records: &mut Records) {
     let mut parts: HashMap<_, &LinkRecord> = HashMap::new();
     for part in records.links.iter().filter(|l| l.relocatable) {

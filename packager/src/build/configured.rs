@@ -1,14 +1,15 @@
 //! What the original build's `configure` scripts found out, for those of the patched build.
 //!
-//! A package of the autotools spends much of its build on running the same tests again. A `configure` writes their results to
-//! `config.log` ("Cache variables"), and reads a site script before its tests (`CONFIG_SITE`; Autoconf manual, "Setting Site
-//! Defaults"): what that script sets is not tested again. The original build stays as it is; only the patched one gets such a
-//! script.
+//! A package of the autotools spends much of its build on running the same tests again. A `configure` writes
+//! their results to `config.log` ("Cache variables"), and reads a site script before its tests
+//! (`CONFIG_SITE`; Autoconf manual, "Setting Site Defaults"): what that script sets is not tested again. The
+//! original build stays as it is; only the patched one gets such a script.
 //!
-//! A result is taken over only where the test would find the same: from the same script, called in the same place with the same
-//! arguments and variables, with macros that look at the compiler and the system. No file that the fix changes may be named in the
-//! script or be part of what it compiled. And what `configure` wrote must come out the same to the byte (`config.status` holds all
-//! of it), else everything is built once more without.
+//! A result is taken over only where the test would find the same: from the same script, called in the same
+//! place with the same arguments and variables, with macros that look at the compiler and the system. No file
+//! that the fix changes may be named in the script or be part of what it compiled. And what `configure` wrote
+//! must come out the same to the byte (`config.status` holds all of it), else everything is built once more
+//! without.
 
 use crate::error::{Context, Result};
 use std::collections::BTreeSet;
@@ -17,11 +18,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use wrapper::Records;
 
-/// Name prefixes of the variables that autoconf, automake, libtool, gettext, gnulib and pkg-config keep results in. A package's own
-/// tests, with names of their own, may look at anything; those of the macro archive (`ax_cv_`) often do more than to find a result
-/// (`AX_CHECK_GL` adds `-lm` on the way).
+/// Name prefixes of the variables that autoconf, automake, libtool, gettext, gnulib and pkg-config keep
+/// results in. A package's own tests, with names of their own, may look at anything; those of the macro
+/// archive (`ax_cv_`) often do more than to find a result (`AX_CHECK_GL` adds `-lm` on the way).
 const PREFIXES: [&[u8]; 6] = [b"ac_cv_", b"am_cv_", b"lt_cv_", b"gt_cv_", b"gl_cv_", b"pkg_cv_"];
-/// What was in the environment and on the command line, which a run has to see for itself; files that were there.
+/// What was in the environment and on the command line, which a run has to see for itself; files that were
+/// there.
 const OWN: [&[u8]; 2] = [b"ac_cv_env_", b"ac_cv_file"];
 
 /// The site script of a patched build, and what it is about.
@@ -47,8 +49,8 @@ struct Log {
 }
 
 impl Configured {
-    /// Writes the site script `config.site` to `to`, from the original build, whose tree is `aside` and was at `build`. `touched` are
-    /// the files of the fix. `None` if there is nothing to take over.
+    /// Writes the site script `config.site` to `to`, from the original build, whose tree is `aside` and was
+    /// at `build`. `touched` are the files of the fix. `None` if there is nothing to take over.
     ///
     /// # Errors
     /// When the script cannot be written.

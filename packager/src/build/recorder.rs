@@ -66,12 +66,14 @@ impl Recorder {
         self.site_script = script.map(Path::to_path_buf);
     }
 
-    /// Did a build fail because clang could not open its log (clang, `Driver.cpp`)? Sandboxes may hide it or make it read-only.
+    /// Did a build fail because clang could not open its log (clang, `Driver.cpp`)? Sandboxes may hide it or
+    /// make it read-only.
     pub(crate) fn broke_clang(&self, log: &[u8]) -> bool {
         !self.no_clang_log && String::from_utf8_lossy(log).contains("unable to open CC_PRINT_OPTIONS file")
     }
 
-    /// Does without that log from now on: what a clang compiles that is called by its full path is not recorded.
+    /// Does without that log from now on: what a clang compiles that is called by its full path is not
+    /// recorded.
     pub(crate) fn without_clang_log(&mut self) {
         self.no_clang_log = true;
     }

@@ -2,7 +2,7 @@
 
 use super::Recorder;
 use crate::error::{Context, Failure, Result};
-use crate::prep::{HOOK_COMMAND, Order, Outcome};
+use crate::prep::{HOOK_COMMAND, Order, PrepAnswer};
 use crate::process::{Log, Tool};
 use crate::scratch::Work;
 use crate::source::{SpecSource, host_uses_rpm};
@@ -21,7 +21,8 @@ pub(crate) enum Stage {
     Install,
     /// Only `%install`, in the tree that an earlier run built, without that processing.
     InstallOnly,
-    /// Also that processing (debug information split off, build-ids rewritten): the ELF files are those of the package.
+    /// Also that processing (debug information split off, build-ids rewritten): the ELF files are those of
+    /// the package.
     Final,
 }
 
@@ -63,8 +64,8 @@ impl RpmBuild<'_> {
     ///
     /// # Errors
     /// Exit code 5 for the original build, 6 for the patched one, with the log.
-    pub(crate) fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<Outcome> {
-        let answer = Outcome::place(self.work, self.phase);
+    pub(crate) fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<PrepAnswer> {
+        let answer = PrepAnswer::file(self.work, self.phase);
         let order = Order {
             patches: self.patches.to_vec(),
             strip: self.strip,
@@ -81,8 +82,8 @@ impl RpmBuild<'_> {
             .envs(self.recorder.env())
             .dir(self.work.root())
             .logged(log, line)?;
-        let outcome = Outcome::read(&answer)?;
-        if let Some(failure) = outcome.as_ref().and_then(Outcome::failure) {
+        let outcome = PrepAnswer::read(&answer)?;
+        if let Some(failure) = outcome.as_ref().and_then(PrepAnswer::failure) {
             return Err(failure);
         }
         if !status.success() && !self.installed().exists() {
@@ -149,8 +150,8 @@ impl RpmBuild<'_> {
         let listing = quoted(&Self::links_after_build(self.work, self.phase));
         define("__spec_build_post", format!("ls {links} > {listing}; %{{___build_post}}").as_bytes());
         if matches!(self.stage, Stage::Install | Stage::InstallOnly) {
-            // All that is wanted is there: what rpm would still do, list and check the files, only costs time and may
-            // miss what its own processing would have made.
+            // All that is wanted is there: what rpm would still do, list and check the files, only costs time
+            // and may miss what its own processing would have made.
             let done = quoted(&self.installed());
             define("__spec_install_post", format!(": > {done}; exit 1").as_bytes());
         }
@@ -184,7 +185,8 @@ impl RpmBuild<'_> {
     }
 }
 
-/// For the shell, and for rpm's macro expansion: paths of ours hold nothing that either would change, see [`Work`].
+/// For the shell, and for rpm's macro expansion: paths of ours hold nothing that either would change, see
+/// [`Work`].
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('%', "%%").replace('\'', "'\\''"))
 }

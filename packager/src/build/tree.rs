@@ -2,7 +2,7 @@
 
 use super::Recorder;
 use crate::error::{Failure, Result};
-use crate::prep::{Applied, Outcome, apply_fix, settle, tree_for};
+use crate::prep::{Applied, PrepAnswer, apply_fix, settle, tree_for};
 use crate::process::{Log, Tool};
 use crate::scratch::Work;
 use crate::source::TreeSource;
@@ -44,8 +44,8 @@ impl TreeBuild<'_> {
             let tree = tree_for(&candidates, self.patches, self.strip).unwrap_or_else(|| dir.to_path_buf());
             applied = apply_fix(&tree, self.patches, self.strip, self.numbered)?;
             let (files, renumbered) = (applied.files.clone(), applied.renumbered);
-            let outcome = Outcome { files, renumbered, tree, ..Outcome::default() };
-            outcome.write(&Outcome::place(self.work, Phase::Patched))?;
+            let outcome = PrepAnswer { files, renumbered, tree, ..PrepAnswer::default() };
+            outcome.write(&PrepAnswer::file(self.work, Phase::Patched))?;
         }
         settle();
         self.shell(&self.source.build, "--build", dir, log, &mut line)?;

@@ -59,7 +59,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Patch")]
     pub patch_release: u32,
 
-    /// Shipped binary RPM or ELF file that the patch must fit; repeatable [default: what the rebuild produces]
+    /// Shipped binary RPM or ELF file that the patch must fit; repeatable [default: what the rebuild
+    /// produces]
     #[arg(long, value_name = "FILE", action = ArgAction::Append, num_args = 1.., help_heading = "Target")]
     pub target: Vec<PathBuf>,
     /// Debuginfo RPM or .debug file of a stripped target; repeatable

@@ -35,7 +35,8 @@ const PLAIN: &[&str] = &[
 /// Options whose values are files, or lists of files with colons between.
 const FILES: &[&str] = &["--load", "--rcfile", "--macros"];
 
-/// Separates our arguments from rpmbuild's. Files that are named in the latter get their full path, as rpmbuild runs elsewhere.
+/// Separates our arguments from rpmbuild's. Files that are named in the latter get their full path, as
+/// rpmbuild runs elsewhere.
 pub(crate) fn split(args: impl IntoIterator<Item = OsString>) -> (Vec<OsString>, Vec<OsString>) {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let mut args = args.into_iter();

@@ -68,8 +68,9 @@ fn elf_kind(head: &[u8]) -> Option<u16> {
     Some(if head.get(5).copied() == Some(2) { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
 }
 
-/// Gives data sections of a relocatable file the contents that they have in `like`, where the names and sizes agree and `same` says that
-/// the new contents mean what the old ones do. Gives the names of those sections. A name that one of the files has twice is left alone.
+/// Gives data sections of a relocatable file the contents that they have in `like`, where the names and sizes
+/// agree and `same` says that the new contents mean what the old ones do. Gives the names of those sections.
+/// A name that one of the files has twice is left alone.
 ///
 /// # Errors
 /// In words, when one of them is no ELF file or is damaged.
@@ -127,7 +128,8 @@ impl Elf {
         Self::read(data, true)
     }
 
-    /// Reads the identity of a file with separate debug information: its sections and segments have headers, but no contents.
+    /// Reads the identity of a file with separate debug information: its sections and segments have headers,
+    /// but no contents.
     ///
     /// # Errors
     /// As [`Elf::parse`].
@@ -248,8 +250,8 @@ pub(crate) fn loaded_differs(old: &[u8], new: &[u8]) -> bool {
     }
 }
 
-/// Does an object hold bytecode for link-time optimisation? LLVM's bitcode is no ELF file; gcc has it in sections of that name
-/// (gcc internals, "LTO file sections"), beside machine code in "fat" objects.
+/// Does an object hold bytecode for link-time optimisation? LLVM's bitcode is no ELF file; gcc has it in
+/// sections of that name (gcc internals, "LTO file sections"), beside machine code in "fat" objects.
 pub(crate) fn holds_bytecode(data: &[u8]) -> bool {
     any_section(data, |name| name.starts_with(b".gnu.lto_")).unwrap_or(true)
 }
@@ -302,8 +304,8 @@ pub(crate) fn defined_names(data: &[u8]) -> Result<Vec<Name>, String> {
     Ok(names)
 }
 
-/// What of a relocatable object ends up in a program, independent of debug information: sections with their relocations and the
-/// symbols. Equal answers for two objects mean that nothing that runs differs.
+/// What of a relocatable object ends up in a program, independent of debug information: sections with their
+/// relocations and the symbols. Equal answers for two objects mean that nothing that runs differs.
 ///
 /// # Errors
 /// In words, when the object cannot be read.

@@ -1,12 +1,13 @@
-//! Reads of an ELF file what is part of a program, with its symbols and relocations: debug information is most of an object, and a
-//! program has thousands of them.
+//! Reads of an ELF file what is part of a program, with its symbols and relocations: debug information is
+//! most of an object, and a program has thousands of them.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Beginning of a file that holds its header and program headers (gABI, "ELF Header"); what follows is found by section.
+/// Beginning of a file that holds its header and program headers (gABI, "ELF Header"); what follows is found
+/// by section.
 const HEAD: u64 = 4096;
 const SHT_SYMTAB: u32 = 2;
 const SHT_STRTAB: u32 = 3;

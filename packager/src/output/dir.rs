@@ -7,7 +7,8 @@ use patchfile::{Manifest, paths};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// Results that are being made, in a hidden directory inside `--output` so that a rename is enough in the end.
+/// Results that are being made, in a hidden directory inside `--output` so that a rename is enough in the
+/// end.
 #[derive(Debug)]
 pub(crate) struct Staged {
     dir: TempDir,
@@ -68,7 +69,8 @@ impl Staged {
     }
 }
 
-/// Moves everything to its final place; gives the names. What an earlier run left under the same names is replaced.
+/// Moves everything to its final place; gives the names. What an earlier run left under the same names is
+/// replaced.
 ///
 /// # Errors
 /// When renaming fails.

@@ -1,4 +1,5 @@
-//! One line for what was met in many units: a header's change shows in each unit that includes it, in the same words.
+//! One line for what was met in many units: a header's change shows in each unit that includes it, in the
+//! same words.
 
 /// Files that a line names before it counts the others.
 const NAMED: usize = 3;
@@ -6,7 +7,8 @@ const NAMED: usize = 3;
 /// What was met, where, and the rest of the line.
 pub(crate) type Line = (String, String, String);
 
-/// Joins lines that differ only in the file of their place (`symbol (file)`), in the order of the first of each.
+/// Joins lines that differ only in the file of their place (`symbol (file)`), in the order of the first of
+/// each.
 pub(crate) fn merged(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
     struct Group {
         what: String,

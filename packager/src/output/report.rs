@@ -203,7 +203,8 @@ pub(crate) struct Detail {
     pub unit: String,
     /// In words.
     pub reasons: Vec<String>,
-    /// Functions inlined in it that the fix changes, with their places: why it is drawn in though its own source may be the same.
+    /// Functions inlined in it that the fix changes, with their places: why it is inlined in though its own
+    /// source may be the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inlines: Vec<String>,
 }

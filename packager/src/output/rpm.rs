@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 const BINARY: &str = include_str!("../../../rpm/patch-package.spec.in");
 const SOURCE: &str = include_str!("../../../rpm/patch-source.spec.in");
 
-/// Files of the archive are as old as this where nobody says otherwise: a date that archives of every kind can hold.
+/// Files of the archive are as old as this where nobody says otherwise: a date that archives of every kind
+/// can hold.
 const LONG_AGO: std::time::Duration = std::time::Duration::from_secs(946_684_800);
 
 /// Macros by which `SOURCE_DATE_EPOCH` alone makes packages reproducible.
@@ -68,7 +69,8 @@ impl PatchPackage<'_> {
         Ok(made)
     }
 
-    /// Makes the source RPM. It holds one spec file, the patch's; the package's own is in an archive with its sources.
+    /// Makes the source RPM. It holds one spec file, the patch's; the package's own is in an archive with its
+    /// sources.
     ///
     /// # Errors
     /// When rpmbuild fails, or two files have one name.

@@ -1,4 +1,5 @@
-//! The comparison of both builds as a whole: the units, the images made of them, and what else the fix changes.
+//! The comparison of both builds as a whole: the units, the images made of them, and what else the fix
+//! changes.
 
 use super::builds::{Builds, Original, Patched};
 use super::checks::{Elsewhere, idle, read_at_run_time};

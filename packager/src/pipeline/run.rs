@@ -16,7 +16,8 @@ use crate::view::View;
 use patchfile::exit::BuildExit;
 use std::path::Path;
 
-/// Makes the patch, with builds that run where `view` shows them. `report` is filled in as far as the run comes.
+/// Makes the patch, with builds that run where `view` shows them. `report` is filled in as far as the run
+/// comes.
 ///
 /// # Errors
 /// With the exit code of the contract.

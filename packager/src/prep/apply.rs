@@ -38,8 +38,8 @@ pub(crate) fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) 
     candidates.iter().find(|d| fits(d)).or(candidates.first()).cloned()
 }
 
-/// Applies `patches` in order to `tree`, then puts in `#line` directives if `numbered`. No fuzz, as rpmbuild: a hunk that
-/// only nearly fits may end up in the wrong function.
+/// Applies `patches` in order to `tree`, then puts in `#line` directives if `numbered`. No fuzz, as rpmbuild:
+/// a hunk that only nearly fits may end up in the wrong function.
 ///
 /// # Errors
 /// Exit code 6 with the hunk named, when a patch does not apply.

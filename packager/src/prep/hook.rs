@@ -1,8 +1,8 @@
 //! What rpmbuild runs at the end of `%prep`: this program again, as a hidden subcommand.
 //!
-//! rpm appends the macro `__spec_prep_post` to the script of `%prep` (rpm 4.9 to 6; macros file, "Scriptlet templates"). So the
-//! fix comes after the package's own patches whatever way those are applied: `%setup` and `%patch`, `%autosetup`, `git am`,
-//! or by hand.
+//! rpm appends the macro `__spec_prep_post` to the script of `%prep` (rpm 4.9 to 6; macros file, "Scriptlet
+//! templates"). So the fix comes after the package's own patches whatever way those are applied: `%setup` and
+//! `%patch`, `%autosetup`, `git am`, or by hand.
 
 use super::apply::{apply_fix, tree_for};
 use crate::error::{Context, Failure, Result};
@@ -31,7 +31,7 @@ pub(crate) struct Order {
 
 /// What the hook did.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Outcome {
+pub(crate) struct PrepAnswer {
     /// Directory the fix was applied in.
     pub tree: PathBuf,
     /// Files changed, relative to `tree`.
@@ -42,9 +42,9 @@ pub(crate) struct Outcome {
     pub failure: Option<(String, String, Vec<String>)>,
 }
 
-impl Outcome {
+impl PrepAnswer {
     /// Where the answer for a phase is.
-    pub(crate) fn place(work: &Work, phase: Phase) -> PathBuf {
+    pub(crate) fn file(work: &Work, phase: Phase) -> PathBuf {
         work.path("log").join(format!("{phase}-prep"))
     }
 
@@ -77,8 +77,8 @@ impl Outcome {
     }
 }
 
-/// Runs the hook: applies the fix, writes the answer. `top` is the build directory, `sub` what `%setup` left as
-/// its subdirectory.
+/// Runs the hook: applies the fix, writes the answer. `top` is the build directory, `sub` what `%setup` left
+/// as its subdirectory.
 ///
 /// # Errors
 /// When the fix does not apply (also written to the answer), or on any other failure.
@@ -88,24 +88,26 @@ pub(crate) fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
     let result = perform(&order, top, sub);
     let outcome = match &result {
         Ok(outcome) => outcome.clone(),
-        Err(f) => {
-            Outcome { failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())), ..Outcome::default() }
-        }
+        Err(f) => PrepAnswer {
+            failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())),
+            ..PrepAnswer::default()
+        },
     };
     outcome.write(&order.outcome)?;
     settle();
     result.map(drop)
 }
 
-/// Waits until the sources are older than what will be compiled from them: the recorder cannot tell a file that was written just before
-/// the compiler read it from one that was written while it did, and knows the start of a compiler only to some hundredths of a second.
+/// Waits until the sources are older than what will be compiled from them: the recorder cannot tell a file
+/// that was written just before the compiler read it from one that was written while it did, and knows the
+/// start of a compiler only to some hundredths of a second.
 pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(60));
 }
 
-fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
+fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<PrepAnswer> {
     if order.patches.is_empty() {
-        return Ok(Outcome::default());
+        return Ok(PrepAnswer::default());
     }
     let mut candidates = Vec::new();
     candidates.extend(sub.map(|s| top.join(s)));
@@ -124,5 +126,5 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<Outcome> {
     let tree = tree_for(&candidates, &order.patches, order.strip)
         .ok_or_else(|| Failure::failed("no source tree", "%prep left none"))?;
     let applied = apply_fix(&tree, &order.patches, order.strip, order.numbered)?;
-    Ok(Outcome { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
+    Ok(PrepAnswer { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
 }

@@ -1,16 +1,17 @@
-//! Keeps the line numbers of unchanged lines: a fix that adds a line would else shift `__LINE__` in every later assertion,
-//! and each of those functions would count as changed.
+//! Keeps the line numbers of unchanged lines: a fix that adds a line would else shift `__LINE__` in every
+//! later assertion, and each of those functions would count as changed.
 //!
-//! `#line N` (C17 6.10.4) is put in front of the first unchanged line after each hunk where a directive may stand; only where
-//! the numbering is off by then. Lines that a hunk has more than before are numbered past the end of the file, so that no two lines share
-//! a number. The file name stays, so debug information and dependencies do too.
+//! `#line N` (C17 6.10.4) is put in front of the first unchanged line after each hunk where a directive may
+//! stand; only where the numbering is off by then. Lines that a hunk has more than before are numbered past
+//! the end of the file, so that no two lines share a number. The file name stays, so debug information and
+//! dependencies do too.
 
 use super::scan::Places;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::path::Path;
 
-/// File name extensions of C and C++ sources and headers (gcc(1), "Options Controlling the Kind of Output"), and those that
-/// projects use for template bodies. Assembly is left alone.
+/// File name extensions of C and C++ sources and headers (gcc(1), "Options Controlling the Kind of Output"),
+/// and those that projects use for template bodies. Assembly is left alone.
 const EXTENSIONS: &[&str] = &[
     "c", "h", "cc", "cp", "cxx", "cpp", "CPP", "c++", "C", "hh", "hp", "hxx", "hpp", "HPP", "h++", "H",
     "tcc", "ipp", "inl",
@@ -51,8 +52,9 @@ pub(crate) fn keep_line_numbers(path: &Path, old: &[u8], new: &[u8]) -> Option<V
 struct Numbered<'t> {
     lines: &'t [&'t [u8]],
     places: Places,
-    /// What the compiler may count from here on, minus the place in the new text (both from 0): by the branch of a conditional with the
-    /// directive that says so. Only the first is certain; the branches of the others may be left out.
+    /// What the compiler may count from here on, minus the place in the new text (both from 0): by the branch
+    /// of a conditional with the directive that says so. Only the first is certain; the branches of the
+    /// others may be left out.
     shifts: Vec<(usize, isize)>,
     /// The first number that no line has so far, neither of the original nor a new one.
     fresh: isize,
@@ -68,8 +70,8 @@ impl<'t> Numbered<'t> {
         Self { lines, places, shifts: vec![(0, 0)], fresh, out: Vec::new(), written: 0, inserted: false }
     }
 
-    /// Lines of the original keep their numbers. Where no directive is legal among them they stay shifted, and what uses their numbers counts
-    /// as changed.
+    /// Lines of the original keep their numbers. Where no directive is legal among them they stay shifted,
+    /// and what uses their numbers counts as changed.
     fn kept(&mut self, old: usize, new: usize, len: usize) {
         let Some(shift) = offset(old, new) else { return };
         for place in new..new + len {

@@ -1,4 +1,9 @@
-//! Which files a unified diff names.
+//! Which files a unified diff names, and which of their lines it changes.
+//!
+//! patch(1) applies the diff; this only looks at it, and takes what patch(1) takes. diffy 0.5 was tried and is
+//! not used: it reads git's renames only in a mode in which it passes over parts without `diff --git`, and of a
+//! diff with a hunk that is shorter than its header says it gives nothing at all, while patch(1) makes up for
+//! blank lines that a mail has lost at the end.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,34 +17,74 @@ pub(crate) struct PatchFiles {
     pub old: BTreeSet<PathBuf>,
     /// Files that may be there afterwards.
     pub new: BTreeSet<PathBuf>,
-    /// The names that one part of the diff has for a file that is there before: patch(1) takes the one that is.
+    /// The names that one part of the diff has for a file that is there before: patch(1) takes the one that
+    /// is.
     pub either: Vec<Vec<PathBuf>>,
 }
 
-/// Reads the `---`/`+++` pairs of a unified diff and git's rename and copy lines. Lines inside hunks are skipped by
-/// count, so that a removed line that begins with `-- ` is not taken for a file name.
+/// One part of a diff, as it stands there.
+enum Part<'d> {
+    /// The names behind `---` and `+++`.
+    Names(&'d [u8], &'d [u8]),
+    /// The name behind `rename from` or `copy from`.
+    From(&'d [u8]),
+    /// The name behind `rename to` or `copy to`.
+    To(&'d [u8]),
+    /// Changed lines of a hunk, counted in the original: those that are removed, and those that something is put
+    /// in front of.
+    Changed(Vec<u64>),
+}
+
+/// Takes a diff apart. Lines inside hunks are told by the hunk's counts, so that a removed line that begins with
+/// `-- ` is not taken for a file name.
+fn parts(diff: &[u8]) -> Vec<Part<'_>> {
+    let mut parts = Vec::new();
+    let mut lines = diff.split(|b| *b == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        if let Some((old, new)) = hunk_counts(line) {
+            parts.push(Part::Changed(hunk(&mut lines, hunk_start(line), old, new)));
+        } else if let Some(from) = line.strip_prefix(b"--- ") {
+            if let Some(to) = lines.peek().and_then(|l| l.strip_prefix(b"+++ ")) {
+                parts.push(Part::Names(from, to));
+                lines.next();
+            }
+        } else if let Some(name) = strip_any(line, &[b"rename from ", b"copy from "]) {
+            parts.push(Part::From(name));
+        } else if let Some(name) = strip_any(line, &[b"rename to ", b"copy to "]) {
+            parts.push(Part::To(name));
+        }
+    }
+    parts
+}
+
+/// The changed lines of a hunk that begins at line `at`, with as many lines left as its header says.
+fn hunk<'d>(lines: &mut impl Iterator<Item = &'d [u8]>, mut at: u64, mut old: u64, mut new: u64) -> Vec<u64> {
+    let mut changed = Vec::new();
+    while old > 0 || new > 0 {
+        let Some(line) = lines.next() else { break };
+        let mark = line.first();
+        if matches!(mark, Some(b'-' | b'+')) && changed.last() != Some(&at) {
+            changed.push(at);
+        }
+        match mark {
+            Some(b'+') => new = new.saturating_sub(1),
+            Some(b'\\') => {}
+            _ => {
+                old = old.saturating_sub(1);
+                new = new.saturating_sub(u64::from(mark != Some(&b'-')));
+                at += 1;
+            }
+        }
+    }
+    changed
+}
+
+/// The files that a diff names, with `strip` folders stripped from their names.
 pub(crate) fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
     let mut files = PatchFiles::default();
-    let mut lines = diff.split(|b| *b == b'\n').peekable();
-    let (mut old_left, mut new_left) = (0u64, 0u64);
-    while let Some(line) = lines.next() {
-        if old_left > 0 || new_left > 0 {
-            match line.first() {
-                Some(b'-') => old_left = old_left.saturating_sub(1),
-                Some(b'+') => new_left = new_left.saturating_sub(1),
-                Some(b'\\') => {}
-                _ => {
-                    old_left = old_left.saturating_sub(1);
-                    new_left = new_left.saturating_sub(1);
-                }
-            }
-            continue;
-        }
-        if let Some(counts) = hunk_counts(line) {
-            (old_left, new_left) = counts;
-        } else if let Some(from) = line.strip_prefix(b"--- ") {
-            let to = lines.peek().and_then(|l| l.strip_prefix(b"+++ "));
-            if let Some(to) = to {
+    for part in parts(diff) {
+        match part {
+            Part::Names(from, to) => {
                 let (old, new) = (file_name(from, strip), file_name(to, strip));
                 if !is_nothing(from) {
                     let names = old.iter().chain(&new).cloned().collect::<Vec<_>>();
@@ -47,14 +92,14 @@ pub(crate) fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
                 }
                 files.old.extend(old);
                 files.new.extend(new);
-                lines.next();
             }
-        } else if let Some(name) = strip_any(line, &[b"rename from ", b"copy from "]) {
-            let name = file_name(name, strip.saturating_sub(1));
-            files.either.extend(name.iter().map(|name| vec![name.clone()]));
-            files.old.extend(name);
-        } else if let Some(name) = strip_any(line, &[b"rename to ", b"copy to "]) {
-            files.new.extend(file_name(name, strip.saturating_sub(1)));
+            Part::From(name) => {
+                let name = file_name(name, strip.saturating_sub(1));
+                files.either.extend(name.iter().map(|name| vec![name.clone()]));
+                files.old.extend(name);
+            }
+            Part::To(name) => files.new.extend(file_name(name, strip.saturating_sub(1))),
+            Part::Changed(_) => {}
         }
     }
     files
@@ -67,39 +112,23 @@ pub(super) struct Span {
     pub(super) lines: Vec<u64>,
 }
 
-/// The changed lines of each file that is there before: removed lines, and the lines in front of which something is added.
+/// The changed lines of each file that is there before.
 pub(super) fn spans(diff: &[u8], strip: u32) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
-    let mut lines = diff.split(|b| *b == b'\n').peekable();
-    let (mut old_left, mut new_left, mut at) = (0u64, 0u64, 0u64);
-    let mut known = false;
-    while let Some(line) = lines.next() {
-        if old_left > 0 || new_left > 0 {
-            let mark = line.first();
-            if let (Some(b'-' | b'+'), true, Some(span)) = (mark, known, spans.last_mut())
-                && span.lines.last() != Some(&at)
-            {
-                span.lines.push(at);
+    let mut is_there = false;
+    for part in parts(diff) {
+        match part {
+            Part::Names(from, to) => {
+                is_there = !is_nothing(from);
+                let files = [from, to].into_iter().filter_map(|name| file_name(name, strip)).collect();
+                spans.extend(is_there.then_some(Span { files, lines: Vec::new() }));
             }
-            match mark {
-                Some(b'+') => new_left = new_left.saturating_sub(1),
-                Some(b'\\') => {}
-                _ => {
-                    old_left = old_left.saturating_sub(1);
-                    new_left = new_left.saturating_sub(u64::from(mark != Some(&b'-')));
-                    at += 1;
-                }
+            Part::Changed(lines) if is_there => {
+                let Some(span) = spans.last_mut() else { continue };
+                let again = span.lines.last() == lines.first();
+                span.lines.extend(lines.into_iter().skip(usize::from(again)));
             }
-        } else if let Some(counts) = hunk_counts(line) {
-            (old_left, new_left) = counts;
-            at = hunk_start(line);
-        } else if let Some(from) = line.strip_prefix(b"--- ")
-            && let Some(to) = lines.next_if(|l| l.starts_with(b"+++ "))
-        {
-            known = !is_nothing(from);
-            let to = to.strip_prefix(b"+++ ").unwrap_or_default();
-            let files = [from, to].into_iter().filter_map(|name| file_name(name, strip)).collect();
-            spans.extend(known.then_some(Span { files, lines: Vec::new() }));
+            _ => {}
         }
     }
     spans
@@ -154,8 +183,8 @@ fn whole_name(field: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What follows the shortest beginning with this many slashes, of which several in a row are one; nothing if there are not as many
-/// (patch(1), `--strip`).
+/// What follows the shortest beginning with this many slashes, of which several in a row are one; nothing if
+/// there are not as many (patch(1), `--strip`).
 fn stripped(name: &[u8], strip: u32) -> Option<&[u8]> {
     let mut rest = name;
     for _ in 0..strip {
@@ -239,6 +268,14 @@ mod tests {
         assert_eq!(files.either, [["x.c.orig", "x.c"].map(PathBuf::from)]);
         let spans = spans(b"--- x.c.orig\n+++ x.c\n@@ -1 +1 @@\n-a\n+b\n", 0);
         assert_eq!(spans[0].files, ["x.c.orig", "x.c"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn renames_and_a_hunk_without_its_last_blank_line_are_read() {
+        let diff = b"diff --git a/x.c b/y.c\nrename from x.c\nrename to y.c\n--- a/z.c\n+++ b/z.c\n@@ -1,3 +1,3 @@\n-a\n+c\n b\n";
+        let files = touched_files(diff, 1);
+        assert_eq!((names(&files.old), names(&files.new)), (vec!["x.c", "z.c"], vec!["y.c", "z.c"]));
+        assert_eq!(spans(diff, 1)[0].lines, [1, 2]);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Where in a C or C++ source a preprocessor directive may stand.
 //!
-//! A directive is legal at the start of a line that is not inside a comment, a raw string or a line continued with a
-//! backslash (C17 5.1.1.2, 6.10). Inside the arguments of a macro it is undefined (6.10.3 p11), so a line inside any open
-//! parenthesis does not count as legal either: whether it belongs to a macro call cannot be told without preprocessing.
+//! A directive is legal at the start of a line that is not inside a comment, a raw string or a line continued
+//! with a backslash (C17 5.1.1.2, 6.10). Inside the arguments of a macro it is undefined (6.10.3 p11), so a
+//! line inside any open parenthesis does not count as legal either: whether it belongs to a macro call cannot
+//! be told without preprocessing.
 
 /// Lines of a text, counted from 0, as far as directives matter.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// May a directive be put in front of the line? In front of one that begins or ends a branch of a conditional there is no use for one.
+    /// May a directive be put in front of the line? In front of one that begins or ends a branch of a
+    /// conditional there is no use for one.
     legal: Vec<bool>,
     /// The branch of a conditional that the line is in; 0 is the text outside of all.
     branch: Vec<usize>,
@@ -59,7 +61,8 @@ struct Scan {
     /// Inside a directive (until the line ends uncontinued).
     directive: bool,
     parens: u32,
-    /// The conditionals around us: the depth at their `#if`, at which each of their branches starts, and the branch that we are in.
+    /// The conditionals around us: the depth at their `#if`, at which each of their branches starts, and the
+    /// branch that we are in.
     conditionals: Vec<(u32, usize)>,
     /// By branch the one around it.
     around: Vec<usize>,
@@ -171,7 +174,8 @@ impl Scan {
                     *at += 1;
                 }
             },
-            // A quote between digits or letters separates digits (C++14, C23) unless it begins a prefixed literal.
+            // A quote between digits or letters separates digits (C++14, C23) unless it begins a prefixed
+            // literal.
             b'\'' => {
                 if !is_digit_separator(body, *at) {
                     self.quote = Some(b'\'');

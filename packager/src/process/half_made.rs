@@ -12,7 +12,8 @@ static HALF_MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// A removal is waited for this long, as most take no time.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Removes a directory that is half made if we end by a signal in the meantime. Dropped, it does nothing any more.
+/// Removes a directory that is half made if we end by a signal in the meantime. Dropped, it does nothing any
+/// more.
 #[derive(Debug)]
 pub(crate) struct HalfMade(PathBuf);
 
@@ -23,7 +24,8 @@ impl HalfMade {
         Self(dir.to_path_buf())
     }
 
-    /// After a signal it is removed by a program that outlives us, so that nobody waits for it. Whether that is so.
+    /// After a signal it is removed by a program that outlives us, so that nobody waits for it. Whether that
+    /// is so.
     pub(crate) fn is_left_to_others(&self) -> bool {
         is_stopped() && remove_later(&self.0)
     }
@@ -42,8 +44,9 @@ pub(super) fn remove_all() {
     }
 }
 
-/// Takes a directory out of the way at once, and has it removed by a program that outlives us: a big tree takes its time. So
-/// nobody waits for the program in the end, which is nothing that [`super::Tool`] could do.
+/// Takes a directory out of the way at once, and has it removed by a program that outlives us: a big tree
+/// takes its time. So nobody waits for the program in the end, which is nothing that [`super::Tool`] could
+/// do.
 fn remove_later(dir: &Path) -> bool {
     let mut away = dir.as_os_str().to_owned();
     away.push(format!(".gone-{}", std::process::id()));

@@ -11,9 +11,10 @@ use std::time::Duration;
 /// What comes back from a signal by itself has as long as this.
 const PATIENCE: Duration = Duration::from_millis(600);
 
-/// From now on SIGINT, SIGTERM and SIGHUP end the running programs; what waits for them gets a [`Failure`], so that every
-/// temporary file goes away on the usual path. A phase that does not come to its end soon, or a second signal, is not waited for: then
-/// `last` is called with the failure, what is half made goes, and the process ends.
+/// From now on SIGINT, SIGTERM and SIGHUP end the running programs; what waits for them gets a [`Failure`],
+/// so that every temporary file goes away on the usual path. A phase that does not come to its end soon, or a
+/// second signal, is not waited for: then `last` is called with the failure, what is half made goes, and the
+/// process ends.
 ///
 /// # Errors
 /// When no handler can be set.

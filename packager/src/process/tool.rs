@@ -1,8 +1,8 @@
 //! Running a program to its end, with its output to a log or captured.
 //!
-//! duct starts it, captures what it says and waits for it. What duct has no word for is done around it: each program leads a process
-//! group of its own, so that a signal can end a whole build with all that it has started (duct's `kill` ends the program alone), and
-//! a log is read while it is written.
+//! duct starts it, captures what it says and waits for it. What duct has no word for is done around it: each
+//! program leads a process group of its own, so that a signal can end a whole build with all that it has
+//! started (duct's `kill` ends the program alone), and a log is read while it is written.
 
 use super::Log;
 use super::running::Group;
@@ -153,8 +153,8 @@ impl Tool {
         Err(Failure::failed(format!("{name} failed"), out.message()))
     }
 
-    /// Runs it with both outputs in `log`, handing each line to `each`. The program writes to the file itself, not to a
-    /// pipe: something that a build leaves running in the background then cannot hold us up.
+    /// Runs it with both outputs in `log`, handing each line to `each`. The program writes to the file
+    /// itself, not to a pipe: something that a build linked_objects running in the background then cannot hold us up.
     ///
     /// # Errors
     /// When it cannot be started, the log not be written, or on a signal to us.

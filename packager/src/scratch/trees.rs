@@ -1,4 +1,5 @@
-//! The source trees of a run. All of them are built at one path, as objects hold it; so one is in place, the others lie aside.
+//! The source trees of a run. All of them are built at one path, as objects hold it; so one is in place, the
+//! others lie aside.
 
 use super::tree::Tree;
 use super::work::{BUILD, Work, clear};

@@ -1,7 +1,8 @@
 //! Scratch space of one run.
 //!
-//! Its path is the same from run to run wherever possible: debug information holds the paths of the sources, so an object from
-//! the store fits only a build at the path it was made at. Runs at the same time take different slots.
+//! Its path is the same from run to run wherever possible: debug information holds the paths of the sources,
+//! so an object from the store fits only a build at the path it was made at. Runs at the same time take
+//! different slots.
 
 use super::tree::Tree;
 use crate::error::{Context, Failure, Result};
@@ -18,7 +19,7 @@ use std::sync::Mutex;
 #[derive(Debug)]
 pub(crate) struct Work {
     root: PathBuf,
-    /// What a signal leaves of it goes too, unless it is to be kept.
+    /// What a signal linked_objects of it goes too, unless it is to be kept.
     half_made: Option<HalfMade>,
     lock: Option<Flock<File>>,
     lock_file: PathBuf,
@@ -42,9 +43,10 @@ fn home(package: &str) -> u32 {
 }
 
 impl Work {
-    /// Takes a free slot in `workdir`, or in a directory of the user's own among the system's temporary files. Objects hold the
-    /// path of the folder that they were built in, and so the store knows them there only: runs for the same `package` begin
-    /// to look at the same slot, which others that run at the same time seldom take from them.
+    /// Takes a free slot in `workdir`, or in a directory of the user's own among the system's temporary
+    /// files. Objects hold the path of the folder that they were built in, and so the store knows them there
+    /// only: runs for the same `package` begin to look at the same slot, which others that run at the same
+    /// time seldom take from them.
     ///
     /// # Errors
     /// When it cannot be made.

@@ -1,7 +1,7 @@
 //! What a spec needs to be built, on a host whose packages rpm's database does not know (Debian and its kin).
 //!
-//! rpmbuild would miss every one of them there. So they are looked up in other ways, and only what nothing on the host
-//! resembles counts as missing.
+//! rpmbuild would miss every one of them there. So they are looked up in other ways, and only what nothing on
+//! the host resembles counts as missing.
 
 use crate::process::Tool;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The fix as a range of commits. Works on a private index and a private work tree: neither files nor index nor HEAD of the
-//! user's tree change.
+//! The fix as a range of commits. Works on a private index and a private work tree: neither files nor index
+//! nor HEAD of the user's tree change.
 
 use crate::error::{Context, Failure, Result};
 use crate::process::Tool;
@@ -154,7 +154,8 @@ fn modules(repository: &Path, commit: &str) -> Result<Vec<Module>> {
     Ok(found)
 }
 
-/// The repository of the submodule at `path`: that of the folder in the work tree, else what git keeps for it.
+/// The repository of the submodule at `path`: that of the folder in the work tree, else what git keeps for
+/// it.
 fn module_repository(repository: &Path, path: &Path) -> Option<PathBuf> {
     let ask = |tool: Tool, args: &[&str]| {
         let out = tool.args(args).output().ok().filter(|out| out.status.success())?;

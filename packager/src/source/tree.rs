@@ -22,8 +22,9 @@ pub(crate) struct TreeSource {
 }
 
 impl TreeSource {
-    /// Copies the tree to `to`. Objects, archives and programs that an earlier build left there are left out, unless git
-    /// tracks them: make would take them for up to date, and nothing could be recorded. Gives how many were left out.
+    /// Copies the tree to `to`. Objects, archives and programs that an earlier build left there are left out,
+    /// unless git tracks them: make would take them for up to date, and nothing could be recorded. Gives how
+    /// many were left out.
     ///
     /// # Errors
     /// When something cannot be read or written.

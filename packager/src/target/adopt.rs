@@ -1,8 +1,9 @@
 //! The package as it was shipped, where this host has it: installed, or among the RPMs beside the spec file.
 //!
-//! Without `--target` the patch is for what the rebuild produced. Some packages put the time of the build into their programs, so no
-//! rebuild has the build-id of what was shipped. Where this host has the very version, and its code is the same at the same addresses,
-//! that file is taken instead of the rebuilt one: it is what runs.
+//! Without `--target` the patch is for what the rebuild produced. Some packages put the time of the build
+//! into their programs, so no rebuild has the build-id of what was shipped. Where this host has the very
+//! version, and its code is the same at the same addresses, that file is taken instead of the rebuilt one: it
+//! is what runs.
 
 use super::fidelity::{Fidelity, judge};
 use super::{TargetFile, from_root};

@@ -98,7 +98,8 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Takes a file in, or notes its paths with the one that it is a copy of; the number of either. Of copies the one with symbols stays.
+/// Takes a file in, or notes its paths with the one that it is a copy of; the number of either. Of copies the
+/// one with symbols stays.
 fn take(files: &mut Vec<TargetFile>, mut file: TargetFile) -> usize {
     let Some(index) = files.iter().position(|f| f.is_same(&file)) else {
         files.push(file);
@@ -142,7 +143,8 @@ pub(crate) fn from_root(root: &Path) -> Result<Vec<TargetFile>> {
     Ok(files)
 }
 
-/// The files given with `--target`: RPMs and ELF files. Also the package that the RPM with ELF files says it is.
+/// The files given with `--target`: RPMs and ELF files. Also the package that the RPM with ELF files says it
+/// is.
 ///
 /// # Errors
 /// When one is neither, or cannot be read.
@@ -185,8 +187,8 @@ pub(crate) fn from_files(
     Ok((files, package))
 }
 
-/// The programs and libraries that the links of a tree's build left in the tree. Where `dir`, the user's own tree, holds the very same code
-/// and data already built, that file is taken: it is what runs.
+/// The programs and libraries that the links of a tree's build left in the tree. Where `dir`, the user's own
+/// tree, holds the very same code and data already built, that file is taken: it is what runs.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -237,8 +239,8 @@ pub(crate) fn from_links(records: &Records, tree: &Path, dir: &Path) -> Result<V
     Ok(files)
 }
 
-/// Linked ELF files that a build left in `tree` and that are neither `files` nor copies of them: no recorded link is known to have made them.
-/// What the user's own tree `dir` has too was there before.
+/// Linked ELF files that a build left in `tree` and that are neither `files` nor copies of them: no recorded
+/// link is known to have made them. What the user's own tree `dir` has too was there before.
 pub(crate) fn strays(tree: &Path, dir: &Path, files: &[TargetFile]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in WalkDir::new(tree).sort_by_file_name().into_iter().flatten() {

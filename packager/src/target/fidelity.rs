@@ -65,8 +65,9 @@ pub(crate) fn match_links<'r>(
             if fidelity == Fidelity::Mismatch && !same_name(target, link) {
                 continue;
             }
-            // Equal code under another name may be another program of the same size: its own name decides. Of links that made
-            // something else, one that differs in the strings alone (a stamp) is nearer than one with other flags.
+            // Equal code under another name may be another program of the same size: its own name decides. Of
+            // links that made something else, one that differs in the strings alone (a stamp) is nearer than
+            // one with other flags.
             let rank = |m: &Match<'_>, differing: usize| (m.fidelity, !same_name(target, m.link), differing);
             let differing = differing_sizes(&target.elf, elf).count();
             let this = Match { target: index, link, fidelity, difference };

@@ -1,7 +1,7 @@
 //! Hands each pair to the differ and sorts what comes back.
 
 use super::compared::{Compared, check_built, compare_objects};
-use super::drawn::drawn_in;
+use super::inlined::inlined;
 use super::members::EMPTY;
 use super::optimised;
 use super::pair::Pair;
@@ -131,7 +131,7 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
     }
     if !out.diff.is_unchanged() {
         // An explanation only: without one the result is the same.
-        out.drawn_in = differ::inlining(&patched).map(|i| drawn_in(&i, changes)).unwrap_or_default();
+        out.inlined = differ::inlining(&patched).map(|i| inlined(&i, changes)).unwrap_or_default();
     }
     Ok(out)
 }

@@ -1,6 +1,6 @@
 //! What the comparison of one pair gave.
 
-use super::drawn::DrawnIn;
+use super::inlined::Inlined;
 use differ::{Options, Refusal, UnitDiff};
 use linker::Pieces;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub(crate) struct Compared {
     /// The original objects of a program that was optimised at link time, instead of [`Compared::plain`].
     pub pieces: Option<Pieces>,
     /// Changed functions that have something inlined that the fix changes.
-    pub drawn_in: DrawnIn,
+    pub inlined: Inlined,
     /// Both objects that were compared, if they are files.
     pub(super) objects: Option<[PathBuf; 2]>,
     /// The patched object that was compared.
@@ -27,8 +27,9 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
-    /// Compares once more, so that the callers of these functions are replaced and their entries left alone. `None` where that cannot be
-    /// done: another comparison gives nothing that can be shipped, or was made already.
+    /// Compares once more, so that the callers of these functions are replaced and their entries left alone.
+    /// `None` where that cannot be done: another comparison gives nothing that can be shipped, or was made
+    /// already.
     pub(crate) fn with_callers(&self, too_short: &[String]) -> Option<Self> {
         let mut all = self.too_short.clone();
         all.extend(too_short.iter().filter(|name| !self.too_short.contains(name)).cloned());
@@ -43,8 +44,8 @@ impl Compared {
     }
 }
 
-/// Compares the sectioned objects of one unit, and makes sure that the sectioned original is what was linked (`plain`; empty for a
-/// new unit).
+/// Compares the sectioned objects of one unit, and makes sure that the sectioned original is what was linked
+/// (`plain`; empty for a new unit).
 ///
 /// # Errors
 /// When an object cannot be read or holds something that is not known.
@@ -99,8 +100,8 @@ pub(super) fn flag_refusals(
     }
 }
 
-/// Refuses when `-ffunction-sections` made other code of a function that the patch does not replace: a change could hide
-/// there, for example by other inlining.
+/// Refuses when `-ffunction-sections` made other code of a function that the patch does not replace: a change
+/// could hide there, for example by other inlining.
 fn check_flags(unit: &str, diff: &mut UnitDiff, plain: &[u8], sectioned: &[u8]) {
     diff.refused.extend(flag_refusals(unit, diff, plain, sectioned, &|name| name.to_owned()));
     if !diff.refused.is_empty() {
@@ -108,7 +109,8 @@ fn check_flags(unit: &str, diff: &mut UnitDiff, plain: &[u8], sectioned: &[u8]) 
     }
 }
 
-/// Refuses when what a build made is not what was compared: the unit was compiled from something that was not recorded.
+/// Refuses when what a build made is not what was compared: the unit was compiled from something that was not
+/// recorded.
 pub(super) fn check_built(unit: &str, diff: &mut UnitDiff, built: &[u8], compared: &[u8]) {
     let Ok(mismatches) = differ::same_code(built, compared) else { return };
     let shipped = |name: &str| diff.functions.iter().any(|c| c.name == name);

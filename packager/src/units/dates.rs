@@ -1,12 +1,14 @@
 //! When was an object compiled, as far as it holds `__DATE__` and `__TIME__`?
 //!
-//! A unit that is compiled again has to see the same date as when it was compiled for the package: then its strings are those that the
-//! program has, and no difference hides behind them.
+//! A unit that is compiled again has to see the same date as when it was compiled for the package: then its
+//! strings are those that the program has, and no difference hides behind them.
 
-/// The date to compile with again, in seconds since the epoch: the one that the object holds, with what it lacks taken from `start`.
+/// The date to compile with again, in seconds since the epoch: the one that the object holds, with what it
+/// lacks taken from `start`.
 ///
-/// `start` is when the build began and `end` when it was done; a clock time that is not within is not a stamp. The compiler writes
-/// local time into an object, but UTC where it is told the date (`SOURCE_DATE_EPOCH`), so the strings are read as UTC.
+/// `start` is when the build began and `end` when it was done; a clock time that is not within is not a
+/// stamp. The compiler writes local time into an object, but UTC where it is told the date
+/// (`SOURCE_DATE_EPOCH`), so the strings are read as UTC.
 pub(super) fn compiled_at(object: &[u8], start: u64, end: u64) -> u64 {
     let date = (0..object.len()).find_map(|at| day(&object[at..]).filter(|d| d.abs_diff(start / DAY) <= 1));
     let time = (0..object.len()).find_map(|at| {
@@ -66,7 +68,8 @@ pub(super) fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || year < 1970 {
         return None;
     }
-    // Years that begin in March have the leap day at their end; 719468 days lie between March 1st of the year 0 and the epoch.
+    // Years that begin in March have the leap day at their end; 719468 days lie between March 1st of the year
+    // 0 and the epoch.
     let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = y * 365 + y / 4 - y / 100 + y / 400 + (m * 153 + 2) / 5 + day - 1;
     days.checked_sub(719_468)

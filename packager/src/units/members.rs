@@ -1,16 +1,18 @@
-//! Members of static archives that nobody compiles in this build, and that the patched link takes although the original one did not: what
-//! `libgcc.a` and `libc_nonshared.a` hold, a distribution's static libraries, archives that came with the sources.
+//! Members of static archives that nobody compiles in this build, and that the patched link takes although
+//! the original one did not: what `libgcc.a` and `libc_nonshared.a` hold, a distribution's static libraries,
+//! archives that came with the sources.
 //!
 //! Such a member is a new unit, whose object is there as it was linked.
 
-use super::leaves::Leaf;
+use super::linked_objects::ObjectPlace;
 use super::pair::Pair;
 use linker::contributing;
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, OsBytes};
 
-/// A unit without code and data, to compare a new object with: an ELF header (gABI, "ELF Header") with no sections.
+/// A unit without code and data, to compare a new object with: an ELF header (gABI, "ELF Header") with no
+/// sections.
 pub(super) const EMPTY: [u8; 64] = {
     const ET_REL: u8 = 1;
     const EM_X86_64: u8 = 62;
@@ -29,8 +31,9 @@ pub(super) const EMPTY: [u8; 64] = {
     header
 };
 
-/// The members of archives which the recorder does not follow that `after` took and `before` did not. Their objects are written to `dir`.
-/// One that cannot be told for certain is left out: then what it defines is undefined.
+/// The members of archives which the recorder does not follow that `after` took and `before` did not. Their
+/// objects are written to `dir`. One that cannot be told for certain is left out: then what it defines is
+/// undefined.
 pub(crate) fn added<'r>(before: &LinkRecord, after: &LinkRecord, dir: &Path) -> Vec<Pair<'r>> {
     let known = taken(before);
     let mut wanted: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -48,10 +51,13 @@ pub(crate) fn added<'r>(before: &LinkRecord, after: &LinkRecord, dir: &Path) -> 
             let mut named = objects.iter().filter(|(name, _, _)| *name == member);
             let (Some((_, sha256, data)), None) = (named.next(), named.next()) else { continue };
             let file = dir.join(format!("member-{sha256}.o"));
-            let leaf =
-                Leaf { path: path.as_str().into(), member: Some(member.as_str().into()), ..Leaf::default() };
+            let place = ObjectPlace {
+                path: path.as_str().into(),
+                member: Some(member.as_str().into()),
+                ..ObjectPlace::default()
+            };
             if std::fs::create_dir_all(dir).and_then(|()| std::fs::write(&file, data)).is_ok() {
-                pairs.push(Pair::prebuilt(leaf, sha256.clone(), file));
+                pairs.push(Pair::prebuilt(place, sha256.clone(), file));
             }
         }
     }
@@ -60,8 +66,8 @@ pub(crate) fn added<'r>(before: &LinkRecord, after: &LinkRecord, dir: &Path) -> 
 
 /// The recorder's copy of a new member that no recorded compiler made.
 pub(super) fn kept(link: &LinkRecord, pair: &Pair<'_>) -> Option<PathBuf> {
-    let unknown = pair.original_hash.is_none() && pair.patched.is_none() && pair.leaf.through.is_empty();
-    let hash = pair.patched_hash.as_deref().filter(|_| unknown && pair.leaf.member.is_some())?;
+    let unknown = pair.original_hash.is_none() && pair.patched.is_none() && pair.place.through.is_empty();
+    let hash = pair.patched_hash.as_deref().filter(|_| unknown && pair.place.member.is_some())?;
     Some(link.kept_object(hash)).filter(|file| file.exists())
 }
 

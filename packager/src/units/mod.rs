@@ -1,14 +1,14 @@
 //! Which compilation units the fix touches, and their two forms for the comparison.
 
+pub(crate) mod besides;
 mod compare;
 mod compared;
 mod dates;
-mod drawn;
-mod leaves;
+mod inlined;
+mod linked_objects;
 mod lto;
 mod members;
 mod optimised;
-pub(crate) mod others;
 mod pair;
 mod pairs;
 mod renamed;
@@ -18,7 +18,7 @@ pub(crate) mod stamps;
 pub(crate) use compare::{compare, only_debug_differs};
 pub(crate) use compared::Compared;
 pub use compared::compare_objects;
-pub(crate) use leaves::{Made, made_of};
+pub(crate) use linked_objects::{Made, made_of};
 pub(crate) use members::added;
 pub(crate) use pair::Pair;
 pub(crate) use pairs::pair;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use differ::{Options, Refusal, Warning};
 
 use super::compared::{Compared, flag_refusals};
-use super::drawn::drawn_in;
+use super::inlined::inlined;
 use super::lto::{self, Compiled, Program, Programs};
 use super::stamps::{self, Window, equal_but_for_times};
 use crate::elf;
@@ -18,8 +18,9 @@ pub(super) const WHAT: &str = "link-time optimisation";
 /// What always helps.
 pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags %{nil}), then it can be live-patched";
 
-/// Compares all that the optimiser made of both programs as one unit, with files below `dir`. The builds ran at the times `windows`: what
-/// holds the time of the build is in pieces with everything else, so it is set aside in what was made of them.
+/// Compares all that the optimiser made of both programs as one unit, with files below `dir`. The builds ran
+/// at the times `windows`: what holds the time of the build is in pieces with everything else, so it is set
+/// aside in what was made of them.
 ///
 /// # Errors
 /// When a file cannot be read or written, or a tool of binutils fails.
@@ -95,7 +96,7 @@ pub(super) fn compare(
             let found = flag_refusals(unit, &out.diff, &plain.1, sectioned, &named);
             out.diff.refused.extend(found);
         }
-        out.drawn_in = differ::inlining(&merged.patched).map(|i| drawn_in(&i, changes)).unwrap_or_default();
+        out.inlined = differ::inlining(&merged.patched).map(|i| inlined(&i, changes)).unwrap_or_default();
     }
     if !out.diff.refused.is_empty() {
         out.diff.patch = None;

@@ -1,6 +1,6 @@
 //! Two objects that take the same place in a link.
 
-use super::leaves::Leaf;
+use super::linked_objects::ObjectPlace;
 use super::lto::Programs;
 use std::path::PathBuf;
 use wrapper::UnitRecord;
@@ -9,7 +9,7 @@ use wrapper::UnitRecord;
 #[derive(Clone, Debug)]
 pub(crate) struct Pair<'r> {
     /// Place in the original link; in the patched one for a new object.
-    pub leaf: Leaf,
+    pub place: ObjectPlace,
     /// Object hash in the original build; `None` for a new object.
     pub original_hash: Option<String>,
     /// Object hash in the patched build; `None` for one that is gone.
@@ -22,15 +22,16 @@ pub(crate) struct Pair<'r> {
     pub direct: bool,
     /// It stands for all that link-time optimisation made of the two programs.
     pub(crate) optimised: Option<Box<Programs<'r>>>,
-    /// The object of a new unit that nobody compiles: a member of an archive that was there before the build, as it is linked.
+    /// The object of a new unit that nobody compiles: a member of an archive that was there before the build,
+    /// as it is linked.
     pub prebuilt: Option<PathBuf>,
 }
 
 impl Pair<'_> {
     /// A new unit whose object is `file`.
-    pub(super) fn prebuilt(leaf: Leaf, sha256: String, file: PathBuf) -> Self {
+    pub(super) fn prebuilt(place: ObjectPlace, sha256: String, file: PathBuf) -> Self {
         Self {
-            leaf,
+            place,
             original_hash: None,
             patched_hash: Some(sha256),
             original: None,
@@ -44,6 +45,6 @@ impl Pair<'_> {
     /// The unit's name for messages: its source file.
     pub(crate) fn name(&self) -> String {
         let unit = self.patched.or(self.original);
-        unit.map_or_else(|| self.leaf.show(), |u| u.source.to_string_lossy())
+        unit.map_or_else(|| self.place.show(), |u| u.source.to_string_lossy())
     }
 }

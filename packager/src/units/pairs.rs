@@ -1,6 +1,6 @@
 //! Pairs the objects of a link in the original build with those of the same link in the patched build.
 
-use super::leaves::{Leaf, Leaves, Optimised};
+use super::linked_objects::{LinkedObjects, ObjectPlace, Optimised};
 use super::lto::{Program, Programs};
 use super::members;
 use super::pair::Pair;
@@ -18,34 +18,34 @@ pub(crate) fn pair<'r>(
     before: (&'r Records, &'r LinkRecord),
     after: (&'r Records, &'r LinkRecord),
 ) -> Result<Vec<Pair<'r>>> {
-    let mut original = Leaves::of(before.0, before.1)?;
-    let mut patched = Leaves::of(after.0, after.1)?;
+    let mut original = LinkedObjects::of(before.0, before.1)?;
+    let mut patched = LinkedObjects::of(after.0, after.1)?;
     let mut pairs = Vec::new();
-    for (leaf, hash) in std::mem::take(&mut original.hashes) {
-        let other = patched.hashes.remove(&leaf);
-        let direct = original.direct.contains(&leaf) && patched.direct.contains(&leaf);
+    for (place, hash) in std::mem::take(&mut original.hashes) {
+        let other = patched.hashes.remove(&place);
+        let direct = original.direct.contains(&place) && patched.direct.contains(&place);
         if other.as_ref() == Some(&hash) {
             continue;
         }
         pairs.push(Pair {
-            original: unit_of(before, &leaf, &hash),
-            patched: other.as_ref().and_then(|h| unit_of(after, &leaf, h)),
+            original: unit_of(before, &place, &hash),
+            patched: other.as_ref().and_then(|h| unit_of(after, &place, h)),
             direct,
             optimised: None,
             prebuilt: None,
-            leaf,
+            place,
             original_hash: Some(hash),
             patched_hash: other,
         });
     }
-    for (leaf, hash) in std::mem::take(&mut patched.hashes) {
+    for (place, hash) in std::mem::take(&mut patched.hashes) {
         pairs.push(Pair {
             original: None,
-            patched: unit_of(after, &leaf, &hash),
-            direct: patched.direct.contains(&leaf),
+            patched: unit_of(after, &place, &hash),
+            direct: patched.direct.contains(&place),
             optimised: None,
             prebuilt: None,
-            leaf,
+            place,
             original_hash: None,
             patched_hash: Some(hash),
         });
@@ -76,9 +76,12 @@ fn programs<'r>(
         return None;
     }
     let name = before.1.output.as_path().file_name().unwrap_or_default().to_string_lossy();
-    let leaf = Leaf { path: format!("{name}, optimised at link time").as_str().into(), ..Leaf::default() };
+    let place = ObjectPlace {
+        path: format!("{name}, optimised at link time").as_str().into(),
+        ..ObjectPlace::default()
+    };
     Some(Pair {
-        leaf,
+        place,
         original_hash: Some(was).filter(|h| !h.is_empty()),
         patched_hash: Some(is),
         original: None,
@@ -92,12 +95,12 @@ fn programs<'r>(
     })
 }
 
-/// How the object at this place was made. If strip, objcopy or the like changed its file afterwards, it still is the unit's object
-/// where nothing that runs has changed.
-fn unit_of<'r>(link: (&'r Records, &LinkRecord), leaf: &Leaf, hash: &str) -> Option<&'r UnitRecord> {
+/// How the object at this place was made. If strip, objcopy or the like changed its file afterwards, it still
+/// is the unit's object where nothing that runs has changed.
+fn unit_of<'r>(link: (&'r Records, &LinkRecord), place: &ObjectPlace, hash: &str) -> Option<&'r UnitRecord> {
     link.0.unit_by_object(hash).or_else(|| {
         let content = |file: &Path| runtime_content(&std::fs::read(file).ok()?).ok();
-        let mut candidates = link.0.units_by_name(link.1, &leaf.path, leaf.member.as_ref());
+        let mut candidates = link.0.units_by_name(link.1, &place.path, place.member.as_ref());
         candidates.find(|unit| {
             let linked = unit.stored.as_path().with_file_name(hash);
             content(&linked).is_some_and(|c| Some(c) == content(unit.stored.as_path()))
@@ -105,7 +108,8 @@ fn unit_of<'r>(link: (&'r Records, &LinkRecord), leaf: &Leaf, hash: &str) -> Opt
     })
 }
 
-/// Forgets objects that are the same under another name: rustc links objects of its own from a folder with a random name.
+/// Forgets objects that are the same under another name: rustc links objects of its own from a folder with a
+/// random name.
 fn forget_moved(pairs: &mut Vec<Pair<'_>>) {
     let mut at = 0;
     while at < pairs.len() {

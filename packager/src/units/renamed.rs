@@ -5,8 +5,9 @@ use crate::elf::defined_names;
 use std::collections::{BTreeMap, HashSet};
 use wrapper::{OsBytes, UnitRecord};
 
-/// Joins a lost and a new object that are one unit: of the same source file, since a compiler that also links gives its objects random
-/// names in the directory for temporary files; or of a source file that the fix renames, which is told by what both define.
+/// Joins a lost and a new object that are one unit: of the same source file, since a compiler that also links
+/// gives its objects random names in the directory for temporary files; or of a source file that the fix
+/// renames, which is told by what both define.
 pub(super) fn join(pairs: &mut Vec<Pair<'_>>) {
     let source = |unit: Option<&UnitRecord>| unit.map(|u| (u.source.clone(), u.cwd.clone()));
     join_where(pairs, |lost, new| {
@@ -23,7 +24,8 @@ pub(super) fn join(pairs: &mut Vec<Pair<'_>>) {
     pairs.retain(|p| p.original_hash != p.patched_hash);
 }
 
-/// Joins each lost object with the one new object that `same` holds for; where it holds for several, they stay apart.
+/// Joins each lost object with the one new object that `same` holds for; where it holds for several, they
+/// stay apart.
 fn join_where(pairs: &mut Vec<Pair<'_>>, same: impl Fn(&Pair<'_>, &Pair<'_>) -> bool) {
     let mut at = 0;
     while at < pairs.len() {
@@ -45,8 +47,8 @@ fn join_where(pairs: &mut Vec<Pair<'_>>, same: impl Fn(&Pair<'_>, &Pair<'_>) -> 
     }
 }
 
-/// Joins lost and new objects whose names are the same but for numbers (`/tmp/go-link-123/000001.o`), in order, where there are as many of
-/// the ones as of the others.
+/// Joins lost and new objects whose names are the same but for numbers (`/tmp/go-link-123/000001.o`), in
+/// order, where there are as many of the ones as of the others.
 fn join_numbered(pairs: &mut Vec<Pair<'_>>) {
     let mut names: BTreeMap<_, [Vec<usize>; 2]> = BTreeMap::new();
     for (index, pair) in pairs.iter().enumerate().filter(|(_, p)| p.optimised.is_none()) {
@@ -56,8 +58,8 @@ fn join_numbered(pairs: &mut Vec<Pair<'_>>) {
             _ => continue,
         };
         let name = |name: &OsBytes| without_numbers(name.as_bytes());
-        let through: Vec<_> = pair.leaf.through.iter().map(name).collect();
-        let key = (through, name(&pair.leaf.path), pair.leaf.member.as_ref().map(name));
+        let through: Vec<_> = pair.place.through.iter().map(name).collect();
+        let key = (through, name(&pair.place.path), pair.place.member.as_ref().map(name));
         names.entry(key).or_default()[is_new].push(index);
     }
     let mut gone = Vec::new();

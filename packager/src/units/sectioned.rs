@@ -15,8 +15,9 @@ use wrapper::{OsBytes, Store, UnitRecord};
 /// The flags that put each function and datum in a section of its own; they change no instruction.
 const FLAGS: &[&str] = &["-ffunction-sections", "-fdata-sections"];
 
-/// The flags for a unit: besides, those that put its debug information into the object, so that layouts of types can be
-/// compared. They change no instruction either (gcc, "Options for Debugging Your Program"), which is checked afterwards.
+/// The flags for a unit: besides, those that put its debug information into the object, so that layouts of
+/// types can be compared. They change no instruction either (gcc, "Options for Debugging Your Program"),
+/// which is checked afterwards.
 fn flags(unit: &UnitRecord) -> Vec<&'static str> {
     let mut flags = FLAGS.to_vec();
     if unit.lto && unit.language != wrapper::LTRANS {
@@ -50,7 +51,8 @@ pub(crate) struct Sectioned {
     pub original: Option<std::result::Result<PathBuf, String>>,
     /// The patched side.
     pub patched: Option<std::result::Result<PathBuf, String>>,
-    /// The patched side was compiled with stamps of the original build: it is not what the patched build made, to the bit.
+    /// The patched side was compiled with stamps of the original build: it is not what the patched build
+    /// made, to the bit.
     pub restamped: bool,
     /// How many were compiled, not taken from the store.
     pub compiled: u32,
@@ -58,8 +60,8 @@ pub(crate) struct Sectioned {
     pub(crate) pieces: Option<[lto::Compiled; 2]>,
 }
 
-/// Compiles both sides of each pair, each with its tree in place; the original one stays there. `stamped` are inputs that hold the
-/// time of the build: both sides are compiled with those of the original one.
+/// Compiles both sides of each pair, each with its tree in place; the original one stays there. `stamped` are
+/// inputs that hold the time of the build: both sides are compiled with those of the original one.
 ///
 /// # Errors
 /// When the trees cannot be exchanged. What a compiler says is in the result.
@@ -141,7 +143,8 @@ fn side<'r>(
     pairs.par_iter().enumerate().map(one).collect()
 }
 
-/// Does the patched unit hold a time of the build, by a file that it includes, its command or the compiler's macros?
+/// Does the patched unit hold a time of the build, by a file that it includes, its command or the compiler's
+/// macros?
 fn is_restamped(pair: &Pair<'_>, stamped: &BTreeMap<PathBuf, Stamp>, windows: (Window, Window)) -> bool {
     let Some(unit) = pair.patched else { return false };
     let command = |original: &UnitRecord| {
@@ -158,8 +161,8 @@ fn date(pair: &Pair<'_>, window: Window) -> u64 {
     compiled_at(&object, window.start, window.end)
 }
 
-/// Both sides see one date: else `__DATE__` and `__TIME__` would differ between them (gcc, "Environment Variables",
-/// `SOURCE_DATE_EPOCH`).
+/// Both sides see one date: else `__DATE__` and `__TIME__` would differ between them (gcc, "Environment
+/// Variables", `SOURCE_DATE_EPOCH`).
 fn dated(unit: &UnitRecord, date: u64) -> UnitRecord {
     let mut unit = unit.clone();
     let name = OsBytes::from("SOURCE_DATE_EPOCH");

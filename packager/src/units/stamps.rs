@@ -1,8 +1,9 @@
 //! Units that differ only because a generated file holds the time of the build.
 //!
-//! Redis writes host and time into `release.h` with each build, others write `build-date.c`. Such a difference is no
-//! change of the fix's. An input counts as a stamp only if it is equal once the times that lie within the respective build are masked.
-//! A unit in which nothing else differs is no change; one that the fix changes too is compared with the stamps of the original.
+//! Redis writes host and time into `release.h` with each build, others write `build-date.c`. Such a
+//! difference is no change of the fix's. An input counts as a stamp only if it is equal once the times that
+//! lie within the respective build are masked. A unit in which nothing else differs is no change; one that
+//! the fix changes too is compared with the stamps of the original.
 
 use crate::error::{Context, Result};
 use std::collections::{BTreeMap, HashMap};
@@ -47,8 +48,8 @@ pub(crate) struct Stamps {
 
 /// Looks for inputs that differ between the two units by a stamp only.
 ///
-/// `files` are the files that the fix changes; `read` gives the content of an input of the original (`false`) or the patched
-/// (`true`) build, if it still is what was recorded.
+/// `files` are the files that the fix changes; `read` gives the content of an input of the original (`false`)
+/// or the patched (`true`) build, if it still is what was recorded.
 pub(crate) fn stamps(
     original: &UnitRecord,
     patched: &UnitRecord,
@@ -106,7 +107,8 @@ pub(crate) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Wind
     mask(old, windows.0) == mask(new, windows.1)
 }
 
-/// Gives the patched tree at `build` the stamps of the original one at `aside`, so that units with them can be compared.
+/// Gives the patched tree at `build` the stamps of the original one at `aside`, so that units with them can
+/// be compared.
 ///
 /// # Errors
 /// A file cannot be copied.
@@ -121,8 +123,8 @@ pub(super) fn take_over(stamped: &BTreeMap<PathBuf, Stamp>, build: &Path, aside:
     Ok(())
 }
 
-/// Makes the stamps of the original build the inputs of a unit of the patched one. One that read such a file with other contents is left
-/// as it is: then it cannot be compiled again, which is told.
+/// Makes the stamps of the original build the inputs of a unit of the patched one. One that read such a file
+/// with other contents is left as it is: then it cannot be compiled again, which is told.
 pub(super) fn restamp(deps: &mut [Dep], stamped: &BTreeMap<PathBuf, Stamp>) {
     for dep in deps {
         if let Some(stamp) = stamped.get(dep.path.as_path()).filter(|stamp| stamp.patched == dep.sha256) {
@@ -131,9 +133,9 @@ pub(super) fn restamp(deps: &mut [Dep], stamped: &BTreeMap<PathBuf, Stamp>) {
     }
 }
 
-/// Replaces times that lie in the window: seconds since the epoch (also in smaller units), dates with a time of day without separators
-/// (`20261130154700`, `20261130T1547`, `261130154700`) and times of day `HH:MM:SS`, the latter in UTC or any whole quarter of an hour away from it: local
-/// time.
+/// Replaces times that lie in the window: seconds since the epoch (also in smaller units), dates with a time
+/// of day without separators (`20261130154700`, `20261130T1547`, `261130154700`) and times of day `HH:MM:SS`,
+/// the latter in UTC or any whole quarter of an hour away from it: local time.
 fn mask(text: &[u8], window: Window) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut at = 0;
@@ -181,8 +183,8 @@ fn digits(text: &[u8]) -> usize {
     text.iter().take_while(|b| b.is_ascii_digit()).count()
 }
 
-/// Length of a date and time of day without separators, or with one between the two, if that is within the window, in some time zone.
-/// `first` is the number of digits that the text begins with.
+/// Length of a date and time of day without separators, or with one between the two, if that is within the
+/// window, in some time zone. `first` is the number of digits that the text begins with.
 fn compact(text: &[u8], first: usize, window: Window) -> Option<usize> {
     let (date, time, len) = match first {
         14 => (&text[..8], &text[8..14], 14),

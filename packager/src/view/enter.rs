@@ -25,8 +25,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// Finds out where the targets were built, and has that path for this process and its children, if they hold it. Paths in `args` that would
-    /// not lead to the same file any more are changed. The process must have one thread only.
+    /// Finds out where the targets were built, and has that path for this process and its children, if they
+    /// hold it. Paths in `args` that would not lead to the same file any more are changed. The process must
+    /// have one thread only.
     pub(crate) fn enter(args: &mut Args) -> Self {
         let is_tree = args.source.is_some();
         if args.target.is_empty() || args.srpm_only {
@@ -191,7 +192,8 @@ fn real(path: PathBuf) -> PathBuf {
     path.canonicalize().unwrap_or(path)
 }
 
-/// Makes the folders that a run writes to: in a folder that is covered, what is made later would be in memory, and gone at the end.
+/// Makes the folders that a run writes to: in a folder that is covered, what is made later would be in
+/// memory, and gone at the end.
 fn make_folders(args: &Args) -> Result<()> {
     let cache = args.store();
     for dir in [Some(&args.output), cache.as_ref(), args.workdir.as_ref()].into_iter().flatten() {

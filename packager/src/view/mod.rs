@@ -1,4 +1,5 @@
-//! Building where it was built: programs hold the path of their build, so only a build at the same path can be identical.
+//! Building where it was built: programs hold the path of their build, so only a build at the same path can
+//! be identical.
 
 mod enter;
 mod namespace;

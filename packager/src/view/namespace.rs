@@ -1,8 +1,9 @@
-//! A private view of the file system in which a folder is where there may be none: a mount namespace of our own (mount_namespaces(7)), with a user
-//! namespace where that takes a privilege that we do not have (user_namespaces(7)).
+//! A private view of the file system in which a folder is where there may be none: a mount namespace of our
+//! own (mount_namespaces(7)), with a user namespace where that takes a privilege that we do not have
+//! (user_namespaces(7)).
 //!
-//! Nothing outside is touched: the folder's parent is covered with a file system in memory that shows the folders which the parent holds, copies
-//! of its files, and the new folder.
+//! Nothing outside is touched: the folder's parent is covered with a file system in memory that shows the
+//! folders which the parent holds, copies of its files, and the new folder.
 
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -31,8 +32,9 @@ pub(super) struct Covered {
     pub(super) outside: PathBuf,
 }
 
-/// Makes `place`, an empty folder, in a view that is this process' and its children's. Files beside it are copies there, if they are small or
-/// `needed`; else they are not there, so that a build can write beside its tree. The process must have one thread only.
+/// Makes `place`, an empty folder, in a view that is this process' and its children's. Files beside it are
+/// copies there, if they are small or `needed`; else they are not there, so that a build can write beside its
+/// tree. The process must have one thread only.
 ///
 /// # Errors
 /// When it is not permitted or does not work out; the file system then looks as before.
@@ -130,7 +132,8 @@ impl Cover<'_> {
         self.mount_on(stage)?;
         let turned = (|| -> nix::Result<()> {
             chdir(stage)?;
-            // The old root comes to lie over the new one, and is then taken away (pivot_root(2), "pivot_root(".", ".")").
+            // The old root comes to lie over the new one, and is then taken away (pivot_root(2),
+            // "pivot_root(".", ".")").
             pivot_root(".", ".")?;
             umount2(".", MntFlags::MNT_DETACH)?;
             chdir("/")

@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 /// Longer ones are no path of a build.
 const LONGEST: usize = 1024;
 
-/// The absolute paths in `data`, also those in the middle of a text (`-ffile-prefix-map=/build/x=.`), without `.` and `..`.
+/// The absolute paths in `data`, also those in the middle of a text (`-ffile-prefix-map=/build/x=.`), without
+/// `.` and `..`.
 pub(super) fn absolute(data: &[u8], found: &mut BTreeSet<PathBuf>) {
     for at in memchr::memchr_iter(b'/', data) {
         if at.checked_sub(1).and_then(|before| data.get(before)).is_some_and(|b| in_path(*b)) {

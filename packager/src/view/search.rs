@@ -1,8 +1,8 @@
 //! Which path a file was built at, told by the paths that it holds.
 //!
-//! `__FILE__` and `assert` leave names of sources in a program, some packages their options. A name that ends like a file of the source tree
-//! begins with the place where the tree was. Debug information has more of such names; alone it is no reason to go anywhere, since it
-//! is no part of what runs.
+//! `__FILE__` and `assert` leave names of sources in a program, some packages their options. A name that ends
+//! like a file of the source tree begins with the place where the tree was. Debug information has more of
+//! such names; alone it is no reason to go anywhere, since it is no part of what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,8 @@ impl Held {
         best.map(|(place, _)| place).or_else(|| self.by_name(dir, package))
     }
 
-    /// A folder with the name of the tree, or with that of the package and a version, as Debian's builders and others have it.
+    /// A folder with the name of the tree, or with that of the package and a version, as Debian's builders
+    /// and others have it.
     fn by_name(&self, dir: &Path, package: &str) -> Option<PathBuf> {
         let own = dir.file_name()?.to_str()?;
         let is_ours =
@@ -44,7 +45,8 @@ impl Held {
         (plausible(&found) && !found.starts_with("/var") && !found.starts_with("/opt")).then_some(found)
     }
 
-    /// rpm's build directory, which has been called `BUILD` always; since rpm 4.20 each package has its own in it.
+    /// rpm's build directory, which has been called `BUILD` always; since rpm 4.20 each package has its own
+    /// in it.
     pub(super) fn rpm(&self) -> Option<PathBuf> {
         let mut votes: BTreeMap<PathBuf, usize> = BTreeMap::new();
         for path in &self.loaded {

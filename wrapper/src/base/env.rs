@@ -19,12 +19,13 @@ pub(crate) const LINKER: &str = "UPATCH_CC_LINKER";
 /// Where the assembler of a recorded compilation lists what it reads.
 pub(crate) const ASSEMBLED: &str = "UPATCH_CC_ASSEMBLED";
 
-/// Variables under which a result may depend on what their values do not say: on programs in a folder, on added options, on what
-/// another compilation made. Nothing is stored then.
+/// Variables under which a result may depend on what their values do not say: on programs in a folder, on
+/// added options, on what another compilation made. Nothing is stored then.
 pub(crate) const NO_STORE: &[&str] =
     &["CCC_OVERRIDE_OPTIONS", "QA_OVERRIDE_GCC3_OPTIONS", "GCC_EXEC_PREFIX", "GCC_COMPARE_DEBUG"];
 
-/// Variables that change the object or the messages of gcc and clang (from their manuals' "Environment" chapters).
+/// Variables that change the object or the messages of gcc and clang (from their manuals' "Environment"
+/// chapters).
 pub(crate) const RELEVANT: &[&str] = &[
     "SOURCE_DATE_EPOCH",
     "CPATH",
@@ -69,7 +70,8 @@ pub(crate) fn forbids_store(own_bin: &Path) -> bool {
     NO_STORE.iter().any(|name| std::env::var_os(name).is_some()) || compiler_path(own_bin).is_some()
 }
 
-/// The relevant part of this process's environment, sorted. The session's own directory in `COMPILER_PATH` is left out.
+/// The relevant part of this process's environment, sorted. The session's own directory in `COMPILER_PATH` is
+/// left out.
 #[must_use]
 pub(crate) fn relevant(own_bin: &Path) -> Vec<(OsBytes, OsBytes)> {
     let mut found: Vec<_> = std::env::vars_os()
@@ -81,8 +83,8 @@ pub(crate) fn relevant(own_bin: &Path) -> Vec<(OsBytes, OsBytes)> {
     found
 }
 
-/// The working directory as the compilers see it: they write `$PWD` into debug information if it names the current
-/// directory, and the kernel's answer otherwise.
+/// The working directory as the compilers see it: they write `$PWD` into debug information if it names the
+/// current directory, and the kernel's answer otherwise.
 ///
 /// # Errors
 /// If the kernel does not know it (it was removed).

@@ -34,8 +34,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// Copies a file under a temporary name, then renames it. An existing target is left as it is: such files are named
-/// by their content.
+/// Copies a file under a temporary name, then renames it. An existing target is left as it is: such files are
+/// named by their content.
 pub(crate) fn copy_once(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {
         return Ok(());
@@ -91,8 +91,9 @@ pub(crate) fn read_all<T: DeserializeOwned>(dir: &Path) -> Result<Vec<T>> {
 pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    /// An empty file in the given directory, or in the system's if that has blanks, as one variable of gcc's splits at blanks, or
-    /// cannot be written: a build may run its compiler in a sandbox or as another user. `None` if there is no such place.
+    /// An empty file in the given directory, or in the system's if that has blanks, as one variable of gcc's
+    /// splits at blanks, or cannot be written: a build may run its compiler in a sandbox or as another user.
+    /// `None` if there is no such place.
     pub(crate) fn new(dir: &Path, stem: &str) -> Option<Self> {
         let system = std::env::var_os("TMPDIR").map(PathBuf::from);
         let name = format!("upatch-{stem}-{}", unique());

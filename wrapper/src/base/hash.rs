@@ -1,4 +1,5 @@
-//! SHA-256 of files, remembered for the whole session so that a system header is read once and not a thousand times.
+//! SHA-256 of files, remembered for the whole session so that a system header is read once and not a thousand
+//! times.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -60,8 +61,8 @@ impl KeyHasher {
     }
 }
 
-/// What must be equal for two looks at a file to mean the same contents: (device, inode, size, mtime, ctime; ns).
-/// The change time cannot be set back by `touch -d`.
+/// What must be equal for two looks at a file to mean the same contents: (device, inode, size, mtime, ctime;
+/// ns). The change time cannot be set back by `touch -d`.
 type Identity = (u64, u64, u64, i64, i64);
 
 fn identity(meta: &fs::Metadata) -> Identity {
@@ -75,12 +76,12 @@ fn identity(meta: &fs::Metadata) -> Identity {
     )
 }
 
-/// A file changed less than this ago is hashed but not remembered: a second change might fall into the same tick of
-/// the file system's clock.
+/// A file changed less than this ago is hashed but not remembered: a second change might fall into the same
+/// tick of the file system's clock.
 const SETTLED_NS: i64 = 2_000_000_000;
 
-/// The session-wide memory of file hashes: one append-only text file. Lines are short and each is written with one
-/// call, so parallel writers do not mix; a torn line does not parse and is skipped.
+/// The session-wide memory of file hashes: one append-only text file. Lines are short and each is written
+/// with one call, so parallel writers do not mix; a torn line does not parse and is skipped.
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     file: Option<PathBuf>,

@@ -1,5 +1,5 @@
-//! Inputs that are no regular files. What is in a pipe can be read once, and that is the compiler's: nobody else may open one that
-//! the build has made, not even to look, as an open without a writer never returns.
+//! Inputs that are no regular files. What is in a pipe can be read once, and that is the compiler's: nobody
+//! else may open one that the build has made, not even to look, as an open without a writer never returns.
 
 use std::fs::{self, File};
 use std::io::{PipeReader, Read, Write};
@@ -37,7 +37,8 @@ pub(crate) fn descriptor(name: &[u8]) -> Option<i32> {
     std::str::from_utf8(number).ok()?.parse().ok()
 }
 
-/// Is there something else than a regular file? Directories and `/dev/null` read as nothing and are none of these.
+/// Is there something else than a regular file? Directories and `/dev/null` read as nothing and are none of
+/// these.
 pub(crate) fn is_stream(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| {
         let kind = meta.file_type();
@@ -87,7 +88,8 @@ fn rest_of_stdin() -> Vec<u8> {
     text
 }
 
-/// A pipe that gives the text. Through memory, not through the session's files: those may fail, the build may not.
+/// A pipe that gives the text. Through memory, not through the session's files: those may fail, the build may
+/// not.
 pub(crate) fn feed(text: Vec<u8>) -> std::io::Result<PipeReader> {
     let (reader, mut writer) = std::io::pipe()?;
     std::thread::spawn(move || writer.write_all(&text));

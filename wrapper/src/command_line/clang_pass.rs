@@ -6,7 +6,8 @@ pub(crate) const CC1: &[u8] = b"-cc1";
 /// First argument of a command of its assembler.
 pub(crate) const CC1AS: &[u8] = b"-cc1as";
 
-/// The words of a `-cc1` command without those that name outputs; `extra` goes before the source, which is last.
+/// The words of a `-cc1` command without those that name outputs; `extra` goes before the source, which is
+/// last.
 pub(crate) fn without_outputs(argv: &[Vec<u8>], extra: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let mut kept = Vec::new();
     let mut words = argv.iter();

@@ -1,10 +1,11 @@
-//! A command line of objcopy or strip. Options from objcopy(1) and strip(1) of GNU binutils 2.40 and LLVM's manuals. Of a line with
-//! an option that is not known nothing is said.
+//! A command line of objcopy or strip. Options from objcopy(1) and strip(1) of GNU binutils 2.40 and LLVM's
+//! manuals. Of a line with an option that is not known nothing is said.
 
 /// What a run does, to which files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CopyLine {
-    /// Options that change what is linked. Those that take debug information, notes and names of no use away are left out.
+    /// Options that change what is linked. Those that take debug information, notes and names of no use away
+    /// are left out.
     pub(crate) options: Vec<CopyOption>,
     /// Input and output.
     pub(crate) files: Vec<(Vec<u8>, Vec<u8>)>,

@@ -231,8 +231,8 @@ impl CommandLine {
         Some([&object[..stem], b".d"].concat())
     }
 
-    /// The words that compile one of the sources alone, without output, stage and dependency flags; `extra` goes at the
-    /// end, where it wins over earlier flags.
+    /// The words that compile one of the sources alone, without output, stage and dependency flags; `extra`
+    /// goes at the end, where it wins over earlier flags.
     pub(crate) fn words_for(&self, source: &Source, extra: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let first = self.sources.iter().position(|it| it == source);
         self.words_of(|number| Some(number) == first, extra)

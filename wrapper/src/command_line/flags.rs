@@ -1,6 +1,6 @@
-//! Flags of the gcc and clang drivers, as far as a recorder must know them: which take an argument, which say what the
-//! run is for, which write dependency files, which keep a unit out of the store. From the manuals of GCC 12 ("Option
-//! Index") and Clang 14 ("Command line argument reference").
+//! Flags of the gcc and clang drivers, as far as a recorder must know them: which take an argument, which say
+//! what the run is for, which write dependency files, which keep a unit out of the store. From the manuals of
+//! GCC 12 ("Option Index") and Clang 14 ("Command line argument reference").
 
 use Meaning as M;
 use Takes as T;
@@ -67,7 +67,8 @@ pub(crate) enum Meaning {
 const EXTRA_FILES: Meaning = M::NoStore("writes files other than the object");
 const READS_MORE: Meaning = M::NoStore("reads files that are not in the list of inputs");
 
-/// The longest flag that fits wins, so order does not matter; a bare family (`-f`, `-m`) takes what nothing longer takes.
+/// The longest flag that fits wins, so order does not matter; a bare family (`-f`, `-m`) takes what nothing
+/// longer takes.
 #[rustfmt::skip]
 pub(crate) const FLAGS: &[(&str, Takes, Meaning)] = &[
     ("-o", T::Either, M::Output),

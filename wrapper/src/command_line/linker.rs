@@ -1,5 +1,5 @@
-//! A linker's command line. Options from ld(1) of GNU binutils 2.40 and the manuals of gold and lld; all take one or two
-//! dashes alike, except those that begin with `o`.
+//! A linker's command line. Options from ld(1) of GNU binutils 2.40 and the manuals of gold and lld; all take
+//! one or two dashes alike, except those that begin with `o`.
 
 use std::path::Path;
 

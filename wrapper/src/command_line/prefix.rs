@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// The linker that a link by these arguments (without the driver's name) runs because of a `-B`; `None` if it runs another one.
+/// The linker that a link by these arguments (without the driver's name) runs because of a `-B`; `None` if it
+/// runs another one.
 pub(crate) fn linker(args: &[Vec<u8>], cwd: &Path) -> Option<PathBuf> {
     // Questions have no input.
     let is_input = |word: &Vec<u8>| !word.starts_with(b"-") && cwd.join(OsStr::from_bytes(word)).is_file();

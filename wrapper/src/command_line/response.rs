@@ -1,6 +1,6 @@
-//! `@file` on a command line, expanded as GCC does (libiberty's `expandargv`): words are split at white space; single and
-//! double quotes group; a backslash takes the next byte as it is, also inside quotes; a file that cannot be read
-//! leaves the word as it is; files may name files.
+//! `@file` on a command line, expanded as GCC does (libiberty's `expandargv`): words are split at white
+//! space; single and double quotes group; a backslash takes the next byte as it is, also inside quotes; a
+//! file that cannot be read leaves the word as it is; files may name files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -1,5 +1,5 @@
-//! Files that must not be there, kept by directory: a compiler that looks for 150 headers in 8 directories has found a
-//! thousand files missing. One reading of a directory answers for all names in it.
+//! Files that must not be there, kept by directory: a compiler that looks for 150 headers in 8 directories
+//! has found a thousand files missing. One reading of a directory answers for all names in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::os_bytes::OsBytes;
 
-/// Names of what a directory holds; read once for each directory. A directory that cannot be read holds nothing.
+/// Names of what a directory holds; read once for each directory. A directory that cannot be read holds
+/// nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Listings(HashMap<PathBuf, HashSet<OsString>>);
 

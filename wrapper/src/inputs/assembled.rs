@@ -1,5 +1,6 @@
-//! What the assembler reads besides the text that it is given (`.incbin`, `.include`): no compiler lists it, and no scan of the source
-//! finds all of it, since macros may spell it. GNU as writes it down when it is asked to (`--MD`, as(1)), and makes the same object.
+//! What the assembler reads besides the text that it is given (`.incbin`, `.include`): no compiler lists it,
+//! and no scan of the source finds all of it, since macros may spell it. GNU as writes it down when it is
+//! asked to (`--MD`, as(1)), and makes the same object.
 
 use std::ffi::OsString;
 use std::fs;
@@ -29,7 +30,8 @@ pub(crate) fn words(args: &[OsString]) -> Vec<OsString> {
     }
 }
 
-/// What the assembler read besides its text; `None` if it was not asked. It also lists the name that the text gives itself, for debuggers.
+/// What the assembler read besides its text; `None` if it was not asked. It also lists the name that the text
+/// gives itself, for debuggers.
 pub(crate) fn read(list: &Path, text: Option<&Path>, source: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut found = dep_file::prerequisites(&fs::read(list).ok()?);
     if found.is_empty() {

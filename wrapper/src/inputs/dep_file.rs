@@ -1,7 +1,8 @@
 //! Dependency files: rules as make reads them, written by gcc and clang.
 
-/// Every prerequisite of every rule, in order, each once. Escapes as in GNU make's manual ("Rule Syntax") and as the
-/// compilers write them: `\ ` and `\#` for themselves, `$$` for `$`, backslash-newline continues the line.
+/// Every prerequisite of every rule, in order, each once. Escapes as in GNU make's manual ("Rule Syntax") and
+/// as the compilers write them: `\ ` and `\#` for themselves, `$$` for `$`, backslash-newline continues the
+/// line.
 pub(crate) fn prerequisites(text: &[u8]) -> Vec<Vec<u8>> {
     let mut found: Vec<Vec<u8>> = Vec::new();
     let mut seen = std::collections::HashSet::new();

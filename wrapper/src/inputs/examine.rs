@@ -1,6 +1,6 @@
-//! The inputs of a unit: the files it was made from, and the files whose *absence* it was made from. A header that appears
-//! earlier on the include path, or one that `__has_include` asked for, changes the result although no file that was
-//! read has changed.
+//! The inputs of a unit: the files it was made from, and the files whose *absence* it was made from. A header
+//! that appears earlier on the include path, or one that `__has_include` asked for, changes the result
+//! although no file that was read has changed.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -69,7 +69,8 @@ impl Found {
     }
 }
 
-/// Why the list may lack an input, or hold one that is not what the compiler read. `told`: the assembler listed what it reads.
+/// Why the list may lack an input, or hold one that is not what the compiler read. `told`: the assembler
+/// listed what it reads.
 pub(crate) fn untracked(recorder: &Recorder, deps: &[Dep], told: bool) -> Option<String> {
     deps.iter().find_map(|dep| {
         let path = dep.path.as_path();
@@ -81,9 +82,9 @@ pub(crate) fn untracked(recorder: &Recorder, deps: &[Dep], told: bool) -> Option
     })
 }
 
-/// Precompiled headers that may have been read in the place of a header. A compiler lists neither them nor what they were made from.
-/// Only the first header of a unit can be a precompiled one (GCC manual, "Using Precompiled Headers"); here each that the
-/// command line or the source itself names counts.
+/// Precompiled headers that may have been read in the place of a header. A compiler lists neither them nor
+/// what they were made from. Only the first header of a unit can be a precompiled one (GCC manual, "Using
+/// Precompiled Headers"); here each that the command line or the source itself names counts.
 pub(crate) fn precompiled(
     recorder: &Recorder,
     real: &Path,
@@ -123,7 +124,8 @@ fn with_ending(header: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The headers that the command line and the source's own text name, each with the folder that is searched first.
+/// The headers that the command line and the source's own text name, each with the folder that is searched
+/// first.
 fn named_headers(recorder: &Recorder, line: &CommandLine, source: &Source) -> Vec<(Operand, PathBuf)> {
     let given = |name: &Vec<u8>| Operand { name: name.clone(), quoted: true, next: false };
     let mut named: Vec<_> = line.includes.iter().map(|name| (given(name), recorder.cwd.clone())).collect();
@@ -142,7 +144,8 @@ fn places(search: &SearchPath, operand: &Operand, folder: &Path) -> Vec<PathBuf>
     own.into_iter().chain(search.dirs(operand.quoted).map(Path::to_path_buf)).collect()
 }
 
-/// Looks into every input. `Err` says why the result cannot be kept. `told`: the assembler listed what it reads.
+/// Looks into every input. `Err` says why the result cannot be kept. `told`: the assembler listed what it
+/// reads.
 pub(crate) fn examine(
     recorder: &Recorder,
     family: Tool,
@@ -215,7 +218,8 @@ pub(crate) fn examine(
     if computed {
         look.by_prefix();
     }
-    // GCC's manual: with SOURCE_DATE_EPOCH, __DATE__ and __TIME__ are fixed. clang has that from version 16 only.
+    // GCC's manual: with SOURCE_DATE_EPOCH, __DATE__ and __TIME__ are fixed. clang has that from version 16
+    // only.
     let fixed = family == Tool::Gcc && std::env::var_os("SOURCE_DATE_EPOCH").is_some();
     Ok(Found {
         absent: look.absent.finish(),
@@ -262,8 +266,8 @@ impl Look<'_> {
         }
     }
 
-    /// All places before the one where the file was found must stay empty. A file that was not found at all was not
-    /// asked for: the directive was not reached, and whether it is depends on files that were read.
+    /// All places before the one where the file was found must stay empty. A file that was not found at all
+    /// was not asked for: the directive was not reached, and whether it is depends on files that were read.
     fn include(&mut self, operand: &Operand, folder: &Path) {
         if !self.first_time(operand, folder) {
             return;
@@ -317,8 +321,8 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// For operands that are macros: every file that was read is taken as if it had been asked for by the rest of its
-    /// name below a directory of the path, or by its bare name beside any file that was read.
+    /// For operands that are macros: every file that was read is taken as if it had been asked for by the
+    /// rest of its name below a directory of the path, or by its bare name beside any file that was read.
     fn by_prefix(&mut self) {
         let dirs: Vec<PathBuf> = self.search.dirs(true).map(Path::to_path_buf).collect();
         let deps: Vec<PathBuf> = self.deps.iter().map(|dep| dep.to_path_buf()).collect();

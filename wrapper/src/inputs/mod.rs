@@ -1,4 +1,5 @@
-//! What a unit is made from: the files that were read, those that must not be there, and whether they still are what they were.
+//! What a unit is made from: the files that were read, those that must not be there, and whether they still
+//! are what they were.
 
 pub(crate) mod absent;
 pub(crate) mod assembled;

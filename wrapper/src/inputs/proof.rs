@@ -1,6 +1,6 @@
-//! Whether a unit's inputs are what its compiler saw, and how to make them so: a build may write one file anew for each unit that it
-//! compiles from it, or remove it afterwards. The recorder has copies of those; they take the files' places for as long as the
-//! unit is compiled.
+//! Whether a unit's inputs are what its compiler saw, and how to make them so: a build may write one file
+//! anew for each unit that it compiles from it, or remove it afterwards. The recorder has copies of those;
+//! they take the files' places for as long as the unit is compiled.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! What a source text may ask the preprocessor or assembler for, found without preprocessing: too much rather than too
-//! little. A text in which `__DATE__` stands in a comment counts as using it.
+//! What a source text may ask the preprocessor or assembler for, found without preprocessing: too much rather
+//! than too little. A text in which `__DATE__` stands in a comment counts as using it.
 //!
 //! Not seen: names put together with `##`.
 
@@ -56,7 +56,8 @@ pub(crate) fn scan(text: &[u8]) -> Scan {
     found
 }
 
-/// Why there may be inputs that no compiler lists: the text may let the assembler read files. That does not tell great from small letters (GNU as manual, "Pseudo Ops").
+/// Why there may be inputs that no compiler lists: the text may let the assembler read files. That does not
+/// tell great from small letters (GNU as manual, "Pseudo Ops").
 pub(crate) fn unlisted(text: &[u8]) -> Option<&'static str> {
     let has = |name: &[u8]| {
         let hits = memchr::memchr2_iter(name[0], name[0].to_ascii_uppercase(), text);
@@ -71,7 +72,8 @@ pub(crate) fn unlisted(text: &[u8]) -> Option<&'static str> {
     has(b".include").then_some("assembler text reads a file (.include)")
 }
 
-/// Whether a directive may begin after this text. A comment may stand before it, and that may have begun lines above.
+/// Whether a directive may begin after this text. A comment may stand before it, and that may have begun
+/// lines above.
 fn starts_line(before: &[u8]) -> bool {
     let text = before.trim_ascii_end();
     text.is_empty() || text.ends_with(b"*/") || before[text.len()..].contains(&b'\n')

@@ -23,10 +23,11 @@ pub(crate) enum Next {
     Done(End),
 }
 
-/// The real tool, called so that it behaves as if there were no recorder. A compiler driver finds its parts from the
-/// directory of its own name, and shows only the last part of that in messages: it gets the real path. Binutils show the whole name in
-/// messages: they get the name that they were called by, unless that is the path of our link.
-/// gcc finds our assembler and linker on `PATH`; in `COMPILER_PATH`, which is there for clang, it would show in its answers.
+/// The real tool, called so that it behaves as if there were no recorder. A compiler driver finds its parts
+/// from the directory of its own name, and shows only the last part of that in messages: it gets the real
+/// path. Binutils show the whole name in messages: they get the name that they were called by, unless that is
+/// the path of our link. gcc finds our assembler and linker on `PATH`; in `COMPILER_PATH`, which is there for
+/// clang, it would show in its answers.
 pub(crate) fn real_command(real: &Path, tool: Option<Tool>, own_name: &OsStr, bin: Option<&Path>) -> Command {
     let mut command = Command::new(real);
     command.env_remove(env::LINKER);

@@ -78,7 +78,8 @@ fn contents(recorder: &Recorder, path: &Path, keep: bool) -> Option<Contents> {
     }
 }
 
-/// The run as it can be repeated on another object: lists of symbols are copied. `None` where nothing that is linked changes.
+/// The run as it can be repeated on another object: lists of symbols are copied. `None` where nothing that is
+/// linked changes.
 fn pass(recorder: &Recorder, real: &Path, line: &CopyLine) -> std::result::Result<Option<Pass>, String> {
     let mut words: Vec<OsBytes> = Vec::new();
     for option in &line.options {

@@ -97,13 +97,15 @@ pub(crate) fn turn(session: &Session) -> Option<usize> {
     })
 }
 
-/// When a process started, in ticks since the boot: the twentieth field after the name in its `stat` (proc(5)).
+/// When a process started, in ticks since the boot: the twentieth field after the name in its `stat`
+/// (proc(5)).
 fn start_ticks(process: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// When the driver that called us started, rather too early than too late. A tick is a hundredth of a second on x86-64.
+/// When the driver that called us started, rather too early than too late. A tick is a hundredth of a second
+/// on x86-64.
 pub(crate) fn parent_started() -> Option<SystemTime> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;

@@ -1,5 +1,5 @@
-//! What the `upatch-cc` binary does: find the session and the real tool, record if there is something to record, and be
-//! invisible otherwise.
+//! What the `upatch-cc` binary does: find the session and the real tool, record if there is something to
+//! record, and be invisible otherwise.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -76,8 +76,8 @@ fn record(session: Session, tool: Tool, real: &Path, args: &[OsString]) -> Next 
     }
 }
 
-/// The session is where our own file lies (the links are hard links, so `/proc/self/exe` names the one that was called);
-/// the variable is only for a wrapper that is run from elsewhere.
+/// The session is where our own file lies (the links are hard links, so `/proc/self/exe` names the one that
+/// was called); the variable is only for a wrapper that is run from elsewhere.
 fn find_session() -> Option<Session> {
     let by_place =
         std::fs::read_link("/proc/self/exe").ok().and_then(|exe| Some(exe.parent()?.parent()?.to_owned()));

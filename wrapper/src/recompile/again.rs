@@ -13,7 +13,7 @@ use crate::command_line::{assembler, clang_pass};
 use crate::inputs::proof::InputsInPlace;
 use crate::inputs::scan;
 use crate::record::unit::{LTRANS, Pass, UnitRecord};
-use crate::store::results::{Product, Store};
+use crate::store::results::{Store, StoredUnit};
 use crate::sys::child;
 use crate::tools::names::{self, Tool};
 use crate::tools::{identity, resolve};
@@ -31,10 +31,12 @@ pub struct RecompileOutcome {
     pub stderr: Vec<u8>,
 }
 
-/// Runs a unit's recorded command again with the real compiler, in its directory and environment: `extra_flags` added,
-/// the object to `output`, without dependency files. Meanwhile every input has its recorded content, if need be from a copy.
+/// Runs a unit's recorded command again with the real compiler, in its directory and environment:
+/// `extra_flags` added, the object to `output`, without dependency files. Meanwhile every input has its
+/// recorded content, if need be from a copy.
 ///
-/// A unit recorded from a bare assembler call is assembled again without `extra_flags`, which are for compilers.
+/// A unit recorded from a bare assembler call is assembled again without `extra_flags`, which are for
+/// compilers.
 ///
 /// # Errors
 /// [`Error::InputChanged`], [`Error::NotRecompilable`], [`Error::CompileFailed`], or an I/O error.
@@ -86,11 +88,11 @@ fn compiled(
     let plan = Plan::new(unit, extra_flags)?;
     let id = store.and_then(|_| plan.store_id(unit));
     if let (Some(store), Some(id)) = (store, &id)
-        && let Some(product) = store.get(id)
+        && let Some(stored) = store.get(id)
     {
-        files::write(&output, &product.object)?;
-        let sha256 = hash::sha256(&product.object);
-        return Ok(RecompileOutcome { object: output, sha256, reused: true, stderr: product.stderr });
+        files::write(&output, &stored.object)?;
+        let sha256 = hash::sha256(&stored.object);
+        return Ok(RecompileOutcome { object: output, sha256, reused: true, stderr: stored.stderr });
     }
     if let Some(why) = &unit.untracked {
         prove(unit, why, &output)?;
@@ -100,15 +102,15 @@ fn compiled(
     let object = fs::read(&output).at("read", &output)?;
     let sha256 = hash::sha256(&object);
     if let (Some(store), Some(id)) = (store, &id) {
-        let product = Product { object, dep_file: None, stderr: stderr.clone(), deps: Vec::new() };
+        let stored = StoredUnit { object, dep_file: None, stderr: stderr.clone(), deps: Vec::new() };
         // A full disk costs time later, not the result now.
-        let _ = store.put(id, &product);
+        let _ = store.put(id, &stored);
     }
     Ok(RecompileOutcome { object: output, sha256, reused: false, stderr })
 }
 
-/// A unit of which not all inputs are known: without further flags its compiler must make the very object that it made. Of
-/// link-time optimisation it never does, as its sections have random names.
+/// A unit of which not all inputs are known: without further flags its compiler must make the very object
+/// that it made. Of link-time optimisation it never does, as its sections have random names.
 fn prove(unit: &UnitRecord, why: &str, output: &Path) -> Result<()> {
     let not = |why: String| Error::NotRecompilable { unit: unit.source.to_string_lossy(), why };
     if unit.lto {
@@ -198,7 +200,8 @@ impl Plan {
             key.field(dep.path.as_bytes());
             key.field(dep.sha256.as_bytes());
         }
-        // The unit's own object stands for what the list of inputs cannot say, such as a header that was not there.
+        // The unit's own object stands for what the list of inputs cannot say, such as a header that was not
+        // there.
         key.field(unit.compiled_sha256().as_bytes());
         Some(key.finish())
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use crate::record::unit::{Copied, CopyRecord, UnitRecord};
 
-/// Units again, as what objcopy and strip made of their objects. One that only lost debug information and the like has the code and
-/// data of the unit's own object, which has the names too.
+/// Units again, as what objcopy and strip made of their objects. One that only lost debug information and the
+/// like has the code and data of the unit's own object, which has the names too.
 pub(crate) fn made_of(units: &[UnitRecord], copies: &[CopyRecord]) -> Vec<UnitRecord> {
     let mut known: HashMap<&str, UnitRecord> = HashMap::new();
     if !copies.is_empty() {

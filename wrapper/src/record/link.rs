@@ -32,7 +32,8 @@ pub struct LinkInput {
     pub member: Option<OsBytes>,
     /// SHA-256 of the object's (the member's) bytes.
     pub sha256: String,
-    /// 0 for the first input of this path and member name, 1 for the second (archives may hold two of a name).
+    /// 0 for the first input of this path and member name, 1 for the second (archives may hold two of a
+    /// name).
     pub occurrence: u32,
 }
 
@@ -61,8 +62,9 @@ pub struct LinkRecord {
     pub map: Option<OsBytes>,
     /// Format of the map file.
     pub map_flavour: MapFlavour,
-    /// Objects and archive members in command-line order. Members of an archive are all listed, also those that the
-    /// linker did not take: the map says which it took. System archives are one entry each, without members.
+    /// Objects and archive members in command-line order. Members of an archive are all listed, also those
+    /// that the linker did not take: the map says which it took. System archives are one entry each, without
+    /// members.
     pub inputs: Vec<LinkInput>,
     /// Shared libraries linked against.
     pub shared_libs: Vec<OsBytes>,

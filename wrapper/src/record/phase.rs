@@ -13,7 +13,8 @@ pub enum Phase {
     Original,
     /// The build with the fix.
     Patched,
-    /// A build with the fix whose lines are numbered, while another one without takes the name [`Phase::Patched`].
+    /// A build with the fix whose lines are numbered, while another one without takes the name
+    /// [`Phase::Patched`].
     Numbered,
 }
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::base::os_bytes::OsBytes;
 
-/// Programs that configure scripts compile to learn about the system: no part of any product. They are known by their names,
-/// or by the directory that they are in or compiled in.
+/// Programs that configure scripts compile to learn about the system: no part of any stored. They are known
+/// by their names, or by the directory that they are in or compiled in.
 #[must_use]
 pub fn is_probe(path: &[u8], cwd: &Path) -> bool {
     const NAMES: &[&[u8]] = &[b"conftest.", b"cmTC_", b"CMakeCCompilerId.", b"CMakeCXXCompilerId."];

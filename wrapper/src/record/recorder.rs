@@ -152,8 +152,9 @@ impl Recorder {
         Ok(bytes)
     }
 
-    /// Copies of inputs that may be gone or written anew before the unit is compiled again: the source itself, and what the build has
-    /// made since the session began. What cannot be copied is only missed if it changes.
+    /// Copies of inputs that may be gone or written anew before the unit is compiled again: the source
+    /// itself, and what the build has made since the session began. What cannot be copied is only missed if
+    /// it changes.
     fn keep_inputs(&self, unit: &UnitRecord) {
         let created = i64::try_from(self.session.created()).unwrap_or(i64::MAX);
         for (number, dep) in unit.deps.iter().enumerate() {
@@ -189,8 +190,9 @@ impl Recorder {
         files::write_json(&self.record_path("copies", &copy.id), copy)
     }
 
-    /// Whether an input may have been written while the compiler ran. The kernel stamps files with a clock that lags by
-    /// up to one tick (10 ms at the slowest setting); one that was looked at before has not changed in that time if it is the same.
+    /// Whether an input may have been written while the compiler ran. The kernel stamps files with a clock
+    /// that lags by up to one tick (10 ms at the slowest setting); one that was looked at before has not
+    /// changed in that time if it is the same.
     pub(crate) fn changed_meanwhile(&self, path: &Path) -> bool {
         let before = self.before.as_ref().filter(|before| before.path.as_path() == path);
         let same = before.is_some_and(|dep| hash::sha256_file(path).is_ok_and(|now| now == dep.sha256));

@@ -1,5 +1,5 @@
-//! What the recorder writes: one JSON file for each compilation unit, each link and each thing that could not be
-//! recorded. The packager reads them back with [`crate::Session::read_records`].
+//! What the recorder writes: one JSON file for each compilation unit, each link and each thing that could not
+//! be recorded. The packager reads them back with [`crate::Session::read_records`].
 
 use serde::{Deserialize, Serialize};
 
@@ -30,14 +30,16 @@ pub struct Problem {
 pub struct Records {
     /// Compilation units, in the order in which they were made.
     pub units: Vec<UnitRecord>,
-    /// Units again whose objects objcopy or strip changed: with the hash of what they made, see [`UnitRecord::copied`].
+    /// Units again whose objects objcopy or strip changed: with the hash of what they made, see
+    /// [`UnitRecord::copied`].
     pub copied: Vec<UnitRecord>,
     /// Links, in the order in which they were made.
     pub links: Vec<LinkRecord>,
     /// What is missing.
     pub problems: Vec<Problem>,
-    /// `-r` links again, of which something that was linked is the output after strip or objcopy changed nothing that runs: with the
-    /// hash of that. No recorder writes these; who has looked at the contents adds them.
+    /// `-r` links again, of which something that was linked is the output after strip or objcopy changed
+    /// nothing that runs: with the hash of that. No recorder writes these; who has looked at the contents
+    /// adds them.
     pub altered: Vec<LinkRecord>,
 }
 
@@ -48,8 +50,9 @@ impl Records {
         self.units.iter().rev().chain(&self.copied).find(|unit| unit.object_sha256 == sha256)
     }
 
-    /// Units whose object an input of a link may be after strip or objcopy changed it, the last one first: those that wrote a
-    /// file of this path, of a member those that wrote a file of its name. Whether it is one, the contents must tell.
+    /// Units whose object an input of a link may be after strip or objcopy changed it, the last one first:
+    /// those that wrote a file of this path, of a member those that wrote a file of its name. Whether it is
+    /// one, the contents must tell.
     pub fn units_by_name<'r>(
         &'r self,
         link: &LinkRecord,

@@ -148,7 +148,8 @@ impl Session {
         Ok(Self { dir: dir.to_path_buf(), state })
     }
 
-    /// Starts another phase: later records go to a directory of their own. Not to be called while a build runs.
+    /// Starts another phase: later records go to a directory of their own. Not to be called while a build
+    /// runs.
     ///
     /// # Errors
     /// If the session file cannot be written.
@@ -158,8 +159,9 @@ impl Session {
         self.save()
     }
 
-    /// The variables that a build needs to be recorded in the present phase, the rest of the environment stays as it is. Compiler caches
-    /// are told to step aside: on a hit of theirs no compiler would run, and nothing could be recorded.
+    /// The variables that a build needs to be recorded in the present phase, the rest of the environment
+    /// stays as it is. Compiler caches are told to step aside: on a hit of theirs no compiler would run, and
+    /// nothing could be recorded.
     #[must_use]
     pub fn env(&self) -> Vec<(OsString, OsString)> {
         let mut path = self.bin_dir().into_os_string();
@@ -283,8 +285,9 @@ impl Session {
     }
 }
 
-/// Binutils look for their plugins, without which they cannot read objects of link-time optimisation, beside the folder in which
-/// `PATH` has their name: that is ours. So the library folders of the real ones are beside it too.
+/// Binutils look for their plugins, without which they cannot read objects of link-time optimisation, beside
+/// the folder in which `PATH` has their name: that is ours. So the library folders of the real ones are
+/// beside it too.
 fn show_plugins(dir: &Path, tools: &BTreeMap<String, OsBytes>) -> Result<()> {
     let real = ["ar", "ld"].iter().find_map(|name| fs::canonicalize(tools.get(*name)?.as_path()).ok());
     let Some(prefix) = real.as_deref().and_then(Path::parent).and_then(Path::parent) else { return Ok(()) };
@@ -308,8 +311,8 @@ fn show_companions(bin: &Path, search_path: &OsStr) -> Result<()> {
     Ok(())
 }
 
-/// Hard links and not symbolic ones: `/proc/self/exe` then names the link, so the wrapper finds its session whatever
-/// the environment and the name it was called by.
+/// Hard links and not symbolic ones: `/proc/self/exe` then names the link, so the wrapper finds its session
+/// whatever the environment and the name it was called by.
 fn make_links<'a>(bin: &Path, wrapper: &Path, names: impl Iterator<Item = &'a String>) -> Result<()> {
     let first = bin.join("upatch-cc");
     fs::copy(wrapper, &first).at("copy", wrapper)?;

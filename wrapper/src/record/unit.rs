@@ -28,8 +28,8 @@ impl UnitKind {
 /// [`UnitRecord::language`] of what gcc's optimiser makes during a link, in the words of `gcc -x`.
 pub const LTRANS: &str = "lto";
 
-/// [`UnitRecord::language`] of an object that one of LLVM's linkers made. It is as it was linked, each function in a section of
-/// its own (LLVM's linkers do that always).
+/// [`UnitRecord::language`] of an object that one of LLVM's linkers made. It is as it was linked, each
+/// function in a section of its own (LLVM's linkers do that always).
 pub const LLVM: &str = "llvm-bitcode";
 
 /// One file that a unit was made from.
@@ -56,14 +56,16 @@ pub struct UnitRecord {
     pub driver: OsBytes,
     /// Arguments after the driver's name, response files not expanded.
     pub argv: Vec<OsBytes>,
-    /// `argv` with response files expanded: what [`crate::recompile::recompile`] works with, as they may be gone later.
+    /// `argv` with response files expanded: what [`crate::recompile::recompile`] works with, as they may be
+    /// gone later.
     pub expanded_argv: Vec<OsBytes>,
     /// Working directory.
     pub cwd: OsBytes,
     /// Those environment variables that can change the object; see [`crate::base::env::RELEVANT`].
     pub env: Vec<(OsBytes, OsBytes)>,
-    /// When the session was made, in seconds since the epoch: [`crate::recompile::recompile`] gives it to the compiler as
-    /// `SOURCE_DATE_EPOCH` if the build had none, so that `__DATE__` is the same for both sides of a comparison.
+    /// When the session was made, in seconds since the epoch: [`crate::recompile::recompile`] gives it to the
+    /// compiler as `SOURCE_DATE_EPOCH` if the build had none, so that `__DATE__` is the same for both sides
+    /// of a comparison.
     pub session_created: u64,
     /// Source as given on the command line; `-` for standard input.
     pub source: OsBytes,
@@ -85,8 +87,8 @@ pub struct UnitRecord {
     pub lto: bool,
     /// `None` if [`crate::recompile::recompile`] can make it again, else why not.
     pub not_recompilable: Option<String>,
-    /// Why `deps` may lack an input, or hold another content than the compiler saw. [`crate::recompile::recompile`] then proves them:
-    /// without further flags the very object must come out.
+    /// Why `deps` may lack an input, or hold another content than the compiler saw.
+    /// [`crate::recompile::recompile`] then proves them: without further flags the very object must come out.
     #[serde(default)]
     pub untracked: Option<String>,
     /// What objcopy and strip did to the object since; never in the compiler's own record.

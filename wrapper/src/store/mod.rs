@@ -1,4 +1,4 @@
 //! The store of compiled units, kept between runs.
 
+pub(crate) mod key;
 pub(crate) mod results;
-pub(crate) mod ticket;

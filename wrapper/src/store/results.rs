@@ -1,8 +1,9 @@
 //! The store of compiled units, kept between runs.
 //!
-//! `manifests/KEY` lists, for one compiler, command line, directory and environment, what earlier results were made from;
-//! `results/ID` holds one result. A lookup hashes the listed inputs and preprocesses nothing. Files appear by renaming
-//! and are checked when read: a killed writer leaves at most a hidden temporary file, a damaged result is a miss.
+//! `manifests/KEY` lists, for one compiler, command line, directory and environment, what earlier results
+//! were made from; `results/ID` holds one result. A lookup hashes the listed inputs and preprocesses nothing.
+//! Files appear by renaming and are checked when read: a killed writer leaves at most a hidden temporary
+//! file, a damaged result is a miss.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use crate::inputs::absent::{Absences, Listings};
 use crate::inputs::examine::Found;
 use crate::record::session::Session;
 use crate::record::unit::Dep;
-use crate::store::ticket::Ticket;
+use crate::store::key::UnitKey;
 
 /// Results remembered for one command line.
 const ENTRIES: usize = 8;
@@ -36,7 +37,7 @@ pub struct Store {
 
 /// What a compilation leaves behind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Product {
+pub(crate) struct StoredUnit {
     pub(crate) object: Vec<u8>,
     pub(crate) dep_file: Option<Vec<u8>>,
     pub(crate) stderr: Vec<u8>,
@@ -88,22 +89,22 @@ impl Store {
         self.dir.join("results").join(id)
     }
 
-    pub(crate) fn find(&self, ticket: &Ticket, memo: &mut Memo) -> Option<Product> {
-        let path = self.manifest_path(&ticket.key);
+    pub(crate) fn find(&self, key: &UnitKey, memo: &mut Memo) -> Option<StoredUnit> {
+        let path = self.manifest_path(&key.key);
         let manifest: Manifest = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        let entry = manifest.entries.iter().find(|entry| entry.fits(&ticket.session, memo))?;
-        let mut product = self.get(&entry.result)?;
-        product.deps.clone_from(&entry.deps);
+        let entry = manifest.entries.iter().find(|entry| entry.fits(&key.session, memo))?;
+        let mut stored = self.get(&entry.result)?;
+        stored.deps.clone_from(&entry.deps);
         touch(&path);
-        Some(product)
+        Some(stored)
     }
 
-    pub(crate) fn keep(&self, ticket: &Ticket, product: &Product, found: &Found) {
-        let session = found.timed.then(|| ticket.session.clone());
+    pub(crate) fn keep(&self, key: &UnitKey, stored: &StoredUnit, found: &Found) {
+        let session = found.timed.then(|| key.session.clone());
         let mut id = KeyHasher::new("result 1");
-        id.field(ticket.key.as_bytes());
+        id.field(key.key.as_bytes());
         id.field(session.as_deref().unwrap_or_default().as_bytes());
-        for dep in &product.deps {
+        for dep in &stored.deps {
             id.field(dep.path.as_bytes());
             id.field(dep.sha256.as_bytes());
         }
@@ -116,10 +117,10 @@ impl Store {
             id.field(path.as_bytes());
         }
         let result = id.finish();
-        if self.put(&result, product).is_err() {
+        if self.put(&result, stored).is_err() {
             return;
         }
-        let path = self.manifest_path(&ticket.key);
+        let path = self.manifest_path(&key.key);
         // Two writers at once: the later one wins, the other's entry is a miss next time.
         let mut manifest: Manifest =
             fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
@@ -127,7 +128,7 @@ impl Store {
         let entry = Entry {
             session,
             result,
-            deps: product.deps.clone(),
+            deps: stored.deps.clone(),
             absent: found.absent.clone(),
             present: found.present.clone(),
         };
@@ -141,23 +142,23 @@ impl Store {
     }
 
     /// A result by its own name; checked.
-    pub(crate) fn get(&self, id: &str) -> Option<Product> {
+    pub(crate) fn get(&self, id: &str) -> Option<StoredUnit> {
         let path = self.result_path(id);
         let bytes = fs::read(&path).ok()?;
-        let Some(product) = decode(&bytes) else {
+        let Some(stored) = decode(&bytes) else {
             let _ = fs::remove_file(&path);
             return None;
         };
         touch(&path);
-        Some(product)
+        Some(stored)
     }
 
-    pub(crate) fn put(&self, id: &str, product: &Product) -> Result<()> {
-        files::write(&self.result_path(id), &encode(product))
+    pub(crate) fn put(&self, id: &str, stored: &StoredUnit) -> Result<()> {
+        files::write(&self.result_path(id), &encode(stored))
     }
 
-    /// Removes what was used least recently until the store is within nine tenths of its limit, and temporary files that
-    /// a killed process left. Returns the bytes kept.
+    /// Removes what was used least recently until the store is within nine tenths of its limit, and temporary
+    /// files that a killed process left. Returns the bytes kept.
     ///
     /// # Errors
     /// If the store's directories cannot be read.
@@ -214,12 +215,11 @@ fn touch(path: &Path) {
     }
 }
 
-/// SHA-256 of the rest (64 hexadecimal digits), then three fields, each with its length (8 bytes, little endian) in front:
-/// object, messages, dependency file. The last is missing if there was none.
-fn encode(product: &Product) -> Vec<u8> {
-    let mut body = Vec::with_capacity(product.object.len() + 64);
-    for field in
-        [Some(&product.object), Some(&product.stderr), product.dep_file.as_ref()].into_iter().flatten()
+/// SHA-256 of the rest (64 hexadecimal digits), then three fields, each with its length (8 bytes, little
+/// endian) in front: object, messages, dependency file. The last is missing if there was none.
+fn encode(stored: &StoredUnit) -> Vec<u8> {
+    let mut body = Vec::with_capacity(stored.object.len() + 64);
+    for field in [Some(&stored.object), Some(&stored.stderr), stored.dep_file.as_ref()].into_iter().flatten()
     {
         body.extend((field.len() as u64).to_le_bytes());
         body.extend_from_slice(field);
@@ -229,7 +229,7 @@ fn encode(product: &Product) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Product> {
+fn decode(bytes: &[u8]) -> Option<StoredUnit> {
     let (sum, mut rest) = bytes.split_at_checked(64)?;
     if hash::sha256(rest).as_bytes() != sum {
         return None;
@@ -240,22 +240,27 @@ fn decode(bytes: &[u8]) -> Option<Product> {
         rest = after;
         Some(field.to_vec())
     };
-    Some(Product { object: field()?, stderr: field()?, dep_file: field(), deps: Vec::new() })
+    Some(StoredUnit { object: field()?, stderr: field()?, dep_file: field(), deps: Vec::new() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn product(byte: u8, length: usize) -> Product {
-        Product { object: vec![byte; length], stderr: b"warning".to_vec(), dep_file: None, deps: Vec::new() }
+    fn stored(byte: u8, length: usize) -> StoredUnit {
+        StoredUnit {
+            object: vec![byte; length],
+            stderr: b"warning".to_vec(),
+            dep_file: None,
+            deps: Vec::new(),
+        }
     }
 
     #[test]
     fn round_trip_and_damage() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), 1 << 20).unwrap();
-        let with_deps = Product { dep_file: Some(b"a.o: a.c\n".to_vec()), ..product(7, 300) };
+        let with_deps = StoredUnit { dep_file: Some(b"a.o: a.c\n".to_vec()), ..stored(7, 300) };
         store.put("one", &with_deps).unwrap();
         assert_eq!(store.get("one"), Some(with_deps));
         let path = store.result_path("one");
@@ -272,7 +277,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), 5000).unwrap();
         for (age, id) in [(30, "a"), (20, "b"), (10, "c"), (5, "d")] {
-            store.put(id, &product(1, 1500)).unwrap();
+            store.put(id, &stored(1, 1500)).unwrap();
             let file = fs::File::options().append(true).open(store.result_path(id)).unwrap();
             file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         }

@@ -29,13 +29,14 @@ extern "C" fn forward(signal: libc::c_int) {
     }
 }
 
-/// Signals that ask a program to end: a `make` that gives up sends them to the process that it started, which is us.
+/// Signals that ask a program to end: a `make` that gives up sends them to the process that it started, which
+/// is us.
 const FORWARDED: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 fn install_forwarding() {
     for signal in FORWARDED {
-        // SAFETY: both structures are plain data for which all zeroes is valid; the handler only does async-signal-safe
-        // work. A signal that is ignored (nohup) stays so.
+        // SAFETY: both structures are plain data for which all zeroes is valid; the handler only does
+        // async-signal-safe work. A signal that is ignored (nohup) stays so.
         unsafe {
             let mut old: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(signal, std::ptr::null(), &raw mut old) != 0
@@ -51,7 +52,8 @@ fn install_forwarding() {
     }
 }
 
-/// Runs a command to its end. With `capture`, what it writes to standard error is passed on as it comes and returned.
+/// Runs a command to its end. With `capture`, what it writes to standard error is passed on as it comes and
+/// returned.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -60,8 +62,8 @@ pub(crate) fn run(command: &mut Command, capture: bool) -> io::Result<(End, Vec<
     if capture {
         command.stderr(Stdio::piped());
     }
-    // SAFETY: prctl is async-signal-safe. The real tool must not outlive a wrapper that was killed: whoever killed it
-    // thinks that the output file is no longer being written.
+    // SAFETY: prctl is async-signal-safe. The real tool must not outlive a wrapper that was killed: whoever
+    // killed it thinks that the output file is no longer being written.
     unsafe {
         command.pre_exec(|| {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -93,8 +95,8 @@ pub(crate) fn give(command: &mut Command, file: OwnedFd, number: i32) {
         command.stdin(file);
         return;
     }
-    // SAFETY: dup2 and fcntl are async-signal-safe. The command owns the file, so it is open until the child has its own copy; one that
-    // has the number already must only survive `exec`.
+    // SAFETY: dup2 and fcntl are async-signal-safe. The command owns the file, so it is open until the child
+    // has its own copy; one that has the number already must only survive `exec`.
     unsafe {
         command.pre_exec(move || {
             let done = if file.as_raw_fd() == number {
@@ -119,8 +121,8 @@ pub(crate) fn finish(end: End) -> ! {
     match end {
         End::Code(code) => std::process::exit(code),
         End::Signal(signal) => {
-            // SAFETY: plain system calls without pointers into our memory. Not dumpable: the child has left its core
-            // file already, a second one would overwrite it.
+            // SAFETY: plain system calls without pointers into our memory. Not dumpable: the child has left
+            // its core file already, a second one would overwrite it.
             unsafe {
                 libc::prctl(libc::PR_SET_DUMPABLE, 0);
                 libc::signal(signal, libc::SIG_DFL);

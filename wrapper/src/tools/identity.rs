@@ -13,9 +13,9 @@ use crate::tools::names::Tool;
 /// Programs that a driver runs, and files that it reads, for one unit.
 const PASSES: &[&str] = &["cc1", "cc1plus", "cc1obj", "as", "lto1", "liblto_plugin.so"];
 
-/// A hash over path, size and modification time of the driver, the compilers proper, the assembler, the shared libraries
-/// of these, and the plugins. Asking the driver takes some ms, so the answer is kept in `memo_dir` for as long as the
-/// driver's file is the same.
+/// A hash over path, size and modification time of the driver, the compilers proper, the assembler, the
+/// shared libraries of these, and the plugins. Asking the driver takes some ms, so the answer is kept in
+/// `memo_dir` for as long as the driver's file is the same.
 pub(crate) fn of(
     driver: &Path,
     family: Tool,

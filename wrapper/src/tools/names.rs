@@ -42,12 +42,13 @@ const NAMES: &[(&str, Tool)] = &[
     ("llvm-strip", Tool::Strip),
 ];
 
-/// Programs that stand in for a compiler under its name and look for the next one on `PATH`, where they would find
-/// the wrapper again.
+/// Programs that stand in for a compiler under its name and look for the next one on `PATH`, where they would
+/// find the wrapper again.
 pub(crate) const MASQUERADERS: &[&str] =
     &["ccache", "distcc", "icecc", "sccache", "colorgcc", "icerun", "ccache-swig"];
 
-/// Programs that lie beside a compiler, where a build may look for them by the compiler's folder. Those that are no links of ours record nothing.
+/// Programs that lie beside a compiler, where a build may look for them by the compiler's folder. Those that
+/// are no links of ours record nothing.
 #[rustfmt::skip]
 const COMPANIONS: &[&str] = &[
     "addr2line", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm", "gcc-ranlib", "gcov", "gcov-dump", "gcov-tool", "gprof",

@@ -42,8 +42,9 @@ pub(crate) fn companions(search_path: &OsStr, own_bin: &Path) -> BTreeMap<OsStri
     found
 }
 
-/// The first file of that name on the search path which is neither our own link nor a compiler cache in disguise.
-/// A script is no compiler (Debian's `c99` is one): `None`, it calls the compiler itself and is recorded there.
+/// The first file of that name on the search path which is neither our own link nor a compiler cache in
+/// disguise. A script is no compiler (Debian's `c99` is one): `None`, it calls the compiler itself and is
+/// recorded there.
 pub(crate) fn real_tool(name: &str, search_path: &OsStr, own_bin: &Path) -> Option<PathBuf> {
     let own = fs::metadata(own_bin.join("upatch-cc")).ok().map(|meta| (meta.dev(), meta.ino()));
     let found = std::env::split_paths(search_path)
@@ -53,7 +54,8 @@ pub(crate) fn real_tool(name: &str, search_path: &OsStr, own_bin: &Path) -> Opti
     (!is_script(&found)).then_some(found)
 }
 
-/// As [`real_tool`] over this process's `PATH`, scripts included, for running under whatever name we were called.
+/// As [`real_tool`] over this process's `PATH`, scripts included, for running under whatever name we were
+/// called.
 pub(crate) fn next_on_path(name: &OsStr, own_bin: Option<&Path>) -> Option<PathBuf> {
     let exe = fs::metadata("/proc/self/exe").ok().map(|meta| (meta.dev(), meta.ino()));
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));

@@ -24,7 +24,8 @@ pub(in crate::pipeline) struct Builds<'a> {
 }
 
 impl Builds<'_> {
-    /// Both builds once more, now through `%install`, in the trees that are there. False if there is nothing more to run.
+    /// Both builds once more, now through `%install`, in the trees that are there. False if there is nothing
+    /// more to run.
     pub(in crate::pipeline) fn deepen(
         &self,
         recorder: &mut Recorder,

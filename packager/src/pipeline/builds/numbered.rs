@@ -1,18 +1,18 @@
 //! The patched build with line numbers kept, and without where that makes another build of it.
 //!
-//! Directives that keep the numbers of unchanged lines are for compilers. A build may read the fix's files in other ways: names made of
-//! `__LINE__`, tables that a script makes of a header, sources that are text of the program. The build that counts is the one without
-//! directives, so where one with them fails or gives compilers something else to read, it is done over. Most builds do neither, and are done
-//! once.
+//! Directives that keep the numbers of unchanged lines are for compilers. A build may read the fix's files in
+//! other ways: names made of `__LINE__`, tables that a script makes of a header, sources that are text of the
+//! program. The build that counts is the one without directives, so where one with them fails or gives
+//! compilers something else to read, it is done over. Most builds do neither, and are done once.
 
 use super::{Builds, Original, Patched};
 use crate::build::Recorder;
 use crate::error::Result;
-use crate::prep::Outcome;
+use crate::prep::PrepAnswer;
 use crate::process::check_stopped;
 use crate::progress::Progress;
 use crate::scratch::Tree;
-use crate::units::others::{Build, read_besides};
+use crate::units::besides::{Build, read_besides};
 use patchfile::exit::BuildExit;
 use wrapper::Phase;
 
@@ -28,9 +28,9 @@ impl Builds<'_> {
         install: bool,
         progress: &Progress,
     ) -> Result<Patched> {
-        let answer = Outcome::place(self.work, Phase::Patched);
+        let answer = PrepAnswer::file(self.work, Phase::Patched);
         let built = self.patched_configured(recorder, original, install, progress);
-        let renumbered = Outcome::read(&answer)?.is_some_and(|o| o.renumbered > 0);
+        let renumbered = PrepAnswer::read(&answer)?.is_some_and(|o| o.renumbered > 0);
         let plain = Builds { numbered: false, ..*self };
         let numbered = match built {
             Ok(numbered) if renumbered => numbered,

@@ -91,7 +91,8 @@ impl Original {
         self.window.end = now();
     }
 
-    /// Names of targets, and of other ELF files of a tree, that none of these links made: what the fix does to them is not seen.
+    /// Names of targets, and of other ELF files of a tree, that none of these links made: what the fix does
+    /// to them is not seen.
     pub(in crate::pipeline) fn unmade(&self, request: &Request, found: &[Match<'_>]) -> Vec<&String> {
         let wanted = |t: &TargetFile| t.is_among(&request.args.elf);
         let targets = self.targets.iter().enumerate();
@@ -102,8 +103,9 @@ impl Original {
 }
 
 impl Builds<'_> {
-    /// Builds the original and finds the ELF files to patch: those of `targets`, else those that the build made. A clang that the
-    /// recorder's log is out of reach of, in a sandbox, fails; then the build runs once more without it.
+    /// Builds the original and finds the ELF files to patch: those of `targets`, else those that the build
+    /// made. A clang that the recorder's log is out of reach of, in a sandbox, fails; then the build runs
+    /// once more without it.
     pub(in crate::pipeline) fn original(
         &self,
         recorder: &mut Recorder,
@@ -225,7 +227,8 @@ impl Builds<'_> {
         Ok((stages, targets))
     }
 
-    /// `%install` of the original, in the tree that `%build` left: some packages compile and link again while they install.
+    /// `%install` of the original, in the tree that `%build` left: some packages compile and link again while
+    /// they install.
     pub(super) fn install_original(
         &self,
         spec: &SpecSource,

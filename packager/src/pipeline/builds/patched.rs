@@ -4,7 +4,7 @@ use super::both::now;
 use super::{Builds, Original, Source};
 use crate::build::{Configured, Recorder, Stage};
 use crate::error::Result;
-use crate::prep::{Changes, Outcome, PatchFiles, touched_files};
+use crate::prep::{Changes, PatchFiles, PrepAnswer, touched_files};
 use crate::process::{Log, check_stopped};
 use crate::progress::Progress;
 use crate::scratch::Tree;
@@ -26,8 +26,9 @@ pub(in crate::pipeline) struct Patched {
 }
 
 impl Builds<'_> {
-    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched. What `configure` found out in
-    /// the original build, whose tree lies aside, is not tested again if that changes nothing.
+    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched. What
+    /// `configure` found out in the original build, whose tree lies aside, is not tested again if that
+    /// changes nothing.
     pub(super) fn patched_configured(
         &self,
         recorder: &mut Recorder,
@@ -65,7 +66,7 @@ impl Builds<'_> {
             }
             Source::Tree(tree, git) => {
                 self.build_tree(tree, git.as_ref(), recorder, &mut log, Phase::Patched, progress)?;
-                Outcome::read(&Outcome::place(self.work, Phase::Patched))?
+                PrepAnswer::read(&PrepAnswer::file(self.work, Phase::Patched))?
                     .map(|o| o.files)
                     .unwrap_or_default()
             }
@@ -74,7 +75,7 @@ impl Builds<'_> {
         let diffs: Vec<Vec<u8>> = self.patches.iter().map(|p| std::fs::read(p).unwrap_or_default()).collect();
         let changes = Changes::read(diffs.iter().map(Vec::as_slice), self.request.args.strip);
         let window = Window { start, end: now() };
-        let tree = Outcome::read(&Outcome::place(self.work, Phase::Patched))?.map(|o| o.tree);
+        let tree = PrepAnswer::read(&PrepAnswer::file(self.work, Phase::Patched))?.map(|o| o.tree);
         Ok(Patched { records: recorder.records(Phase::Patched)?, window, tree, files, changes })
     }
 

@@ -1,5 +1,5 @@
-//! Programs and libraries that the build made by no linker that the recorder saw: another `PATH`, a sandbox, a change of root, another user.
-//! What the fix does to them is not known.
+//! Programs and libraries that the build made by no linker that the recorder saw: another `PATH`, a sandbox,
+//! a change of root, another user. What the fix does to them is not known.
 
 use crate::error::Failure;
 use patchfile::exit::BuildExit;

@@ -1,16 +1,17 @@
 //! Which files of the fix lead to anything in the patch.
 //!
-//! Of two `--patch` files one may change only what this configuration does not compile. The patch does not fix what that file is for, so
-//! it must not say so. A patch file contributes if a unit whose code or data differs reads something that the file changes. What a unit reads
-//! besides the sources (generated files, its command) may come of any file that no compiler reads; where that cannot be told, the
-//! patch file counts as contributing.
+//! Of two `--patch` files one may change only what this configuration does not compile. The patch does not
+//! fix what that file is for, so it must not say so. A patch file contributes if a unit whose code or data
+//! differs reads something that the file changes. What a unit reads besides the sources (generated files, its
+//! command) may come of any file that no compiler reads; where that cannot be told, the patch file counts as
+//! contributing.
 
 use crate::output::{Warned, WithoutEffect};
 use crate::pipeline::builds::{Builds, Original, Patched};
 use crate::pipeline::compare::{Analysis, Joined};
 use crate::prep::{is_source, touched_files};
 use crate::scratch::Tree;
-use crate::units::others::same_command;
+use crate::units::besides::same_command;
 use crate::units::stamps::equal_but_for_times;
 use crate::units::{Pair, Window};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -137,7 +138,8 @@ impl Fix {
         causes
     }
 
-    /// The patch files that change an input: by its name, else by its content, as some builds copy their sources.
+    /// The patch files that change an input: by its name, else by its content, as some builds copy their
+    /// sources.
     fn owners(&self, dep: &Dep) -> BTreeSet<usize> {
         let named = self.named(dep.path.as_path());
         if named.is_empty() {
@@ -155,7 +157,8 @@ impl Fix {
         (0..all.len()).filter(|number| best.is_some() && all[*number] == best).collect()
     }
 
-    /// The patch files that may have led to what no source tells: those with a file that is no source, else all of them.
+    /// The patch files that may have led to what no source tells: those with a file that is no source, else
+    /// all of them.
     fn any(&self) -> BTreeSet<usize> {
         let numbers = 0..self.names.len();
         let other = |number: &usize| self.names[*number].iter().any(|name| !is_source(name));
@@ -176,7 +179,8 @@ impl Trees {
     }
 }
 
-/// What the report and the screen say of a patch file that contributes nothing; `cve` are the ids left out with it.
+/// What the report and the screen say of a patch file that contributes nothing; `cve` are the ids left out
+/// with it.
 pub(in crate::pipeline) fn warning(idle: &WithoutEffect, name: &str) -> Warned {
     let mut why = "nothing that it changes is compiled into a file that is patched".to_owned();
     if !idle.cve.is_empty() {

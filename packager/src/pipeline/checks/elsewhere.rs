@@ -1,5 +1,5 @@
-//! What the fix changes besides the ELF files that a patch is asked for: programs that are no target, and those that no patch can be made
-//! for. It is named, so that "changes nothing" is true as it stands.
+//! What the fix changes besides the ELF files that a patch is asked for: programs that are no target, and
+//! those that no patch can be made for. It is named, so that "changes nothing" is true as it stands.
 
 use crate::elf::{foreign, loaded_differs};
 use crate::output::{ElfReport, Refused, Warned};

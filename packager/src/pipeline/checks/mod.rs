@@ -1,4 +1,5 @@
-//! What a run looks at besides the units: what the fix changes and no patch holds, and what it does not change.
+//! What a run looks at besides the units: what the fix changes and no patch holds, and what it does not
+//! change.
 
 mod at_run_time;
 mod contribution;

@@ -1,8 +1,9 @@
 //! A build that works in the user's own source tree, in place of the copy that the fix is applied to.
 //!
-//! A tree that is configured already holds its own path: some builds (out of `VPATH`, or with `cp $(TOP)/src/x.c .`) read the sources from there.
-//! Such a build does not see the fix, or sees half of it. What a compiler reads is recorded; what `cp` or a generator reads is not, so a
-//! build that comes to nothing is asked whether it names the tree at all.
+//! A tree that is configured already holds its own path: some builds (out of `VPATH`, or with `cp
+//! $(TOP)/src/x.c .`) read the sources from there. Such a build does not see the fix, or sees half of it.
+//! What a compiler reads is recorded; what `cp` or a generator reads is not, so a build that comes to nothing
+//! is asked whether it names the tree at all.
 
 use crate::error::Failure;
 use std::ffi::OsStr;
@@ -27,7 +28,8 @@ impl OwnTree {
         Self { dir: real(dir), scratch: scratch.iter().map(|dir| real(dir)).collect() }
     }
 
-    /// A failure where a compiler read one of `files`, which the fix changes (relative to the top), in the tree and not in the copy.
+    /// A failure where a compiler read one of `files`, which the fix changes (relative to the top), in the
+    /// tree and not in the copy.
     pub(in crate::pipeline) fn unfixed(&self, patched: &Records, files: &[PathBuf]) -> Option<Failure> {
         let inputs = patched.units.iter().flat_map(|unit| &unit.deps);
         // A diff of git names files from the top of the repository, which the tree may be below.

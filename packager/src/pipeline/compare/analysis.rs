@@ -169,7 +169,8 @@ fn unreal(pair: &Pair<'_>) -> Option<Unreal> {
     })
 }
 
-/// Do two outputs differ in what runs? What link-time optimisation makes may be named and ordered in another way for a comment.
+/// Do two outputs differ in what runs? What link-time optimisation makes may be named and ordered in another
+/// way for a comment.
 fn differs(before: &LinkRecord, after: &LinkRecord) -> bool {
     if before.output_sha256 == after.output_sha256 || before.lto || after.lto {
         return false;
@@ -179,7 +180,8 @@ fn differs(before: &LinkRecord, after: &LinkRecord) -> bool {
     !before.same_layout(&after) || !before.different_sections(&after).is_empty()
 }
 
-/// Is it more than debug information and build stamps in which the two objects differ? Stamps of one where it is go to `stamped`.
+/// Is it more than debug information and build stamps in which the two objects differ? Stamps of one where it
+/// is go to `stamped`.
 fn is_real(
     pair: &Pair<'_>,
     original: &Original,

@@ -1,7 +1,8 @@
 //! Which link of the patched build made what a link of the original build made.
 //!
-//! Most links write the same path in both builds. Some write a name of that build only (`prog.$$`, `/tmp/go-link-123/a.out`) and what
-//! they wrote is moved: then the place where it lies in the end tells, else what went into the link.
+//! Most links write the same path in both builds. Some write a name of that build only (`prog.$$`,
+//! `/tmp/go-link-123/a.out`) and what they wrote is moved: then the place where it lies in the end tells,
+//! else what went into the link.
 
 use crate::elf::Elf;
 use crate::pipeline::builds::{Original, Patched};
@@ -82,7 +83,8 @@ impl<'r> Counterparts<'r> {
         self.all_alike().get(&link.id).copied()
     }
 
-    /// Links whose output the other build has not, paired by their inputs: those that have most in common first, in order.
+    /// Links whose output the other build has not, paired by their inputs: those that have most in common
+    /// first, in order.
     fn all_alike(&mut self) -> &HashMap<String, &'r LinkRecord> {
         let (original, patched) = (self.original, self.patched);
         self.alike.get_or_insert_with(|| {

@@ -22,7 +22,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, Records};
 
-/// One image. Whether it is shipped, and with what of its exports, the others decide: see [`super::siblings`].
+/// One image. Whether it is shipped, and with what of its exports, the others decide: see
+/// [`super::siblings`].
 #[derive(Debug)]
 pub(in crate::pipeline) struct Joined {
     /// Index of the target.
@@ -35,7 +36,7 @@ pub(in crate::pipeline) struct Joined {
 
 /// What became of one ELF file.
 #[derive(Debug)]
-pub(in crate::pipeline) struct Outcome {
+pub(in crate::pipeline) struct ElfResult {
     /// Index of the target.
     pub(in crate::pipeline) target: usize,
     pub(in crate::pipeline) report: ElfReport,
@@ -48,7 +49,7 @@ pub(in crate::pipeline) fn join(
     analysis: &Analysis<'_>,
     original: &Original,
     patched: &Patched,
-) -> Result<Outcome> {
+) -> Result<ElfResult> {
     let number = reached.matched.target;
     let target = &original.targets[number];
     let chosen = needed(&reached.units, analysis);
@@ -75,11 +76,12 @@ pub(in crate::pipeline) fn join(
         let patches: Vec<UnitPatch<'_>> =
             pairs.zip(&units).filter_map(|(pair, compared)| unit_patch(pair, compared)).collect();
         if !report.refused.is_empty() && report.fidelity == Some(Fidelity::Mismatch) {
-            // Whether the functions concerned are the target's is found by linking; a refusal of the change itself stands anyway.
+            // Whether the functions concerned are the target's is found by linking; a refusal of the change
+            // itself stands anyway.
             report.fidelity = None;
         }
         if !report.refused.is_empty() || patches.is_empty() {
-            return Ok(Outcome { target: number, report, joined: None });
+            return Ok(ElfResult { target: number, report, joined: None });
         }
         let refusals = match link_units(&patches, reached, analysis, original, &elsewhere)? {
             Ok(Linked { output, fit }) => {
@@ -87,7 +89,7 @@ pub(in crate::pipeline) fn join(
                     if !fit.refused.is_empty() {
                         report.fidelity = Some(Fidelity::Mismatch);
                         report.refused.extend(fit.refused.iter().map(Refused::from));
-                        return Ok(Outcome { target: number, report, joined: None });
+                        return Ok(ElfResult { target: number, report, joined: None });
                     }
                     // Linked apart, yet all that the patch relies on was found and is the same.
                     report.fidelity = Some(reached.matched.fidelity.min(Fidelity::Equivalent));
@@ -98,12 +100,12 @@ pub(in crate::pipeline) fn join(
                     report.refused.push(not_displaced(entry));
                 }
                 if !report.refused.is_empty() {
-                    return Ok(Outcome { target: number, report, joined: None });
+                    return Ok(ElfResult { target: number, report, joined: None });
                 }
                 report.warnings.extend(output.warnings.iter().map(Warned::from));
                 let objects = with_patch.iter().map(|i| (units[*i].unit.clone(), units[*i].patched.clone()));
                 let joined = Joined { target: number, output, objects: objects.collect() };
-                return Ok(Outcome { target: number, report, joined: Some(joined) });
+                return Ok(ElfResult { target: number, report, joined: Some(joined) });
             }
             Err(LinkError::NoRoom { refusals, functions }) => {
                 let short = functions.iter().filter_map(|(u, name)| Some((*with_patch.get(*u)?, name)));
@@ -119,11 +121,12 @@ pub(in crate::pipeline) fn join(
             Err(e) => return Err(Failure::failed(format!("cannot link the patch for {}", target.name), e)),
         };
         report.refused.extend(refusals.iter().map(Refused::from));
-        return Ok(Outcome { target: number, report, joined: None });
+        return Ok(ElfResult { target: number, report, joined: None });
     }
 }
 
-/// A function of the patched build whose name means another function in the original one, which the patch does not replace.
+/// A function of the patched build whose name means another function in the original one, which the patch
+/// does not replace.
 fn not_displaced(entry: &linker::Entry) -> Refused {
     Refused {
         what: "definition that moved".into(),
@@ -136,7 +139,8 @@ fn not_displaced(entry: &linker::Entry) -> Refused {
     }
 }
 
-/// Members of objects that one source file fills in another way than before, and another one, of any ELF file of the patch, treats so.
+/// Members of objects that one source file fills in another way than before, and another one, of any ELF file
+/// of the patch, treats so.
 fn handed_over(units: &[Cow<'_, Compared>], analysis: &Analysis<'_>) -> Vec<differ::Refusal> {
     let own: Vec<differ::MemberChange> =
         units.iter().flat_map(|u| u.diff.member_changes.iter().cloned()).collect();
@@ -149,7 +153,8 @@ fn handed_over(units: &[Cow<'_, Compared>], analysis: &Analysis<'_>) -> Vec<diff
     differ::conflicts(&own, &all, differ::Profile::User)
 }
 
-/// The units with the callers of these functions (index of the unit, name) replaced too; `None` if that cannot be done, or was done.
+/// The units with the callers of these functions (index of the unit, name) replaced too; `None` if that
+/// cannot be done, or was done.
 fn with_callers<'a, 'n>(
     units: &[Cow<'a, Compared>],
     short: impl Iterator<Item = (usize, &'n String)>,
@@ -286,8 +291,8 @@ fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatc
     Some(UnitPatch { name: &compared.unit, cplusplus, original, prebuilt, patch, extents })
 }
 
-/// Libraries seen in the original link, and where others may be. Of one that the package builds itself the original counts: the
-/// tree holds the patched one by now, which may define more than what runs.
+/// Libraries seen in the original link, and where others may be. Of one that the package builds itself the
+/// original counts: the tree holds the patched one by now, which may define more than what runs.
 fn libraries(link: &LinkRecord, records: &Records, arch: Option<Arch>) -> LibraryFiles {
     let built = |path: &Path| records.links.iter().rev().find(|l| l.output.as_path() == path);
     let seen = link.shared_libs.iter().map(|l| {
@@ -336,7 +341,7 @@ fn describe(
                 change: kind_here,
                 unit: compared.unit.clone(),
                 reasons: change.reasons.clone(),
-                inlines: compared.drawn_in.get(&change.name).cloned().unwrap_or_default(),
+                inlines: compared.inlined.get(&change.name).cloned().unwrap_or_default(),
             });
         }
         report.refused.extend(diff.refused.iter().map(Refused::from));

@@ -11,8 +11,9 @@ use linker::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
 use std::path::Path;
 use wrapper::{LinkRecord, Records};
 
-/// The ledger of one ELF file; `None` where it cannot be made: a program that was optimised while it was linked is one unit, which the
-/// comparison has seen as a whole, and without maps nothing is known of the places of objects.
+/// The ledger of one ELF file; `None` where it cannot be made: a program that was optimised while it was
+/// linked is one unit, which the comparison has seen as a whole, and without maps nothing is known of the
+/// places of objects.
 pub(in crate::pipeline) fn of_links(
     (before, original): (&Records, &LinkRecord),
     (after, patched): (&Records, &LinkRecord),

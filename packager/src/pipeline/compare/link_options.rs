@@ -1,4 +1,5 @@
-//! Options of a link that a fix changes. A live patch holds code and data; what else they make of a file comes with an update of the package.
+//! Options of a link that a fix changes. A live patch holds code and data; what else they make of a file
+//! comes with an update of the package.
 
 use crate::output::Warned;
 use std::collections::BTreeSet;

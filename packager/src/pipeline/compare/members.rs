@@ -5,8 +5,8 @@ use crate::units::Compared;
 use differ::{Binding, PatchObject, SymbolPlace};
 use std::collections::HashSet;
 
-/// The units of `units` (indices in [`Analysis::pairs`]) that make up a patch: a member of an archive that nobody compiles is one only
-/// where another of them needs what it defines.
+/// The units of `units` (indices in [`Analysis::pairs`]) that make up a patch: a member of an archive that
+/// nobody compiles is one only where another of them needs what it defines.
 pub(super) fn needed(units: &[usize], analysis: &Analysis<'_>) -> Vec<usize> {
     let member = |i: &usize| analysis.pairs[*i].prebuilt.is_some();
     let mut chosen: HashSet<usize> = units.iter().copied().filter(|i| !member(i)).collect();

@@ -1,14 +1,14 @@
-//! One ELF file of a patch may use what the fix adds to another: a program a new function of its library. What is left of each image when all
-//! are there, and in which order they go in.
+//! One ELF file of a patch may use what the fix adds to another: a program a new function of its library.
+//! What is left of each image when all are there, and in which order they go in.
 
-use super::join::{Joined, Outcome};
+use super::join::{ElfResult, Joined};
 use crate::output::Refused;
 use linker::{Made, SiblingUse};
 use std::collections::{HashMap, HashSet};
 
-/// Settles what the images need of each other. Afterwards an image exports what another one uses, is there only if it does something, and
-/// stands behind those that it uses. `name` gives the file name of a target.
-pub(in crate::pipeline) fn settle(outcomes: &mut [Outcome], name: impl Fn(usize) -> String) -> Vec<Joined> {
+/// Settles what the images need of each other. Afterwards an image exports what another one uses, is there
+/// only if it does something, and stands behind those that it uses. `name` gives the file name of a target.
+pub(in crate::pipeline) fn settle(outcomes: &mut [ElfResult], name: impl Fn(usize) -> String) -> Vec<Joined> {
     for i in 0..outcomes.len() {
         let Some(joined) = &outcomes[i].joined else { continue };
         let missing: Vec<SiblingUse> =
@@ -46,8 +46,9 @@ pub(in crate::pipeline) fn settle(outcomes: &mut [Outcome], name: impl Fn(usize)
     }
 }
 
-/// The dynamic loader makes one of variables that several files define with vague linkage; the images would have one each.
-fn refuse_shared(outcomes: &mut [Outcome]) {
+/// The dynamic loader makes one of variables that several files define with vague linkage; the images would
+/// have one each.
+fn refuse_shared(outcomes: &mut [ElfResult]) {
     let mut seen: HashMap<String, String> = HashMap::new();
     for outcome in outcomes {
         let shared = outcome.joined.iter().flat_map(|j| j.output.shared.clone()).collect::<Vec<_>>();
@@ -66,7 +67,7 @@ fn refuse_shared(outcomes: &mut [Outcome]) {
     }
 }
 
-fn exports(outcomes: &[Outcome], used: &SiblingUse) -> bool {
+fn exports(outcomes: &[ElfResult], used: &SiblingUse) -> bool {
     let of = outcomes.iter().find(|o| o.target == used.number).and_then(|o| o.joined.as_ref());
     of.is_some_and(|j| {
         let Made::Image(image) = &j.output.made;
@@ -74,7 +75,7 @@ fn exports(outcomes: &[Outcome], used: &SiblingUse) -> bool {
     })
 }
 
-/// Leaves of the exports those that another image uses.
+/// LinkedObjects of the exports those that another image uses.
 fn prune(joined: &mut [Joined]) {
     let used: Vec<SiblingUse> = joined.iter().flat_map(|j| j.output.used.iter().cloned()).collect();
     for one in joined {
@@ -86,7 +87,8 @@ fn prune(joined: &mut [Joined]) {
     }
 }
 
-/// Those that others use first: so they are in force first, and out of force last, wherever a change of several files is cut short.
+/// Those that others use first: so they are in force first, and out of force last, wherever a change of
+/// several files is cut short.
 fn ordered(mut rest: Vec<Joined>) -> Vec<Joined> {
     let mut done: Vec<Joined> = Vec::new();
     while !rest.is_empty() {

@@ -35,7 +35,8 @@ pub(super) fn collect(joined: &Joined, sources: &Sources) -> Debug {
     Debug { sections: made.sections, left_out }
 }
 
-/// Where sources are said to be: not in the scratch directory, which is gone by then and is another one each time.
+/// Where sources are said to be: not in the scratch directory, which is gone by then and is another one each
+/// time.
 #[derive(Debug)]
 pub(super) struct Sources {
     build: PathBuf,
@@ -44,8 +45,8 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// As rpm names them in debug information: `/usr/src/debug/<name>-<version>-<release>.<arch>/`, followed by the path in the unpacked
-    /// tree (find-debuginfo(1), `--unique-debug-src-base`).
+    /// As rpm names them in debug information: `/usr/src/debug/<name>-<version>-<release>.<arch>/`, followed
+    /// by the path in the unpacked tree (find-debuginfo(1), `--unique-debug-src-base`).
     pub(super) fn new(work: &Work, package: &Package, arch: &str) -> Self {
         let folder = match package.version.is_empty() {
             true => package.name.clone(),

@@ -151,8 +151,9 @@ fn rename(object: &Path, names: &BTreeMap<String, String>, output: &Path, locali
     Ok(output.to_path_buf())
 }
 
-/// What the compiler wrote about a source file, before any optimisation, as debug sections of an object of its own. gcc puts it beside the
-/// bytecode (gcc internals, "LTO file sections"), and the pieces refer to it by a symbol.
+/// What the compiler wrote about a source file, before any optimisation, as debug sections of an object of
+/// its own. gcc puts it beside the bytecode (gcc internals, "LTO file sections"), and the pieces refer to it
+/// by a symbol.
 fn early_debug(object: &Path, output: &Path) -> Result<Option<PathBuf>> {
     const MARK: &[u8] = b"__gnu_lto_slim";
     let mut data = std::fs::read(object).what(object.display().to_string())?;

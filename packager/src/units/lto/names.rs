@@ -1,8 +1,9 @@
 //! Names that mean the same on both sides.
 //!
-//! Within a piece gcc makes equal names of different source files unique by numbers (`helper.lto_priv.1`), across pieces it may leave
-//! them as they are. Neither number nor piece says which is which, so both go; where a name belongs to several source files, that of the
-//! file is put in. Entities that other files can name (external linkage) have one name in the whole program already.
+//! Within a piece gcc makes equal names of different source files unique by numbers (`helper.lto_priv.1`),
+//! across pieces it may leave them as they are. Neither number nor piece says which is which, so both go;
+//! where a name belongs to several source files, that of the file is put in. Entities that other files can
+//! name (external linkage) have one name in the whole program already.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -25,7 +26,8 @@ pub(super) struct Symbol {
     pub(super) origin: Option<Origin>,
 }
 
-/// Parts that the optimiser cut off a function have no entry in the debug information: they come from where the function does.
+/// Parts that the optimiser cut off a function have no entry in the debug information: they come from where
+/// the function does.
 pub(super) fn inherit(symbols: &mut [Symbol]) {
     let known = symbols.iter().filter_map(|s| Some(((s.piece, s.own.clone()), s.origin.clone()?)));
     let known: HashMap<(usize, String), Origin> = known.collect();
@@ -75,7 +77,8 @@ pub(super) fn canonical(sides: [&[Symbol]; 2]) -> [Vec<String>; 2] {
 struct Known<'n> {
     /// By base name.
     sources: HashMap<&'n str, BTreeSet<&'n str>>,
-    /// Names that one source file defines for all, on one side at least: they stay what they are when the fix makes them `static`.
+    /// Names that one source file defines for all, on one side at least: they stay what they are when the fix
+    /// makes them `static`.
     external: BTreeSet<(&'n str, &'n str)>,
 }
 
@@ -114,8 +117,9 @@ fn tags<'p>(paths: impl Iterator<Item = &'p str>) -> HashMap<&'p str, String> {
     paths.iter().map(tag).collect()
 }
 
-/// What still comes twice on a side, since nothing tells the source file, gets numbers on both sides, as the compiler would have given
-/// them: the comparison pairs numbered symbols by what they are, or says that it cannot.
+/// What still comes twice on a side, since nothing tells the source file, gets numbers on both sides, as the
+/// compiler would have given them: the comparison pairs numbered symbols by what they are, or says that it
+/// cannot.
 fn number(sides: [&[Symbol]; 2], named: &mut [Vec<String>; 2]) {
     let mut twice: BTreeSet<String> = BTreeSet::new();
     for names in named.iter() {
@@ -156,8 +160,8 @@ fn plain(symbol: &Symbol) -> String {
         // String literals have numbers for names. What is called like a label has no name to the comparison.
         return format!(".L{}", symbol.own);
     }
-    // Merged modules: the second `helper` becomes `helper.14`. Static locals have their function's name before their own (`f.count`),
-    // and keep their numbers.
+    // Merged modules: the second `helper` becomes `helper.14`. Static locals have their function's name
+    // before their own (`f.count`), and keep their numbers.
     let origin = symbol.origin.as_ref().filter(|o| o.internal && !symbol.exported);
     let rest = origin.filter(|o| !o.name.is_empty()).and_then(|o| name.strip_prefix(o.name.as_str()));
     match rest.and_then(|rest| Some((rest, rest.strip_prefix('.')?))) {
@@ -174,7 +178,8 @@ fn plain(symbol: &Symbol) -> String {
 /// gcc: `helper.lto_priv.1.cold` is `helper.cold`.
 const PARTITION: &str = ".lto_priv";
 
-/// ThinLTO makes statics that another module needs known to all, with a hash of their own module: `helper.llvm.1183346782168767616`.
+/// ThinLTO makes statics that another module needs known to all, with a hash of their own module:
+/// `helper.llvm.1183346782168767616`.
 const PROMOTED: &str = ".llvm";
 
 fn without(name: &str, mark: &str) -> String {
@@ -214,7 +219,8 @@ mod tests {
         assert_eq!(made("step.llvm.11833467821687676162", "step", true), "step");
         assert_eq!(made("step.3.llvm.118", "step", true), "step");
         assert_eq!(made("_ZL4stepi.7", "_ZL4stepi", true), "_ZL4stepi");
-        // Not a number that tells files apart: a clone of a function that all can call, a static local, another name.
+        // Not a number that tells files apart: a clone of a function that all can call, a static local,
+        // another name.
         assert_eq!(made("calc.1", "calc", false), "calc.1");
         assert_eq!(made("calc.count.1", "count", true), "calc.count.1");
         assert_eq!(made("steps.14", "step", true), "steps.14");

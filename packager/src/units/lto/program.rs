@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use wrapper::{LinkRecord, Records, UnitRecord};
 
-use crate::units::leaves::Optimised;
+use crate::units::linked_objects::Optimised;
 
 /// What link-time optimisation made of a program before and after the fix.
 #[derive(Clone, Debug)]

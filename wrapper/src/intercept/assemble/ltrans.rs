@@ -1,9 +1,11 @@
-//! Units that gcc's link-time optimiser makes during a link. It parts the whole program into pieces (`lto1 -fwpa`) and calls a driver
-//! for each (`gcc -xlto … -fltrans -o X.ltrans0.ltrans.o X.ltrans0.o`), whose assembler is ours (gcc internals, "LTO"). The piece is a
-//! temporary file that holds everything its code is made from; with a copy of it the call can be repeated at any time.
+//! Units that gcc's link-time optimiser makes during a link. It parts the whole program into pieces (`lto1
+//! -fwpa`) and calls a driver for each (`gcc -xlto … -fltrans -o X.ltrans0.ltrans.o X.ltrans0.o`), whose
+//! assembler is ours (gcc internals, "LTO"). The piece is a temporary file that holds everything its code is
+//! made from; with a copy of it the call can be repeated at any time.
 //!
-//! With `-flto-partition=none` there is one call for the whole program (`gcc -xlto … -fresolution=R -o X.lto.o a.o lib.a@0x92`), made from
-//! the linked objects themselves and from what the linker says of their symbols; then all of these are copied.
+//! With `-flto-partition=none` there is one call for the whole program (`gcc -xlto … -fresolution=R -o
+//! X.lto.o a.o lib.a@0x92`), made from the linked objects themselves and from what the linker says of their
+//! symbols; then all of these are copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,8 +88,8 @@ fn keep_resolution(
     Ok((kept, sha256))
 }
 
-/// The number of objects, then for each its name, the number of its symbols, and a line for each of them (GNU linker plugin of gcc,
-/// `lto-plugin.c`).
+/// The number of objects, then for each its name, the number of its symbols, and a line for each of them (GNU
+/// linker plugin of gcc, `lto-plugin.c`).
 fn resolution(text: &[u8], by_name: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut symbols = 0_usize;

@@ -1,5 +1,6 @@
-//! The assembler was called: by hand, by make, or by a gcc that the build found by its full path or gave several sources.
-//! In the latter cases the caller's command line, read from `/proc`, says how the unit was made.
+//! The assembler was called: by hand, by make, or by a gcc that the build found by its full path or gave
+//! several sources. In the latter cases the caller's command line, read from `/proc`, says how the unit was
+//! made.
 
 use std::fs::File;
 use std::path::Path;
@@ -91,7 +92,8 @@ struct Call<'a> {
 }
 
 fn hold_stdin(path: &Path) -> std::io::Result<File> {
-    // Nothing to read from a terminal or a closed descriptor means nothing to hold; the assembler then reads the same nothing.
+    // Nothing to read from a terminal or a closed descriptor means nothing to hold; the assembler then reads
+    // the same nothing.
     let mut file = File::create(path)?;
     std::io::copy(&mut std::io::stdin().lock(), &mut file)?;
     drop(file);

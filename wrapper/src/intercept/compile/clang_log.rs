@@ -1,10 +1,11 @@
-//! Units compiled by a clang that the build calls by its full path: it assembles by itself and calls nothing of ours. But
-//! where the variables `CC_PRINT_OPTIONS` and `CC_PRINT_OPTIONS_FILE` are set (clang's driver, `Driver.h`), it writes each
-//! command of its compiler proper, `clang -cc1 …`, and of its assembler, `clang -cc1as …`, to that file. Whoever uses the objects next, our `ar` or our `ld`, reads
-//! the file and records what it finds.
+//! Units compiled by a clang that the build calls by its full path: it assembles by itself and calls nothing
+//! of ours. But where the variables `CC_PRINT_OPTIONS` and `CC_PRINT_OPTIONS_FILE` are set (clang's driver,
+//! `Driver.h`), it writes each command of its compiler proper, `clang -cc1 …`, and of its assembler, `clang
+//! -cc1as …`, to that file. Whoever uses the objects next, our `ar` or our `ld`, reads the file and records
+//! what it finds.
 //!
-//! Long lines of compilers that run at the same time may mix. What does not parse then is left out, so its object stays
-//! without a record, and a fix that touches it is refused.
+//! Long lines of compilers that run at the same time may mix. What does not parse then is left out, so its
+//! object stays without a record, and a fix that touches it is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, OpenOptions};
@@ -206,7 +207,8 @@ fn is_dir(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
-/// Words in double quotes with blanks between; a backslash takes the next byte as it is. `None` for anything else.
+/// Words in double quotes with blanks between; a backslash takes the next byte as it is. `None` for anything
+/// else.
 fn unquote(line: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();
     let mut bytes = line.iter().copied();

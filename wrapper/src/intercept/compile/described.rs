@@ -8,7 +8,8 @@ use crate::intercept::parent::Parent;
 use crate::record::recorder::Recorder;
 use crate::record::unit::{UnitKind, UnitRecord};
 
-/// Fills in the source and all else that the unit is made from; `read` is what the assembler says that it read.
+/// Fills in the source and all else that the unit is made from; `read` is what the assembler says that it
+/// read.
 pub(crate) fn describe(
     recorder: &mut Recorder,
     unit: &mut UnitRecord,

@@ -10,8 +10,8 @@ use crate::base::streams::{self, Held, Input};
 use crate::inputs::{assembled, dep_file, examine};
 use crate::intercept::compile::unit::{Listing, Unit};
 use crate::record::unit::UnitRecord;
-use crate::store::results::{Product, Store};
-use crate::store::ticket::Ticket;
+use crate::store::key::UnitKey;
+use crate::store::results::{Store, StoredUnit};
 
 /// What a run of the compiler left behind.
 pub(crate) struct CompilerRun {
@@ -36,7 +36,7 @@ enum Assembled {
 }
 
 impl Unit<'_> {
-    pub(crate) fn record(&mut self, ticket: Option<(Store, Ticket)>, run: CompilerRun) -> Result<()> {
+    pub(crate) fn record(&mut self, key: Option<(Store, UnitKey)>, run: CompilerRun) -> Result<()> {
         let mut unit = self.blank();
         let object = self.recorder.set_object(&mut unit, &self.line.object_of(self.source))?;
         match &run.input {
@@ -49,9 +49,9 @@ impl Unit<'_> {
             Input::Untouchable(why) => unit.not_recompilable = Some(why.clone()),
         }
         let told = self.told(&run, &mut unit);
-        match ticket {
-            Some((store, ticket)) if unit.untracked.is_none() && unit.not_recompilable.is_none() => {
-                self.keep(&store, &ticket, &mut unit, object, run.stderr, told);
+        match key {
+            Some((store, key)) if unit.untracked.is_none() && unit.not_recompilable.is_none() => {
+                self.keep(&store, &key, &mut unit, object, run.stderr, told);
             }
             _ => {
                 let untracked = unit.untracked.iter().chain(&self.line.no_store);
@@ -117,13 +117,14 @@ impl Unit<'_> {
     fn keep(
         &self,
         store: &Store,
-        ticket: &Ticket,
+        key: &UnitKey,
         unit: &mut UnitRecord,
         object: Vec<u8>,
         stderr: Vec<u8>,
         told: Assembled,
     ) {
-        // Where the assembler looked for the file is not known, so one that appears earlier would not be missed.
+        // Where the assembler looked for the file is not known, so one that appears earlier would not be
+        // missed.
         if told == Assembled::More {
             return unit.notes.push("not kept in the store: the assembler reads more files".to_owned());
         }
@@ -132,7 +133,7 @@ impl Unit<'_> {
             Some(_) => return,
             None => None,
         };
-        let product = Product { object, dep_file, stderr, deps: unit.deps.clone() };
+        let stored = StoredUnit { object, dep_file, stderr, deps: unit.deps.clone() };
         match examine::examine(
             &self.recorder,
             self.family,
@@ -144,7 +145,7 @@ impl Unit<'_> {
         ) {
             Ok(found) => {
                 unit.notes.extend(found.notes());
-                store.keep(ticket, &product, &found);
+                store.keep(key, &stored, &found);
             }
             Err(why) => unit.notes.push(format!("not kept in the store: {why}")),
         }

@@ -20,8 +20,8 @@ use crate::intercept::parent::Parent;
 use crate::record::probe::is_probe;
 use crate::record::recorder::Recorder;
 use crate::record::session::Session;
-use crate::store::results::{Product, Store};
-use crate::store::ticket::Ticket;
+use crate::store::key::UnitKey;
+use crate::store::results::{Store, StoredUnit};
 use crate::sys::child::{self, End};
 use crate::tools::names::Tool;
 
@@ -46,8 +46,8 @@ pub(crate) fn run(session: Session, family: Tool, real: &Path, argv: Vec<Vec<u8>
             Unit { recorder, family, real, expanded: &expanded, line: &line, source }.compile()
         }
         _ => {
-            // Each unit goes through `as`, which is ours too and records it. clang assembles by itself: a linked
-            // unit is then recorded by the linker's wrapper, others here.
+            // Each unit goes through `as`, which is ours too and records it. clang assembles by itself: a
+            // linked unit is then recorded by the linker's wrapper, others here.
             if family == Tool::Clang && line.stage == Stage::Object {
                 return several(recorder, family, real, expanded, line);
             }
@@ -100,10 +100,10 @@ fn wants_recording(line: &CommandLine, cwd: &Path) -> bool {
 impl Unit<'_> {
     fn compile(mut self) -> Next {
         let input = Input::of(&self.source.name, &self.recorder.cwd);
-        let ticket = matches!(input, Input::File).then(|| self.ticket()).flatten();
-        if let Some((store, ticket)) = &ticket
-            && let Some(product) = store.find(ticket, &mut self.recorder.memo)
-            && self.replay(&product).is_ok()
+        let key = matches!(input, Input::File).then(|| self.key()).flatten();
+        if let Some((store, key)) = &key
+            && let Some(stored) = store.find(key, &mut self.recorder.memo)
+            && self.replay(&stored).is_ok()
         {
             return Next::Done(End::Code(0));
         }
@@ -131,14 +131,14 @@ impl Unit<'_> {
         if let Some(list) = &assembled {
             assembled::ask(&mut command, list.path());
         }
-        let (end, stderr) = match child::run(&mut command, ticket.is_some()) {
+        let (end, stderr) = match child::run(&mut command, key.is_some()) {
             Ok(result) => result,
             Err(_) => return Next::Exec,
         };
         if end == End::Code(0) {
             let what = format!("unit {}", String::from_utf8_lossy(&self.source.name));
             let run = CompilerRun { input, listing, headers, assembled, stderr };
-            if let Err(error) = self.record(ticket, run) {
+            if let Err(error) = self.record(key, run) {
                 self.recorder.problem(&what, &error.to_string());
             }
         }
@@ -146,7 +146,7 @@ impl Unit<'_> {
     }
 
     /// Whether the store may be used, and under which key.
-    fn ticket(&self) -> Option<(Store, Ticket)> {
+    fn key(&self) -> Option<(Store, UnitKey)> {
         let known_language = matches!(
             self.source.language.as_str(),
             "c" | "c++"
@@ -156,7 +156,8 @@ impl Unit<'_> {
                 | "assembler-with-cpp"
                 | "objective-c"
         );
-        // Kept messages are those of a file or pipe: on a terminal compilers write in colour. `upatch-build` writes a log.
+        // Kept messages are those of a file or pipe: on a terminal compilers write in colour. `upatch-build`
+        // writes a log.
         if self.line.no_store.is_some()
             || !known_language
             || env::forbids_store(&self.recorder.session.bin_dir())
@@ -167,8 +168,8 @@ impl Unit<'_> {
             return None;
         }
         let store = Store::of(&self.recorder.session).ok()?;
-        let ticket = Ticket::new(&self.recorder, self.family, self.real, self.expanded)?;
-        Some((store, ticket))
+        let key = UnitKey::new(&self.recorder, self.family, self.real, self.expanded)?;
+        Some((store, key))
     }
 
     /// How the list of headers is to be had.
@@ -185,15 +186,15 @@ impl Unit<'_> {
         }
     }
 
-    fn replay(&mut self, product: &Product) -> Result<()> {
+    fn replay(&mut self, stored: &StoredUnit) -> Result<()> {
         let object = self.line.object_of(self.source);
-        files::write(&self.recorder.absolute(&object), &product.object)?;
-        if let (Some(text), Some(file)) = (&product.dep_file, self.line.dep_file_of(self.source)) {
+        files::write(&self.recorder.absolute(&object), &stored.object)?;
+        if let (Some(text), Some(file)) = (&stored.dep_file, self.line.dep_file_of(self.source)) {
             files::write(&self.recorder.absolute(&file), text)?;
         }
-        let _ = std::io::stderr().write_all(&product.stderr);
+        let _ = std::io::stderr().write_all(&stored.stderr);
         let mut unit = self.blank();
-        unit.deps.clone_from(&product.deps);
+        unit.deps.clone_from(&stored.deps);
         unit.reused = true;
         let written =
             self.recorder.set_object(&mut unit, &object).and_then(|_| self.recorder.write_unit(&unit));

@@ -1,5 +1,5 @@
-//! Static archives: the members and their contents. Format: ar(5), with GNU long names (`//`, `/123`), BSD long names
-//! (`#1/LEN`), and thin archives, whose members are files beside the archive.
+//! Static archives: the members and their contents. Format: ar(5), with GNU long names (`//`, `/123`), BSD
+//! long names (`#1/LEN`), and thin archives, whose members are files beside the archive.
 
 use std::borrow::Cow;
 use std::fs;
@@ -13,7 +13,8 @@ pub(crate) const MAGIC: &[u8; 8] = b"!<arch>\n";
 pub(crate) const THIN_MAGIC: &[u8; 8] = b"!<thin>\n";
 const HEADER: usize = 60;
 
-/// Name and SHA-256 of each member in order; the index and name tables are left out. `seen` gets hash and content of each.
+/// Name and SHA-256 of each member in order; the index and name tables are left out. `seen` gets hash and
+/// content of each.
 ///
 /// # Errors
 /// When the archive cannot be read or is damaged, and what `seen` says.

@@ -1,9 +1,10 @@
-//! What LLVM's link-time optimisation makes of a program. The linker does it in its own process and keeps nothing. But it can be told to
-//! leave the objects that it made, `--lto-obj-path` of lld or `obj-path` of LLVM's linker plugin (`gold-plugin.cpp`), and those of
-//! ThinLTO, `--thinlto-cache-dir`.
+//! What LLVM's link-time optimisation makes of a program. The linker does it in its own process and keeps
+//! nothing. But it can be told to leave the objects that it made, `--lto-obj-path` of lld or `obj-path` of
+//! LLVM's linker plugin (`gold-plugin.cpp`), and those of ThinLTO, `--thinlto-cache-dir`.
 //!
-//! The build's own link is left alone: asked to leave an object, LLVM adds an empty one to a program that has parts of ThinLTO only.
-//! Afterwards the link is done once more with these options, and what it made counts only if all that gets into memory is the same.
+//! The build's own link is left alone: asked to leave an object, LLVM adds an empty one to a program that has
+//! parts of ThinLTO only. Afterwards the link is done once more with these options, and what it made counts
+//! only if all that gets into memory is the same.
 
 use std::ffi::OsString;
 use std::fs;
@@ -26,7 +27,8 @@ const MAGIC: &[u8] = b"BC\xc0\xde";
 /// Names that lld gives to the objects in its map, where they are not files of its cache.
 const UNNAMED: &str = "lto.tmp";
 
-/// Options that write more files than the output, without dashes; all may have their argument in the next word or behind `=`.
+/// Options that write more files than the output, without dashes; all may have their argument in the next
+/// word or behind `=`.
 const SIDE_EFFECTS: &[&[u8]] = &[b"dependency-file", b"out-implib"];
 
 /// The same without an argument in the next word.
@@ -165,7 +167,8 @@ impl Again<'_> {
         let named = |path: &Path| memchr::memmem::find(map, OsBytes::from(path).as_bytes()).is_some();
         let unnamed = memchr::memmem::find(map, UNNAMED.as_bytes()).is_some();
         let mut found = Vec::new();
-        // One file for each part, `object.o`, `object.o1`, …; those of parts that came out of the cache are empty.
+        // One file for each part, `object.o`, `object.o1`, …; those of parts that came out of the cache are
+        // empty.
         for path in filled(self.folder)?.into_iter().filter(|path| starts_with(path, &self.object())) {
             let name = if named(&path) || !unnamed { path.as_path().into() } else { OsBytes::from(UNNAMED) };
             found.push((path, name));

@@ -33,7 +33,8 @@ pub(super) fn gather(recorder: &mut Recorder, line: &LinkLine) -> LinkInputs {
             inputs.notes.push(format!("input {} was not found", String::from_utf8_lossy(&file.name)));
             continue;
         };
-        // One that is named again, since libraries need each other, gives what it has not given yet: no member twice.
+        // One that is named again, since libraries need each other, gives what it has not given yet: no
+        // member twice.
         if !named.insert(path.clone()) && kind_of(&recorder.absolute(path.as_bytes())) == FileKind::Archive {
             continue;
         }
@@ -104,8 +105,8 @@ pub(super) fn loaded_libraries(recorder: &Recorder, map: &[u8], inputs: &mut Lin
     }
 }
 
-/// Objects and archives that linker scripts name: the map has them, the command line has not. What the system brings through its
-/// own, such as `libc_nonshared.a` through `libc.so`, is no part of this build.
+/// Objects and archives that linker scripts name: the map has them, the command line has not. What the system
+/// brings through its own, such as `libc_nonshared.a` through `libc.so`, is no part of this build.
 pub(super) fn from_scripts(recorder: &mut Recorder, map: &[u8], inputs: &mut LinkInputs) {
     let known: HashSet<OsBytes> = inputs.objects.iter().map(|input| input.path.clone()).collect();
     let made_by_plugin = |name: &[u8]| [&b".ltrans"[..], b".lto.o"].iter().any(|part| contains(name, part));
@@ -134,8 +135,8 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
     memchr::memmem::find(text, part).is_some()
 }
 
-/// Objects that a linker plugin added: the map names them, the assembler's wrapper has recorded them as units, the
-/// files are gone by now.
+/// Objects that a linker plugin added: the map names them, the assembler's wrapper has recorded them as
+/// units, the files are gone by now.
 pub(super) fn plugin_objects(recorder: &Recorder, map: &[u8], inputs: &mut LinkInputs) -> bool {
     let named = |name: &[u8]| contains(map, name);
     if !named(b".ltrans") && !named(b".lto.o") {

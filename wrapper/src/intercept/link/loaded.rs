@@ -1,5 +1,6 @@
-//! What of a linked file gets into memory: sections with their names, addresses and contents. Symbol table and debug information do
-//! not, nor does the build-id matter, which is a hash of these too. ELF-64, little endian (gABI, "Sections").
+//! What of a linked file gets into memory: sections with their names, addresses and contents. Symbol table
+//! and debug information do not, nor does the build-id matter, which is a hash of these too. ELF-64, little
+//! endian (gABI, "Sections").
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! The input files that a linker's map names. What a linker script names, by `INPUT` or `GROUP`, stands on no command
-//! line, yet is linked like the rest.
+//! The input files that a linker's map names. What a linker script names, by `INPUT` or `GROUP`, stands on no
+//! command line, yet is linked like the rest.
 
-/// Names of input files, as the linker spells them, each once. GNU ld lists all that it opened; of the others the map has only
-/// those that put something into the output, an archive with the member behind it.
+/// Names of input files, as the linker spells them, each once. GNU ld lists all that it opened; of the others
+/// the map has only those that put something into the output, an archive with the member behind it.
 pub(crate) fn named(map: &[u8]) -> Vec<Vec<u8>> {
     let lines = || map.split(|byte| *byte == b'\n');
     let columns = lines().take(5).any(|line| line.trim_ascii_start().starts_with(b"VMA"));

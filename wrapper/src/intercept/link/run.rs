@@ -93,7 +93,8 @@ fn record(
     if let (Some(text), true) = (&text, line.plugin) {
         lto = inputs::plugin_objects(recorder, text, &mut inputs);
     }
-    // With bitcode, the map also names what the linker has made of it, perhaps in a folder of the build's own.
+    // With bitcode, the map also names what the linker has made of it, perhaps in a folder of the build's
+    // own.
     if let (Some(text), false) = (&text, inputs.bitcode) {
         inputs::from_scripts(recorder, text, &mut inputs);
     }

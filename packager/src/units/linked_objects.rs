@@ -1,6 +1,7 @@
 //! The objects that went into a link, through `-r` links and archives.
 //!
-//! Objects with bytecode for link-time optimisation go another way: what the linker took is what its plugin made of all of them.
+//! Objects with bytecode for link-time optimisation go another way: what the linker took is what its plugin
+//! made of all of them.
 
 use crate::elf::holds_bytecode;
 use crate::elf::read_loaded;
@@ -9,10 +10,10 @@ use linker::{contributing, names_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
 
-/// Where in a link an object stands: the file as the linker names it, the archive member, which one of that name, and
-/// the `-r` link it came through.
+/// Where in a link an object stands: the file as the linker names it, the archive member, which one of that
+/// name, and the `-r` link it came through.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Leaf {
+pub(crate) struct ObjectPlace {
     /// Outputs of the `-r` links on the way.
     pub through: Vec<OsBytes>,
     /// The file.
@@ -23,7 +24,7 @@ pub(crate) struct Leaf {
     pub occurrence: u32,
 }
 
-impl Leaf {
+impl ObjectPlace {
     /// For messages.
     pub(crate) fn show(&self) -> String {
         match &self.member {
@@ -35,11 +36,11 @@ impl Leaf {
 
 /// All objects of one link with their hashes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Leaves {
+pub(crate) struct LinkedObjects {
     /// Hash by place.
-    pub hashes: BTreeMap<Leaf, String>,
+    pub hashes: BTreeMap<ObjectPlace, String>,
     /// Objects that hold bytecode, of which the linker took the machine code all the same.
-    pub direct: HashSet<Leaf>,
+    pub direct: HashSet<ObjectPlace>,
     /// What link-time optimisation took and made.
     pub optimised: Optimised,
 }
@@ -53,7 +54,7 @@ pub(crate) struct Optimised {
     pub sources: Vec<String>,
 }
 
-impl Leaves {
+impl LinkedObjects {
     /// Follows the inputs of `link`; members that the linker did not take are left out.
     ///
     /// # Errors
@@ -74,7 +75,7 @@ struct Walk<'r> {
     /// By the hash of the object: a link of a big program has thousands of inputs.
     units: HashMap<&'r str, &'r UnitRecord>,
     seen: HashSet<&'r str>,
-    found: Leaves,
+    found: LinkedObjects,
 }
 
 impl<'r> Walk<'r> {
@@ -106,7 +107,7 @@ impl<'r> Walk<'r> {
                 self.add(inner, &deeper)?;
                 continue;
             }
-            let leaf = Leaf {
+            let place = ObjectPlace {
                 through: through.to_vec(),
                 path: input.path.clone(),
                 member: input.member.clone(),
@@ -115,20 +116,20 @@ impl<'r> Walk<'r> {
             if bytecode(link, unit, &input.sha256) {
                 let contributes = contributes.get_or_insert_with(|| in_map(link));
                 if names_of(input, link).iter().any(|name| contributes.contains(name)) {
-                    self.found.direct.insert(leaf.clone());
+                    self.found.direct.insert(place.clone());
                 } else if link.lto {
                     self.found.optimised.sources.push(input.sha256.clone());
                     continue;
                 }
             }
-            self.found.hashes.insert(leaf, input.sha256.clone());
+            self.found.hashes.insert(place, input.sha256.clone());
         }
         Ok(())
     }
 }
 
-/// Does an input hold bytecode? Those that the system brings are not kept, and hold none; nor does one that was compiled without
-/// link-time optimisation, in a link without it, which saves reading it.
+/// Does an input hold bytecode? Those that the system brings are not kept, and hold none; nor does one that
+/// was compiled without link-time optimisation, in a link without it, which saves reading it.
 fn bytecode(link: &LinkRecord, unit: Option<&UnitRecord>, sha256: &str) -> bool {
     let without = !link.lto && unit.is_some_and(|unit| !unit.lto);
     !without && std::fs::read(link.kept_object(sha256)).is_ok_and(|data| holds_bytecode(&data))
@@ -171,7 +172,8 @@ fn in_map(link: &LinkRecord) -> HashSet<(String, Option<String>)> {
     contributing(&String::from_utf8_lossy(&map))
 }
 
-/// Archive members that a map file names as `archive(member)`, and those of thin archives, which stand there as files.
+/// Archive members that a map file names as `archive(member)`, and those of thin archives, which stand there
+/// as files.
 struct Taken {
     members: HashMap<Vec<u8>, Vec<Vec<u8>>>,
     files: HashSet<Vec<u8>>,
@@ -182,11 +184,13 @@ impl Taken {
         let mut found: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
         let mut files = HashSet::new();
         for line in map.split(|b| *b == b'\n') {
-            // At the end of a section's line; in the member list at the top the file comes first, and may stand alone.
+            // At the end of a section's line; in the member list at the top the file comes first, and may
+            // stand alone.
             let mut words = line.split(|b| *b == b' ').filter(|word| !word.is_empty());
             let (first, last) = (words.next(), words.next_back());
             files.extend(last.or(first).map(<[u8]>::to_vec));
-            // The member list at the top of GNU ld's map puts the reason behind the member, hence each `)` of a line.
+            // The member list at the top of GNU ld's map puts the reason behind the member, hence each `)` of
+            // a line.
             for (end, _) in line.iter().enumerate().filter(|(_, b)| **b == b')') {
                 let Some(start) = line[..end].iter().rposition(|b| *b == b'(') else { continue };
                 let archives = found.entry(line[start + 1..end].to_vec()).or_default();
@@ -211,7 +215,8 @@ impl Taken {
     }
 }
 
-/// Does the line end with this file name, and not with a longer one? Names may hold blanks, so the line cannot be cut into words.
+/// Does the line end with this file name, and not with a longer one? Names may hold blanks, so the line
+/// cannot be cut into words.
 fn ends_with_word(line: &[u8], name: &[u8]) -> bool {
     line.strip_suffix(name).is_some_and(|before| before.last().is_none_or(u8::is_ascii_whitespace))
 }

@@ -11,12 +11,12 @@ use crate::tools::{identity, resolve};
 
 /// The key of one unit's manifest.
 #[derive(Clone, Debug)]
-pub(crate) struct Ticket {
+pub(crate) struct UnitKey {
     pub(super) key: String,
     pub(super) session: String,
 }
 
-impl Ticket {
+impl UnitKey {
     pub(crate) fn new(recorder: &Recorder, family: Tool, driver: &Path, words: &[Vec<u8>]) -> Option<Self> {
         let bin = recorder.session.bin_dir();
         let memo = recorder.session.dir().join("compilers");

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// By function: what is inlined in it that the fix changes, as `name (file:line)`.
-pub(crate) type DrawnIn = BTreeMap<String, Vec<String>>;
+pub(crate) type Inlined = BTreeMap<String, Vec<String>>;
 
-/// Finds the functions in whose source lines the fix changes something, and those that have them inlined. The sources are those of
-/// the original: line numbers of debug information and diff both count there (`#line` keeps them in the patched unit).
-pub(crate) fn drawn_in(inlining: &Inlining, changes: &Changes) -> DrawnIn {
+/// Finds the functions in whose source lines the fix changes something, and those that have them inlined. The
+/// sources are those of the original: line numbers of debug information and diff both count there (`#line`
+/// keeps them in the patched unit).
+pub(crate) fn inlined(inlining: &Inlining, changes: &Changes) -> Inlined {
     let mut texts: HashMap<String, Vec<u64>> = HashMap::new();
     let mut touched = |function: &Declared| {
         if function.line == 0 || !changes.within(Path::new(&function.file), 1, u64::MAX) {
@@ -25,15 +26,15 @@ pub(crate) fn drawn_in(inlining: &Inlining, changes: &Changes) -> DrawnIn {
         let last = ends.get(at).copied().unwrap_or(function.line);
         changes.within(Path::new(&function.file), function.line, last)
     };
-    let mut drawn = DrawnIn::new();
+    let mut inlined = Inlined::new();
     for function in &inlining.functions {
         let Some(callees) = inlining.inlined.get(&function.name) else { continue };
         let list: Vec<String> = callees.iter().filter(|c| touched(c)).map(show).collect();
         if !list.is_empty() {
-            drawn.insert(function.name.clone(), list);
+            inlined.insert(function.name.clone(), list);
         }
     }
-    drawn
+    inlined
 }
 
 fn show(function: &Declared) -> String {
@@ -41,8 +42,8 @@ fn show(function: &Declared) -> String {
     format!("{} ({file}:{})", function.name, function.line)
 }
 
-/// For each line of a source file (from 1) the line on which a function that begins there ends: that of the brace that
-/// closes the first one opened. Empty if the file cannot be read.
+/// For each line of a source file (from 1) the line on which a function that begins there ends: that of the
+/// brace that closes the first one opened. Empty if the file cannot be read.
 fn body_ends(file: &str) -> Vec<u64> {
     let Ok(text) = std::fs::read(file) else { return Vec::new() };
     let braces = braces(&text);
@@ -88,7 +89,8 @@ fn memchr(text: &[u8], what: &[u8]) -> usize {
     text.windows(what.len()).position(|w| w == what).unwrap_or(text.len())
 }
 
-/// Length of a literal with both quotes; one that does not end on its line is none (an apostrophe in disabled text).
+/// Length of a literal with both quotes; one that does not end on its line is none (an apostrophe in disabled
+/// text).
 fn literal(text: &[u8], quote: u8) -> usize {
     let mut at = 1;
     while let Some(byte) = text.get(at) {
@@ -123,10 +125,10 @@ mod tests {
         };
         let base = file.path().file_name().unwrap().to_str().unwrap();
         let diff = |line: u32| format!("--- a/{base}\n+++ b/{base}\n@@ -{line} +{line} @@\n-a\n+b\n");
-        let drawn = |line| drawn_in(&inlining, &Changes::read([diff(line).as_bytes()].into_iter(), 1));
-        assert_eq!(drawn(6), DrawnIn::from([("h".to_owned(), vec![format!("f ({base}:1)")])]));
+        let inlined = |line| inlined(&inlining, &Changes::read([diff(line).as_bytes()].into_iter(), 1));
+        assert_eq!(inlined(6), Inlined::from([("h".to_owned(), vec![format!("f ({base}:1)")])]));
         // A macro between two functions belongs to neither.
-        assert_eq!(drawn(9), DrawnIn::new());
-        assert_eq!(drawn(10), DrawnIn::new());
+        assert_eq!(inlined(9), Inlined::new());
+        assert_eq!(inlined(10), Inlined::new());
     }
 }

@@ -1,7 +1,9 @@
-//! Did anything but a compiler read what the fix's files hold besides the fix: the directives that keep line numbers?
+//! Did anything but a compiler read what the fix's files hold besides the fix: the directives that keep line
+//! numbers?
 //!
-//! A script makes a table of a header's lines, a shader's text becomes a string, `wc -l` goes to a macro. What comes of that is compiled
-//! in the end, so it is seen in what compilers read: a file that is none of the fix's, an argument, or a directive's text in an object.
+//! A script makes a table of a header's lines, a shader's text becomes a string, `wc -l` goes to a macro.
+//! What comes of that is compiled in the end, so it is seen in what compilers read: a file that is none of
+//! the fix's, an argument, or a directive's text in an object.
 
 use super::stamps::{Window, equal_but_for_times};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -19,8 +21,9 @@ pub(crate) struct Build<'b> {
     pub tree: &'b Path,
 }
 
-/// Something that compilers read in the second build and not in the first: a file that is none of `files`, which the fix changes, an argument,
-/// or the text of a directive that came into an object. Both trees were at `place` when they were built. `None` if there is none.
+/// Something that compilers read in the second build and not in the first: a file that is none of `files`,
+/// which the fix changes, an argument, or the text of a directive that came into an object. Both trees were
+/// at `place` when they were built. `None` if there is none.
 pub(crate) fn read_besides(
     before: Build<'_>,
     after: Build<'_>,
@@ -76,7 +79,8 @@ fn commands_differ(before: Build<'_>, after: Build<'_>, place: &Path) -> Option<
     Some(format!("the command for {}", other.source.to_string_lossy()))
 }
 
-/// Are two commands the same but for times and temporary names? Both trees were at `place` when they were built.
+/// Are two commands the same but for times and temporary names? Both trees were at `place` when they were
+/// built.
 pub(crate) fn same_command(
     old: &[OsBytes],
     new: &[OsBytes],
