@@ -15,7 +15,7 @@ pub(crate) use writing::{
 
 use differ::arch::RelocationType;
 
-use crate::elf::Elf;
+use crate::elf::ElfFile;
 use crate::error::LinkError;
 
 /// One machine: how its code is read in linked files, and how code for it is written into an image.
@@ -40,7 +40,7 @@ pub(crate) fn of(e_machine: u16) -> Option<&'static dyn Machine> {
 }
 
 /// The machine of an ELF file that messages call `file`.
-pub(crate) fn of_file(elf: &Elf<'_>, file: &str) -> Result<&'static dyn Machine, LinkError> {
+pub(crate) fn of_file(elf: &ElfFile<'_>, file: &str) -> Result<&'static dyn Machine, LinkError> {
     of(elf.machine).ok_or_else(|| LinkError::Elf {
         file: file.to_owned(),
         why: "not for x86-64; other machines are not supported by this version".to_owned(),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use patchfile::Arch;
 
-use crate::elf::{Elf, Segment};
+use crate::elf::{ElfFile, Segment};
 
 /// An instruction, as far as two of them are compared.
 #[derive(Clone, Debug)]
@@ -102,10 +102,10 @@ pub(crate) trait Reading: Debug + Sync {
     fn data_references(&self, code: &[u8], at: u64, found: &mut dyn FnMut(u64));
 
     /// Entries of the procedure linkage tables, and the slot that each jumps through: addresses.
-    fn plt_entries(&self, elf: &Elf<'_>) -> Vec<(u64, u64)>;
+    fn plt_entries(&self, elf: &ElfFile<'_>) -> Vec<(u64, u64)>;
 
     /// What looks like a jump, and where it would lead: to code, or through a slot. Addresses.
-    fn jumps(&self, elf: &Elf<'_>) -> Vec<(u64, u64)>;
+    fn jumps(&self, elf: &ElfFile<'_>) -> Vec<(u64, u64)>;
 
     /// Offset from the thread pointer of the program's own variable at `offset` in its TLS segment.
     fn thread_offset(&self, tls: &Segment, offset: u64) -> Option<i64>;
@@ -114,7 +114,7 @@ pub(crate) trait Reading: Debug + Sync {
     fn offset_in_tls(&self, tls: &Segment, from_thread_pointer: i64) -> Option<u64>;
 
     /// The end of a function outside of `replaced` (address and size) that a call from the image can return through.
-    fn find_epilogue(&self, target: &Elf<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue>;
+    fn find_epilogue(&self, target: &ElfFile<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue>;
 
     /// Is all of `code`, at address `at`, instructions that only fill?
     fn is_padding(&self, code: &[u8], at: u64) -> bool;

@@ -50,7 +50,7 @@ pub(crate) struct Rela {
 
 /// An ELF file, read.
 #[derive(Clone, Debug)]
-pub(crate) struct Elf<'a> {
+pub(crate) struct ElfFile<'a> {
     pub(crate) data: &'a [u8],
     /// `e_machine`
     pub(crate) machine: u16,
@@ -65,7 +65,7 @@ pub(crate) struct Elf<'a> {
     dynamic_strings: StringTable<'a>,
 }
 
-impl<'a> Elf<'a> {
+impl<'a> ElfFile<'a> {
     /// Reads `data`; `file` names it in errors.
     pub(crate) fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
         Self::read(data).map_err(|why| LinkError::Elf { file: file.to_owned(), why })
@@ -239,11 +239,11 @@ mod tests {
             let at = u64::from_le_bytes(data[header + 24..header + 32].try_into().unwrap()) as usize;
             data[header + 44..header + 48].copy_from_slice(&u32::MAX.to_le_bytes());
             data[at + next..at + next + 4].fill(0);
-            Elf::parse(&data, "x").unwrap();
+            ElfFile::parse(&data, "x").unwrap();
             // One that goes on at itself, nearly.
             data[at + next..at + next + 4].copy_from_slice(&0u32.to_le_bytes());
             data[at + 2..at + 4].copy_from_slice(&u16::MAX.to_le_bytes());
-            let _ = Elf::parse(&data, "x");
+            let _ = ElfFile::parse(&data, "x");
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
             if round % 16 == 0 {
                 data.truncate(random() as usize % whole.len());
             }
-            if let Ok(elf) = Elf::parse(&data, "x") {
+            if let Ok(elf) = ElfFile::parse(&data, "x") {
                 let _ = (elf.build_id(), elf.is_executable(), elf.dynamic_names(1));
                 for section in &elf.sections {
                     let _ = (elf.content(section).len(), elf.relocations(section).len());

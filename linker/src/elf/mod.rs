@@ -8,6 +8,6 @@ mod numbers;
 mod symbols;
 
 pub(crate) use debug::debug_sections;
-pub(crate) use file::{Elf, Rela, Section, Segment};
+pub(crate) use file::{ElfFile, Rela, Section, Segment};
 pub(crate) use numbers::*;
 pub(crate) use symbols::Symbol;

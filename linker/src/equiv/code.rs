@@ -2,45 +2,45 @@
 
 use differ::arch::{Computes, Relaxation, Tls};
 
-use super::known::{Base, Field, Piece};
+use super::loaded::Content;
 use super::matcher::{Kind, Matcher};
-use super::side::Content;
+use super::recorded::{Atom, Base, Field};
 use super::thread_local;
 use crate::arch::{Instruction, Operand, Value};
 
 impl Matcher<'_, '_> {
-    pub(super) fn code(&mut self, piece: &Piece, there: u64) {
+    pub(super) fn code(&mut self, atom: &Atom, there: u64) {
         let known = self.known;
         let contents =
-            (self.known.side.content(piece.start, piece.size), self.other.content(there, piece.size));
+            (self.known.loaded.content(atom.start, atom.size), self.other.content(there, atom.size));
         let (Some(Content::Bytes(ours)), Some(Content::Bytes(theirs))) = contents else {
-            return self.differs(Kind::Code, piece, "it reaches beyond its section".to_owned());
+            return self.differs(Kind::Code, atom, "it reaches beyond its section".to_owned());
         };
-        let tables = [self.known.side.exceptions.get(&piece.start), self.other.exceptions.get(&there)];
+        let tables = [self.known.loaded.exceptions.get(&atom.start), self.other.exceptions.get(&there)];
         match tables.map(|t| t.copied()) {
             [None, None] => {}
-            [Some(here), Some(there)] => self.reference(piece, Base::Unknown, here, there),
-            _ => self.differs(Kind::Code, piece, "it handles exceptions on one side only".to_owned()),
+            [Some(here), Some(there)] => self.reference(atom, Base::Unknown, here, there),
+            _ => self.differs(Kind::Code, atom, "it handles exceptions on one side only".to_owned()),
         }
-        let machine = known.side.machine;
-        let mut here = machine.instructions(ours, piece.start);
+        let machine = known.loaded.machine;
+        let mut here = machine.instructions(ours, atom.start);
         let mut other = machine.instructions(theirs, there);
         loop {
             let (x, y) = match (here.next(), other.next()) {
                 (Some(x), Some(y)) => (x, y),
                 (None, None) => return,
-                _ => return self.differs(Kind::Code, piece, "its code ends elsewhere there".to_owned()),
+                _ => return self.differs(Kind::Code, atom, "its code ends elsewhere there".to_owned()),
             };
             let detail = || {
                 let (here, there) = (machine.text(&x), machine.text(&y));
-                format!("at +{:#x}: `{here}` here, `{there}` there", x.at - piece.start)
+                format!("at +{:#x}: `{here}` here, `{there}` there", x.at - atom.start)
             };
             if x.bytes.len() != y.bytes.len() || x.opcode != y.opcode {
-                return self.differs(Kind::Code, piece, detail());
+                return self.differs(Kind::Code, atom, detail());
             }
-            match self.instruction(piece, there, &x, &y) {
+            match self.instruction(atom, there, &x, &y) {
                 None => {}
-                Some(Kind::Code) => return self.differs(Kind::Code, piece, detail()),
+                Some(Kind::Code) => return self.differs(Kind::Code, atom, detail()),
                 Some(Kind::Number) => {
                     let number = |(a, b): (&Option<Operand>, &Option<Operand>)| match (
                         a.as_ref()?.value,
@@ -50,9 +50,9 @@ impl Matcher<'_, '_> {
                         _ => None,
                     };
                     let numbers = x.operands.iter().zip(&y.operands).filter_map(number).find(|(a, b)| a != b);
-                    self.other_number(piece, numbers, detail());
+                    self.other_number(atom, numbers, detail());
                 }
-                Some(kind) => self.differs(kind, piece, detail()),
+                Some(kind) => self.differs(kind, atom, detail()),
             }
         }
     }
@@ -60,7 +60,7 @@ impl Matcher<'_, '_> {
     /// Compares what is not a reference, and follows what is one. `None`: nothing differs.
     fn instruction(
         &mut self,
-        piece: &Piece,
+        atom: &Atom,
         there: u64,
         x: &Instruction<'_>,
         y: &Instruction<'_>,
@@ -68,7 +68,7 @@ impl Matcher<'_, '_> {
         let mut differs = None;
         let known = self.known;
         let fields: Vec<&Field> = known.fields_in(x.at, x.end()).collect();
-        let certain = known.regions.get(&piece.region).is_some_and(|r| r.known);
+        let certain = known.regions.get(&atom.region).is_some_and(|r| r.known);
         for (a, b) in x.operands.iter().zip(&y.operands) {
             let (a, b) = match (a, b) {
                 (None, None) => continue,
@@ -81,9 +81,9 @@ impl Matcher<'_, '_> {
             let base = || fields.iter().find(holds).map_or(Base::Unknown, |f| f.base);
             match (a.value, b.value) {
                 (Value::Branch(here), Value::Branch(to)) => {
-                    if here.wrapping_sub(piece.start) >= piece.size {
-                        self.reference(piece, base(), here, to);
-                    } else if here.wrapping_sub(piece.start) != to.wrapping_sub(there) {
+                    if here.wrapping_sub(atom.start) >= atom.size {
+                        self.reference(atom, base(), here, to);
+                    } else if here.wrapping_sub(atom.start) != to.wrapping_sub(there) {
                         return Some(Kind::Code);
                     }
                 }
@@ -91,7 +91,7 @@ impl Matcher<'_, '_> {
                     // Asked for is only whose variables: which one is counted from there.
                     let whose = |f: &&Field| tls(f) == Some(Tls::LocalDynamic);
                     if !fields.iter().any(whose) {
-                        self.reference(piece, base(), here, to);
+                        self.reference(atom, base(), here, to);
                     }
                 }
                 // Other numbers in the instruction are references only where the object says so.
@@ -110,18 +110,20 @@ impl Matcher<'_, '_> {
                         Some(f) if tls(f).is_some() && x.loads_thread_pointer && y.loads_thread_pointer => {
                             true
                         }
-                        Some(f) if tls(f).is_some() => thread_local::same(&known.side, self.other, here, to),
+                        Some(f) if tls(f).is_some() => {
+                            thread_local::same(&known.loaded, self.other, here, to)
+                        }
                         Some(f) if is_absolute(f) => {
-                            self.reference(piece, f.base, here, to);
+                            self.reference(atom, f.base, here, to);
                             true
                         }
                         // Code of an unknown object of a program that is linked to a fixed place.
                         None if !certain
                             && here != to
-                            && self.known.side.is_address(here)
+                            && self.known.loaded.is_address(here)
                             && self.other.is_address(to) =>
                         {
-                            self.reference(piece, Base::Unknown, here, to);
+                            self.reference(atom, Base::Unknown, here, to);
                             true
                         }
                         _ => here == to,

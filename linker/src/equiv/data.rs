@@ -2,74 +2,71 @@
 
 use differ::arch::Computes;
 
-use super::known::{Base, Field, Piece};
+use super::loaded::{Content, LoadedFile, Meaning};
 use super::matcher::{Kind, Matcher};
-use super::side::{Content, Meaning, Side};
+use super::recorded::{Atom, Base, Field};
 use super::strings::is_text;
 
 impl Matcher<'_, '_> {
-    pub(super) fn data(&mut self, piece: &Piece, there: u64) {
+    pub(super) fn data(&mut self, atom: &Atom, there: u64) {
         let known = self.known;
-        let end = piece.end();
-        let mut at = piece.start;
-        let fields: Vec<Field> = known.fields_in(piece.start, end).cloned().collect();
+        let end = atom.end();
+        let mut at = atom.start;
+        let fields: Vec<Field> = known.fields_in(atom.start, end).cloned().collect();
         for field in &fields {
             let (start, stop) = (field.at.max(at), field.end.min(end));
-            self.plain(piece, there, at, start.max(at));
-            self.field(piece, there, field);
+            self.plain(atom, there, at, start.max(at));
+            self.field(atom, there, field);
             at = at.max(stop);
         }
-        self.plain(piece, there, at, end);
+        self.plain(atom, there, at, end);
     }
 
     /// Bytes between references: equal, but for what the dynamic loader fills in where the object is not known.
-    fn plain(&mut self, piece: &Piece, there: u64, start: u64, end: u64) {
-        let to = |at: u64| there.wrapping_add(at - piece.start);
+    fn plain(&mut self, atom: &Atom, there: u64, start: u64, end: u64) {
+        let to = |at: u64| there.wrapping_add(at - atom.start);
         let mut at = start;
         while at < end {
-            if (self.known.side.is_filled(at) || self.other.is_filled(to(at))) && end - at >= 8 {
-                let meanings = (self.known.side.held(at), self.other.held(to(at)));
-                self.same_meaning(piece, Base::Unknown, meanings);
+            if (self.known.loaded.is_filled(at) || self.other.is_filled(to(at))) && end - at >= 8 {
+                let meanings = (self.known.loaded.held(at), self.other.held(to(at)));
+                self.same_meaning(atom, Base::Unknown, meanings);
                 at += 8;
                 continue;
             }
             let next = (at + 1..end)
-                .find(|next| self.known.side.is_filled(*next) || self.other.is_filled(to(*next)))
+                .find(|next| self.known.loaded.is_filled(*next) || self.other.is_filled(to(*next)))
                 .unwrap_or(end);
             if !self.same_bytes(at, to(at), next - at) {
-                let name = if piece.name.is_empty() {
-                    "unnamed data".to_owned()
-                } else {
-                    format!("`{}`", piece.name)
-                };
+                let name =
+                    if atom.name.is_empty() { "unnamed data".to_owned() } else { format!("`{}`", atom.name) };
                 // Of the whole: a part of a number may look like a text.
-                let whole = |side: &Side<'_>, at: u64| match side.content(at, piece.size) {
+                let whole = |side: &LoadedFile<'_>, at: u64| match side.content(at, atom.size) {
                     Some(Content::Bytes(bytes)) if is_text(bytes) => Some(bytes.to_vec()),
                     _ => None,
                 };
-                let texts = (whole(&self.known.side, piece.start), whole(self.other, there));
+                let texts = (whole(&self.known.loaded, atom.start), whole(self.other, there));
                 if let (Some(ours), Some(theirs)) = texts {
-                    return self.texts(piece, &ours, &theirs);
+                    return self.texts(atom, &ours, &theirs);
                 }
-                return self.differs(Kind::Content, piece, format!("the content of {name} differs"));
+                return self.differs(Kind::Content, atom, format!("the content of {name} differs"));
             }
             at = next;
         }
     }
 
-    fn field(&mut self, piece: &Piece, there: u64, field: &Field) {
-        let at_other = there.wrapping_add(field.at.wrapping_sub(piece.start));
+    fn field(&mut self, atom: &Atom, there: u64, field: &Field) {
+        let at_other = there.wrapping_add(field.at.wrapping_sub(atom.start));
         let width = field.end - field.at;
         let kind = field.kind.map(|t| (t.computes, t.is_pc_relative(), t.width));
         match kind {
             Some((Computes::Address, false, 8)) => {
-                let meanings = (self.known.side.held(field.at), self.other.held(at_other));
-                self.same_meaning(piece, field.base, meanings);
+                let meanings = (self.known.loaded.held(field.at), self.other.held(at_other));
+                self.same_meaning(atom, field.base, meanings);
             }
             Some((Computes::Address, false, 4)) => {
-                let values = (self.known.side.word(field.at, 4), self.other.word(at_other, 4));
+                let values = (self.known.loaded.word(field.at, 4), self.other.word(at_other, 4));
                 if let (Some(a), Some(b)) = values {
-                    self.reference(piece, field.base, a, b);
+                    self.reference(atom, field.base, a, b);
                 }
             }
             Some((Computes::Address | Computes::Call, true, 4 | 8)) => {
@@ -77,38 +74,38 @@ impl Matcher<'_, '_> {
                     (Some(v), 4) => i64::from(v as u32 as i32),
                     (v, _) => v.unwrap_or(0).cast_signed(),
                 };
-                let ours = value(self.known.side.word(field.at, width));
+                let ours = value(self.known.loaded.word(field.at, width));
                 let theirs = value(self.other.word(at_other, width));
-                self.relative(piece, there, field, (ours, theirs));
+                self.relative(atom, there, field, (ours, theirs));
             }
             _ => {
                 if !self.same_bytes(field.at, at_other, width) {
-                    let name = self.known.side.machine.relocation_name(field.number);
-                    self.differs(Kind::Code, piece, format!("{name} differs in `{}`", piece.name));
+                    let name = self.known.loaded.machine.relocation_name(field.number);
+                    self.differs(Kind::Code, atom, format!("{name} differs in `{}`", atom.name));
                 }
             }
         }
     }
 
     /// An entry of a jump table is relative to the table, other data to itself (gcc and clang, `-fPIC` jump tables).
-    fn relative(&mut self, piece: &Piece, there: u64, field: &Field, (ours, theirs): (i64, i64)) {
-        let table = piece.start.wrapping_add_signed(ours);
+    fn relative(&mut self, atom: &Atom, there: u64, field: &Field, (ours, theirs): (i64, i64)) {
+        let table = atom.start.wrapping_add_signed(ours);
         let from_table = field.base != Base::Unknown
             && !matches!(field.base, Base::Symbol(_) | Base::InSlot(_))
-            && piece.name.is_empty()
-            && self.known.piece(table).is_some_and(|p| p.code);
+            && atom.name.is_empty()
+            && self.known.atom(table).is_some_and(|p| p.code);
         if from_table {
             // The place in the function is what counts, and the function is who uses the table.
-            self.reference(piece, Base::Unknown, table, there.wrapping_add_signed(theirs));
+            self.reference(atom, Base::Unknown, table, there.wrapping_add_signed(theirs));
             return;
         }
         let itself = field.at.wrapping_add_signed(ours);
-        let other = there.wrapping_add(field.at.wrapping_sub(piece.start)).wrapping_add_signed(theirs);
-        if self.known.side.section(itself).is_none() && ours == theirs {
+        let other = there.wrapping_add(field.at.wrapping_sub(atom.start)).wrapping_add_signed(theirs);
+        if self.known.loaded.section(itself).is_none() && ours == theirs {
             return;
         }
-        let meanings = (self.known.side.meaning(itself), self.other.meaning(other));
+        let meanings = (self.known.loaded.meaning(itself), self.other.meaning(other));
         let base = if matches!(meanings.0, Meaning::Own(_)) { field.base } else { Base::Unknown };
-        self.same_meaning(piece, base, meanings);
+        self.same_meaning(atom, base, meanings);
     }
 }

@@ -6,14 +6,14 @@ use differ::Refusal;
 use wrapper::LinkRecord;
 
 use super::contributions::Part;
-use super::known::{Known, Piece};
 use super::lines::Lines;
+use super::loaded::LoadedFile;
 use super::matcher::{Difference, Kind, Matcher};
-use super::side::Side;
+use super::recorded::{Atom, RecordedFile};
 use super::strings::{Paths, is_stamp, uses_words};
 use super::thread_local::{self, ThreadLocals};
 use super::types;
-use crate::elf::{Elf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
+use crate::elf::{ElfFile, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
 use crate::error::{LinkError, refusal};
 use crate::locate::map::LinkMap;
 use crate::locate::translate::Used;
@@ -65,10 +65,10 @@ const TOLD: usize = 6;
 /// When a file is damaged.
 pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
-    let linked = Side::new(Elf::parse(input.linked, "linked ELF")?, "linked ELF")?;
-    let known = Known::new(linked, &map, input.record, input.parts, input.objects);
-    let mut target = Side::new(Elf::parse(input.target, "target ELF")?, "target ELF")?;
-    let debug = input.debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
+    let linked = LoadedFile::new(ElfFile::parse(input.linked, "linked ELF")?, "linked ELF")?;
+    let known = RecordedFile::new(linked, &map, input.record, input.parts, input.objects);
+    let mut target = LoadedFile::new(ElfFile::parse(input.target, "target ELF")?, "target ELF")?;
+    let debug = input.debug.map(|d| ElfFile::parse(d, "debug information")).transpose()?;
     if let Some(debug) = debug.as_ref().filter(|_| target.elf.symbols.is_empty()) {
         target.thread_locals = ThreadLocals::of(&debug.symbols);
     }
@@ -76,22 +76,22 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let mut matcher = Matcher::new(&known, &target, &paths);
     let mut fit = Fit::default();
 
-    for name in thread_local::other_values(&known.side, &target).into_iter().take(TOLD) {
+    for name in thread_local::other_values(&known.loaded, &target).into_iter().take(TOLD) {
         fit.refused.push(unfit(&name, "a thread begins with another value in it there"));
     }
 
     let (mut replaced, mut used_pieces) = (HashSet::new(), HashSet::new());
     for used in input.used {
-        let Some(piece) = known.piece(used.linked) else { continue };
-        if is_thread_local(&known.side.elf, used) {
+        let Some(atom) = known.atom(used.linked) else { continue };
+        if is_thread_local(&known.loaded.elf, used) {
             continue;
         }
-        let there = used.target.wrapping_sub(used.linked - piece.start);
-        used_pieces.insert(piece.start);
+        let there = used.target.wrapping_sub(used.linked - atom.start);
+        used_pieces.insert(atom.start);
         if used.replaced {
-            replaced.insert(piece.start);
+            replaced.insert(atom.start);
         }
-        if let Err(why) = matcher.pair(piece.start, there) {
+        if let Err(why) = matcher.pair(atom.start, there) {
             fit.refused.push(unfit(&used.name, &format!("it is {why}")));
         }
     }
@@ -101,10 +101,10 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
         _ => &target.elf.symbols,
     };
     let complete = !target.elf.symbols.is_empty() || debug.as_ref().is_some_and(|d| !d.symbols.is_empty());
-    if same_code(&known.side.elf, &target.elf, !complete) {
-        for piece in known.pieces.values().filter(|p| p.code) {
+    if same_code(&known.loaded.elf, &target.elf, !complete) {
+        for atom in known.atoms.values().filter(|p| p.code) {
             // A place that is taken is seen below, when it is compared.
-            let _ = matcher.pair(piece.start, piece.start);
+            let _ = matcher.pair(atom.start, atom.start);
         }
     } else {
         for (start, there) in by_name(&known, symbols) {
@@ -118,14 +118,14 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
 
     fit.same = places.len();
     let unit_of =
-        |piece: &Piece| known.regions.get(&piece.region).map(|r| r.object.as_str()).filter(|o| !o.is_empty());
-    for piece in known.pieces.values().filter(|p| p.code && !p.name.is_empty()) {
-        let Some(object) = unit_of(piece).filter(|_| !places.contains_key(&piece.start)) else { continue };
+        |atom: &Atom| known.regions.get(&atom.region).map(|r| r.object.as_str()).filter(|o| !o.is_empty());
+    for atom in known.atoms.values().filter(|p| p.code && !p.name.is_empty()) {
+        let Some(object) = unit_of(atom).filter(|_| !places.contains_key(&atom.start)) else { continue };
         let place = match input.units.get(object) {
-            Some(unit) => format!("{} ({unit})", piece.name),
+            Some(unit) => format!("{} ({unit})", atom.name),
             // Of another unit: it counts where the target's symbols say that it is not there at all.
-            None if names.is_empty() || names.contains(piece.name.as_str()) => continue,
-            None => piece.name.clone(),
+            None if names.is_empty() || names.contains(atom.name.as_str()) => continue,
+            None => atom.name.clone(),
         };
         fit.refused.push(unfit(&place, "the target has no such function, or none that can be found"));
     }
@@ -138,37 +138,37 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let mut lines = None;
     let mut told: BTreeMap<u64, &Difference> = BTreeMap::new();
     for difference in &differences {
-        let Some(piece) = known.pieces.get(&difference.piece) else { continue };
-        let object = unit_of(piece);
+        let Some(atom) = known.atoms.get(&difference.atom) else { continue };
+        let object = unit_of(atom);
         let in_touched = object.is_some_and(|o| input.units.contains_key(o));
         // Of what the fix does not touch, an assertion may hold another line.
         let explained = !in_touched
-            && !used_pieces.contains(&piece.start)
+            && !used_pieces.contains(&atom.start)
             && difference.numbers.is_some_and(|(here, there)| {
                 let (ours, theirs) = lines.get_or_insert_with(|| {
                     (Lines::of(input.linked), Lines::of(input.debug.unwrap_or(input.target)))
                 });
-                let place = places.get(&piece.start).copied().unwrap_or_default();
-                ours.has(piece.start, piece.end(), here) && theirs.has(place, place + piece.size, there)
+                let place = places.get(&atom.start).copied().unwrap_or_default();
+                ours.has(atom.start, atom.end(), here) && theirs.has(place, place + atom.size, there)
             });
         let fatal = !explained
             && match difference.kind {
                 Kind::Path => false,
                 Kind::Text => {
-                    replaced.contains(&piece.start)
-                        || relied_on.contains(&piece.start)
+                    replaced.contains(&atom.start)
+                        || relied_on.contains(&atom.start)
                         || in_touched && !is_stamp(&difference.detail)
                         || object.is_some() && uses_words(&difference.detail, input.brought)
                 }
                 // Whatever unit shows it: the macro, enumerator, type or option behind it may be one that the fix uses too, and nobody can see that.
                 Kind::Content | Kind::Offset | Kind::Number | Kind::Code => {
-                    object.is_some() || used_pieces.contains(&piece.start)
+                    object.is_some() || used_pieces.contains(&atom.start)
                 }
             };
         if fatal {
-            told.entry(piece.start).or_insert(difference);
+            told.entry(atom.start).or_insert(difference);
         } else if object.is_some() {
-            fit.notes.push(format!("{}: {}", piece.name, difference.detail));
+            fit.notes.push(format!("{}: {}", atom.name, difference.detail));
         }
     }
     let count = told.len();
@@ -176,8 +176,8 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let mut order: Vec<(&u64, &&Difference)> = told.iter().collect();
     order.sort_by_key(|(start, _)| !replaced.contains(*start));
     for (start, difference) in order.into_iter().take(TOLD) {
-        let piece = known.pieces.get(start);
-        let name = piece.map(|p| p.name.as_str()).filter(|n| !n.is_empty()).unwrap_or("unnamed data");
+        let atom = known.atoms.get(start);
+        let name = atom.map(|p| p.name.as_str()).filter(|n| !n.is_empty()).unwrap_or("unnamed data");
         fit.refused.push(unfit(name, &difference.detail));
     }
     if count > TOLD {
@@ -195,17 +195,17 @@ fn unfit(place: &str, why: &str) -> Refusal {
     )
 }
 
-fn is_thread_local(elf: &Elf<'_>, used: &Used) -> bool {
+fn is_thread_local(elf: &ElfFile<'_>, used: &Used) -> bool {
     elf.symbols.iter().any(|s| s.kind == STT_TLS && s.value == used.linked && s.name == used.name)
 }
 
 /// Are all sections of code at the same place and of the same size, with the same bytes or, if its symbols are `unknown`, others?
-fn same_code(linked: &Elf<'_>, target: &Elf<'_>, unknown: bool) -> bool {
-    let code = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
+fn same_code(linked: &ElfFile<'_>, target: &ElfFile<'_>, unknown: bool) -> bool {
+    let code = |elf: &ElfFile<'_>| -> Vec<(String, u64, u64)> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
     };
-    let bytes = |elf: &Elf<'_>| -> Vec<Vec<u8>> {
+    let bytes = |elf: &ElfFile<'_>| -> Vec<Vec<u8>> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         sections.map(|s| elf.content(s).to_vec()).collect()
     };
@@ -213,20 +213,20 @@ fn same_code(linked: &Elf<'_>, target: &Elf<'_>, unknown: bool) -> bool {
 }
 
 /// Pieces whose name, with the source file of a local one, stands for one place on each side.
-fn by_name(known: &Known<'_>, symbols: &[Symbol]) -> Vec<(u64, u64)> {
-    let ours = places(&known.side.elf.symbols);
+fn by_name(known: &RecordedFile<'_>, symbols: &[Symbol]) -> Vec<(u64, u64)> {
+    let ours = places(&known.loaded.elf.symbols);
     let theirs = places(symbols);
     // Marks, such as where a section begins or an empty one is, are where something else is in another order of the objects.
     let marks: HashSet<&str> =
-        known.side.elf.symbols.iter().filter(|s| s.size == 0).map(|s| s.name.as_str()).collect();
+        known.loaded.elf.symbols.iter().filter(|s| s.size == 0).map(|s| s.name.as_str()).collect();
     let mut found = Vec::new();
     for (key, here) in &ours {
         let (&[here], Some(&[there])) = (here.as_slice(), theirs.get(key).map(Vec::as_slice)) else {
             continue;
         };
-        let named = |p: &&Piece| p.name == key.0 || !marks.contains(key.0.as_str());
-        let piece = known.piece(here).filter(|p| p.start == here).filter(named);
-        let brought = piece.and_then(|p| known.regions.get(&p.region)).is_some_and(|r| !r.object.is_empty());
+        let named = |p: &&Atom| p.name == key.0 || !marks.contains(key.0.as_str());
+        let atom = known.atom(here).filter(|p| p.start == here).filter(named);
+        let brought = atom.and_then(|p| known.regions.get(&p.region)).is_some_and(|r| !r.object.is_empty());
         if brought {
             found.push((here, there));
         }

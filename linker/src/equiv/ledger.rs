@@ -6,11 +6,11 @@ use differ::Refusal;
 use wrapper::LinkRecord;
 
 use super::contributions::Part;
-use super::known::{Known, Merged, Piece};
+use super::loaded::LoadedFile;
 use super::matcher::{Difference, Kind, Matcher};
-use super::side::Side;
+use super::recorded::{Atom, Merged, RecordedFile};
 use super::strings::Paths;
-use crate::elf::{Elf, SHF_WRITE, STB_LOCAL, STB_WEAK};
+use crate::elf::{ElfFile, SHF_WRITE, STB_LOCAL, STB_WEAK};
 use crate::error::{LinkError, refusal};
 use crate::locate::command_line::Options;
 use crate::locate::map::LinkMap;
@@ -92,7 +92,7 @@ pub fn ledger(
     let old = read(original, "ELF file of the original build")?;
     let new = read(patched, "ELF file of the patched build")?;
     let paths = Paths::default();
-    let mut matcher = Matcher::new(&new, &old.side, &paths);
+    let mut matcher = Matcher::new(&new, &old.loaded, &paths);
     if Options::read(patched.record.expanded_argv.iter().map(|a| a.as_bytes())).folds {
         matcher.folds();
     }
@@ -105,8 +105,8 @@ pub fn ledger(
 
     let mut told: BTreeMap<u64, Refusal> = BTreeMap::new();
     for difference in &differences {
-        let Some(piece) = new.pieces.get(&difference.piece) else { continue };
-        judge(&new, piece, difference, units, &touched, &mut ledger, &mut told);
+        let Some(atom) = new.atoms.get(&difference.atom) else { continue };
+        judge(&new, atom, difference, units, &touched, &mut ledger, &mut told);
     }
     for (name, unit, at) in &touched.candidates {
         let same = |entries: &[Entry]| entries.iter().all(|e| e.name != *name);
@@ -136,9 +136,9 @@ pub fn ledger(
     Ok(ledger)
 }
 
-fn read<'a>(file: &BuiltFile<'a>, what: &str) -> Result<Known<'a>, LinkError> {
-    Ok(Known::new(
-        Side::new(Elf::parse(file.data, what)?, what)?,
+fn read<'a>(file: &BuiltFile<'a>, what: &str) -> Result<RecordedFile<'a>, LinkError> {
+    Ok(RecordedFile::new(
+        LoadedFile::new(ElfFile::parse(file.data, what)?, what)?,
         &LinkMap::parse(file.map),
         file.record,
         file.parts,
@@ -151,23 +151,23 @@ fn read<'a>(file: &BuiltFile<'a>, what: &str) -> Result<Known<'a>, LinkError> {
 struct Touched {
     /// Their patched objects.
     patched: HashSet<String>,
-    /// New names of them that the original has from another unit: name, unit, piece.
+    /// New names of them that the original has from another unit: name, unit, atom.
     candidates: Vec<(String, String, u64)>,
-    /// The pieces of those, and whether each is weak.
+    /// The atoms of those, and whether each is weak.
     moved: HashMap<u64, bool>,
 }
 
 /// Pairs what the comparison of the units has paired, and leaves out what is in the patch.
 fn pair_units(
-    old: &Known<'_>,
-    new: &Known<'_>,
+    old: &RecordedFile<'_>,
+    new: &RecordedFile<'_>,
     units: &[LedgerUnit],
     matcher: &mut Matcher<'_, '_>,
     ledger: &mut Ledger,
 ) -> Touched {
     let mut touched = Touched::default();
-    let globals = |known: &Known<'_>| -> HashMap<String, (u64, u8)> {
-        let defined = known.side.elf.symbols.iter().filter(|s| s.is_defined() && s.reserved == 0);
+    let globals = |known: &RecordedFile<'_>| -> HashMap<String, (u64, u8)> {
+        let defined = known.loaded.elf.symbols.iter().filter(|s| s.is_defined() && s.reserved == 0);
         let global = defined.filter(|s| s.binding != STB_LOCAL);
         global
             .map(|s| (s.name.split('@').next().unwrap_or_default().to_owned(), (s.value, s.binding)))
@@ -232,7 +232,7 @@ fn pair_units(
             .iter()
             .filter(|((o, name), _)| o == object && !in_patch.contains(name.as_str()) && !is_part(name));
         for ((_, name), at) in same.filter(|((_, name), _)| !is_numbered(name)) {
-            if let (Some(before), true) = (there(name), new.pieces.contains_key(at)) {
+            if let (Some(before), true) = (there(name), new.atoms.contains_key(at)) {
                 let _ = matcher.pair(*at, before);
             }
         }
@@ -242,13 +242,13 @@ fn pair_units(
 
 /// The unit that had a variable of this name for its own, and has it no more.
 fn moved_state<'u>(
-    new: &Known<'_>,
+    new: &RecordedFile<'_>,
     at: u64,
     name: &str,
     index: usize,
     units: &'u [LedgerUnit],
 ) -> Option<&'u str> {
-    let writable = new.side.section(at).is_some_and(|s| s.flags & SHF_WRITE != 0);
+    let writable = new.loaded.section(at).is_some_and(|s| s.flags & SHF_WRITE != 0);
     let base = |name: &str| {
         if is_numbered(name) { name.rsplit_once('.').map(|(b, _)| b.to_owned()) } else { None }
             .unwrap_or_else(|| name.to_owned())
@@ -267,10 +267,10 @@ fn is_numbered(name: &str) -> bool {
         .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Pairs the pieces of objects that are the same in both links.
+/// Pairs the atoms of objects that are the same in both links.
 fn pair_regions(
-    old: &Known<'_>,
-    new: &Known<'_>,
+    old: &RecordedFile<'_>,
+    new: &RecordedFile<'_>,
     units: &[LedgerUnit],
     touched: &HashSet<String>,
     matcher: &mut Matcher<'_, '_>,
@@ -286,30 +286,30 @@ fn pair_regions(
         .filter(|r| !r.object.is_empty())
         .map(|r| ((r.object.as_str(), &r.section), r.start))
         .collect();
-    let same = |r: &&super::known::Region| {
+    let same = |r: &&super::recorded::Region| {
         !r.object.is_empty() && r.merged == Merged::No && !touched.contains(&r.object)
     };
     for region in new.regions.values().filter(same) {
         let object = before.get(region.object.as_str()).copied().unwrap_or(&region.object);
         let Some(start) = there.get(&(object, &region.section)) else { continue };
-        for piece in new.pieces.range(region.start..region.end).map(|(_, p)| p) {
-            let _ = matcher.pair(piece.start, start + (piece.start - region.start));
+        for atom in new.atoms.range(region.start..region.end).map(|(_, p)| p) {
+            let _ = matcher.pair(atom.start, start + (atom.start - region.start));
         }
     }
 }
 
 /// Says what a difference is: explained, another definition of a name, or nothing that is known.
 fn judge(
-    new: &Known<'_>,
-    piece: &Piece,
+    new: &RecordedFile<'_>,
+    atom: &Atom,
     difference: &Difference,
     units: &[LedgerUnit],
     touched: &Touched,
     ledger: &mut Ledger,
     told: &mut BTreeMap<u64, Refusal>,
 ) {
-    let Some(region) = new.regions.get(&piece.region).filter(|r| !r.object.is_empty()) else { return };
-    let name = if piece.name.is_empty() { "unnamed data" } else { &piece.name };
+    let Some(region) = new.regions.get(&atom.region).filter(|r| !r.object.is_empty()) else { return };
+    let name = if atom.name.is_empty() { "unnamed data" } else { &atom.name };
     let of_object = |u: &&LedgerUnit| u.patched.as_deref() == Some(region.object.as_str());
     let unit = units.iter().find(of_object);
     let entry = |why: &str| Entry {
@@ -317,16 +317,16 @@ fn judge(
         unit: unit.map(|u| u.name.clone()).unwrap_or_default(),
         why: why.to_owned(),
     };
-    if let Some(weak) = touched.moved.get(&piece.start) {
+    if let Some(weak) = touched.moved.get(&atom.start) {
         if *weak {
             ledger.entries.push(entry("another copy of an inline function"));
-        } else if piece.code {
+        } else if atom.code {
             ledger.displaced.push(entry(&difference.detail));
         } else {
             let why =
                 format!("the original has it from another unit, with other content: {}", difference.detail);
             told.insert(
-                piece.start,
+                atom.start,
                 refusal(
                     "initial value of live data changed",
                     place(name, unit),
@@ -344,7 +344,7 @@ fn judge(
     // Of a unit that the fix reaches the comparison has seen all but what the linker made of its references.
     let of_linker = difference.reference || !touched.patched.contains(&region.object);
     if of_linker && difference.kind != Kind::Path {
-        told.entry(piece.start).or_insert_with(|| unaccounted(&place(name, unit), &difference.detail));
+        told.entry(atom.start).or_insert_with(|| unaccounted(&place(name, unit), &difference.detail));
     }
 }
 

@@ -1,9 +1,9 @@
-//! One consistent one-to-one map from the pieces of a known file to places of another one, which grows along the references.
+//! One consistent one-to-one map from the atoms of a known file to places of another one, which grows along the references.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::known::{Base, Known, Merged, Piece};
-use super::side::{Content, Meaning, Side};
+use super::loaded::{Content, LoadedFile, Meaning};
+use super::recorded::{Atom, Base, Merged, RecordedFile};
 use super::strings::{Paths, same_string, until_zero};
 
 /// How serious a difference is.
@@ -23,13 +23,13 @@ pub(crate) enum Kind {
     Code,
 }
 
-/// A piece that is not the same in the other file.
+/// A atom that is not the same in the other file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) kind: Kind,
-    /// Start of the piece that shows it: what differs, or what refers to it.
-    pub(crate) piece: u64,
-    /// Start of the piece that a reference leads to here, and not there.
+    /// Start of the atom that shows it: what differs, or what refers to it.
+    pub(crate) atom: u64,
+    /// Start of the atom that a reference leads to here, and not there.
     pub(crate) leads: Option<u64>,
     /// The number in an instruction here and there, if it is one that differs.
     pub(crate) numbers: Option<(u64, u64)>,
@@ -38,7 +38,7 @@ pub(crate) struct Difference {
     pub(crate) detail: String,
 }
 
-/// A reference that may be to the end of one piece or to the start of the next.
+/// A reference that may be to the end of one atom or to the start of the next.
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     from: u64,
@@ -49,8 +49,8 @@ struct Edge {
 /// The map while it grows.
 #[derive(Debug)]
 pub(crate) struct Matcher<'k, 'a> {
-    pub(super) known: &'k Known<'a>,
-    pub(super) other: &'k Side<'a>,
+    pub(super) known: &'k RecordedFile<'a>,
+    pub(super) other: &'k LoadedFile<'a>,
     paths: &'k Paths,
     to: HashMap<u64, u64>,
     from: HashMap<u64, u64>,
@@ -69,11 +69,11 @@ pub(crate) struct Matcher<'k, 'a> {
     found: Vec<Difference>,
 }
 
-/// Where each piece is in the other file, the data that watched pieces refer to, and what differs.
+/// Where each atom is in the other file, the data that watched atoms refer to, and what differs.
 pub(crate) type Matched = (HashMap<u64, u64>, HashSet<u64>, Vec<Difference>);
 
 impl<'k, 'a> Matcher<'k, 'a> {
-    pub(crate) fn new(known: &'k Known<'a>, other: &'k Side<'a>, paths: &'k Paths) -> Self {
+    pub(crate) fn new(known: &'k RecordedFile<'a>, other: &'k LoadedFile<'a>, paths: &'k Paths) -> Self {
         Self {
             known,
             other,
@@ -91,12 +91,12 @@ impl<'k, 'a> Matcher<'k, 'a> {
         }
     }
 
-    /// The content of the piece at `start` is accounted for elsewhere.
+    /// The content of the atom at `start` is accounted for elsewhere.
     pub(super) fn leave_out(&mut self, start: u64) {
         self.accounted.insert(start);
     }
 
-    /// The other file has nothing that stands for the piece at `start`.
+    /// The other file has nothing that stands for the atom at `start`.
     pub(super) fn has_not(&mut self, start: u64) {
         self.absent.insert(start);
     }
@@ -106,12 +106,12 @@ impl<'k, 'a> Matcher<'k, 'a> {
         self.folded = true;
     }
 
-    /// Notes the data that these pieces refer to.
-    pub(crate) fn watch(&mut self, pieces: HashSet<u64>) {
-        self.watched = pieces;
+    /// Notes the data that these atoms refer to.
+    pub(crate) fn watch(&mut self, atoms: HashSet<u64>) {
+        self.watched = atoms;
     }
 
-    /// Says where a piece is in the other file. `Err`: that contradicts what is known already.
+    /// Says where a atom is in the other file. `Err`: that contradicts what is known already.
     pub(crate) fn pair(&mut self, start: u64, there: u64) -> Result<(), String> {
         if let Some(known) = self.to.get(&start) {
             return if *known == there {
@@ -133,7 +133,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
         Ok(())
     }
 
-    /// Where a piece is, as far as is known.
+    /// Where a atom is, as far as is known.
     pub(crate) fn place_of(&self, start: u64) -> Option<u64> {
         self.to.get(&start).copied()
     }
@@ -142,36 +142,35 @@ impl<'k, 'a> Matcher<'k, 'a> {
     pub(crate) fn run(mut self) -> Matched {
         loop {
             while let Some(start) = self.queue.pop_front() {
-                if let Some(piece) =
-                    self.known.pieces.get(&start).filter(|_| !self.accounted.contains(&start))
+                if let Some(atom) = self.known.atoms.get(&start).filter(|_| !self.accounted.contains(&start))
                 {
                     let there = self.to.get(&start).copied().unwrap_or_default();
-                    self.compare(&piece.clone(), there);
+                    self.compare(&atom.clone(), there);
                 }
             }
             let Some(edge) = self.edges.pop() else { break };
             self.settle(edge);
         }
-        self.found.sort_by_key(|d| (d.piece, d.kind));
+        self.found.sort_by_key(|d| (d.atom, d.kind));
         self.found.dedup();
         (self.to, self.relied_on, self.found)
     }
 
-    fn compare(&mut self, piece: &Piece, there: u64) {
-        let flags = |side: &Side<'_>, at: u64| side.section(at).map(|s| s.flags & 7);
-        if flags(&self.known.side, piece.start) != flags(self.other, there) {
-            self.differs(Kind::Code, piece, "it is in another kind of section".to_owned());
-        } else if piece.code {
-            self.code(piece, there);
+    fn compare(&mut self, atom: &Atom, there: u64) {
+        let flags = |side: &LoadedFile<'_>, at: u64| side.section(at).map(|s| s.flags & 7);
+        if flags(&self.known.loaded, atom.start) != flags(self.other, there) {
+            self.differs(Kind::Code, atom, "it is in another kind of section".to_owned());
+        } else if atom.code {
+            self.code(atom, there);
         } else {
-            self.data(piece, there);
+            self.data(atom, there);
         }
     }
 
-    pub(super) fn differs(&mut self, kind: Kind, piece: &Piece, detail: String) {
+    pub(super) fn differs(&mut self, kind: Kind, atom: &Atom, detail: String) {
         self.found.push(Difference {
             kind,
-            piece: piece.start,
+            atom: atom.start,
             leads: None,
             numbers: None,
             reference: false,
@@ -179,54 +178,48 @@ impl<'k, 'a> Matcher<'k, 'a> {
         });
     }
 
-    pub(super) fn other_number(&mut self, piece: &Piece, numbers: Option<(u64, u64)>, detail: String) {
-        let (kind, piece) = (Kind::Number, piece.start);
-        self.found.push(Difference { kind, piece, leads: None, numbers, reference: false, detail });
+    pub(super) fn other_number(&mut self, atom: &Atom, numbers: Option<(u64, u64)>, detail: String) {
+        let (kind, atom) = (Kind::Number, atom.start);
+        self.found.push(Difference { kind, atom, leads: None, numbers, reference: false, detail });
     }
 
-    fn leads_elsewhere(&mut self, from: &Piece, leads: Option<u64>, detail: String) {
+    fn leads_elsewhere(&mut self, from: &Atom, leads: Option<u64>, detail: String) {
         let kind = Kind::Code;
-        self.found.push(Difference {
-            kind,
-            piece: from.start,
-            leads,
-            numbers: None,
-            reference: true,
-            detail,
-        });
+        self.found.push(Difference { kind, atom: from.start, leads, numbers: None, reference: true, detail });
     }
 
     fn name(&self, address: u64) -> String {
-        match self.known.piece(address) {
-            Some(piece) if !piece.name.is_empty() => piece.name.clone(),
+        match self.known.atom(address) {
+            Some(atom) if !atom.name.is_empty() => atom.name.clone(),
             _ => format!("{address:#x}"),
         }
     }
 
-    /// A reference of `piece` leads to `here`, and at the same point to `there` in the other file.
-    pub(super) fn reference(&mut self, piece: &Piece, base: Base, here: u64, there: u64) {
-        let mut meanings = (self.known.side.meaning(here), self.other.meaning(there));
+    /// A reference of `atom` leads to `here`, and at the same point to `there` in the other file.
+    pub(super) fn reference(&mut self, atom: &Atom, base: Base, here: u64, there: u64) {
+        let mut meanings = (self.known.loaded.meaning(here), self.other.meaning(there));
         // The end of a variable may be where a library's variable begins, or a table of the linker's.
-        if matches!(base, Base::Symbol(at) | Base::Region(at) if !self.known.side.is_copy(at) && at != here) {
+        if matches!(base, Base::Symbol(at) | Base::Region(at) if !self.known.loaded.is_copy(at) && at != here)
+        {
             for (side, address, meaning) in
-                [(&self.known.side, here, &mut meanings.0), (self.other, there, &mut meanings.1)]
+                [(&self.known.loaded, here, &mut meanings.0), (self.other, there, &mut meanings.1)]
             {
                 if side.is_copy(address) || matches!(meaning, Meaning::Slot(_)) {
                     *meaning = Meaning::Own(address);
                 }
             }
         }
-        self.same_meaning(piece, base, meanings);
+        self.same_meaning(atom, base, meanings);
     }
 
-    pub(super) fn same_meaning(&mut self, piece: &Piece, base: Base, meanings: (Meaning, Meaning)) {
+    pub(super) fn same_meaning(&mut self, atom: &Atom, base: Base, meanings: (Meaning, Meaning)) {
         match meanings {
-            (Meaning::Own(here), Meaning::Own(there)) => self.own(piece, base, here, there),
-            (Meaning::Slot(a), Meaning::Slot(b)) => self.same_meaning(piece, Base::Unknown, (*a, *b)),
+            (Meaning::Own(here), Meaning::Own(there)) => self.own(atom, base, here, there),
+            (Meaning::Slot(a), Meaning::Slot(b)) => self.same_meaning(atom, Base::Unknown, (*a, *b)),
             (a, b) if a == b => {}
             (a, b) => {
                 let detail = format!("it refers to {} here, to {} there", self.show(&a), show(&b));
-                self.leads_elsewhere(piece, None, detail);
+                self.leads_elsewhere(atom, None, detail);
             }
         }
     }
@@ -239,7 +232,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
         }
     }
 
-    fn own(&mut self, from: &Piece, base: Base, here: u64, there: u64) {
+    fn own(&mut self, from: &Atom, base: Base, here: u64, there: u64) {
         let region = match base {
             Base::Region(start) => self.known.regions.get(&start),
             Base::Symbol(at) | Base::InSlot(at) => self.known.region(at),
@@ -253,62 +246,61 @@ impl<'k, 'a> Matcher<'k, 'a> {
             Merged::Constants(size) => return self.constants(from, here, there, size),
             Merged::No => {}
         }
-        let piece = match base {
-            Base::Symbol(at) | Base::InSlot(at) => self.known.piece(at),
+        let atom = match base {
+            Base::Symbol(at) | Base::InSlot(at) => self.known.atom(at),
             Base::Region(_) if here >= region.end => self.known.last_of(region),
-            Base::Region(_) if here < region.start => self.known.piece(region.start),
-            _ => self.known.piece(here),
+            Base::Region(_) if here < region.start => self.known.atom(region.start),
+            _ => self.known.atom(here),
         };
-        let Some(piece) = piece else { return self.linker_made(from, here, there) };
-        let unsure = !piece.code && !matches!(base, Base::Symbol(_) | Base::InSlot(_)) && here == piece.start;
-        if unsure && self.known.before(piece).is_some() {
+        let Some(atom) = atom else { return self.linker_made(from, here, there) };
+        let unsure = !atom.code && !matches!(base, Base::Symbol(_) | Base::InSlot(_)) && here == atom.start;
+        if unsure && self.known.before(atom).is_some() {
             self.edges.push(Edge { from: from.start, here, there });
             return;
         }
-        self.lead(from, &piece.clone(), here, there);
+        self.lead(from, &atom.clone(), here, there);
     }
 
-    /// The reference is to `piece`, at this place of it.
-    fn lead(&mut self, from: &Piece, piece: &Piece, here: u64, there: u64) {
-        if !piece.code && self.watched.contains(&from.start) {
-            self.relied_on.insert(piece.start);
+    /// The reference is to `atom`, at this place of it.
+    fn lead(&mut self, from: &Atom, atom: &Atom, here: u64, there: u64) {
+        if !atom.code && self.watched.contains(&from.start) {
+            self.relied_on.insert(atom.start);
         }
-        let start = there.wrapping_sub(here.wrapping_sub(piece.start));
-        if let Err(why) = self.pair(piece.start, start) {
-            let near = [self.known.before(piece), self.known.piece(piece.end())];
-            let beside = |p: &Piece| self.place_of(p.start).map(|at| at.wrapping_sub(p.start));
+        let start = there.wrapping_sub(here.wrapping_sub(atom.start));
+        if let Err(why) = self.pair(atom.start, start) {
+            let near = [self.known.before(atom), self.known.atom(atom.end())];
+            let beside = |p: &Atom| self.place_of(p.start).map(|at| at.wrapping_sub(p.start));
             let shift = there.wrapping_sub(here);
             // The end of what lies before it, or a place before what follows.
-            if !piece.code
-                && near.into_iter().flatten().any(|p| p.region == piece.region && beside(p) == Some(shift))
+            if !atom.code
+                && near.into_iter().flatten().any(|p| p.region == atom.region && beside(p) == Some(shift))
             {
                 return;
             }
-            let detail = format!("it refers to `{}`, which is {why}", self.name(piece.start));
-            self.leads_elsewhere(from, Some(piece.start), detail);
+            let detail = format!("it refers to `{}`, which is {why}", self.name(atom.start));
+            self.leads_elsewhere(from, Some(atom.start), detail);
         }
     }
 
     fn settle(&mut self, edge: Edge) {
-        let (Some(from), Some(piece)) = (self.known.pieces.get(&edge.from), self.known.piece(edge.here))
-        else {
+        let (Some(from), Some(atom)) = (self.known.atoms.get(&edge.from), self.known.atom(edge.here)) else {
             return;
         };
-        self.lead(&from.clone(), &piece.clone(), edge.here, edge.there);
+        self.lead(&from.clone(), &atom.clone(), edge.here, edge.there);
     }
 
     /// What no object brought: the start or the end of a section, or a place in what the linker made.
-    fn linker_made(&mut self, from: &Piece, here: u64, there: u64) {
-        let bounds = |side: &Side<'_>, at: u64| -> Vec<(String, i64, i64)> {
+    fn linker_made(&mut self, from: &Atom, here: u64, there: u64) {
+        let bounds = |side: &LoadedFile<'_>, at: u64| -> Vec<(String, i64, i64)> {
             let holds = |s: &&crate::elf::Section| {
-                super::side::is_memory(s) && at >= s.address && at - s.address <= s.size
+                super::loaded::is_memory(s) && at >= s.address && at - s.address <= s.size
             };
             let place = |s: &crate::elf::Section| {
                 (s.name.clone(), (at - s.address).cast_signed(), (s.address + s.size - at).cast_signed())
             };
             side.elf.sections.iter().filter(holds).map(place).collect()
         };
-        let (ours, theirs) = (bounds(&self.known.side, here), bounds(self.other, there));
+        let (ours, theirs) = (bounds(&self.known.loaded, here), bounds(self.other, there));
         let same = ours.is_empty() && theirs.is_empty()
             || ours.iter().any(|(name, start, end)| {
                 theirs.iter().any(|(n, s, e)| n == name && (s == start || e == end))
@@ -319,8 +311,8 @@ impl<'k, 'a> Matcher<'k, 'a> {
         }
     }
 
-    fn strings(&mut self, from: &Piece, here: u64, there: u64, width: u64) {
-        let (ours, theirs) = (self.known.side.rest(here), self.other.rest(there));
+    fn strings(&mut self, from: &Atom, here: u64, there: u64, width: u64) {
+        let (ours, theirs) = (self.known.loaded.rest(here), self.other.rest(there));
         if width > 1 {
             if until_zero(ours, width) != until_zero(theirs, width) {
                 self.differs(Kind::Text, from, "a string of wide characters differs".to_owned());
@@ -331,7 +323,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
     }
 
     /// Compares two zero-terminated texts that belong to `from`.
-    pub(super) fn texts(&mut self, from: &Piece, ours: &[u8], theirs: &[u8]) {
+    pub(super) fn texts(&mut self, from: &Atom, ours: &[u8], theirs: &[u8]) {
         match same_string(ours, theirs, self.paths) {
             Ok(false) => {}
             Ok(true) => self.differs(Kind::Path, from, "a path of the build in a string".to_owned()),
@@ -339,8 +331,8 @@ impl<'k, 'a> Matcher<'k, 'a> {
         }
     }
 
-    fn constants(&mut self, from: &Piece, here: u64, there: u64, size: u64) {
-        let (ours, theirs) = (self.known.side.content(here, size), self.other.content(there, size));
+    fn constants(&mut self, from: &Atom, here: u64, there: u64, size: u64) {
+        let (ours, theirs) = (self.known.loaded.content(here, size), self.other.content(there, size));
         if ours.is_none() || ours != theirs {
             self.differs(Kind::Code, from, "it uses another constant there".to_owned());
         }
@@ -352,7 +344,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
             Content::Zero => true,
             Content::Bytes(bytes) => bytes.iter().all(|b| *b == 0),
         };
-        match (self.known.side.content(here, length), self.other.content(there, length)) {
+        match (self.known.loaded.content(here, length), self.other.content(there, length)) {
             (Some(Content::Bytes(a)), Some(Content::Bytes(b))) => a == b,
             (Some(a), Some(b)) => zeros(a) && zeros(b),
             _ => false,

@@ -2,7 +2,7 @@
 
 use crate::elf::{PT_TLS, SHF_TLS, STB_LOCAL, STT_TLS, Symbol};
 
-use super::side::{Content, Side};
+use super::loaded::{Content, LoadedFile};
 
 /// A variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl ThreadLocals {
 }
 
 /// Do the references `here` and `there`, offsets from the thread pointer (negative) or in the TLS segment, lead to one variable?
-pub(super) fn same(known: &Side<'_>, other: &Side<'_>, here: u64, there: u64) -> bool {
-    let variable = |side: &Side<'_>, value: u64| {
+pub(super) fn same(known: &LoadedFile<'_>, other: &LoadedFile<'_>, here: u64, there: u64) -> bool {
+    let variable = |side: &LoadedFile<'_>, value: u64| {
         let offset = match value.cast_signed() {
             signed if signed < 0 => side.tls_offset(signed)?,
             _ => value,
@@ -70,8 +70,8 @@ pub(super) fn same(known: &Side<'_>, other: &Side<'_>, here: u64, there: u64) ->
 }
 
 /// Variables that begin with other values in the other file.
-pub(super) fn other_values(known: &Side<'_>, other: &Side<'_>) -> Vec<String> {
-    let bytes = |side: &Side<'_>, v: &ThreadLocal, size: u64| -> Option<Vec<u8>> {
+pub(super) fn other_values(known: &LoadedFile<'_>, other: &LoadedFile<'_>) -> Vec<String> {
+    let bytes = |side: &LoadedFile<'_>, v: &ThreadLocal, size: u64| -> Option<Vec<u8>> {
         let segment = side.elf.segments.iter().find(|s| s.kind == PT_TLS)?;
         let at = segment.address.checked_add(v.offset)?;
         match side.section(at).filter(|s| s.flags & SHF_TLS != 0).and_then(|_| side.content(at, size)) {
@@ -82,7 +82,7 @@ pub(super) fn other_values(known: &Side<'_>, other: &Side<'_>) -> Vec<String> {
     };
     let differs = |(ours, theirs): &(&ThreadLocal, &ThreadLocal)| {
         // An address in it may be another one.
-        let relocated = |side: &Side<'_>, v: &ThreadLocal| {
+        let relocated = |side: &LoadedFile<'_>, v: &ThreadLocal| {
             let segment = side.elf.segments.iter().find(|s| s.kind == PT_TLS);
             segment.is_some_and(|s| {
                 (0..v.size.div_ceil(8))

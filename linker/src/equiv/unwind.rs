@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, Pointer, UnwindSection};
 
-use crate::elf::Elf;
+use crate::elf::ElfFile;
 
 /// Address of the exception table (LSDA) by the start of the function, or of the part of one, that it is for.
-pub(super) fn exception_tables(elf: &Elf<'_>) -> HashMap<u64, u64> {
+pub(super) fn exception_tables(elf: &ElfFile<'_>) -> HashMap<u64, u64> {
     let mut found = HashMap::new();
     let address = |name: &str| elf.sections.iter().find(|s| s.name == name).map_or(0, |s| s.address);
     let bases = BaseAddresses::default().set_text(address(".text")).set_got(address(".got"));

@@ -7,10 +7,10 @@ use super::inputs::Inputs;
 use super::layout::Layout;
 use super::resolve::Resolver;
 use crate::chunks::Place;
-use crate::elf::{Elf, STT_GNU_IFUNC, STT_TLS};
+use crate::elf::{ElfFile, STT_GNU_IFUNC, STT_TLS};
 
 /// The symbols that the patched file exports and the target does not, as far as the image has them.
-pub(crate) fn added(patched: &Elf<'_>, resolver: &Resolver<'_, '_>, layout: &Layout) -> Vec<Export> {
+pub(crate) fn added(patched: &ElfFile<'_>, resolver: &Resolver<'_, '_>, layout: &Layout) -> Vec<Export> {
     let mut exports: Vec<Export> = Vec::new();
     for symbol in patched.dynamic_symbols.iter().filter(|s| s.is_defined() && !s.version_hidden) {
         let name = symbol.name.as_str();
@@ -26,7 +26,7 @@ pub(crate) fn added(patched: &Elf<'_>, resolver: &Resolver<'_, '_>, layout: &Lay
 
 /// New variables of which a process has one, however many of its files define them (C++: inline variables, static variables of inline
 /// functions). Each image has one of its own.
-pub(crate) fn shared(patched: &Elf<'_>, inputs: &Inputs<'_, '_>) -> Vec<String> {
+pub(crate) fn shared(patched: &ElfFile<'_>, inputs: &Inputs<'_, '_>) -> Vec<String> {
     let is_shared = |name: &str| {
         let (unit, index) = *inputs.globals.get(name)?;
         let owner = inputs.units.get(unit)?;

@@ -10,7 +10,7 @@ use super::target::TargetElf;
 use crate::arch::Machine;
 use crate::locate::command_line::Options;
 use crate::locate::linked::{Found, Linked, is_function};
-use crate::locate::unit::Placement;
+use crate::locate::unit::LocatedUnit;
 use crate::locate::{LinkedSymbol, TargetAddresses};
 
 /// A unit's patch object with what is known of it.
@@ -18,7 +18,7 @@ use crate::locate::{LinkedSymbol, TargetAddresses};
 pub(crate) struct Unit<'a> {
     pub(crate) name: &'a str,
     pub(crate) patch: &'a PatchObject,
-    pub(crate) placement: Option<Placement<'a>>,
+    pub(crate) located: Option<LocatedUnit<'a>>,
     /// Piece of the image by section index.
     pub(crate) chunks: Vec<usize>,
 }
@@ -47,9 +47,9 @@ impl Inputs<'_, '_> {
     pub(crate) fn shared(&self, owner: &Unit<'_>, symbol: &PatchSymbol) -> Option<Found> {
         let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique)
             && matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);
-        let had = |p: &Placement<'_>| p.symbol(&symbol.name).is_some_and(|s| s.is_defined());
-        let looked_up = (vague || self.elsewhere.same.contains(&symbol.name))
-            && !owner.placement.as_ref().is_some_and(had);
+        let had = |p: &LocatedUnit<'_>| p.symbol(&symbol.name).is_some_and(|s| s.is_defined());
+        let looked_up =
+            (vague || self.elsewhere.same.contains(&symbol.name)) && !owner.located.as_ref().is_some_and(had);
         self.linked.global(&symbol.name).ok().flatten().filter(|_| looked_up)
     }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use patchfile::image::ImportKind;
 
 use crate::arch;
-use crate::elf::{Elf, STT_OBJECT, STT_TLS};
+use crate::elf::{ElfFile, STT_OBJECT, STT_TLS};
 
 const DT_NEEDED: u64 = 1;
 const DT_SONAME: u64 = 14;
@@ -36,7 +36,7 @@ impl Library {
     /// `None` for a file that is none, or cannot be read.
     pub(crate) fn read(path: &Path, file: ReadFile) -> Option<Self> {
         let data = file(path)?;
-        let elf = Elf::parse(&data, "").ok()?;
+        let elf = ElfFile::parse(&data, "").ok()?;
         arch::of(elf.machine)?;
         let mut provides = HashMap::new();
         for symbol in &elf.dynamic_symbols {

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use differ::{Binding, Refusal, SectionKind, SymbolPlace, SymbolType};
 use patchfile::image::{Image, Symbol, Unwind};
 
+use super::caller_module::CallerModule;
 use super::exports;
 use super::hooks;
 use super::input::{ChangedFunction, LinkInput, LinkOutput, NewSymbol};
 use super::inputs::{Inputs, Unit};
-use super::inside::Inside;
 use super::layout::{Layout, lay_out};
 use super::new_tls::NewTls;
 use super::redirects::{entries, place_entries, redirects};
@@ -24,7 +24,7 @@ use crate::error::{LinkError, refusal};
 use crate::locate::command_line::Options;
 use crate::locate::linked::Linked;
 use crate::locate::map::LinkMap;
-use crate::locate::unit::Placement;
+use crate::locate::unit::LocatedUnit;
 use crate::made::Made;
 
 /// Joins the patch objects of one ELF file.
@@ -34,7 +34,7 @@ use crate::made::Made;
 /// contradict each other.
 pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
-    let linked = Linked::new(crate::elf::Elf::parse(input.linked, "linked ELF")?, map);
+    let linked = Linked::new(crate::elf::ElfFile::parse(input.linked, "linked ELF")?, map);
     let target = TargetElf::parse(input.target)?;
     let machine = target.machine;
     let mut chunks = Chunks::new(machine);
@@ -54,7 +54,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     };
     let (replacements, replaced) = replacements(&inputs, &mut refused, &mut warnings);
     let code = |r: &Replacement| std::iter::once((r.old, r.old_size)).chain(r.fragments.clone());
-    let calls = Inside::new(replacements.iter().flat_map(code).collect());
+    let calls = CallerModule::new(replacements.iter().flat_map(code).collect());
     let new_tls = NewTls::plan(&inputs, &mut chunks, &mut refused, &mut warnings);
     let resolver = Resolver { inputs: &inputs, replaced: &replaced, new_tls: &new_tls };
     for (u, unit) in units.iter().enumerate() {
@@ -86,7 +86,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
     let (mut exports, mut shared) = (Vec::new(), Vec::new());
     if let Some(patched) = input.patched {
-        let patched = crate::elf::Elf::parse(patched, "ELF file of the patched build")?;
+        let patched = crate::elf::ElfFile::parse(patched, "ELF file of the patched build")?;
         exports = exports::added(&patched, &resolver, &layout);
         shared = exports::shared(&patched, &inputs);
     }
@@ -147,8 +147,8 @@ fn read_units<'a>(
             let why = format!("machine {} is not supported", unit.patch.machine);
             return Err(LinkError::Elf { file: unit.name.to_owned(), why });
         }
-        let placement = match &unit.original {
-            Some(o) => Some(Placement::new(unit.name, o, input.record, linked)?),
+        let located = match &unit.original {
+            Some(o) => Some(LocatedUnit::new(unit.name, o, input.record, linked)?),
             None => None,
         };
         let made = unit.patch.sections.iter().map(|section| {
@@ -169,7 +169,7 @@ fn read_units<'a>(
             })
         });
         let made = made.collect();
-        units.push(Unit { name: unit.name, patch: unit.patch, placement, chunks: made });
+        units.push(Unit { name: unit.name, patch: unit.patch, located, chunks: made });
     }
     Ok(units)
 }
@@ -249,7 +249,7 @@ fn new_symbols(units: &[Unit<'_>], linked: &Linked<'_>) -> Vec<NewSymbol> {
         for symbol in &unit.patch.symbols {
             let function = symbol.stype == SymbolType::Function;
             let SymbolPlace::Defined { size, replaces: None, .. } = &symbol.place else { continue };
-            let had = unit.placement.as_ref().is_some_and(|p| p.symbol(&symbol.name).is_some());
+            let had = unit.located.as_ref().is_some_and(|p| p.symbol(&symbol.name).is_some());
             let elsewhere =
                 symbol.binding != Binding::Local && matches!(linked.global(&symbol.name), Ok(Some(_)));
             let object = matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);

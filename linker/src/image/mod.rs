@@ -1,11 +1,11 @@
 //! The patch image of an ELF file of user space.
 
-mod asked_where;
+mod caller_module;
+mod dladdr;
 mod exports;
 mod hooks;
 mod input;
 mod inputs;
-mod inside;
 mod layout;
 mod libraries;
 mod library;

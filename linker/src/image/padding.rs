@@ -10,7 +10,7 @@ use std::ops::Range;
 use patchfile::image::{Hop, LONG, SHORT};
 
 use super::target::TargetElf;
-use crate::elf::{Elf, SHF_EXECINSTR, SHT_RELA, STT_FILE, STT_TLS};
+use crate::elf::{ElfFile, SHF_EXECINSTR, SHT_RELA, STT_FILE, STT_TLS};
 
 use crate::locate::linked::{Linked, is_function};
 
@@ -145,7 +145,7 @@ impl<'a, 'b> Padding<'a, 'b> {
 }
 
 /// Contents of the sections with code, by their addresses.
-fn code<'a>(elf: &Elf<'a>) -> Vec<(u64, &'a [u8])> {
+fn code<'a>(elf: &ElfFile<'a>) -> Vec<(u64, &'a [u8])> {
     elf.sections
         .iter()
         .filter(|s| s.flags & SHF_EXECINSTR != 0)

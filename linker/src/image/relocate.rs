@@ -4,9 +4,9 @@ use differ::arch::{Computes, RelocationType};
 use differ::{Refusal, Relocation, SectionKind, SymbolPlace};
 use patchfile::image::RelocationKind;
 
-use super::asked_where::{self, Formed};
+use super::caller_module::CallerModule;
+use super::dladdr::{self, Formed};
 use super::inputs::Unit;
-use super::inside::Inside;
 use super::resolve::Resolver;
 use crate::arch::{Machine, Site, Surroundings};
 use crate::chunks::{Chunks, Fixup, Place, Resolved};
@@ -14,7 +14,7 @@ use crate::chunks::{Chunks, Fixup, Place, Resolved};
 /// Relocates one section of a unit; refusals are added to `refused`.
 pub(crate) fn section(
     resolver: &Resolver<'_, '_>,
-    calls: &Inside,
+    calls: &CallerModule,
     unit: usize,
     index: usize,
     chunks: &mut Chunks,
@@ -65,7 +65,7 @@ pub(crate) fn section(
                     symbol.slot = None;
                 }
                 if site.kind == SectionKind::Text {
-                    asked_where::look(machine, site, reloc, &symbol, &mut formed, chunks)?;
+                    dladdr::look(machine, site, reloc, &symbol, &mut formed, chunks)?;
                 }
                 machine.relocate(&around, site, reloc, &symbol, chunks)
             });

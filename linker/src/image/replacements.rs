@@ -142,7 +142,7 @@ fn replacement(
     new_size: u64,
 ) -> Result<Option<Replacement>, Refusal> {
     let place = || format!("{old} ({})", unit.name);
-    let Some(placement) = &unit.placement else {
+    let Some(located) = &unit.located else {
         return Err(refusal("new unit replaces a function", place(), "it has no original", "report it"));
     };
     let folded = |other: &str| {
@@ -153,7 +153,7 @@ fn replacement(
             "leave the function unchanged, and let what has to change call a new one in its place",
         )
     };
-    let Some(at) = placement.locate(old, inputs.linked)? else {
+    let Some(at) = located.locate(old, inputs.linked)? else {
         // Gold leaves no trace of a local function that it folded.
         return if inputs.options.folds { Err(folded("an equal function (`--icf`)")) } else { Ok(None) };
     };
@@ -168,14 +168,14 @@ fn replacement(
             "change the implementation that the inputs chose instead",
         ));
     }
-    if let (true, Some((section, size))) = (inputs.options.folds, placement.section_of(old)) {
+    if let (true, Some((section, size))) = (inputs.options.folds, located.section_of(old)) {
         let equal = |(name, s): &&(String, u64)| name.starts_with(".text") && *s == size && name != section;
         if let Some((name, _)) = inputs.linked.map.discarded.iter().find(equal) {
             return Err(folded(&format!("perhaps also for {name}, which the linker left out (`--icf`)")));
         }
     }
     let aliases: HashSet<&str> =
-        placement.aliases(old).into_iter().map(|n| n.split('@').next().unwrap_or(n)).collect();
+        located.aliases(old).into_iter().map(|n| n.split('@').next().unwrap_or(n)).collect();
     let other = |name: &&str| *name != at.name && !aliases.contains(name);
     if let Some(other) = inputs.linked.functions_at(at.found.value).find(other) {
         return Err(folded(&format!("`{other}`")));
@@ -186,7 +186,7 @@ fn replacement(
     let reach = inputs.addresses.reach(address, next.map(|next| next - at.found.value));
     let mut fragments = Vec::new();
     for name in old_fragments {
-        if let Some(part) = placement.locate(name, inputs.linked)? {
+        if let Some(part) = located.locate(name, inputs.linked)? {
             let file = if part.binding == STB_LOCAL { part.file.as_str() } else { "" };
             let range = (inputs.translate(&part.name, file, &part.found)?, part.found.size);
             if range.0 != address && !fragments.contains(&range) {

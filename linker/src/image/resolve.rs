@@ -125,7 +125,7 @@ impl Resolver<'_, '_> {
     }
 
     fn existing(&self, owner: &Unit<'_>, name: &str, chunks: &mut Chunks) -> Result<Resolved, Refusal> {
-        let Some(placement) = &owner.placement else {
+        let Some(located) = &owner.located else {
             return Err(refusal(
                 "symbol of a unit that is new",
                 format!("{name} ({})", owner.name),
@@ -134,7 +134,7 @@ impl Resolver<'_, '_> {
             ));
         };
         let Located { name, found, binding, visibility, file, .. } =
-            placement.locate(name, self.inputs.linked)?.ok_or_else(|| dropped(name, owner.name))?;
+            located.locate(name, self.inputs.linked)?.ok_or_else(|| dropped(name, owner.name))?;
         let global = binding != STB_LOCAL && visibility == 0;
         self.found(&name, if binding == STB_LOCAL { &file } else { "" }, &found, global, chunks)
     }

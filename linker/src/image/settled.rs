@@ -6,7 +6,7 @@ use super::input::{LinkInput, UnitPatch};
 use super::inputs::{Inputs, Unit};
 use super::layout::Layout;
 use crate::elf::{STB_LOCAL, STT_TLS};
-use crate::locate::unit::Placement;
+use crate::locate::unit::LocatedUnit;
 
 /// For each unit its shipped pieces, and of those that stay in the target the ones whose place is certain.
 pub(crate) fn settled(
@@ -19,7 +19,7 @@ pub(crate) fn settled(
         let shipped =
             shipped.map(|(extent, chunk)| (*extent, LinkedAddress::Image(layout.addresses[*chunk])));
         let kept = given.extents.kept.iter().filter_map(|(extent, name)| {
-            let at = in_target(inputs, unit.placement.as_ref()?, name)?;
+            let at = in_target(inputs, unit.located.as_ref()?, name)?;
             Some((*extent, LinkedAddress::Target(at)))
         });
         shipped.chain(kept).collect()
@@ -28,8 +28,8 @@ pub(crate) fn settled(
 }
 
 /// Address in the target of a variable that the unit defines. `None` also where the process may have taken another module's definition.
-fn in_target(inputs: &Inputs<'_, '_>, placement: &Placement<'_>, name: &str) -> Option<u64> {
-    let at = placement.locate(name, inputs.linked).ok()??;
+fn in_target(inputs: &Inputs<'_, '_>, located: &LocatedUnit<'_>, name: &str) -> Option<u64> {
+    let at = located.locate(name, inputs.linked).ok()??;
     let own = at.binding == STB_LOCAL || at.visibility != 0 || inputs.target.executable;
     if !own || at.overridden || at.found.absolute || at.found.kind == STT_TLS {
         return None;

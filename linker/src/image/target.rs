@@ -8,7 +8,7 @@ use patchfile::image::{ImportKind, Target};
 
 use crate::arch::{self, Machine};
 use crate::chunks::TlsSlots;
-use crate::elf::{ET_EXEC, Elf, PT_TLS, SHF_ALLOC, SHT_RELA, STB_WEAK, STT_OBJECT, STT_TLS, Segment};
+use crate::elf::{ET_EXEC, ElfFile, PT_TLS, SHF_ALLOC, SHT_RELA, STB_WEAK, STT_OBJECT, STT_TLS, Segment};
 use crate::error::LinkError;
 
 /// Slots that the dynamic loader fills in for one symbol: link-time addresses.
@@ -36,7 +36,7 @@ pub(crate) struct Imported {
 #[derive(Debug)]
 pub(crate) struct TargetElf<'a> {
     pub(crate) machine: &'static dyn Machine,
-    pub(crate) elf: Elf<'a>,
+    pub(crate) elf: ElfFile<'a>,
     pub(crate) executable: bool,
     pub(crate) imports: HashMap<String, Imported>,
     slots: HashMap<String, Slots>,
@@ -52,7 +52,7 @@ pub(crate) struct TargetElf<'a> {
 
 impl<'a> TargetElf<'a> {
     pub(crate) fn parse(data: &'a [u8]) -> Result<Self, LinkError> {
-        let elf = Elf::parse(data, "target ELF")?;
+        let elf = ElfFile::parse(data, "target ELF")?;
         let machine = arch::of_file(&elf, "target ELF")?;
         let mut plt = HashMap::new();
         for (entry, slot) in machine.plt_entries(&elf) {

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use crate::elf::{
-    Elf, PT_TLS, SHN_ABS, STB_LOCAL, STT_FILE, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS, Segment, Symbol,
+    ElfFile, PT_TLS, SHN_ABS, STB_LOCAL, STT_FILE, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS, Segment,
+    Symbol,
 };
 use crate::locate::map::LinkMap;
 
@@ -23,13 +24,13 @@ pub(crate) struct Found {
 /// Linked file and map.
 #[derive(Debug)]
 pub(crate) struct Linked<'a> {
-    pub(crate) elf: Elf<'a>,
+    pub(crate) elf: ElfFile<'a>,
     pub(crate) map: LinkMap,
     by_name: HashMap<String, Vec<usize>>,
 }
 
 impl<'a> Linked<'a> {
-    pub(crate) fn new(elf: Elf<'a>, map: LinkMap) -> Self {
+    pub(crate) fn new(elf: ElfFile<'a>, map: LinkMap) -> Self {
         let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, symbol) in elf.symbols.iter().enumerate() {
             if symbol.is_defined() && symbol.kind != STT_FILE && !symbol.name.is_empty() {

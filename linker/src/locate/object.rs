@@ -10,8 +10,8 @@ use wrapper::LinkRecord;
 
 use crate::arch;
 use crate::elf::{
-    Elf, SHF_ALLOC, SHF_MERGE, SHF_TLS, SHN_ABS, SHN_COMMON, SHT_NOBITS, SHT_PROGBITS, SHT_RELA, STB_LOCAL,
-    STB_WEAK, STT_FILE, STT_TLS, Symbol,
+    ElfFile, SHF_ALLOC, SHF_MERGE, SHF_TLS, SHN_ABS, SHN_COMMON, SHT_NOBITS, SHT_PROGBITS, SHT_RELA,
+    STB_LOCAL, STB_WEAK, STT_FILE, STT_TLS, Symbol,
 };
 use crate::error::{LinkError, refusal};
 use crate::locate::linked::{Found, Linked};
@@ -34,9 +34,9 @@ enum Base {
 
 /// One object of the original unit of a patch object, placed.
 #[derive(Debug)]
-pub(crate) struct PlacedObject<'a> {
+pub(crate) struct LocatedObject<'a> {
     name: String,
-    object: Elf<'a>,
+    object: ElfFile<'a>,
     bases: Vec<Base>,
     by_name: HashMap<String, usize>,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Located {
     pub(crate) overridden: bool,
 }
 
-impl<'a> PlacedObject<'a> {
+impl<'a> LocatedObject<'a> {
     /// Places the object with this content hash.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl<'a> PlacedObject<'a> {
         record: &LinkRecord,
         linked: &Linked<'_>,
     ) -> Result<Self, LinkError> {
-        let object = Elf::parse(object, name)?;
+        let object = ElfFile::parse(object, name)?;
         let machine = arch::of_file(&object, name)?;
         let mut by_name = HashMap::new();
         for (index, symbol) in object.symbols.iter().enumerate() {
@@ -324,7 +324,7 @@ fn candidates<'m>(
 
 /// Possible places of a section by what the symbol table says of its symbols: for links without a usable map, and for objects
 /// that reached the link inside another (`ld -r`). The byte check decides.
-fn by_symbols(object: &Elf<'_>, section: usize, linked: &Linked<'_>) -> Vec<Candidate> {
+fn by_symbols(object: &ElfFile<'_>, section: usize, linked: &Linked<'_>) -> Vec<Candidate> {
     let tls = linked.tls().map_or(0, |t| t.address);
     let mut places: Vec<Candidate> = Vec::new();
     if !matches!(object.sections[section].kind, SHT_PROGBITS | SHT_NOBITS) {

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use differ::Refusal;
 
 use crate::arch::{Machine, Value};
-use crate::elf::{Elf, PT_TLS, SHF_ALLOC, SHF_EXECINSTR, STT_FUNC, STT_GNU_IFUNC, STT_TLS, Section, Symbol};
+use crate::elf::{
+    ElfFile, PT_TLS, SHF_ALLOC, SHF_EXECINSTR, STT_FUNC, STT_GNU_IFUNC, STT_TLS, Section, Symbol,
+};
 use crate::error::refusal;
 use crate::locate::translate::{LinkedSymbol, TargetAddresses, same_instruction};
 
@@ -17,20 +19,25 @@ use crate::locate::translate::{LinkedSymbol, TargetAddresses, same_instruction};
 #[derive(Debug)]
 pub(crate) struct SameCode<'a> {
     machine: &'static dyn Machine,
-    linked: Elf<'a>,
-    target: Elf<'a>,
+    linked: ElfFile<'a>,
+    target: ElfFile<'a>,
     /// Data that code leads to: address in the linked file, address in the target; none if two places of the code disagree.
     data: BTreeMap<u64, Option<u64>>,
 }
 
 impl<'a> SameCode<'a> {
     /// None if the code is not the same, function for function, or if there are no symbols to tell functions apart.
-    pub(crate) fn new(machine: &'static dyn Machine, linked: &Elf<'a>, target: &Elf<'a>) -> Option<Self> {
-        let code = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
+    pub(crate) fn new(
+        machine: &'static dyn Machine,
+        linked: &ElfFile<'a>,
+        target: &ElfFile<'a>,
+    ) -> Option<Self> {
+        let code = |elf: &ElfFile<'_>| -> Vec<(String, u64, u64)> {
             let sections = elf.sections.iter().filter(|s| is_code(s));
             sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
         };
-        let tls = |elf: &Elf<'_>| elf.segments.iter().find(|s| s.kind == PT_TLS).map(|s| (s.size, s.align));
+        let tls =
+            |elf: &ElfFile<'_>| elf.segments.iter().find(|s| s.kind == PT_TLS).map(|s| (s.size, s.align));
         if code(linked) != code(target) || tls(linked) != tls(target) {
             return None;
         }
@@ -76,7 +83,7 @@ impl<'a> SameCode<'a> {
         Some(())
     }
 
-    fn section_of<'s>(elf: &'s Elf<'_>, address: u64) -> Option<&'s Section> {
+    fn section_of<'s>(elf: &'s ElfFile<'_>, address: u64) -> Option<&'s Section> {
         let holds = |s: &&Section| {
             s.flags & SHF_ALLOC != 0 && address >= s.address && address - s.address < s.size.max(1)
         };
@@ -145,7 +152,7 @@ fn is_code(section: &Section) -> bool {
     section.flags & SHF_EXECINSTR != 0
 }
 
-fn is_function(symbol: &Symbol, elf: &Elf<'_>) -> bool {
+fn is_function(symbol: &Symbol, elf: &ElfFile<'_>) -> bool {
     symbol.is_defined()
         && matches!(symbol.kind, STT_FUNC | STT_GNU_IFUNC)
         && symbol.size > 0

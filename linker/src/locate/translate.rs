@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use differ::Refusal;
 
 use crate::arch::{self, Instruction, Machine, Value};
-use crate::elf::{Elf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
+use crate::elf::{ElfFile, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
 use crate::error::{LinkError, refusal};
 use crate::locate::same_code::SameCode;
 
@@ -62,21 +62,21 @@ pub fn addresses<'a>(
     target: &'a [u8],
     debug: Option<&'a [u8]>,
 ) -> Result<Box<dyn TargetAddresses + 'a>, LinkError> {
-    let linked = Elf::parse(linked, "linked ELF")?;
+    let linked = ElfFile::parse(linked, "linked ELF")?;
     let machine = arch::of_file(&linked, "linked ELF")?;
-    let target = Elf::parse(target, "target ELF")?;
+    let target = ElfFile::parse(target, "target ELF")?;
     arch::of_file(&target, "target ELF")?;
-    let loaded = |elf: &Elf<'_>| -> Vec<(String, u64, u64)> {
+    let loaded = |elf: &ElfFile<'_>| -> Vec<(String, u64, u64)> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_ALLOC != 0);
         sections.map(|s| (s.name.clone(), s.address, s.size)).collect()
     };
-    let code = |elf: &Elf<'a>| -> Vec<&'a [u8]> {
+    let code = |elf: &ElfFile<'a>| -> Vec<&'a [u8]> {
         elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0).map(|s| elf.content(s)).collect()
     };
     if loaded(&linked) == loaded(&target) && code(&linked) == code(&target) {
         return Ok(Box::new(SameLayout));
     }
-    let debug = debug.map(|d| Elf::parse(d, "debug information")).transpose()?;
+    let debug = debug.map(|d| ElfFile::parse(d, "debug information")).transpose()?;
     if debug.is_none()
         && target.symbols.is_empty()
         && let Some(same) = SameCode::new(machine, &linked, &target)
@@ -141,8 +141,8 @@ impl TargetAddresses for UsedAddresses<'_> {
 #[derive(Debug)]
 struct BySymbol<'a> {
     machine: &'static dyn Machine,
-    linked: Elf<'a>,
-    target: Elf<'a>,
+    linked: ElfFile<'a>,
+    target: ElfFile<'a>,
     /// Whose symbols: the target's own or its debug file's.
     symbols: Vec<Symbol>,
     /// Are those all symbols, and not only the dynamic ones?
@@ -151,7 +151,12 @@ struct BySymbol<'a> {
 }
 
 impl<'a> BySymbol<'a> {
-    fn new(machine: &'static dyn Machine, linked: Elf<'a>, target: Elf<'a>, debug: Option<Elf<'a>>) -> Self {
+    fn new(
+        machine: &'static dyn Machine,
+        linked: ElfFile<'a>,
+        target: ElfFile<'a>,
+        debug: Option<ElfFile<'a>>,
+    ) -> Self {
         let own = !target.symbols.is_empty();
         let complete = own || debug.as_ref().is_some_and(|d| !d.symbols.is_empty());
         let symbols = match debug {
@@ -250,7 +255,7 @@ pub(crate) fn same_instruction(
     y: &Instruction<'_>,
     symbol: LinkedSymbol<'_>,
     there: u64,
-    elfs: [&Elf<'_>; 2],
+    elfs: [&ElfFile<'_>; 2],
 ) -> bool {
     let operands = || x.operands.iter().flatten();
     if x.opcode != y.opcode
@@ -260,13 +265,13 @@ pub(crate) fn same_instruction(
         return false;
     }
     let inside = |address: u64| address.wrapping_sub(symbol.address) < symbol.size;
-    let in_elf = |elf: &Elf<'_>, v: u64| {
+    let in_elf = |elf: &ElfFile<'_>, v: u64| {
         elf.segments
             .iter()
             .any(|s| s.kind == crate::elf::PT_LOAD && v >= s.address.max(1) && v - s.address < s.size)
     };
     // Offsets of thread-local variables: from the thread pointer, below which they lie, or among those of a library.
-    let in_thread = |elf: &Elf<'_>, v: u64| {
+    let in_thread = |elf: &ElfFile<'_>, v: u64| {
         let size = |s: &crate::elf::Segment| s.size.checked_next_multiple_of(s.align.max(1)).unwrap_or(0);
         let distance = v.cast_signed().unsigned_abs();
         elf.segments.iter().any(|s| s.kind == crate::elf::PT_TLS && distance <= size(s))

@@ -9,19 +9,19 @@ use wrapper::LinkRecord;
 use crate::elf::Symbol;
 use crate::error::{LinkError, refusal};
 use crate::locate::linked::Linked;
-use crate::locate::object::{Located, PlacedObject};
+use crate::locate::object::{Located, LocatedObject};
 use crate::locate::original::{OriginalUnit, Piece};
 
 /// The original unit of a patch object, placed.
 #[derive(Debug)]
-pub(crate) struct Placement<'a> {
+pub(crate) struct LocatedUnit<'a> {
     unit: String,
-    objects: Vec<PlacedObject<'a>>,
+    objects: Vec<LocatedObject<'a>>,
     /// From the unit's names to those of its pieces; `None`: the names are the object's own.
     names: Option<&'a std::collections::HashMap<String, Piece>>,
 }
 
-impl<'a> Placement<'a> {
+impl<'a> LocatedUnit<'a> {
     /// Places all objects of a unit.
     ///
     /// # Errors
@@ -32,7 +32,7 @@ impl<'a> Placement<'a> {
         record: &LinkRecord,
         linked: &Linked<'_>,
     ) -> Result<Self, LinkError> {
-        let place = |sha256: &str, object| PlacedObject::new(unit, sha256, object, record, linked);
+        let place = |sha256: &str, object| LocatedObject::new(unit, sha256, object, record, linked);
         let (objects, names) = match original {
             OriginalUnit::Object { sha256, object } => (vec![place(sha256, object)?], None),
             OriginalUnit::Pieces(pieces) => {
@@ -44,7 +44,7 @@ impl<'a> Placement<'a> {
     }
 
     /// The object that has the symbol, and its name there.
-    fn find<'n>(&self, name: &'n str) -> Option<(&PlacedObject<'a>, Cow<'n, str>)> {
+    fn find<'n>(&self, name: &'n str) -> Option<(&LocatedObject<'a>, Cow<'n, str>)> {
         match self.names {
             None => self.objects.first().map(|object| (object, Cow::Borrowed(name))),
             Some(names) => {

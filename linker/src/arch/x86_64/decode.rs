@@ -101,13 +101,13 @@ pub(super) fn data_references(code: &[u8], at: u64, found: &mut dyn FnMut(u64)) 
 mod tests {
     use crate::arch::Reading;
     use crate::arch::x86_64::X86_64;
-    use crate::elf::Elf;
+    use crate::elf::ElfFile;
     use crate::locate::LinkedSymbol;
     use crate::locate::translate::same_instruction;
 
     fn same(x: &[u8], y: &[u8]) -> bool {
         let own = std::fs::read("/proc/self/exe").unwrap();
-        let elf = Elf::parse(&own, "self").unwrap();
+        let elf = ElfFile::parse(&own, "self").unwrap();
         let first = |code| X86_64.instructions(code, 0x1000).next().unwrap();
         let symbol = LinkedSymbol { name: "f", file: "", address: 0x1000, size: 16, function: true };
         same_instruction(&first(x), &first(y), symbol, 0x1000, [&elf, &elf])

@@ -1,15 +1,15 @@
 //! Jumps in the target: entries of procedure linkage tables, and functions that end with a jump.
 
-use crate::elf::{Elf, SHF_EXECINSTR, Section};
+use crate::elf::{ElfFile, SHF_EXECINSTR, Section};
 
 /// Executable sections that are procedure linkage tables, or that are none.
-fn sections<'e>(elf: &'e Elf<'_>, tables: bool) -> impl Iterator<Item = &'e Section> {
+fn sections<'e>(elf: &'e ElfFile<'_>, tables: bool) -> impl Iterator<Item = &'e Section> {
     let is_table = |s: &Section| s.name.starts_with(".plt") || s.name == ".iplt";
     elf.sections.iter().filter(move |s| s.flags & SHF_EXECINSTR != 0 && is_table(s) == tables)
 }
 
 /// `jmp *slot(%rip)` wherever an entry may begin, with an `endbr64` or `bnd` before it or without: entry and slot.
-pub(super) fn plt(elf: &Elf<'_>) -> Vec<(u64, u64)> {
+pub(super) fn plt(elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     for section in sections(elf, true) {
         let content = elf.content(section);
@@ -29,7 +29,7 @@ pub(super) fn plt(elf: &Elf<'_>) -> Vec<(u64, u64)> {
 }
 
 /// What looks like `jmp to` or `jmp *to(%rip)`: its place, and `to`. Procedure linkage tables jump there too; they do not count.
-pub(super) fn jumps(elf: &Elf<'_>) -> Vec<(u64, u64)> {
+pub(super) fn jumps(elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
     let mut jumps = Vec::new();
     for section in sections(elf, false) {
         let content = elf.content(section);

@@ -12,7 +12,7 @@ use gimli::{
 
 use super::{RBP, RBX, RETURN, RSP};
 use crate::arch::{Epilogue, Saves};
-use crate::elf::{Elf, PF_X, PT_LOAD};
+use crate::elf::{ElfFile, PF_X, PT_LOAD};
 
 /// Size of the frame, return address included.
 const FRAME: i64 = 16;
@@ -32,7 +32,7 @@ const FORMS: [(&[u8], Saves); 10] = [
 ];
 
 /// Finds one outside of `replaced`, ranges of code that the patch replaces.
-pub(super) fn find(target: &Elf<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue> {
+pub(super) fn find(target: &ElfFile<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue> {
     let mut ranges = replaced.to_vec();
     described(target, &mut ranges).or_else(|| undescribed(target, &ranges))
 }
@@ -43,7 +43,7 @@ fn stays(replaced: &[(u64, u64)], start: u64, end: u64) -> bool {
 }
 
 /// One that an unwind table describes. The functions that it finds unfit go to `ranges`.
-fn described(target: &Elf<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilogue> {
+fn described(target: &ElfFile<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilogue> {
     let section = target.sections.iter().find(|s| s.name == ".eh_frame")?;
     let frames = EhFrame::new(target.content(section), LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(section.address);
@@ -117,7 +117,7 @@ fn describes(row: &UnwindTableRow<usize>, saves: Saves) -> bool {
 
 /// One that no unwind table describes, as at the end of `_fini`: it works, though a stack that is looked at meanwhile cannot be unwound
 /// beyond it.
-fn undescribed(target: &Elf<'_>, ranges: &[(u64, u64)]) -> Option<Epilogue> {
+fn undescribed(target: &ElfFile<'_>, ranges: &[(u64, u64)]) -> Option<Epilogue> {
     let (bytes, saves) = FORMS[0];
     let code = target.segments.iter().filter(|s| s.kind == PT_LOAD && s.flags & PF_X != 0);
     for segment in code {

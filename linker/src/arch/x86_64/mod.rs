@@ -23,7 +23,7 @@ use super::{
     Surroundings, Writing,
 };
 use crate::chunks::{Chunk, Chunks, Fixup, FrameRules, Place, Resolved, Returning, Stubs};
-use crate::elf::{Elf, Segment};
+use crate::elf::{ElfFile, Segment};
 
 /// `EM_X86_64`
 pub(crate) const E_MACHINE: u16 = Arch::X86_64.facts().e_machine;
@@ -66,11 +66,11 @@ impl Reading for X86_64 {
         decode::data_references(code, at, found);
     }
 
-    fn plt_entries(&self, elf: &Elf<'_>) -> Vec<(u64, u64)> {
+    fn plt_entries(&self, elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
         entries::plt(elf)
     }
 
-    fn jumps(&self, elf: &Elf<'_>) -> Vec<(u64, u64)> {
+    fn jumps(&self, elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
         entries::jumps(elf)
     }
 
@@ -85,7 +85,7 @@ impl Reading for X86_64 {
         size.checked_add_signed(from_thread_pointer)
     }
 
-    fn find_epilogue(&self, target: &Elf<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue> {
+    fn find_epilogue(&self, target: &ElfFile<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue> {
         epilogue::find(target, replaced)
     }
 

@@ -7,7 +7,7 @@ use differ::arch::{Computes, Tls};
 use super::thread_local::ThreadLocals;
 use super::unwind::exception_tables;
 use crate::arch::{self, Machine};
-use crate::elf::{Elf, PT_LOAD, PT_TLS, SHF_ALLOC, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section};
+use crate::elf::{ElfFile, PT_LOAD, PT_TLS, SHF_ALLOC, SHF_TLS, SHT_NOBITS, SHT_RELA, SHT_RELR, Section};
 use crate::error::LinkError;
 
 /// What the dynamic loader writes to a place.
@@ -47,8 +47,8 @@ pub(super) enum Content<'a> {
 
 /// A linked file, read for the comparison.
 #[derive(Debug)]
-pub(crate) struct Side<'a> {
-    pub(super) elf: Elf<'a>,
+pub(crate) struct LoadedFile<'a> {
+    pub(super) elf: ElfFile<'a>,
     pub(super) machine: &'static dyn Machine,
     filled: HashMap<u64, Filled>,
     /// Slot that the entry of a procedure linkage table at this address jumps through.
@@ -60,9 +60,9 @@ pub(crate) struct Side<'a> {
     pub(super) thread_locals: ThreadLocals,
 }
 
-impl<'a> Side<'a> {
+impl<'a> LoadedFile<'a> {
     /// `file`: its name for messages.
-    pub(crate) fn new(elf: Elf<'a>, file: &str) -> Result<Self, LinkError> {
+    pub(crate) fn new(elf: ElfFile<'a>, file: &str) -> Result<Self, LinkError> {
         let machine = arch::of_file(&elf, file)?;
         let mut side = Self {
             machine,

@@ -7,11 +7,11 @@ use differ::arch::{Computes, RelocationType};
 use wrapper::LinkRecord;
 
 use super::contributions::{Part, contributions};
-use super::side::{Side, is_memory};
+use super::loaded::{LoadedFile, is_memory};
 use crate::arch;
 use crate::elf::{
-    Elf, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA, STB_LOCAL,
-    STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
+    ElfFile, Rela, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHT_NOBITS, SHT_RELA,
+    STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Section, Symbol,
 };
 use crate::locate::map::{Contribution, LinkMap};
 use crate::locate::mask;
@@ -42,7 +42,7 @@ pub(super) struct Region {
 
 /// A function or a datum, or what lies between two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub(crate) struct Atom {
     pub(crate) start: u64,
     /// Bytes.
     pub(crate) size: u64,
@@ -54,7 +54,7 @@ pub(crate) struct Piece {
     pub(super) region: u64,
 }
 
-impl Piece {
+impl Atom {
     pub(crate) fn end(&self) -> u64 {
         self.start + self.size
     }
@@ -91,10 +91,10 @@ pub(super) struct Field {
 
 /// A linked file with its record.
 #[derive(Debug)]
-pub(crate) struct Known<'a> {
-    pub(crate) side: Side<'a>,
+pub(crate) struct RecordedFile<'a> {
+    pub(crate) loaded: LoadedFile<'a>,
     pub(super) regions: BTreeMap<u64, Region>,
-    pub(super) pieces: BTreeMap<u64, Piece>,
+    pub(super) atoms: BTreeMap<u64, Atom>,
     /// In ascending order of `start`.
     pub(super) fields: Vec<Field>,
     /// Where the symbols of each object are: by its hash and the name.
@@ -104,25 +104,25 @@ pub(crate) struct Known<'a> {
 /// An object of the link with what was used of it.
 struct Input<'a> {
     sha256: &'a str,
-    object: Elf<'a>,
+    object: ElfFile<'a>,
     relocations: HashMap<usize, Vec<Rela>>,
     /// Address of each section in the linked file.
     placed: HashMap<usize, u64>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> RecordedFile<'a> {
     /// `objects`: the inputs that were kept, by hash.
     pub(crate) fn new(
-        side: Side<'a>,
+        side: LoadedFile<'a>,
         map: &LinkMap,
         record: &'a LinkRecord,
         parts: &'a [Part<'a>],
         objects: &'a HashMap<String, Vec<u8>>,
     ) -> Self {
         let mut this = Self {
-            side,
+            loaded: side,
             regions: BTreeMap::new(),
-            pieces: BTreeMap::new(),
+            atoms: BTreeMap::new(),
             fields: Vec::new(),
             named: HashMap::new(),
         };
@@ -144,7 +144,7 @@ impl<'a> Known<'a> {
         candidates: &[&'a str],
         inputs: &mut BTreeMap<&'a str, Input<'a>>,
     ) {
-        let Some(section) = self.side.section(contribution.address) else { return };
+        let Some(section) = self.loaded.section(contribution.address) else { return };
         if section.flags & SHF_TLS != 0 {
             return;
         }
@@ -185,21 +185,21 @@ impl<'a> Known<'a> {
     fn holds(
         &self,
         start: u64,
-        object: &Elf<'_>,
+        object: &ElfFile<'_>,
         section: &Section,
         relocations: Option<&Vec<Rela>>,
     ) -> bool {
         if section.kind == SHT_NOBITS || section.flags & SHF_MERGE != 0 {
             return true;
         }
-        let masked = mask::fields(self.side.machine, relocations.map(Vec::as_slice).unwrap_or_default());
-        mask::same(object.content(section), self.side.rest(start), &masked)
+        let masked = mask::fields(self.loaded.machine, relocations.map(Vec::as_slice).unwrap_or_default());
+        mask::same(object.content(section), self.loaded.rest(start), &masked)
     }
 
     /// What the map does not tell of: what the linker makes, and what it brings from the system.
     fn fill_gaps(&mut self) {
         let sections: Vec<(u64, u64)> = self
-            .side
+            .loaded
             .elf
             .sections
             .iter()
@@ -224,7 +224,7 @@ impl<'a> Known<'a> {
     fn read_fields(&mut self, inputs: &BTreeMap<&str, Input<'_>>) {
         let mut globals: HashMap<&str, Option<u64>> = HashMap::new();
         for symbol in self
-            .side
+            .loaded
             .elf
             .symbols
             .iter()
@@ -237,7 +237,7 @@ impl<'a> Known<'a> {
                 *known = None;
             }
         }
-        let machine = self.side.machine;
+        let machine = self.loaded.machine;
         let mut fields = Vec::new();
         for input in inputs.values() {
             for (section, start) in &input.placed {
@@ -307,30 +307,30 @@ impl<'a> Known<'a> {
             }
         }
         for s in self
-            .side
+            .loaded
             .elf
             .symbols
             .iter()
             .filter(|s| s.is_defined() && s.reserved == 0 && usable(s.kind, &s.name))
         {
-            if self.side.section(s.value).is_some() {
+            if self.loaded.section(s.value).is_some() {
                 add(s.value, s.size, &s.name, s.binding == STB_LOCAL);
             }
         }
         found
     }
 
-    /// Cuts the regions into pieces: at symbols, and what has none where code refers to it.
+    /// Cuts the regions into atoms: at symbols, and what has none where code refers to it.
     fn cut(&mut self, symbols: &BTreeMap<u64, (u64, String, bool)>) {
         let referred = self.destinations();
-        let mut pieces = BTreeMap::new();
+        let mut atoms = BTreeMap::new();
         for region in self.regions.values().filter(|r| r.merged == Merged::No) {
-            let code = self.side.section(region.start).is_some_and(|s| s.flags & SHF_EXECINSTR != 0);
+            let code = self.loaded.section(region.start).is_some_and(|s| s.flags & SHF_EXECINSTR != 0);
             let mut push = |start: u64, end: u64, name: &str, local: bool| {
                 if end > start {
                     let name = name.to_owned();
-                    let piece = Piece { start, size: end - start, name, local, code, region: region.start };
-                    pieces.insert(start, piece);
+                    let atom = Atom { start, size: end - start, name, local, code, region: region.start };
+                    atoms.insert(start, atom);
                 }
             };
             let unnamed = |from: u64, to: u64, push: &mut dyn FnMut(u64, u64, &str, bool)| {
@@ -357,25 +357,26 @@ impl<'a> Known<'a> {
             }
             unnamed(at, region.end, &mut push);
         }
-        self.pieces = pieces;
+        self.atoms = atoms;
     }
 
     /// Places in data that code and data of known objects refer to.
     fn destinations(&self) -> BTreeSet<u64> {
         // Each function has an exception table of its own.
-        let mut found: BTreeSet<u64> = self.side.exceptions.values().copied().collect();
+        let mut found: BTreeSet<u64> = self.loaded.exceptions.values().copied().collect();
         let is_code: HashSet<u64> = self
-            .side
+            .loaded
             .elf
             .sections
             .iter()
             .filter(|s| s.flags & SHF_EXECINSTR != 0)
             .map(|s| s.address)
             .collect();
-        for section in self.side.elf.sections.iter().filter(|s| is_memory(s) && is_code.contains(&s.address))
+        for section in
+            self.loaded.elf.sections.iter().filter(|s| is_memory(s) && is_code.contains(&s.address))
         {
-            let content = self.side.elf.content(section);
-            self.side.machine.data_references(content, section.address, &mut |at| {
+            let content = self.loaded.elf.content(section);
+            self.loaded.machine.data_references(content, section.address, &mut |at| {
                 found.insert(at);
             });
         }
@@ -388,13 +389,13 @@ impl<'a> Known<'a> {
                 width @ (4 | 8) => width.into(),
                 _ => continue,
             };
-            match self.side.is_filled(field.at) {
+            match self.loaded.is_filled(field.at) {
                 true => {
-                    if let super::side::Meaning::Own(to) = self.side.held(field.at) {
+                    if let super::loaded::Meaning::Own(to) = self.loaded.held(field.at) {
                         found.insert(to);
                     }
                 }
-                false => found.extend(self.side.word(field.at, width)),
+                false => found.extend(self.loaded.word(field.at, width)),
             }
         }
         found
@@ -405,19 +406,19 @@ impl<'a> Known<'a> {
         self.regions.range(..=address).next_back().map(|(_, r)| r).filter(|r| address < r.end)
     }
 
-    /// The piece that holds an address.
-    pub(super) fn piece(&self, address: u64) -> Option<&Piece> {
-        self.pieces.range(..=address).next_back().map(|(_, p)| p).filter(|p| address < p.end())
+    /// The atom that holds an address.
+    pub(super) fn atom(&self, address: u64) -> Option<&Atom> {
+        self.atoms.range(..=address).next_back().map(|(_, p)| p).filter(|p| address < p.end())
     }
 
-    /// The last piece before a piece in the same region.
-    pub(super) fn before(&self, piece: &Piece) -> Option<&Piece> {
-        self.pieces.range(piece.region..piece.start).next_back().map(|(_, p)| p)
+    /// The last atom before a atom in the same region.
+    pub(super) fn before(&self, atom: &Atom) -> Option<&Atom> {
+        self.atoms.range(atom.region..atom.start).next_back().map(|(_, p)| p)
     }
 
-    /// The last piece of a region.
-    pub(super) fn last_of(&self, region: &Region) -> Option<&Piece> {
-        self.pieces.range(region.start..region.end).next_back().map(|(_, p)| p)
+    /// The last atom of a region.
+    pub(super) fn last_of(&self, region: &Region) -> Option<&Atom> {
+        self.atoms.range(region.start..region.end).next_back().map(|(_, p)| p)
     }
 
     /// Fields that touch the bytes from `start` to `end`.
@@ -443,7 +444,7 @@ fn read_inputs<'a>(
         }
         let Some(object) = objects
             .get(&input.sha256)
-            .and_then(|data| Elf::parse(data, "object").ok())
+            .and_then(|data| ElfFile::parse(data, "object").ok())
             .filter(|elf| arch::of(elf.machine).is_some())
         else {
             continue;
@@ -459,7 +460,7 @@ fn read_inputs<'a>(
 }
 
 /// How the section that a local symbol is in may be merged.
-fn mergeable(object: &Elf<'_>, symbol: &Symbol) -> Merged {
+fn mergeable(object: &ElfFile<'_>, symbol: &Symbol) -> Merged {
     let inside = symbol.reserved == 0 && symbol.section != 0 && symbol.binding == STB_LOCAL;
     object.sections.get(symbol.section).filter(|_| inside).map_or(Merged::No, merged)
 }

@@ -19,7 +19,7 @@ const WHAT: &str = "function that asks which module calls it";
 
 /// Where calls can return through.
 #[derive(Debug, Default)]
-pub(crate) struct Inside {
+pub(crate) struct CallerModule {
     /// Code that the patch replaces: address and size in the target.
     replaced: Vec<(u64, u64)>,
     epilogue: OnceCell<Option<Epilogue>>,
@@ -27,7 +27,7 @@ pub(crate) struct Inside {
     handing_on: OnceCell<HashSet<u64>>,
 }
 
-impl Inside {
+impl CallerModule {
     pub(crate) fn new(replaced: Vec<(u64, u64)>) -> Self {
         Self { replaced, ..Self::default() }
     }
