@@ -14,6 +14,7 @@ mod locate;
 mod made;
 
 pub use chunks::SiblingUse;
+pub use elf::ParsedElf;
 pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, fit, ledger};
 pub use error::LinkError;
 pub use image::{
@@ -21,7 +22,7 @@ pub use image::{
     Sibling, UnitPatch, link,
 };
 pub use locate::{
-    LinkedSymbol, OriginalUnit, Piece, Pieces, SameLayout, TargetAddresses, Used, UsedAddresses, addresses,
-    contributing, names_of,
+    LinkedSymbol, ObjectSymbol, OptimisedUnit, OriginalUnit, SameLayout, TargetAddresses, Used,
+    UsedAddresses, addresses, contributing, names_of,
 };
 pub use made::Made;

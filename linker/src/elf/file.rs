@@ -1,6 +1,9 @@
 //! One file.
 
 use object::LittleEndian;
+use std::ops::Deref;
+use std::sync::Arc;
+
 use object::elf::{self, FileHeader64};
 use object::pod::slice_from_bytes;
 use object::read::StringTable;
@@ -48,9 +51,43 @@ pub(crate) struct Rela {
     pub(crate) addend: i64,
 }
 
-/// An ELF file, read.
+/// An ELF file that was read. It can be handed to several of the functions here, which then need not read it again.
 #[derive(Clone, Debug)]
-pub(crate) struct ElfFile<'a> {
+pub struct ParsedElf<'a>(pub(crate) ElfFile<'a>);
+
+impl<'a> ParsedElf<'a> {
+    /// Reads `data`; `file` names it in errors.
+    ///
+    /// # Errors
+    /// When it is no ELF file, or is damaged.
+    pub fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
+        ElfFile::parse(data, file).map(Self)
+    }
+}
+
+/// An ELF file, read. Copies share what was read.
+#[derive(Clone, Debug)]
+pub(crate) struct ElfFile<'a>(Arc<Tables<'a>>);
+
+impl<'a> Deref for ElfFile<'a> {
+    type Target = Tables<'a>;
+
+    fn deref(&self) -> &Tables<'a> {
+        &self.0
+    }
+}
+
+impl<'a> ElfFile<'a> {
+    /// Reads `data`; `file` names it in errors.
+    pub(crate) fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
+        let tables = Tables::read(data).map_err(|why| LinkError::Elf { file: file.to_owned(), why })?;
+        Ok(Self(Arc::new(tables)))
+    }
+}
+
+/// What is read of an ELF file.
+#[derive(Debug)]
+pub(crate) struct Tables<'a> {
     pub(crate) data: &'a [u8],
     /// `e_machine`
     pub(crate) machine: u16,
@@ -65,12 +102,7 @@ pub(crate) struct ElfFile<'a> {
     dynamic_strings: StringTable<'a>,
 }
 
-impl<'a> ElfFile<'a> {
-    /// Reads `data`; `file` names it in errors.
-    pub(crate) fn parse(data: &'a [u8], file: &str) -> Result<Self, LinkError> {
-        Self::read(data).map_err(|why| LinkError::Elf { file: file.to_owned(), why })
-    }
-
+impl<'a> Tables<'a> {
     fn read(data: &'a [u8]) -> Result<Self, String> {
         if data.get(..6) != Some(b"\x7fELF\x02\x01") {
             return Err("not a 64-bit little-endian ELF file".to_owned());

@@ -8,6 +8,7 @@ mod numbers;
 mod symbols;
 
 pub(crate) use debug::debug_sections;
+pub use file::ParsedElf;
 pub(crate) use file::{ElfFile, Rela, Section, Segment};
 pub(crate) use numbers::*;
 pub(crate) use symbols::Symbol;

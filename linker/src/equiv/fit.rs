@@ -13,7 +13,7 @@ use super::recorded::{Atom, RecordedFile};
 use super::strings::{Paths, is_stamp, uses_words};
 use super::thread_local::{self, ThreadLocals};
 use super::types;
-use crate::elf::{ElfFile, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
+use crate::elf::{ElfFile, ParsedElf, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION, STT_TLS, Symbol};
 use crate::error::{LinkError, refusal};
 use crate::locate::map::LinkMap;
 use crate::locate::translate::Used;
@@ -22,7 +22,7 @@ use crate::locate::translate::Used;
 #[derive(Clone, Copy, Debug)]
 pub struct FitInput<'a> {
     /// The rebuilt file as it came from the linker.
-    pub linked: &'a [u8],
+    pub linked: &'a ParsedElf<'a>,
     /// Text of its map file.
     pub map: Option<&'a str>,
     /// The record of its link.
@@ -32,7 +32,7 @@ pub struct FitInput<'a> {
     /// The objects that were linked, by hash, as far as they were kept.
     pub objects: &'a HashMap<String, Vec<u8>>,
     /// The file in service.
-    pub target: &'a [u8],
+    pub target: &'a ParsedElf<'a>,
     /// Its separate debug information.
     pub debug: Option<&'a [u8]>,
     /// What the patch relies on.
@@ -48,7 +48,7 @@ pub struct FitInput<'a> {
 /// What was proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fit {
-    /// Pieces that are the same in the target.
+    /// Atoms that are the same in the target.
     pub same: usize,
     /// Differences that the patch does not depend on, in words.
     pub notes: Vec<String>,
@@ -65,10 +65,12 @@ const TOLD: usize = 6;
 /// When a file is damaged.
 pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
-    let linked = LoadedFile::new(ElfFile::parse(input.linked, "linked ELF")?, "linked ELF")?;
+    let linked = LoadedFile::new(input.linked.0.clone(), "linked ELF")?;
     let known = RecordedFile::new(linked, &map, input.record, input.parts, input.objects);
-    let mut target = LoadedFile::new(ElfFile::parse(input.target, "target ELF")?, "target ELF")?;
+    let mut target = LoadedFile::new(input.target.0.clone(), "target ELF")?;
     let debug = input.debug.map(|d| ElfFile::parse(d, "debug information")).transpose()?;
+    // Where debug information is: in a file of its own, or in the target.
+    let apart = input.debug.unwrap_or(input.target.0.data);
     if let Some(debug) = debug.as_ref().filter(|_| target.elf.symbols.is_empty()) {
         target.thread_locals = ThreadLocals::of(&debug.symbols);
     }
@@ -130,8 +132,7 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
         fit.refused.push(unfit(&place, "the target has no such function, or none that can be found"));
     }
     for name in input.units.values() {
-        let apart = input.debug.unwrap_or(input.target);
-        for (of, why) in types::differing(input.linked, apart, name).into_iter().take(TOLD) {
+        for (of, why) in types::differing(input.linked.0.data, apart, name).into_iter().take(TOLD) {
             fit.refused.push(unfit(&format!("{of} ({name})"), &why));
         }
     }
@@ -145,9 +146,8 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
         let explained = !in_touched
             && !used_pieces.contains(&atom.start)
             && difference.numbers.is_some_and(|(here, there)| {
-                let (ours, theirs) = lines.get_or_insert_with(|| {
-                    (Lines::of(input.linked), Lines::of(input.debug.unwrap_or(input.target)))
-                });
+                let (ours, theirs) =
+                    lines.get_or_insert_with(|| (Lines::of(input.linked.0.data), Lines::of(apart)));
                 let place = places.get(&atom.start).copied().unwrap_or_default();
                 ours.has(atom.start, atom.end(), here) && theirs.has(place, place + atom.size, there)
             });
@@ -212,7 +212,7 @@ fn same_code(linked: &ElfFile<'_>, target: &ElfFile<'_>, unknown: bool) -> bool 
     code(linked) == code(target) && (unknown || bytes(linked) == bytes(target))
 }
 
-/// Pieces whose name, with the source file of a local one, stands for one place on each side.
+/// Atoms whose name, with the source file of a local one, stands for one place on each side.
 fn by_name(known: &RecordedFile<'_>, symbols: &[Symbol]) -> Vec<(u64, u64)> {
     let ours = places(&known.loaded.elf.symbols);
     let theirs = places(symbols);

@@ -56,13 +56,13 @@ pub(crate) struct Matcher<'k, 'a> {
     from: HashMap<u64, u64>,
     queue: VecDeque<u64>,
     edges: Vec<Edge>,
-    /// Pieces whose content is accounted for elsewhere: they are not compared.
+    /// Atoms whose content is accounted for elsewhere: they are not compared.
     accounted: HashSet<u64>,
-    /// Pieces that the other file does not have.
+    /// Atoms that the other file does not have.
     absent: HashSet<u64>,
     /// The linker may have given equal functions one place.
     folded: bool,
-    /// Pieces of which it counts what data they refer to.
+    /// Atoms of which it counts what data they refer to.
     watched: HashSet<u64>,
     /// The data that they refer to.
     relied_on: HashSet<u64>,

@@ -6,6 +6,7 @@ use differ::{Extent, Extents, LinkedAddress, PatchObject, Warning};
 use wrapper::LinkRecord;
 
 use crate::chunks::SiblingUse;
+use crate::elf::ParsedElf;
 use crate::image::libraries::Libraries;
 use crate::locate::{OriginalUnit, TargetAddresses};
 use crate::made::Made;
@@ -22,9 +23,9 @@ pub struct LinkInput<'a> {
     /// Text of its map file; `None` if the linker wrote none: then places are found by symbol table and bytes.
     pub map: Option<&'a str>,
     /// The file as it came from the linker in the original build, with its symbol table if it has one.
-    pub linked: &'a [u8],
+    pub linked: &'a ParsedElf<'a>,
     /// The file in service, maybe stripped.
-    pub target: &'a [u8],
+    pub target: &'a ParsedElf<'a>,
     /// From addresses of `linked` to those of `target`; see [`super::addresses`].
     pub addresses: &'a dyn TargetAddresses,
     /// The file as it came from the linker in the patched build: what it exports then.

@@ -34,8 +34,8 @@ use crate::made::Made;
 /// contradict each other.
 pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
-    let linked = Linked::new(crate::elf::ElfFile::parse(input.linked, "linked ELF")?, map);
-    let target = TargetElf::parse(input.target)?;
+    let linked = Linked::new(input.linked.0.clone(), map);
+    let target = TargetElf::new(input.target.0.clone())?;
     let machine = target.machine;
     let mut chunks = Chunks::new(machine);
     let units = read_units(input, machine, &linked, &mut chunks)?;

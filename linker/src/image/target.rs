@@ -51,8 +51,7 @@ pub(crate) struct TargetElf<'a> {
 }
 
 impl<'a> TargetElf<'a> {
-    pub(crate) fn parse(data: &'a [u8]) -> Result<Self, LinkError> {
-        let elf = ElfFile::parse(data, "target ELF")?;
+    pub(crate) fn new(elf: ElfFile<'a>) -> Result<Self, LinkError> {
         let machine = arch::of_file(&elf, "target ELF")?;
         let mut plt = HashMap::new();
         for (entry, slot) in machine.plt_entries(&elf) {

@@ -11,5 +11,5 @@ pub(crate) mod translate;
 pub(crate) mod unit;
 
 pub use map::{contributing, names_of};
-pub use original::{OriginalUnit, Piece, Pieces};
+pub use original::{ObjectSymbol, OptimisedUnit, OriginalUnit};
 pub use translate::{LinkedSymbol, SameLayout, TargetAddresses, Used, UsedAddresses, addresses};

@@ -13,21 +13,21 @@ pub enum OriginalUnit<'a> {
         object: &'a [u8],
     },
     /// Several, which the comparison has seen as one.
-    Pieces(&'a Pieces),
+    Optimised(&'a OptimisedUnit),
 }
 
 /// What link-time optimisation made of a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pieces {
+pub struct OptimisedUnit {
     /// Hash, as in the records, and content of each object.
     pub objects: Vec<(String, Vec<u8>)>,
     /// From names in the original side of the comparison to those in the objects.
-    pub names: HashMap<String, Piece>,
+    pub names: HashMap<String, ObjectSymbol>,
 }
 
 /// A symbol of one of several objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct ObjectSymbol {
     /// Index of the object.
     pub object: usize,
     /// Name in it.

@@ -6,7 +6,9 @@ use std::collections::{HashMap, HashSet};
 use differ::Refusal;
 
 use crate::arch::{self, Instruction, Machine, Value};
-use crate::elf::{ElfFile, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol};
+use crate::elf::{
+    ElfFile, ParsedElf, SHF_ALLOC, SHF_EXECINSTR, SHN_ABS, STB_LOCAL, STT_FILE, Section, Symbol,
+};
 use crate::error::{LinkError, refusal};
 use crate::locate::same_code::SameCode;
 
@@ -58,13 +60,12 @@ impl TargetAddresses for SameLayout {
 /// # Errors
 /// When a file is damaged.
 pub fn addresses<'a>(
-    linked: &'a [u8],
-    target: &'a [u8],
+    linked: &ParsedElf<'a>,
+    target: &ParsedElf<'a>,
     debug: Option<&'a [u8]>,
 ) -> Result<Box<dyn TargetAddresses + 'a>, LinkError> {
-    let linked = ElfFile::parse(linked, "linked ELF")?;
+    let (linked, target) = (linked.0.clone(), target.0.clone());
     let machine = arch::of_file(&linked, "linked ELF")?;
-    let target = ElfFile::parse(target, "target ELF")?;
     arch::of_file(&target, "target ELF")?;
     let loaded = |elf: &ElfFile<'_>| -> Vec<(String, u64, u64)> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_ALLOC != 0);
@@ -160,7 +161,7 @@ impl<'a> BySymbol<'a> {
         let own = !target.symbols.is_empty();
         let complete = own || debug.as_ref().is_some_and(|d| !d.symbols.is_empty());
         let symbols = match debug {
-            Some(debug) if !own => debug.symbols,
+            Some(debug) if !own => debug.symbols.clone(),
             _ if own => target.symbols.clone(),
             _ => target.dynamic_symbols.clone(),
         };

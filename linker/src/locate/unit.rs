@@ -10,7 +10,7 @@ use crate::elf::Symbol;
 use crate::error::{LinkError, refusal};
 use crate::locate::linked::Linked;
 use crate::locate::object::{Located, LocatedObject};
-use crate::locate::original::{OriginalUnit, Piece};
+use crate::locate::original::{ObjectSymbol, OriginalUnit};
 
 /// The original unit of a patch object, placed.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct LocatedUnit<'a> {
     unit: String,
     objects: Vec<LocatedObject<'a>>,
     /// From the unit's names to those of its pieces; `None`: the names are the object's own.
-    names: Option<&'a std::collections::HashMap<String, Piece>>,
+    names: Option<&'a std::collections::HashMap<String, ObjectSymbol>>,
 }
 
 impl<'a> LocatedUnit<'a> {
@@ -35,7 +35,7 @@ impl<'a> LocatedUnit<'a> {
         let place = |sha256: &str, object| LocatedObject::new(unit, sha256, object, record, linked);
         let (objects, names) = match original {
             OriginalUnit::Object { sha256, object } => (vec![place(sha256, object)?], None),
-            OriginalUnit::Pieces(pieces) => {
+            OriginalUnit::Optimised(pieces) => {
                 let objects = pieces.objects.iter().map(|(sha256, object)| place(sha256, object));
                 (objects.collect::<Result<_, _>>()?, Some(&pieces.names))
             }

@@ -2,7 +2,7 @@
 
 use differ::{DebugSections, DebugUnit, Options, debug_sections};
 use gimli::{AttributeValue, Dwarf, EndianSlice, LittleEndian, Operation};
-use linker::{LibraryFiles, LinkInput, LinkOutput, OriginalUnit, UnitPatch, addresses, link};
+use linker::{LibraryFiles, LinkInput, LinkOutput, OriginalUnit, ParsedElf, UnitPatch, addresses, link};
 use patchfile::image::Access;
 use patchfile::{Digest, control};
 
@@ -72,14 +72,15 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
         })
         .collect();
     let libc = std::path::PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6");
+    let linked = ParsedElf::parse(&built.linked, "linked ELF").unwrap();
     let output = link(&LinkInput {
         name: built.module,
         units: &units,
         record: &built.record,
         map: Some(&built.map),
-        linked: &built.linked,
-        target: &built.linked,
-        addresses: &*addresses(&built.linked, &built.linked, None).unwrap(),
+        linked: &linked,
+        target: &linked,
+        addresses: &*addresses(&linked, &linked, None).unwrap(),
         patched: None,
         libraries: &LibraryFiles::new(|path| std::fs::read(path).ok(), None, [(libc.clone(), libc)], []),
         elsewhere: &linker::Elsewhere::default(),

@@ -18,7 +18,7 @@ use std::process::Command;
 use build::{Built, Plan, Source, build};
 use differ::Extents;
 use linker::{
-    LibraryFiles, LinkError, LinkInput, LinkOutput, Made, OriginalUnit, UnitPatch, addresses, link,
+    LibraryFiles, LinkError, LinkInput, LinkOutput, Made, OriginalUnit, ParsedElf, UnitPatch, addresses, link,
 };
 use patchfile::Digest;
 use patchfile::image::{Image, Reference};
@@ -67,14 +67,16 @@ fn join_with(
         .collect();
     let libc = PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6");
     let libraries = LibraryFiles::new(|path| std::fs::read(path).ok(), None, [(libc.clone(), libc)], []);
-    let addresses = addresses(&built.linked, target, None)?;
+    let linked = ParsedElf::parse(&built.linked, "linked ELF")?;
+    let target = ParsedElf::parse(target, "target ELF")?;
+    let addresses = addresses(&linked, &target, None)?;
     link(&LinkInput {
         name: built.module,
         units: &units,
         record: &built.record,
         map,
-        linked: &built.linked,
-        target,
+        linked: &linked,
+        target: &target,
         addresses: &*addresses,
         patched: None,
         libraries: &libraries,

@@ -2,7 +2,7 @@
 
 use super::inlined::Inlined;
 use differ::{Options, Refusal, UnitDiff};
-use linker::Pieces;
+use linker::OptimisedUnit;
 use std::path::PathBuf;
 
 /// What became of one pair.
@@ -15,7 +15,7 @@ pub(crate) struct Compared {
     /// The original object as linked; empty for a new unit.
     pub plain: Vec<u8>,
     /// The original objects of a program that was optimised at link time, instead of [`Compared::plain`].
-    pub pieces: Option<Pieces>,
+    pub pieces: Option<OptimisedUnit>,
     /// Changed functions that have something inlined that the fix changes.
     pub inlined: Inlined,
     /// Both objects that were compared, if they are files.

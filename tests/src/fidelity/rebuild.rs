@@ -6,7 +6,8 @@ use crate::random::plan::{Form, Plan};
 use anyhow::{Context, Result, ensure};
 use differ::UnitDiff;
 use linker::{
-    self, FitInput, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, UnitPatch, UsedAddresses,
+    self, FitInput, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, ParsedElf, UnitPatch,
+    UsedAddresses,
 };
 use packager::compare_objects;
 use patchfile::Digest;
@@ -140,7 +141,13 @@ impl Rebuild {
             patch,
             extents: &self.diff.extents,
         };
-        let addresses = match linker::addresses(linked, target, debug) {
+        let files = ParsedElf::parse(linked, "linked ELF")
+            .and_then(|linked| Ok((linked, ParsedElf::parse(target, "target ELF")?)));
+        let (parsed, of_target) = match files {
+            Ok(files) => files,
+            Err(e) => return refused(e),
+        };
+        let addresses = match linker::addresses(&parsed, &of_target, debug) {
             Ok(addresses) => addresses,
             Err(e) => return refused(e),
         };
@@ -153,8 +160,8 @@ impl Rebuild {
             units: &[unit],
             record,
             map: Some(map),
-            linked,
-            target,
+            linked: &parsed,
+            target: &of_target,
             addresses: &places,
             patched: None,
             libraries: &libraries,
@@ -172,12 +179,12 @@ impl Rebuild {
             self.built.plain.iter().map(|o| (Digest::of(o).to_string(), o.clone())).collect();
         let brought = output.made.contents();
         let fit = linker::fit(&FitInput {
-            linked,
+            linked: &parsed,
             map: Some(map),
             record,
             parts: &[],
             objects: &kept,
-            target,
+            target: &of_target,
             debug,
             used: &used,
             units: &HashMap::from([(sha256.clone(), self.unit.clone())]),

@@ -151,7 +151,9 @@ impl Original {
             return Ok(Made::Nothing);
         }
         let Built { linked, target, .. } = &self.built;
-        let addresses = linker::addresses(linked, target, None)?;
+        let parsed = linker::ParsedElf::parse(linked, "linked ELF")?;
+        let of_target = linker::ParsedElf::parse(target, "target ELF")?;
+        let addresses = linker::addresses(&parsed, &of_target, None)?;
         let folders = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
         let libraries =
             LibraryFiles::new(|path| std::fs::read(path).ok(), None, [], folders.map(PathBuf::from));
@@ -160,8 +162,8 @@ impl Original {
             units: &units,
             record: &self.built.record,
             map: Some(&self.built.map),
-            linked,
-            target,
+            linked: &parsed,
+            target: &of_target,
             addresses: &*addresses,
             patched: None,
             libraries: &libraries,

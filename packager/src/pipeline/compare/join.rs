@@ -12,7 +12,7 @@ use crate::units::{Compared, Pair, made_of};
 use differ::ChangeKind;
 use linker::{
     Elsewhere, Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit,
-    UnitPatch, UsedAddresses, addresses, fit, link,
+    ParsedElf, UnitPatch, UsedAddresses, addresses, fit, link,
 };
 use patchfile::Arch;
 use patchfile::exit::BuildExit;
@@ -190,7 +190,13 @@ fn link_units(
     let linked = std::fs::read(&record.saved).what(record.saved.to_string_lossy())?;
     let map = record.map.as_ref().map(|m| std::fs::read(m).what(m.to_string_lossy())).transpose()?;
     let map = map.map(|m| String::from_utf8_lossy(&m).into_owned());
-    let places = match addresses(&linked, &target.data, target.debug.as_deref()) {
+    let files = ParsedElf::parse(&linked, "linked ELF")
+        .and_then(|linked| Ok((linked, ParsedElf::parse(&target.data, "target ELF")?)));
+    let (parsed, of_target) = match files {
+        Ok(files) => files,
+        Err(e) => return Ok(Err(e)),
+    };
+    let places = match addresses(&parsed, &of_target, target.debug.as_deref()) {
         Ok(places) => places,
         Err(e) => return Ok(Err(e)),
     };
@@ -208,8 +214,8 @@ fn link_units(
         units,
         record,
         map: map.as_deref(),
-        linked: &linked,
-        target: &target.data,
+        linked: &parsed,
+        target: &of_target,
         addresses: &places,
         patched: Some(&patched),
         libraries: &libraries as &dyn Libraries,
@@ -227,12 +233,12 @@ fn link_units(
     let brought = output.made.contents();
     let made = made_of(&original.records, record);
     let fit = fit(&FitInput {
-        linked: &linked,
+        linked: &parsed,
         map: map.as_deref(),
         record,
         parts: &ledger::parts(&made),
         objects: &made.objects,
-        target: &target.data,
+        target: &of_target,
         debug: target.debug.as_deref(),
         used: &used,
         units: &touched,
@@ -257,7 +263,7 @@ fn touched(units: &[UnitPatch<'_>]) -> HashMap<String, String> {
             Some(OriginalUnit::Object { sha256, .. }) => {
                 found.insert(sha256.to_owned(), name);
             }
-            Some(OriginalUnit::Pieces(pieces)) => {
+            Some(OriginalUnit::Optimised(pieces)) => {
                 found.extend(pieces.objects.iter().map(|(sha256, _)| (sha256.clone(), name.clone())));
             }
             None => {}
@@ -278,7 +284,7 @@ fn build_paths(records: &Records) -> Vec<Vec<u8>> {
 
 fn unit_patch<'a>(pair: &'a Pair<'_>, compared: &'a Compared) -> Option<UnitPatch<'a>> {
     let original = match &compared.pieces {
-        Some(pieces) => Some(OriginalUnit::Pieces(pieces)),
+        Some(pieces) => Some(OriginalUnit::Optimised(pieces)),
         None => {
             let object = &compared.plain;
             pair.original_hash.as_deref().map(|sha256| OriginalUnit::Object { sha256, object })

@@ -8,7 +8,7 @@ use super::program::Program;
 use crate::elf;
 use crate::error::{Context, Failure, Result};
 use crate::process::Tool;
-use linker::{Piece, Pieces};
+use linker::{ObjectSymbol, OptimisedUnit};
 
 /// Both programs as one unit.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Merged {
     /// The same as a file.
     pub(crate) patched_file: PathBuf,
     /// The original pieces as they were linked, and whose names are whose.
-    pub(crate) pieces: Pieces,
+    pub(crate) pieces: OptimisedUnit,
     /// The original pieces with a section for each function, one by one.
     pub(crate) sectioned: Vec<Vec<u8>>,
 }
@@ -34,9 +34,9 @@ pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Resu
     let was = Joined::new(original, &dir.join("original"))?;
     let is = Joined::new(patched, &dir.join("patched"))?;
     let [was_names, is_names] = names::canonical([&was.symbols, &is.symbols]);
-    let mut pieces = Pieces::default();
+    let mut pieces = OptimisedUnit::default();
     for (symbol, name) in was.symbols.iter().zip(&was_names) {
-        let piece = Piece { object: symbol.piece, name: symbol.own.clone() };
+        let piece = ObjectSymbol { object: symbol.piece, name: symbol.own.clone() };
         pieces.names.insert(name.clone(), piece);
     }
     for unit in &original.program.pieces {
@@ -177,7 +177,7 @@ fn early_debug(object: &Path, output: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(output.to_path_buf()))
 }
 
-/// Functions and data of each object by name, as [`Pieces::names`] has them the other way round.
-pub(crate) fn by_piece(pieces: &Pieces) -> HashMap<(usize, &str), &str> {
+/// Functions and data of each object by name, as [`OptimisedUnit::names`] has them the other way round.
+pub(crate) fn by_piece(pieces: &OptimisedUnit) -> HashMap<(usize, &str), &str> {
     pieces.names.iter().map(|(name, p)| ((p.object, p.name.as_str()), name.as_str())).collect()
 }
