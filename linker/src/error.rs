@@ -17,8 +17,8 @@ pub enum LinkError {
     /// The change cannot be live-patched; every reason is named.
     #[error("{}", describe(.0))]
     Refused(Vec<Refusal>),
-    /// Nothing stands against the change but functions whose entries have no room for a jump. If their callers were replaced too
-    /// (`differ::Options::too_short`), it might do.
+    /// Nothing stands against the change but functions whose entries have no room for a jump. If their
+    /// callers were replaced too (`differ::Options::too_short`), it might do.
     #[error("{}", describe(.refusals))]
     NoRoom {
         /// Why it cannot be live-patched as it is.

@@ -1,8 +1,13 @@
-//! Joins the patch objects of all touched units of one ELF file into one patch image.
+//! Joins the patch objects of all touched units of one ELF file into one patch image, and finds where the
+//! symbols of the original are. Bytes in, bytes out: nothing is run here, and no file is opened.
 //!
-//! In: what the comparison of the units gave, the record of the original link, the linked file and the target that is in
-//! service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend on where a process has the
-//! target. See `docs/reference/patch-format.md` for what is left to load time.
+//! In: what the comparison of the units gave, the record of the original link, the linked file and the target
+//! that is in service. Out: a [`patchfile::image::Image`] in which everything is settled that does not depend
+//! on where a process has the target. See `docs/reference/patch-format.md` for what is left to load time.
+//!
+//! The folders, each of which uses only those before it: `elf` reads files, `chunks` are the pieces of an
+//! image, `arch` is what depends on the instruction set, `locate` finds each old symbol, `equiv` compares
+//! linked files, `image` makes the product.
 
 mod arch;
 mod chunks;

@@ -1,8 +1,9 @@
-//! What depends on the instruction set. A machine is chosen by the `e_machine` of the files at hand, not by what this program runs on:
-//! patches for other machines are made with cross compilers.
+//! What depends on the instruction set. A machine is chosen by the `e_machine` of the files at hand, not by
+//! what this program runs on: patches for other machines are made with cross compilers.
 //!
-//! Everything that names an instruction, a register or a relocation type of one machine is in that machine's folder. The rest of the
-//! crate knows relocation types by what they compute ([`differ::arch::RelocationType`]).
+//! Everything that names an instruction, a register or a relocation type of one machine is in that machine's
+//! folder. The rest of the crate knows relocation types by what they compute
+//! ([`differ::arch::RelocationType`]).
 
 mod reading;
 mod writing;

@@ -12,7 +12,8 @@ pub(crate) struct Instruction<'c> {
     /// Its address.
     pub(crate) at: u64,
     pub(crate) bytes: &'c [u8],
-    /// What it does and with which kinds of operands: a number that only the machine's decoder knows the meaning of.
+    /// What it does and with which kinds of operands: a number that only the machine's decoder knows the
+    /// meaning of.
     pub(crate) opcode: u32,
     /// Parts of `bytes` that may be a reference, in the order in which they are followed.
     pub(crate) operands: [Option<Operand>; 2],
@@ -92,7 +93,8 @@ pub(crate) trait Reading: Debug + Sync {
     /// The machine.
     fn arch(&self) -> Arch;
 
-    /// The instructions of `code`, whose first byte is at address `at`. What is no instruction is one too, which says so in `opcode`.
+    /// The instructions of `code`, whose first byte is at address `at`. What is no instruction is one too,
+    /// which says so in `opcode`.
     fn instructions<'c>(&self, code: &'c [u8], at: u64) -> Box<dyn Iterator<Item = Instruction<'c>> + 'c>;
 
     /// An instruction in words, for messages.
@@ -113,7 +115,8 @@ pub(crate) trait Reading: Debug + Sync {
     /// Offset in the TLS segment of the program that an offset from the thread pointer stands for.
     fn offset_in_tls(&self, tls: &Segment, from_thread_pointer: i64) -> Option<u64>;
 
-    /// The end of a function outside of `replaced` (address and size) that a call from the image can return through.
+    /// The end of a function outside of `replaced` (address and size) that a call from the image can return
+    /// through.
     fn find_epilogue(&self, target: &ElfFile<'_>, replaced: &[(u64, u64)]) -> Option<Epilogue>;
 
     /// Is all of `code`, at address `at`, instructions that only fill?
@@ -122,8 +125,8 @@ pub(crate) trait Reading: Debug + Sync {
     /// Is all of `code` what a compiler puts before a function on request (`-fpatchable-function-entry`)?
     fn is_patchable_entry(&self, code: &[u8]) -> bool;
 
-    /// Does anything in `code`, at address `at`, look as if it led to one of the addresses `to`? `counts` tells by the address of the
-    /// field whether it counts.
+    /// Does anything in `code`, at address `at`, look as if it led to one of the addresses `to`? `counts`
+    /// tells by the address of the field whether it counts.
     fn leads_to(&self, code: &[u8], at: u64, to: &std::ops::Range<u64>, counts: &dyn Fn(u64) -> bool)
     -> bool;
 }

@@ -113,7 +113,8 @@ pub(crate) struct CLibrary {
     pub(crate) setspecific: Place,
 }
 
-/// Control words of the getter in the image's writable data: a `pthread_once_t`, and the key plus 1, both of 32 bits and 0 at first.
+/// Control words of the getter in the image's writable data: a `pthread_once_t`, and the key plus 1, both of
+/// 32 bits and 0 at first.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Control {
     pub(crate) once: Place,
@@ -128,8 +129,8 @@ pub(crate) trait Writing: Stubs + Debug + Sync {
     /// The byte that fills gaps between code. A thread that gets there is stopped by a signal.
     fn filler(&self) -> u8;
 
-    /// Turns one relocation of a patch object into a field of the image. `Some`: offset of the relocation of a call that went away with
-    /// the sequence that it ends.
+    /// Turns one relocation of a patch object into a field of the image. `Some`: offset of the relocation of
+    /// a call that went away with the sequence that it ends.
     fn relocate(
         &self,
         around: &Surroundings<'_>,
@@ -139,21 +140,24 @@ pub(crate) trait Writing: Stubs + Debug + Sync {
         chunks: &mut Chunks,
     ) -> Result<Option<u64>, Refusal>;
 
-    /// Is the field at `offset` that of a call or jump, to the function itself or by a word that holds its address?
+    /// Is the field at `offset` that of a call or jump, to the function itself or by a word that holds its
+    /// address?
     fn is_branch(&self, code: &[u8], offset: u64) -> bool;
 
     /// Is the field at `offset` that of a direct call?
     fn is_call(&self, code: &[u8], offset: u64) -> bool;
 
-    /// Does the instruction with this relocation form the address of what it refers to, rather than load from there?
+    /// Does the instruction with this relocation form the address of what it refers to, rather than load from
+    /// there?
     fn forms_address(&self, code: &[u8], reloc: &Relocation) -> bool;
 
-    /// The field from which the instructions before the one with the field `call` have the first argument of the call, if that is an
-    /// address. Code is followed as it stands there.
+    /// The field from which the instructions before the one with the field `call` have the first argument of
+    /// the call, if that is an address. Code is followed as it stands there.
     fn first_argument(&self, code: &[u8], call: u64) -> Option<u64>;
 
-    /// Plans the entry of a function that gets redirected. `code_of_old`: address and bytes of the whole function and its fragments, to
-    /// find branches into what gets overwritten. `padding` finds some in reach of a short jump from an address.
+    /// Plans the entry of a function that gets redirected. `code_of_old`: address and bytes of the whole
+    /// function and its fragments, to find branches into what gets overwritten. `padding` finds some in reach
+    /// of a short jump from an address.
     ///
     /// # Errors
     /// When there is no room for a jump.
@@ -167,7 +171,8 @@ pub(crate) trait Writing: Stubs + Debug + Sync {
     /// Bytes at the entry that its jump overwrites, long or short.
     fn overwritten(&self, old: &OldFunction<'_>) -> Range<u64>;
 
-    /// The stub of redirect `index`: to the new code while the patch is active, else to where the control block says.
+    /// The stub of redirect `index`: to the new code while the patch is active, else to where the control
+    /// block says.
     fn redirect_stub(&self, index: usize, name: &str, new: Place) -> Chunk;
 
     /// The stub that leads to `to` so that it returns through the target.

@@ -3,7 +3,8 @@
 use differ::SectionKind;
 use patchfile::image::RelocationKind;
 
-/// Something with an address. What lies in the image is settled when it is laid out, the rest when it is loaded.
+/// Something with an address. What lies in the image is settled when it is laid out, the rest when it is
+/// loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Place {
     /// In a piece of this image.

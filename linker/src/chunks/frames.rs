@@ -1,4 +1,5 @@
-//! `.eh_frame` of the code that was made here, so that an unwinder which meets it needs no guess (LSB core, 10.6; DWARF 5, 6.4).
+//! `.eh_frame` of the code that was made here, so that an unwinder which meets it needs no guess (LSB core,
+//! 10.6; DWARF 5, 6.4).
 
 use std::num::TryFromIntError;
 
@@ -76,7 +77,8 @@ pub(crate) fn program(changes: &[(u64, Change)]) -> Vec<u8> {
     for (from, change) in changes {
         if *from > at {
             out.push(DW_CFA_ADVANCE_LOC4);
-            out.extend_from_slice(&u32::try_from(from - at).unwrap_or(0).to_le_bytes());
+            // Code has never 4 GiB; a rule at its end would hold for nothing.
+            out.extend_from_slice(&u32::try_from(from - at).unwrap_or(u32::MAX).to_le_bytes());
             at = *from;
         }
         match *change {

@@ -1,5 +1,5 @@
-//! What an image is put together from, before it has addresses: pieces of code and data ("chunks"), the fields in them that depend on
-//! addresses, and what the symbols of patch objects stand for.
+//! What an image is put together from, before it has addresses: pieces of code and data ("chunks"), the
+//! fields in them that depend on addresses, and what the symbols of patch objects stand for.
 
 mod all;
 mod chunk;

@@ -30,8 +30,8 @@ pub(crate) struct Resolved {
     pub(crate) name: String,
     /// Where a call or jump goes: straight to new code.
     pub(crate) call: Place,
-    /// Its address as a value: of a replaced function the old one, which stays valid when the patch is taken out and compares equal to
-    /// pointers that exist already.
+    /// Its address as a value: of a replaced function the old one, which stays valid when the patch is taken
+    /// out and compares equal to pointers that exist already.
     pub(crate) address: Place,
     /// GOT slot of the target that holds the address.
     pub(crate) slot: Option<u64>,

@@ -51,7 +51,8 @@ pub(crate) struct Rela {
     pub(crate) addend: i64,
 }
 
-/// An ELF file that was read. It can be handed to several of the functions here, which then need not read it again.
+/// An ELF file that was read. It can be handed to several of the functions here, which then need not read it
+/// again.
 #[derive(Clone, Debug)]
 pub struct ParsedElf<'a>(pub(crate) ElfFile<'a>);
 

@@ -1,6 +1,8 @@
-//! ELF files: the objects of the build, the linked files and the target. The only module that names types of `object`, which reads them.
+//! ELF files: the objects of the build, the linked files and the target. The only module that names types of
+//! `object`, which reads them.
 //!
-//! What it gives are plain numbers and names (System V gABI, chapters 4 and 5; symbol versions: LSB core, "Symbol Versioning").
+//! What it gives are plain numbers and names (System V gABI, chapters 4 and 5; symbol versions: LSB core,
+//! "Symbol Versioning").
 
 mod debug;
 mod file;

@@ -1,4 +1,5 @@
-//! Compares code instruction by instruction: every bit that is not of a reference is equal, every reference leads to the same thing.
+//! Compares code instruction by instruction: every bit that is not of a reference is equal, every reference
+//! leads to the same thing.
 
 use differ::arch::{Computes, Relaxation, Tls};
 
@@ -77,7 +78,8 @@ impl Matcher<'_, '_> {
             };
             let (start, end) = (x.at + a.offset as u64, x.at + (a.offset + a.size) as u64);
             let holds = |f: &&&Field| f.at < end && f.at + 4 > start;
-            // An instruction may have two references: to a place in memory, and the address that it writes there.
+            // An instruction may have two references: to a place in memory, and the address that it writes
+            // there.
             let base = || fields.iter().find(holds).map_or(Base::Unknown, |f| f.base);
             match (a.value, b.value) {
                 (Value::Branch(here), Value::Branch(to)) => {
@@ -97,8 +99,9 @@ impl Matcher<'_, '_> {
                 // Other numbers in the instruction are references only where the object says so.
                 (Value::Displacement { .. }, Value::Displacement { .. })
                 | (Value::Immediate(_), Value::Immediate(_)) => {
-                    // Only for thread-local variables does the linker move the field; otherwise all that it rewrites besides is opcodes,
-                    // and what is counted to them may be the last byte of the instruction before.
+                    // Only for thread-local variables does the linker move the field; otherwise all that it
+                    // rewrites besides is opcodes, and what is counted to them may be the last byte of the
+                    // instruction before.
                     let holds = |f: &&&Field| match tls(f) {
                         Some(_) => f.start < end && f.end > start,
                         None => holds(f),

@@ -15,8 +15,9 @@ pub struct Part<'a> {
     pub map: &'a str,
 }
 
-/// The map's contributions, each with the hashes of the inputs that it may be from. In place of what a `-r` link made stand its own
-/// inputs: that link keeps sections of one name together and does not touch their bytes.
+/// The map's contributions, each with the hashes of the inputs that it may be from. In place of what a `-r`
+/// link made stand its own inputs: that link keeps sections of one name together and does not touch their
+/// bytes.
 pub(super) fn contributions<'a>(
     map: &LinkMap,
     record: &'a LinkRecord,
@@ -70,7 +71,8 @@ fn expand<'a>(
     }
 }
 
-/// Is a section of this name part of the running program? The others begin at address 0, and so seem to lie among those that are.
+/// Is a section of this name part of the running program? The others begin at address 0, and so seem to lie
+/// among those that are.
 fn is_loaded(section: &str) -> bool {
     const APART: [&str; 8] =
         [".debug", ".zdebug", ".gnu.debug", ".gnu.lto", ".comment", ".stab", ".line", ".note.GNU-stack"];

@@ -22,7 +22,8 @@ impl Matcher<'_, '_> {
         self.plain(atom, there, at, end);
     }
 
-    /// Bytes between references: equal, but for what the dynamic loader fills in where the object is not known.
+    /// Bytes between references: equal, but for what the dynamic loader fills in where the object is not
+    /// known.
     fn plain(&mut self, atom: &Atom, there: u64, start: u64, end: u64) {
         let to = |at: u64| there.wrapping_add(at - atom.start);
         let mut at = start;
@@ -70,13 +71,12 @@ impl Matcher<'_, '_> {
                 }
             }
             Some((Computes::Address | Computes::Call, true, 4 | 8)) => {
-                let value = |v: Option<u64>| match (v, width) {
-                    (Some(v), 4) => i64::from(v as u32 as i32),
-                    (v, _) => v.unwrap_or(0).cast_signed(),
+                let value = |v: u64| if width == 4 { i64::from(v as u32 as i32) } else { v.cast_signed() };
+                let words = (self.known.loaded.word(field.at, width), self.other.word(at_other, width));
+                let (Some(ours), Some(theirs)) = words else {
+                    return self.differs(Kind::Content, atom, "it reaches beyond its section".to_owned());
                 };
-                let ours = value(self.known.loaded.word(field.at, width));
-                let theirs = value(self.other.word(at_other, width));
-                self.relative(atom, there, field, (ours, theirs));
+                self.relative(atom, there, field, (value(ours), value(theirs)));
             }
             _ => {
                 if !self.same_bytes(field.at, at_other, width) {
@@ -87,7 +87,8 @@ impl Matcher<'_, '_> {
         }
     }
 
-    /// An entry of a jump table is relative to the table, other data to itself (gcc and clang, `-fPIC` jump tables).
+    /// An entry of a jump table is relative to the table, other data to itself (gcc and clang, `-fPIC` jump
+    /// tables).
     fn relative(&mut self, atom: &Atom, there: u64, field: &Field, (ours, theirs): (i64, i64)) {
         let table = atom.start.wrapping_add_signed(ours);
         let from_table = field.base != Base::Unknown

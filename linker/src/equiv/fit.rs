@@ -1,4 +1,5 @@
-//! Does the patch fit the file in service? The rebuild is known in all its parts; the target must be the same program.
+//! Does the patch fit the file in service? The rebuild is known in all its parts; the target must be the same
+//! program.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -160,7 +161,8 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
                         || in_touched && !is_stamp(&difference.detail)
                         || object.is_some() && uses_words(&difference.detail, input.brought)
                 }
-                // Whatever unit shows it: the macro, enumerator, type or option behind it may be one that the fix uses too, and nobody can see that.
+                // Whatever unit shows it: the macro, enumerator, type or option behind it may be one that the
+                // fix uses too, and nobody can see that.
                 Kind::Content | Kind::Offset | Kind::Number | Kind::Code => {
                     object.is_some() || used_pieces.contains(&atom.start)
                 }
@@ -199,7 +201,8 @@ fn is_thread_local(elf: &ElfFile<'_>, used: &Used) -> bool {
     elf.symbols.iter().any(|s| s.kind == STT_TLS && s.value == used.linked && s.name == used.name)
 }
 
-/// Are all sections of code at the same place and of the same size, with the same bytes or, if its symbols are `unknown`, others?
+/// Are all sections of code at the same place and of the same size, with the same bytes or, if its symbols
+/// are `unknown`, others?
 fn same_code(linked: &ElfFile<'_>, target: &ElfFile<'_>, unknown: bool) -> bool {
     let code = |elf: &ElfFile<'_>| -> Vec<(String, u64, u64)> {
         let sections = elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
@@ -216,7 +219,8 @@ fn same_code(linked: &ElfFile<'_>, target: &ElfFile<'_>, unknown: bool) -> bool 
 fn by_name(known: &RecordedFile<'_>, symbols: &[Symbol]) -> Vec<(u64, u64)> {
     let ours = places(&known.loaded.elf.symbols);
     let theirs = places(symbols);
-    // Marks, such as where a section begins or an empty one is, are where something else is in another order of the objects.
+    // Marks, such as where a section begins or an empty one is, are where something else is in another order
+    // of the objects.
     let marks: HashSet<&str> =
         known.loaded.elf.symbols.iter().filter(|s| s.size == 0).map(|s| s.name.as_str()).collect();
     let mut found = Vec::new();

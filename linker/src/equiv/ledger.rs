@@ -1,4 +1,5 @@
-//! The ledger of two linked files, one of each build: what differs is in the patch, or explained, or the patch is refused.
+//! The ledger of two linked files, one of each build: what differs is in the patch, or explained, or the
+//! patch is refused.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -195,7 +196,8 @@ fn pair_units(
         }
         for name in &unit.new {
             let Some(at) = here(name) else { continue };
-            // Another definition may stand for the name in the program: of weak ones the linker takes the first.
+            // Another definition may stand for the name in the program: of weak ones the linker takes the
+            // first.
             let ours = new_globals.get(name).filter(|(value, _)| *value == at);
             match (ours, old_globals.get(name)) {
                 (Some((_, binding)), Some((before, _))) => {
@@ -208,7 +210,10 @@ fn pair_units(
                         ledger.refused.push(refusal(
                             "variable that moves to another file",
                             format!("{name} ({})", unit.name),
-                            format!("the running program keeps its value in the one of {from}, and the new code would begin with another"),
+                            format!(
+                                "the running program keeps its value in the one of {from}, and the new \
+                                     code would begin with another"
+                            ),
                             "leave the variable in its file, or hand its value over in a hook",
                         ));
                     }
@@ -258,7 +263,8 @@ fn moved_state<'u>(
     others.next().filter(|_| writable).map(|(_, u)| u.name.as_str())
 }
 
-/// `count.0`, and exception tables as clang names them: the number is the compiler's, and may mean another one on the other side.
+/// `count.0`, and exception tables as clang names them: the number is the compiler's, and may mean another
+/// one on the other side.
 fn is_numbered(name: &str) -> bool {
     if name.starts_with("GCC_except_table") {
         return true;
@@ -357,7 +363,8 @@ fn unaccounted(place: &str, why: &str) -> Refusal {
         "difference that is not in the patch",
         place,
         format!(
-            "the patched build has it otherwise than the original, though no unit of the fix explains it: {why}"
+            "the patched build has it otherwise than the original, though no unit of the fix explains it: \
+             {why}"
         ),
         "see whether the fix changes how files are linked or what the build reads, and leave that out of it",
     )

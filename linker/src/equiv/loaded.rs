@@ -1,4 +1,5 @@
-//! One linked file: its bytes by address, what the dynamic loader fills in, and what a reference to an address means.
+//! One linked file: its bytes by address, what the dynamic loader fills in, and what a reference to an
+//! address means.
 
 use std::collections::HashMap;
 
@@ -252,7 +253,8 @@ impl<'a> LoadedFile<'a> {
     }
 }
 
-/// Loaded, and not the initial content of thread-local variables without file content, whose addresses mean nothing.
+/// Loaded, and not the initial content of thread-local variables without file content, whose addresses mean
+/// nothing.
 pub(super) fn is_memory(section: &Section) -> bool {
     section.flags & SHF_ALLOC != 0 && !(section.flags & SHF_TLS != 0 && section.kind == SHT_NOBITS)
 }

@@ -1,4 +1,5 @@
-//! One consistent one-to-one map from the atoms of a known file to places of another one, which grows along the references.
+//! One consistent one-to-one map from the atoms of a known file to places of another one, which grows along
+//! the references.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,7 +1,8 @@
 //! Are two linked files the same, function by function and datum by datum?
 //!
-//! Of one file everything is known: which object brought what, and which bits the linker filled in. Those are references; all others
-//! must be equal in the other file, and each reference must lead to the same thing there, under one map from atoms to atoms.
+//! Of one file everything is known: which object brought what, and which bits the linker filled in. Those are
+//! references; all others must be equal in the other file, and each reference must lead to the same thing
+//! there, under one map from atoms to atoms.
 
 mod code;
 mod contributions;

@@ -1,4 +1,5 @@
-//! The linked file of a recorded link, taken apart: what the objects put where, and which of its bits are references.
+//! The linked file of a recorded link, taken apart: what the objects put where, and which of its bits are
+//! references.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
@@ -69,7 +70,8 @@ pub(super) enum Base {
     InSlot(u64),
     /// The region that starts there: the assembler has dropped the symbol's name.
     Region(u64),
-    /// Something that linkers merge by its content; whether they did and where it went is seen by following the reference.
+    /// Something that linkers merge by its content; whether they did and where it went is seen by following
+    /// the reference.
     Merged(Merged),
     Unknown,
 }
@@ -284,7 +286,8 @@ impl<'a> RecordedFile<'a> {
         self.fields = fields;
     }
 
-    /// Symbols of functions and data by address: size, name, local. The objects know also those that the linked file has lost.
+    /// Symbols of functions and data by address: size, name, local. The objects know also those that the
+    /// linked file has lost.
     fn symbols(&mut self, inputs: &BTreeMap<&str, Input<'_>>) -> BTreeMap<u64, (u64, String, bool)> {
         let mut found: BTreeMap<u64, (u64, String, bool)> = BTreeMap::new();
         let mut add = |address: u64, size: u64, name: &str, local: bool| {

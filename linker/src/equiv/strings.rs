@@ -32,7 +32,8 @@ fn shown(bytes: &[u8]) -> String {
     short.escape_debug().to_string()
 }
 
-/// Does `ours` become `theirs` if `path` in it becomes another absolute path, one that ends in the same place?
+/// Does `ours` become `theirs` if `path` in it becomes another absolute path, one that ends in the same
+/// place?
 fn differs_in_path(ours: &[u8], theirs: &[u8], path: &[u8]) -> bool {
     let Some(at) = ours.windows(path.len().max(1)).position(|w| w == path) else { return false };
     let (before, after) = (&ours[..at], &ours[at + path.len()..]);
@@ -51,8 +52,8 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
         && bytes[text.len()..].iter().all(|b| *b == 0)
 }
 
-/// Does what a patch brings use the words in which two strings differ, as [`same_string`] tells it? They may come from one name that both
-/// sources have in common, and then the patch has been built with the wrong one.
+/// Does what a patch brings use the words in which two strings differ, as [`same_string`] tells it? They may
+/// come from one name that both sources have in common, and then the patch has been built with the wrong one.
 pub(super) fn uses_words(detail: &str, brought: &[&[u8]]) -> bool {
     let Some((ours, theirs)) = sides(detail) else { return true };
     let (ours, theirs) = (words(ours), words(theirs));
@@ -93,8 +94,8 @@ fn sides(detail: &str) -> Option<(&str, &str)> {
     Some((ours, theirs.strip_suffix("\" there").unwrap_or(theirs)))
 }
 
-/// Does a difference of two strings, as [`same_string`] tells it, look like the time or the number of a build: are they equal but for
-/// digits and the names of days and months?
+/// Does a difference of two strings, as [`same_string`] tells it, look like the time or the number of a
+/// build: are they equal but for digits and the names of days and months?
 pub(super) fn is_stamp(detail: &str) -> bool {
     sides(detail).is_some_and(|(ours, theirs)| without_times(ours) == without_times(theirs))
 }

@@ -54,7 +54,8 @@ impl ThreadLocals {
     }
 }
 
-/// Do the references `here` and `there`, offsets from the thread pointer (negative) or in the TLS segment, lead to one variable?
+/// Do the references `here` and `there`, offsets from the thread pointer (negative) or in the TLS segment,
+/// lead to one variable?
 pub(super) fn same(known: &LoadedFile<'_>, other: &LoadedFile<'_>, here: u64, there: u64) -> bool {
     let variable = |side: &LoadedFile<'_>, value: u64| {
         let offset = match value.cast_signed() {

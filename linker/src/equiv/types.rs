@@ -15,8 +15,8 @@ const DEPTH: usize = 16;
 /// By name what a type looks like, in words; several source files may define one name.
 type Types = BTreeMap<String, BTreeSet<String>>;
 
-/// Types that the source file `name` uses here and that are other ones in the target: name, and what is meant by it here and there. Nothing where either side has
-/// no debug information of that file.
+/// Types that the source file `name` uses here and that are other ones in the target: name, and what is meant
+/// by it here and there. Nothing where either side has no debug information of that file.
 pub(super) fn differing(linked: &[u8], target: &[u8], name: &str) -> Vec<(String, String)> {
     let ours = types(linked, name);
     if ours.is_empty() {

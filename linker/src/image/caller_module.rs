@@ -1,4 +1,5 @@
-//! Calls of functions that ask which module called them: they return through the target, see [`crate::image::epilogue`].
+//! Calls of functions that ask which module called them: they return through the target, see
+//! [`crate::image::epilogue`].
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -10,8 +11,9 @@ use super::tail_calls;
 use crate::arch::{Epilogue, Site};
 use crate::chunks::{Chunks, Place, Resolved};
 
-/// Functions of the C library that go by the module of their return address, and whether a caller outside of every module is taken for
-/// the program: then a program's own patch may call them as it is (glibc, `elf/dl-open.c`, `elf/dl-sym.c`).
+/// Functions of the C library that go by the module of their return address, and whether a caller outside of
+/// every module is taken for the program: then a program's own patch may call them as it is (glibc,
+/// `elf/dl-open.c`, `elf/dl-sym.c`).
 const ASKING: [(&str, bool); 4] = [("dlsym", false), ("dlvsym", false), ("dlopen", true), ("dlmopen", true)];
 
 /// Title of the refusals.
@@ -47,7 +49,10 @@ impl CallerModule {
             return Err(site.refuse(
                 WHAT,
                 reloc,
-                format!("{name} ends with a jump to such a function, which then sees who called {name}: code that is in no module"),
+                format!(
+                    "{name} ends with a jump to such a function, which then sees who called {name}: code \
+                         that is in no module"
+                ),
                 "do in the changed function what it does, and call `dlsym` or `dlopen` there",
             ));
         }
@@ -58,11 +63,16 @@ impl CallerModule {
         }
         let find = || inputs.machine.find_epilogue(&inputs.target.elf, &self.replaced);
         match self.epilogue.get_or_init(find) {
-            Some(epilogue) => Ok(Some(chunks.returning(symbol.call, |to| inputs.machine.returning_stub(to, *epilogue)))),
+            Some(epilogue) => {
+                Ok(Some(chunks.returning(symbol.call, |to| inputs.machine.returning_stub(to, *epilogue))))
+            }
             None => Err(site.refuse(
                 WHAT,
                 reloc,
-                format!("{name} goes by its return address, and the target has no code that a call could return through"),
+                format!(
+                    "{name} goes by its return address, and the target has no code that a call could \
+                         return through"
+                ),
                 "leave the call in a function that the fix does not change",
             )),
         }

@@ -13,7 +13,8 @@ const ASKING: [&str; 2] = ["dladdr", "dladdr1"];
 /// New things that a section's code has formed the address of: name by the offset of the field.
 pub(crate) type Formed = HashMap<u64, String>;
 
-/// Notes what a relocation stands for; refuses where it is a call with the address of something new as first argument.
+/// Notes what a relocation stands for; refuses where it is a call with the address of something new as first
+/// argument.
 pub(crate) fn look(
     machine: &dyn Machine,
     site: Site<'_>,

@@ -24,8 +24,8 @@ pub(crate) fn added(patched: &ElfFile<'_>, resolver: &Resolver<'_, '_>, layout: 
     exports
 }
 
-/// New variables of which a process has one, however many of its files define them (C++: inline variables, static variables of inline
-/// functions). Each image has one of its own.
+/// New variables of which a process has one, however many of its files define them (C++: inline variables,
+/// static variables of inline functions). Each image has one of its own.
 pub(crate) fn shared(patched: &ElfFile<'_>, inputs: &Inputs<'_, '_>) -> Vec<String> {
     let is_shared = |name: &str| {
         let (unit, index) = *inputs.globals.get(name)?;
@@ -42,8 +42,8 @@ pub(crate) fn shared(patched: &ElfFile<'_>, inputs: &Inputs<'_, '_>) -> Vec<Stri
     exported.map(|s| &s.name).filter(|name| is_shared(name).is_some()).cloned().collect()
 }
 
-/// Where a global symbol of the image is. Of a function that was there before, not exported, the old address, as everywhere: it leads to the
-/// new code.
+/// Where a global symbol of the image is. Of a function that was there before, not exported, the old address,
+/// as everywhere: it leads to the new code.
 fn place(name: &str, resolver: &Resolver<'_, '_>, layout: &Layout) -> Option<Exported> {
     let (unit, index) = *resolver.inputs.globals.get(name)?;
     if let Some(old) = resolver.replaced.by.get(&(unit, index)) {

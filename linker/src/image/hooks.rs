@@ -19,7 +19,8 @@ fn point(section: &str) -> Option<HookPoint> {
     POINTS.iter().find(|(name, _)| *name == section).map(|(_, point)| *point)
 }
 
-/// All hooks in the order of the units. A hook that the original has too and that did not change is not shipped, hence none.
+/// All hooks in the order of the units. A hook that the original has too and that did not change is not
+/// shipped, hence none.
 pub(crate) fn collect(units: &[Unit<'_>], layout: &Layout) -> Vec<Hook> {
     let mut hooks = Vec::new();
     for unit in units {

@@ -20,7 +20,8 @@ pub struct LinkInput<'a> {
     pub units: &'a [UnitPatch<'a>],
     /// The record of the original link.
     pub record: &'a LinkRecord,
-    /// Text of its map file; `None` if the linker wrote none: then places are found by symbol table and bytes.
+    /// Text of its map file; `None` if the linker wrote none: then places are found by symbol table and
+    /// bytes.
     pub map: Option<&'a str>,
     /// The file as it came from the linker in the original build, with its symbol table if it has one.
     pub linked: &'a ParsedElf<'a>,
@@ -36,7 +37,8 @@ pub struct LinkInput<'a> {
     pub elsewhere: &'a Elsewhere,
 }
 
-/// Names that are new in a unit, while the original file has them from another one: their definition moved, or overrides a weak one.
+/// Names that are new in a unit, while the original file has them from another one: their definition moved,
+/// or overrides a weak one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// The original has the same: that is used.
@@ -63,7 +65,8 @@ pub struct UnitPatch<'a> {
     pub cplusplus: bool,
     /// The unit in the original build; `None` for a new source file.
     pub original: Option<OriginalUnit<'a>>,
-    /// A new unit that was there before the build: a member of an archive, of which the program must have nothing yet.
+    /// A new unit that was there before the build: a member of an archive, of which the program must have
+    /// nothing yet.
     pub prebuilt: bool,
     /// What the comparison says to ship.
     pub patch: &'a PatchObject,
@@ -86,7 +89,8 @@ pub struct LinkOutput {
     pub used: Vec<SiblingUse>,
     /// New variables that the file would share with others that define them too.
     pub shared: Vec<String>,
-    /// For each unit where the pieces of its patched object are: in the image, or still in the target. For debuggers.
+    /// For each unit where the pieces of its patched object are: in the image, or still in the target. For
+    /// debuggers.
     pub places: Vec<Vec<(Extent, LinkedAddress)>>,
 }
 

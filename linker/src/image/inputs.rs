@@ -42,8 +42,9 @@ pub(crate) struct Inputs<'a, 'b> {
 }
 
 impl Inputs<'_, '_> {
-    /// The program's own copy of what exists once in a program: an inline variable, a static local of an inline function, type information,
-    /// and what another unit defined before. One that the unit had before is shipped because its content changed.
+    /// The program's own copy of what exists once in a program: an inline variable, a static local of an
+    /// inline function, type information, and what another unit defined before. One that the unit had before
+    /// is shipped because its content changed.
     pub(crate) fn shared(&self, owner: &Unit<'_>, symbol: &PatchSymbol) -> Option<Found> {
         let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique)
             && matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);
@@ -65,7 +66,8 @@ impl Inputs<'_, '_> {
         })
     }
 
-    /// Another module's definition may win over the target's: only in a shared object, unless it binds to itself.
+    /// Another module's definition may win over the target's: only in a shared object, unless it binds to
+    /// itself.
     pub(crate) fn preemptible(&self, name: &str, function: bool) -> bool {
         !self.target.executable
             && !if function { self.options.binds_own_functions } else { self.options.binds_own }
@@ -78,7 +80,8 @@ impl Inputs<'_, '_> {
         const DT_NEEDED: u64 = 1;
         const DT_SONAME: u64 = 14;
         let mut needed = self.target.elf.dynamic_names(DT_NEEDED);
-        // A library that calls nothing of libc does not name it, yet no process that loads the library is without.
+        // A library that calls nothing of libc does not name it, yet no process that loads the library is
+        // without.
         let library = !self.target.elf.dynamic_names(DT_SONAME).is_empty();
         if library && !needed.iter().any(|n| n.starts_with("libc.so")) {
             needed.push("libc.so.6".into());

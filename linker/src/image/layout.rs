@@ -2,8 +2,9 @@
 
 use differ::SectionKind;
 use patchfile::control;
-use patchfile::image::{Access, PAGE, Relocation, RelocationKind, Segment};
+use patchfile::image::{Access, Relocation, RelocationKind, Segment};
 
+use crate::arch::Machine;
 use crate::chunks::{Chunk, IMAGE, Place, TARGET};
 use crate::error::LinkError;
 
@@ -16,7 +17,8 @@ pub(crate) struct Layout {
     pub(crate) eh_frame: Option<(u64, u64)>,
 }
 
-/// Order within the image: segments by protection, unwind records together and last in theirs, zero pages last of all.
+/// Order within the image: segments by protection, unwind records together and last in theirs, zero pages
+/// last of all.
 fn rank(kind: SectionKind) -> (Access, u8) {
     match kind {
         SectionKind::Text => (Access::Execute, 0),
@@ -30,20 +32,20 @@ fn rank(kind: SectionKind) -> (Access, u8) {
     }
 }
 
-/// Lays out the chunks behind a control segment for `entries` redirects. `filler` fills gaps between code.
-pub(crate) fn lay_out(chunks: &[Chunk], entries: usize, filler: u8) -> Result<Layout, LinkError> {
-    let size = control::size(entries);
+/// Lays out the chunks behind a control segment for `entries` redirects.
+pub(crate) fn lay_out(chunks: &[Chunk], entries: usize, machine: &dyn Machine) -> Result<Layout, LinkError> {
+    let (size, page) = (control::size(entries), machine.arch().facts().page);
     let mut segments = vec![Segment { access: Access::Read, address: 0, size, data: Vec::new() }];
     let mut addresses = vec![0; chunks.len()];
     let mut eh_frame = None;
     for access in [Access::Execute, Access::Read, Access::Write] {
         let mut order: Vec<usize> = (0..chunks.len()).filter(|i| rank(chunks[*i].kind).0 == access).collect();
         order.sort_by_key(|i| rank(chunks[*i].kind).1);
-        let start = segments.last().map_or(0, |s: &Segment| (s.address + s.size).next_multiple_of(PAGE));
+        let start = segments.last().map_or(0, |s: &Segment| (s.address + s.size).next_multiple_of(page));
         let mut segment = Segment { access, address: start, size: 0, data: Vec::new() };
         for index in order {
             let chunk = &chunks[index];
-            if !chunk.align.is_power_of_two() || chunk.align > PAGE {
+            if !chunk.align.is_power_of_two() || chunk.align > page {
                 let why = format!("{} wants an alignment of {} bytes", chunk.name, chunk.align);
                 return Err(LinkError::Inconsistent(why));
             }
@@ -62,8 +64,10 @@ pub(crate) fn lay_out(chunks: &[Chunk], entries: usize, filler: u8) -> Result<La
             if chunk.kind == SectionKind::Bss {
                 continue;
             }
-            let filler = if access == Access::Execute { filler } else { 0 };
-            segment.data.resize(usize::try_from(offset).unwrap_or(0), filler);
+            let filler = if access == Access::Execute { machine.filler() } else { 0 };
+            let length = usize::try_from(offset)
+                .map_err(|_| LinkError::Inconsistent(format!("{} is too far from the start", chunk.name)))?;
+            segment.data.resize(length, filler);
             segment.data.extend_from_slice(&chunk.data);
             if chunk.kind == SectionKind::EhFrame {
                 let (first, _) = eh_frame.unwrap_or((start + offset, 0));
@@ -97,7 +101,8 @@ impl Layout {
         }
     }
 
-    /// Fills in what does not depend on where image and target are; returns the rest, in ascending order of address.
+    /// Fills in what does not depend on where image and target are; returns the rest, in ascending order of
+    /// address.
     pub(crate) fn settle(&mut self, chunks: &[Chunk]) -> Result<Vec<Relocation>, LinkError> {
         let mut rest = Vec::new();
         for (index, chunk) in chunks.iter().enumerate() {

@@ -40,7 +40,8 @@ pub struct Sibling {
 }
 
 impl Sibling {
-    /// `file` reads files. File `number`, called `name` in messages: linked at `path` by the original build, and in the patched one as `patched` keeps it.
+    /// `file` reads files. File `number`, called `name` in messages: linked at `path` by the original build,
+    /// and in the patched one as `patched` keeps it.
     pub fn new(file: ReadFile, number: usize, name: String, path: PathBuf, patched: PathBuf) -> Self {
         let file_name = || path.file_name().map(|n| n.to_string_lossy().into_owned());
         let soname = Library::read(&patched, file).and_then(|l| l.soname).or_else(file_name);
@@ -71,9 +72,9 @@ pub struct LibraryFiles {
 }
 
 impl LibraryFiles {
-    /// `seen`: files that the link took, by the path that it saw and by that of the file now; `directories`: where others may be,
-    /// searched before the system's; `arch`: whose libraries the system's folders for several machines are searched for. `file` reads
-    /// files.
+    /// `seen`: files that the link took, by the path that it saw and by that of the file now; `directories`:
+    /// where others may be, searched before the system's; `arch`: whose libraries the system's folders for
+    /// several machines are searched for. `file` reads files.
     pub fn new(
         file: ReadFile,
         arch: Option<Arch>,
@@ -111,7 +112,8 @@ impl LibraryFiles {
         Self { later, ..self }
     }
 
-    /// The sibling that the dynamic loader finds by a name in `DT_NEEDED`: the one that the link took, or the only one of that name.
+    /// The sibling that the dynamic loader finds by a name in `DT_NEEDED`: the one that the link took, or the
+    /// only one of that name.
     fn sibling(&self, soname: &str) -> Option<&Sibling> {
         let mut named = self.siblings.iter().filter(|s| s.soname.as_deref() == Some(soname));
         let first = named.next()?;

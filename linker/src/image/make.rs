@@ -30,8 +30,8 @@ use crate::made::Made;
 /// Joins the patch objects of one ELF file.
 ///
 /// # Errors
-/// [`LinkError::Refused`] with every reason why the change cannot be live-patched; otherwise when an input is damaged or inputs
-/// contradict each other.
+/// [`LinkError::Refused`] with every reason why the change cannot be live-patched; otherwise when an input is
+/// damaged or inputs contradict each other.
 pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let map = input.map.map(LinkMap::parse).unwrap_or_default();
     let linked = Linked::new(input.linked.0.clone(), map);
@@ -72,11 +72,11 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         return Err(LinkError::NoRoom { refusals, functions });
     }
     let placed = place_entries(&replacements, entries, machine, &mut chunks)?;
-    let size = lay_out(&chunks.chunks, replacements.len(), machine.filler())?.size();
+    let size = lay_out(&chunks.chunks, replacements.len(), machine)?.size();
     chunks
         .set_size(size)
         .ok_or_else(|| LinkError::Inconsistent(format!("an image of {size} bytes is too large")))?;
-    let mut layout = lay_out(&chunks.chunks, replacements.len(), machine.filler())?;
+    let mut layout = lay_out(&chunks.chunks, replacements.len(), machine)?;
     let relocations = layout.settle(&chunks.chunks)?;
     let redirects = redirects(&replacements, &placed, &layout)?;
     let lsda =
@@ -118,7 +118,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     Ok(LinkOutput { made, changed, new, warnings, used: chunks.used, shared, places })
 }
 
-/// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it itself, by name.
+/// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it
+/// itself, by name.
 fn unwinds(target: &TargetElf<'_>, linked: &Linked<'_>) -> bool {
     const UNWINDERS: [&str; 6] = [
         "backtrace",
@@ -174,7 +175,8 @@ fn read_units<'a>(
     Ok(units)
 }
 
-/// What archive members would bring although the program has it, from another archive: two copies do not know of each other's state.
+/// What archive members would bring although the program has it, from another archive: two copies do not know
+/// of each other's state.
 fn second_copies(input: &LinkInput<'_>, linked: &Linked<'_>) -> Vec<Refusal> {
     let mut refused = Vec::new();
     for unit in input.units.iter().filter(|u| u.prebuilt) {
@@ -186,7 +188,8 @@ fn second_copies(input: &LinkInput<'_>, linked: &Linked<'_>) -> Vec<Refusal> {
                 refused.push(refusal(
                     "archive member that the program has in another form",
                     format!("{} ({})", symbol.name, unit.name),
-                    "the original link took what it defines from elsewhere, and the two would not share their state",
+                    "the original link took what it defines from elsewhere, and the two would not share \
+                     their state",
                     "leave the order of the archives as it is",
                 ));
             }

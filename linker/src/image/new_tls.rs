@@ -1,8 +1,9 @@
-//! Thread-local variables that the patch adds to one ELF file: where each is in a block that every thread gets, and which code may ask for
-//! the address of that block in place of the target's.
+//! Thread-local variables that the patch adds to one ELF file: where each is in a block that every thread
+//! gets, and which code may ask for the address of that block in place of the target's.
 //!
-//! Code of the local-dynamic model asks once for the address of all variables of its module and adds the distance of each. There is no one
-//! address for both the target's variables and new ones, so all that one such call may serve has to be of one kind.
+//! Code of the local-dynamic model asks once for the address of all variables of its module and adds the
+//! distance of each. There is no one address for both the target's variables and new ones, so all that one
+//! such call may serve has to be of one kind.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -69,8 +70,9 @@ impl NewTls {
         warnings.push(Warning {
             what: "new thread-local variable".to_owned(),
             place: all,
-            why: "each thread gets room for it by `calloc` at the first use: that must not happen first in a signal handler, nor inside of \
-                  an allocator; at the end of a thread it is freed among the destructors of thread-specific data"
+            why: "each thread gets room for it by `calloc` at the first use: that must not happen first in a \
+                  signal handler, nor inside of an allocator; at the end of a thread it is freed among the destructors \
+                  of thread-specific data"
                 .to_owned(),
         });
         new
@@ -119,7 +121,8 @@ impl NewTls {
             return Err(refusal(
                 "new thread-local variable",
                 &symbol.name,
-                "each module that contains it may bring a copy, and the dynamic loader would choose one for all",
+                "each module that contains it may bring a copy, and the dynamic loader would choose one for \
+                 all",
                 "define it in one source file, not inline in a header",
             ));
         }
@@ -184,8 +187,8 @@ fn bases(inputs: &Inputs<'_, '_>, u: usize) -> Vec<(usize, TlsBase)> {
         .collect()
 }
 
-/// Per section a number that is the same for all sections which may share a stack frame: a function and what it jumps to, directly or by a
-/// jump table. A call begins a new one.
+/// Per section a number that is the same for all sections which may share a stack frame: a function and what
+/// it jumps to, directly or by a jump table. A call begins a new one.
 fn frames(machine: &dyn Machine, patch: &PatchObject) -> Vec<usize> {
     fn root(parents: &[usize], mut at: usize) -> usize {
         while parents[at] != at {
@@ -263,7 +266,8 @@ fn c_library(inputs: &Inputs<'_, '_>, variable: &str, chunks: &mut Chunks) -> Re
                 "keep the value in a structure that exists per thread, or in a shadow variable (`upatch.h`)";
             refusal("new thread-local variable", variable, why, remedy)
         };
-        // An allocator's own thread-local variable cannot be allocated by it. Also a static program ends here.
+        // An allocator's own thread-local variable cannot be allocated by it. Also a static program ends
+        // here.
         if !matches!(inputs.linked.global(name), Ok(None)) {
             return Err(refuse(format!("room for it is made with {name}, which the target itself defines")));
         }

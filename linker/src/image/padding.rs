@@ -1,20 +1,22 @@
 //! Padding between functions, in reach of a short jump: room for the long jump of an entry that has none.
 //!
-//! Only bytes that are padding for certain count: between the end of what the linker put in from one object and the start of the next, or
-//! between the end of a function whose size is known and the next symbol; all of `nop` or `int3`; and nothing of the target leads there. Sizes
-//! and places are those of the linked file, so the target must have the same code at the same addresses.
+//! Only bytes that are padding for certain count: between the end of what the linker put in from one object
+//! and the start of the next, or between the end of a function whose size is known and the next symbol; all
+//! of `nop` or `int3`; and nothing of the target leads there. Sizes and places are those of the linked file,
+//! so the target must have the same code at the same addresses.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use patchfile::image::{Hop, LONG, SHORT};
+use patchfile::image::Hop;
 
 use super::target::TargetElf;
 use crate::elf::{ElfFile, SHF_EXECINSTR, SHT_RELA, STT_FILE, STT_TLS};
 
 use crate::locate::linked::{Linked, is_function};
 
-/// Padding is filled up to the alignment of a function, or as an option of the compiler says: there is never much of it.
+/// Padding is filled up to the alignment of a function, or as an option of the compiler says: there is never
+/// much of it.
 const LONGEST: u64 = 4096;
 
 /// What is known of a target's padding.
@@ -48,21 +50,27 @@ impl<'a, 'b> Padding<'a, 'b> {
 
     /// Takes the padding nearest to an entry at `site` that a short jump reaches.
     pub(crate) fn hop(&mut self, site: u64) -> Option<Hop> {
-        let next = site.checked_add(SHORT)?;
-        let reach = next.saturating_sub(128)..=next.saturating_add(127);
+        let facts = self.target.machine.arch().facts();
+        let next = site.checked_add(facts.short_jump?)?;
+        let reach = next.saturating_sub(facts.short_reach + 1)..=next.saturating_add(facts.short_reach);
         let runs = self.runs(site);
-        let mut places: Vec<u64> = runs.iter().cloned().flat_map(places).collect();
+        let mut places: Vec<u64> = runs.iter().cloned().flat_map(|run| places(run, facts.jump)).collect();
         places.retain(|at| reach.contains(at) && self.is_free(*at));
         places.sort_by_key(|at| (at.abs_diff(site), *at));
         let address = places.into_iter().find(|at| !self.is_led_to(*at, &runs))?;
         let mut original = [0; 8];
         original.iter_mut().zip(self.target.elf.bytes_from(address)).for_each(|(to, from)| *to = *from);
-        self.take(address..address + LONG);
+        self.take(address..address + facts.jump);
         Some(Hop { address, original })
     }
 
+    /// Length of the jump that is to stand in the padding.
+    fn jump(&self) -> u64 {
+        self.target.machine.arch().facts().jump
+    }
+
     fn is_free(&self, at: u64) -> bool {
-        self.taken.iter().all(|range| at + LONG <= range.start || at >= range.end)
+        self.taken.iter().all(|range| at + self.jump() <= range.start || at >= range.end)
     }
 
     /// All padding of the section that holds `site`.
@@ -111,7 +119,8 @@ impl<'a, 'b> Padding<'a, 'b> {
         runs
     }
 
-    /// Does an object's code begin with single `nop`s up to its first function (`-fpatchable-function-entry=N,M`)?
+    /// Does an object's code begin with single `nop`s up to its first function
+    /// (`-fpatchable-function-entry=N,M`)?
     fn is_only_nops(&self, at: u64, starts: &BTreeMap<u64, Start>) -> bool {
         let Some((next, start)) = starts.range(at + 1..).next() else { return false };
         let bytes = self.target.elf.bytes_from(at);
@@ -129,9 +138,10 @@ impl<'a, 'b> Padding<'a, 'b> {
         self.target.machine.is_padding(bytes, run.start)
     }
 
-    /// May anything of the target lead to the bytes of the jump at `at`? What is in the padding `runs` itself does not count.
+    /// May anything of the target lead to the bytes of the jump at `at`? What is in the padding `runs` itself
+    /// does not count.
     fn is_led_to(&self, at: u64, runs: &[Range<u64>]) -> bool {
-        let hit = at..at + LONG;
+        let hit = at..at + self.jump();
         let counts = |field: u64| !runs.iter().any(|run| run.contains(&field));
         let code = self.target.elf.sections.iter().filter(|s| s.flags & SHF_EXECINSTR != 0);
         let machine = self.target.machine;
@@ -153,10 +163,10 @@ fn code<'a>(elf: &ElfFile<'a>) -> Vec<(u64, &'a [u8])> {
         .collect()
 }
 
-/// Where in a run the jump may stand. Not at its first byte where there is another place: a function that never returns may end with a
-/// call, and then that is a return address.
-fn places(run: Range<u64>) -> impl Iterator<Item = u64> {
-    let last = run.end.checked_sub(LONG).filter(|last| *last >= run.start);
+/// Where in a run the jump may stand. Not at its first byte where there is another place: a function that
+/// never returns may end with a call, and then that is a return address.
+fn places(run: Range<u64>, jump: u64) -> impl Iterator<Item = u64> {
+    let last = run.end.checked_sub(jump).filter(|last| *last >= run.start);
     let first = last.map_or(1, |last| (run.start + 1).min(last));
     first..last.map_or(0, |last| last + 1)
 }
@@ -167,8 +177,8 @@ mod tests {
 
     #[test]
     fn the_first_byte_of_a_run_is_the_last_choice() {
-        assert_eq!(places(10..15).collect::<Vec<_>>(), [10]);
-        assert_eq!(places(10..17).collect::<Vec<_>>(), [11, 12]);
-        assert_eq!(places(10..14).count(), 0);
+        assert_eq!(places(10..15, 5).collect::<Vec<_>>(), [10]);
+        assert_eq!(places(10..17, 5).collect::<Vec<_>>(), [11, 12]);
+        assert_eq!(places(10..14, 5).count(), 0);
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Placed {
     resume: Option<usize>,
 }
 
-/// A function without room for a jump: why it cannot be redirected, the index of its unit, and its name there.
+/// A function without room for a jump: why it cannot be redirected, the index of its unit, and its name
+/// there.
 pub(crate) type Short = (Refusal, (usize, String));
 
 /// Plans every entry.

@@ -1,4 +1,5 @@
-//! Turns the relocations of a patch object into fields of the image. What each type means on a machine is in the machine's folder.
+//! Turns the relocations of a patch object into fields of the image. What each type means on a machine is in
+//! the machine's folder.
 
 use differ::arch::{Computes, RelocationType};
 use differ::{Refusal, Relocation, SectionKind, SymbolPlace};
@@ -49,7 +50,8 @@ pub(crate) fn section(
             && is_distance(machine, reloc, &[4])
             && let Some(to) = own_code(owner, reloc)
         {
-            // A record describes its own unit's code, also where another unit's copy of the function is the one in force.
+            // A record describes its own unit's code, also where another unit's copy of the function is the
+            // one in force.
             let fixup = Fixup { offset: reloc.offset, kind: RelocationKind::Pc32, to, addend: reloc.addend };
             if let Some(chunk) = chunks.chunks.get_mut(chunk) {
                 chunk.fixups.push(fixup);
@@ -87,15 +89,16 @@ fn own_code(unit: &Unit<'_>, reloc: &Relocation) -> Option<Place> {
     matches!(kind, SectionKind::Text | SectionKind::Lsda).then_some(Place::Chunk { chunk, offset: *offset })
 }
 
-/// A place inside a shipped function, not its entry: the label of a jump table or of a computed goto. It is in the new code, although the
-/// function's address as a value is the old one.
+/// A place inside a shipped function, not its entry: the label of a jump table or of a computed goto. It is
+/// in the new code, although the function's address as a value is the old one.
 fn inside(machine: &dyn Machine, unit: &Unit<'_>, kind: SectionKind, reloc: &Relocation) -> Option<Place> {
     let symbol = unit.patch.symbols.get(reloc.symbol)?;
     let SymbolPlace::Defined { replaces: Some(_), .. } = &symbol.place else { return None };
     let facts = machine.relocation(reloc.r_type)?;
     let label = match kind {
         SectionKind::EhFrame | SectionKind::Lsda => false,
-        // Entry n of a jump table is the label minus the table's address: the addend is the distance from the entry itself.
+        // Entry n of a jump table is the label minus the table's address: the addend is the distance from the
+        // entry itself.
         SectionKind::Rodata | SectionKind::RelRo | SectionKind::Data
             if is_distance(machine, reloc, &[4, 8]) && facts.computes == Computes::Address =>
         {
@@ -107,14 +110,15 @@ fn inside(machine: &dyn Machine, unit: &Unit<'_>, kind: SectionKind, reloc: &Rel
     own_code(unit, reloc).filter(|_| label)
 }
 
-/// The assembler may write `.text.f + 0` for `f`. Where that is the entry of a replaced function, the function is meant: its
-/// address as a value is the old one.
+/// The assembler may write `.text.f + 0` for `f`. Where that is the entry of a replaced function, the
+/// function is meant: its address as a value is the old one.
 fn entry_symbol(machine: &dyn Machine, unit: &Unit<'_>, kind: SectionKind, reloc: &Relocation) -> usize {
     let Some(symbol) = unit.patch.symbols.get(reloc.symbol) else { return reloc.symbol };
     let SymbolPlace::Defined { section, offset, replaces: None, .. } = &symbol.place else {
         return reloc.symbol;
     };
-    // An addend of a field in code counts from the next instruction; elsewhere only absolute words are pointers to functions.
+    // An addend of a field in code counts from the next instruction; elsewhere only absolute words are
+    // pointers to functions.
     let Some(facts) = machine.relocation(reloc.r_type) else { return reloc.symbol };
     let shift = match kind {
         SectionKind::EhFrame | SectionKind::Lsda => return reloc.symbol,
@@ -132,7 +136,8 @@ fn entry_symbol(machine: &dyn Machine, unit: &Unit<'_>, kind: SectionKind, reloc
     unit.patch.symbols.iter().position(same).unwrap_or(reloc.symbol)
 }
 
-/// Is it a distance from the field, or from the next instruction, to a symbol or to what calls of it go to, of so many bytes?
+/// Is it a distance from the field, or from the next instruction, to a symbol or to what calls of it go to,
+/// of so many bytes?
 fn is_distance(machine: &dyn Machine, reloc: &Relocation, widths: &[u8]) -> bool {
     machine.relocation(reloc.r_type).is_some_and(|t| {
         t.is_pc_relative()

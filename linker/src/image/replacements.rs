@@ -67,7 +67,8 @@ pub(crate) fn replacements(
             match replacement(inputs, (u, unit), old, old_fragments, new, *size) {
                 Ok(Some(r)) => {
                     replaced.by.insert((u, i), r.old);
-                    // A function that several units hold a copy of, or one with two names, is redirected once.
+                    // A function that several units hold a copy of, or one with two names, is redirected
+                    // once.
                     if let Entry::Vacant(entry) = replaced.new.entry(r.old) {
                         entry.insert(new);
                         found.push(r);
@@ -94,7 +95,8 @@ pub(crate) fn replacements(
     (found, replaced)
 }
 
-/// A function that is new in its unit and takes the place of another unit's: its definition moved, or overrides a weak one.
+/// A function that is new in its unit and takes the place of another unit's: its definition moved, or
+/// overrides a weak one.
 fn displaced(
     inputs: &Inputs<'_, '_>,
     (owner, unit): (usize, &Unit<'_>),

@@ -13,7 +13,8 @@ use crate::error::refusal;
 use crate::locate::linked::{Found, is_function};
 use crate::locate::object::Located;
 
-/// Resolves symbols. There is one only when it is known what gets replaced and which thread-local variables are new.
+/// Resolves symbols. There is one only when it is known what gets replaced and which thread-local variables
+/// are new.
 pub(crate) struct Resolver<'a, 'b> {
     pub(crate) inputs: &'b Inputs<'a, 'b>,
     pub(crate) replaced: &'b Replaced,
@@ -39,7 +40,8 @@ impl Resolver<'_, '_> {
         };
         let wrapped = self.inputs.options.wrapper_of(&symbol.name);
         if wrapped.is_some() && self.inputs.optimised {
-            // Which of its references the linker has led elsewhere, and which the compiler had settled before, is not in the objects.
+            // Which of its references the linker has led elsewhere, and which the compiler had settled
+            // before, is not in the objects.
             return Err(refusal(
                 "wrapped symbol in a program optimised while it is linked",
                 format!("{} ({})", symbol.name, owner.name),
@@ -340,18 +342,22 @@ impl Resolver<'_, '_> {
                         "symbol new in a file that the target does not load",
                         place,
                         format!(
-                            "the fix adds it to {sibling}, which is no library that this file names (`DT_NEEDED`)"
+                            "the fix adds it to {sibling}, which is no library that this file names \
+                             (`DT_NEEDED`)"
                         ),
-                        "hand its address over through what both files have already, or add the source to this file too",
+                        "hand its address over through what both files have already, or add the source to \
+                         this file too",
                     ));
                 }
                 let (why, remedy) = match self.inputs.libraries.find_unloaded(name) {
                     Some(library) => (
                         format!("it needs library {library}, which the target does not load"),
                         match self.inputs.libraries.find(&needed, "dlopen") {
-                            Some(_) => "use what the target already loads, or load the library in the patch (dlopen, dlsym); what is linked with it \
+                            Some(_) => "use what the target already loads, or load the library in the patch \
+                                 (dlopen, dlsym); what is linked with it \
                                  comes into force at the next start",
-                            None => "use what the target already loads; a library that is linked to it is there from its next start on",
+                            None => "use what the target already loads; a library that is linked to it is there from \
+                                 its next start on",
                         },
                     ),
                     None if needed.is_empty() => (
@@ -359,7 +365,8 @@ impl Resolver<'_, '_> {
                         "use functions that the target contains, or add the source to the patch",
                     ),
                     None => (
-                        "neither the target nor a library that it loads defines it; an archive member that the target does not contain \
+                        "neither the target nor a library that it loads defines it; an archive member that the \
+                         target does not contain \
                          may have it"
                             .to_owned(),
                         "use functions that the target contains, or add the source to the patch",

@@ -27,7 +27,8 @@ pub(crate) fn settled(
     input.units.iter().zip(inputs.units).map(of_unit).collect()
 }
 
-/// Address in the target of a variable that the unit defines. `None` also where the process may have taken another module's definition.
+/// Address in the target of a variable that the unit defines. `None` also where the process may have taken
+/// another module's definition.
 fn in_target(inputs: &Inputs<'_, '_>, located: &LocatedUnit<'_>, name: &str) -> Option<u64> {
     let at = located.locate(name, inputs.linked).ok()??;
     let own = at.binding == STB_LOCAL || at.visibility != 0 || inputs.target.executable;

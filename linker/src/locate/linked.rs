@@ -47,8 +47,9 @@ impl<'a> Linked<'a> {
         indices.iter().filter_map(|i| self.elf.symbols.get(*i))
     }
 
-    /// Was this a global symbol before a version script, or hidden visibility in a shared object, made it local? GNU ld puts
-    /// those behind a nameless `STT_FILE`; others keep the visibility, which no compiler gives to a local symbol.
+    /// Was this a global symbol before a version script, or hidden visibility in a shared object, made it
+    /// local? GNU ld puts those behind a nameless `STT_FILE`; others keep the visibility, which no compiler
+    /// gives to a local symbol.
     fn was_global(&self, symbol: &Symbol) -> bool {
         let file = symbol.file.and_then(|i| self.elf.symbols.get(i));
         symbol.binding != STB_LOCAL || symbol.visibility != 0 || file.is_some_and(|f| f.name.is_empty())
@@ -110,7 +111,8 @@ impl<'a> Linked<'a> {
             .collect()
     }
 
-    /// Does the symbol table contradict that `name` is at `value`? Silence (stripped, or a discarded local) is no contradiction.
+    /// Does the symbol table contradict that `name` is at `value`? Silence (stripped, or a discarded local)
+    /// is no contradiction.
     pub(crate) fn contradicts(&self, name: &str, value: u64) -> Option<Vec<u64>> {
         let values: Vec<u64> = self.symbols(name).map(|s| s.value).collect();
         (!values.is_empty() && !values.contains(&value)).then_some(values)
@@ -121,8 +123,8 @@ impl<'a> Linked<'a> {
         self.elf.segments.iter().find(|s| s.kind == PT_TLS)
     }
 
-    /// Address of the next symbol after `address` in the section that holds it, or that section's end: how far code that
-    /// starts there can reach.
+    /// Address of the next symbol after `address` in the section that holds it, or that section's end: how
+    /// far code that starts there can reach.
     pub(crate) fn next_symbol(&self, address: u64) -> Option<u64> {
         let section = self.elf.sections.iter().find(|s| {
             s.flags & crate::elf::SHF_ALLOC != 0 && address >= s.address && address < s.address + s.size

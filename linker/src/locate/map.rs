@@ -1,7 +1,7 @@
 //! Reads the linker's map file: which input section went where.
 //!
-//! GNU ld and gold write one format, lld and mold another. Both are texts for people; what is read here is checked against the
-//! linked file's bytes afterwards (see `place`).
+//! GNU ld and gold write one format, lld and mold another. Both are texts for people; what is read here is
+//! checked against the linked file's bytes afterwards (see `place`).
 
 use std::collections::HashMap;
 use wrapper::{LinkInput, LinkRecord, OsBytes};
@@ -28,7 +28,8 @@ pub(crate) struct Contribution {
 pub(crate) struct LinkMap {
     /// In the order of the map.
     pub(crate) contributions: Vec<Contribution>,
-    /// Names and sizes of input sections that the linker left out: unused, a second copy, or folded into an equal one.
+    /// Names and sizes of input sections that the linker left out: unused, a second copy, or folded into an
+    /// equal one.
     pub(crate) discarded: Vec<(String, u64)>,
     /// Global symbols by name. GNU ld lists no local ones.
     pub(crate) globals: HashMap<String, Vec<u64>>,
@@ -38,7 +39,8 @@ impl LinkMap {
     pub(crate) fn parse(text: &str) -> Self {
         let columns = text.lines().take(5).find(|l| l.trim_start().starts_with("VMA") && l.contains("Align"));
         match columns {
-            // lld has "VMA LMA Size Align", all but the alignment hexadecimal; mold has "VMA Size Align", sizes decimal.
+            // lld has "VMA LMA Size Align", all but the alignment hexadecimal; mold has "VMA Size Align",
+            // sizes decimal.
             Some(head) if head.contains("LMA") => parse_columns(text, 4, 16),
             Some(_) => parse_columns(text, 3, 10),
             None => parse_gnu(text),
@@ -52,8 +54,8 @@ pub fn contributing(text: &str) -> std::collections::HashSet<(String, Option<Str
     map.contributions.into_iter().filter(|c| c.size > 0).map(|c| (c.path, c.member)).collect()
 }
 
-/// How maps name an input of `link`: by file and archive member. A member of a thin archive is a file of its own beside the archive, which
-/// GNU ld names alone, and gold and mold with the archive before it.
+/// How maps name an input of `link`: by file and archive member. A member of a thin archive is a file of its
+/// own beside the archive, which GNU ld names alone, and gold and mold with the archive before it.
 pub fn names_of(input: &LinkInput, link: &LinkRecord) -> Vec<(String, Option<String>)> {
     let path = input.path.to_string_lossy();
     let Some(member) = input.member.as_ref().map(OsBytes::to_string_lossy) else { return vec![(path, None)] };

@@ -1,11 +1,13 @@
-//! Compares the bytes of an object's section with those of the linked file, without what the linker fills in or relaxes.
+//! Compares the bytes of an object's section with those of the linked file, without what the linker fills in
+//! or relaxes.
 
 use std::ops::Range;
 
 use crate::arch::Machine;
 use crate::elf::Rela;
 
-/// The bytes that the linker may change for this relocation: of a reference that it may relax also parts of the instruction.
+/// The bytes that the linker may change for this relocation: of a reference that it may relax also parts of
+/// the instruction.
 pub(crate) fn window(machine: &dyn Machine, rela: &Rela) -> Range<u64> {
     // Four bytes, where the type is not known: as most have.
     let (before, after) =

@@ -1,7 +1,9 @@
-//! Where the symbols of an original unit are in the linked file: by the link record, never by a bare local name.
+//! Where the symbols of an original unit are in the linked file: by the link record, never by a bare local
+//! name.
 //!
-//! The map file says where each section of the unit's object went. Every such claim is checked against the bytes of the linked
-//! file (fields that the linker relocates left out), which also tells two inputs of one name apart.
+//! The map file says where each section of the unit's object went. Every such claim is checked against the
+//! bytes of the linked file (fields that the linker relocates left out), which also tells two inputs of one
+//! name apart.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -127,7 +129,8 @@ impl<'a> LocatedObject<'a> {
             return Err(refusal(
                 "symbol not in the unit as built",
                 place,
-                "the object of the original build has no such symbol, though the one compiled for comparison has",
+                "the object of the original build has no such symbol, though the one compiled for comparison \
+                 has",
                 "report it: the two compilations of the unit should agree",
             ));
         };
@@ -200,8 +203,8 @@ impl<'a> LocatedObject<'a> {
         }
     }
 
-    /// A local symbol whose section is not in the map, though the symbol is in the file: the linker folded the section into an equal
-    /// one (`--icf`).
+    /// A local symbol whose section is not in the map, though the symbol is in the file: the linker folded
+    /// the section into an equal one (`--icf`).
     fn folded(&self, symbol: &Symbol, file: &str, linked: &Linked<'_>) -> Result<Option<Found>, Refusal> {
         let same = |(s, f): &(&Symbol, &str)| *f == file && s.size == symbol.size && s.kind == symbol.kind;
         let mut found: Vec<&Symbol> = linked.locals(&symbol.name).filter(same).map(|(s, _)| s).collect();
@@ -259,8 +262,8 @@ struct Candidate {
     input: Option<usize>,
 }
 
-/// Sections that fit one place only tell which of several inputs of one name this is; that decides for the others (zero pages, equal
-/// bytes).
+/// Sections that fit one place only tell which of several inputs of one name this is; that decides for the
+/// others (zero pages, equal bytes).
 fn choose(fits: Vec<Result<Vec<Candidate>, Base>>) -> Vec<Base> {
     let certain = fits.iter().filter_map(|f| match f.as_deref() {
         Ok([one]) if one.size > 0 => one.input,
@@ -322,8 +325,8 @@ fn candidates<'m>(
     places
 }
 
-/// Possible places of a section by what the symbol table says of its symbols: for links without a usable map, and for objects
-/// that reached the link inside another (`ld -r`). The byte check decides.
+/// Possible places of a section by what the symbol table says of its symbols: for links without a usable map,
+/// and for objects that reached the link inside another (`ld -r`). The byte check decides.
 fn by_symbols(object: &ElfFile<'_>, section: usize, linked: &Linked<'_>) -> Vec<Candidate> {
     let tls = linked.tls().map_or(0, |t| t.address);
     let mut places: Vec<Candidate> = Vec::new();

@@ -1,8 +1,9 @@
-//! A stripped target with the same code at the same addresses, but other data: paths of the build in strings (`__FILE__`) have another
-//! length there, so that all that follows them in `.rodata` lies elsewhere.
+//! A stripped target with the same code at the same addresses, but other data: paths of the build in strings
+//! (`__FILE__`) have another length there, so that all that follows them in `.rodata` lies elsewhere.
 //!
-//! Every function of the linked file is compared with what is at its address in the target, instruction by instruction. The places
-//! that both refer to at the same point are the same thing: this is how data is found.
+//! Every function of the linked file is compared with what is at its address in the target, instruction by
+//! instruction. The places that both refer to at the same point are the same thing: this is how data is
+//! found.
 
 use std::collections::BTreeMap;
 
@@ -21,12 +22,14 @@ pub(crate) struct SameCode<'a> {
     machine: &'static dyn Machine,
     linked: ElfFile<'a>,
     target: ElfFile<'a>,
-    /// Data that code leads to: address in the linked file, address in the target; none if two places of the code disagree.
+    /// Data that code leads to: address in the linked file, address in the target; none if two places of the
+    /// code disagree.
     data: BTreeMap<u64, Option<u64>>,
 }
 
 impl<'a> SameCode<'a> {
-    /// None if the code is not the same, function for function, or if there are no symbols to tell functions apart.
+    /// None if the code is not the same, function for function, or if there are no symbols to tell functions
+    /// apart.
     pub(crate) fn new(
         machine: &'static dyn Machine,
         linked: &ElfFile<'a>,
@@ -136,8 +139,11 @@ impl TargetAddresses for SameCode<'_> {
             refusal(
                 "address in the target not certain",
                 symbol.name,
-                format!("the target is stripped, its data lies elsewhere than in the rebuilt file, and {why}"),
-                "give the debuginfo package of exactly this build (`--debuginfo`), or build the patch in the environment that the \
+                format!(
+                    "the target is stripped, its data lies elsewhere than in the rebuilt file, and {why}"
+                ),
+                "give the debuginfo package of exactly this build (`--debuginfo`), or build the patch in the \
+                 environment that the \
                  target was built in",
             )
         })

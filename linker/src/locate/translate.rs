@@ -35,8 +35,8 @@ pub trait TargetAddresses: std::fmt::Debug {
     /// Where the symbol cannot be found for certain, or is not the same there.
     fn translate(&self, symbol: LinkedSymbol<'_>) -> Result<u64, Refusal>;
 
-    /// Bytes from a function of the target to the next thing that is known to be there; 0 if that is not known.
-    /// `linked`: the same for the function in the linked file.
+    /// Bytes from a function of the target to the next thing that is known to be there; 0 if that is not
+    /// known. `linked`: the same for the function in the linked file.
     fn reach(&self, address: u64, linked: Option<u64>) -> u64;
 }
 
@@ -54,8 +54,8 @@ impl TargetAddresses for SameLayout {
     }
 }
 
-/// Same addresses if every loaded section lies where it did and the code is the same, byte for byte; else by symbol, or, in a
-/// stripped target, by what its code refers to.
+/// Same addresses if every loaded section lies where it did and the code is the same, byte for byte; else by
+/// symbol, or, in a stripped target, by what its code refers to.
 ///
 /// # Errors
 /// When a file is damaged.
@@ -187,7 +187,8 @@ impl TargetAddresses for BySymbol<'_> {
                 "address in the target not certain",
                 symbol.name,
                 why,
-                "give the debuginfo package of exactly this build (`--debuginfo`), or build the patch in the environment that \
+                "give the debuginfo package of exactly this build (`--debuginfo`), or build the patch in the \
+                 environment that \
                  the target was built in",
             )
         };
@@ -249,8 +250,8 @@ impl BySymbol<'_> {
     }
 }
 
-/// Does the instruction `y` of the target do what `x` does? Addresses may be others: whether what is there is the same, the comparison
-/// of the files shows.
+/// Does the instruction `y` of the target do what `x` does? Addresses may be others: whether what is there is
+/// the same, the comparison of the files shows.
 pub(crate) fn same_instruction(
     x: &Instruction<'_>,
     y: &Instruction<'_>,
@@ -271,14 +272,15 @@ pub(crate) fn same_instruction(
             .iter()
             .any(|s| s.kind == crate::elf::PT_LOAD && v >= s.address.max(1) && v - s.address < s.size)
     };
-    // Offsets of thread-local variables: from the thread pointer, below which they lie, or among those of a library.
+    // Offsets of thread-local variables: from the thread pointer, below which they lie, or among those of a
+    // library.
     let in_thread = |elf: &ElfFile<'_>, v: u64| {
         let size = |s: &crate::elf::Segment| s.size.checked_next_multiple_of(s.align.max(1)).unwrap_or(0);
         let distance = v.cast_signed().unsigned_abs();
         elf.segments.iter().any(|s| s.kind == crate::elf::PT_TLS && distance <= size(s))
     };
-    // An absolute address (position-dependent code) or the place of a thread-local variable may be another one: whether what is there is
-    // the same, the comparison with the target shows.
+    // An absolute address (position-dependent code) or the place of a thread-local variable may be another
+    // one: whether what is there is the same, the comparison with the target shows.
     let address_or_same = |a: u64, b: u64| {
         a == b || in_elf(elfs[0], a) && in_elf(elfs[1], b) || in_thread(elfs[0], a) && in_thread(elfs[1], b)
     };

@@ -1,5 +1,6 @@
-//! A unit as it was linked: one object, or, of a program that was optimised as a whole while it was linked, the several pieces that the
-//! optimiser made of it. The comparison sees those as one unit, whose names are then not always those of the pieces.
+//! A unit as it was linked: one object, or, of a program that was optimised as a whole while it was linked,
+//! the several pieces that the optimiser made of it. The comparison sees those as one unit, whose names are
+//! then not always those of the pieces.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! Compiles both variants of small programs, links the original, and writes the records that a real build would leave.
+//! Compiles both variants of small programs, links the original, and writes the records that a real build
+//! would leave.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

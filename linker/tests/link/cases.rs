@@ -4,7 +4,8 @@ use patchfile::image::{Reference, RelocationKind};
 
 use super::{Plan, Source, check, execute, image, join_with};
 
-/// Two files with a static function and static variables of one name each, an import used already, one that is not, `stdout`.
+/// Two files with a static function and static variables of one name each, an import used already, one that
+/// is not, `stdout`.
 const TWINS: [Source; 3] = [
     Source {
         name: "main.c",

@@ -116,7 +116,8 @@ fn code(output: &LinkOutput, begin: u64, end: u64) -> bool {
 #[derive(Default)]
 struct Seen {
     functions: Vec<String>,
-    /// Names of variables with an address, and their units: in the image, or counted from where the target is loaded.
+    /// Names of variables with an address, and their units: in the image, or counted from where the target is
+    /// loaded.
     in_image: Vec<(String, u64)>,
     in_target: Vec<(String, u64)>,
     lines: Vec<(u64, u64)>,

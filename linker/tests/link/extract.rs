@@ -1,5 +1,6 @@
-//! A patch object of everything in a unit: each function replaced, data that exists kept, the rest shipped. Cruder than the differ
-//! on purpose: more kinds of references have to be joined, and these tests depend on no comparison.
+//! A patch object of everything in a unit: each function replaced, data that exists kept, the rest shipped.
+//! Cruder than the differ on purpose: more kinds of references have to be joined, and these tests depend on
+//! no comparison.
 
 use std::collections::HashMap;
 
@@ -139,8 +140,8 @@ pub(crate) fn extract(original: &[u8], patched: &[u8], name: &str) -> PatchObjec
             let r_type = raw.word(at + 8, 4) as u32;
             let mut symbol = usize::try_from(raw.word(at + 12, 4)).unwrap();
             let addend = raw.word(at + 16, 8).cast_signed();
-            // The assembler writes `.bss.count` for a static `count`, and `.text.f + n` for a label in `f`: as the differ does, name
-            // the symbol.
+            // The assembler writes `.bss.count` for a static `count`, and `.text.f + n` for a label in `f`:
+            // as the differ does, name the symbol.
             let meant = &symbols[symbol];
             let code = index_of.get(&meant.section).is_some_and(|i| sections[*i].kind == SectionKind::Text);
             if meant.kind == 3 && (code || !index_of.contains_key(&meant.section)) {

@@ -1,5 +1,6 @@
-//! Links patch objects of small programs and runs them: the image is loaded into a process by a loader of a few lines (`loader.c`),
-//! without the applier, and the program has to print what the patched source says. The same image, not active, has to leave it as it was.
+//! Links patch objects of small programs and runs them: the image is loaded into a process by a loader of a
+//! few lines (`loader.c`), without the applier, and the program has to print what the patched source says.
+//! The same image, not active, has to leave it as it was.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
@@ -139,7 +140,8 @@ fn execute(built: &Built, image: Option<(&Image, bool)>) -> String {
     build::run(&mut command)
 }
 
-/// Builds, links, and compares what the program prints: unpatched, with the image loaded but not active, and active.
+/// Builds, links, and compares what the program prints: unpatched, with the image loaded but not active, and
+/// active.
 fn check(
     plan: Plan,
     sources: &[Source],

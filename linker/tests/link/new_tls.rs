@@ -1,10 +1,12 @@
-//! Thread-local variables that a patch adds, reached by the calls of `__tls_get_addr` that the compiler made for them.
+//! Thread-local variables that a patch adds, reached by the calls of `__tls_get_addr` that the compiler made
+//! for them.
 
 use super::cases::expected;
 use super::refusals::refused;
 use super::{Plan, Source, build, execute, image, join, verify};
 
-/// Variables of both kinds, zero and not, with an alignment of their own and with an address in the initial value; `errno` at the first use.
+/// Variables of both kinds, zero and not, with an alignment of their own and with an address in the initial
+/// value; `errno` at the first use.
 const UNIT: Source = Source {
     name: "main.c",
     text: r#"
@@ -187,8 +189,8 @@ int go(void) { return 0; }";
     );
 }
 
-/// A thread in the getter can be unwound: an allocator of the program's own looks at the stack. The stack may be anywhere: it is one word off
-/// in every second call.
+/// A thread in the getter can be unwound: an allocator of the program's own looks at the stack. The stack may
+/// be anywhere: it is one word off in every second call.
 #[test]
 fn unwound_and_with_any_stack() {
     let text = r#"

@@ -1,4 +1,5 @@
-//! Stripped targets whose code is the rebuilt one, but whose strings have other lengths: they were built in another folder.
+//! Stripped targets whose code is the rebuilt one, but whose strings have other lengths: they were built in
+//! another folder.
 
 use super::{Plan, Source, build, execute, image, join_with};
 
@@ -13,7 +14,13 @@ const SOURCES: [Source; 2] = [
 extern int work(int);
 extern const char *const folder;
 const char *const folder = FOLDER "/main.c";
-int main(void) { setvbuf(stdout, 0, _IOLBF, 0); int one = work(1), two = work(2); printf("%d %d\n", one, two); return folder == 0; }
+int main(void)
+{
+    setvbuf(stdout, 0, _IOLBF, 0);
+    int one = work(1), two = work(2);
+    printf("%d %d\n", one, two);
+    return folder == 0;
+}
 "#,
     },
     Source {

@@ -26,8 +26,8 @@ pub(super) fn is_lea(code: &[u8], offset: u64) -> bool {
     matches!(before(code, offset, 2), Some([0x8d, _]))
 }
 
-/// The field from which the instruction before the one with the field `call` have the first argument, if it is an address. Code is
-/// followed as it stands there.
+/// The field from which the instruction before the one with the field `call` have the first argument, if it
+/// is an address. Code is followed as it stands there.
 pub(super) fn first_argument(code: &[u8], call: u64) -> Option<u64> {
     let mut from: HashMap<Register, u64> = HashMap::new();
     let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);

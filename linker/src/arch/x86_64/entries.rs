@@ -8,7 +8,8 @@ fn sections<'e>(elf: &'e ElfFile<'_>, tables: bool) -> impl Iterator<Item = &'e 
     elf.sections.iter().filter(move |s| s.flags & SHF_EXECINSTR != 0 && is_table(s) == tables)
 }
 
-/// `jmp *slot(%rip)` wherever an entry may begin, with an `endbr64` or `bnd` before it or without: entry and slot.
+/// `jmp *slot(%rip)` wherever an entry may begin, with an `endbr64` or `bnd` before it or without: entry and
+/// slot.
 pub(super) fn plt(elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     for section in sections(elf, true) {
@@ -28,7 +29,8 @@ pub(super) fn plt(elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
     found
 }
 
-/// What looks like `jmp to` or `jmp *to(%rip)`: its place, and `to`. Procedure linkage tables jump there too; they do not count.
+/// What looks like `jmp to` or `jmp *to(%rip)`: its place, and `to`. Procedure linkage tables jump there too;
+/// they do not count.
 pub(super) fn jumps(elf: &ElfFile<'_>) -> Vec<(u64, u64)> {
     let mut jumps = Vec::new();
     for section in sections(elf, false) {

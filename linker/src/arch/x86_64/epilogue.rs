@@ -1,8 +1,9 @@
 //! The end of a function of the target that a call from the image can return through.
 //!
-//! Some functions of the C library ask which module called them, by their return address: `dlsym(RTLD_NEXT)`, `dlopen` with the module's
-//! `RUNPATH`. Code of the image is in no module. What it calls through [`crate::image::inside`] returns into the last instructions of a function
-//! of the target, which take one word off the stack and return to the image. The unwind table describes that as the end of any function:
+//! Some functions of the C library ask which module called them, by their return address: `dlsym(RTLD_NEXT)`,
+//! `dlopen` with the module's `RUNPATH`. Code of the image is in no module. What it calls through
+//! [`crate::image::inside`] returns into the last instructions of a function of the target, which take one
+//! word off the stack and return to the image. The unwind table describes that as the end of any function:
 //! the frame is two words large, and has what the stub has put there.
 
 use gimli::{
@@ -66,7 +67,8 @@ fn described(target: &ElfFile<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilo
         let code = target.bytes_from(start);
         let code = code.get(..usize::try_from(size).unwrap_or(0)).unwrap_or_default();
         for (at, saves) in candidates(code) {
-            // A return address belongs to the instruction before it; a thread that is stopped there, to this one.
+            // A return address belongs to the instruction before it; a thread that is stopped there, to this
+            // one.
             let address = start + at as u64;
             let fits = [address - 1, address].iter().all(|pc| {
                 let row = fde.unwind_info_for_address(&frames, &bases, &mut context, *pc);
@@ -115,8 +117,8 @@ fn describes(row: &UnwindTableRow<usize>, saves: Saves) -> bool {
     frame && others && seen == saved.is_some()
 }
 
-/// One that no unwind table describes, as at the end of `_fini`: it works, though a stack that is looked at meanwhile cannot be unwound
-/// beyond it.
+/// One that no unwind table describes, as at the end of `_fini`: it works, though a stack that is looked at
+/// meanwhile cannot be unwound beyond it.
 fn undescribed(target: &ElfFile<'_>, ranges: &[(u64, u64)]) -> Option<Epilogue> {
     let (bytes, saves) = FORMS[0];
     let code = target.segments.iter().filter(|s| s.kind == PT_LOAD && s.flags & PF_X != 0);

@@ -1,8 +1,9 @@
 //! Code that expects a library's object nearby.
 //!
-//! Position-dependent code, and that of a PIE, reaches `stdout` or a type's `_ZTI…` as if the program had it: the linker would have made
-//! a copy in the program. A target that never used the object has no such copy and cannot get one. The reference is changed to go
-//! through a table: `lea` becomes a load, anything else makes a detour.
+//! Position-dependent code, and that of a PIE, reaches `stdout` or a type's `_ZTI…` as if the program had it:
+//! the linker would have made a copy in the program. A target that never used the object has no such copy and
+//! cannot get one. The reference is changed to go through a table: `lea` becomes a load, anything else makes
+//! a detour.
 
 use differ::{Refusal, Relocation};
 use iced_x86::{
@@ -15,11 +16,12 @@ use super::r;
 use crate::arch::Site;
 use crate::chunks::{Chunk, Chunks, Fixup, Place, Resolved};
 
-/// Name of the chunks that a detour leads through. They have no unwind record: whoever stops there must come again, as the frame is that
-/// of the function around.
+/// Name of the chunks that a detour leads through. They have no unwind record: whoever stops there must come
+/// again, as the frame is that of the function around.
 const DETOUR: &str = ".detour";
 
-/// Changes the instruction around the field. `Ok(false)`: the field is none of an instruction that can be changed.
+/// Changes the instruction around the field. `Ok(false)`: the field is none of an instruction that can be
+/// changed.
 pub(super) fn rewrite(
     site: Site<'_>,
     reloc: &Relocation,
@@ -57,12 +59,12 @@ pub(super) fn rewrite(
             let memory_source = instruction.op_kind(0) == OpKind::Register;
             let piece = match code {
                 Code::Mov_r64_rm64 if memory_source && part == Part::Relative => {
-                    Some(detour(register(), Some(true), slot, back))
+                    detour(register(), Some(true), slot, back)
                 }
                 Code::Mov_r32_rm32 if memory_source && part == Part::Relative => {
-                    Some(detour(register(), Some(false), slot, back))
+                    detour(register(), Some(false), slot, back)
                 }
-                Code::Mov_r32_imm32 => Some(detour(register(), None, slot, back)),
+                Code::Mov_r32_imm32 => detour(register(), None, slot, back),
                 _ => detour_with_scratch(&instruction, part, slot, back),
             };
             let Some(piece) = piece else { return Ok(false) };
@@ -77,8 +79,8 @@ pub(super) fn rewrite(
 }
 
 /// `mov slot(%rip),%reg`, for a load `mov (%reg),%reg`, then back.
-fn detour(register: Register, load: Option<bool>, slot: Place, back: Place) -> Chunk {
-    let number = u8::try_from(register.number()).unwrap_or(0);
+fn detour(register: Register, load: Option<bool>, slot: Place, back: Place) -> Option<Chunk> {
+    let number = u8::try_from(register.number()).ok()?;
     let (high, low) = (number >> 3, number & 7);
     let mut code = vec![0x48 | high << 2, 0x8b, low << 3 | 5, 0, 0, 0, 0];
     let kind = RelocationKind::Pc32;
@@ -101,7 +103,7 @@ fn detour(register: Register, load: Option<bool>, slot: Place, back: Place) -> C
     code.extend_from_slice(&[0; 4]);
     let mut chunk = Chunk::code(DETOUR, code, fixups);
     chunk.align = 1;
-    chunk
+    Some(chunk)
 }
 
 /// How far the stack pointer is lowered around a moved instruction: the red zone, and one register.
@@ -162,8 +164,9 @@ fn with_address_in(scratch: Register, instruction: &Instruction, part: Part) -> 
     Some(before)
 }
 
-/// Any other instruction with the object's address in an operand: with the address in a register that it does not use. The 128 bytes below
-/// the stack pointer belong to the function (psABI, 3.2.2), and no flag may change.
+/// Any other instruction with the object's address in an operand: with the address in a register that it does
+/// not use. The 128 bytes below the stack pointer belong to the function (psABI, 3.2.2), and no flag may
+/// change.
 fn detour_with_scratch(instruction: &Instruction, part: Part, slot: Place, back: Place) -> Option<Chunk> {
     let mut factory = InstructionInfoFactory::new();
     let used: Vec<Register> =
@@ -196,7 +199,8 @@ fn detour_with_scratch(instruction: &Instruction, part: Part, slot: Place, back:
     Some(chunk)
 }
 
-/// The instruction whose 4-byte operand is the relocated field, read from the start of the section: reading backwards is ambiguous.
+/// The instruction whose 4-byte operand is the relocated field, read from the start of the section: reading
+/// backwards is ambiguous.
 fn instruction_around(chunk: &Chunk, reloc: &Relocation) -> Option<(u64, Instruction, Part)> {
     let mut decoder = Decoder::with_ip(64, &chunk.data, 0, DecoderOptions::NONE);
     while decoder.can_decode() && decoder.ip() <= reloc.offset {

@@ -1,8 +1,9 @@
 //! `__tls_get_addr` for the thread-local variables that a patch adds, made as machine code.
 //!
-//! Each thread has one block with all of them, found by a key of `pthread_key_create` and made when the thread first asks for it. The key's
-//! destructor is `free` of the C library: no code of the image runs at the end of a thread. Like `__tls_get_addr` it keeps
-//! `errno`, takes a stack that is not aligned, and ends the process where there is no memory.
+//! Each thread has one block with all of them, found by a key of `pthread_key_create` and made when the
+//! thread first asks for it. The key's destructor is `free` of the C library: no code of the image runs at
+//! the end of a thread. Like `__tls_get_addr` it keeps `errno`, takes a stack that is not aligned, and ends
+//! the process where there is no memory.
 
 use patchfile::image::RelocationKind;
 
@@ -57,7 +58,8 @@ impl Assembler {
     /// The jumps of these fields lead to here, or to `place`.
     fn land(&mut self, fields: &[usize], place: usize) {
         for field in fields {
-            let distance = i32::try_from(place).unwrap_or(0) - i32::try_from(field + 4).unwrap_or(0);
+            // A block has at most 2^24 bytes, and so few templates that all code is far shorter than 2 GiB.
+            let distance = place.wrapping_sub(field + 4) as u32;
             if let Some(bytes) = self.code.get_mut(*field..field + 4) {
                 bytes.copy_from_slice(&distance.to_le_bytes());
             }
@@ -159,7 +161,8 @@ fn get(block: &Block, library: &CLibrary, control: Control, make: Place) -> Asse
     asm
 }
 
-/// The first use in a thread, which leaves the block in `%rax`. At -16(%rbp) is the `errno` that is kept, at -24(%rbp) the block.
+/// The first use in a thread, which leaves the block in `%rax`. At -16(%rbp) is the `errno` that is kept, at
+/// -24(%rbp) the block.
 fn make_block(asm: &mut Assembler, block: &Block, library: &CLibrary, control: Control, make: Place) {
     asm.call(library.errno_location);
     asm.put(&[0x8b, 0x00]); // mov (%rax),%eax

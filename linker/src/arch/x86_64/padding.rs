@@ -33,7 +33,8 @@ pub(super) fn leads_to(code: &[u8], at: u64, to: &Range<u64>, counts: &dyn Fn(u6
     far || near_jumps(to, at, code).any(|(field, place)| to.contains(&place) && counts(field))
 }
 
-/// Where short jumps (`jmp`, `jcc`, `loop`, `jrcxz`) may be near `hit`, and where they would lead, by the bytes that may be one.
+/// Where short jumps (`jmp`, `jcc`, `loop`, `jrcxz`) may be near `hit`, and where they would lead, by the
+/// bytes that may be one.
 fn near_jumps(hit: &Range<u64>, start: u64, content: &[u8]) -> impl Iterator<Item = (u64, u64)> {
     let first = hit.start.saturating_sub(140).max(start);
     let from = usize::try_from(first - start).unwrap_or(usize::MAX);

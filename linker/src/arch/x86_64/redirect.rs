@@ -1,10 +1,10 @@
-//! The way from an old function's entry to its new code: what gets overwritten, the stub, and the old first instructions moved
-//! elsewhere so that the old function still works while the patch is not active.
+//! The way from an old function's entry to its new code: what gets overwritten, the stub, and the old first
+//! instructions moved elsewhere so that the old function still works while the patch is not active.
 
 use differ::Refusal;
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, OpKind, Register};
-use patchfile::control;
 use patchfile::image::{Hop, RelocationKind};
+use patchfile::{Arch, control};
 
 use super::padding::is_filler;
 use super::{RBP, RBX};
@@ -13,13 +13,16 @@ use crate::chunks::{Chunk, Fixup, Place, Step};
 use crate::error::refusal;
 
 /// Length of `jmp rel32`.
-const JUMP: usize = 5;
+const JUMP: usize = Arch::X86_64.facts().jump as usize;
 /// Length of `jmp rel8`.
-const SHORT: usize = 2;
-const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+const SHORT: usize = patchfile::image::SHORT as usize;
+/// Length of [`ENDBR64`].
+const ENDBR: u8 = 4;
+const ENDBR64: [u8; ENDBR as usize] = [0xf3, 0x0f, 0x1e, 0xfa];
 
-/// Plans the entry of one function. `code_of_old`: address and bytes of the whole function and its fragments, to find branches
-/// into what gets overwritten. `padding` finds some in reach of a short jump from an address.
+/// Plans the entry of one function. `code_of_old`: address and bytes of the whole function and its fragments,
+/// to find branches into what gets overwritten. `padding` finds some in reach of a short jump from an
+/// address.
 ///
 /// # Errors
 /// When there is no room for a jump.
@@ -28,9 +31,11 @@ pub(super) fn plan(
     code_of_old: &[(u64, &[u8])],
     padding: &mut dyn FnMut(u64) -> Option<Hop>,
 ) -> Result<Entry, Refusal> {
+    // What does not fit in memory is no function.
     let room = usize::try_from(room(old)).unwrap_or(0);
     let endbr = old.bytes.starts_with(&ENDBR64);
-    let skip = if endbr && room >= ENDBR64.len() + JUMP { ENDBR64.len() } else { 0 };
+    let kept: u8 = if endbr && room >= ENDBR64.len() + JUMP { ENDBR } else { 0 };
+    let skip = usize::from(kept);
     let short = room < skip + JUMP || old.bytes.len() < skip + JUMP;
     let hop = if short {
         let enough = room >= SHORT && old.bytes.len() >= SHORT;
@@ -46,13 +51,14 @@ pub(super) fn plan(
     let site = old.address + skip as u64;
     let into = code_of_old.iter().any(|(address, bytes)| branches_into(*address, bytes, site, jump));
     let resume = if into { None } else { resume(old, skip, jump) };
-    Ok(Entry { skip: u8::try_from(skip).unwrap_or(0), original, resume, hop })
+    Ok(Entry { skip: kept, original, resume, hop })
 }
 
 /// Bytes at the entry that its jump overwrites, long or short.
 pub(super) fn overwritten(old: &OldFunction<'_>) -> std::ops::Range<u64> {
     let (room, jump) = (room(old), JUMP as u64);
-    let skip = if old.bytes.starts_with(&ENDBR64) && room >= 4 + jump { 4 } else { 0 };
+    let skip =
+        if old.bytes.starts_with(&ENDBR64) && room >= u64::from(ENDBR) + jump { u64::from(ENDBR) } else { 0 };
     let site = old.address + skip;
     site..site + if room >= skip + jump { jump } else { SHORT as u64 }
 }
@@ -62,7 +68,8 @@ fn too_short(old: &OldFunction<'_>, room: usize) -> Refusal {
         format!("its code with the padding behind it has {room} byte, and even a short jump needs {SHORT}")
     } else {
         format!(
-            "its code with the padding behind it has {room} bytes, the jump to the new code needs {JUMP}, and no padding of that size \
+            "its code with the padding behind it has {room} bytes, the jump to the new code needs {JUMP}, \
+             and no padding of that size \
              is known within reach of a short jump"
         )
     };
@@ -74,7 +81,8 @@ fn too_short(old: &OldFunction<'_>, room: usize) -> Refusal {
     )
 }
 
-/// Bytes that belong to the function: its own and the padding behind it, up to the alignment of the next function.
+/// Bytes that belong to the function: its own and the padding behind it, up to the alignment of the next
+/// function.
 fn room(old: &OldFunction<'_>) -> u64 {
     let end = old.address + old.size;
     let limit = end.next_multiple_of(16).min(old.address + old.reach.max(old.size));
@@ -92,7 +100,8 @@ fn room(old: &OldFunction<'_>) -> u64 {
     room
 }
 
-/// Does a branch lead between the first and the last overwritten byte? One to the first byte is a call of the entry as any other.
+/// Does a branch lead between the first and the last overwritten byte? One to the first byte is a call of the
+/// entry as any other.
 fn branches_into(address: u64, bytes: &[u8], site: u64, jump: usize) -> bool {
     let inside = site + 1..site + jump as u64;
     Decoder::with_ip(64, bytes, address, DecoderOptions::NONE).iter().any(|instruction| {

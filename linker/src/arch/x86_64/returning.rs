@@ -6,8 +6,8 @@ use super::RBP;
 use crate::arch::{Epilogue, Saves};
 use crate::chunks::{Change, Chunk, Fixup, Place, Returning, program};
 
-/// The stub that leads to `to`. Who calls from the image returns through the target; a jump at the end of a function, from elsewhere, is
-/// left as it is.
+/// The stub that leads to `to`. Who calls from the image returns through the target; a jump at the end of a
+/// function, from elsewhere, is left as it is.
 pub(super) fn stub(to: Place, epilogue: Epilogue) -> Returning {
     let kind = RelocationKind::Pc32;
     let (mut code, mut fixups) = (Vec::new(), Vec::new());
@@ -51,7 +51,8 @@ pub(super) fn stub(to: Place, epilogue: Epilogue) -> Returning {
     let plain = code.len() as u64;
     unwind.push((plain, Change::Depth(8)));
     unwind.extend(saved.map(|register| (plain, Change::Same(register))));
-    code[branch - 1] = u8::try_from(code.len() - branch).unwrap_or(0);
+    // What is between them has less than 30 bytes.
+    code[branch - 1] = (code.len() - branch) as u8;
     code.push(0xe9);
     field(&mut code, to);
     Returning { chunk: Chunk::code("call.inside", code, fixups), size_at, program: program(&unwind) }

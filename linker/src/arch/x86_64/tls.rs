@@ -1,8 +1,10 @@
-//! Thread-local variables of the target, in all four models (ELF Handling for Thread-Local Storage, 4.4 and 5.5; psABI).
+//! Thread-local variables of the target, in all four models (ELF Handling for Thread-Local Storage, 4.4 and
+//! 5.5; psABI).
 //!
-//! In a program the offset from the thread pointer is a constant, so the two dynamic models are rewritten to local-exec, as the linker does.
-//! In a shared object the module id comes from a word that the dynamic loader has filled in. A variable that the patch adds is in no
-//! module's segment: where the code asks `__tls_get_addr` for it, it asks a function of the image instead (`getter.rs`).
+//! In a program the offset from the thread pointer is a constant, so the two dynamic models are rewritten to
+//! local-exec, as the linker does. In a shared object the module id comes from a word that the dynamic loader
+//! has filled in. A variable that the patch adds is in no module's segment: where the code asks
+//! `__tls_get_addr` for it, it asks a function of the image instead (`getter.rs`).
 
 use differ::{Refusal, Relocation};
 use patchfile::image::RelocationKind;
@@ -80,7 +82,8 @@ impl Field<'_, '_> {
     }
 }
 
-/// Handles a TLS relocation of any type. `Some`: offset of the relocation of the call that went away with the sequence.
+/// Handles a TLS relocation of any type. `Some`: offset of the relocation of the call that went away with the
+/// sequence.
 pub(super) fn relocate(
     around: &Surroundings<'_>,
     site: Site<'_>,
@@ -115,6 +118,10 @@ pub(super) fn relocate(
         Tls::New { .. } => return Err(field.unknown_sequence()),
     };
     let tp = own.filter(|_| around.executable).and_then(|offset| X86_64.thread_offset(around.tls?, offset));
+    if let (r::DTPOFF32, Some(offset), false) = (reloc.r_type, own, around.executable) {
+        let value = field.constant(offset.cast_signed() + reloc.addend)?;
+        return field.edit(0, &value).map(|()| None);
+    }
     match (reloc.r_type, tp) {
         (r::TPOFF32, Some(tp)) => {
             let value = field.constant(tp + reloc.addend)?;
@@ -123,10 +130,6 @@ pub(super) fn relocate(
         // In a program the base that local-dynamic code adds this to has become the thread pointer.
         (r::DTPOFF32, Some(tp)) => {
             let value = field.constant(tp + reloc.addend)?;
-            field.edit(0, &value).map(|()| None)
-        }
-        (r::DTPOFF32, None) if own.is_some() && !around.executable => {
-            let value = field.constant(own.unwrap_or(0).cast_signed() + reloc.addend)?;
             field.edit(0, &value).map(|()| None)
         }
         (r::TPOFF64, Some(tp)) => field.edit(0, &(tp + reloc.addend).to_le_bytes()).map(|()| None),
@@ -164,8 +167,8 @@ fn initial_exec(
     Ok(None)
 }
 
-/// `data16 lea x@tlsgd(%rip),%rdi` and the call of `__tls_get_addr`, direct or through a table: 16 bytes either way. Returns the
-/// offset of the call's field.
+/// `data16 lea x@tlsgd(%rip),%rdi` and the call of `__tls_get_addr`, direct or through a table: 16 bytes
+/// either way. Returns the offset of the call's field.
 fn general_dynamic_call(field: &Field<'_, '_>) -> Result<u64, Refusal> {
     let lea = field.has(-4, &[0x66, 0x48, 0x8d, 0x3d]);
     let direct = field.has(4, &[0x66, 0x66, 0x48, 0xe8]);
@@ -231,8 +234,10 @@ fn mixed(site: Site<'_>) -> Refusal {
     refusal(
         "new thread-local variable",
         format!("{} ({})", site.section, site.unit),
-        "the code asks once for the address of the file's own thread-local variables and reaches by it both those that exist and new ones",
-        "use the new variable in functions of its own that are not inlined, or make it visible to other files (not static)",
+        "the code asks once for the address of the file's own thread-local variables and reaches by it both \
+         those that exist and new ones",
+        "use the new variable in functions of its own that are not inlined, or make it visible to other \
+         files (not static)",
     )
 }
 
@@ -260,11 +265,13 @@ fn added(
             "new thread-local variable",
             format!("{} ({})", symbol.name, field.site.unit),
             format!(
-                "{} uses it as a part of the storage that each thread had when it began ({}), where there is no room for more",
+                "{} uses it as a part of the storage that each thread had when it began ({}), where there is \
+                 no room for more",
                 field.site.section,
                 name(other)
             ),
-            "compile the unit with -fPIC and the default TLS model and dialect, or keep the value in a shadow variable (`upatch.h`)",
+            "compile the unit with -fPIC and the default TLS model and dialect, or keep the value in a \
+             shadow variable (`upatch.h`)",
         )),
     }
 }
@@ -282,7 +289,8 @@ fn local_dynamic_to_getter(
     field.ask_getter(around, 0, call)
 }
 
-/// Checks the instructions, and returns the offset of the call's field: 5 or, with a call through a table, 6 behind the other.
+/// Checks the instructions, and returns the offset of the call's field: 5 or, with a call through a table, 6
+/// behind the other.
 fn local_dynamic_call(field: &Field<'_, '_>) -> Result<u64, Refusal> {
     let lea = field.has(-3, &[0x48, 0x8d, 0x3d]);
     if lea && field.has(4, &[0xe8]) {
