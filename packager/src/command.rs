@@ -36,8 +36,13 @@ pub fn main() -> ExitCode {
     // Before there is any other thread.
     let view = View::enter(&mut args);
     let color = args.color.decide(std::io::stderr().is_terminal());
-    let mut progress =
-        Progress::new(args.progress.decide(Progress::on_terminal()), args.quiet, args.verbose, color);
+    let logs = args.verbose > 1;
+    if logs {
+        log(color);
+    }
+    // A bar would be torn by the log.
+    let bar = !logs && args.progress.decide(Progress::on_terminal());
+    let mut progress = Progress::new(bar, args.quiet, args.verbose, color);
     let output = args.output.clone();
     let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
     let result = Request::new(args, rpmbuild).and_then(|request| {
@@ -69,6 +74,13 @@ pub fn main() -> ExitCode {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
     failure.exit.into()
+}
+
+/// `-vv`: every program that is run goes to standard error.
+fn log(color: bool) {
+    let format = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(color).with_target(false);
+    // Whoever runs us in one process with a log of their own keeps it.
+    let _ = format.with_max_level(tracing::Level::DEBUG).without_time().try_init();
 }
 
 /// Says that the builds were not where the target's was, unless they came out the same.

@@ -89,6 +89,7 @@ impl Tool {
     fn start(self, outputs: impl FnOnce(Expression) -> Expression) -> Result<(Handle, Vec<Group>)> {
         check_stopped()?;
         let name = self.name();
+        tracing::debug!(program = ?self.program, args = ?self.args, dir = ?self.dir, "run");
         let mut expression = duct::cmd(self.program, self.args).unchecked();
         expression = expression.before_spawn(|command| {
             command.process_group(0);
