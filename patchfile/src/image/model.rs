@@ -70,13 +70,6 @@ pub struct Segment {
     pub data: Vec<u8>,
 }
 
-/// What makers of images for x86-64 take from [`crate::arch::Facts`].
-pub const PAGE: u64 = Arch::X86_64.facts().page;
-/// Length of the jump at an entry, or in padding.
-pub const LONG: u64 = Arch::X86_64.facts().jump;
-/// Length of the jump at an entry that leads to padding.
-pub const SHORT: u64 = 2;
-
 /// One function whose entry is redirected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {

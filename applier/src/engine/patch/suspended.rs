@@ -101,9 +101,7 @@ impl Search<'_> {
             let got = pieces::read(self.process.view, &mut [(at, &mut *piece)]).unwrap_or(0);
             for (line, place) in piece[..got].chunks(LINE).zip((at..).step_by(LINE)) {
                 // All but a few words mean nothing, so this is what takes the time.
-                let suspect = words(line)
-                    .zip((place..).step_by(8))
-                    .fold(false, |any, (w, at)| any | self.is_suspect(w, at));
+                let suspect = placed(line, place).fold(false, |any, (w, at)| any | self.is_suspect(w, at));
                 if suspect && let Some(found) = self.line(tables, line, before, place) {
                     return Some(found);
                 }
@@ -123,8 +121,7 @@ impl Search<'_> {
     }
 
     fn line(&self, tables: &mut Tables, line: &[u8], mut before: u64, place: u64) -> Option<Busy> {
-        words(line)
-            .zip((place..).step_by(8))
+        placed(line, place)
             .find_map(|(word, place)| self.word(tables, word, std::mem::replace(&mut before, word), place))
     }
 
@@ -236,6 +233,11 @@ impl Search<'_> {
         );
         Busy { tid: self.process.pid, function: Some(zone.name.clone()), why }
     }
+}
+
+/// The words of `bytes`, which are at `place`, each with its address.
+fn placed(bytes: &[u8], place: u64) -> impl Iterator<Item = (u64, u64)> {
+    words(bytes).zip((place..).step_by(8))
 }
 
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {

@@ -15,7 +15,10 @@ use crate::error::refusal;
 /// Length of `jmp rel32`.
 const JUMP: usize = Arch::X86_64.facts().jump as usize;
 /// Length of `jmp rel8`.
-const SHORT: usize = patchfile::image::SHORT as usize;
+const SHORT: usize = match Arch::X86_64.facts().short_jump {
+    Some(length) => length as usize,
+    None => JUMP,
+};
 /// Length of [`ENDBR64`].
 const ENDBR: u8 = 4;
 const ENDBR64: [u8; ENDBR as usize] = [0xf3, 0x0f, 0x1e, 0xfa];
