@@ -25,9 +25,11 @@ pub fn attempt(entry: &Entry) -> Result<Outcome> {
     ensure!(!fixes.is_empty(), "no patch of it changes code and can be taken off");
     let targets = targets(entry, &fetched.root)?;
     let mut outcome = Outcome::default();
+    let mut refused = Vec::new();
     for fix in fixes {
         let (made, spent) = make(entry, &fetched, &fix, &targets)?;
         outcome = told(entry, &fetched, &fix, &made, &spent)?;
+        outcome.refused.clone_from(&refused);
         if made.ended.code == 0 {
             Cmd::new("cp").arg("-a").args([made.dir(), fetched.place.join("PATCH")]).run()?.ok()?;
             if let Err(error) = serve(entry, &fetched, &made, &mut outcome) {
@@ -39,9 +41,11 @@ pub fn attempt(entry: &Entry) -> Result<Outcome> {
             }
             break;
         }
-        // It changes nothing of what is shipped: the one before.
-        if made.ended.code != 3 {
-            break;
+        // It changes nothing of what is shipped, or cannot be patched live, which is said: the one before.
+        match made.ended.code {
+            3 => {}
+            4 => refused.push(format!("{}: {}", fix.name, outcome.why)),
+            _ => break,
         }
     }
     Ok(outcome)
@@ -89,6 +93,8 @@ fn make(entry: &Entry, fetched: &Fetched, fix: &Fix, targets: &[PathBuf]) -> Res
         .env("DEB_BUILD_OPTIONS", "nocheck noautodbgsym parallel=2")
         .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
         .env("LC_ALL", "C.UTF-8")
+        // Tools that somebody has put before the distribution's would be found by configure scripts.
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .env("GIT_CEILING_DIRECTORIES", cache());
     for target in targets {
         command = command.arg("--target").arg(target);

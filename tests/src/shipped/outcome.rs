@@ -33,6 +33,9 @@ pub struct Outcome {
     /// What came of it under the service's own unit; empty where the entry names none.
     #[serde(default)]
     pub under_unit: String,
+    /// Newer patches of the package that were refused, with the reasons.
+    #[serde(default)]
+    pub refused: Vec<String>,
     /// The reason, where something is not as it should be.
     pub why: String,
 }
@@ -79,11 +82,9 @@ pub fn table(outcomes: &[Outcome]) -> String {
          |---|---|---|---|---|---:|---:|---:|---|---|\n",
     );
     for o in outcomes {
-        let mut why: String = o.why.lines().next().unwrap_or_default().chars().take(200).collect();
-        if why.len() < o.why.lines().next().unwrap_or_default().len() {
-            why.push('…');
-        }
-        let why = why.replace('|', "\\|");
+        let reason = Some(&o.why).filter(|w| !w.is_empty()).map(|w| first_words(w));
+        let newer = o.refused.iter().map(|w| format!("refused before: {}", first_words(w)));
+        let why = reason.into_iter().chain(newer).collect::<Vec<_>>().join("; ");
         let unit =
             if o.under_unit.is_empty() { String::new() } else { format!("own unit: {}", o.under_unit) };
         let live = [o.live.clone(), o.processes.clone(), unit];
@@ -107,10 +108,24 @@ pub fn table(outcomes: &[Outcome]) -> String {
     let live = count(&|o| o.live.starts_with("patched"));
     let tried = count(&|o| !o.live.is_empty());
     let wrong = count(&Outcome::is_wrong);
+    let units = count(&|o| o.under_unit.starts_with("patched"));
+    let refused: usize = outcomes.iter().map(|o| o.refused.len()).sum();
     let _ = writeln!(
         text,
-        "\n{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} processes patched live, {wrong} wrong.",
+        "\n{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} services patched live, \
+         {units} under their own unit, {wrong} wrong; {refused} fixes refused before another was taken.",
         outcomes.len()
     );
     text
+}
+
+/// As much of a reason as has room in a table.
+fn first_words(why: &str) -> String {
+    const ROOM: usize = 200;
+    let line = why.lines().next().unwrap_or_default();
+    let mut words: String = line.chars().take(ROOM).collect();
+    if words.len() < line.len() {
+        words.push('…');
+    }
+    words.replace('|', "\\|")
 }
