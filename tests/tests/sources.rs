@@ -203,6 +203,21 @@ fn a_change_of_how_it_is_linked_is_told() -> Result<()> {
 
 #[test]
 fn git_range() -> Result<()> {
+    from_git("HEAD~1..HEAD", |_| Ok(()))
+}
+
+/// A fix that nobody has committed; a source file that git does not know yet is part of it, what a build left is not.
+#[test]
+fn git_up_to_the_work_tree() -> Result<()> {
+    from_git("HEAD", |git| {
+        git(&["tag", "with-the-fix"])?;
+        git(&["reset", "-q", "HEAD~1"]).map(drop)
+    })
+}
+
+type Git<'a> = &'a dyn Fn(&[&str]) -> Result<tests::run::Ended>;
+
+fn from_git(range: &str, prepare: impl Fn(Git<'_>) -> Result<()>) -> Result<()> {
     let dir = tree()?;
     let source = dir.path().join("hello");
     let git = |args: &[&str]| {
@@ -214,24 +229,28 @@ fn git_range() -> Result<()> {
     git(&["commit", "-qm", "base"])?;
     git(&["apply", &paths::testdata("hello-daemon").join("patches/fix-exe.patch").to_string_lossy()])?;
     git(&["commit", "-qam", "area: multiply"])?;
+    let base = String::from_utf8_lossy(git(&["rev-parse", "HEAD~1"])?.stdout.as_bytes()).trim().to_owned();
+    prepare(&git)?;
     std::fs::write(source.join("not-in-git"), "left alone")?;
+    std::fs::write(source.join("left-over.o"), "no object")?;
     let before = state_of(&source)?;
     let target = dir.path().join("built");
     Cmd::new("bash")
         .args([
             "-c",
-            "mkdir \"$2\" && git -C \"$1\" archive HEAD~1 | tar -x -C \"$2\" && make -C \"$2\"",
+            "mkdir \"$2\" && git -C \"$1\" archive \"$3\" | tar -x -C \"$2\" && make -C \"$2\"",
             "sh",
         ])
         .arg(&source)
         .arg(&target)
+        .arg(&base)
         .run()?
         .ok()?;
     let out = tempfile::tempdir()?;
     upatch_build()?
         .arg("--source")
         .arg(&source)
-        .args(["--build", "make", "--name", "GIT", "--git", "HEAD~1..HEAD", "--output"])
+        .args(["--build", "make", "--name", "GIT", "--git", range, "--output"])
         .arg(out.path())
         .arg("--target")
         .arg(target.join("hello-daemon"))

@@ -1,6 +1,6 @@
 //! Finding the patches of a file-system root.
 
-use super::{Entry, Loaded, Origin, Owner, entry::EntryError};
+use super::{Entry, Loaded, Origin, Owner, PatchDir, entry::EntryError};
 use patchfile::{Uuid, paths};
 use std::{
     fs::{self, File},
@@ -105,6 +105,24 @@ pub(crate) fn keep(root: &Path, patch: &Loaded, owner: Owner) -> io::Result<Path
         return Err(error);
     }
     Ok(target)
+}
+
+/// Puts what is for debuggers only beside the copy made by [`keep`]. A patch is as good without.
+pub(crate) fn keep_debug(root: &Path, entry: &Entry, owner: Owner) {
+    let Ok(from) = PatchDir::open(&entry.directory, owner) else { return };
+    for elf in &entry.manifest.elfs {
+        let name = format!("{}.debug", elf.patch);
+        let to = kept_directory(root, entry.manifest.uuid).join(&name);
+        if to.exists() {
+            continue;
+        }
+        if let Ok(bytes) = from.read(&name) {
+            let file = File::options().write(true).create_new(true).mode(0o644).open(&to);
+            if file.and_then(|mut file| file.write_all(&bytes)).is_err() {
+                fs::remove_file(&to).ok();
+            }
+        }
+    }
 }
 
 /// Syncs the copy made by [`keep`], if there is one, to disk.

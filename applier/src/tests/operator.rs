@@ -101,9 +101,12 @@ fn what_runs_old_code_is_named_with_what_helps() {
 fn prune_drops_what_fits_nothing_any_more() {
     let stage = Stage::new([process(10, 1)]);
     let place = tempfile::tempdir().unwrap();
-    crate::tests::fake::write_patch(place.path(), "HP1", &[1], 1);
+    let uuid = crate::tests::fake::write_patch(place.path(), "HP1", &[1], 1).uuid;
+    std::fs::write(place.path().join("daemon1.upatch.debug"), "for debuggers").unwrap();
     let path = place.path().display().to_string();
     stage.run(&format!("apply {path}")).exits(Done);
+    let kept = crate::catalog::kept_directory(stage.root.path(), uuid);
+    assert_eq!(std::fs::read(kept.join("daemon1.upatch.debug")).unwrap(), b"for debuggers");
     // A process runs it.
     stage.run("prune").exits(Done);
     stage.run("info HP1").exits(Done);

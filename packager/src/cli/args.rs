@@ -39,8 +39,8 @@ pub(crate) struct Args {
     /// Directory names to strip from file names in the fix
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Fix")]
     pub strip: u32,
-    /// Take the fix from git in the source tree
-    #[arg(long, value_name = "BASE..HEAD", help_heading = "Fix")]
+    /// Take the fix from git in the source tree; BASE alone: up to its files, uncommitted work included
+    #[arg(long, value_name = "BASE[..HEAD]", help_heading = "Fix")]
     pub git: Option<String>,
 
     /// Name of the patch [default: the CVE id found in the first patch, else its file stem]

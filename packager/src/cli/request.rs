@@ -26,7 +26,7 @@ pub(crate) enum Input {
         build: String,
         /// Prepares it.
         prepare: Option<String>,
-        /// `BASE..HEAD`: the fix comes from git.
+        /// `BASE..HEAD`: the fix comes from git. An empty HEAD: up to the files of the work tree.
         git: Option<(String, String)>,
     },
 }
@@ -148,7 +148,9 @@ fn range(text: &str) -> Result<(String, String)> {
             let head = if head.is_empty() { "HEAD" } else { head };
             Ok((base.to_owned(), head.to_owned()))
         }
-        _ => Err(Failure::usage("usage", format!("--git {text}: not of the form BASE..HEAD"))),
+        // Up to the files of the work tree.
+        None if !text.is_empty() && !text.starts_with('-') => Ok((text.to_owned(), String::new())),
+        _ => Err(Failure::usage("usage", format!("--git {text}: not of the form BASE..HEAD or BASE"))),
     }
 }
 

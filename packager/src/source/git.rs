@@ -2,10 +2,11 @@
 //! nor HEAD of the user's tree change.
 
 use crate::error::{Context, Failure, Result};
+use crate::prep::is_source;
 use crate::process::Tool;
 use patchfile::exit::BuildExit;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Commits of a repository.
@@ -19,12 +20,13 @@ pub(crate) struct GitFix {
 }
 
 impl GitFix {
-    /// Checks that `dir` is in a repository that has both commits.
+    /// Checks that `dir` is in a repository that has both commits. An empty `head` means the files of the work
+    /// tree, of which `scratch` gets a commit.
     ///
     /// # Errors
     /// When it is not, or a commit is unknown.
-    pub(crate) fn open(dir: &Path, base: &str, head: &str) -> Result<Self> {
-        let what = || format!("--git {base}..{head}");
+    pub(crate) fn open(dir: &Path, base: &str, head: &str, scratch: &Path) -> Result<Self> {
+        let what = || if head.is_empty() { format!("--git {base}") } else { format!("--git {base}..{head}") };
         let ask = |args: &[&str]| -> Result<String> {
             let out = git(dir).args(args).output()?;
             if !out.status.success() {
@@ -38,7 +40,12 @@ impl GitFix {
             ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
                 .map_err(|_| Failure::failed(what(), format!("{name} is no commit of {}", dir.display())))
         };
-        Ok(Self { repository, base: commit(base)?, head: commit(head)?, prefix })
+        let base = commit(base)?;
+        if head.is_empty() {
+            let (repository, head) = work_tree(dir, &commit("HEAD")?, scratch)?;
+            return Ok(Self { repository, base, head, prefix });
+        }
+        Ok(Self { repository, base, head: commit(head)?, prefix })
     }
 
     /// Writes the tree of the first commit to `to`, submodules included.
@@ -70,6 +77,56 @@ impl GitFix {
             in_repository(&self.repository).args(["log", "--format=Subject: %s%n%n%b", &range]).output();
         out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
     }
+}
+
+/// Makes a commit of the files of the work tree: what git tracks as it is now, and sources that nobody has added yet.
+/// The commit is in a repository of its own, which takes the other commits from the user's; so nothing is written there.
+fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, String)> {
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
+    let ask = |args: &[&str]| git(dir).args(args).check().map(text);
+    let top = PathBuf::from(ask(&["rev-parse", "--show-toplevel"])?);
+    let objects = dir.join(ask(&["rev-parse", "--git-path", "objects"])?);
+    let format = ask(&["rev-parse", "--show-object-format"])?;
+    let own = scratch.join("repository");
+    std::fs::create_dir_all(&own).what(own.display().to_string())?;
+    in_repository(&own).args(["init", "--quiet", &format!("--object-format={format}")]).check()?;
+    // How files are read (line ends, filters) and which are ignored is said in the user's repository.
+    for file in ["config", "info/exclude", "info/attributes", "shallow"] {
+        let from = dir.join(ask(&["rev-parse", "--git-path", file])?);
+        if from.is_file() {
+            let _ = std::fs::create_dir_all(own.join("info"));
+            std::fs::copy(&from, own.join(file)).what(from.display().to_string())?;
+        }
+    }
+    let alternates = own.join("objects/info/alternates");
+    std::fs::write(&alternates, format!("{}\n", objects.display())).what(alternates.display().to_string())?;
+    let here = || in_repository(&own).env("GIT_WORK_TREE", &top).dir(&top);
+    here().args(["config", "core.bare", "false"]).check()?;
+    here().args(["config", "core.worktree"]).arg(&top).check()?;
+    here().args(["read-tree", parent]).check()?;
+    // Whoever writes an object that another repository has already gives that one's file a new time. So the
+    // user's objects are out of sight while files are added.
+    let aside = scratch.join("alternates");
+    std::fs::rename(&alternates, &aside).what(aside.display().to_string())?;
+    here().args(["add", "--update", "."]).check()?;
+    let others = here().args(["ls-files", "--others", "--exclude-standard", "-z"]).check()?;
+    let is_source = |name: &&[u8]| !name.is_empty() && is_source(Path::new(OsStr::from_bytes(name)));
+    let sources: Vec<&[u8]> = others.split(|b| *b == 0).filter(is_source).collect();
+    if !sources.is_empty() {
+        let list = scratch.join("sources");
+        std::fs::write(&list, sources.join(&0)).what(list.display().to_string())?;
+        let add = here().args(["add", "--pathspec-from-file=-", "--pathspec-file-nul"]);
+        add.env("GIT_LITERAL_PATHSPECS", "1").stdin(&list)?.check()?;
+    }
+    let tree = text(here().args(["write-tree", "--missing-ok"]).check()?);
+    std::fs::rename(&aside, &alternates).what(alternates.display().to_string())?;
+    let mut commit = here().args(["commit-tree", &tree, "-p", parent, "-m", "Uncommitted work"]);
+    for role in ["AUTHOR", "COMMITTER"] {
+        commit =
+            commit.env(&format!("GIT_{role}_NAME"), "nobody").env(&format!("GIT_{role}_EMAIL"), "nobody");
+        commit = commit.env(&format!("GIT_{role}_DATE"), "2000-01-01T00:00:00Z");
+    }
+    Ok((own, text(commit.check()?)))
 }
 
 /// Writes a commit's files to `to`.

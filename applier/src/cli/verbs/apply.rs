@@ -55,6 +55,9 @@ pub(super) fn one(
     if named && world.writable {
         catalog::keep(&ctx.root, patch, ctx.owner)
             .map_err(|e| Error::failed(id, format_args!("its files cannot be kept: {e}")))?;
+        if let Some(entry) = &known.entry {
+            catalog::keep_debug(&ctx.root, entry, ctx.owner);
+        }
     }
     world.save(&ctx.root)?;
     // From here on the service patches what starts; what started before is found by the surveys below.

@@ -33,7 +33,9 @@ impl Source {
                     .collect();
                 let name = name.trim_start_matches(['.', '-']).to_owned();
                 let name = if name.is_empty() { "source".to_owned() } else { name };
-                let git = git.as_ref().map(|(base, head)| GitFix::open(dir, base, head)).transpose()?;
+                let git = git.as_ref();
+                let git = git.map(|(base, head)| GitFix::open(dir, base, head, &work.path("git")));
+                let git = git.transpose()?;
                 let tree =
                     TreeSource { dir: dir.clone(), name, build: build.clone(), prepare: prepare.clone() };
                 Ok(Self::Tree(tree, git))
