@@ -142,7 +142,7 @@ install:
 	sed 's,/usr/bin/,$(PREFIX)/bin/,' rpm/upatch.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/upatch.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/upatch.service
 	install -d $(DESTDIR)$(PREFIX)/share/doc/upatch
-	cp -R README.md LICENSE-APACHE LICENSE-MIT docs $(DESTDIR)$(PREFIX)/share/doc/upatch/
+	cp -R README.md CHANGELOG.md CONTRIBUTING.md LICENSE-APACHE LICENSE-MIT docs $(DESTDIR)$(PREFIX)/share/doc/upatch/
 
 # The sources with their crates as a tarball, and the packages that are made of it.
 dist:

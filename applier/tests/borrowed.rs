@@ -11,7 +11,7 @@ mod common;
 
 use applier::{Fault, FaultKind, Options, Outcome};
 use common::{
-    Target, compile, errand,
+    Target, child_of_this, compile,
     image::{Elf, patch, returns},
     was_killed,
 };
@@ -143,6 +143,7 @@ fn a_small_stack_is_used_where_it_has_room() {
 
 /// Not a test of its own: runs in a process that is killed on the way.
 #[test]
+#[ignore = "runs as a child of another test"]
 fn killed_applier() {
     let Ok(order) = std::env::var("UPATCH_TEST_BORROWS") else { return };
     let words: Vec<_> = order.split_whitespace().collect();
@@ -162,8 +163,10 @@ fn a_thread_on_a_stack_of_ours_comes_home_alone() {
         let mut target = Target::start_with(Command::new(&program).args(["coroutine", "data"]));
         rest(&target);
         let order = format!("{} {step} {}", target.pid(), program.display());
-        if !was_killed(&mut errand("killed_applier", "UPATCH_TEST_BORROWS", &order), &format!("step {step}"))
-        {
+        if !was_killed(
+            &mut child_of_this("killed_applier", "UPATCH_TEST_BORROWS", &order),
+            &format!("step {step}"),
+        ) {
             assert!(step > 20);
             break;
         }

@@ -11,7 +11,7 @@ mod common;
 
 use applier::{Fault, FaultKind, LoadedPatch, Options, Outcome};
 use common::{
-    PAIR, Target, compile, errand,
+    PAIR, Target, child_of_this, compile,
     image::{Elf, PADDED, by_padding, length_of, pair_patch, patch},
     was_killed,
 };
@@ -35,6 +35,7 @@ fn patch_called(name: &str, program: &Path) -> LoadedPatch {
 
 /// Not a test of its own: runs in a process that is killed on the way.
 #[test]
+#[ignore = "runs as a child of another test"]
 fn killed_applier() {
     let Ok(order) = std::env::var("UPATCH_TEST_KILL") else { return };
     let words: Vec<_> = order.split_whitespace().collect();
@@ -52,7 +53,10 @@ fn killed_applier() {
 /// `true` if it was killed.
 fn run_killed(verb: &str, name: &str, target: &Target, step: usize, program: &Path) -> bool {
     let order = format!("{verb} {name} {} {step} {}", target.pid(), program.display());
-    was_killed(&mut errand("killed_applier", "UPATCH_TEST_KILL", &order), &format!("{verb} step {step}"))
+    was_killed(
+        &mut child_of_this("killed_applier", "UPATCH_TEST_KILL", &order),
+        &format!("{verb} step {step}"),
+    )
 }
 
 fn sound(target: &mut Target, old: &str, new: &str, what: &str) -> bool {

@@ -14,7 +14,7 @@ use applier::{
     start::{self, Guide},
 };
 use common::{
-    PAIR, Target, compile, errand,
+    PAIR, Target, child_of_this, compile,
     image::{Elf, length_of, pair_patch, patch},
     was_killed,
 };
@@ -46,6 +46,7 @@ fn follow(pid: i32, patch: &LoadedPatch, fault: Option<Fault>) -> Result<Outcome
 
 /// Not a test of its own: runs in a process that is killed on the way.
 #[test]
+#[ignore = "runs as a child of another test"]
 fn killed_follower() {
     let Ok(order) = std::env::var("UPATCH_TEST_KILL_START") else { return };
     let words: Vec<_> = order.split_whitespace().collect();
@@ -57,7 +58,7 @@ fn killed_follower() {
 
 fn follower(target: &Target, step: usize, program: &Path) -> Command {
     let order = format!("{} {step} {}", target.pid(), program.display());
-    errand("killed_follower", "UPATCH_TEST_KILL_START", &order)
+    child_of_this("killed_follower", "UPATCH_TEST_KILL_START", &order)
 }
 
 /// `true` if it was killed.

@@ -11,7 +11,7 @@ mod common;
 
 use applier::{LoadedPatch, Options, Outcome};
 use common::{
-    Target, compile, errand,
+    Target, child_of_this, compile,
     image::{Elf, patch, with_prologue},
 };
 use std::{
@@ -120,6 +120,7 @@ fn a_thread_that_leaves_by_another_way_goes_on() {
 
 /// Not a test of its own: runs in a process that is killed on the way.
 #[test]
+#[ignore = "runs as a child of another test"]
 fn waits_until_killed() {
     let Ok(order) = std::env::var("UPATCH_TEST_WAITS") else { return };
     let (pid, program) = order.split_once(' ').unwrap();
@@ -138,7 +139,7 @@ fn nothing_is_left_behind_by_one_that_is_killed() {
     let mut target = Target::start_with(Command::new(&program).args(["1", "2", "2", "returns"]));
     for i in 0..12 {
         let order = format!("{} {}", target.pid(), program.display());
-        let mut killed = errand("waits_until_killed", "UPATCH_TEST_WAITS", &order).spawn().unwrap();
+        let mut killed = child_of_this("waits_until_killed", "UPATCH_TEST_WAITS", &order).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(60_000 + 7_777 * i));
         killed.kill().unwrap();
         killed.wait().unwrap();

@@ -70,9 +70,9 @@ pub fn pair_of_files(dir: &Path) -> (PathBuf, PathBuf) {
 
 /// The command that runs the test function `test` of this program alone, which finds its `order` in the
 /// variable `variable`.
-pub fn errand(test: &str, variable: &str, order: &str) -> Command {
+pub fn child_of_this(test: &str, variable: &str, order: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test]).env(variable, order).stdout(Stdio::null());
+    command.args(["--include-ignored", "--exact", test]).env(variable, order).stdout(Stdio::null());
     command
 }
 
