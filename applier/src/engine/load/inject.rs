@@ -109,7 +109,7 @@ fn close(borrowed: &mut BorrowedThread<'_>, process: &Process, fd: u64) -> Resul
 }
 
 /// What a process is to get.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
     /// Name of the patch.
     pub name: &'a str,
@@ -147,9 +147,31 @@ pub(super) struct Placed<'a> {
 /// Maps images, not active yet, beside those of the same patch that are there, and exchanges pages of code.
 /// Tells where the images are, which the memory map of `process` does not.
 ///
+/// A thread that is borrowed stands as long as that takes. So it, or another one, is borrowed for each of the two.
+///
 /// # Errors
-/// See [`ProcessError`]; no image stays mapped.
+/// See [`ProcessError`]; no image stays mapped, unless it is the pages that cannot be exchanged.
 pub(crate) fn load(
+    process: &mut Process,
+    tables: &mut Tables,
+    wanted: &Wanted<'_>,
+    steps: &Steps,
+) -> Result<Loaded, Hindrance> {
+    if process.held.is_some() || wanted.pending.is_empty() || wanted.text.is_empty() {
+        return load_at_once(process, tables, wanted, steps);
+    }
+    // What is refused is refused before anything has changed.
+    wanted.text.content(process)?;
+    let none = Text::default();
+    let images = load_at_once(process, tables, &Wanted { text: &none, ..*wanted }, steps)?.images;
+    let remains = Remains::default();
+    let rest = Wanted { pending: &[], remains: &remains, ..*wanted };
+    let traps = load_at_once(process, tables, &rest, steps)?.traps;
+    Ok(Loaded { images, traps })
+}
+
+/// The same in one go.
+fn load_at_once(
     process: &mut Process,
     tables: &mut Tables,
     wanted: &Wanted<'_>,
