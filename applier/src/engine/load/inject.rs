@@ -8,8 +8,8 @@ use crate::{
         Hindrance,
         remote::{BorrowedThread, FUNCTION_ROOM, Gadgets, SyscallBatch},
         target::{
-            frames::Tables, modules::Module, process::Process, procfile, status, steps::Steps,
-            threads::StoppedThreads,
+            code_cave::CodeCave, frames::Tables, modules::Module, process::Process, procfile, status,
+            steps::Steps, threads::StoppedThreads,
         },
     },
     sys::{call::SystemCall, plain, ptrace},
@@ -328,6 +328,7 @@ fn inject(
         return Ok(send(batch, process, placed, steps)?);
     }
     let gadgets = Gadgets::find(process)?;
+    let in_one_go = if late { None } else { cave_for_batch(process, placed) };
     let room = if late { FUNCTION_ROOM } else { 0 };
     for tid in candidates(process)? {
         let Some(held) = StoppedThreads::one(process, tid, trace_options(process))? else { continue };
@@ -336,6 +337,14 @@ fn inject(
         let Some(mut borrowed) = BorrowedThread::begin(process, thread, tables, gadgets, room, steps)? else {
             continue;
         };
+        if let Some(cave) = in_one_go
+            && let Some(batch) = borrowed.batch(own_id(process, tid)?, cave)?
+        {
+            let result = send(batch, process, placed, steps);
+            borrowed.returned(cave, &result);
+            let ended = borrowed.end();
+            return Ok(result.and_then(|traps| ended.map(|()| traps))?);
+        }
         let mut mapped = Vec::new();
         let result = map_all(&mut borrowed, process, placed, steps, &mut mapped)
             .and_then(|()| exchange(&mut borrowed, process, placed, steps))
@@ -352,6 +361,30 @@ fn inject(
         return Err(process.ended().into());
     }
     Err(Busy::no_room(process.pid).into())
+}
+
+/// Where code can be that makes all system calls of an image in one go, so that the borrowed thread stands for a
+/// shorter time. Were we killed meanwhile, the thread would make the rest of the calls alone: so not where that
+/// could kill it.
+fn cave_for_batch(process: &Process, placed: &Placed<'_>) -> Option<CodeCave> {
+    let only_images = placed.text.is_empty() && !placed.images.is_empty();
+    let simple = only_images && placed.remains.descriptors.is_empty();
+    if !simple || process.held.is_some() || process.status.seccomp || limits_files(process) {
+        return None;
+    }
+    CodeCave::find(process.modules.iter().filter(|m| m.path != "[vdso]"), &process.memory)
+}
+
+/// Is a signal sent for a file that is too large?
+fn limits_files(process: &Process) -> bool {
+    let limits = procfile::text(&format!("/proc/{}/limits", process.view)).unwrap_or_default();
+    let size = limits.lines().find_map(|l| l.strip_prefix("Max file size"));
+    size.is_none_or(|values| !values.trim_start().starts_with("unlimited"))
+}
+
+/// What thread `tid` calls itself.
+fn own_id(process: &Process, tid: i32) -> Result<i32, ProcessError> {
+    if process.status.own_id == 0 { Ok(tid) } else { Ok(status::status(tid)?.own_id_of(tid)) }
 }
 
 /// Threads looked at for one that sleeps.

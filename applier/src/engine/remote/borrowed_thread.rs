@@ -5,7 +5,7 @@
 //! to `rt_sigreturn` on that frame, and it goes on where it was. While we live, the registers are put back
 //! directly, so that the kernel's own restart of interrupted system calls works.
 
-use super::{Gadgets, sequence};
+use super::{Gadgets, SyscallBatch, sequence};
 use crate::{
     ProcessError,
     arch::{Registers, borrow, frame},
@@ -207,6 +207,37 @@ impl<'a> BorrowedThread<'a> {
 
     fn park(&self) -> Result<(), ProcessError> {
         self.parked().write(self.tid).map_err(ProcessError::os("cannot set registers"))
+    }
+
+    /// For several system calls in one go, with code in `cave`. `None` for a thread that has the way back there.
+    /// Afterwards [`Self::returned`] must be told how it went.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub(crate) fn batch(
+        &mut self,
+        own_id: i32,
+        cave: CodeCave,
+    ) -> Result<Option<SyscallBatch<'a>>, ProcessError> {
+        if self.ours.is_some() {
+            return Ok(None);
+        }
+        // It comes back by a signal to itself.
+        let urgent = 1 << (libc::SIGURG - 1);
+        ptrace::set_signal_mask(self.tid, !urgent).map_err(ProcessError::os("cannot set the signal mask"))?;
+        let home = self.parked();
+        let returns = home.calling(self.gadgets.syscall, [0; 3], self.frame, 0);
+        let ids = (self.pid, self.tid, own_id);
+        Ok(Some(SyscallBatch::of(ids, self.memory, self.steps, cave, (returns, home))))
+    }
+
+    /// A batch with code in `cave` is over.
+    pub(crate) fn returned<T>(&mut self, cave: CodeCave, result: &Result<T, ProcessError>) {
+        self.lost |= result.is_err();
+        if !self.lost {
+            // Others look for it by its being empty.
+            let _ = self.memory.write(cave.address, &vec![0; usize::try_from(cave.size).unwrap_or(0)]);
+        }
     }
 
     /// Puts data where system calls can read it; valid until the next call of this function.

@@ -1,6 +1,7 @@
-//! Several system calls in one go, made by the one thread of a program that has not begun yet.
+//! Several system calls in one go, made by the one thread of a program that has not begun yet, or by a
+//! borrowed thread ([`super::BorrowedThread::batch`]).
 //!
-//! The thread stands in a call of an empty function ([`crate::start`]): its registers are those that any
+//! The former stands in a call of an empty function ([`crate::start`]): its registers are those that any
 //! function may change, and a return is its way home. So no more is needed than a function that makes the
 //! calls and returns. It is written to where nothing is: behind the end of a code segment, in the rest of its
 //! last page ([`CodeCave`]). When all is done, or a call has failed, it sends its own thread `SIGURG`, for
@@ -34,6 +35,9 @@ pub(crate) struct SyscallBatch<'a> {
     memory: &'a Memory,
     steps: &'a Steps,
     cave: CodeCave,
+    /// With these it stands where it returns from the code of a batch.
+    returns: Registers,
+    /// With these it is left standing.
     home: Registers,
     /// Signals that came meanwhile, sent again at the end.
     kept: Vec<i32>,
@@ -48,7 +52,18 @@ impl<'a> SyscallBatch<'a> {
         // It is the only thread of its process, so the process's status is its own.
         let own_id = process.status.own_id_of(tid);
         let (pid, memory) = (process.pid, &process.memory);
-        Ok(Some(Self { pid, tid, own_id, memory, steps, cave, home, kept: Vec::new() }))
+        Ok(Some(Self { pid, tid, own_id, memory, steps, cave, returns: home, home, kept: Vec::new() }))
+    }
+
+    /// With a thread of a running process, which takes every other signal than `SIGURG` later.
+    pub(super) fn of(
+        (pid, tid, own_id): (i32, i32, i32),
+        memory: &'a Memory,
+        steps: &'a Steps,
+        cave: CodeCave,
+        (returns, home): (Registers, Registers),
+    ) -> Self {
+        Self { pid, tid, own_id, memory, steps, cave, returns, home, kept: Vec::new() }
     }
 
     /// Where the data of [`SyscallBatch::run`] are.
@@ -70,19 +85,19 @@ impl<'a> SyscallBatch<'a> {
         let start = data.len().next_multiple_of(16);
         let mut bytes = data.to_vec();
         bytes.resize(start, 0);
-        let mark = batch::write(&mut bytes, self.own_id, &self.home, calls);
+        let mark = batch::write(&mut bytes, self.own_id, &self.returns, calls);
         if bytes.len() as u64 > self.cave.size {
             return Err(ProcessError::unfit(format!("{what}: no room for so many system calls")));
         }
         self.steps.next("write system calls")?;
         self.memory.write(self.cave.address, &bytes)?;
-        let regs = self.home.with_pc(self.cave.address + start as u64);
+        let regs = self.returns.with_pc(self.cave.address + start as u64);
         self.steps.next("set the registers for system calls")?;
         regs.write(self.tid).map_err(ProcessError::os(what))?;
         self.steps.next("make system calls")?;
         let at = self.await_mark(what, self.cave.address + mark as u64);
         if let Ok(at) = &at
-            && let Some(results) = batch::results(&self.home, at)
+            && let Some(results) = batch::results(&self.returns, at)
         {
             self.steps.next("read what system calls gave")?;
             let len = usize::try_from(results.end - results.start).unwrap_or(0);
