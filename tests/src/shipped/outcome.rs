@@ -129,3 +129,26 @@ fn first_words(why: &str) -> String {
     }
     words.replace('|', "\\|")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_answer_under_the_unit_counts_and_a_refusal_before_is_named() {
+        let patched = Outcome {
+            source: "one".into(),
+            code: Some(0),
+            fidelity: "identical".into(),
+            live: "patched".into(),
+            refused: vec!["newer.patch: a | b".into()],
+            ..Outcome::default()
+        };
+        let wrong = Outcome { under_unit: "WRONG: other answer".into(), ..patched.clone() };
+        assert!(!patched.is_wrong() && wrong.is_wrong());
+        let text = table(&[patched, wrong]);
+        assert!(text.contains("refused before: newer.patch: a \\| b |"), "{text}");
+        assert!(text.contains("2 packages: 2 identical or equivalent, 2 patches made"), "{text}");
+        assert!(text.contains("1 wrong; 2 fixes refused"), "{text}");
+    }
+}

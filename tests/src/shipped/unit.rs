@@ -105,3 +105,38 @@ fn judge(said: &impl Fn(&str) -> String) -> Result<String> {
     let filter = if said("with.seccomp") == "2" { "with a seccomp filter" } else { "no seccomp filter" };
     Ok(format!("patched, and again after a restart; {filter}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(with: &str, status: &str, after: &str) -> String {
+        let said = |name: &str| {
+            let text = match name {
+                "with" => with,
+                "after" => after,
+                "with.status" | "restarted.status" => status,
+                "with.seccomp" => "2",
+                name if name.ends_with(".pid") => "7",
+                _ => "answer",
+            };
+            text.to_owned()
+        };
+        judge(&said).unwrap()
+    }
+
+    #[test]
+    fn an_answer_that_is_another_is_wrong_and_one_without_the_patch_is_no_success() {
+        let patched = "ID: ACTIVED: 2 patched, 0 pending, 0 refused";
+        assert_eq!(
+            judged("answer", patched, "answer"),
+            "patched, and again after a restart; with a seccomp filter"
+        );
+        assert!(judged("other", patched, "answer").starts_with("WRONG"));
+        assert!(judged("answer", patched, "other").starts_with("WRONG"));
+        assert_eq!(
+            judged("answer", "ID: ACTIVED: 0 patched, 2 pending, 0 refused", "answer"),
+            "with: not patched"
+        );
+    }
+}
