@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-const VALUES: [(&str, &str); 17] = [
+const VALUES: [(&str, &str); 18] = [
     ("NAME", "patch-redis-7.0.15-1-HP1"),
     ("PATCH_VERSION", "1"),
     ("PATCH_RELEASE", "1"),
@@ -18,7 +18,8 @@ const VALUES: [(&str, &str); 17] = [
     ("NVR", "redis-7.0.15-1"),
     ("PATCH", "HP1"),
     ("DIRECTORY", "DIR"),
-    ("SOURCES", "Source0: redis.spec\nSource1: fix.patch"),
+    ("SOURCES", "Source0: fix.patch\nSource1: redis-sources.tar"),
+    ("ARCHIVE", "redis-sources.tar"),
     ("BUILD_REQUIRES", "BuildRequires: gcc"),
     ("SPEC", "redis.spec"),
     ("OPTIONS", "--patch \"$S\"/fix.patch --name HP1"),
@@ -110,7 +111,10 @@ fn scriptlets_act_and_never_fail() {
     let rpm = rpmbuild(dir.path(), "-bb", "patch-package.spec.in");
     assert_eq!(scriptlet(dir.path(), &rpm, "POSTIN", "1"), "apply redis-7.0.15-1/HP1\n");
     assert_eq!(scriptlet(dir.path(), &rpm, "POSTIN", "2"), "apply redis-7.0.15-1/HP1\n");
-    assert_eq!(scriptlet(dir.path(), &rpm, "PREUN", "0"), "remove redis-7.0.15-1/HP1\n");
+    assert_eq!(
+        scriptlet(dir.path(), &rpm, "PREUN", "0"),
+        "remove /usr/lib/upatch/patches/redis-7.0.15-1/HP1\n"
+    );
     assert_eq!(scriptlet(dir.path(), &rpm, "PREUN", "1"), "", "an upgrade took the patch out");
 }
 
@@ -119,12 +123,12 @@ fn source_package() {
     let dir = tempfile::tempdir().unwrap();
     let sources = dir.path().join("top/SOURCES");
     fs::create_dir_all(&sources).unwrap();
-    for file in ["redis.spec", "fix.patch"] {
+    for file in ["redis-sources.tar", "fix.patch"] {
         fs::write(sources.join(file), "x").unwrap();
     }
     let rpm = rpmbuild(dir.path(), "-bs", "patch-source.spec.in");
     let files = output(Command::new("rpm").args(["-qp", "--list", &rpm]));
-    assert_eq!(files, "fix.patch\npatch.spec\nredis.spec\n");
+    assert_eq!(files, "fix.patch\npatch.spec\nredis-sources.tar\n");
     let requires = output(Command::new("rpm").args(["-qp", "--requires", &rpm]));
     assert!(requires.contains("upatch-build") && requires.contains("gcc"), "{requires}");
 }

@@ -7,26 +7,14 @@
 //! dependencies do too.
 
 use super::scan::Places;
+use crate::source::C_EXTENSIONS;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::path::Path;
-
-/// File name extensions of C and C++ sources and headers (gcc(1), "Options Controlling the Kind of Output"),
-/// and those that projects use for template bodies. Assembly is left alone.
-const EXTENSIONS: &[&str] = &[
-    "c", "h", "cc", "cp", "cxx", "cpp", "CPP", "c++", "C", "hh", "hp", "hxx", "hpp", "HPP", "h++", "H",
-    "tcc", "ipp", "inl",
-];
-
-/// Is it, by its name, a source or a header that a compiler or an assembler reads?
-pub(crate) fn is_source(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-    EXTENSIONS.contains(&extension) || ["S", "s", "sx"].contains(&extension)
-}
 
 /// The patched text with `#line` directives, or `None` if it needs none (or is no C or C++).
 pub(crate) fn keep_line_numbers(path: &Path, old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     let extension = path.extension()?.to_str()?;
-    if !EXTENSIONS.contains(&extension) {
+    if !C_EXTENSIONS.contains(&extension) {
         return None;
     }
     let old_lines: Vec<&[u8]> = old.split_inclusive(|b| *b == b'\n').collect();

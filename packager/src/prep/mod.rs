@@ -10,5 +10,4 @@ mod scan;
 pub(crate) use apply::{Applied, apply_fix, tree_for};
 pub(crate) use changes::Changes;
 pub(crate) use hook::{HOOK_COMMAND, Order, PrepAnswer, run as run_hook, settle};
-pub(crate) use lines::is_source;
 pub(crate) use patchfiles::{PatchFiles, touched_files};

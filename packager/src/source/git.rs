@@ -1,8 +1,8 @@
 //! The fix as a range of commits. Works on a private index and a private work tree: neither files nor index
 //! nor HEAD of the user's tree change.
 
+use super::is_source;
 use crate::error::{Context, Failure, Result};
-use crate::prep::is_source;
 use crate::process::Tool;
 use patchfile::exit::BuildExit;
 use std::ffi::{OsStr, OsString};

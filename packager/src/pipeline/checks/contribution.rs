@@ -9,8 +9,9 @@
 use crate::output::{Warned, WithoutEffect};
 use crate::pipeline::builds::{Builds, Original, Patched};
 use crate::pipeline::compare::{Analysis, Joined};
-use crate::prep::{is_source, touched_files};
+use crate::prep::touched_files;
 use crate::scratch::Tree;
+use crate::source::is_source;
 use crate::units::besides::same_command;
 use crate::units::stamps::equal_but_for_times;
 use crate::units::{Pair, Window};
