@@ -271,3 +271,77 @@ fn begun_anew(program: &std::path::Path, patch: &applier::LoadedPatch) -> Option
     assert_eq!(calls, TIMED.len(), "{answer}");
     (anew || late > 2).then_some(answer)
 }
+
+/// Signals that only `epoll_pwait` lets in, sent one by one: the next one goes only when the call has
+/// returned for the last.
+const LET_IN: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+__attribute__((noipa)) int one(void) { return 1; }
+__attribute__((noipa)) int two(void) { return 2; }
+static volatile long woken, handled, odd, lost;
+static pthread_t waiter;
+static void handler(int s) { (void)s; handled++; }
+static void *wait_for_signals(void *arg) {
+    sigset_t all_in;
+    struct epoll_event v;
+    int e = epoll_create1(0);
+    sigemptyset(&all_in);
+    for (;;) {
+        long before = handled;
+        int r = epoll_pwait(e, &v, 1, -1, &all_in);
+        if (r == -1 && errno == EINTR && handled > before) woken++;
+        else odd++;
+    }
+    return arg;
+}
+static void *send_signals(void *arg) {
+    for (long sent = 0;;) {
+        long waited = 0;
+        pthread_kill(waiter, SIGUSR1);
+        sent++;
+        while (woken < sent && waited++ < 100000) usleep(30);
+        if (woken < sent) { lost++; sent = woken; }
+        usleep(10);
+    }
+    return arg;
+}
+int main(void) {
+    pthread_t t;
+    sigset_t block;
+    char c;
+    signal(SIGUSR1, handler);
+    sigemptyset(&block);
+    sigaddset(&block, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &block, 0);
+    setvbuf(stdout, 0, _IONBF, 0);
+    pthread_create(&waiter, 0, wait_for_signals, 0);
+    pthread_create(&t, 0, send_signals, 0);
+    while (read(0, &c, 1) == 1) printf("%d %d %ld %ld %s\n", one(), two(), lost, odd, woken > 100 ? "many" : "few");
+}
+"#;
+
+#[test]
+fn a_signal_let_in_by_a_call_ends_the_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "let_in", LET_IN, &["-pthread"]);
+    let patch = pair_patch(&program, "let in");
+    let mut target = Target::start(&program);
+    for round in 0..300 {
+        common::apply_patiently(target.pid(), &patch, &Options::default());
+        common::deactivate_patiently(target.pid(), &patch);
+        if round % 50 == 49 {
+            let answer = target.ask();
+            assert!(answer.starts_with("1 2 0 0 "), "round {round}: {answer}");
+        }
+    }
+    // Long enough to notice one that was lost at the end.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert_eq!(target.ask(), "1 2 0 0 many");
+}
