@@ -10,7 +10,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
     name = "upatch",
     version,
     about = "Apply live patches to running processes, and take them out again",
-    after_help = "ID: <package>/<PATCH>, <PATCH> where that is unique, a uuid, or the path of a patch directory\n\n\
+    after_help = "ID: <package>/<PATCH>; <PATCH>, a CVE id or a package where that is unique; a uuid or its beginning; or the \
+        path of a patch directory\n\n\
         Exit codes:\n  \
         0  done everywhere\n  \
         1  failed, nothing changed\n  \
@@ -59,11 +60,11 @@ pub(crate) enum Verb {
     /// Deactivate and forget patches
     Remove(Change),
     /// Write down the states of all patches, for `restore`
-    Save(Save),
+    Save(DryRun),
     /// Bring back the states written by `save`
     Restore(Restore),
     /// Read the installed patches again
-    Rescan(Rescan),
+    Rescan(DryRun),
     /// Run the service: patch processes as they start, retry the pending ones, restore at boot
     Daemon(Daemon),
     /// Show what was done, when, to which process
@@ -71,11 +72,11 @@ pub(crate) enum Verb {
     /// Show what happened to a patch, and how it stands now
     History(Named),
     /// Name the processes that run old code which no patch covers, and what helps
-    NeedsRestart(NeedsRestart),
+    NeedsRestart(Json),
     /// Look for what keeps patches from working on this machine, and say what to do
-    Doctor(Doctor),
+    Doctor(Json),
     /// Drop what is kept of patches for programs that are gone
-    Prune(Prune),
+    Prune(DryRun),
     /// Print the commands with which gdb knows the patched functions of a process
     Gdb(Gdb),
     /// Print completions for a shell
@@ -213,30 +214,6 @@ pub(crate) struct Named {
     pub ids: Vec<OsString>,
 }
 
-/// Options of `needs-restart`.
-#[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct NeedsRestart {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Options of `doctor`.
-#[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Doctor {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// Options of `prune`.
-#[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Prune {
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 /// Options of `gdb`.
 #[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Gdb {
@@ -284,9 +261,17 @@ pub(crate) struct Accept {
     pub dry_run: bool,
 }
 
-/// Options of `save`.
+/// The option of verbs that look at the whole system.
 #[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Save {
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The option of verbs that tidy up.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct DryRun {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -301,14 +286,6 @@ pub(crate) struct Restore {
     /// How.
     #[command(flatten)]
     pub how: How,
-}
-
-/// Options of `rescan`.
-#[derive(Clone, Debug, ClapArgs)]
-pub(crate) struct Rescan {
-    /// Say what would be done, and do nothing
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Options of `daemon`.

@@ -37,6 +37,6 @@ pub(crate) use settle::targets;
 pub(crate) use settle::{Settler, complete};
 pub(crate) use unit::Unit;
 pub(crate) use view::Wanted;
-pub(crate) use view::{PatchView, ProcessView, view};
+pub(crate) use view::{PatchView, ProcessView, view, view_all};
 pub(crate) use world::World;
 pub(crate) use world::kind_exit;

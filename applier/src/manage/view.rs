@@ -2,6 +2,7 @@
 
 use super::{
     backend::{Subject, Survey},
+    context::Context,
     settle::complete,
     world::World,
 };
@@ -93,6 +94,18 @@ impl Wanted {
         }
         wanted
     }
+}
+
+/// Looks at every patch that is known, in the processes `only` (all if none is named).
+pub(crate) fn view_all(ctx: &Context<'_>, world: &World, only: &[i32]) -> (Survey, Vec<PatchView>) {
+    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
+    let mut wanted = Wanted::new(&listed);
+    let survey = ctx.backend.survey(&wanted.targets, only);
+    let known = world.everything(&ctx.root, &survey);
+    // Patches without files come after those with files and have nothing to look for.
+    wanted.elfs.resize(known.len(), Vec::new());
+    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(world, k, elfs, &survey)).collect();
+    (survey, views)
 }
 
 /// Looks at `known` in `survey`, which was made for `wanted`.

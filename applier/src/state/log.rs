@@ -9,6 +9,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 /// Size in bytes at which the log is put aside as `log.1`, replacing the one before.
@@ -58,6 +59,12 @@ pub(crate) const SERVICE: &str = "daemon";
 
 /// Who runs this: whoever became root by sudo(8), else the user of this process.
 fn who() -> Option<String> {
+    // A command writes an event for each process.
+    static WHO: OnceLock<Option<String>> = OnceLock::new();
+    WHO.get_or_init(look_up).clone()
+}
+
+fn look_up() -> Option<String> {
     let of_sudo = std::env::var("SUDO_USER").ok().filter(|user| !user.is_empty());
     let printable = |user: String| user.chars().filter(|c| !c.is_control()).collect();
     of_sudo.map(printable).or_else(|| Some(nix::unistd::User::from_uid(nix::unistd::getuid()).ok()??.name))

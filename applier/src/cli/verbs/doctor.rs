@@ -1,14 +1,14 @@
 //! `doctor`.
 
 use crate::{
-    cli::{args::Doctor, report},
+    cli::{args::Json, report},
     manage::{self, Context, Error, Finding, World},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
 
 /// Looks for what keeps patches from working here.
-pub(crate) fn doctor(ctx: &mut Context<'_>, args: &Doctor) -> Result<ManageExit, Error> {
+pub(crate) fn doctor(ctx: &mut Context<'_>, args: &Json) -> Result<ManageExit, Error> {
     let world = World::look(ctx)?;
     let findings = manage::examine(ctx, &world);
     let wrong = findings.iter().any(|f| f.wrong);

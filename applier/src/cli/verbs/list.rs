@@ -7,7 +7,9 @@ use crate::{
         args::{List, Status},
         report,
     },
-    manage::{Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, overlaps, view},
+    manage::{
+        Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, overlaps, view, view_all,
+    },
 };
 use patchfile::{
     Uuid,
@@ -20,14 +22,8 @@ use serde_json::{Value, json};
 pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
     let world = World::look(ctx)?;
-    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
-    let mut wanted = Wanted::new(&listed);
-    let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
-    let known = world.everything(&ctx.root, &survey);
-    // Patches without files come after those with files and have nothing to look for.
-    wanted.elfs.resize(known.len(), Vec::new());
-    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(&world, k, elfs, &survey));
-    let views: Vec<_> = views.filter(|v| is_asked_for(v, args)).collect();
+    let (survey, mut views) = view_all(ctx, &world, &args.only.pids);
+    views.retain(|v| is_asked_for(v, args));
     for problem in &world.catalog.problems {
         ctx.warn(format_args!("{}: not listed: {}", problem.directory.display(), problem.error));
     }
@@ -107,13 +103,8 @@ pub(crate) fn status(ctx: &mut Context<'_>, args: &Status) -> Result<ManageExit,
 
 /// `status` without ID: what is not as it should be.
 fn troubled(ctx: &mut Context<'_>, world: &World, args: &Status) -> Result<ManageExit, Error> {
-    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
-    let mut wanted = Wanted::new(&listed);
-    let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
-    let known = world.everything(&ctx.root, &survey);
-    wanted.elfs.resize(known.len(), Vec::new());
-    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(world, k, elfs, &survey));
-    let (bad, good): (Vec<_>, Vec<_>) = views.partition(is_troubled);
+    let (survey, views) = view_all(ctx, world, &args.only.pids);
+    let (bad, good): (Vec<_>, Vec<_>) = views.into_iter().partition(is_troubled);
     unseen::warn(ctx, &survey);
     let active = bad.iter().chain(&good).any(|v| v.state.is_active());
     let unserved = active && Presence::read(&ctx.root).is_none();

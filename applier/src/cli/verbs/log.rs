@@ -6,14 +6,12 @@ use crate::{
     state::{Event, now, read_log, timestamp},
 };
 use patchfile::exit::ManageExit;
+use std::ffi::OsStr;
 
 /// Shows what was done.
 pub(crate) fn log(ctx: &mut Context<'_>, args: &Log) -> Result<ManageExit, Error> {
     let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;
-    let about = |e: &Event| {
-        let is = |id: &str| id == e.patch || id == short(&e.patch) || id == e.uuid.to_string();
-        args.ids.is_empty() || args.ids.iter().filter_map(|i| i.to_str()).any(is)
-    };
+    let about = |e: &Event| args.ids.is_empty() || args.ids.iter().any(|id| is_about(e, id));
     let since = match &args.since {
         Some(text) => since(text, now()).ok_or_else(|| {
             Error::new(ManageExit::Usage, format!("--since {text}"), "is no time")
@@ -40,12 +38,11 @@ pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit,
     let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;
     for id in &args.ids {
         let text = id.to_string_lossy();
-        let logged =
-            |e: &&Event| *text == *e.patch || *text == *short(&e.patch) || *text == e.uuid.to_string();
+        let logged = |e: &Event| is_about(e, id);
         // A patch that was removed is only in the log.
         let known = match world.resolve(ctx, std::slice::from_ref(id)) {
             Ok(mut known) => known.pop(),
-            Err(_) if events.iter().any(|e| logged(&e)) => None,
+            Err(_) if events.iter().any(logged) => None,
             Err(error) => return Err(error),
         };
         // Versions of one patch have one name.
@@ -73,8 +70,10 @@ pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit,
     Ok(ManageExit::Done)
 }
 
-fn short(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
+/// Is the event about the patch of this name or uuid?
+fn is_about(event: &Event, id: &OsStr) -> bool {
+    let short = event.patch.rsplit('/').next().unwrap_or_default();
+    id == event.patch.as_str() || id == short || id == event.uuid.to_string().as_str()
 }
 
 fn say(ctx: &mut Context<'_>, event: &Event) -> Result<(), Error> {

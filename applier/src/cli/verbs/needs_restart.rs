@@ -2,9 +2,8 @@
 
 use super::unseen;
 use crate::{
-    catalog::Known,
-    cli::{args, report},
-    manage::{Context, Error, Survey, Unit, Wanted, World, view},
+    cli::{args::Json, report},
+    manage::{Context, Error, Survey, Unit, World, view_all},
 };
 use patchfile::{Manifest, exit::ManageExit, state::ProcessState};
 use serde_json::json;
@@ -21,16 +20,14 @@ struct Stale {
 }
 
 /// Names the processes that run old code which no patch covers, by what starts them anew.
-pub(crate) fn needs_restart(ctx: &mut Context<'_>, args: &args::NeedsRestart) -> Result<ManageExit, Error> {
+pub(crate) fn needs_restart(ctx: &mut Context<'_>, args: &Json) -> Result<ManageExit, Error> {
     let world = World::look(ctx)?;
-    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
-    let wanted = Wanted::new(&listed);
-    let survey = ctx.backend.survey(&wanted.targets, &[]);
+    let (survey, views) = view_all(ctx, &world, &[]);
     unseen::warn(ctx, &survey);
     let mut stale: BTreeMap<i32, Stale> = BTreeMap::new();
-    for (known, elfs) in listed.iter().cloned().zip(&wanted.elfs) {
-        let id = known.id.clone();
-        for process in view(&world, known, elfs, &survey).processes {
+    for patch in views {
+        let id = patch.known.id;
+        for process in patch.processes {
             let (why, waits) = match &process.state {
                 ProcessState::Patched => continue,
                 ProcessState::Pending { why } => (format!("{id} is pending: {why}"), true),

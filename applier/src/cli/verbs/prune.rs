@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::{self, Entry, Origin, disk_elf},
-    cli::args::Prune,
+    cli::args::DryRun,
     manage::{Context, Error, Wanted, World},
     state::{Event, append},
 };
@@ -11,7 +11,7 @@ use std::{io::ErrorKind, path::Path};
 
 /// Drops what is kept of patches for programs that are gone: copies of patches applied by path, and records
 /// without files. What a package installed is the package manager's; it is named.
-pub(crate) fn prune(ctx: &mut Context<'_>, args: &Prune) -> Result<ManageExit, Error> {
+pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("prune", &[])?;
     }

@@ -1,7 +1,7 @@
 //! `rescan`.
 
 use crate::{
-    cli::args::Rescan,
+    cli::args::DryRun,
     manage::{Context, Error, World},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
@@ -11,7 +11,7 @@ use patchfile::{exit::ManageExit, state::PatchState};
 /// Every command reads them anyway, and so does the service when it meets a patch that it does not know; what
 /// is left to do is to drop what the state says about patches that are neither there nor in any process, and
 /// to name what is wrong.
-pub(crate) fn rescan(ctx: &mut Context<'_>, args: &Rescan) -> Result<ManageExit, Error> {
+pub(crate) fn rescan(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("rescan", &[])?;
     }

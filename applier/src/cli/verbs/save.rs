@@ -3,7 +3,7 @@
 use super::common::{each, load};
 use crate::{
     catalog::Known,
-    cli::args::{Change, Only, Restore, Save},
+    cli::args::{Change, DryRun, Only, Restore},
     manage::{Context, Error, World},
     state::{Record, State, read_yaml, write_yaml},
 };
@@ -15,7 +15,7 @@ fn path(root: &Path) -> PathBuf {
 }
 
 /// Writes down all states.
-pub(crate) fn save(ctx: &mut Context<'_>, args: &Save) -> Result<ManageExit, Error> {
+pub(crate) fn save(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, Error> {
     if !args.dry_run {
         ctx.needs_root("save", &[])?;
     }
