@@ -26,8 +26,8 @@ pub(crate) enum Input {
         build: String,
         /// Prepares it.
         prepare: Option<String>,
-        /// `BASE..HEAD`: the fix comes from git. An empty HEAD: up to the files of the work tree.
-        git: Option<(String, String)>,
+        /// The fix comes from git: from this commit up to that, or up to the files of the work tree.
+        git: Option<(String, Option<String>)>,
     },
 }
 
@@ -142,14 +142,13 @@ fn input(args: &Args) -> Result<Input> {
     Ok(Input::Tree { dir, build, prepare: args.prepare.clone(), git })
 }
 
-fn range(text: &str) -> Result<(String, String)> {
+fn range(text: &str) -> Result<(String, Option<String>)> {
     match text.split_once("..") {
         Some((base, head)) if !base.is_empty() && !head.starts_with('.') && !base.starts_with('-') => {
             let head = if head.is_empty() { "HEAD" } else { head };
-            Ok((base.to_owned(), head.to_owned()))
+            Ok((base.to_owned(), Some(head.to_owned())))
         }
-        // Up to the files of the work tree.
-        None if !text.is_empty() && !text.starts_with('-') => Ok((text.to_owned(), String::new())),
+        None if !text.is_empty() && !text.starts_with('-') => Ok((text.to_owned(), None)),
         _ => Err(Failure::usage("usage", format!("--git {text}: not of the form BASE..HEAD or BASE"))),
     }
 }

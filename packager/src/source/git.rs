@@ -20,13 +20,16 @@ pub(crate) struct GitFix {
 }
 
 impl GitFix {
-    /// Checks that `dir` is in a repository that has both commits. An empty `head` means the files of the work
-    /// tree, of which `scratch` gets a commit.
+    /// Checks that `dir` is in a repository that has both commits. Without `head` the fix goes up to the files of
+    /// the work tree, of which `scratch` gets a commit.
     ///
     /// # Errors
     /// When it is not, or a commit is unknown.
-    pub(crate) fn open(dir: &Path, base: &str, head: &str, scratch: &Path) -> Result<Self> {
-        let what = || if head.is_empty() { format!("--git {base}") } else { format!("--git {base}..{head}") };
+    pub(crate) fn open(dir: &Path, base: &str, head: Option<&str>, scratch: &Path) -> Result<Self> {
+        let what = || match head {
+            Some(head) => format!("--git {base}..{head}"),
+            None => format!("--git {base}"),
+        };
         let ask = |args: &[&str]| -> Result<String> {
             let out = git(dir).args(args).output()?;
             if !out.status.success() {
@@ -41,11 +44,11 @@ impl GitFix {
                 .map_err(|_| Failure::failed(what(), format!("{name} is no commit of {}", dir.display())))
         };
         let base = commit(base)?;
-        if head.is_empty() {
-            let (repository, head) = work_tree(dir, &commit("HEAD")?, scratch)?;
-            return Ok(Self { repository, base, head, prefix });
-        }
-        Ok(Self { repository, base, head: commit(head)?, prefix })
+        let (repository, head) = match head {
+            Some(head) => (repository, commit(head)?),
+            None => work_tree(dir, &commit("HEAD")?, scratch)?,
+        };
+        Ok(Self { repository, base, head, prefix })
     }
 
     /// Writes the tree of the first commit to `to`, submodules included.
@@ -79,8 +82,9 @@ impl GitFix {
     }
 }
 
-/// Makes a commit of the files of the work tree: what git tracks as it is now, and sources that nobody has added yet.
-/// The commit is in a repository of its own, which takes the other commits from the user's; so nothing is written there.
+/// Makes a commit of the files of the work tree: what git tracks as it is now, and sources that nobody has
+/// added yet. The commit is in a repository of its own, which takes the other commits from the user's; so
+/// nothing is written there.
 fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, String)> {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned();
     let ask = |args: &[&str]| git(dir).args(args).check().map(text);
@@ -102,6 +106,8 @@ fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, Strin
     std::fs::write(&alternates, format!("{}\n", objects.display())).what(alternates.display().to_string())?;
     let here = || in_repository(&own).env("GIT_WORK_TREE", &top).dir(&top);
     here().args(["config", "core.bare", "false"]).check()?;
+    // No daemon is started that watches the tree for this repository.
+    here().args(["config", "core.fsmonitor", "false"]).check()?;
     here().args(["config", "core.worktree"]).arg(&top).check()?;
     here().args(["read-tree", parent]).check()?;
     // Whoever writes an object that another repository has already gives that one's file a new time. So the

@@ -34,7 +34,7 @@ impl Source {
                 let name = name.trim_start_matches(['.', '-']).to_owned();
                 let name = if name.is_empty() { "source".to_owned() } else { name };
                 let git = git.as_ref();
-                let git = git.map(|(base, head)| GitFix::open(dir, base, head, &work.path("git")));
+                let git = git.map(|(base, head)| GitFix::open(dir, base, head.as_deref(), &work.path("git")));
                 let git = git.transpose()?;
                 let tree =
                     TreeSource { dir: dir.clone(), name, build: build.clone(), prepare: prepare.clone() };
