@@ -32,6 +32,9 @@ pub(crate) struct Record {
     /// Only these processes (`apply --pid`); all if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<ProcessKey>>,
+    /// It was accepted before it was taken out of force, and is again once it is in force everywhere.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub accepted: bool,
     /// Not these (`deactive --pid`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<ProcessKey>,
@@ -41,6 +44,11 @@ pub(crate) struct Record {
     pub builds: Vec<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// What [`Record::builds`] is for the patch with this manifest.
 pub(crate) fn builds(manifest: &Manifest) -> Vec<String> {
     let name = |e: &Elf| e.build_id.as_ref().map_or_else(|| e.code.to_string(), ToString::to_string);
@@ -48,6 +56,13 @@ pub(crate) fn builds(manifest: &Manifest) -> Vec<String> {
 }
 
 impl Record {
+    /// Takes it out of force. What was confirmed stays confirmed for the time when it is in force again.
+    pub(crate) fn deactivate(&mut self) {
+        self.accepted |= self.state == PatchState::Accepted;
+        self.state = PatchState::Deactived;
+        self.only = None;
+    }
+
     /// Does the patch mean this process?
     pub(crate) fn covers(&self, process: ProcessKey) -> bool {
         !self.except.contains(&process) && self.only.as_ref().is_none_or(|only| only.contains(&process))
@@ -93,8 +108,8 @@ impl State {
     pub(crate) fn entry(&mut self, uuid: Uuid, id: &str) -> &mut Record {
         let at = self.patches.iter().position(|r| r.uuid == uuid).unwrap_or_else(|| {
             let state = PatchState::NotApplied;
-            let (only, except, builds) = (None, Vec::new(), Vec::new());
-            self.patches.push(Record { uuid, id: id.into(), state, only, except, builds });
+            let (only, accepted, except, builds) = (None, false, Vec::new(), Vec::new());
+            self.patches.push(Record { uuid, id: id.into(), state, only, accepted, except, builds });
             self.patches.len() - 1
         });
         &mut self.patches[at]

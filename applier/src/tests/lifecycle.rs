@@ -17,8 +17,16 @@ fn there_and_back_again() {
     stage.run("accept HP1").exits(Done);
     stage.run("apply HP1").exits(Done).says("ACCEPTED");
     stage.run("list").says("ACCEPTED");
+    // What was confirmed is confirmed when it is in force again, until it is forgotten.
+    stage.run("deactive HP1").exits(Done).says("DEACTIVED");
+    stage.run("active HP1 --pid 10").exits(Done).says("ACTIVED");
+    stage.run("deactive HP1 --pid 10").exits(Done).says("DEACTIVED");
+    stage.run("active HP1").exits(Done).says("ACCEPTED: 1 process patched");
+    stage.run("deactive HP1").exits(Done);
     stage.run("remove HP1").exits(Done).says("NOT-APPLIED");
     assert!(!stage.backend.runs(10, uuid));
+    stage.run("apply HP1").exits(Done).says(": ACTIVED");
+    stage.run("remove HP1").exits(Done);
     stage.run("accept HP1").exits(Failed).warns("is NOT-APPLIED").warns("upatch apply pkg-1-1/HP1");
     let log = stage.run("log").exits(Done).says("apply    pkg-1-1/HP1: process 10 (daemon): patched").out;
     for word in ["ACTIVED", "old code back", "DEACTIVED", "ACCEPTED", "remove"] {

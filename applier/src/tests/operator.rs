@@ -20,7 +20,7 @@ fn patches_are_found_as_people_call_them() {
 fn status_without_id_tells_what_is_not_as_it_should_be() {
     let stage = Stage::new([process(10, 1), process(11, 1)]);
     stage.install("HP1", &[1]);
-    stage.run("status").exits(Done).says("all is as it should be (1 known, 0 times");
+    stage.run("status").exits(Done).says("all is as it should be: 1 patch known, 0 processes patched");
     stage.backend.change(11, |p| p.mood = Mood::Busy(9));
     stage.run("apply HP1 --timeout 0").exits(Partly);
     stage

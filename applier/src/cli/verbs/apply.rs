@@ -108,12 +108,12 @@ fn intend(
     state: PatchState,
 ) {
     let keys: Vec<_> = survey.processes.iter().filter(|p| !p.targets.is_empty()).map(|p| p.key).collect();
-    // A new version of an accepted patch is accepted too.
+    // A new version of an accepted patch is accepted too, and so is one that was before it was taken out.
     world.state.entry(known.uuid, &known.id).builds = builds;
-    let was_accepted = world.state.versions(known.uuid).any(|r| r.state == PatchState::Accepted);
-    let accepted = pids.is_empty() && was_accepted;
+    let accepted_version = world.state.versions(known.uuid).any(|r| r.state == PatchState::Accepted);
     let covered = !world.state.newer(known.uuid).is_empty();
     let record = world.state.entry(known.uuid, &known.id);
+    let accepted = pids.is_empty() && (accepted_version || record.accepted);
     let state = if accepted { PatchState::Accepted } else { state };
     // Where it is in force already it stays below what was applied since.
     let newest = !record.state.is_active() || covered;

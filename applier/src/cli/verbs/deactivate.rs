@@ -145,8 +145,7 @@ fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bool, named: 
     }
     if pids.is_empty() {
         let record = world.state.entry(known.uuid, &known.id);
-        record.state = PatchState::Deactived;
-        record.only = None;
+        record.deactivate();
         record.except.clear();
     } else if was.is_active() {
         let record = world.state.entry(known.uuid, &known.id);
@@ -154,8 +153,7 @@ fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bool, named: 
             Some(only) => {
                 only.retain(|p| !named.contains(p));
                 if only.is_empty() {
-                    record.only = None;
-                    record.state = PatchState::Deactived;
+                    record.deactivate();
                 }
             }
             None => {

@@ -17,6 +17,7 @@ use patchfile::{
     state::{PatchState, ProcessState},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// Every patch known.
 pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Error> {
@@ -112,9 +113,14 @@ fn troubled(ctx: &mut Context<'_>, world: &World, args: &Status) -> Result<Manag
     if args.json || exit == ManageExit::Partly {
         show(ctx, &bad, &overlaps(world, &survey, ctx.owner), args.json)?;
     } else {
-        let (patches, patched) = (good.len(), good.iter().map(|v| v.counts()[0]).sum::<usize>());
+        let patched = |p: &&ProcessView| p.state == ProcessState::Patched;
+        let processes: BTreeSet<_> =
+            good.iter().flat_map(|v| v.processes.iter().filter(patched).map(|p| p.key)).collect();
+        let (patches, processes) = (good.len(), processes.len());
         ctx.say(format_args!(
-            "all is as it should be ({patches} known, {patched} times a patch in a process)"
+            "all is as it should be: {patches} patch{} known, {processes} process{} patched",
+            if patches == 1 { "" } else { "es" },
+            if processes == 1 { "" } else { "es" }
         ))?;
     }
     Ok(exit)
