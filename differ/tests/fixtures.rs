@@ -14,6 +14,7 @@
 //! | `//#Unchanged` | nothing differs |
 //! | `//#Existing: name -> orig` | the patch uses that symbol of the original unit |
 //! | `//#Shipped: name` | the patch has a copy of its own |
+//! | `//#Beside: f+0x10` | the patch uses something without a symbol, so far from that symbol of the original |
 //! | `//#Replaces: f -> g` | the patch replaces the original's `g` by `f` |
 //! | `//#Entryless: f g` | the patch replaces none of these |
 //! | `//#OldCode: f: g h` | exactly these are old code of `f` beside its entry |
@@ -252,6 +253,13 @@ impl Fixture {
             check(found, || {
                 format!("no symbol {key} {wanted}: {:#?}", diff.patch.as_ref().map(|p| &p.symbols))
             })?;
+        }
+        for wanted in self.directives("Beside") {
+            let found = symbols.clone().any(|s| match &s.place {
+                SymbolPlace::Beside { neighbour, distance } => format!("{neighbour}{distance:+#x}") == wanted,
+                _ => false,
+            });
+            check(found, || format!("nothing is {wanted}: {:#?}", diff.patch.as_ref().map(|p| &p.symbols)))?;
         }
         Ok(())
     }

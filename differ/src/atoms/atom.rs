@@ -20,6 +20,17 @@ pub(crate) enum AtomKind {
     Anonymous,
 }
 
+/// What an atom holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nature {
+    /// Instructions.
+    Code,
+    /// Data. It may lie in a code section.
+    Data,
+    /// It lies in a code section, and neither its type nor what is done with it tells.
+    Unknown,
+}
+
 /// One piece of a section.
 #[derive(Debug)]
 pub(crate) struct Atom {
@@ -28,6 +39,7 @@ pub(crate) struct Atom {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) kind: AtomKind,
+    pub(crate) nature: Nature,
     /// Symbols at its start, the best name first. Empty for [`AtomKind::Anonymous`].
     pub(crate) names: Vec<usize>,
     /// Typed or global symbols inside of it: further entries.

@@ -1,6 +1,7 @@
 //! Reads an object and splits it.
 
 use super::atom::Atoms;
+use super::code_or_data;
 use super::references;
 use super::split::split;
 use crate::arch;
@@ -49,5 +50,6 @@ fn load_with<'a>(
     let mut all = split(unit, arch, profile);
     all.by_place = by_place;
     references::resolve(&mut all)?;
+    code_or_data::tell(&mut all);
     Ok(all)
 }

@@ -2,9 +2,10 @@
 //! alone, and their references.
 
 mod atom;
+mod code_or_data;
 mod load;
 mod references;
 mod split;
 
-pub(crate) use atom::{AtomKind, Atoms, Ref, Target};
+pub(crate) use atom::{AtomKind, Atoms, Nature, Ref, Target};
 pub(crate) use load::{load, load_by_place};

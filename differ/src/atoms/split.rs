@@ -6,7 +6,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::atom::{Atom, AtomKind, Atoms};
+use super::atom::{Atom, AtomKind, Atoms, Nature};
 use crate::arch::Arch;
 use crate::model::{Binding, SymbolType};
 use crate::profile::Profile;
@@ -82,6 +82,7 @@ fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usiz
         start,
         end,
         kind: AtomKind::Anonymous,
+        nature: if section.is_text() { Nature::Code } else { Nature::Data },
         names: Vec::new(),
         inner: Vec::new(),
         code: None,

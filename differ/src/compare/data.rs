@@ -75,7 +75,11 @@ impl Comparer<'_> {
             return self.same_range(o, (from_a, to_a), n, (from_b, to_b))
                 || self.same_range(o, (from_a, all), n, (from_b, to_b));
         }
-        if is_object(s) && is_object(t) {
+        if s.is_text() || is_object(s) && is_object(t) {
+            // Where a table of assembly ends that a function refers to is not known.
+            if i != j {
+                return false;
+            }
             (from_a, to_a, from_b, to_b) = (0, self.old.atom(o).size(), 0, self.new.atom(n).size());
         }
         self.same_range(o, (from_a, to_a), n, (from_b, to_b))
@@ -131,12 +135,21 @@ impl Comparer<'_> {
         // Padding before the next datum is no content. Only zeros may be left out, and fewer than one
         // alignment.
         let common = x.len().min(y.len());
+        let (masked_a, masked_b) = if self.old.section(o).is_text() && !self.by_place {
+            // A field of an instruction may be part of a table.
+            (
+                a.iter().filter(|r| !r.resolved).copied().collect(),
+                b.iter().filter(|r| !r.resolved).copied().collect(),
+            )
+        } else {
+            (a.clone(), b.clone())
+        };
         let rest = [x.get(common..), y.get(common..)].into_iter().flatten().flatten();
         if x.len().abs_diff(y.len()) >= 32 || rest.clone().any(|&v| v != 0) {
             return false;
         }
-        if first_difference(x.get(..common).unwrap_or(&[]), y.get(..common).unwrap_or(&[]), &a, &b).is_some()
-        {
+        let (x, y) = (x.get(..common).unwrap_or(&[]), y.get(..common).unwrap_or(&[]));
+        if first_difference(x, y, &masked_a, &masked_b).is_some() {
             return false;
         }
         self.refs(&a, &b, 0, 0).is_none()

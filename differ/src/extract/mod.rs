@@ -4,12 +4,12 @@ mod call_frames;
 mod reach;
 mod symbols;
 
-use crate::atoms::{AtomKind, Atoms, Ref};
+use crate::atoms::{AtomKind, Atoms, Nature, Ref};
 use crate::attached::Records;
 use crate::correlate::Pairs;
 use crate::model::{Extent, Extents, PatchObject, PatchSection, Relocation, SectionKind};
 use crate::profile::RecordKind;
-use crate::unit::{SHF_MERGE, SHF_STRINGS, SHF_TLS, SHF_WRITE};
+use crate::unit::{SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHF_WRITE};
 use crate::verdict::Verdict;
 
 /// Makes the patch object; `None` with a refusal added when something cannot be shipped.
@@ -23,7 +23,7 @@ pub(crate) fn extract(
     source_file: &str,
 ) -> Option<(PatchObject, Extents)> {
     let merged = |id: usize| pairs.old_of[id].is_some_and(|o| merged.iter().any(|name| name == old.name(o)));
-    let shipped = reach::reach(new, records, pairs, &merged, verdict, source_file);
+    let shipped = reach::reach(old, new, records, pairs, &merged, verdict, source_file);
     let mut out = PatchObject {
         machine: new.unit.machine,
         source_file: source_file.to_owned(),
@@ -113,7 +113,10 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
             .iter()
             .any(|r| all.arch.relocation(r.r_type).is_some_and(|t| !t.is_pc_relative() && t.width == 8))
     };
-    let kind = if section.is_text() {
+    let is_table = section.is_text() && atom.nature == Nature::Data;
+    let kind = if is_table {
+        SectionKind::Rodata
+    } else if section.is_text() {
         SectionKind::Text
     } else if section.is_lsda() {
         SectionKind::Lsda
@@ -141,7 +144,10 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
         }
     }
     let writable = section.is_relro() || !section.is_read_only();
-    let shed = SHF_MERGE | SHF_STRINGS | if writable { 0 } else { SHF_WRITE };
+    let shed = SHF_MERGE
+        | SHF_STRINGS
+        | if writable { 0 } else { SHF_WRITE }
+        | if is_table { SHF_EXECINSTR } else { 0 };
     PatchSection {
         name: section.name.to_string(),
         kind,

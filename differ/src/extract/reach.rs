@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::atoms::{AtomKind, Atoms, Ref, Target};
+use crate::atoms::{AtomKind, Atoms, Nature, Ref, Target};
 use crate::attached::Records;
 use crate::correlate::Pairs;
+use crate::model::Binding;
 use crate::unit::SHF_MERGE;
 use crate::verdict::Verdict;
 
 /// The atoms to ship, in the order of the unit.
 pub(super) fn reach(
+    old: &Atoms,
     all: &Atoms,
     records: &Records,
     pairs: &Pairs,
@@ -29,6 +31,17 @@ pub(super) fn reach(
         }
         todo.extend(children.get(&id).into_iter().flatten());
         let atom = all.atom(id);
+        if !may_be_copied(all, id) {
+            verdict.refuse(
+                "code or data without a type",
+                format!("{} ({source_file})", all.name(id)),
+                "it lies in a code section, and whether it is a function or a table, or what its words lead \
+                 to, cannot be told",
+                "give it a type (`.type name, @function` or `@object`), in the original source too, or move \
+                 the table to .rodata",
+            );
+            continue;
+        }
         for r in atom.refs.iter().chain(records.refs(id)) {
             let Target::Atom { atom: target, .. } = r.target else { continue };
             let section = all.section(target);
@@ -39,11 +52,15 @@ pub(super) fn reach(
                 continue;
             }
             // Clang's `.L….DW.stub` is a pointer to type information, and nothing writes to it.
+            if stays(old, all, target).is_some() {
+                continue;
+            }
             let is_stub = all.section(id).is_lsda() && !section.is_text();
             let is_live = !section.is_read_only() && !is_pool(all, target);
-            if !is_stub && (section.is_text() || is_live) {
+            let is_code = section.is_text() && all.atom(target).nature == Nature::Code;
+            if !is_stub && (is_code || is_live) {
                 verdict.refuse(
-                    if section.is_text() { "code without a symbol" } else { "live data without a symbol" },
+                    if is_code { "code without a symbol" } else { "live data without a symbol" },
                     format!("{} ({source_file})", section.name),
                     &format!(
                         "`{}` refers to it, and it cannot be found in the running program",
@@ -57,6 +74,44 @@ pub(super) fn reach(
         }
     }
     shipped.into_iter().collect()
+}
+
+/// Whether a piece of a code section may be shipped: it is a function, or a table that means the same
+/// elsewhere.
+fn may_be_copied(all: &Atoms, id: usize) -> bool {
+    let atom = all.atom(id);
+    match atom.nature {
+        Nature::Unknown => false,
+        Nature::Data if all.section(id).is_text() => atom.refs.is_empty() && !all.leads_to_code(id),
+        Nature::Code | Nature::Data => true,
+    }
+}
+
+/// The symbol of the original unit, and the distance from it, by which a piece of a code section without a
+/// symbol is found in the running program: the original unit has the same bytes there, and they lead nowhere.
+pub(super) fn stays<'a>(old: &'a Atoms<'_>, all: &Atoms, id: usize) -> Option<(&'a str, i64)> {
+    let is_plain = |all: &Atoms, id: usize| {
+        let atom = all.atom(id);
+        atom.kind == AtomKind::Anonymous
+            && atom.nature != Nature::Code
+            && atom.refs.is_empty()
+            && all.section(id).is_text()
+    };
+    // With a section for each function, what assembly puts beside them may lie elsewhere as built.
+    let apart = |all: &Atoms| all.unit.sections.iter().any(|s| s.is_text() && s.name.starts_with(".text."));
+    if !is_plain(all, id) || apart(old) {
+        return None;
+    }
+    let same = |&o: &usize| {
+        is_plain(old, o) && old.section(o).name == all.section(id).name && old.bytes(o) == all.bytes(id)
+    };
+    let found = (0..old.atoms.len()).find(same)?;
+    let section = old.atom(found).section;
+    let mut neighbours = old.by_section[section].iter().filter_map(|&n| Some((n, old.primary(n)?)));
+    // A weak one may be another unit's.
+    let (neighbour, symbol) = neighbours.find(|(_, s)| s.binding != Binding::Weak)?;
+    let distance = old.atom(found).start.cast_signed() - old.atom(neighbour).start.cast_signed();
+    Some((symbol.name, distance))
 }
 
 /// Constants that the compiler made, and that lie in writable memory because they hold addresses: GCC

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::reach::stays;
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::correlate::Pairs;
 use crate::model::{Binding, PatchSymbol, SymbolPlace, SymbolType, Visibility};
@@ -109,6 +110,17 @@ impl<'a> Symbols<'a> {
             Target::Atom { atom, offset } => {
                 if let Some(&index) = self.of_atom.get(&atom) {
                     return Some((index, offset));
+                }
+                if let Some((neighbour, distance)) = stays(self.old, self.new, atom) {
+                    out.push(PatchSymbol {
+                        name: self.new.section(atom).name.to_string(),
+                        binding: Binding::Local,
+                        visibility: Visibility::Default,
+                        stype: SymbolType::None,
+                        place: SymbolPlace::Beside { neighbour: neighbour.to_owned(), distance },
+                    });
+                    self.of_atom.insert(atom, out.len() - 1);
+                    return Some((out.len() - 1, offset));
                 }
                 let old = self.pairs.old_of[atom]?;
                 let s = self.new.primary(atom)?;

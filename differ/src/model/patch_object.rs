@@ -192,6 +192,14 @@ pub enum SymbolPlace {
         /// Function (or IFUNC), hence a call may go through its PLT entry.
         is_function: bool,
     },
+    /// Has no symbol, exists in the original unit, and keeps its address in the running target: a table that
+    /// assembly holds in a code section.
+    Beside {
+        /// Symbol of the original unit in the same section; a key as in [`SymbolPlace::Existing`].
+        neighbour: String,
+        /// Bytes from the neighbour's address to this one's.
+        distance: i64,
+    },
     /// Undefined in the unit too: another unit, a library, or what the linker defines
     /// (`_GLOBAL_OFFSET_TABLE_`).
     Undefined,

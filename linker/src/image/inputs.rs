@@ -96,7 +96,7 @@ impl Inputs<'_, '_> {
             SymbolPlace::Defined { .. } => {
                 symbol.stype == SymbolType::Tls && self.shared(&self.units[unit], symbol).is_none()
             }
-            SymbolPlace::Existing { .. } => false,
+            SymbolPlace::Existing { .. } | SymbolPlace::Beside { .. } => false,
             SymbolPlace::Undefined => {
                 let definition = self.globals.get(&symbol.name);
                 definition.is_some_and(|(u, i)| (*u, *i) != (unit, index) && self.is_new_tls(*u, *i))

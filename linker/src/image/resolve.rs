@@ -8,7 +8,7 @@ use super::new_tls::NewTls;
 use super::replacements::Replaced;
 use super::target::Imported;
 use crate::chunks::{Chunks, Place, Resolved, Tls, TlsSlots};
-use crate::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_TLS};
+use crate::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_OBJECT, STT_TLS};
 use crate::error::refusal;
 use crate::locate::linked::{Found, is_function};
 use crate::locate::object::Located;
@@ -52,6 +52,9 @@ impl Resolver<'_, '_> {
         match &symbol.place {
             SymbolPlace::Defined { .. } => self.defined(unit, index, symbol, chunks),
             SymbolPlace::Existing { orig_name, .. } => self.existing(owner, orig_name, chunks),
+            SymbolPlace::Beside { neighbour, distance } => {
+                self.beside(owner, (&symbol.name, neighbour, *distance))
+            }
             SymbolPlace::Undefined => {
                 let wrapping = wrapped.map(|name| PatchSymbol { name, ..symbol.clone() });
                 let symbol = wrapping.as_ref().unwrap_or(symbol);
@@ -139,6 +142,26 @@ impl Resolver<'_, '_> {
             located.locate(name, self.inputs.linked)?.ok_or_else(|| dropped(name, owner.name))?;
         let global = binding != STB_LOCAL && visibility == 0;
         self.found(&name, if binding == STB_LOCAL { &file } else { "" }, &found, global, chunks)
+    }
+
+    /// What has no symbol of its own.
+    fn beside(
+        &self,
+        owner: &Unit<'_>,
+        (name, neighbour, distance): (&str, &str, i64),
+    ) -> Result<Resolved, Refusal> {
+        let located =
+            owner.located.as_ref().and_then(|l| l.locate(neighbour, self.inputs.linked).transpose());
+        let Located { found, file, overridden, .. } =
+            located.transpose()?.ok_or_else(|| dropped(neighbour, owner.name))?;
+        let value = found.value.wrapping_add_signed(distance);
+        if overridden || found.absolute {
+            return Err(dropped(neighbour, owner.name));
+        }
+        // Only where all code is at its place can it be found without a name.
+        let found = Found { value, size: 0, kind: STT_OBJECT, absolute: false };
+        let address = self.inputs.translate(&format!("{name} beside {neighbour}"), &file, &found)?;
+        Ok(Resolved::at(name, Place::Target(address), false))
     }
 
     fn found(
