@@ -3,7 +3,8 @@
 //! Everything that `upatch-build` writes and `upatch` reads is described here and only here: the
 //! [`manifest`], the patch ELF ([`image`]), the control block that a patch carries inside a running process
 //! ([`control`]), the [`state`]s a patch can be in, the [`exit`] codes of both programs, the [`paths`] both
-//! agree on, the [`identity`] of ELF files, and what depends on the machine ([`arch`]).
+//! agree on, the [`identity`] of ELF files, and what depends on the machine ([`arch`]). Patches for the
+//! kernel have a part of their own in the manifest ([`kernel`]).
 //!
 //! This crate makes no system calls beyond what the caller hands it as bytes, and contains no unsafe code.
 
@@ -15,6 +16,7 @@ pub mod exit;
 mod hex;
 pub mod identity;
 pub mod image;
+pub mod kernel;
 pub mod manifest;
 pub mod mapped;
 pub mod paths;

@@ -1,6 +1,6 @@
 //! `manifest.yaml`: what a patch directory holds and which package and ELF files it fits.
 
-use crate::{Arch, BuildId, Digest, Uuid};
+use crate::{Arch, BuildId, Digest, Uuid, kernel, kernel::Kernel};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest and of the patch ELF that this crate writes. One number for both: they travel
@@ -9,8 +9,9 @@ pub const FORMAT: u32 = 1;
 /// Version of a patch in which one ELF file refers to what the patch adds to another. Written only where it
 /// is needed.
 pub const FORMAT_SIBLINGS: u32 = 2;
-/// Version of a patch that redirects a function by way of padding near by. Written only where it is needed. 3
-/// is the manifest of a patch for the kernel.
+/// Version of the manifest of a patch for the kernel, which has a module in place of patch ELF files.
+pub const FORMAT_KERNEL: u32 = 3;
+/// Version of a patch that redirects a function by way of padding near by. Written only where it is needed.
 pub const FORMAT_HOPS: u32 = 4;
 
 /// Version of a manifest whose digest is over its bytes as they are in the file. In the versions before, it
@@ -49,6 +50,9 @@ pub struct Manifest {
     pub kind: Kind,
     /// The package patched.
     pub package: Package,
+    /// Of a patch for the kernel, and only of such: which kernel, and the module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
     /// CVE ids fixed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cve: Vec<String>,
@@ -125,9 +129,11 @@ pub struct Elf {
     /// Identity of the target, if it has a build-id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<BuildId>,
-    /// Identity of the target otherwise: digest over its executable segments as in the file, in order.
+    /// Identity of the target otherwise: digest over its executable segments as in the file, in order. Of the
+    /// kernel and its modules, which have build-ids: of the whole file.
     pub code: Digest,
-    /// File name of the patch ELF in the patch directory. Plain name, no slash.
+    /// File name of the patch ELF in the patch directory. Plain name, no slash. Of a patch for the kernel,
+    /// the module, which is the same for all.
     pub patch: String,
     /// Digest of the patch ELF.
     pub sha256: Digest,
@@ -177,15 +183,19 @@ pub enum ManifestError {
 }
 
 impl Manifest {
-    /// Fills in `uuid` and `digest` from the content.
+    /// Fills in `uuid` and `digest` from the content. A patch for the kernel has its uuid already, made from
+    /// what goes into the module ([`Uuid::from_digest`]): the module holds it as its version, so it cannot be
+    /// made from what holds the module's digest.
     ///
     /// # Errors
     /// [`ManifestError::Field`] when the content is not acceptable, see [`Manifest::parse`].
     pub fn seal(&mut self) -> Result<(), ManifestError> {
         self.check_fields()?;
         self.digest = None;
-        self.uuid = Uuid::from_bytes([0; 16]);
-        self.uuid = Uuid::from_digest(&Digest::of(self.text()?.as_bytes()));
+        if self.kernel.is_none() {
+            self.uuid = Uuid::from_bytes([0; 16]);
+            self.uuid = Uuid::from_digest(&Digest::of(self.text()?.as_bytes()));
+        }
         self.digest = Some(self.expected_digest()?);
         Ok(())
     }
@@ -201,7 +211,8 @@ impl Manifest {
         }
         let syntax = |e: serde_yaml::Error| ManifestError::Syntax(e.to_string());
         let version: Version = serde_yaml::from_str(text).map_err(syntax)?;
-        if !is_known_format(version.format) && version.format != FORMAT_BYTES {
+        let ours = [FORMAT_KERNEL, FORMAT_BYTES].contains(&version.format);
+        if !ours && !is_known_format(version.format) {
             return Err(ManifestError::Format { found: version.format });
         }
         let manifest: Self = serde_yaml::from_str(text).map_err(syntax)?;
@@ -249,10 +260,13 @@ impl Manifest {
                 return field("elfs.patch", "must be a plain file name");
             }
         }
+        if let Err((field, why)) = kernel::check(self) {
+            return Err(ManifestError::Field { field, why: why.into() });
+        }
         let mut files: Vec<_> = self.elfs.iter().map(|e| &e.patch).collect();
         files.sort();
         files.dedup();
-        if files.len() != self.elfs.len() {
+        if files.len() != self.elfs.len() && self.kernel.is_none() {
             return field("elfs.patch", "one patch file stands for two ELF files");
         }
         let mut targets: Vec<_> = self.elfs.iter().map(|e| (&e.build_id, &e.code)).collect();
@@ -299,6 +313,7 @@ mod tests {
                 version: "7.0.15".into(),
                 release: "1".into(),
             },
+            kernel: None,
             cve: vec!["CVE-2025-32023".into()],
             license: "BSD".into(),
             description: "Fix: out of bounds write".into(),

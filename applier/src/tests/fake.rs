@@ -339,6 +339,7 @@ pub(super) fn write_patch(dir: &Path, name: &str, builds: &[u8], version: u32) -
         arch: Arch::native().unwrap(),
         kind: Kind::User,
         package: Package { name: "pkg".into(), epoch: None, version: "1".into(), release: "1".into() },
+        kernel: None,
         cve: vec!["CVE-2025-1".into()],
         license: "MIT".into(),
         description: "a fix".into(),

@@ -119,6 +119,7 @@ impl Stage {
             arch: Arch::X86_64,
             kind: Kind::User,
             package: Package { name: "pair".into(), epoch: None, version: "1".into(), release: "1".into() },
+            kernel: None,
             cve: vec!["CVE-2025-1".into()],
             license: String::new(),
             description: String::new(),

@@ -91,6 +91,7 @@ pub(in crate::pipeline) fn make(
         arch,
         kind: Kind::User,
         package: package.clone(),
+        kernel: None,
         cve: naming.cve.clone(),
         license: source.license(),
         description: naming.description.clone(),
