@@ -1,7 +1,7 @@
 //! `upatch-build`: the command.
 
 use crate::cli::{Args, Request, command, manual, split};
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Words};
 use crate::output::{Report, Warned};
 use crate::pipeline;
 use crate::prep::{HOOK_COMMAND, run_hook};
@@ -37,6 +37,7 @@ pub fn main() -> ExitCode {
     let view = View::enter(&mut args);
     let color = args.color.decide(std::io::stderr().is_terminal());
     let logs = args.verbose > 1;
+    let causes = args.verbose > 0;
     if logs {
         log(color);
     }
@@ -47,33 +48,32 @@ pub fn main() -> ExitCode {
     let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
     let result = Request::new(args, rpmbuild).and_then(|request| {
         let to = request.args.output.clone();
-        catch_signals(move |failure| last_words(failure, &to, color))?;
+        catch_signals(move |failure| last_words(&failure.words(), &to, color))?;
         pipeline::run(&request, &view, &mut progress, &mut report)
     });
     while !is_first_to_end() {
         // A signal ends us right now.
         std::thread::park();
     }
-    let result = tell_of_path(&view, &mut report, &progress, result);
+    let error = tell_of_path(&view, &mut report, &progress, result.err());
     progress.finish();
     report.seconds = progress.seconds();
-    report.end(result.as_ref().err());
+    report.end(error.as_ref());
     if let Some(error) = &mut report.error {
         error.log = error.log.take().map(outside_name);
     }
     let written = report.write(&output);
-    let failure = result.and(written).err();
-    let Some(failure) = failure else {
+    let Some(error) = error.or_else(|| Some(written.err()?.words())) else {
         for file in &report.files {
             progress.info(&format!("written: {}", shown.join(file).display()));
         }
         return BuildExit::Done.into();
     };
-    show(&failure, color);
-    if let Some(signal) = failure.signal {
+    error.print(color, causes, outside_name);
+    if let Some(signal) = error.signal {
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
-    failure.exit.into()
+    error.exit.into()
 }
 
 /// `-vv`: every program that is run goes to standard error.
@@ -84,46 +84,31 @@ fn log(color: bool) {
 }
 
 /// Says that the builds were not where the target's was, unless they came out the same.
-fn tell_of_path(view: &View, report: &mut Report, progress: &Progress, result: Result<()>) -> Result<()> {
+fn tell_of_path(
+    view: &View,
+    report: &mut Report,
+    progress: &Progress,
+    failure: Option<Failure>,
+) -> Option<Words> {
+    let error = failure.map(|failure| failure.words());
     let Some(why) = view.refused().filter(|_| report.fidelity != Some(Fidelity::Identical)) else {
-        return result;
+        return error;
     };
     let warned =
         Warned { what: "not built where the target was".into(), place: "--target".into(), why: why.clone() };
     report.warnings.push(warned);
-    if result.is_ok() {
+    if error.is_none() {
         progress.warning(&why);
     }
-    result.map_err(|failure| failure.hint(why))
+    error.map(|words| words.hint(why))
 }
 
 /// What is left to say where a signal ends us in the middle of something.
-fn last_words(failure: &Failure, output: &Path, color: bool) {
+fn last_words(error: &Words, output: &Path, color: bool) {
     let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
-    report.end(Some(failure));
+    report.end(Some(error));
     let _ = report.write(output);
-    show(failure, color);
-}
-
-/// Prints the error line, the end of the build's log, then the hints.
-fn show(failure: &Failure, color: bool) {
-    let mut out = String::new();
-    if let Some(log) = &failure.log {
-        let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
-        let lines: Vec<&str> = text.lines().collect();
-        for line in &lines[lines.len().saturating_sub(40)..] {
-            out.push_str(&format!("  | {line}\n"));
-        }
-    }
-    let word = if color { "\x1b[31;1merror:\x1b[0m" } else { "error:" };
-    out.push_str(&format!("{word} {failure}\n"));
-    if let Some(log) = &failure.log {
-        out.push_str(&format!("log: {}\n", outside_name(log.clone()).display()));
-    }
-    for hint in &failure.hints {
-        out.push_str(&format!("hint: {hint}\n"));
-    }
-    let _ = std::io::stderr().write_all(out.as_bytes());
+    error.print(color, false, outside_name);
 }
 
 /// Subcommands that no user types: rpmbuild's hook, man page and completions.
@@ -156,7 +141,7 @@ fn hook(args: &[OsString]) -> ExitCode {
         Ok(()) => BuildExit::Done.into(),
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "error: {failure}");
-            failure.exit.into()
+            failure.words().exit.into()
         }
     }
 }

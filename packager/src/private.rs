@@ -1,6 +1,6 @@
 //! The user's own directory among the system's temporary files.
 
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Result, ScratchError};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::PathBuf;
@@ -14,16 +14,13 @@ pub(crate) fn private_name() -> String {
 pub(crate) fn private_directory() -> Result<PathBuf> {
     let uid = nix::unistd::geteuid();
     let dir = std::env::temp_dir().join(private_name());
-    let what = || dir.display().to_string();
     match DirBuilder::new().mode(0o700).create(&dir) {
-        Ok(()) => {}
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(Failure::failed(what(), e)),
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e).at(&dir)?,
+        _ => {}
     }
-    let meta = std::fs::symlink_metadata(&dir).what(what())?;
+    let meta = std::fs::symlink_metadata(&dir).at(&dir)?;
     if !meta.is_dir() || meta.uid() != uid.as_raw() || meta.mode() & 0o022 != 0 {
-        return Err(Failure::failed(what(), "is not a directory that only this user can write to")
-            .hint("remove it, or give another place with --workdir"));
+        return Err(ScratchError::NotPrivate(dir).into());
     }
     Ok(dir)
 }

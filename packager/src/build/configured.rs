@@ -85,7 +85,7 @@ impl Configured {
         // The script's own status is what `configure` looks at.
         text.extend_from_slice(b":\n");
         let _ = std::fs::remove_file(&used);
-        std::fs::write(&script, text).what(script.display().to_string())?;
+        std::fs::write(&script, text).at(&script)?;
         Ok(Some(Self { places, aside: aside.into(), build: build.into(), script, used }))
     }
 

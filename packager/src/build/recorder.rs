@@ -1,7 +1,7 @@
 //! The recording session of a run.
 
 use super::altered;
-use crate::error::{Context, Failure, Result};
+use crate::error::{BuildError, Context, Result};
 use crate::scratch::Work;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -27,8 +27,7 @@ impl Recorder {
         let wrapper = find_wrapper()?;
         let mut config = Config::new(&wrapper);
         if let Some(cache) = &cache {
-            std::fs::create_dir_all(cache)
-                .map_err(|e| Failure::failed(format!("--cache {}", cache.display()), e))?;
+            std::fs::create_dir_all(cache).option("--cache", cache)?;
         }
         config.store = cache;
         let session = Session::create(&work.path("session"), &config).what("recording session")?;
@@ -49,7 +48,7 @@ impl Recorder {
     /// When it cannot be removed.
     pub(crate) fn discard(&mut self, phase: Phase) -> Result<()> {
         let dir = self.session.phase_dir(phase);
-        std::fs::remove_dir_all(&dir).what(dir.display().to_string())
+        std::fs::remove_dir_all(&dir).at(&dir)
     }
 
     /// Keeps what a phase recorded so far under another name.
@@ -58,7 +57,7 @@ impl Recorder {
     /// When it cannot be renamed.
     pub(crate) fn rename(&mut self, phase: Phase, name: Phase) -> Result<()> {
         let dir = self.session.phase_dir(phase);
-        std::fs::rename(&dir, self.session.phase_dir(name)).what(dir.display().to_string())
+        std::fs::rename(&dir, self.session.phase_dir(name)).at(&dir)
     }
 
     /// The site script that the next builds' `configure` reads, if any.
@@ -130,13 +129,8 @@ pub(crate) fn find_wrapper() -> Result<PathBuf> {
     // Test programs lie one folder deeper than the programs they test.
     let places =
         [beside.join("upatch-cc"), beside.join("../libexec/upatch/upatch-cc"), beside.join("../upatch-cc")];
-    places.iter().find(|p| p.is_file()).cloned().ok_or_else(|| {
-        Failure::failed(
-            "upatch-cc not found",
-            format!("looked in {} and ../libexec/upatch", beside.display()),
-        )
-        .hint("install it beside upatch-build or in ../libexec/upatch")
-    })
+    let found = places.iter().find(|p| p.is_file()).cloned();
+    found.ok_or_else(|| BuildError::NoWrapper { beside: beside.to_path_buf() }.into())
 }
 
 /// The path of this program. One that was upgraded while it runs has its successor there.

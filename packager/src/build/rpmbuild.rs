@@ -1,12 +1,11 @@
 //! Driving rpmbuild in a private set of directories.
 
 use super::Recorder;
-use crate::error::{Context, Failure, Result};
+use crate::error::{BuildError, Context, Result, Side};
 use crate::prep::{HOOK_COMMAND, Order, PrepAnswer};
 use crate::process::{Log, Tool};
 use crate::scratch::Work;
 use crate::source::{SpecSource, host_uses_rpm};
-use patchfile::exit::BuildExit;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -74,7 +73,7 @@ impl RpmBuild<'_> {
         };
         let order_file = self.work.path("log").join(format!("{}-order", self.phase));
         let text = serde_json::to_vec(&order).what("order")?;
-        std::fs::write(&order_file, text).what(order_file.display().to_string())?;
+        std::fs::write(&order_file, text).at(&order_file)?;
         let _ = std::fs::remove_file(self.installed());
         let status = Tool::new("rpmbuild")
             .args(self.arguments(&order_file)?)
@@ -83,20 +82,13 @@ impl RpmBuild<'_> {
             .dir(self.work.root())
             .logged(log, line)?;
         let outcome = PrepAnswer::read(&answer)?;
-        if let Some(failure) = outcome.as_ref().and_then(PrepAnswer::failure) {
-            return Err(failure);
+        if let Some(error) = outcome.as_ref().and_then(PrepAnswer::error) {
+            return Err(error.into());
         }
         if !status.success() && !self.installed().exists() {
-            return Err(self.failed(log));
+            return Err(self.error(log).into());
         }
-        match outcome {
-            Some(outcome) => Ok(outcome),
-            None => Err(Failure::failed(
-                "the spec file has no %prep section",
-                "there is no place to apply the fix",
-            )
-            .hint("add a %prep section, or use --source")),
-        }
+        Ok(outcome.ok_or(BuildError::NoPrep)?)
     }
 
     /// Appears when the script of `%install` has come to its end.
@@ -158,22 +150,18 @@ impl RpmBuild<'_> {
         Ok(args)
     }
 
-    fn failed(&self, log: &Log) -> Failure {
+    fn error(&self, log: &Log) -> BuildError {
         let text = log.text();
-        let (exit, what) = match self.patches.is_empty() {
-            true => (BuildExit::OriginalBuild, "the original does not build"),
-            false => (BuildExit::PatchedBuild, "the patched source does not build"),
-        };
+        let (side, path) = (Side::of(self.patches), log.path.clone());
         let missing: Vec<&str> = text
             .lines()
             .filter(|l| l.starts_with('\t') && l.contains(" is needed by "))
             .map(str::trim)
             .collect();
         if text.contains("Failed build dependencies") && !missing.is_empty() {
-            let names: Vec<&str> = missing.iter().filter_map(|m| m.split(" is needed by ").next()).collect();
-            return Failure::new(exit, "missing BuildRequires", names.join(", "))
-                .hint("install them, or pass --nodeps")
-                .log(&log.path);
+            let names = missing.iter().filter_map(|m| m.split(" is needed by ").next());
+            let names = names.map(str::to_owned).collect();
+            return BuildError::RefusedRequires { side, names, log: path };
         }
         let errors: Vec<&str> = text
             .lines()
@@ -181,7 +169,7 @@ impl RpmBuild<'_> {
             .take(3)
             .collect();
         let why = if errors.is_empty() { "rpmbuild failed".to_owned() } else { errors.join("; ") };
-        Failure::new(exit, what, why).log(&log.path)
+        BuildError::Fails { side, why, log: path }
     }
 }
 

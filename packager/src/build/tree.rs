@@ -1,12 +1,11 @@
 //! Building a source tree with the user's commands.
 
 use super::Recorder;
-use crate::error::{Failure, Result};
+use crate::error::{BuildError, Result, Side};
 use crate::prep::{Applied, PrepAnswer, apply_fix, settle, tree_for};
 use crate::process::{Log, Tool};
 use crate::scratch::Work;
 use crate::source::TreeSource;
-use patchfile::exit::BuildExit;
 use std::path::{Path, PathBuf};
 use wrapper::Phase;
 
@@ -69,10 +68,6 @@ impl TreeBuild<'_> {
         if status.success() {
             return Ok(());
         }
-        let (exit, what) = match self.patches.is_empty() {
-            true => (BuildExit::OriginalBuild, "the original does not build"),
-            false => (BuildExit::PatchedBuild, "the patched source does not build"),
-        };
         let text = log.text();
         let errors: Vec<&str> =
             text.lines().filter(|l| l.contains("error:") || l.contains("*** ")).take(3).collect();
@@ -80,6 +75,6 @@ impl TreeBuild<'_> {
         if !errors.is_empty() {
             why = format!("{why}; {}", errors.join("; "));
         }
-        Err(Failure::new(exit, what, why).log(&log.path))
+        Err(BuildError::Fails { side: Side::of(self.patches), why, log: log.path.clone() }.into())
     }
 }

@@ -101,7 +101,7 @@ pub(crate) struct Args {
     /// Print errors only
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,
-    /// Print more; twice: the commands too
+    /// Print more, and the causes of an error; twice: the commands too
     #[arg(short, long, action = ArgAction::Count, help_heading = "Running")]
     pub verbose: u8,
     /// Colours

@@ -1,7 +1,7 @@
 //! The options, checked against each other: what is to be made from what.
 
 use super::Args;
-use crate::error::{Failure, Result};
+use crate::error::{Context, OptionError, Result};
 use crate::files;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ impl Request {
     /// # Errors
     /// Usage failures; files that are missing or cannot be read.
     pub(crate) fn new(args: Args, rpmbuild: Vec<OsString>) -> Result<Self> {
-        let usage = |why: &str| Err(Failure::usage("usage", why).hint("see upatch-build --help"));
+        let usage = |why: &str| Err(OptionError::Together(why.to_owned()).into());
         let kinds = [args.spec.is_some(), args.srpm.is_some(), args.source.is_some()];
         match kinds.iter().filter(|k| **k).count() {
             0 => return usage("one of --spec, --srpm and --source is needed"),
@@ -88,9 +88,7 @@ impl Request {
             ));
         }
         if args.source.is_some() && args.build.is_none() {
-            return Err(
-                Failure::usage("usage", "--source needs --build CMD").hint("for example --build 'make -j4'")
-            );
+            return Err(OptionError::NoBuildCommand.into());
         }
         if args.sourcedir.is_some() && args.spec.is_none() {
             return usage("--sourcedir goes with --spec");
@@ -149,7 +147,7 @@ fn range(text: &str) -> Result<(String, Option<String>)> {
             Ok((base.to_owned(), Some(head.to_owned())))
         }
         None if !text.is_empty() && !text.starts_with('-') => Ok((text.to_owned(), None)),
-        _ => Err(Failure::usage("usage", format!("--git {text}: not of the form BASE..HEAD or BASE"))),
+        _ => Err(OptionError::GitRange(text.to_owned()).into()),
     }
 }
 
@@ -173,24 +171,22 @@ fn has_sources(dir: &Path) -> bool {
     })
 }
 
-fn readable_file(option: &str, path: &Path) -> Result<PathBuf> {
-    let what = || format!("{option} {}", path.display());
-    let absolute = std::path::absolute(path).map_err(|e| Failure::failed(what(), e))?;
-    let file = files::open(&absolute).map_err(|e| Failure::failed(what(), e))?;
+fn readable_file(option: &'static str, path: &Path) -> Result<PathBuf> {
+    let absolute = std::path::absolute(path).option(option, path)?;
+    let file = files::open(&absolute).option(option, path)?;
     let limit = if option == "--patch" { files::SOURCE_LIMIT } else { files::BINARY_LIMIT };
-    if file.metadata().map_err(|e| Failure::failed(what(), e))?.len() > limit {
-        return Err(Failure::failed(what(), format!("is longer than {limit} bytes")));
+    if file.metadata().option(option, path)?.len() > limit {
+        return Err(OptionError::TooLong { option, path: path.to_path_buf(), limit }.into());
     }
     Ok(absolute)
 }
 
-fn directory(option: &str, path: &Path) -> Result<PathBuf> {
-    let what = || format!("{option} {}", path.display());
-    let absolute = path.canonicalize().map_err(|e| Failure::failed(what(), e))?;
+fn directory(option: &'static str, path: &Path) -> Result<PathBuf> {
+    let absolute = path.canonicalize().option(option, path)?;
     if !absolute.is_dir() {
-        return Err(Failure::failed(what(), "is not a directory"));
+        return Err(OptionError::NoDirectory { option, path: path.to_path_buf() }.into());
     }
-    std::fs::read_dir(&absolute).map_err(|e| Failure::failed(what(), e))?;
+    std::fs::read_dir(&absolute).option(option, path)?;
     Ok(absolute)
 }
 

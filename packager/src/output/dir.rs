@@ -24,9 +24,9 @@ impl Staged {
     /// # Errors
     /// When nothing can be written to `output`.
     pub(crate) fn new(output: &Path) -> Result<Self> {
-        let what = || format!("--output {}", output.display());
-        std::fs::create_dir_all(output).what(what())?;
-        let dir = tempfile::Builder::new().prefix(".upatch-").tempdir_in(output).what(what())?;
+        std::fs::create_dir_all(output).option("--output", output)?;
+        let dir =
+            tempfile::Builder::new().prefix(".upatch-").tempdir_in(output).option("--output", output)?;
         let half_made = HalfMade::new(dir.path());
         Ok(Self { dir, _half_made: half_made, output: output.to_path_buf(), names: Vec::new() })
     }
@@ -41,14 +41,14 @@ impl Staged {
         images: &[(String, Vec<u8>)],
     ) -> Result<PathBuf> {
         let dir = self.dir.path().join(&manifest.name);
-        std::fs::create_dir(&dir).what(dir.display().to_string())?;
+        std::fs::create_dir(&dir).at(&dir)?;
         readable(&dir)?;
         let text = manifest.text().what("manifest")?;
         let mut files: Vec<(&str, &[u8])> = images.iter().map(|(n, d)| (n.as_str(), d.as_slice())).collect();
         files.push((paths::MANIFEST, text.as_bytes()));
         for (name, data) in files {
             let path = dir.join(name);
-            std::fs::write(&path, data).what(format!("cannot write {name}"))?;
+            std::fs::write(&path, data).writing(Path::new(&name))?;
             readable(&path)?;
         }
         self.names.push(manifest.name.clone());
@@ -62,7 +62,7 @@ impl Staged {
     pub(crate) fn file(&mut self, path: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let to = self.dir.path().join(&name);
-        std::fs::copy(path, &to).what(format!("cannot write {name}"))?;
+        std::fs::copy(path, &to).writing(Path::new(&name))?;
         readable(&to)?;
         self.names.push(name);
         Ok(())
@@ -80,13 +80,12 @@ pub(crate) fn publish(staged: Staged) -> Result<Vec<String>> {
     for name in &staged.names {
         let from = staged.dir.path().join(name);
         let to = staged.output.join(name);
-        let what = || format!("cannot write {}", to.display());
         if to.is_dir() {
             // A directory cannot be renamed over another one that is not empty.
             let old = staged.dir.path().join(format!("{name}.replaced"));
-            std::fs::rename(&to, &old).what(what())?;
+            std::fs::rename(&to, &old).writing(&to)?;
         }
-        std::fs::rename(&from, &to).what(what())?;
+        std::fs::rename(&from, &to).writing(&to)?;
     }
     Ok(staged.names.clone())
 }

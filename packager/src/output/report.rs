@@ -1,6 +1,6 @@
 //! `report.yaml`: written after every run, also a failed one.
 
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Result, Words};
 use crate::target::Fidelity;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -247,13 +247,13 @@ impl From<&differ::Warning> for Warned {
 
 impl Report {
     /// Takes in how the run ended.
-    pub(crate) fn end(&mut self, failure: Option<&Failure>) {
-        self.exit = failure.map_or(0, |f| f.exit as u8);
-        self.error = failure.map(|f| ErrorReport {
-            what: f.what.clone(),
-            why: f.why.clone(),
-            hints: f.hints.clone(),
-            log: f.log.clone(),
+    pub(crate) fn end(&mut self, error: Option<&Words>) {
+        self.exit = error.map_or(0, |e| e.exit as u8);
+        self.error = error.map(|e| ErrorReport {
+            what: e.what.clone(),
+            why: e.why.clone(),
+            hints: e.hints.clone(),
+            log: e.log.clone(),
         });
     }
 
@@ -263,13 +263,12 @@ impl Report {
     /// When it cannot be written.
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join("report.yaml");
-        let what = || format!("cannot write {}", path.display());
-        let text = serde_yaml::to_string(self).what(what())?;
-        std::fs::create_dir_all(dir).what(what())?;
-        let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(dir).what(what())?;
-        file.write_all(text.as_bytes()).what(what())?;
+        let text = serde_yaml::to_string(self).writing(&path)?;
+        std::fs::create_dir_all(dir).writing(&path)?;
+        let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(dir).writing(&path)?;
+        file.write_all(text.as_bytes()).writing(&path)?;
         readable(file.path())?;
-        file.persist(&path).what(what())?;
+        file.persist(&path).writing(&path)?;
         Ok(())
     }
 }
@@ -278,5 +277,5 @@ impl Report {
 pub(super) fn readable(path: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let mode = if path.is_dir() { 0o755 } else { 0o644 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).what(path.display().to_string())
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).at(path)
 }

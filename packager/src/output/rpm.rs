@@ -2,7 +2,7 @@
 
 use super::template::{Values, fill, quoted};
 use crate::cli::Request;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, OptionError, OutputError, Result};
 use crate::naming::Naming;
 use crate::process::Tool;
 use crate::scratch::Work;
@@ -76,7 +76,7 @@ impl PatchPackage<'_> {
     /// When rpmbuild fails, or two files have one name.
     pub(crate) fn source_rpm(&self) -> Result<PathBuf> {
         let Some(source) = self.source else {
-            return Err(Failure::usage("source RPM", "needs --spec or --srpm"));
+            return Err(OptionError::SourceRpmOfTree.into());
         };
         let folder = self.folder("patch-srpm")?;
         let mut package = Folder::new(folder.join("package"))?;
@@ -138,7 +138,7 @@ impl PatchPackage<'_> {
         if said.status.success() {
             return Ok(());
         }
-        Err(Failure::failed("cannot pack the sources of the package", said.message()))
+        Err(OutputError::Pack { said: said.message() }.into())
     }
 
     /// The options of rpmbuild with which the package is built. Files of macros go with the sources.
@@ -237,7 +237,7 @@ impl PatchPackage<'_> {
 
     fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.work.path(name);
-        std::fs::create_dir_all(&folder).what(folder.display().to_string())?;
+        std::fs::create_dir_all(&folder).at(&folder)?;
         Ok(folder)
     }
 
@@ -254,7 +254,7 @@ impl PatchPackage<'_> {
             ("_srcrpmdir", out.clone()),
             ("_tmppath", self.work.path("tmp")),
         ] {
-            std::fs::create_dir_all(&place).what(place.display().to_string())?;
+            std::fs::create_dir_all(&place).at(&place)?;
             tool = tool.arg("--define").arg(format!("{name} {}", place.display()));
         }
         // Whoever makes the source RPM, its files are root's.
@@ -272,7 +272,7 @@ impl PatchPackage<'_> {
             .find(|e| e.path().extension().is_some_and(|x| x == "rpm"));
         match made {
             Some(rpm) if said.status.success() => Ok(rpm.path().to_path_buf()),
-            _ => Err(Failure::failed("cannot make the patch RPM", said.message())),
+            _ => Err(OutputError::Rpm { said: said.message() }.into()),
         }
     }
 }
@@ -292,7 +292,7 @@ struct Folder {
 
 impl Folder {
     fn new(path: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&path).what(path.display().to_string())?;
+        std::fs::create_dir_all(&path).at(&path)?;
         Ok(Self { path, names: BTreeSet::new() })
     }
 
@@ -306,10 +306,9 @@ impl Folder {
             if read(from).is_some_and(|data| read(&copy) == Some(data)) {
                 return Ok(name);
             }
-            return Err(Failure::failed("source RPM", format!("two of its files are called {name}"))
-                .hint("give the fix another file name"));
+            return Err(OutputError::SameName(name).into());
         }
-        std::fs::copy(from, copy).what(from.display().to_string())?;
+        std::fs::copy(from, copy).at(from)?;
         Ok(name)
     }
 }

@@ -1,6 +1,6 @@
 //! Filling in spec templates: `@PLACEHOLDER@` by value.
 
-use crate::error::{Failure, Result};
+use crate::error::{OutputError, Result};
 use std::collections::BTreeMap;
 
 /// Values by placeholder.
@@ -42,10 +42,7 @@ pub(super) fn fill(template: &str, values: &Values) -> Result<String> {
                 rest = &rest[at + 1..];
                 continue;
             }
-            let value = values
-                .0
-                .get(name)
-                .ok_or_else(|| Failure::failed("spec template", format!("no value for @{name}@")))?;
+            let value = values.0.get(name).ok_or_else(|| OutputError::Template(name.to_owned()))?;
             out.push_str(&rest[..at]);
             out.push_str(value);
             rest = &rest[at + name.len() + 2..];

@@ -7,7 +7,7 @@ use super::ship;
 use super::task::Task;
 use crate::build::Recorder;
 use crate::cli::{Input, Request};
-use crate::error::{Failure, Result};
+use crate::error::{CompareError, Failure, Result};
 use crate::output::{Report, RpmInput, Staged, publish};
 use crate::progress::{Progress, Step};
 use crate::scratch::{Tree, Work};
@@ -42,7 +42,7 @@ pub(crate) fn run(
             Ok(())
         }
         Err(failure) => {
-            if failure.exit == BuildExit::Mismatch {
+            if failure.words().exit == BuildExit::Mismatch {
                 report.fidelity = Some(Fidelity::Mismatch);
             }
             Err(keep_log(failure, request))
@@ -52,12 +52,12 @@ pub(crate) fn run(
 
 /// Copies the log of a failed build out of the scratch directory.
 fn keep_log(mut failure: Failure, request: &Request) -> Failure {
-    if let Some(log) = &failure.log {
+    if let Some(log) = failure.log_mut() {
         let name = format!("upatch-build-{}", log.file_name().unwrap_or_default().to_string_lossy());
         let kept = request.args.output.join(name);
         let kept = std::path::absolute(&kept).unwrap_or(kept);
-        if std::fs::copy(log, &kept).is_ok() {
-            failure.log = Some(kept);
+        if std::fs::copy(&log, &kept).is_ok() {
+            *log = kept;
         }
     }
     failure
@@ -95,8 +95,8 @@ fn make(
         Input::Tree { dir, .. } => Some(OwnTree::new(dir, &[work.root(), &work.build()])),
         _ => None,
     };
-    if let Some(failure) = own_tree.as_ref().and_then(|tree| tree.unfixed(&patched.records, &patched.files)) {
-        return Err(failure);
+    if let Some(error) = own_tree.as_ref().and_then(|tree| tree.unfixed(&patched.records, &patched.files)) {
+        return Err(error.into());
     }
 
     let mut compared = loop {
@@ -113,12 +113,12 @@ fn make(
     report.take_idle(&compared.idle, &task, &naming);
     report.show_changes(progress);
     report.show_warnings(progress);
-    if let Some(failure) = refused(&report.elfs) {
-        return Err(failure);
+    if let Some(error) = refused(&report.elfs) {
+        return Err(error.into());
     }
     if compared.joined.is_empty() {
         let named = own_tree.and_then(|tree| tree.named(&patched.records));
-        return Err(named.unwrap_or_else(|| nothing(&compared)));
+        return Err(named.map_or_else(|| nothing(&compared).into(), Failure::from));
     }
 
     progress.begin(Step::Package);
@@ -138,9 +138,6 @@ fn make(
 }
 
 /// The fix changes nothing that could be patched.
-fn nothing(compared: &Comparison) -> Failure {
-    let why = compared.elsewhere.nothing(&compared.unmade);
-    Failure::new(BuildExit::NoChange, "the patch changes nothing", why).hint(
-        "a change of comments, documentation, tests or of programs that are not shipped needs no live patch",
-    )
+fn nothing(compared: &Comparison) -> CompareError {
+    CompareError::Nothing { why: compared.elsewhere.nothing(&compared.unmade) }
 }

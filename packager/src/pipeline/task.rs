@@ -98,7 +98,7 @@ fn patches(request: &Request, source: &Source, work: &Work) -> Result<Vec<PathBu
 fn name(request: &Request, source: &Source, patches: &[PathBuf]) -> Result<Naming> {
     let mut texts = Vec::new();
     for patch in patches {
-        let data = std::fs::read(patch).what(patch.display().to_string())?;
+        let data = std::fs::read(patch).at(patch)?;
         let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         texts.push((file, String::from_utf8_lossy(&data).into_owned()));
     }

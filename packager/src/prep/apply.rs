@@ -2,10 +2,9 @@
 
 use super::lines::keep_line_numbers;
 use super::patchfiles::{PatchFiles, touched_files};
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, PrepError, Result};
 use crate::files::{self, SOURCE_LIMIT};
 use crate::process::Tool;
-use patchfile::exit::BuildExit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -46,11 +45,10 @@ pub(crate) fn tree_for(candidates: &[PathBuf], patches: &[PathBuf], strip: u32) 
 pub(crate) fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: bool) -> Result<Applied> {
     let mut before: BTreeMap<PathBuf, Option<Vec<u8>>> = BTreeMap::new();
     for patch in patches {
-        let diff = files::read(patch, SOURCE_LIMIT).what(patch.display().to_string())?;
+        let diff = files::read(patch, SOURCE_LIMIT).at(patch)?;
         let named = touched_files(&diff, strip);
         if named.old.is_empty() && named.new.is_empty() {
-            return Err(does_not_apply(patch, "holds no unified diff")
-                .hint("the fix must be a unified diff (diff -u, git diff, git format-patch)"));
+            return Err(PrepError::NoDiff(patch.clone()).into());
         }
         for name in named.old.iter().chain(&named.new) {
             before.entry(name.clone()).or_insert_with(|| files::read(&tree.join(name), SOURCE_LIMIT).ok());
@@ -64,7 +62,7 @@ pub(crate) fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: 
         if let (true, Some(old), Some(new)) = (numbered, &old, &new)
             && let Some(kept) = keep_line_numbers(&name, old, new)
         {
-            std::fs::write(&path, kept).what(path.display().to_string())?;
+            std::fs::write(&path, kept).at(&path)?;
             applied.renumbered += 1;
         }
         if old != new {
@@ -116,28 +114,19 @@ fn run_patch(tree: &Path, patch: &Path, named: &PatchFiles, strip: u32) -> Resul
     if failed.is_empty() {
         failed.push(said.trim().to_owned());
     }
-    let mut failure = does_not_apply(patch, &failed.join("; "));
-    if said.contains("previously applied") {
-        failure = failure.hint("the package has this fix already");
+    Err(PrepError::Rejected {
+        patch: patch.to_path_buf(),
+        failed,
+        is_applied: said.contains("previously applied"),
+        missing_with: (!missing.is_empty()).then_some(strip),
     }
-    if !missing.is_empty() {
-        failure =
-            failure.hint(format!("file names are taken with -p{strip}; use --strip N for another level"));
-        failure = failure
-            .hint("leave out the parts of the fix for files that the package does not ship, such as tests");
-    }
-    Err(failure
-        .hint("the fix is applied after the package's own patches, and must match its source without fuzz"))
-}
-
-fn does_not_apply(patch: &Path, why: &str) -> Failure {
-    let name = patch.file_name().unwrap_or(patch.as_os_str()).to_string_lossy();
-    Failure::new(BuildExit::PatchedBuild, format!("patch {name} does not apply"), why)
+    .into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use patchfile::exit::BuildExit;
 
     fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -164,8 +153,8 @@ mod tests {
     fn a_failing_hunk_is_named_and_leaves_no_reject_file() {
         let dir = tree(&[("src/x.c", "something\nelse\n"), ("fix", FIX)]);
         let failure = apply_fix(dir.path(), &[dir.path().join("fix")], 1, true).unwrap_err();
-        assert_eq!(failure.exit, BuildExit::PatchedBuild);
-        assert!(failure.why.contains("src/x.c: Hunk #1 FAILED"), "{failure}");
+        assert_eq!(failure.words().exit, BuildExit::PatchedBuild);
+        assert!(failure.words().why.contains("src/x.c: Hunk #1 FAILED"), "{failure}");
         assert!(!dir.path().join("src/x.c.rej").exists());
     }
 
@@ -173,7 +162,7 @@ mod tests {
     fn a_missing_file_is_named() {
         let dir = tree(&[("fix", FIX)]);
         let failure = apply_fix(dir.path(), &[dir.path().join("fix")], 1, true).unwrap_err();
-        assert!(failure.why.contains("not in the source tree: src/x.c"), "{failure}");
+        assert!(failure.words().why.contains("not in the source tree: src/x.c"), "{failure}");
     }
 
     #[test]

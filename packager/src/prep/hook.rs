@@ -5,9 +5,8 @@
 //! `%patch`, `%autosetup`, `git am`, or by hand.
 
 use super::apply::{apply_fix, tree_for};
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, PrepError, Result};
 use crate::scratch::Work;
-use patchfile::exit::BuildExit;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,7 +53,7 @@ impl PrepAnswer {
     /// When that fails.
     pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).what("outcome")?;
-        std::fs::write(path, text).what(path.display().to_string())
+        std::fs::write(path, text).at(path)
     }
 
     /// Reads the answer of a hook; `None` if it did not run.
@@ -63,17 +62,15 @@ impl PrepAnswer {
     /// When the answer does not parse.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
         match std::fs::read(path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).what(path.display().to_string()),
+            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).at(path),
             Err(_) => Ok(None),
         }
     }
 
-    /// The failure that the hook met, if any.
-    pub(crate) fn failure(&self) -> Option<Failure> {
+    /// The error that the hook met, if any.
+    pub(crate) fn error(&self) -> Option<PrepError> {
         let (what, why, hints) = self.failure.clone()?;
-        let mut failure = Failure::new(BuildExit::PatchedBuild, what, why);
-        failure.hints = hints;
-        Some(failure)
+        Some(PrepError::Hook { what, why, hints })
     }
 }
 
@@ -83,15 +80,15 @@ impl PrepAnswer {
 /// # Errors
 /// When the fix does not apply (also written to the answer), or on any other failure.
 pub(crate) fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
-    let bytes = std::fs::read(order).what(order.display().to_string())?;
-    let order: Order = serde_json::from_slice(&bytes).what(order.display().to_string())?;
+    let bytes = std::fs::read(order).at(order)?;
+    let order: Order = serde_json::from_slice(&bytes).at(order)?;
     let result = perform(&order, top, sub);
     let outcome = match &result {
         Ok(outcome) => outcome.clone(),
-        Err(f) => PrepAnswer {
-            failure: Some((f.what.clone(), f.why.clone(), f.hints.clone())),
-            ..PrepAnswer::default()
-        },
+        Err(failure) => {
+            let words = failure.words();
+            PrepAnswer { failure: Some((words.what, words.why, words.hints)), ..PrepAnswer::default() }
+        }
     };
     outcome.write(&order.outcome)?;
     settle();
@@ -123,8 +120,7 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<PrepAnswer> 
         .collect();
     subs.sort();
     candidates.extend(subs);
-    let tree = tree_for(&candidates, &order.patches, order.strip)
-        .ok_or_else(|| Failure::failed("no source tree", "%prep left none"))?;
+    let tree = tree_for(&candidates, &order.patches, order.strip).ok_or(PrepError::NoTree)?;
     let applied = apply_fix(&tree, &order.patches, order.strip, order.numbered)?;
     Ok(PrepAnswer { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
 }

@@ -18,7 +18,7 @@ impl Log {
     /// # Errors
     /// When the file cannot be made.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).what(path.display().to_string())?;
+        let file = File::create(path).at(path)?;
         Ok(Self { path: path.to_path_buf(), file })
     }
 

@@ -2,8 +2,8 @@
 
 use super::half_made::remove_all;
 use super::running::end_programs;
-use super::stopped::{interrupted, is_first_to_end, note, undisturbed};
-use crate::error::{Context, Failure, Result};
+use super::stopped::{is_first_to_end, note, undisturbed};
+use crate::error::{Context, Failure, ProcessError, Result};
 use nix::sys::signal::Signal;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn end_now(signal: i32, last: &impl Fn(&Failure)) {
     if !is_first_to_end() {
         return;
     }
-    last(&interrupted(signal));
+    last(&ProcessError::Interrupted { signal }.into());
     remove_all();
     let _ = signal_hook::low_level::emulate_default_handler(signal);
 }

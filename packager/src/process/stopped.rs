@@ -1,6 +1,6 @@
 //! Whether a signal has asked to stop, and who ends the run.
 
-use crate::error::{Failure, Result};
+use crate::error::{ProcessError, Result};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,14 +24,8 @@ pub(super) fn is_stopped() -> bool {
 pub(crate) fn check_stopped() -> Result<()> {
     match STOPPED.load(Ordering::SeqCst) {
         0 => Ok(()),
-        signal => Err(interrupted(signal)),
+        signal => Err(ProcessError::Interrupted { signal }.into()),
     }
-}
-
-pub(super) fn interrupted(signal: i32) -> Failure {
-    let mut failure = Failure::failed("interrupted", format!("signal {signal}"));
-    failure.signal = Some(signal);
-    failure
 }
 
 /// While this is held no signal ends us: for what is done as a whole or not at all, in an instant.

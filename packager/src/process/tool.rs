@@ -7,7 +7,7 @@
 use super::Log;
 use super::running::Group;
 use super::stopped::check_stopped;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, ProcessError, Result};
 use duct::{Expression, Handle};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -77,7 +77,7 @@ impl Tool {
     /// # Errors
     /// When it cannot be opened.
     pub(crate) fn stdin(mut self, path: &Path) -> Result<Self> {
-        self.stdin = Some(File::open(path).what(path.display().to_string())?);
+        self.stdin = Some(File::open(path).at(path)?);
         Ok(self)
     }
 
@@ -105,14 +105,7 @@ impl Tool {
             Some(file) => expression.stdin_file(file),
             None => expression.stdin_null(),
         };
-        let handle = outputs(expression).start().map_err(|e| {
-            let failure = Failure::failed(format!("cannot run {name}"), &e);
-            if e.kind() == std::io::ErrorKind::NotFound {
-                failure.hint(format!("install the program `{name}`"))
-            } else {
-                failure
-            }
-        })?;
+        let handle = outputs(expression).start().map_err(|source| ProcessError::Start { name, source })?;
         let groups = Group::enter(&handle.pids());
         Ok((handle, groups))
     }
@@ -151,21 +144,20 @@ impl Tool {
         if out.status.success() {
             return Ok(out.stdout);
         }
-        Err(Failure::failed(format!("{name} failed"), out.message()))
+        Err(ProcessError::Failed { name, said: out.message() }.into())
     }
 
     /// Runs it with both outputs in `log`, handing each line to `each`. The program writes to the file
-    /// itself, not to a pipe: something that a build linked_objects running in the background then cannot hold us up.
+    /// itself, not to a pipe: something that a build leaves running in the background then cannot hold us up.
     ///
     /// # Errors
     /// When it cannot be started, the log not be written, or on a signal to us.
     pub(crate) fn logged(self, log: &mut Log, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
-        let unwritable = format!("cannot write {}", log.path.display());
-        let first = log.file.try_clone().what(&unwritable)?;
-        let second = log.file.try_clone().what(&unwritable)?;
+        let first = log.file.try_clone().writing(&log.path)?;
+        let second = log.file.try_clone().writing(&log.path)?;
         let name = self.name();
         let (handle, _groups) = self.start(|program| program.stdout_file(first).stderr_file(second))?;
-        let mut reader = BufReader::new(File::open(&log.path).what(&unwritable)?);
+        let mut reader = BufReader::new(File::open(&log.path).writing(&log.path)?);
         let mut line = Vec::new();
         let status = loop {
             let status = handle.try_wait().what(&name)?.map(|out| out.status);

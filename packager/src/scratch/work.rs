@@ -5,7 +5,7 @@
 //! different slots.
 
 use super::tree::Tree;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Result, ScratchError};
 use crate::private::private_directory;
 use crate::process::HalfMade;
 use crate::view::View;
@@ -53,17 +53,15 @@ impl Work {
     pub(crate) fn create(workdir: Option<&Path>, package: &str, keep: bool) -> Result<Self> {
         let base = match workdir {
             Some(dir) => {
-                std::fs::create_dir_all(dir).what(format!("--workdir {}", dir.display()))?;
+                std::fs::create_dir_all(dir).option("--workdir", dir)?;
                 dir.to_path_buf()
             }
             None => private_directory()?,
         };
-        let base = base.canonicalize().what(base.display().to_string())?;
+        let base = base.canonicalize().at(&base)?;
         // Compilers, make and libtool split such paths at blanks.
         if base.to_str().is_none_or(|p| p.chars().any(|c| c.is_whitespace() || "%'\"\\$`:#".contains(c))) {
-            let why = "its path holds characters that builds cannot cope with";
-            return Err(Failure::failed(format!("scratch directory {}", base.display()), why)
-                .hint("give a plain path with --workdir"));
+            return Err(ScratchError::Characters(base).into());
         }
         let home = if workdir.is_some() { 0 } else { home(package) };
         for number in (home..SLOTS).chain(0..home) {
@@ -77,7 +75,7 @@ impl Work {
                 }
                 other => other,
             };
-            let file = file.what(lock_file.display().to_string())?;
+            let file = file.at(&lock_file)?;
             // Taken by another run: the next.
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
             // A run that ends removes the file that it has locked: then this is the lock of nothing.
@@ -91,7 +89,7 @@ impl Work {
             }
             // What a run left that was killed.
             clear(&root)?;
-            std::fs::create_dir(&root).what(root.display().to_string())?;
+            std::fs::create_dir(&root).at(&root)?;
             let own = workdir.is_none().then(|| base.clone());
             let half_made = (!keep).then(|| HalfMade::new(&root));
             let work = Self {
@@ -111,8 +109,7 @@ impl Work {
             }
             return Ok(work);
         }
-        Err(Failure::failed(format!("scratch directory {}", base.display()), "every slot in it is taken")
-            .hint("wait for the other runs, or give another place with --workdir"))
+        Err(ScratchError::Full(base).into())
     }
 
     /// The directory itself.
@@ -174,7 +171,7 @@ fn give_way(root: &Path) -> Result<()> {
     };
     let free = (1..).map(name).find(|to| std::fs::symlink_metadata(to).is_err());
     let to = free.unwrap_or_else(|| name(u32::MAX));
-    std::fs::rename(root, &to).what(root.display().to_string())
+    std::fs::rename(root, &to).at(root)
 }
 
 /// Removes a directory with everything in it, also what a build made read-only.
@@ -187,7 +184,7 @@ pub(super) fn clear(root: &Path) -> Result<()> {
     for entry in walkdir::WalkDir::new(root).into_iter().flatten().filter(|e| e.file_type().is_dir()) {
         let _ = std::fs::set_permissions(entry.path(), std::fs::Permissions::from_mode(0o700));
     }
-    std::fs::remove_dir_all(root).what(root.display().to_string())
+    std::fs::remove_dir_all(root).at(root)
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 //! nor HEAD of the user's tree change.
 
 use super::is_source;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Result, SourceError};
 use crate::process::Tool;
-use patchfile::exit::BuildExit;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -33,7 +32,7 @@ impl GitFix {
         let ask = |args: &[&str]| -> Result<String> {
             let out = git(dir).args(args).output()?;
             if !out.status.success() {
-                return Err(Failure::failed(what(), out.message()));
+                return Err(SourceError::Git { option: what(), said: out.message() }.into());
             }
             Ok(String::from_utf8_lossy(&out.stdout).trim_end_matches('\n').to_owned())
         };
@@ -41,7 +40,12 @@ impl GitFix {
         let repository = PathBuf::from(ask(&["rev-parse", "--absolute-git-dir"])?);
         let commit = |name: &str| {
             ask(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{name}^{{commit}}")])
-                .map_err(|_| Failure::failed(what(), format!("{name} is no commit of {}", dir.display())))
+                .map_err(|e| SourceError::NoCommit {
+                    option: what(),
+                    name: name.to_owned(),
+                    dir: dir.to_path_buf(),
+                    source: e.into(),
+                })
         };
         let base = commit(base)?;
         let (repository, head) = match head {
@@ -67,10 +71,10 @@ impl GitFix {
     pub(crate) fn write_diff(&self, to: &Path) -> Result<()> {
         let diff = diff(&self.repository, &self.base, &self.head, Path::new(""))?;
         if diff.is_empty() {
-            let why = format!("no file differs between {} and {}", self.base, self.head);
-            return Err(Failure::new(BuildExit::NoChange, "nothing to patch", why));
+            let (base, head) = (self.base.clone(), self.head.clone());
+            return Err(SourceError::NothingBetween { base, head }.into());
         }
-        std::fs::write(to, diff).what(to.display().to_string())
+        std::fs::write(to, diff).at(to)
     }
 
     /// Messages of the commits, newest first.
@@ -92,18 +96,18 @@ fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, Strin
     let objects = dir.join(ask(&["rev-parse", "--git-path", "objects"])?);
     let format = ask(&["rev-parse", "--show-object-format"])?;
     let own = scratch.join("repository");
-    std::fs::create_dir_all(&own).what(own.display().to_string())?;
+    std::fs::create_dir_all(&own).at(&own)?;
     in_repository(&own).args(["init", "--quiet", &format!("--object-format={format}")]).check()?;
     // How files are read (line ends, filters) and which are ignored is said in the user's repository.
     for file in ["config", "info/exclude", "info/attributes", "shallow"] {
         let from = dir.join(ask(&["rev-parse", "--git-path", file])?);
         if from.is_file() {
             let _ = std::fs::create_dir_all(own.join("info"));
-            std::fs::copy(&from, own.join(file)).what(from.display().to_string())?;
+            std::fs::copy(&from, own.join(file)).at(&from)?;
         }
     }
     let alternates = own.join("objects/info/alternates");
-    std::fs::write(&alternates, format!("{}\n", objects.display())).what(alternates.display().to_string())?;
+    std::fs::write(&alternates, format!("{}\n", objects.display())).at(&alternates)?;
     let here = || in_repository(&own).env("GIT_WORK_TREE", &top).dir(&top);
     here().args(["config", "core.bare", "false"]).check()?;
     // No daemon is started that watches the tree for this repository.
@@ -113,19 +117,19 @@ fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, Strin
     // Whoever writes an object that another repository has already gives that one's file a new time. So the
     // user's objects are out of sight while files are added.
     let aside = scratch.join("alternates");
-    std::fs::rename(&alternates, &aside).what(aside.display().to_string())?;
+    std::fs::rename(&alternates, &aside).at(&aside)?;
     here().args(["add", "--update", "."]).check()?;
     let others = here().args(["ls-files", "--others", "--exclude-standard", "-z"]).check()?;
     let is_source = |name: &&[u8]| !name.is_empty() && is_source(Path::new(OsStr::from_bytes(name)));
     let sources: Vec<&[u8]> = others.split(|b| *b == 0).filter(is_source).collect();
     if !sources.is_empty() {
         let list = scratch.join("sources");
-        std::fs::write(&list, sources.join(&0)).what(list.display().to_string())?;
+        std::fs::write(&list, sources.join(&0)).at(&list)?;
         let add = here().args(["add", "--pathspec-from-file=-", "--pathspec-file-nul"]);
         add.env("GIT_LITERAL_PATHSPECS", "1").stdin(&list)?.check()?;
     }
     let tree = text(here().args(["write-tree", "--missing-ok"]).check()?);
-    std::fs::rename(&aside, &alternates).what(alternates.display().to_string())?;
+    std::fs::rename(&aside, &alternates).at(&alternates)?;
     let mut commit = here().args(["commit-tree", &tree, "-p", parent, "-m", "Uncommitted work"]);
     for role in ["AUTHOR", "COMMITTER"] {
         commit =
@@ -137,7 +141,7 @@ fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, Strin
 
 /// Writes a commit's files to `to`.
 fn check_out(repository: &Path, commit: &str, to: &Path, index: &Path) -> Result<()> {
-    std::fs::create_dir_all(to).what(to.display().to_string())?;
+    std::fs::create_dir_all(to).at(to)?;
     for args in [&["read-tree", commit][..], &["checkout-index", "--all", "--force"]] {
         let git = in_repository(repository).env("GIT_INDEX_FILE", index).env("GIT_WORK_TREE", to);
         git.args(args).dir(to).check()?;
@@ -145,9 +149,8 @@ fn check_out(repository: &Path, commit: &str, to: &Path, index: &Path) -> Result
     for module in modules(repository, commit)? {
         // A submodule that nobody fetched is an empty folder, here as in the user's tree.
         if let Some(repository) = &module.repository {
-            check_out(repository, &module.commit, &to.join(&module.path), index).map_err(|f| {
-                f.hint("git submodule update --init --recursive fetches the commits of submodules")
-            })?;
+            check_out(repository, &module.commit, &to.join(&module.path), index)
+                .map_err(|e| SourceError::SubmoduleCheckout(e.into()))?;
         }
     }
     Ok(())
@@ -184,9 +187,7 @@ fn diff(repository: &Path, old: &str, new: &str, prefix: &Path) -> Result<Vec<u8
         if let Some(repository) = repository.filter(|_| old != new) {
             all.extend(diff(repository, &old, &new, &prefix.join(&module.path))?);
         } else if old != new {
-            let what = format!("submodule {}", prefix.join(&module.path).display());
-            return Err(Failure::failed(what, "the fix changes it, and its commits are not here")
-                .hint("git submodule update --init --recursive fetches them"));
+            return Err(SourceError::Submodule(prefix.join(&module.path)).into());
         }
     }
     Ok(all)

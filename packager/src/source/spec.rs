@@ -1,8 +1,7 @@
 //! A spec file, as rpm itself reads it.
 
-use crate::error::{Failure, Result};
+use crate::error::{Failure, Result, SourceError};
 use crate::process::Tool;
-use patchfile::exit::BuildExit;
 use patchfile::manifest::Package;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -62,12 +61,10 @@ impl SpecSource {
         source.build_requires = list(next()).into_iter().filter(|r| !r.starts_with("rpmlib(")).collect();
         let mut files = list(next());
         files.extend(list(next()));
-        let missing: Vec<&str> =
-            files.iter().map(String::as_str).filter(|f| !source.sourcedir.join(f).is_file()).collect();
+        let missing = files.iter().filter(|f| !source.sourcedir.join(f).is_file());
+        let missing: Vec<String> = missing.cloned().collect();
         if !missing.is_empty() {
-            let why = format!("not in {}: {}", source.sourcedir.display(), missing.join(", "));
-            return Err(Failure::new(BuildExit::OriginalBuild, "missing sources", why)
-                .hint("name their directory with --sourcedir DIR"));
+            return Err(SourceError::MissingSources { dir: source.sourcedir, files: missing }.into());
         }
         source.files = files;
         Ok(source)
@@ -112,13 +109,7 @@ impl SpecSource {
         args
     }
 
-    fn broken(&self, why: &str) -> Failure {
-        let why = why.lines().filter(|l| !l.trim().is_empty()).collect::<Vec<_>>().join("; ");
-        Failure::new(
-            BuildExit::OriginalBuild,
-            format!("spec file {} does not parse", self.spec.display()),
-            why,
-        )
-        .hint("rpmspec -P shows what rpm makes of it")
+    fn broken(&self, said: &str) -> Failure {
+        SourceError::Spec { spec: self.spec.clone(), said: said.to_owned() }.into()
     }
 }

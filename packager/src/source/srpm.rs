@@ -1,6 +1,6 @@
 //! A source RPM.
 
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Result, SourceError};
 use crate::process::Tool;
 use std::path::{Path, PathBuf};
 
@@ -9,20 +9,19 @@ use std::path::{Path, PathBuf};
 /// # Errors
 /// When it is no source RPM, or holds no spec file or several.
 pub(crate) fn unpack(srpm: &Path, dir: &Path) -> Result<PathBuf> {
-    std::fs::create_dir_all(dir).what(dir.display().to_string())?;
+    std::fs::create_dir_all(dir).at(dir)?;
     extract(srpm, dir)?;
     let mut specs = Vec::new();
-    for entry in std::fs::read_dir(dir).what(dir.display().to_string())? {
-        let path = entry.what(dir.display().to_string())?.path();
+    for entry in std::fs::read_dir(dir).at(dir)? {
+        let path = entry.at(dir)?.path();
         if path.extension().is_some_and(|e| e == "spec") {
             specs.push(path);
         }
     }
-    let what = || format!("--srpm {}", srpm.display());
     match specs.len() {
         1 => Ok(specs.remove(0)),
-        0 => Err(Failure::failed(what(), "holds no spec file, hence is no source RPM")),
-        _ => Err(Failure::failed(what(), "holds several spec files")),
+        0 => Err(SourceError::NoSpec(srpm.to_path_buf()).into()),
+        _ => Err(SourceError::SeveralSpecs(srpm.to_path_buf()).into()),
     }
 }
 
@@ -31,13 +30,13 @@ pub(crate) fn unpack(srpm: &Path, dir: &Path) -> Result<PathBuf> {
 /// # Errors
 /// When it is no RPM.
 pub(crate) fn extract(rpm: &Path, dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(dir).what(dir.display().to_string())?;
+    std::fs::create_dir_all(dir).at(dir)?;
     let payload = dir.with_extension("cpio");
-    let out = std::fs::File::create(&payload).what(payload.display().to_string())?;
+    let out = std::fs::File::create(&payload).at(&payload)?;
     let result = Tool::new("rpm2cpio").arg(rpm).into_file(out)?;
     if !result.status.success() {
         let _ = std::fs::remove_file(&payload);
-        return Err(Failure::failed(format!("{}: not an RPM", rpm.display()), result.message()));
+        return Err(SourceError::NoRpm { path: rpm.to_path_buf(), said: result.message() }.into());
     }
     let unpacked = Tool::new("cpio")
         .args(["-idmu", "--quiet", "--no-absolute-filenames", "--no-preserve-owner"])
@@ -46,7 +45,7 @@ pub(crate) fn extract(rpm: &Path, dir: &Path) -> Result<()> {
         .output()?;
     let _ = std::fs::remove_file(&payload);
     if !unpacked.status.success() {
-        return Err(Failure::failed(format!("{}: cannot be unpacked", rpm.display()), unpacked.message()));
+        return Err(SourceError::Unpack { path: rpm.to_path_buf(), said: unpacked.message() }.into());
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A source tree: copied, never touched.
 
 use crate::elf;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Result, SourceError};
 use crate::files;
 use crate::process::Tool;
 use std::collections::HashSet;
@@ -30,14 +30,14 @@ impl TreeSource {
     /// When something cannot be read or written.
     pub(crate) fn copy(&self, to: &Path) -> Result<usize> {
         let parent = to.parent().unwrap_or(Path::new("/"));
-        std::fs::create_dir_all(parent).what(parent.display().to_string())?;
+        std::fs::create_dir_all(parent).at(parent)?;
         Tool::new("cp")
             .args(["-a", "--reflink=auto", "--"])
             // The folder itself may be there already.
             .arg(self.dir.join("."))
             .arg(to)
             .check()
-            .map_err(|f| Failure::failed(format!("cannot copy {}", self.dir.display()), f.why))?;
+            .map_err(|e| SourceError::Copy { dir: self.dir.clone(), source: e.into() })?;
         let tracked = self.tracked();
         let mut removed = 0;
         for entry in WalkDir::new(to).into_iter().flatten() {
@@ -48,7 +48,7 @@ impl TreeSource {
             }
             let libtool = path.extension().is_some_and(|e| e == "lo" || e == "la");
             if libtool || is_product(path) {
-                std::fs::remove_file(path).what(path.display().to_string())?;
+                std::fs::remove_file(path).at(path)?;
                 removed += 1;
             }
         }

@@ -1,7 +1,7 @@
 //! Finds ELF files: in what `%install` installed, in RPMs, in a built tree.
 
 use crate::elf::{self, Elf};
-use crate::error::{Context, Failure, Result};
+use crate::error::{Context, Failure, Result, TargetError};
 use crate::files;
 use crate::process::Tool;
 use crate::source::extract;
@@ -87,8 +87,8 @@ impl TargetFile {
     }
 
     pub(super) fn read(file: &Path, path: String) -> Result<Self> {
-        let data = files::read(file, files::BINARY_LIMIT).what(file.display().to_string())?;
-        let elf = Elf::parse(&data).what(file.display().to_string())?;
+        let data = files::read(file, files::BINARY_LIMIT).at(file)?;
+        let elf = Elf::parse(&data).at(file)?;
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { name, path, also: Vec::new(), data, debug: None, elf })
     }
@@ -156,10 +156,10 @@ pub(crate) fn from_files(
     let mut files = Vec::new();
     let mut package = None;
     for (index, target) in targets.iter().enumerate() {
-        let what = || format!("--target {}", target.display());
+        let unread = |e: Failure| unread("--target", target, e);
         if is_rpm(target) {
             let root = scratch.join(format!("target-{index}"));
-            extract(target, &root).map_err(|f| Failure::failed(what(), f.why))?;
+            extract(target, &root).map_err(unread)?;
             let found = from_root(&root)?;
             if !found.is_empty() && package.is_none() {
                 package = Some(rpm_package(target)?);
@@ -168,16 +168,15 @@ pub(crate) fn from_files(
                 take(&mut files, file);
             }
         } else if is_linked(target) {
-            let path = outside_name(target.canonicalize().what(what())?);
+            let path = outside_name(target.canonicalize().option("--target", target)?);
             let read = TargetFile::read(target, path.display().to_string());
-            take(&mut files, read.map_err(|f| Failure::failed(what(), f.why))?);
+            take(&mut files, read.map_err(unread)?);
         } else {
-            return Err(Failure::failed(what(), "is neither an RPM nor a linked ELF file"));
+            return Err(TargetError::NotLinked(target.clone()).into());
         }
     }
     if files.is_empty() {
-        return Err(Failure::failed("--target", "holds no ELF file that this program knows")
-            .hint("give the binary RPM or the ELF file, not the source or debuginfo RPM"));
+        return Err(TargetError::Nothing.into());
     }
     let debug = debug_files(debuginfo, scratch)?;
     for file in &mut files {
@@ -264,14 +263,17 @@ pub(crate) fn strays(tree: &Path, dir: &Path, files: &[TargetFile]) -> Vec<Strin
     found
 }
 
+fn unread(option: &'static str, path: &Path, source: Failure) -> TargetError {
+    TargetError::Unread { option, path: path.to_path_buf(), source: source.into() }
+}
+
 fn debug_files(paths: &[PathBuf], scratch: &Path) -> Result<Vec<(Elf, Vec<u8>)>> {
     let mut found = Vec::new();
     for (index, path) in paths.iter().enumerate() {
-        let what = || format!("--debuginfo {}", path.display());
         let mut candidates = vec![path.clone()];
         if is_rpm(path) {
             let root = scratch.join(format!("debuginfo-{index}"));
-            extract(path, &root).map_err(|f| Failure::failed(what(), f.why))?;
+            extract(path, &root).map_err(|e| unread("--debuginfo", path, e))?;
             candidates = WalkDir::new(&root)
                 .into_iter()
                 .flatten()
@@ -279,10 +281,10 @@ fn debug_files(paths: &[PathBuf], scratch: &Path) -> Result<Vec<(Elf, Vec<u8>)>>
                 .map(|e| e.path().to_path_buf())
                 .collect();
         } else if !is_linked(path) {
-            return Err(Failure::failed(what(), "is neither an RPM nor an ELF file with debug information"));
+            return Err(TargetError::NotDebug(path.clone()).into());
         }
         for file in candidates.into_iter().filter(|f| is_linked(f)) {
-            let data = files::read(&file, files::BINARY_LIMIT).what(what())?;
+            let data = files::read(&file, files::BINARY_LIMIT).option("--debuginfo", path)?;
             // Sections of a .debug file have no contents, hence they may not parse as a program's do.
             if let Ok(elf) = Elf::parse_debug(&data) {
                 found.push((elf, data));

@@ -62,7 +62,7 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         side.as_ref().map(|s| s.as_ref().map_err(Clone::clone).and_then(|p| std::fs::read(p).map_err(|e| e.to_string())))
     };
     if let Some(file) = &pair.prebuilt {
-        let object = std::fs::read(file).what(file.to_string_lossy())?;
+        let object = std::fs::read(file).at(file)?;
         out.patched = Some(file.clone());
         match compare_objects(&unit, &[], &EMPTY, &object) {
             // Whatever it holds, nothing that runs has dealt with it.
@@ -117,13 +117,13 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         }
     };
     if let (Some(record), Some(_)) = (pair.original, &pair.original_hash) {
-        out.plain = std::fs::read(&record.stored).what(record.stored.to_string_lossy())?;
+        out.plain = std::fs::read(&record.stored).at(record.stored.as_path())?;
     }
     match compare_objects(&unit, &out.plain, &original, &patched) {
         Ok(diff) => {
             out.diff = diff;
             if let Some(record) = pair.patched.filter(|_| !sectioned.restamped) {
-                let built = std::fs::read(&record.stored).what(record.stored.to_string_lossy())?;
+                let built = std::fs::read(&record.stored).at(record.stored.as_path())?;
                 check_built(&unit, &mut out.diff, &built, &patched);
             }
         }

@@ -84,7 +84,7 @@ impl<'r> Walk<'r> {
             return Ok(());
         }
         let taken = match &link.map {
-            Some(map) => Some(Taken::read(&std::fs::read(map).what(map.to_string_lossy())?)),
+            Some(map) => Some(Taken::read(&std::fs::read(map).at(map.as_path())?)),
             None => None,
         };
         let mut contributes: Option<HashSet<_>> = None;

@@ -59,7 +59,7 @@ pub(super) fn compare(
     let mut merged = match merged {
         Ok(merged) => merged,
         Err(failure) => {
-            out.diff.refused.push(refuse(failure.why));
+            out.diff.refused.push(refuse(failure.words().why));
             return Ok(out);
         }
     };

@@ -116,9 +116,7 @@ pub(super) fn take_over(stamped: &BTreeMap<PathBuf, Stamp>, build: &Path, aside:
     for path in stamped.keys() {
         let Ok(below) = path.strip_prefix(build) else { continue };
         // A file of its own, for it may be read-only or have other names.
-        std::fs::remove_file(path)
-            .and_then(|()| std::fs::copy(aside.join(below), path))
-            .what(path.to_string_lossy())?;
+        std::fs::remove_file(path).and_then(|()| std::fs::copy(aside.join(below), path)).at(path)?;
     }
     Ok(())
 }

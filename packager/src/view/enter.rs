@@ -64,7 +64,7 @@ impl View {
     /// # Errors
     /// When the kernel does not do it.
     pub(crate) fn show(&self, dir: &Path) -> Result<()> {
-        self.at.as_ref().map_or(Ok(()), |at| show_at(dir, at).what(at.display().to_string()))
+        self.at.as_ref().map_or(Ok(()), |at| show_at(dir, at).at(at))
     }
 
     /// Shows nothing there.
@@ -72,7 +72,7 @@ impl View {
     /// # Errors
     /// When the kernel does not do it.
     pub(crate) fn hide(&self) -> Result<()> {
-        self.at.as_ref().map_or(Ok(()), |at| show_nothing(at).what(at.display().to_string()))
+        self.at.as_ref().map_or(Ok(()), |at| show_nothing(at).at(at))
     }
 }
 
@@ -197,7 +197,7 @@ fn real(path: PathBuf) -> PathBuf {
 fn make_folders(args: &Args) -> Result<()> {
     let cache = args.store();
     for dir in [Some(&args.output), cache.as_ref(), args.workdir.as_ref()].into_iter().flatten() {
-        fs::create_dir_all(dir).what(dir.display().to_string())?;
+        fs::create_dir_all(dir).at(dir)?;
     }
     if args.workdir.is_none() {
         private_directory()?;

@@ -5,7 +5,6 @@ mod numbered;
 mod original;
 mod patched;
 mod source;
-mod unseen;
 
 pub(super) use both::Builds;
 pub(super) use original::Original;

@@ -34,7 +34,7 @@ impl Builds<'_> {
         let plain = Builds { numbered: false, ..*self };
         let numbered = match built {
             Ok(numbered) if renumbered => numbered,
-            Err(failure) if renumbered && failure.exit == BuildExit::PatchedBuild => {
+            Err(failure) if renumbered && failure.words().exit == BuildExit::PatchedBuild => {
                 check_stopped()?;
                 progress.verbose("it does not build with line numbers kept: once more without");
                 self.work.start_over()?;

@@ -1,11 +1,10 @@
 //! The build as shipped.
 
 use super::both::now;
-use super::unseen::{not_recorded, nothing_linked};
 use super::{Builds, Source};
 use crate::build::{Recorder, RpmBuild, Stage};
 use crate::cli::{Input, Request};
-use crate::error::{Context, Failure, Result};
+use crate::error::{BuildError, Context, OptionError, Result, TargetError};
 use crate::process::{Log, check_stopped};
 use crate::progress::Progress;
 use crate::source::{SpecSource, TreeSource, missing_build_requires};
@@ -13,7 +12,6 @@ use crate::target::{
     Fidelity, Match, Stages, TargetFile, adopt_shipped, from_links, from_root, match_links, strays,
 };
 use crate::units::Window;
-use patchfile::exit::BuildExit;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use wrapper::{LinkRecord, Phase, Records};
@@ -48,22 +46,17 @@ impl Original {
     /// # Errors
     /// When `--elf` names something else, or nothing made a target that the user has named.
     pub(in crate::pipeline) fn matches(&self, request: &Request) -> Result<Vec<Match<'_>>> {
-        let names = || self.targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>().join(", ");
+        let names = || self.targets.iter().map(|t| t.name.clone()).collect();
         let wanted = &request.args.elf;
         if let Some(unknown) = wanted.iter().find(|name| !self.targets.iter().any(|t| t.is_called(name))) {
-            return Err(Failure::usage(
-                format!("--elf {unknown}"),
-                format!("the package has no such ELF file; it has {}", names()),
-            ));
+            return Err(OptionError::UnknownElf { wanted: unknown.clone(), known: names() }.into());
         }
         let mut found = self.all_matches();
         if self.given && found.is_empty() {
             if !self.unseen.is_empty() {
-                return Err(not_recorded(&self.unseen));
+                return Err(BuildError::NotRecorded(self.unseen.clone()).into());
             }
-            let why = format!("the source builds none of {}", names());
-            return Err(Failure::new(BuildExit::Mismatch, "the rebuild does not match --target", why)
-                .hint("is it the target of another package?"));
+            return Err(TargetError::NotBuilt(names()).into());
         }
         found.retain(|m| self.targets[m.target].is_among(wanted));
         Ok(found)
@@ -164,10 +157,15 @@ impl Builds<'_> {
         };
         let records = recorder.records(Phase::Original)?;
         if records.links.iter().all(|l| l.relocatable) {
-            return Err(match self.source {
-                Source::Tree(tree, _) => nothing_linked(&strays(&self.tree_top(tree), &tree.dir, &[])),
-                Source::Spec(_) => nothing_linked(&[]),
-            });
+            let made = match self.source {
+                Source::Tree(tree, _) => strays(&self.tree_top(tree), &tree.dir, &[]),
+                Source::Spec(_) => Vec::new(),
+            };
+            let error = match made.is_empty() {
+                true => BuildError::NothingLinked,
+                false => BuildError::NotRecorded(made),
+            };
+            return Err(error.into());
         }
         let installed = records.links.iter().any(|l| !stages.in_build(l))
             || self.work.path("log").join("original-installed").exists()
@@ -199,8 +197,7 @@ impl Builds<'_> {
         let given = spec.options.iter().any(|o| o == "--nodeps");
         let missing = if given { Vec::new() } else { missing_build_requires(&spec.build_requires) };
         if !missing.is_empty() {
-            return Err(Failure::new(BuildExit::OriginalBuild, "missing BuildRequires", missing.join(", "))
-                .hint("install them; if they are there under another name, pass --nodeps"));
+            return Err(BuildError::MissingRequires(missing).into());
         }
         let stage = if targets.is_some() { Stage::Build } else { Stage::Final };
         self.rpmbuild(spec, recorder, Phase::Original, stage, log, progress)?;
@@ -255,8 +252,8 @@ fn own_dir(tree: &TreeSource, dir: &Path, builds: &Builds<'_>) -> PathBuf {
 /// All ELF files below the build roots; there is one per package build.
 fn from_buildroots(root: &Path) -> Result<Vec<TargetFile>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(root).what(root.display().to_string())? {
-        files.extend(from_root(&entry.what(root.display().to_string())?.path())?);
+    for entry in std::fs::read_dir(root).at(root)? {
+        files.extend(from_root(&entry.at(root)?.path())?);
     }
     Ok(files)
 }

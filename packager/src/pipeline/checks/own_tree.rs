@@ -5,7 +5,7 @@
 //! What a compiler reads is recorded; what `cp` or a generator reads is not, so a build that comes to nothing
 //! is asked whether it names the tree at all.
 
-use crate::error::Failure;
+use crate::error::{BuildError, OtherTree};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
@@ -28,23 +28,20 @@ impl OwnTree {
         Self { dir: real(dir), scratch: scratch.iter().map(|dir| real(dir)).collect() }
     }
 
-    /// A failure where a compiler read one of `files`, which the fix changes (relative to the top), in the
+    /// The error where a compiler read one of `files`, which the fix changes (relative to the top), in the
     /// tree and not in the copy.
-    pub(in crate::pipeline) fn unfixed(&self, patched: &Records, files: &[PathBuf]) -> Option<Failure> {
+    pub(in crate::pipeline) fn unfixed(&self, patched: &Records, files: &[PathBuf]) -> Option<BuildError> {
         let inputs = patched.units.iter().flat_map(|unit| &unit.deps);
         // A diff of git names files from the top of the repository, which the tree may be below.
         let is_fixed = |name: &PathBuf| {
             files.iter().any(|f| f == name || f.ends_with(name) && !self.dir.join(f).exists())
         };
         let read = inputs.filter_map(|dep| self.within(dep.path.as_path())).find(is_fixed)?;
-        Some(self.failure(&format!(
-            "a compiler reads {}, which the fix does not reach",
-            self.dir.join(read).display()
-        )))
+        Some(self.error(OtherTree::Read(self.dir.join(read))))
     }
 
-    /// A failure where a compiler was told to look for something in the tree.
-    pub(in crate::pipeline) fn named(&self, patched: &Records) -> Option<Failure> {
+    /// The error where a compiler was told to look for something in the tree.
+    pub(in crate::pipeline) fn named(&self, patched: &Records) -> Option<BuildError> {
         let found = patched.units.iter().find_map(|unit| {
             let mut next_is_read = false;
             let argument = unit.expanded_argv.iter().map(|a| a.as_bytes()).find(|argument| {
@@ -54,20 +51,14 @@ impl OwnTree {
                 next_is_read = joined.is_some_and(<[u8]>::is_empty);
                 is_read && self.within(Path::new(OsStr::from_bytes(path))).is_some()
             })?;
-            Some((unit.source.to_string_lossy(), String::from_utf8_lossy(argument).into_owned()))
+            let argument = String::from_utf8_lossy(argument).into_owned();
+            Some(OtherTree::Named { source: unit.source.to_string_lossy(), argument })
         });
-        found.map(|(source, argument)| {
-            self.failure(&format!(
-                "{source} is compiled with {argument}, and what is there is without the fix"
-            ))
-        })
+        found.map(|by| self.error(by))
     }
 
-    fn failure(&self, why: &str) -> Failure {
-        let what = format!("the build reads {}, not its copy", self.dir.display());
-        Failure::failed(what, why).hint(
-            "the tree was configured where it is: give a clean tree, and configure with --prepare or --build",
-        )
+    fn error(&self, by: OtherTree) -> BuildError {
+        BuildError::OwnTree { dir: self.dir.clone(), by }
     }
 
     /// The path relative to the tree, if it is in it.

@@ -4,7 +4,7 @@ use super::analysis::{Analysis, Reached};
 use super::ledger;
 use super::members::needed;
 use crate::elf::Elf;
-use crate::error::{Context, Failure, Result};
+use crate::error::{CompareError, Context, RefusalLine, Result};
 use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::pipeline::builds::{Original, Patched};
 use crate::target::{Fidelity, TargetFile};
@@ -15,7 +15,6 @@ use linker::{
     ParsedElf, UnitPatch, UsedAddresses, addresses, fit, link,
 };
 use patchfile::Arch;
-use patchfile::exit::BuildExit;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt;
@@ -118,7 +117,9 @@ pub(in crate::pipeline) fn join(
                 }
             }
             Err(LinkError::Refused(refusals)) => refusals,
-            Err(e) => return Err(Failure::failed(format!("cannot link the patch for {}", target.name), e)),
+            Err(source) => {
+                return Err(CompareError::Link { target: target.name.clone(), source }.into());
+            }
         };
         report.refused.extend(refusals.iter().map(Refused::from));
         return Ok(ElfResult { target: number, report, joined: None });
@@ -187,8 +188,8 @@ fn link_units(
     let number = reached.matched.target;
     let target = &original.targets[number];
     let record = reached.matched.link;
-    let linked = std::fs::read(&record.saved).what(record.saved.to_string_lossy())?;
-    let map = record.map.as_ref().map(|m| std::fs::read(m).what(m.to_string_lossy())).transpose()?;
+    let linked = std::fs::read(&record.saved).at(record.saved.as_path())?;
+    let map = record.map.as_ref().map(|m| std::fs::read(m).at(m.as_path())).transpose()?;
     let map = map.map(|m| String::from_utf8_lossy(&m).into_owned());
     let files = ParsedElf::parse(&linked, "linked ELF")
         .and_then(|linked| Ok((linked, ParsedElf::parse(&target.data, "target ELF")?)));
@@ -201,7 +202,7 @@ fn link_units(
         Err(e) => return Ok(Err(e)),
     };
     let patched = &reached.patched.saved;
-    let patched = std::fs::read(patched).what(patched.to_string_lossy())?;
+    let patched = std::fs::read(patched).at(patched.as_path())?;
     let siblings = analysis.siblings.iter().filter(|s| s.number != number);
     let anew = reached.patched;
     let later = anew.shared_libs.iter().map(|l| anew.cwd.as_path().join(l.as_path())).collect();
@@ -356,8 +357,8 @@ fn describe(
     report
 }
 
-/// The failure for a run in which something was refused.
-pub(in crate::pipeline) fn refused(reports: &[ElfReport]) -> Option<Failure> {
+/// The error of a run in which something was refused.
+pub(in crate::pipeline) fn refused(reports: &[ElfReport]) -> Option<CompareError> {
     let mut refusals: Vec<&Refused> = Vec::new();
     for refusal in reports.iter().flat_map(|r| &r.refused) {
         if !refusals.contains(&refusal) {
@@ -369,22 +370,16 @@ pub(in crate::pipeline) fn refused(reports: &[ElfReport]) -> Option<Failure> {
     }
     let mismatch = reports.iter().find(|r| r.fidelity == Some(Fidelity::Mismatch) && !r.refused.is_empty());
     if let Some(report) = mismatch {
-        let why = format!("{}: {}", report.name, report.difference);
-        let mut failure = Failure::new(BuildExit::Mismatch, "the rebuild does not match --target", why);
-        failure.hints = refusals.iter().map(|r| format!("{}: {}: {}", r.what, r.place, r.why)).collect();
-        let mut remedies: Vec<String> = refusals.iter().map(|r| r.remedy.clone()).collect();
-        remedies.push("build with the compiler, options and sources that the target was built with".into());
-        for remedy in remedies {
-            if !failure.hints.contains(&remedy) {
-                failure.hints.push(remedy);
-            }
-        }
-        return Some(failure);
+        let line =
+            |r: &&Refused| RefusalLine { what: r.what.clone(), place: r.place.clone(), why: r.why.clone() };
+        return Some(CompareError::Mismatch {
+            file: report.name.clone(),
+            difference: report.difference.clone(),
+            refused: refusals.iter().map(line).collect(),
+            remedies: refusals.iter().map(|r| r.remedy.clone()).collect(),
+        });
     }
     let line = |r: &&Refused| (r.what.clone(), r.place.clone(), format!("{}; {}", r.why, r.remedy));
-    let lines = merged(refusals.iter().map(line));
-    let why = lines.iter().map(|(what, place, _)| format!("{what}: {place}")).collect::<Vec<_>>().join("; ");
-    let mut failure = Failure::new(BuildExit::Refused, "the change cannot be live-patched safely", why);
-    failure.hints = lines.iter().map(|(what, place, rest)| format!("{what} ({place}): {rest}")).collect();
-    Some(failure)
+    let lines = merged(refusals.iter().map(line)).into_iter();
+    Some(CompareError::Refused(lines.map(|(what, place, why)| RefusalLine { what, place, why }).collect()))
 }

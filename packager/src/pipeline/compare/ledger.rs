@@ -2,7 +2,7 @@
 
 use super::analysis::{Analysis, Reached, Unreal};
 use crate::elf::read_loaded;
-use crate::error::{Context, Failure, Result};
+use crate::error::{CompareError, Context, Result};
 use crate::output::{ElfReport, LedgerEntry, LedgerReport, Refused};
 use crate::pipeline::builds::{Original, Patched};
 use crate::units::{Compared, Made, Pair, made_of};
@@ -42,8 +42,8 @@ pub(in crate::pipeline) fn of_links(
         parts: &new_parts,
         objects: &new_made.objects,
     };
-    let name = patched.output.to_string_lossy();
-    ledger(&before, &after, units).map(Some).map_err(|e| Failure::failed(format!("cannot compare {name}"), e))
+    let file = patched.output.to_string_lossy();
+    Ok(Some(ledger(&before, &after, units).map_err(|source| CompareError::Ledger { file, source })?))
 }
 
 /// The `-r` links of a link.
@@ -52,11 +52,11 @@ pub(in crate::pipeline) fn parts<'m>(made: &'m Made<'_>) -> Vec<Part<'m>> {
 }
 
 fn loaded(path: &Path) -> Result<Vec<u8>> {
-    read_loaded(path).what(path.display().to_string())
+    read_loaded(path).at(path)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).what(path.display().to_string())
+    std::fs::read(path).at(path)
 }
 
 /// What is known of the units of a file that the fix reaches.

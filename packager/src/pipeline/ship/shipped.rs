@@ -71,7 +71,7 @@ pub(in crate::pipeline) fn make(
     }
     let mut sources = Vec::new();
     for patch in patches {
-        let data = std::fs::read(patch).what(patch.display().to_string())?;
+        let data = std::fs::read(patch).at(patch)?;
         let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         sources.push(manifest::Source { file, sha256: Digest::of(&data) });
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::names::{self, Symbol};
 use super::program::Program;
 use crate::elf;
-use crate::error::{Context, Failure, Result};
+use crate::error::{CompareError, Context, Result};
 use crate::process::Tool;
 use linker::{ObjectSymbol, OptimisedUnit};
 
@@ -40,10 +40,10 @@ pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Resu
         pieces.names.insert(name.clone(), piece);
     }
     for unit in &original.program.pieces {
-        let data = std::fs::read(&unit.stored).what(unit.stored.to_string_lossy())?;
+        let data = std::fs::read(&unit.stored).at(unit.stored.as_path())?;
         pieces.objects.push((unit.object_sha256.clone(), data));
     }
-    let sectioned = original.compiled.iter().map(|p| std::fs::read(p).what(p.display().to_string()));
+    let sectioned = original.compiled.iter().map(|p| std::fs::read(p).at(p));
     let (_, original) = was.renamed(&was_names)?;
     let (patched_file, patched) = is.renamed(&is_names)?;
     Ok(Merged { original, patched, patched_file, pieces, sectioned: sectioned.collect::<Result<_>>()? })
@@ -67,15 +67,15 @@ struct Joined {
 
 impl Joined {
     fn new(side: &Side<'_>, dir: &Path) -> Result<Self> {
-        std::fs::create_dir_all(dir).what(dir.display().to_string())?;
+        std::fs::create_dir_all(dir).at(dir)?;
         let mut symbols = Vec::new();
         let mut taken: HashSet<String> = HashSet::new();
         let mut parts = Vec::new();
-        let contents = side.compiled.iter().map(|p| std::fs::read(p).what(p.display().to_string()));
+        let contents = side.compiled.iter().map(|p| std::fs::read(p).at(p));
         let contents: Vec<Vec<u8>> = contents.collect::<Result<_>>()?;
         let own: Vec<Vec<elf::Name>> = contents
             .iter()
-            .map(|data| elf::defined_names(data).map_err(|why| unreadable(&why)))
+            .map(|data| Ok(elf::defined_names(data).map_err(|e| CompareError::OptimisedObject(e.into()))?))
             .collect::<Result<_>>()?;
         // Names that several pieces share first: a local symbol must not take one of them.
         taken.extend(own.iter().flatten().filter(|n| !n.local).map(|n| n.name.clone()));
@@ -103,11 +103,10 @@ impl Joined {
             .arg(&file)
             .args(early.iter().chain(&parts))
             .check()?;
-        let data = std::fs::read(&file).what(file.display().to_string())?;
-        let mut origins = differ::origins(&data).map_err(|e| unreadable(&e.to_string()))?;
+        let data = std::fs::read(&file).at(&file)?;
+        let mut origins = differ::origins(&data).map_err(|e| CompareError::OptimisedObject(e.into()))?;
         if origins.is_empty() {
-            let why = "without debug information functions of one name in several source files cannot be told apart";
-            return Err(Failure::failed("link-time optimisation", why));
+            return Err(CompareError::OptimisedWithoutDebug.into());
         }
         for symbol in &mut symbols {
             symbol.origin = origins.remove(&symbol.name);
@@ -121,13 +120,9 @@ impl Joined {
         let pairs = self.symbols.iter().zip(names).filter(|(symbol, name)| symbol.name != **name);
         let renames = pairs.map(|(symbol, name)| (symbol.name.clone(), name.clone())).collect();
         let file = rename(&self.file, &renames, &self.dir.join("renamed.o"), true)?;
-        let data = std::fs::read(&file).what(file.display().to_string())?;
+        let data = std::fs::read(&file).at(&file)?;
         Ok((file, data))
     }
-}
-
-fn unreadable(why: &str) -> Failure {
-    Failure::failed("an object of link-time optimisation cannot be read", why)
 }
 
 /// Gives symbols other names; with `localise` those that a linker would hide become local.
@@ -140,7 +135,7 @@ fn rename(object: &Path, names: &BTreeMap<String, String>, output: &Path, locali
         list += &format!("{from} {to}\n");
     }
     let file = output.with_extension("names");
-    std::fs::write(&file, list).what(file.display().to_string())?;
+    std::fs::write(&file, list).at(&file)?;
     let mut redefine = std::ffi::OsString::from("--redefine-syms=");
     redefine.push(&file);
     let mut tool = Tool::new("objcopy").arg(redefine);
@@ -156,7 +151,7 @@ fn rename(object: &Path, names: &BTreeMap<String, String>, output: &Path, locali
 /// by a symbol.
 fn early_debug(object: &Path, output: &Path) -> Result<Option<PathBuf>> {
     const MARK: &[u8] = b"__gnu_lto_slim";
-    let mut data = std::fs::read(object).what(object.display().to_string())?;
+    let mut data = std::fs::read(object).at(object)?;
     if !elf::has_section(&data, ".gnu.debuglto_.debug_info") {
         return Ok(None);
     }
@@ -166,14 +161,14 @@ fn early_debug(object: &Path, output: &Path) -> Result<Option<PathBuf>> {
         data[at..at + MARK.len()].copy_from_slice(b"__gnu_lto_kept");
     }
     let copy = output.with_extension("copy");
-    std::fs::write(&copy, data).what(copy.display().to_string())?;
+    std::fs::write(&copy, data).at(&copy)?;
     let mut tool = Tool::new("objcopy").arg("--only-section=.gnu.debuglto_*");
     for name in ["info", "abbrev", "line", "str", "line_str"] {
         let section = format!(".gnu.debuglto_.debug_{name}=.debug_{name},readonly,debug,contents");
         tool = tool.arg("--rename-section").arg(section);
     }
     tool.arg(&copy).arg(output).check()?;
-    std::fs::remove_file(&copy).what(copy.display().to_string())?;
+    std::fs::remove_file(&copy).at(&copy)?;
     Ok(Some(output.to_path_buf()))
 }
 

@@ -1,0 +1,106 @@
+//! Errors and refusals of comparing the two builds.
+
+use super::target::MISMATCH;
+use super::{Worded, Words};
+use linker::LinkError;
+use patchfile::exit::BuildExit;
+use std::error::Error;
+
+/// Why no patch comes of the two builds.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", self.words())]
+pub(crate) enum CompareError {
+    /// The patch objects of an ELF file make no image.
+    Link {
+        /// The file's name.
+        target: String,
+        /// What the linker met.
+        source: LinkError,
+    },
+    /// The linked files cannot be held against each other.
+    Ledger {
+        /// The file's name.
+        file: String,
+        /// What the linker met.
+        source: LinkError,
+    },
+    /// An object of link-time optimisation is damaged.
+    OptimisedObject(#[source] Box<dyn Error + Send + Sync>),
+    /// Link-time optimisation without debug information.
+    OptimisedWithoutDebug,
+    /// The change cannot be live-patched.
+    Refused(Vec<RefusalLine>),
+    /// The rebuild is not the target.
+    Mismatch {
+        /// The file's name.
+        file: String,
+        /// How it differs.
+        difference: String,
+        /// What is refused for it.
+        refused: Vec<RefusalLine>,
+        /// What to do about each.
+        remedies: Vec<String>,
+    },
+    /// The fix changes nothing that could be patched.
+    Nothing {
+        /// What it comes to.
+        why: String,
+    },
+}
+
+/// Something that cannot be live-patched, or several things for which the same holds.
+#[derive(Debug)]
+pub(crate) struct RefusalLine {
+    /// What.
+    pub what: String,
+    /// Where.
+    pub place: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Worded for CompareError {
+    fn words(&self) -> Words {
+        match self {
+            Self::Link { target, source } => {
+                Words::failed(format!("cannot link the patch for {target}"), source)
+            }
+            Self::Ledger { file, source } => Words::failed(format!("cannot compare {file}"), source),
+            Self::OptimisedObject(source) => {
+                Words::failed("an object of link-time optimisation cannot be read", source)
+            }
+            Self::OptimisedWithoutDebug => Words::failed(
+                "link-time optimisation",
+                "without debug information functions of one name in several source files cannot be told \
+                 apart",
+            ),
+            Self::Refused(lines) => {
+                let places: Vec<String> = lines.iter().map(|l| format!("{}: {}", l.what, l.place)).collect();
+                let mut words = Words::new(
+                    BuildExit::Refused,
+                    "the change cannot be live-patched safely",
+                    places.join("; "),
+                );
+                let hint = |l: &RefusalLine| format!("{} ({}): {}", l.what, l.place, l.why);
+                words.hints = lines.iter().map(hint).collect();
+                words
+            }
+            Self::Mismatch { file, difference, refused, remedies } => {
+                let mut words = Words::new(BuildExit::Mismatch, MISMATCH, format!("{file}: {difference}"));
+                let hint = |l: &RefusalLine| format!("{}: {}: {}", l.what, l.place, l.why);
+                words.hints = refused.iter().map(hint).collect();
+                let same = "build with the compiler, options and sources that the target was built with";
+                for remedy in remedies.iter().map(String::as_str).chain([same]) {
+                    if !words.hints.iter().any(|hint| hint == remedy) {
+                        words.hints.push(remedy.to_owned());
+                    }
+                }
+                words
+            }
+            Self::Nothing { why } => Words::new(BuildExit::NoChange, "the patch changes nothing", why).hint(
+                "a change of comments, documentation, tests or of programs that are not shipped needs no \
+                 live patch",
+            ),
+        }
+    }
+}
