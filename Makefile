@@ -1,6 +1,6 @@
 # make check     format, lints, all tests: every crate, packages, rpm, one real redis if the corpus is there
 # make e2e       the end-to-end tests alone
-# make demo      a patch for a running daemon, from spec to effect and back
+# make demo      a patch for a running daemon, from spec to effect and back, with the pause, and a fix that is refused
 # make bench     cost of making and of applying a patch
 # make corpus    real fixes, as a table: make corpus CASES="redis jq-CVE-2026-33947"; CASES=--cold compares with cold builds too
 # make shipped   patches for the files of Debian's own packages, as a table: make shipped CASES="redis expat"; goes on where it was stopped
@@ -75,8 +75,13 @@ e2e: setup setup-corpus build
 
 check: setup setup-corpus fmt locks clippy test
 
-demo: setup build
-	scripts/demo $(BIN)
+# Only what the demo needs is installed and built; without optimisation, which takes half the time, unless
+# `make build` was here before.
+demo: DEMO = $(if $(wildcard $(BIN)/upatch-build),release,debug)
+demo:
+	@scripts/setup --demo
+	$(CARGO) build $(if $(filter release,$(DEMO)),--release) --locked -p applier -p packager -p wrapper --bins
+	scripts/demo $(TARGET)/$(DEMO)
 
 bench: setup setup-corpus build
 	$(BIN)/upatch-bench $(BENCH)
