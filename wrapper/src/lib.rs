@@ -20,6 +20,7 @@ mod tools;
 
 pub use base::error::{Error, Result};
 pub use base::hash::sha256;
+pub use base::loaded::same_when_loaded;
 pub use base::os_bytes::OsBytes;
 pub use intercept::link::archive::members;
 pub use intercept::run::main;

@@ -21,7 +21,7 @@ pub(super) fn begin(verbose: u8) {
     match most {
         Ok(LevelFilter::OFF) => {}
         // Fails only where something logs already.
-        Ok(most) => drop(tracing::subscriber::set_global_default(Log { most })),
+        Ok(most) => drop(tracing::subscriber::set_global_default(Log { most, write: to_stderr })),
         // There is nowhere to report that standard error is gone.
         Err(_) => {
             drop(writeln!(io::stderr(), "warning: UPATCH_LOG: wants error, warn, info, debug or trace"))
@@ -38,12 +38,23 @@ fn of_count(verbose: u8) -> LevelFilter {
     }
 }
 
-/// Writes one line for each event.
-struct Log {
+/// Makes one line of each event.
+struct Log<W> {
     most: LevelFilter,
+    write: W,
 }
 
-impl Subscriber for Log {
+/// Writes a line, unless that would take time.
+fn to_stderr(level: &str, line: &Line) {
+    let stderr = io::stderr();
+    // Threads of a process may be stopped now: nobody who does not read may hold that up.
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+        let _ = writeln!(&stderr, "{}: {}{}", level.to_lowercase(), line.message, line.fields);
+    }
+}
+
+impl<W: Fn(&str, &Line) + Send + Sync + 'static> Subscriber for Log<W> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         *metadata.level() <= self.most
     }
@@ -55,13 +66,7 @@ impl Subscriber for Log {
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let stderr = io::stderr();
-        // Threads of a process may be stopped now: nobody who does not read may hold that up.
-        let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-        if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
-            let level = event.metadata().level().as_str().to_lowercase();
-            let _ = writeln!(&stderr, "{level}: {}{}", line.message, line.fields);
-        }
+        (self.write)(event.metadata().level().as_str(), &line);
     }
 
     // There are no spans.
@@ -104,42 +109,18 @@ mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
 
-    struct Kept(Arc<Mutex<Vec<Line>>>);
-
-    impl Subscriber for Kept {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            Log { most: LevelFilter::DEBUG }.enabled(metadata)
-        }
-
-        fn event(&self, event: &Event<'_>) {
-            let mut line = Line::default();
-            event.record(&mut line);
-            self.0.lock().unwrap().push(line);
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-        fn enter(&self, _: &span::Id) {}
-
-        fn exit(&self, _: &span::Id) {}
-    }
-
     #[test]
     fn events_are_lines() {
-        let kept = Arc::default();
-        tracing::subscriber::with_default(Kept(Arc::clone(&kept)), || {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::clone(&kept);
+        let write = move |level: &str, line: &Line| {
+            lines.lock().unwrap().push(format!("{level}: {}{}", line.message, line.fields));
+        };
+        tracing::subscriber::with_default(Log { most: LevelFilter::DEBUG, write }, || {
             tracing::debug!(pid = 17, what = "map a segment", "step");
             tracing::trace!("too much");
         });
-        let lines = kept.lock().unwrap();
-        assert_eq!(lines.len(), 1);
-        assert_eq!(format!("{}{}", lines[0].message, lines[0].fields), "step, pid 17, what map a segment");
+        assert_eq!(*kept.lock().unwrap(), ["DEBUG: step, pid 17, what map a segment"]);
     }
 
     #[test]

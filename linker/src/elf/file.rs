@@ -243,6 +243,7 @@ fn sections(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::elf::damage::damaged;
 
     /// A library with versions of its own and of others.
     fn library() -> Vec<u8> {
@@ -282,28 +283,7 @@ mod tests {
 
     #[test]
     fn damaged_files_are_read_to_an_end() {
-        let whole = library();
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        let interesting = [0, 1, 0x7f, 0xff, 0x80];
-        let tables = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
-        for round in 0..3000 {
-            let mut data = whole.clone();
-            for _ in 0..=random() % 8 {
-                // Headers say where everything is: half of the hits go there.
-                let (start, len) =
-                    if random() % 2 == 0 { (tables, data.len() - tables) } else { (0, data.len()) };
-                let at = start + random() as usize % len;
-                data[at] = interesting[random() as usize % interesting.len()];
-            }
-            if round % 16 == 0 {
-                data.truncate(random() as usize % whole.len());
-            }
+        for data in damaged(&library(), 3000) {
             if let Ok(elf) = ElfFile::parse(&data, "x") {
                 let _ = (elf.build_id(), elf.is_executable(), elf.dynamic_names(1));
                 for section in &elf.sections {

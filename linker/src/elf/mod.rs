@@ -4,6 +4,9 @@
 //! What it gives are plain numbers and names (System V gABI, chapters 4 and 5; symbol versions: LSB core,
 //! "Symbol Versioning").
 
+#[cfg(test)]
+#[path = "../../../tests/unit/damage.rs"]
+mod damage;
 mod debug;
 mod file;
 mod numbers;

@@ -1,6 +1,10 @@
 //! Reads of an ELF file what is part of a program, with its symbols and relocations: debug information is
 //! most of an object, and a program has thousands of them.
 
+use super::file::headers;
+use object::elf;
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, SectionHeader};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,14 +13,6 @@ use std::path::Path;
 /// Beginning of a file that holds its header and program headers (gABI, "ELF Header"); what follows is found
 /// by section.
 const HEAD: u64 = 4096;
-const SHT_SYMTAB: u32 = 2;
-const SHT_STRTAB: u32 = 3;
-const SHT_RELA: u32 = 4;
-const SHT_NOBITS: u32 = 8;
-const SHT_SYMTAB_SHNDX: u32 = 18;
-const SHF_ALLOC: u64 = 2;
-/// Bytes of a section header.
-const ENTRY: usize = 64;
 
 /// The file with zeros in place of all that no running program has. Those pages take no memory.
 ///
@@ -44,49 +40,35 @@ pub(crate) fn read_loaded(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The parts of the file that are wanted; `None` if it is none that can be told apart.
 fn sections(file: &File, length: u64) -> Option<Vec<(u64, u64)>> {
-    let mut head = [0; 64];
-    file.read_exact_at(&mut head, 0).ok()?;
-    let number = |at: usize, width: usize| -> Option<u64> { word(&head, at, width) };
-    // 64 bits, little-endian.
-    if !head.starts_with(b"\x7fELF\x02\x01") || number(58, 2)? != ENTRY as u64 {
+    let data = &ReadCache::new(file);
+    let (header, endian, table) = headers(data).ok()?;
+    if table.is_empty() {
         return None;
     }
-    let (table, count) = (number(40, 8)?, number(60, 2)?);
-    // A count of 0 is in the first section (gABI); such files are read as a whole.
-    if table == 0 || count == 0 {
-        return None;
-    }
-    let size = count.checked_mul(ENTRY as u64)?;
-    let mut headers = vec![0; usize::try_from(size).ok()?];
-    file.read_exact_at(&mut headers, table).ok()?;
-    let sections: Vec<&[u8]> = headers.chunks_exact(ENTRY).collect();
-    let is_loaded = |s: &[u8]| word(s, 8, 8).is_some_and(|flags| flags & SHF_ALLOC != 0);
-    let mut ranges = vec![(0, HEAD.min(length)), (table, table.checked_add(size)?)];
-    for section in &sections {
-        let kind = u32::try_from(word(section, 4, 4)?).ok()?;
-        let of = usize::try_from(word(section, 44, 4)?).ok()?;
-        let wanted = match kind {
-            SHT_NOBITS => false,
-            SHT_SYMTAB | SHT_STRTAB | SHT_SYMTAB_SHNDX => true,
-            SHT_RELA => is_loaded(section) || sections.get(of).is_some_and(|s| is_loaded(s)),
+    let size = (table.len() as u64).checked_mul(u64::from(header.e_shentsize(endian)))?;
+    let start: u64 = header.e_shoff(endian);
+    let mut ranges = vec![(0, HEAD.min(length)), (start, start.checked_add(size)?)];
+    let is_loaded = |section: &elf::SectionHeader64<_>| section.sh_flags(endian).0 & elf::SHF_ALLOC.0 != 0;
+    for section in table.iter() {
+        let wanted = match section.sh_type(endian) {
+            elf::SHT_NOBITS => false,
+            elf::SHT_SYMTAB | elf::SHT_STRTAB | elf::SHT_SYMTAB_SHNDX => true,
+            elf::SHT_RELA => {
+                is_loaded(section) || table.section(section.info_link(endian)).is_ok_and(is_loaded)
+            }
             _ => is_loaded(section),
         };
         if wanted {
-            let start = word(section, 24, 8)?;
-            let end = start.checked_add(word(section, 32, 8)?).filter(|end| *end <= length)?;
-            ranges.push((start, end));
+            let (start, size) = section.file_range(endian)?;
+            ranges.push((start, start.checked_add(size).filter(|end| *end <= length)?));
         }
     }
     Some(ranges)
 }
 
-fn word(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
-    let bytes = bytes.get(at..at.checked_add(width)?)?;
-    Some(bytes.iter().rev().fold(0, |all, b| all << 8 | u64::from(*b)))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::file::{Elf, defined_names, runtime_content};
     use super::*;
 
     #[test]
@@ -94,9 +76,35 @@ mod tests {
         let path = std::env::current_exe().unwrap();
         let (all, part) = (std::fs::read(&path).unwrap(), read_loaded(&path).unwrap());
         assert_eq!(all.len(), part.len());
-        let (all, part) =
-            (super::super::file::Elf::parse(&all).unwrap(), super::super::file::Elf::parse(&part).unwrap());
+        let (all, part) = (Elf::parse(&all).unwrap(), Elf::parse(&part).unwrap());
         assert!(all.same_layout(&part) && all.different_sections(&part).is_empty());
         assert!(!part.sections.is_empty());
+    }
+
+    #[test]
+    fn symbols_and_relocations_of_what_is_loaded_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, object) = (dir.path().join("a.c"), dir.path().join("a.o"));
+        // Debug information comes after the head of the file, which is read in any case.
+        let text = "char table[8192] = {1}; int limit = 3; int *at = &limit; int other(int);\n\
+                    int f(void) { return other(*at); }\n";
+        std::fs::write(&source, text).unwrap();
+        let mut gcc = std::process::Command::new("gcc");
+        let done = gcc.args(["-g", "-c", "-o"]).arg(&object).arg(&source).status().unwrap();
+        assert!(done.success());
+        let (all, part) = (std::fs::read(&object).unwrap(), read_loaded(&object).unwrap());
+        assert!(all != part, "debug information is left out");
+        assert_eq!(runtime_content(&all), runtime_content(&part));
+        assert_eq!(defined_names(&all), defined_names(&part));
+    }
+
+    #[test]
+    fn other_files_are_read_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a");
+        for text in [&b"BC\xc0\xde"[..], b"!<arch>\n", b"", b"\x7fELF\x02\x01\x01"] {
+            std::fs::write(&file, text).unwrap();
+            assert_eq!(read_loaded(&file).unwrap(), text);
+        }
     }
 }

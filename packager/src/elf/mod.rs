@@ -1,5 +1,8 @@
 //! Reading ELF files.
 
+#[cfg(test)]
+#[path = "../../../tests/unit/damage.rs"]
+mod damage;
 mod file;
 mod loaded;
 

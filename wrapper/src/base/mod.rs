@@ -5,5 +5,6 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod hash;
 pub(crate) mod hex;
+pub(crate) mod loaded;
 pub(crate) mod os_bytes;
 pub(crate) mod streams;

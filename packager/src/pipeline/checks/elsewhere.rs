@@ -1,7 +1,7 @@
 //! What the fix changes besides the ELF files that a patch is asked for: programs that are no target, and
 //! those that no patch can be made for. It is named, so that "changes nothing" is true as it stands.
 
-use crate::elf::{foreign, loaded_differs};
+use crate::elf::foreign;
 use crate::output::{ElfReport, Refused, Warned};
 use crate::pipeline::builds::{Original, Patched};
 use crate::pipeline::compare::{Counterparts, links};
@@ -116,7 +116,7 @@ impl Elsewhere {
 
 fn differs(copies: &[PathBuf; 2]) -> bool {
     let [old, new] = copies.each_ref().map(|file| std::fs::read(file).unwrap_or_default());
-    loaded_differs(&old, &new)
+    !wrapper::same_when_loaded(&old, &new)
 }
 
 fn shown(names: &[String]) -> String {

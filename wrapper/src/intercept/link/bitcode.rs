@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::base::error::{IoContext, Result};
+use crate::base::loaded::same_when_loaded;
 use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files, streams};
 use crate::command_line::linker::LinkLine;
-use crate::intercept::link::loaded;
 use crate::record::link::LinkInput;
 use crate::record::recorder::Recorder;
 use crate::record::unit::{LLVM, UnitRecord};
@@ -77,7 +77,7 @@ pub(crate) fn made(
     // The cache knows the parts that were made the first time.
     let same = again.run(true)? == output
         || lld && again.run(false)? == output
-        || !lld && loaded::same(&again.output()?, &output);
+        || !lld && same_when_loaded(&again.output()?, &output);
     if !same {
         return Err(
             "linked once more, to see what link-time optimisation makes, the output is another".into()

@@ -4,7 +4,6 @@ pub(crate) mod archive;
 pub(crate) mod bitcode;
 pub(crate) mod file_kind;
 pub(crate) mod inputs;
-pub(crate) mod loaded;
 pub(crate) mod map_files;
 mod run;
 
