@@ -1,7 +1,8 @@
 //! What the manifest of a patch for the kernel says beside that of other patches: for which kernel it is
 //! made, and the module that holds it.
 
-use crate::{BuildId, Manifest, Uuid, manifest::Kind};
+use super::{Kind, Manifest};
+use crate::{BuildId, Uuid};
 use serde::{Deserialize, Serialize};
 
 /// What the names of our modules begin with.

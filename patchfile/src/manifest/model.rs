@@ -1,6 +1,7 @@
 //! `manifest.yaml`: what a patch directory holds and which package and ELF files it fits.
 
-use crate::{Arch, BuildId, Digest, Uuid, kernel, kernel::Kernel};
+use super::kernel::{self, Kernel};
+use crate::{Arch, BuildId, Digest, Uuid};
 use serde::{Deserialize, Serialize};
 
 /// Version of the manifest and of the patch ELF that this crate writes. One number for both: they travel
@@ -342,7 +343,7 @@ mod tests {
     }
 
     /// A manifest in the field, as an earlier version of this program has written it.
-    const IN_THE_FIELD: &str = include_str!("../tests/data/manifest-1.yaml");
+    const IN_THE_FIELD: &str = include_str!("../../tests/data/manifest-1.yaml");
 
     #[test]
     fn manifests_in_the_field_stay_valid() {
