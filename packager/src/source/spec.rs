@@ -79,7 +79,8 @@ impl SpecSource {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// Those of the user's options that matter for reading the spec, and where its sources are.
+    /// Those of the user's options that matter for reading the spec, and where it and its sources
+    /// are.
     fn parse_options(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         let mut options = self.options.iter();
@@ -103,9 +104,12 @@ impl SpecSource {
                 }
             }
         }
-        let mut define = OsString::from("_sourcedir ");
-        define.push(&self.sourcedir);
-        args.extend(["--define".into(), define]);
+        let specdir = self.spec.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        for (name, dir) in [("_sourcedir ", self.sourcedir.as_path()), ("_specdir ", specdir)] {
+            let mut define = OsString::from(name);
+            define.push(dir);
+            args.extend(["--define".into(), define]);
+        }
         args
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod assemble;
 pub(crate) mod call;
 pub(crate) mod compile;
 pub(crate) mod copy;
+pub(crate) mod environment;
 pub(crate) mod link;
 pub(crate) mod parent;
 pub(crate) mod run;

@@ -11,7 +11,7 @@ use crate::base::env;
 use crate::inputs::assembled;
 use crate::intercept::call::{Next, real_command};
 use crate::intercept::compile::{self, clang_log};
-use crate::intercept::{assemble, copy, link};
+use crate::intercept::{assemble, copy, environment, link};
 use crate::record::session::Session;
 use crate::sys::child;
 use crate::tools::names::{self, Tool};
@@ -21,7 +21,7 @@ use crate::tools::resolve;
 pub fn main() -> ! {
     let mut words = std::env::args_os();
     let own_name = words.next().unwrap_or_default();
-    let args: Vec<OsString> = words.collect();
+    let mut args: Vec<OsString> = words.collect();
     let name = Path::new(&own_name).file_name().unwrap_or(&own_name).to_owned();
     if name == "upatch-cc" {
         about(&args);
@@ -43,6 +43,12 @@ pub fn main() -> ! {
     };
     let active = std::env::var_os(env::ACTIVE).is_some();
     let mut command = real_command(&real, tool, &own_name, bin.as_deref());
+    if let (Some(session), Some(Tool::Environment)) = (&session, tool) {
+        // The caller says what is found by `PATH`.
+        let names = session.env().into_iter().map(|(name, _)| name).filter(|name| name != "PATH");
+        let variables: Vec<_> = names.filter_map(|name| Some((name.clone(), std::env::var_os(name)?))).collect();
+        args = environment::words(&args, &variables);
+    }
     if let (Some(session), Some(tool), false) = (session, tool, active) {
         match record(session, tool, &real, &args) {
             Next::Done(end) => child::finish(end),
@@ -65,6 +71,7 @@ pub fn main() -> ! {
 fn record(session: Session, tool: Tool, real: &Path, args: &[OsString]) -> Next {
     let argv: Vec<Vec<u8>> = args.iter().map(|word| word.clone().into_vec()).collect();
     match tool {
+        Tool::Environment => Next::Exec,
         Tool::Archiver => {
             let _ = clang_log::adopt(&session);
             Next::Exec

@@ -1,4 +1,4 @@
-//! Which names on `PATH` are compilers, assemblers and linkers.
+//! Which names on `PATH` are compilers, assemblers, linkers and what else the recorder stands before.
 
 /// What a tool does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub(crate) enum Tool {
     /// objcopy.
     Copier,
     Strip,
+    /// env, which may take away the variables by which the recorder is found.
+    Environment,
 }
 
 /// `cc` and `c++` are gcc or clang: that is looked up behind the link.
@@ -40,6 +42,7 @@ const NAMES: &[(&str, Tool)] = &[
     ("llvm-objcopy", Tool::Copier),
     ("strip", Tool::Strip),
     ("llvm-strip", Tool::Strip),
+    ("env", Tool::Environment),
 ];
 
 /// Programs that stand in for a compiler under its name and look for the next one on `PATH`, where they would
