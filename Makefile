@@ -38,7 +38,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped walk identity testdata faults soak \
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs walk identity testdata faults soak \
 	soak-random soak-fidelity null-diff fuzz install dist rpm clean
 
 all: build
@@ -91,6 +91,10 @@ corpus: setup build
 	$(BIN)/upatch-corpus $(CASES)
 
 # One package at a time, and each installs what its build needs.
+# Every way to write a spec file in testdata/specs.
+specs: setup build
+	UPATCH_SPECS=all $(CARGO) test --locked -p tests --test specs
+
 shipped: setup build
 	$(BIN)/upatch-shipped $(CASES)
 

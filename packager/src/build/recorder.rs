@@ -77,6 +77,11 @@ impl Recorder {
         self.no_clang_log = true;
     }
 
+    /// The file with the command that is run before each compilation, while it is there.
+    pub(crate) fn late_fix(&self) -> PathBuf {
+        self.session.late_fix()
+    }
+
     /// Variables for the build.
     pub(crate) fn env(&self) -> Vec<(OsString, OsString)> {
         let mut env = self.session.env();

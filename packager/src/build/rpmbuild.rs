@@ -65,22 +65,36 @@ impl RpmBuild<'_> {
     /// Exit code 5 for the original build, 6 for the patched one, with the log.
     pub(crate) fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<PrepAnswer> {
         let answer = PrepAnswer::file(self.work, self.phase);
+        let in_build = self.source.prepares_in_build;
+        let late = (in_build && !self.patches.is_empty()).then(|| self.recorder.late_fix());
         let order = Order {
             patches: self.patches.to_vec(),
             strip: self.strip,
             numbered: self.numbered,
             outcome: answer.clone(),
+            late: late.clone(),
         };
         let order_file = self.work.path("log").join(format!("{}-order", self.phase));
         let text = serde_json::to_vec(&order).what("order")?;
         std::fs::write(&order_file, text).at(&order_file)?;
         let _ = std::fs::remove_file(self.installed());
+        if let Some(late) = &late {
+            let _ = std::fs::remove_file(&answer);
+            let own = super::recorder::own_executable()?;
+            let words =
+                [own.as_path(), Path::new(HOOK_COMMAND), &order_file, &self.work.build(), Path::new("")];
+            let text = serde_json::to_vec(&words).what("order")?;
+            std::fs::write(late, text).at(late)?;
+        }
         let status = Tool::new("rpmbuild")
             .args(self.arguments(&order_file)?)
             .arg(&self.source.spec)
             .envs(self.recorder.env())
             .dir(self.work.root())
             .logged(log, line)?;
+        if let Some(late) = &late {
+            let _ = std::fs::remove_file(late);
+        }
         let outcome = PrepAnswer::read(&answer)?;
         if let Some(error) = outcome.as_ref().and_then(PrepAnswer::error) {
             return Err(error.into());
@@ -88,7 +102,11 @@ impl RpmBuild<'_> {
         if !status.success() && !self.installed().exists() {
             return Err(self.error(log).into());
         }
-        Ok(outcome.ok_or(BuildError::NoPrep)?)
+        match outcome {
+            None if in_build && self.patches.is_empty() => Ok(PrepAnswer::default()),
+            None if in_build => Err(BuildError::NeverPrepared.into()),
+            other => Ok(other.ok_or(BuildError::NoPrep)?),
+        }
     }
 
     /// Appears when the script of `%install` has come to its end.

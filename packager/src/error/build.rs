@@ -30,6 +30,8 @@ pub(crate) enum BuildError {
     },
     /// A spec file with no place to apply the fix.
     NoPrep,
+    /// The fix had no tree to be applied to, neither after %prep nor before a compilation.
+    NeverPrepared,
     /// The recorder is not installed.
     NoWrapper {
         /// Where this program is.
@@ -120,6 +122,12 @@ impl Worded for BuildError {
                 Words::failed("the spec file has no %prep section", "there is no place to apply the fix")
                     .hint("add a %prep section, or use --source")
             }
+            Self::NeverPrepared => Words::new(
+                BuildExit::PatchedBuild,
+                "the fix was not applied",
+                "the spec file prepares its sources in %build, where no compiler ran",
+            )
+            .hint("unpack and patch the sources in %prep"),
             Self::NoWrapper { beside } => Words::failed(
                 "upatch-cc not found",
                 format!("looked in {} and ../libexec/upatch", beside.display()),

@@ -4,7 +4,7 @@
 //! templates"). So the fix comes after the package's own patches whatever way those are applied: `%setup` and
 //! `%patch`, `%autosetup`, `git am`, or by hand.
 
-use super::apply::{apply_fix, tree_for};
+use super::apply::{apply_fix, tree_for, try_fix};
 use crate::error::{Context, PrepError, Result};
 use crate::scratch::Work;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,9 @@ pub(crate) struct Order {
     pub numbered: bool,
     /// Where the answer goes.
     pub outcome: PathBuf,
+    /// If the sources are ready only while the build runs: the file that has this hook run before each
+    /// compilation. A fix that does not apply yet is no failure then.
+    pub late: Option<PathBuf>,
 }
 
 /// What the hook did.
@@ -79,9 +82,16 @@ impl PrepAnswer {
 ///
 /// # Errors
 /// When the fix does not apply (also written to the answer), or on any other failure.
-pub(crate) fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
-    let bytes = std::fs::read(order).at(order)?;
-    let order: Order = serde_json::from_slice(&bytes).at(order)?;
+pub(crate) fn run(order_file: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
+    let bytes = std::fs::read(order_file).at(order_file)?;
+    let order: Order = serde_json::from_slice(&bytes).at(order_file)?;
+    // Compilers run side by side. The lock goes with the file.
+    let file = std::fs::File::open(order_file).at(order_file)?;
+    let _lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive);
+    let done = || PrepAnswer::read(&order.outcome).ok().flatten().is_some_and(|a| a.failure.is_none());
+    if order.late.is_some() && done() {
+        return Ok(());
+    }
     let result = perform(&order, top, sub);
     let outcome = match &result {
         Ok(outcome) => outcome.clone(),
@@ -91,6 +101,11 @@ pub(crate) fn run(order: &Path, top: &Path, sub: Option<&Path>) -> Result<()> {
         }
     };
     outcome.write(&order.outcome)?;
+    match (&order.late, &result) {
+        (Some(_), Err(_)) => return Ok(()),
+        (Some(late), Ok(_)) => std::fs::remove_file(late).at(late)?,
+        (None, _) => {}
+    }
     settle();
     result.map(drop)
 }
@@ -102,6 +117,14 @@ pub(crate) fn settle() {
     std::thread::sleep(Duration::from_millis(60));
 }
 
+/// The folders in a folder, in the order of their names.
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
 fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<PrepAnswer> {
     if order.patches.is_empty() {
         return Ok(PrepAnswer::default());
@@ -109,18 +132,20 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<PrepAnswer> 
     let mut candidates = Vec::new();
     candidates.extend(sub.map(|s| top.join(s)));
     // Where the script stands at its end is where a further `%patch` would be applied.
-    candidates.extend(std::env::current_dir().ok());
+    let here = std::env::current_dir().ok();
+    candidates.extend(here.clone());
     candidates.push(top.to_path_buf());
-    let mut subs: Vec<PathBuf> = std::fs::read_dir(top)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|e| e.path())
-        .filter(|p| p.is_dir())
-        .collect();
-    subs.sort();
-    candidates.extend(subs);
+    let subs = folders(top);
+    candidates.extend(subs.clone());
+    // A compiler runs somewhere in the tree.
+    let above = here.iter().flat_map(|h| h.ancestors().skip(1)).take_while(|a| a.starts_with(top));
+    candidates.extend(above.map(Path::to_path_buf));
+    // `%setup -c` unpacks into a folder of its own.
+    candidates.extend(subs.iter().flat_map(|sub| folders(sub)));
     let tree = tree_for(&candidates, &order.patches, order.strip).ok_or(PrepError::NoTree)?;
+    if order.late.is_some() {
+        try_fix(&tree, &order.patches, order.strip)?;
+    }
     let applied = apply_fix(&tree, &order.patches, order.strip, order.numbered)?;
     Ok(PrepAnswer { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
 }

@@ -1,6 +1,7 @@
 //! A spec file, as rpm itself reads it.
 
-use crate::error::{Failure, Result, SourceError};
+use crate::error::{Context, Failure, Result, SourceError};
+use crate::files::{self, SOURCE_LIMIT};
 use crate::process::Tool;
 use patchfile::manifest::Package;
 use std::ffi::OsString;
@@ -23,6 +24,8 @@ pub(crate) struct SpecSource {
     pub files: Vec<String>,
     /// Capabilities needed to build.
     pub build_requires: Vec<String>,
+    /// Perhaps only `%build` makes the sources what they shall be.
+    pub prepares_in_build: bool,
 }
 
 impl SpecSource {
@@ -44,9 +47,10 @@ impl SpecSource {
             license: String::new(),
             files: Vec::new(),
             build_requires: Vec::new(),
+            prepares_in_build: false,
         };
         let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}}|\\n%{VERSION}\\n%{RELEASE}\\n%{LICENSE}\\n[%{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}\\t]\\n[%{SOURCE}\\t]\\n[%{PATCH}\\t]\\n";
-        let out = source.query(&["--srpm", "--qf", format])?;
+        let out = source.rpmspec(&["-q", "--srpm", "--qf", format])?;
         let mut lines = out.lines();
         let mut next = || lines.next().unwrap_or_default().to_owned();
         source.package =
@@ -67,12 +71,13 @@ impl SpecSource {
             return Err(SourceError::MissingSources { dir: source.sourcedir, files: missing }.into());
         }
         source.files = files;
+        let text = files::read(spec, SOURCE_LIMIT).at(spec)?;
+        source.prepares_in_build = prepares_in_build(&String::from_utf8_lossy(&text), &source.files);
         Ok(source)
     }
 
-    fn query(&self, args: &[&str]) -> Result<String> {
-        let out =
-            Tool::new("rpmspec").arg("-q").args(self.parse_options()).args(args).arg(&self.spec).output()?;
+    fn rpmspec(&self, args: &[&str]) -> Result<String> {
+        let out = Tool::new("rpmspec").args(self.parse_options()).args(args).arg(&self.spec).output()?;
         if !out.status.success() {
             return Err(self.broken(&out.message()));
         }
@@ -115,5 +120,51 @@ impl SpecSource {
 
     fn broken(&self, said: &str) -> Failure {
         SourceError::Spec { spec: self.spec.clone(), said: said.to_owned() }.into()
+    }
+}
+
+/// Are the sources perhaps ready only while `%build` runs? Then there is no `%prep`, it ends before its end, or
+/// `%build` names a source or a patch. `text` is the spec file as it is: rpm 4.18 shows it without the line
+/// `%build` when it has expanded the macros. Where this is wrong, a fix is applied as soon as it can be, or is
+/// refused as one that does not apply.
+fn prepares_in_build(text: &str, files: &[String]) -> bool {
+    let section = |name: &'static str| {
+        let first = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();
+        let ends =
+            move |line: &str| matches!(&*first(line), "%prep" | "%build" | "%install" | "%check" | "%files");
+        let mut lines = text.lines().skip_while(move |line| line.split_whitespace().next() != Some(name));
+        lines.next().map(|_| lines.take_while(move |line| !ends(line)).collect::<Vec<&str>>())
+    };
+    let Some(prep) = section("%prep") else { return true };
+    let build = section("%build").unwrap_or_default();
+    let words = [
+        "SOURCE",
+        "PATCH",
+        "%patch",
+        "%{patch",
+        "%sources",
+        "%{sources",
+        "%autopatch",
+        "%setup",
+        "%autosetup",
+    ];
+    let mut words = words.into_iter().chain(files.iter().map(String::as_str));
+    prep.iter().any(|line| line.split_whitespace().next() == Some("exit"))
+        || words.any(|word| build.iter().any(|line| line.contains(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::prepares_in_build;
+
+    #[test]
+    fn sources_that_only_the_build_prepares() {
+        let files = ["x-1.tar.gz".to_owned(), "own.patch".to_owned()];
+        let says = |text: &str| prepares_in_build(text, &files);
+        assert!(says("Name: x\n%build\nmake\n"));
+        assert!(says("%prep\n%build\ntar xf %{_sourcedir}/x-1.tar.gz\n%install\n"));
+        assert!(says("%prep\n%setup\n%build\npatch -p1 < %{PATCH0}\n%install\n"));
+        assert!(says("%prep\ntar xf /s/x-1.tar.gz\nexit 0\n%build\nmake\n"));
+        assert!(!says("%prep\ntar xf %{SOURCE0}\n%build\nmake\n%install\ncp /s/own.patch .\n"));
     }
 }

@@ -12,12 +12,15 @@ const LONG_WITH_ARGUMENT: &[&[u8]] = &[b"--unset", b"--chdir", b"--argv0"];
 pub(crate) fn words(args: &[OsString], variables: &[(OsString, OsString)]) -> Vec<OsString> {
     let mut words = args.to_vec();
     if let Some(at) = first_operand(args) {
-        words.splice(at..at, variables.iter().map(|(name, value)| {
-            let mut word = name.clone();
-            word.push("=");
-            word.push(value);
-            word
-        }));
+        words.splice(
+            at..at,
+            variables.iter().map(|(name, value)| {
+                let mut word = name.clone();
+                word.push("=");
+                word.push(value);
+                word
+            }),
+        );
     }
     words
 }

@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod compile;
 pub(crate) mod copy;
 pub(crate) mod environment;
+pub(crate) mod late_fix;
 pub(crate) mod link;
 pub(crate) mod parent;
 pub(crate) mod run;

@@ -11,7 +11,7 @@ use crate::base::env;
 use crate::inputs::assembled;
 use crate::intercept::call::{Next, real_command};
 use crate::intercept::compile::{self, clang_log};
-use crate::intercept::{assemble, copy, environment, link};
+use crate::intercept::{assemble, copy, environment, late_fix, link};
 use crate::record::session::Session;
 use crate::sys::child;
 use crate::tools::names::{self, Tool};
@@ -46,7 +46,8 @@ pub fn main() -> ! {
     if let (Some(session), Some(Tool::Environment)) = (&session, tool) {
         // The caller says what is found by `PATH`.
         let names = session.env().into_iter().map(|(name, _)| name).filter(|name| name != "PATH");
-        let variables: Vec<_> = names.filter_map(|name| Some((name.clone(), std::env::var_os(name)?))).collect();
+        let variables: Vec<_> =
+            names.filter_map(|name| Some((name.clone(), std::env::var_os(name)?))).collect();
         args = environment::words(&args, &variables);
     }
     if let (Some(session), Some(tool), false) = (session, tool, active) {
@@ -69,6 +70,9 @@ pub fn main() -> ! {
 }
 
 fn record(session: Session, tool: Tool, real: &Path, args: &[OsString]) -> Next {
+    if matches!(tool, Tool::Gcc | Tool::Clang | Tool::Assembler) {
+        late_fix::apply(&session);
+    }
     let argv: Vec<Vec<u8>> = args.iter().map(|word| word.clone().into_vec()).collect();
     match tool {
         Tool::Environment => Next::Exec,

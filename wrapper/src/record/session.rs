@@ -191,6 +191,13 @@ impl Session {
         self.dir.join("bin")
     }
 
+    /// The file with the command, as a JSON list of words, that is to be run before each compilation as long
+    /// as the file is there.
+    #[must_use]
+    pub fn late_fix(&self) -> PathBuf {
+        self.dir.join("late-fix")
+    }
+
     /// The session's directory, absolute.
     #[must_use]
     pub fn dir(&self) -> &Path {

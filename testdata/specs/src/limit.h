@@ -1,0 +1,4 @@
+#define FACTOR 3
+#ifndef NAME
+#define NAME "tiny"
+#endif
