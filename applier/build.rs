@@ -1,7 +1,5 @@
 //! Strips the released `upatch`: Cargo forgets `strip` for a package that has an optimisation level of its own.
 
-#![expect(clippy::print_stdout, reason = "Cargo reads what a build script prints")]
-
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") {
