@@ -7,7 +7,7 @@
 //!
 //! The folders, each of which uses only those before it: `elf` reads files, `chunks` are the pieces of an
 //! image, `arch` is what depends on the instruction set, `locate` finds each old symbol, `equiv` compares
-//! linked files, `image` makes the product.
+//! linked files, `image` makes the product for programs, `livepatch` that for the kernel.
 
 mod arch;
 mod chunks;
@@ -15,6 +15,7 @@ mod elf;
 mod equiv;
 mod error;
 mod image;
+mod livepatch;
 mod locate;
 mod made;
 
@@ -25,6 +26,11 @@ pub use error::LinkError;
 pub use image::{
     ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NewSymbol, ReadFile,
     Sibling, UnitPatch, link,
+};
+pub use livepatch::{
+    FittedFunction, Found, KernelContext, KernelFit, KernelImage, KernelModuleFile, KernelObject,
+    KernelSymbol, KernelUnit, PartObject, Parts, Reference, ReplacedFunction, Symvers, Way, fidelity, finish,
+    parts,
 };
 pub use locate::{
     LinkedSymbol, ObjectSymbol, OptimisedUnit, OriginalUnit, SameLayout, TargetAddresses, Used,

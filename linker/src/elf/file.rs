@@ -43,7 +43,7 @@ pub(crate) struct Segment {
 }
 
 /// One `Elf64_Rela`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rela {
     pub(crate) offset: u64,
     pub(crate) kind: u32,

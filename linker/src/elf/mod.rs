@@ -10,10 +10,14 @@ mod damage;
 mod debug;
 mod file;
 mod numbers;
+mod relocatable;
 mod symbols;
 
 pub(crate) use debug::debug_sections;
 pub use file::ParsedElf;
 pub(crate) use file::{ElfFile, Rela, Section, Segment};
 pub(crate) use numbers::*;
+pub(crate) use relocatable::{
+    FurtherRelocations, NO_SYMBOL, PlainPlace, PlainSection, PlainSymbol, Relocatable,
+};
 pub(crate) use symbols::Symbol;

@@ -1,0 +1,65 @@
+//! Are the functions of an object in the shipped kernel?
+
+use super::symvers::KernelObject;
+use super::unit::KernelContext;
+use crate::error::LinkError;
+
+/// What the comparison of one unit with the object that it is linked into gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelFit {
+    /// All functions of the unit, in the order of its symbol table.
+    pub functions: Vec<FittedFunction>,
+}
+
+/// One function of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FittedFunction {
+    /// Its name.
+    pub name: String,
+    /// What was found.
+    pub found: Found,
+}
+
+/// What was found of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is there, byte for byte, and each of its references leads to what it names.
+    Identical,
+    /// It is there, and differs.
+    Differs {
+        /// Where in the function, in bytes.
+        offset: u64,
+        /// In words: the bytes or the reference, here and there.
+        detail: String,
+    },
+    /// It is weak, and another unit's is linked.
+    Overridden,
+    /// No function of its name is there.
+    Missing,
+    /// Several functions of its name are there that are all the same, and nothing tells which is the unit's.
+    Ambiguous,
+}
+
+/// Compares all functions of `original` with those of `object`: byte for byte, with references resolved by
+/// the symbol table of the kernel; what has no name in it, such as strings, by its content.
+///
+/// # Errors
+/// When a file cannot be read, or `object` is a module that is not among those of `context`.
+pub fn fidelity(
+    unit: &str,
+    object: &KernelObject,
+    original: &[u8],
+    context: &KernelContext<'_>,
+) -> Result<KernelFit, LinkError> {
+    let _ = (unit, object, original, context);
+    Err(LinkError::Inconsistent("to be written".to_owned()))
+}
+
+impl KernelFit {
+    /// Those of the functions that a patch replaces, refers to or relies on which are not the same in the
+    /// kernel. Empty: the patch fits.
+    pub fn contradicting(&self, patch: &differ::PatchObject) -> Vec<&FittedFunction> {
+        let _ = patch;
+        Vec::new()
+    }
+}
