@@ -1,7 +1,15 @@
 //! Are the functions of an object in the shipped kernel?
 
+use std::collections::HashSet;
+
+use differ::{PatchObject, SymbolPlace};
+
+use super::located::{Located, State};
+use super::original::Original;
+use super::shipped::Shipped;
 use super::symvers::KernelObject;
 use super::unit::KernelContext;
+use crate::elf::STB_WEAK;
 use crate::error::LinkError;
 
 /// What the comparison of one unit with the object that it is linked into gave.
@@ -51,15 +59,37 @@ pub fn fidelity(
     original: &[u8],
     context: &KernelContext<'_>,
 ) -> Result<KernelFit, LinkError> {
-    let _ = (unit, object, original, context);
-    Err(LinkError::Inconsistent("to be written".to_owned()))
+    let shipped = Shipped::of(object, context)?;
+    let located = Located::new(Original::read(unit, original)?, shipped);
+    let function = |(symbol, state): (&usize, &State)| {
+        let symbol = &located.original.object.symbols[*symbol];
+        let found = match state {
+            State::Same(_) => Found::Identical,
+            State::Differs(_) | State::Missing if symbol.binding == STB_WEAK => Found::Overridden,
+            State::Differs(d) => Found::Differs { offset: d.offset, detail: d.detail.clone() },
+            State::Several(_) => Found::Ambiguous,
+            State::Missing => Found::Missing,
+        };
+        FittedFunction { name: symbol.name.clone(), found }
+    };
+    Ok(KernelFit { functions: located.functions.iter().map(function).collect() })
 }
 
 impl KernelFit {
-    /// Those of the functions that a patch replaces, refers to or relies on which are not the same in the
-    /// kernel. Empty: the patch fits.
-    pub fn contradicting(&self, patch: &differ::PatchObject) -> Vec<&FittedFunction> {
-        let _ = patch;
-        Vec::new()
+    /// Those of the functions that a patch replaces or refers to which are not the same in the kernel. Empty:
+    /// the patch fits.
+    pub fn contradicting(&self, patch: &PatchObject) -> Vec<&FittedFunction> {
+        let mut used = HashSet::new();
+        for symbol in &patch.symbols {
+            match &symbol.place {
+                SymbolPlace::Defined { replaces, old_fragments, .. } => {
+                    used.extend(replaces.iter().chain(old_fragments).map(String::as_str));
+                }
+                SymbolPlace::Existing { orig_name, .. } => drop(used.insert(orig_name)),
+                SymbolPlace::Undefined => {}
+            }
+        }
+        let differs = |f: &&FittedFunction| used.contains(f.name.as_str()) && f.found != Found::Identical;
+        self.functions.iter().filter(differs).collect()
     }
 }

@@ -6,12 +6,16 @@
 //! [`finish`] makes the module of it that the kernel loads.
 
 mod btf;
+mod compare;
 mod finish;
 mod fit;
 mod image;
 mod kallsyms;
+mod located;
 mod module_file;
+mod original;
 mod part;
+mod shipped;
 mod symvers;
 mod unit;
 

@@ -1,0 +1,186 @@
+//! Compares a function of a unit with the bytes at an address of the shipped object.
+//!
+//! The shipped file holds what compiler and linker wrote: alternatives, static calls and returns are changed
+//! in memory, as the kernel starts. `objtool` changes one thing in the code of an object, before it is linked:
+//! jumps of static keys become nops of the same length. So all other bytes are the same, and every field
+//! leads to what it names.
+
+use std::collections::HashSet;
+
+use super::original::{Field, Original, Piece, Target};
+use super::shipped::Shipped;
+use crate::elf::{PlainPlace, SHF_WRITE, STB_WEAK};
+
+/// Where two pieces differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) offset: u64,
+    pub(super) detail: String,
+}
+
+/// Symbols whose addresses the fields of a piece tell.
+pub(super) type Observed = Vec<(usize, u64)>;
+
+/// Nops as `objtool` writes them, by their length (2 and 5 bytes).
+const NOP_2: &[u8] = &[0x66, 0x90];
+const NOP_5: &[u8] = &[0x0f, 0x1f, 0x44, 0x00, 0x00];
+/// `jmp rel8`, `jmp rel32`
+const JUMP_SHORT: u8 = 0xeb;
+const JUMP_NEAR: u8 = 0xe9;
+/// Bytes that a message shows.
+const SHOWN: usize = 8;
+
+pub(super) struct Comparison<'a> {
+    original: &'a Original,
+    shipped: Shipped<'a>,
+    /// Constants that are being compared, or were.
+    constants: HashSet<(Piece, u64)>,
+    observed: Observed,
+}
+
+/// Compares `piece` with what is at `address`.
+pub(super) fn compare(
+    original: &Original,
+    shipped: Shipped<'_>,
+    piece: Piece,
+    address: u64,
+) -> Result<Observed, Difference> {
+    let mut comparison = Comparison { original, shipped, constants: HashSet::new(), observed: Vec::new() };
+    comparison.piece(piece, address)?;
+    Ok(comparison.observed)
+}
+
+impl Comparison<'_> {
+    fn piece(&mut self, piece: Piece, address: u64) -> Result<(), Difference> {
+        let differs = |offset: u64, detail: String| Difference { offset, detail };
+        let here = self.original.content(piece).unwrap_or_default();
+        let there = self.shipped.bytes(address, here.len() as u64);
+        let there = there.ok_or_else(|| differs(0, "nothing is there".to_owned()))?;
+        let fields = self
+            .original
+            .fields(piece)
+            .map_err(|(offset, kind)| differs(offset, format!("a relocation of type {kind} is not known")))?;
+        let open = self.shipped.open_fields(address, piece.size);
+        if let Some(more) = open.iter().find(|o| !fields.iter().any(|f| f.offset - piece.start == **o)) {
+            return Err(differs(*more, "a reference that is only there".to_owned()));
+        }
+        let mut fields = fields.iter().peekable();
+        let mut at = 0;
+        while at < here.len() {
+            let offset = at as u64;
+            if let Some(field) = fields.next_if(|f| f.offset - piece.start == offset) {
+                self.field(field, address + offset).map_err(|detail| differs(offset, detail))?;
+                at += usize::try_from(field.width).unwrap_or(here.len());
+                continue;
+            }
+            if let Some(nop) = self.nop_for(here, at, piece) {
+                if there.get(at..at + nop.len()) != Some(nop) {
+                    return Err(differs(offset, shown(nop, there.get(at..).unwrap_or_default())));
+                }
+                let end = offset + nop.len() as u64;
+                while fields.next_if(|f| f.offset - piece.start < end).is_some() {}
+                at += nop.len();
+                continue;
+            }
+            if here[at] != there[at] {
+                return Err(differs(offset, shown(&here[at..], &there[at..])));
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// What `objtool` made of the jump at this place, if it is one of a static key.
+    fn nop_for(&self, here: &[u8], at: usize, piece: Piece) -> Option<&'static [u8]> {
+        if !self.original.is_nop(piece.section, piece.start + at as u64) {
+            return None;
+        }
+        match *here.get(at)? {
+            JUMP_SHORT => Some(NOP_2),
+            JUMP_NEAR => Some(NOP_5),
+            _ => None,
+        }
+    }
+
+    fn field(&mut self, field: &Field, address: u64) -> Result<(), String> {
+        let to = self.shipped.leads_to(address, field).ok_or("no reference is there")?;
+        match field.target {
+            Target::Symbol(symbol, distance) => {
+                self.symbol(symbol, to.wrapping_sub(distance.cast_unsigned()))
+            }
+            Target::Place(section, offset) => self.unnamed(section, offset, to),
+        }
+    }
+
+    /// A reference that should lead to the start of `symbol`, at `address`.
+    fn symbol(&mut self, symbol: usize, address: u64) -> Result<(), String> {
+        let named = &self.original.object.symbols[symbol];
+        let there = self.shipped.named(&named.name);
+        if there.contains(&address) {
+            self.observed.push((symbol, address));
+            return match self.original.piece(symbol) {
+                Some(piece) => self.constant(piece, address, &named.name),
+                None => Ok(()),
+            };
+        }
+        if there.is_empty() {
+            match named.place {
+                // Of some symbols the kernel keeps no name.
+                PlainPlace::Section(section) => {
+                    return self.unnamed(section, named.value.cast_signed(), address);
+                }
+                PlainPlace::Undefined if named.binding == STB_WEAK && address == 0 => return Ok(()),
+                PlainPlace::Undefined | PlainPlace::Reserved(_) => {}
+            }
+            return Err(format!(
+                "`{}` is not there; it leads to {}",
+                named.name,
+                self.shipped.names(address)
+            ));
+        }
+        Err(format!("it leads to `{}` here, to {} there", named.name, self.shipped.names(address)))
+    }
+
+    /// A reference to a place without a name, which should be at `address`.
+    fn unnamed(&mut self, section: usize, offset: i64, address: u64) -> Result<(), String> {
+        let Some(content) = self.original.section(section) else { return Ok(()) };
+        let start = usize::try_from(offset).ok();
+        if content.is_strings() {
+            let rest =
+                start.and_then(|start| content.data.get(start..)).ok_or("it leads out of its section")?;
+            let here = memchr::memchr(0, rest).and_then(|end| rest.get(..end)).unwrap_or(rest);
+            let there = self.shipped.string(address).unwrap_or_default();
+            if here == there {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy;
+            return Err(format!("a string is \"{}\" here, \"{}\" there", text(here), text(there)));
+        }
+        if !content.is_constant() || content.has(SHF_WRITE) && content.name.starts_with(".data") {
+            return Ok(());
+        }
+        // Of constants that are merged one alone is meant, else all that is in the section.
+        let piece = if content.entry_size > 0 && content.has(crate::elf::SHF_MERGE) {
+            let start = u64::try_from(offset).map_err(|_| "it leads out of its section")?;
+            (Piece { section, start, size: content.entry_size }, address)
+        } else {
+            let whole = Piece { section, start: 0, size: content.size };
+            (whole, address.wrapping_sub(offset.cast_unsigned()))
+        };
+        self.constant(piece.0, piece.1, &content.name.clone())
+    }
+
+    /// Compares a constant, once.
+    fn constant(&mut self, piece: Piece, address: u64, name: &str) -> Result<(), String> {
+        let constant = self.original.section(piece.section).is_some_and(|s| s.is_constant());
+        if !constant || !self.constants.insert((piece, address)) {
+            return Ok(());
+        }
+        self.piece(piece, address).map_err(|d| format!("constant `{name}`+{:#x}: {}", d.offset, d.detail))
+    }
+}
+
+fn shown(here: &[u8], there: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().take(SHOWN).map(|b| format!("{b:02x}")).collect::<String>();
+    format!("{} here, {} there", hex(here), hex(there))
+}
