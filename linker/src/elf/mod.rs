@@ -11,6 +11,7 @@ mod debug;
 mod file;
 mod numbers;
 mod relocatable;
+mod relocatable_bytes;
 mod symbols;
 
 pub(crate) use debug::debug_sections;

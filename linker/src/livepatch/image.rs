@@ -6,7 +6,7 @@ use patchfile::BuildId;
 
 use super::btf;
 use super::kallsyms::{self, KernelSymbol};
-use crate::elf::{ElfFile, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, SHT_NOBITS, Section};
+use crate::elf::{ElfFile, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS, Section};
 use crate::error::LinkError;
 
 const NAME: &str = "vmlinux";
@@ -84,10 +84,11 @@ impl<'a> KernelImage<'a> {
         self.section_at(address).is_some_and(|s| s.flags & SHF_EXECINSTR != 0)
     }
 
-    /// Can the kernel write to this address, except while it starts?
-    pub(super) fn is_written(&self, address: u64) -> bool {
-        // Kernels link their constants as writable, since they relocate them as they start.
-        self.section_at(address).is_none_or(|s| s.flags & SHF_WRITE != 0 && s.name != ".rodata")
+    /// Is this in what the kernel frees once it has started?
+    pub(super) fn is_of_start(&self, address: u64) -> bool {
+        let bound = |name: &str| self.named(name).next().map(|symbol| symbol.address);
+        let bounds = bound("__init_begin").zip(bound("__init_end"));
+        bounds.is_some_and(|(start, end)| (start..end).contains(&address))
     }
 
     /// The build-id.
@@ -114,6 +115,12 @@ impl<'a> KernelImage<'a> {
     /// has its first instruction, or the one behind `endbr64`.
     pub fn is_traceable(&self, address: u64) -> bool {
         self.traced.contains(&address) || self.traced.contains(&address.wrapping_add(4))
+    }
+
+    /// Are there calls at the places where its functions are traced, rather than nops?
+    pub(super) fn calls_tracer(&self) -> bool {
+        const CALL: u8 = 0xe8;
+        self.traced.iter().next().and_then(|at| self.bytes(*at, 1)) == Some(&[CALL])
     }
 
     /// Does the kernel take the `endbr64` of the function at this address away as it starts? Then no new

@@ -6,6 +6,7 @@
 //! [`finish`] makes the module of it that the kernel loads.
 
 mod btf;
+mod checks;
 mod compare;
 mod finish;
 mod fit;
@@ -13,10 +14,15 @@ mod image;
 mod kallsyms;
 mod located;
 mod module_file;
+mod names;
 mod original;
 mod part;
+mod plan;
+mod references;
 mod shipped;
+mod static_calls;
 mod symvers;
+mod tables;
 mod unit;
 
 pub use finish::finish;

@@ -3,7 +3,7 @@
 use patchfile::BuildId;
 
 use super::symvers::KernelObject;
-use crate::elf::{PlainPlace, PlainSymbol, Relocatable, SHF_ALLOC};
+use crate::elf::{PlainPlace, PlainSection, PlainSymbol, Relocatable, SHF_ALLOC};
 use crate::error::LinkError;
 
 /// A shipped module, unpacked.
@@ -60,12 +60,17 @@ impl KernelModuleFile {
     }
 
     /// Is this symbol kept once the module has started?
-    pub(super) fn is_kept(&self, symbol: &PlainSymbol) -> bool {
+    fn is_kept(&self, symbol: &PlainSymbol) -> bool {
         match symbol.place {
-            PlainPlace::Section(section) => self.object.sections.get(section).is_some_and(|s| {
-                s.has(SHF_ALLOC) && !s.name.starts_with(".init") && !s.name.starts_with(".exit.never")
-            }),
+            PlainPlace::Section(section) => {
+                self.object.sections.get(section).is_some_and(|s| s.has(SHF_ALLOC) && !Self::is_of_start(s))
+            }
             PlainPlace::Undefined | PlainPlace::Reserved(_) => false,
         }
+    }
+
+    /// Is this section freed once the module has started?
+    pub(super) fn is_of_start(section: &PlainSection) -> bool {
+        section.name.starts_with(".init")
     }
 }

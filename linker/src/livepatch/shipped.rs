@@ -5,7 +5,7 @@ use super::module_file::KernelModuleFile;
 use super::original::Field;
 use super::symvers::KernelObject;
 use super::unit::KernelContext;
-use crate::elf::{NO_SYMBOL, PlainPlace, PlainSection, SHF_EXECINSTR, STT_FILE, STT_SECTION};
+use crate::elf::{NO_SYMBOL, PlainPlace, PlainSection, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION};
 use crate::error::{LinkError, refusal};
 
 /// The kernel with its addresses; or a module, whose sections get addresses here, far from each other.
@@ -19,6 +19,8 @@ pub(super) enum Shipped<'a> {
 const SECTION: u64 = 1 << 42;
 /// What a module does not define is from here on, by the number of its symbol.
 const ELSEWHERE: u64 = 1 << 63;
+/// Size of `endbr64`, which is before the call that a live patch makes use of.
+const ENDBR: u64 = 4;
 /// Distance between two symbols that are elsewhere.
 const APART: u64 = 1 << 40;
 
@@ -53,6 +55,45 @@ impl<'a> Shipped<'a> {
         match self {
             Self::Kernel(image) => image.is_code(address),
             Self::Module(module) => section_at(module, address).is_some_and(|(s, _)| s.has(SHF_EXECINSTR)),
+        }
+    }
+
+    /// Is this in what is freed once the kernel or the module has started?
+    pub(super) fn is_of_start(self, address: u64) -> bool {
+        match self {
+            Self::Kernel(image) => image.is_of_start(address),
+            Self::Module(module) => {
+                section_at(module, address).is_some_and(|(s, _)| KernelModuleFile::is_of_start(s))
+            }
+        }
+    }
+
+    /// Has the function at this address lost its `endbr64`?
+    pub(super) fn is_sealed(self, address: u64) -> bool {
+        match self {
+            Self::Kernel(image) => image.is_sealed(address),
+            Self::Module(module) => listed(module, ".ibt_endbr_seal").any(|a| a == address),
+        }
+    }
+
+    /// Can a live patch redirect the function at this address?
+    pub(super) fn is_traceable(self, address: u64) -> bool {
+        match self {
+            Self::Kernel(image) => image.is_traceable(address),
+            Self::Module(module) => {
+                listed(module, "__mcount_loc").any(|a| a == address || a == address.wrapping_add(ENDBR))
+            }
+        }
+    }
+
+    /// Where the symbol of this name is that other units can refer to.
+    pub(super) fn global(self, name: &str) -> Option<u64> {
+        match self {
+            Self::Kernel(image) => image.named(name).find(|s| s.is_global()).map(|s| s.address),
+            Self::Module(module) => {
+                let mut globals = module.named(name).filter(|(_, s)| s.binding != STB_LOCAL);
+                globals.next().and_then(|(symbol, _)| address_of_symbol(module, symbol))
+            }
         }
     }
 
@@ -157,6 +198,14 @@ fn section_at(module: &KernelModuleFile, address: u64) -> Option<(&PlainSection,
     let index = usize::try_from((address / SECTION).checked_sub(1)?).ok()?;
     let section = module.object.sections.get(index)?;
     Some((section, address % SECTION)).filter(|(section, offset)| *offset <= section.size)
+}
+
+/// What the entries of a list of a module refer to.
+fn listed<'m>(module: &'m KernelModuleFile, section: &'m str) -> impl Iterator<Item = u64> + 'm {
+    let lists = module.object.sections.iter().filter(move |s| s.name == section);
+    lists
+        .flat_map(|list| &list.relocations)
+        .filter_map(|rela| Some(address_of_symbol(module, rela.symbol)?.wrapping_add_signed(rela.addend)))
 }
 
 /// The symbol of a module that is meant by a name and an address.

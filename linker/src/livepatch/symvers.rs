@@ -7,7 +7,8 @@ use crate::error::LinkError;
 /// The exports of a kernel and of its modules.
 #[derive(Clone, Debug, Default)]
 pub struct Symvers {
-    exporters: HashMap<String, String>,
+    /// The object of each symbol, and its name space.
+    exporters: HashMap<String, (String, String)>,
 }
 
 impl Symvers {
@@ -26,14 +27,21 @@ impl Symvers {
                     why: format!("line {} is not `CRC symbol object kind`", number + 1),
                 });
             };
-            exporters.insert(symbol.to_owned(), object.to_owned());
+            let name_space = fields.nth(1).unwrap_or_default();
+            exporters.insert(symbol.to_owned(), (object.to_owned(), name_space.to_owned()));
         }
         Ok(Self { exporters })
     }
 
     /// Which object exports a symbol.
     pub fn exporter(&self, symbol: &str) -> Option<KernelObject> {
-        self.exporters.get(symbol).map(|object| KernelObject::of_path(object))
+        self.exporters.get(symbol).map(|(object, _)| KernelObject::of_path(object))
+    }
+
+    /// Does the kernel export a symbol to every module, without a name space that a module has to import?
+    pub(super) fn is_open(&self, symbol: &str) -> bool {
+        let exporter = self.exporters.get(symbol);
+        exporter.is_some_and(|(object, name_space)| object == "vmlinux" && name_space.is_empty())
     }
 }
 
