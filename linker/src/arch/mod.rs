@@ -9,6 +9,8 @@ mod reading;
 mod writing;
 pub(crate) mod x86_64;
 
+pub(crate) use x86_64::kernel;
+
 pub(crate) use reading::{Epilogue, Instruction, Operand, Reading, Saves, Value};
 pub(crate) use writing::{
     Block, CLibrary, Control, Entry, OldFunction, Site, Surroundings, TlsBase, Writing,

@@ -5,18 +5,14 @@
 use differ::Refusal;
 
 use super::finish::PREFIX;
-use super::original::relocation;
 use super::tables::{is_part_of, is_read_early, is_table};
 use super::unit::{KernelContext, Parts};
+use crate::arch::kernel as machine;
 use crate::elf::{
     NO_SYMBOL, PlainPlace, PlainSection, Rela, Relocatable, SHF_ALLOC, SHF_EXECINSTR, STT_SECTION,
 };
 use crate::error::refusal;
 
-/// `call rel32`
-const CALL: u8 = 0xe8;
-/// What stands for a call of the tracer where the kernel's build has removed it.
-const NOP_5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 const TRACED: &str = "__mcount_loc";
 const REPORT: &str = "this is a fault of the tools that linked it: report it";
 
@@ -75,7 +71,7 @@ fn place(object: &Relocatable, rela: &Rela) -> Option<(usize, u64)> {
 }
 
 fn traced_calls(object: &Relocatable, list: &PlainSection, context: &KernelContext<'_>) -> Vec<Refusal> {
-    let refused = |at: u64, why: &str| {
+    let wrong = |at: u64, why: &str| {
         refusal(
             "a list of traced calls that the kernel does not take",
             format!("{TRACED}+{at:#x}"),
@@ -84,13 +80,16 @@ fn traced_calls(object: &Relocatable, list: &PlainSection, context: &KernelConte
         )
     };
     let mut refusals = Vec::new();
-    if list.size % 8 != 0 || !list.further.is_empty() || list.relocations.len() as u64 != list.size / 8 {
-        refusals.push(refused(0, "it is not one reference after the other"));
+    if !list.size.is_multiple_of(8)
+        || !list.further.is_empty()
+        || list.relocations.len() as u64 != list.size / 8
+    {
+        refusals.push(wrong(0, "it is not one reference after the other"));
     }
     for (rela, at) in list.relocations.iter().zip((0..).step_by(8)) {
-        let entry = (rela.offset == at && rela.kind == relocation::ABSOLUTE_64).then(|| place(object, rela));
+        let entry = (rela.offset == at && rela.kind == machine::ADDRESS).then(|| place(object, rela));
         let Some((section, offset)) = entry.flatten() else {
-            refusals.push(refused(at, "an entry does not lead to code of the module"));
+            refusals.push(wrong(at, "an entry does not lead to code of the module"));
             continue;
         };
         let Some(section) = object.sections.get(section) else { continue };
@@ -98,7 +97,7 @@ fn traced_calls(object: &Relocatable, list: &PlainSection, context: &KernelConte
             let what =
                 if context.image.calls_tracer() { "a call of __fentry__" } else { "a nop of five bytes" };
             let why = format!("{}+{offset:#x}, which it lists, is not {what}", section.name);
-            refusals.push(refused(at, &why));
+            refusals.push(wrong(at, &why));
         }
     }
     refusals
@@ -112,13 +111,13 @@ fn is_traced_call(
     context: &KernelContext<'_>,
 ) -> bool {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
-    let code = start.checked_add(NOP_5.len()).and_then(|end| section.data.get(start..end));
+    let code = start.checked_add(machine::NO_CALL.len()).and_then(|end| section.data.get(start..end));
     let Some(code) = code.filter(|_| section.has(SHF_EXECINSTR)) else { return false };
     let field = section.relocations.iter().find(|r| r.offset == offset + 1);
-    let Some(field) = field else { return !context.image.calls_tracer() && code == NOP_5 };
-    let is_call = code[0] == CALL
-        && [relocation::PC_32, relocation::PLT_32].contains(&field.kind)
-        && field.addend == -4
+    let Some(field) = field else { return !context.image.calls_tracer() && code == machine::NO_CALL };
+    let is_call = machine::is_call(code[0])
+        && [machine::DISTANCE, machine::BRANCH].contains(&field.kind)
+        && field.addend == -machine::TO_NEXT.cast_signed()
         && object.symbols.get(field.symbol).is_some_and(|s| s.name == "__fentry__");
     is_call && context.image.calls_tracer()
 }

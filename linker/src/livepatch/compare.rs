@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use super::original::{Field, Original, Piece, Target};
 use super::shipped::Shipped;
+use crate::arch::kernel as machine;
 use crate::elf::{PlainPlace, SHF_WRITE, STB_WEAK};
 
 /// Where two pieces differ.
@@ -21,12 +22,6 @@ pub(super) struct Difference {
 /// Symbols whose addresses the fields of a piece tell.
 pub(super) type Observed = Vec<(usize, u64)>;
 
-/// Nops as `objtool` writes them, by their length (2 and 5 bytes).
-const NOP_2: &[u8] = &[0x66, 0x90];
-const NOP_5: &[u8] = &[0x0f, 0x1f, 0x44, 0x00, 0x00];
-/// `jmp rel8`, `jmp rel32`
-const JUMP_SHORT: u8 = 0xeb;
-const JUMP_NEAR: u8 = 0xe9;
 /// Bytes that a message shows.
 const SHOWN: usize = 8;
 
@@ -95,11 +90,7 @@ impl Comparison<'_> {
         if !self.original.is_nop(piece.section, piece.start + at as u64) {
             return None;
         }
-        match *here.get(at)? {
-            JUMP_SHORT => Some(NOP_2),
-            JUMP_NEAR => Some(NOP_5),
-            _ => None,
-        }
+        machine::nop_for_jump(*here.get(at)?)
     }
 
     fn field(&mut self, field: &Field, address: u64) -> Result<(), String> {

@@ -58,7 +58,7 @@ fn name_symbols(
         let Some(reference) = references.get(symbol.name.as_str()) else {
             if context.symvers.exporter(&symbol.name).is_none() && symbol.binding != STB_WEAK {
                 refusals.push(refusal(
-                    "an undefined symbol",
+                    "undefined symbol",
                     format!("{} (the code that registers the patch)", symbol.name),
                     "the kernel does not export it",
                     "leave out the hook that refers to it",

@@ -6,6 +6,7 @@ use patchfile::BuildId;
 
 use super::btf;
 use super::kallsyms::{self, KernelSymbol};
+use crate::arch::kernel as machine;
 use crate::elf::{ElfFile, SHF_ALLOC, SHF_EXECINSTR, SHT_NOBITS, Section};
 use crate::error::LinkError;
 
@@ -112,18 +113,18 @@ impl<'a> KernelImage<'a> {
     }
 
     /// Can a live patch redirect the function at this address? Then the kernel's list of calls of `__fentry__`
-    /// has its first instruction, or the one behind `endbr64`.
+    /// has its first instruction, or the one behind its landing pad.
     pub fn is_traceable(&self, address: u64) -> bool {
-        self.traced.contains(&address) || self.traced.contains(&address.wrapping_add(4))
+        self.traced.contains(&address) || self.traced.contains(&address.wrapping_add(machine::LANDING_PAD))
     }
 
     /// Are there calls at the places where its functions are traced, rather than nops?
     pub(super) fn calls_tracer(&self) -> bool {
-        const CALL: u8 = 0xe8;
-        self.traced.iter().next().and_then(|at| self.bytes(*at, 1)) == Some(&[CALL])
+        let first = self.traced.iter().next().and_then(|at| self.bytes(*at, 1)).and_then(|b| b.first());
+        first.is_some_and(|first| machine::is_call(*first))
     }
 
-    /// Does the kernel take the `endbr64` of the function at this address away as it starts? Then no new
+    /// Does the kernel take the landing pad of the function at this address away as it starts? Then no new
     /// reference may lead to it but calls.
     pub fn is_sealed(&self, address: u64) -> bool {
         self.sealed.contains(&address)

@@ -2,24 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use iced_x86::{Decoder, DecoderOptions};
-
+use crate::arch::kernel as machine;
 use crate::elf::{
     NO_SYMBOL, PlainPlace, PlainSection, PlainSymbol, Rela, Relocatable, SHF_ALLOC, SHF_EXECINSTR, SHF_MERGE,
     SHF_STRINGS, STT_FILE, STT_FUNC, STT_SECTION,
 };
 use crate::error::LinkError;
-
-/// `R_X86_64_*` (psABI, "Relocation Types").
-pub(super) mod relocation {
-    pub(in crate::livepatch) const NONE: u32 = 0;
-    pub(in crate::livepatch) const ABSOLUTE_64: u32 = 1;
-    pub(in crate::livepatch) const PC_32: u32 = 2;
-    pub(in crate::livepatch) const PLT_32: u32 = 4;
-    pub(in crate::livepatch) const ABSOLUTE_32: u32 = 10;
-    pub(in crate::livepatch) const ABSOLUTE_32S: u32 = 11;
-    pub(in crate::livepatch) const PC_64: u32 = 24;
-}
 
 /// Size of an entry of `__jump_table` (`struct jump_entry` with relative references).
 const JUMP_ENTRY: u64 = 16;
@@ -73,8 +61,8 @@ impl Original {
     pub(super) fn read(unit: &str, data: &[u8]) -> Result<Self, LinkError> {
         let bad = |why: String| LinkError::Elf { file: format!("the original object of {unit}"), why };
         let object = Relocatable::read(data).map_err(bad)?;
-        if object.machine != X86_64 {
-            return Err(bad("it is not for x86-64".to_owned()));
+        if object.machine != machine::MACHINE {
+            return Err(bad("it is for another machine".to_owned()));
         }
         let mut named: HashMap<usize, Vec<usize>> = HashMap::new();
         for (index, symbol) in object.symbols.iter().enumerate() {
@@ -164,22 +152,25 @@ impl Original {
         let ends = if section.has(SHF_EXECINSTR) { self.instruction_ends(piece) } else { Vec::new() };
         let mut fields = Vec::new();
         for rela in inside {
-            let (width, relative, signed) = match rela.kind {
-                relocation::NONE => continue,
-                relocation::ABSOLUTE_64 => (8, false, false),
-                relocation::PC_32 | relocation::PLT_32 => (4, true, true),
-                relocation::ABSOLUTE_32 => (4, false, false),
-                relocation::ABSOLUTE_32S => (4, false, true),
-                relocation::PC_64 => (8, true, true),
-                kind => return Err((rela.offset - piece.start, kind)),
+            if rela.kind == machine::NOTHING {
+                continue;
+            }
+            let Some(form) = machine::form(rela.kind) else {
+                return Err((rela.offset - piece.start, rela.kind));
             };
             // In a table a relative field counts from itself.
             let end = ends.iter().find(|end| **end > rela.offset).map_or(0, |end| end - rela.offset);
-            let relative = relative.then_some(end);
+            let relative = form.relative.then_some(end);
             let Some(target) = self.target(rela, relative.unwrap_or(0)) else {
                 return Err((rela.offset - piece.start, rela.kind));
             };
-            fields.push(Field { offset: rela.offset, width, relative, signed, target });
+            fields.push(Field {
+                offset: rela.offset,
+                width: form.width,
+                relative,
+                signed: form.signed,
+                target,
+            });
         }
         Ok(fields)
     }
@@ -203,12 +194,7 @@ impl Original {
     /// Where the instructions of a piece of code end, in ascending order, of those that hold a field.
     fn instruction_ends(&self, piece: Piece) -> Vec<u64> {
         let Some(code) = self.content(piece) else { return Vec::new() };
-        let mut decoder = Decoder::with_ip(64, code, piece.start, DecoderOptions::NONE);
-        let mut ends = Vec::new();
-        while decoder.can_decode() {
-            ends.push(decoder.decode().next_ip());
-        }
-        ends
+        machine::instruction_ends(code, piece.start)
     }
 
     fn jumps_to_nops(&self) -> HashSet<(usize, u64)> {
@@ -233,9 +219,6 @@ impl Original {
         nops
     }
 }
-
-/// `EM_X86_64`
-pub(super) const X86_64: u16 = 62;
 
 impl PlainSection {
     /// Strings that the linker merges.

@@ -3,11 +3,11 @@
 use differ::{PatchSection, PatchSymbol, SectionKind, SymbolPlace, SymbolType};
 
 use super::names::Names;
-use super::original::X86_64;
 use super::plan::{Goal, Plan, PlannedUnit};
 use super::static_calls::{StaticCall, static_call};
 use super::tables::is_part_of;
 use super::unit::{KernelContext, KernelUnit, PartObject, Parts, Reference, ReplacedFunction};
+use crate::arch::kernel as machine;
 use crate::elf::{
     PlainPlace, PlainSection, PlainSymbol, Rela, Relocatable, SHF_ALLOC, SHF_MERGE, SHF_STRINGS, SHF_WRITE,
     SHT_NOBITS, SHT_PROGBITS, STB_LOCAL, STB_WEAK, STT_FUNC, STT_OBJECT, STT_SECTION,
@@ -71,7 +71,8 @@ struct Maker<'a> {
 }
 
 fn part(number: usize, unit: &PlannedUnit<'_>, names: &Names) -> Result<Relocatable, LinkError> {
-    let object = Relocatable { machine: X86_64, header_flags: 0, sections: Vec::new(), symbols: Vec::new() };
+    let object =
+        Relocatable { machine: machine::MACHINE, header_flags: 0, sections: Vec::new(), symbols: Vec::new() };
     let mut maker = Maker { number, unit, names, object, own: Vec::new() };
     maker.object.sections = unit.unit.patch.sections.iter().map(plain_section).collect();
     maker.section_symbols();

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use differ::{Binding, PatchSection, Refusal, Relocation, SectionKind, SymbolPlace, SymbolType};
 
 use super::located::{Located, State};
-use super::original::{Original, X86_64, relocation};
+use super::original::Original;
 use super::references::{Meaning, References};
 use super::shipped::Shipped;
 use super::static_calls::{self, StaticCall};
 use super::symvers::KernelObject;
 use super::tables::{is_part_of, is_read_early, is_table};
 use super::unit::{KernelContext, KernelUnit};
+use crate::arch::kernel as machine;
 use crate::elf::SHF_EXECINSTR;
 use crate::error::{LinkError, refusal};
 
@@ -123,9 +124,9 @@ struct Planner<'a, 'p> {
 impl<'a> Planner<'a, '_> {
     fn plan(&mut self) -> PlannedUnit<'a> {
         let patch = self.unit.patch;
-        if patch.machine != X86_64 {
-            let why = "so far, patches of the kernel are made for x86-64 only";
-            self.refuse("another machine", self.unit.name, why, "make it on x86-64, for x86-64");
+        if patch.machine != machine::MACHINE {
+            let why = "patches of the kernel are not made for this machine so far";
+            self.refuse("another machine", self.unit.name, why, "make it for another one");
         }
         let replaced = self.replaced();
         let (mut goals, mut calls) = (Vec::new(), Vec::new());
@@ -202,7 +203,12 @@ impl<'a> Planner<'a, '_> {
             self.refuse("new per-CPU data in a patch of a module", name, why, "keep the data elsewhere");
         }
         if section.kind == SectionKind::Tls {
-            self.refuse("thread-local data", name, "kernels have none", "use per-CPU data");
+            self.refuse(
+                "damaged patch object",
+                name,
+                "it has thread-local data, which kernels do not",
+                "report this",
+            );
         }
     }
 
@@ -217,8 +223,8 @@ impl<'a> Planner<'a, '_> {
             self.refuse("a list refers into a module", &meaning.name, &why, remedy);
         }
         if meaning.sealed && !rela.is_branch && !is_table(&section.name) {
-            let why = "the kernel has taken the `endbr64` of this function away as it started, since nothing \
-                       took its address: an indirect call of it ends in a fault";
+            let why = "as it started, the kernel has taken away what marks this function as a goal of \
+                       indirect calls, since nothing took its address: such a call ends in a fault";
             self.refuse(
                 "a new reference to a sealed function",
                 &meaning.name,
@@ -230,12 +236,7 @@ impl<'a> Planner<'a, '_> {
 
     fn goal(&self, section: &PatchSection, rela: &Relocation) -> Result<Goal, Refusal> {
         let Some(symbol) = self.unit.patch.symbols.get(rela.symbol) else {
-            return Err(refusal(
-                "a relocation without a symbol",
-                self.unit.name,
-                "it is damaged",
-                "report this",
-            ));
+            return Err(refusal("damaged patch object", self.unit.name, "it is damaged", "report this"));
         };
         match &symbol.place {
             SymbolPlace::Defined { .. } => match self.old_address(section, rela, self.number, rela.symbol) {
@@ -291,7 +292,7 @@ impl<'a> Planner<'a, '_> {
             return None;
         }
         let to_end = match rela.r_type {
-            relocation::PC_32 | relocation::PLT_32 if section.flags & SHF_EXECINSTR != 0 => 4,
+            machine::DISTANCE | machine::BRANCH if section.flags & SHF_EXECINSTR != 0 => machine::TO_NEXT,
             _ => 0,
         };
         let patch = self.units[unit].patch;

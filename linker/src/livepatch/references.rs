@@ -18,7 +18,7 @@ pub(super) struct Meaning {
     pub(super) sympos: u32,
     /// The object whose livepatch relocations have it; `None`: it is exported.
     pub(super) by: Option<KernelObject>,
-    /// Its address, where it is a function that the kernel has taken the `endbr64` of.
+    /// Its address, where it is a function that no indirect call may lead to any more.
     pub(super) sealed: bool,
 }
 
@@ -161,7 +161,7 @@ impl References<'_> {
                     there.len()
                 )
             };
-            return Err(self.refusal("an undefined symbol", name, why, REBUILD));
+            return Err(self.refusal("undefined symbol", name, why, REBUILD));
         };
         let address = there[which].0;
         if image.is_of_start(address) {

@@ -5,6 +5,7 @@ use super::module_file::KernelModuleFile;
 use super::original::Field;
 use super::symvers::KernelObject;
 use super::unit::KernelContext;
+use crate::arch::kernel as machine;
 use crate::elf::{NO_SYMBOL, PlainPlace, PlainSection, SHF_EXECINSTR, STB_LOCAL, STT_FILE, STT_SECTION};
 use crate::error::{LinkError, refusal};
 
@@ -19,8 +20,6 @@ pub(super) enum Shipped<'a> {
 const SECTION: u64 = 1 << 42;
 /// What a module does not define is from here on, by the number of its symbol.
 const ELSEWHERE: u64 = 1 << 63;
-/// Size of `endbr64`, which is before the call that a live patch makes use of.
-const ENDBR: u64 = 4;
 /// Distance between two symbols that are elsewhere.
 const APART: u64 = 1 << 40;
 
@@ -68,7 +67,7 @@ impl<'a> Shipped<'a> {
         }
     }
 
-    /// Has the function at this address lost its `endbr64`?
+    /// Has the function at this address lost its landing pad for indirect calls?
     pub(super) fn is_sealed(self, address: u64) -> bool {
         match self {
             Self::Kernel(image) => image.is_sealed(address),
@@ -80,9 +79,8 @@ impl<'a> Shipped<'a> {
     pub(super) fn is_traceable(self, address: u64) -> bool {
         match self {
             Self::Kernel(image) => image.is_traceable(address),
-            Self::Module(module) => {
-                listed(module, "__mcount_loc").any(|a| a == address || a == address.wrapping_add(ENDBR))
-            }
+            Self::Module(module) => listed(module, "__mcount_loc")
+                .any(|a| a == address || a == address.wrapping_add(machine::LANDING_PAD)),
         }
     }
 
@@ -143,8 +141,8 @@ impl<'a> Shipped<'a> {
         let at = section.relocations.binary_search_by_key(&offset, |r| r.offset).ok()?;
         let rela = section.relocations[at];
         let base = address_of_symbol(module, rela.symbol);
-        let relative = matches!(rela.kind, 2 | 4 | 24);
-        let same_way = relative == field.relative.is_some() && rela.kind != 0;
+        let relative = machine::form(rela.kind).map(|form| form.relative);
+        let same_way = relative == Some(field.relative.is_some());
         let end = field.relative.unwrap_or(0);
         Some(base.filter(|_| same_way).map(|base| base.wrapping_add_signed(rela.addend).wrapping_add(end)))
     }
@@ -154,7 +152,12 @@ impl<'a> Shipped<'a> {
         let Self::Module(module) = self else { return Vec::new() };
         let Some((section, offset)) = section_at(module, address) else { return Vec::new() };
         let first = section.relocations.partition_point(|r| r.offset < offset);
-        let rest = section.relocations.get(first..).unwrap_or_default().iter().filter(|r| r.kind != 0);
+        let rest = section
+            .relocations
+            .get(first..)
+            .unwrap_or_default()
+            .iter()
+            .filter(|r| r.kind != machine::NOTHING);
         rest.map(|r| r.offset - offset).take_while(|offset| *offset < length).collect()
     }
 

@@ -5,15 +5,13 @@ use differ::{PatchSection, Relocation};
 
 use super::plan::Goal;
 use super::tables::is_table;
+use crate::arch::kernel as machine;
 use crate::elf::{Rela, SHF_EXECINSTR};
 
 const TRAMPOLINE: &str = "__SCT__";
 const KEY: &str = "__SCK__";
 /// In the reference to the key: the call is a jump, with which its function ends.
 const STATIC_CALL_SITE_TAIL: i64 = 1;
-/// `call rel32`, `jmp rel32`
-const CALL: u8 = 0xe8;
-const JUMP: u8 = 0xe9;
 
 /// One static call.
 #[derive(Clone, Debug)]
@@ -35,27 +33,20 @@ pub(super) fn site(section: &PatchSection, rela: &Relocation) -> Option<(u64, bo
     if section.flags & SHF_EXECINSTR == 0 || is_table(&section.name) {
         return None;
     }
-    let at = usize::try_from(rela.offset).ok()?;
-    let before = |n: usize| section.data.get(at.checked_sub(n)?).copied();
-    match before(1)? {
-        CALL => Some((rela.offset - 1, false)),
-        JUMP => Some((rela.offset - 1, true)),
-        0x80..=0x8f if before(2) == Some(0x0f) => Some((rela.offset - 2, true)),
-        _ => None,
-    }
+    machine::branch_at(&section.data, rela.offset)
 }
 
 /// The relocations of an entry.
 pub(super) mod static_call {
     use super::{Rela, STATIC_CALL_SITE_TAIL};
-    use crate::livepatch::original::relocation::PC_32;
+    use crate::arch::kernel as machine;
 
     pub(in crate::livepatch) fn site(at: u64, section_symbol: usize, site: i64) -> Rela {
-        Rela { offset: at, kind: PC_32, symbol: section_symbol, addend: site }
+        Rela { offset: at, kind: machine::DISTANCE, symbol: section_symbol, addend: site }
     }
 
     pub(in crate::livepatch) fn key(at: u64, key: usize, is_tail: bool, shift: i64) -> Rela {
         let addend = shift + if is_tail { STATIC_CALL_SITE_TAIL } else { 0 };
-        Rela { offset: at + 4, kind: PC_32, symbol: key, addend }
+        Rela { offset: at + 4, kind: machine::DISTANCE, symbol: key, addend }
     }
 }

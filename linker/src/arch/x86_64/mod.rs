@@ -6,6 +6,7 @@ mod entries;
 mod epilogue;
 mod far_data;
 mod getter;
+pub(crate) mod kernel;
 mod padding;
 mod redirect;
 mod relocate;
