@@ -86,6 +86,7 @@ impl KernelFit {
                     used.extend(replaces.iter().chain(old_fragments).map(String::as_str));
                 }
                 SymbolPlace::Existing { orig_name, .. } => drop(used.insert(orig_name)),
+                SymbolPlace::Beside { neighbour, .. } => drop(used.insert(neighbour)),
                 SymbolPlace::Undefined => {}
             }
         }

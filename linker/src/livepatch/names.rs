@@ -94,7 +94,7 @@ impl super::plan::PlannedUnit<'_> {
     fn shipped_goals(&self) -> impl Iterator<Item = &Meaning> {
         let keys = self.static_calls.iter().map(|(_, _, call)| &call.key);
         self.goals.iter().flatten().chain(keys).filter_map(|goal| match goal {
-            Goal::Shipped(meaning) => Some(meaning),
+            Goal::Shipped(meaning) | Goal::Beside(meaning, _) => Some(meaning),
             Goal::Own(_) | Goal::Unit { .. } | Goal::Nothing(_) => None,
         })
     }

@@ -154,6 +154,10 @@ impl Maker<'_> {
                 let name = self.names.reference(meaning).ok_or_else(inconsistent)?.to_owned();
                 (self.undefined(&name, STB_GLOBAL), 0)
             }
+            Goal::Beside(meaning, distance) => {
+                let name = self.names.reference(meaning).ok_or_else(inconsistent)?.to_owned();
+                (self.undefined(&name, STB_GLOBAL), *distance)
+            }
             Goal::Nothing(name) => (self.undefined(name, STB_WEAK), 0),
         })
     }

@@ -25,6 +25,8 @@ pub(super) enum Goal {
     Unit { unit: usize, symbol: usize, name: String },
     /// Something of the shipped kernel.
     Shipped(Meaning),
+    /// What is so many bytes behind something of the shipped kernel.
+    Beside(Meaning, i64),
     /// A weak symbol that nothing defines.
     Nothing(String),
 }
@@ -213,7 +215,7 @@ impl<'a> Planner<'a, '_> {
     }
 
     fn look_at_goal(&mut self, section: &PatchSection, rela: &Relocation, goal: &Goal) {
-        let Goal::Shipped(meaning) = goal else { return };
+        let (Goal::Shipped(meaning) | Goal::Beside(meaning, _)) = goal else { return };
         if is_read_early(&section.name) && matches!(meaning.by, Some(KernelObject::Module(_))) {
             let why = format!(
                 "`{}` refers to it, which the kernel reads before it resolves references into modules",
@@ -244,6 +246,9 @@ impl<'a> Planner<'a, '_> {
                 None => Ok(Goal::Own(rela.symbol)),
             },
             SymbolPlace::Existing { orig_name, .. } => self.references.existing(orig_name).map(Goal::Shipped),
+            SymbolPlace::Beside { neighbour, distance } => {
+                self.references.existing(neighbour).map(|meaning| Goal::Beside(meaning, *distance))
+            }
             SymbolPlace::Undefined => self.undefined(section, rela, &symbol.name, symbol.binding),
         }
     }
