@@ -24,8 +24,8 @@ pub use elf::ParsedElf;
 pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, fit, ledger};
 pub use error::LinkError;
 pub use image::{
-    ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NewSymbol, ReadFile,
-    Sibling, UnitPatch, link,
+    ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NOT_IN_FILE,
+    NewSymbol, ReadFile, Sibling, UnitPatch, link,
 };
 pub use livepatch::{
     FittedFunction, Found, KernelContext, KernelFit, KernelImage, KernelModuleFile, KernelObject,

@@ -74,6 +74,8 @@ pub struct Ledger {
     pub settled: HashSet<String>,
     /// New functions that take the place of another unit's function in the original.
     pub displaced: Vec<Entry>,
+    /// Changed functions, by their names in the original, that both linked files have and use.
+    pub present: HashSet<String>,
     /// What nothing explains.
     pub refused: Vec<Refusal>,
 }
@@ -190,6 +192,10 @@ fn pair_units(
             if let Some(at) = here(name) {
                 matcher.leave_out(at);
                 if let Some(before) = there(original) {
+                    let other = old_globals.get(original).is_some_and(|(value, _)| *value != before);
+                    if !other && old.atoms.get(&before).is_some_and(|atom| atom.code) {
+                        ledger.present.insert(original.clone());
+                    }
                     let _ = matcher.pair(at, before);
                 }
             }

@@ -24,3 +24,4 @@ pub use input::{ChangedFunction, Elsewhere, LinkInput, LinkOutput, NewSymbol, Un
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
 pub use library::ReadFile;
 pub use make::link;
+pub use replacements::NOT_IN_FILE;

@@ -83,7 +83,7 @@ pub(crate) fn replacements(
                     }
                 }
                 Ok(None) => warnings.push(Warning {
-                    what: "changed function is not in this file".to_owned(),
+                    what: NOT_IN_FILE.to_owned(),
                     place: format!("{old} ({})", unit.name),
                     why: "the original link left it out or took another definition, so nothing calls it here"
                         .to_owned(),
@@ -94,6 +94,9 @@ pub(crate) fn replacements(
     }
     (found, replaced)
 }
+
+/// What the warning is called that a changed function does not count here.
+pub const NOT_IN_FILE: &str = "changed function is not in this file";
 
 /// A function that is new in its unit and takes the place of another unit's: its definition moved, or
 /// overrides a weak one.

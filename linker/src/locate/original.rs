@@ -32,4 +32,6 @@ pub struct ObjectSymbol {
     pub object: usize,
     /// Name in it.
     pub name: String,
+    /// Name in the linked file, where that is another.
+    pub linked: Option<String>,
 }

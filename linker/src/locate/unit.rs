@@ -71,7 +71,15 @@ impl<'a> LocatedUnit<'a> {
                 "report it: the two compilations should agree",
             ));
         };
-        object.locate(&own, linked)
+        let mut located = object.locate(&own, linked)?;
+        if let (Some(located), Some(linked)) = (&mut located, self.linked_name(name)) {
+            linked.clone_into(&mut located.name);
+        }
+        Ok(located)
+    }
+
+    fn linked_name(&self, name: &str) -> Option<&str> {
+        self.names?.get(name)?.linked.as_deref()
     }
 
     /// Name and size of the section that a symbol is in.

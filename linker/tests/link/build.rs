@@ -117,6 +117,7 @@ pub(crate) fn build(plan: Plan, sources: &[Source]) -> Built {
         .args(["-w", "-shared", "-fPIC", "-o", "loader.so"])
         .arg(loader()));
     let record = LinkRecord {
+        copied: Vec::new(),
         version: 1,
         id: "1".into(),
         linker: OsBytes::from(&b"ld"[..]),

@@ -3,6 +3,7 @@
 use super::inlined::Inlined;
 use differ::{Options, Refusal, UnitDiff};
 use linker::OptimisedUnit;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What became of one pair.
@@ -16,6 +17,8 @@ pub(crate) struct Compared {
     pub plain: Vec<u8>,
     /// The original objects of a program that was optimised at link time, instead of [`Compared::plain`].
     pub pieces: Option<OptimisedUnit>,
+    /// Where each side is of several objects, which of them has which name, and what it is called there.
+    pub names: [HashMap<String, (usize, String)>; 2],
     /// Changed functions that have something inlined that the fix changes.
     pub inlined: Inlined,
     /// Both objects that were compared, if they are files.

@@ -8,7 +8,7 @@ use crate::elf::read_loaded;
 use crate::error::{Context, Result};
 use linker::{contributing, names_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use wrapper::{LinkRecord, OsBytes, Records, UnitRecord};
+use wrapper::{LinkRecord, OsBytes, Pass, Records, UnitRecord};
 
 /// Where in a link an object stands: the file as the linker names it, the archive member, which one of that
 /// name, and the `-r` link it came through.
@@ -39,10 +39,27 @@ impl ObjectPlace {
 pub(crate) struct LinkedObjects {
     /// Hash by place.
     pub hashes: BTreeMap<ObjectPlace, String>,
+    /// The same hashes in the order of the link.
+    order: Vec<String>,
     /// Objects that hold bytecode, of which the linker took the machine code all the same.
     pub direct: HashSet<ObjectPlace>,
     /// What link-time optimisation took and made.
     pub optimised: Optimised,
+    /// Outputs of `-r` links in which objcopy has hidden symbols.
+    pub joined: BTreeMap<ObjectPlace, Joined>,
+}
+
+/// The output of a `-r` link in which objcopy has hidden symbols. To the other files of the program it is one
+/// object, whose parts alone can name what is hidden.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Joined {
+    /// Hash of the output.
+    pub sha256: String,
+    /// Hashes of the objects in it, in the order of the link; none where a part is not an object that was
+    /// compiled.
+    pub objects: Vec<String>,
+    /// What objcopy did.
+    pub passes: Vec<Pass>,
 }
 
 /// Objects of link-time optimisation.
@@ -104,7 +121,21 @@ impl<'r> Walk<'r> {
                 let mut deeper = through.to_vec();
                 deeper.push(input.path.clone());
                 deeper.extend(input.member.clone());
-                self.add(inner, &deeper)?;
+                if inner.copied.is_empty() {
+                    self.add(inner, &deeper)?;
+                    continue;
+                }
+                let place = ObjectPlace { through: deeper, ..ObjectPlace::default() };
+                let found = std::mem::take(&mut self.found);
+                self.add(inner, &[])?;
+                let inside = std::mem::replace(&mut self.found, found);
+                let plain = inside.joined.is_empty() && inside.optimised.pieces.is_empty();
+                let joined = Joined {
+                    sha256: input.sha256.clone(),
+                    objects: if plain { inside.order } else { Vec::new() },
+                    passes: inner.copied.clone(),
+                };
+                self.found.joined.insert(place, joined);
                 continue;
             }
             let place = ObjectPlace {
@@ -122,6 +153,7 @@ impl<'r> Walk<'r> {
                     continue;
                 }
             }
+            self.found.order.push(input.sha256.clone());
             self.found.hashes.insert(place, input.sha256.clone());
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! Compares two programs that were optimised while they were linked.
+//! Compares two programs that were optimised while they were linked, or two objects that were joined of
+//! several.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,10 @@ pub(super) const WHAT: &str = "link-time optimisation";
 /// What always helps.
 pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags %{nil}), then it can be live-patched";
 
+/// The same of objects that a `-r` link has joined.
+const JOINED: &str = "object joined of several";
+const SEPARATE: &str = "build its parts with -g by plain compiler commands, or link them without `ld -r`";
+
 /// Compares all that the optimiser made of both programs as one unit, with files below `dir`. The builds ran
 /// at the times `windows`: what holds the time of the build is in pieces with everything else, so it is set
 /// aside in what was made of them.
@@ -34,9 +39,15 @@ pub(super) fn compare(
 ) -> Result<Compared> {
     let mut out = Compared { unit: unit.to_owned(), ..Compared::default() };
     out.diff.source_file = unit.to_owned();
+    let (what, remedy) = if programs.joined() { (JOINED, SEPARATE) } else { (WHAT, REMEDY) };
     let refuse =
-        |why: String| Refusal { what: WHAT.into(), place: unit.to_owned(), why, remedy: REMEDY.into() };
+        |why: String| Refusal { what: what.into(), place: unit.to_owned(), why, remedy: remedy.into() };
     let pieces = |program: &Program<'_>, compiled: &Compiled| -> std::result::Result<Vec<PathBuf>, String> {
+        if program.pieces.is_empty() && programs.joined() {
+            let why = "only one of the two builds has such an object, or how a part of it was made was not \
+                       recorded";
+            return Err(why.into());
+        }
         if program.pieces.is_empty() {
             return Err("only one of the two builds was optimised at link time, or what the linker made was not recorded".into());
         }
@@ -102,6 +113,7 @@ pub(super) fn compare(
         out.diff.patch = None;
     }
     out.patched = Some(merged.patched_file);
-    out.pieces = Some(merged.pieces);
+    out.pieces = Some(merged.linked.unwrap_or(merged.pieces));
+    out.names = merged.names;
     Ok(out)
 }

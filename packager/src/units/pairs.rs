@@ -1,12 +1,13 @@
 //! Pairs the objects of a link in the original build with those of the same link in the patched build.
 
-use super::linked_objects::{LinkedObjects, ObjectPlace, Optimised};
+use super::linked_objects::{Joined, LinkedObjects, ObjectPlace, Optimised};
 use super::lto::{Program, Programs};
 use super::members;
 use super::pair::Pair;
 use super::renamed;
 use crate::elf::runtime_content;
 use crate::error::Result;
+use std::collections::BTreeMap;
 use std::path::Path;
 use wrapper::{LinkRecord, Records, UnitRecord};
 
@@ -55,8 +56,46 @@ pub(crate) fn pair<'r>(
     for pair in &mut pairs {
         pair.prebuilt = members::kept(after.1, pair);
     }
+    pairs.extend(joined(before.0, after.0, original.joined, patched.joined));
     pairs.extend(programs(before, after, &original.optimised, &patched.optimised));
     Ok(pairs)
+}
+
+/// The outputs of `-r` links in which objcopy has hidden symbols, where they differ.
+fn joined<'r>(
+    before: &'r Records,
+    after: &'r Records,
+    original: BTreeMap<ObjectPlace, Joined>,
+    mut patched: BTreeMap<ObjectPlace, Joined>,
+) -> Vec<Pair<'r>> {
+    let mut both: Vec<(ObjectPlace, Option<Joined>, Option<Joined>)> = Vec::new();
+    for (place, was) in original {
+        let is = patched.remove(&place);
+        both.push((place, Some(was), is));
+    }
+    both.extend(patched.into_iter().map(|(place, is)| (place, None, Some(is))));
+    both.retain(|(_, was, is)| was.as_ref().map(|j| &j.sha256) != is.as_ref().map(|j| &j.sha256));
+    let pair = |(place, was, is): (ObjectPlace, Option<Joined>, Option<Joined>)| {
+        let hash = |side: &Option<Joined>| Some(side.as_ref()?.sha256.clone());
+        let program = |records, side: &Option<Joined>| {
+            side.as_ref().map(|joined| Program::of_joined(records, joined)).unwrap_or_default()
+        };
+        let path = place.through.last().cloned().unwrap_or_default();
+        Pair {
+            original_hash: hash(&was),
+            patched_hash: hash(&is),
+            original: None,
+            patched: None,
+            direct: false,
+            prebuilt: None,
+            optimised: Some(Box::new(Programs {
+                original: program(before, &was),
+                patched: program(after, &is),
+            })),
+            place: ObjectPlace { path, ..place },
+        }
+    };
+    both.into_iter().map(pair).collect()
 }
 
 /// What link-time optimisation made of the two programs, if that differs.

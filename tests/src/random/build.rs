@@ -114,6 +114,7 @@ pub(crate) fn join(dir: &Path, names: &[impl AsRef<str>], plain: Vec<Vec<u8>>, p
     let target = std::fs::read(dir.join(output))?;
     let bytes = |text: &str| OsBytes::from(text.as_bytes());
     let record = LinkRecord {
+        copied: Vec::new(),
         version: 1,
         id: "1".into(),
         linker: bytes("ld"),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::os_bytes::OsBytes;
 use crate::record::phase::Phase;
+use crate::record::unit::Pass;
 
 /// Whose map file it is: the formats differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,6 +79,9 @@ pub struct LinkRecord {
     pub phase: Phase,
     /// Things a report may want to mention.
     pub notes: Vec<String>,
+    /// What objcopy made of the bindings of the output's symbols since; never in the linker's own record.
+    #[serde(default)]
+    pub copied: Vec<Pass>,
 }
 
 impl LinkRecord {

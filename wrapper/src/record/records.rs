@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::os_bytes::OsBytes;
 use crate::record::link::LinkRecord;
 use crate::record::phase::Phase;
-use crate::record::unit::UnitRecord;
+use crate::record::unit::{CopyRecord, UnitRecord};
 
 /// Something that could not be recorded. The build went on all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,9 +38,11 @@ pub struct Records {
     /// What is missing.
     pub problems: Vec<Problem>,
     /// `-r` links again, of which something that was linked is the output after strip or objcopy changed
-    /// nothing that runs: with the hash of that. No recorder writes these; who has looked at the contents
-    /// adds them.
+    /// nothing that runs, or only which symbols other files can name: with the hash of that. No recorder
+    /// writes these; who has looked at the contents adds them.
     pub altered: Vec<LinkRecord>,
+    /// What objcopy and strip changed, in order.
+    pub copies: Vec<CopyRecord>,
 }
 
 impl Records {

@@ -260,6 +260,7 @@ impl Session {
             links: files::read_all(&phase_dir.join("links"))?,
             problems: files::read_all(&phase_dir.join("problems"))?,
             altered: Vec::new(),
+            copies,
         })
     }
 

@@ -137,6 +137,36 @@ pub struct CopyRecord {
     pub pass: Option<Pass>,
 }
 
+impl Pass {
+    /// Does it change nothing but which symbols other files can name?
+    #[must_use]
+    pub fn only_hides(&self) -> bool {
+        const NAMES: [&str; 10] = [
+            "-L",
+            "-G",
+            "-w",
+            "--wildcard",
+            "--localize-symbol",
+            "--localize-symbols",
+            "--localize-hidden",
+            "--keep-global-symbol",
+            "--keep-global-symbols",
+            "--globalize-symbol",
+        ];
+        let mut words = self.options.iter().map(OsBytes::as_bytes);
+        while let Some(word) = words.next() {
+            let name = word.split(|byte| *byte == b'=').next().unwrap_or(word);
+            if !NAMES.iter().any(|known| known.as_bytes() == name) {
+                return false;
+            }
+            if matches!(name, b"-L" | b"-G") {
+                words.next();
+            }
+        }
+        true
+    }
+}
+
 impl UnitRecord {
     /// SHA-256 of the object as the compiler made it.
     #[must_use]

@@ -98,6 +98,12 @@ pub(in crate::pipeline) fn join(
                 for entry in ledger.displaced.iter().filter(|e| !replaced(&e.name)) {
                     report.refused.push(not_displaced(entry));
                 }
+                for warning in output.warnings.iter().filter(|w| w.what == linker::NOT_IN_FILE) {
+                    let name = warning.place.split(" (").next().unwrap_or_default();
+                    if ledger.present.contains(name) && !replaced(name) {
+                        report.refused.push(not_found(&warning.place));
+                    }
+                }
                 if !report.refused.is_empty() {
                     return Ok(ElfResult { target: number, report, joined: None });
                 }
@@ -137,6 +143,16 @@ fn not_displaced(entry: &linker::Entry) -> Refused {
             entry.why
         ),
         remedy: "leave the definition in its file, and change it there".into(),
+    }
+}
+
+/// A changed function that the linked files have, and that was not found there as its unit has it.
+fn not_found(place: &str) -> Refused {
+    Refused {
+        what: "address in the target not certain".into(),
+        place: place.to_owned(),
+        why: "both builds linked it, and the patch found no place of it".into(),
+        remedy: "link the object of its unit itself, not one that another tool has made of it".into(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::units::{Compared, Made, Pair, made_of};
 use differ::ChangeKind;
 use linker::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
 use std::path::Path;
-use wrapper::{LinkRecord, Records};
+use wrapper::{LinkRecord, Records, UnitRecord};
 
 /// The ledger of one ELF file; `None` where it cannot be made: a program that was optimised while it was
 /// linked is one unit, which the comparison has seen as a whole, and without maps nothing is known of the
@@ -61,7 +61,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// What is known of the units of a file that the fix reaches.
 pub(in crate::pipeline) fn units(reached: &Reached<'_>, analysis: &Analysis<'_>) -> Vec<LedgerUnit> {
-    let touched = reached.units.iter().map(|i| unit(&analysis.pairs[*i], &analysis.compared[*i]));
+    let touched = reached.units.iter().flat_map(|i| parts_of(&analysis.pairs[*i], &analysis.compared[*i]));
     touched.chain(unreal(&analysis.unreal)).collect()
 }
 
@@ -92,6 +92,37 @@ fn unit(pair: &Pair<'_>, compared: &Compared) -> LedgerUnit {
         removed: removed.map(|c| c.name.clone()).collect(),
         explained: None,
     }
+}
+
+/// What was compared: one unit, or each of those that a `-r` link has joined.
+fn parts_of(pair: &Pair<'_>, compared: &Compared) -> Vec<LedgerUnit> {
+    let whole = unit(pair, compared);
+    let Some(programs) = pair.optimised.as_ref().filter(|p| p.joined()) else { return vec![whole] };
+    let [old, new] = compared.names.each_ref().map(|names| |name: &String| names.get(name).cloned());
+    let source = |unit: &UnitRecord| (unit.source.clone(), unit.cwd.clone());
+    let mut parts = Vec::new();
+    for (index, after) in programs.patched.pieces.iter().enumerate() {
+        let before = programs.original.pieces.iter().position(|before| source(before) == source(after));
+        let own = |name: &String| new(name).filter(|(piece, _)| *piece == index).map(|(_, own)| own);
+        let pair = |(name, original): &(String, String)| {
+            let (_, original) = old(original).filter(|(piece, _)| Some(*piece) == before)?;
+            Some((own(name)?, original))
+        };
+        let gone = |name: &String| old(name).filter(|(piece, _)| Some(*piece) == before).map(|(_, own)| own);
+        let original = before.map(|at| programs.original.pieces[at].object_sha256.clone());
+        if original.as_ref() != Some(&after.object_sha256) {
+            parts.push(LedgerUnit {
+                name: after.source.to_string_lossy(),
+                original,
+                patched: Some(after.object_sha256.clone()),
+                changed: whole.changed.iter().filter_map(pair).collect(),
+                new: whole.new.iter().filter_map(own).collect(),
+                removed: whole.removed.iter().filter_map(gone).collect(),
+                explained: None,
+            });
+        }
+    }
+    parts
 }
 
 /// What the link has to know of it.

@@ -9,6 +9,7 @@ use crate::elf;
 use crate::error::{CompareError, Context, Result};
 use crate::process::Tool;
 use linker::{ObjectSymbol, OptimisedUnit};
+use wrapper::{OsBytes, Pass};
 
 /// Both programs as one unit.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,10 @@ pub(crate) struct Merged {
     pub(crate) patched_file: PathBuf,
     /// The original pieces as they were linked, and whose names are whose.
     pub(crate) pieces: OptimisedUnit,
+    /// The original pieces as one object, where a `-r` link has made one of them.
+    pub(crate) linked: Option<OptimisedUnit>,
+    /// Which piece of each program has which name, and what it is called there.
+    pub(crate) names: [HashMap<String, (usize, String)>; 2],
     /// The original pieces with a section for each function, one by one.
     pub(crate) sectioned: Vec<Vec<u8>>,
 }
@@ -35,18 +40,28 @@ pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Resu
     let is = Joined::new(patched, &dir.join("patched"))?;
     let [was_names, is_names] = names::canonical([&was.symbols, &is.symbols]);
     let mut pieces = OptimisedUnit::default();
-    for (symbol, name) in was.symbols.iter().zip(&was_names) {
-        let piece = ObjectSymbol { object: symbol.piece, name: symbol.own.clone() };
-        pieces.names.insert(name.clone(), piece);
-    }
     for unit in &original.program.pieces {
         let data = std::fs::read(&unit.stored).at(unit.stored.as_path())?;
         pieces.objects.push((unit.object_sha256.clone(), data));
     }
+    let program = original.program;
+    let passes = [&program.passes, &patched.program.passes];
     let sectioned = original.compiled.iter().map(|p| std::fs::read(p).at(p));
-    let (_, original) = was.renamed(&was_names)?;
-    let (patched_file, patched) = is.renamed(&is_names)?;
-    Ok(Merged { original, patched, patched_file, pieces, sectioned: sectioned.collect::<Result<_>>()? })
+    let (_, original) = was.renamed(&was_names, passes[0])?;
+    let (patched_file, patched) = is.renamed(&is_names, passes[1])?;
+    for (symbol, name) in was.symbols.iter().zip(&was_names) {
+        let piece = ObjectSymbol { object: symbol.piece, name: symbol.own.clone(), linked: None };
+        pieces.names.insert(name.clone(), piece);
+    }
+    let linked = match &program.joined {
+        Some(sha256) => Some(as_linked(program, sha256, (&was.symbols, &was_names), &dir.join("linked"))?),
+        None => None,
+    };
+    let piece_of = |(symbol, name): (&Symbol, &String)| (name.clone(), (symbol.piece, symbol.own.clone()));
+    let names_of = |side: &Joined, names: &[String]| side.symbols.iter().zip(names).map(piece_of).collect();
+    let names = [names_of(&was, &was_names), names_of(&is, &is_names)];
+    let sectioned = sectioned.collect::<Result<_>>()?;
+    Ok(Merged { original, patched, patched_file, pieces, linked, names, sectioned })
 }
 
 /// What is merged.
@@ -115,14 +130,56 @@ impl Joined {
         Ok(Self { dir: dir.to_path_buf(), file, symbols })
     }
 
-    /// The merged object with other names. What only pieces shared with each other is local in it.
-    fn renamed(&self, names: &[String]) -> Result<(PathBuf, Vec<u8>)> {
+    /// The merged object with other names. What only pieces shared with each other is local in it: what a
+    /// linker would hide, or what objcopy has hidden.
+    fn renamed(&self, names: &[String], passes: &[Pass]) -> Result<(PathBuf, Vec<u8>)> {
         let pairs = self.symbols.iter().zip(names).filter(|(symbol, name)| symbol.name != **name);
         let renames = pairs.map(|(symbol, name)| (symbol.name.clone(), name.clone())).collect();
-        let file = rename(&self.file, &renames, &self.dir.join("renamed.o"), true)?;
+        let file = rename(&self.file, &renames, &self.dir.join("renamed.o"), passes.is_empty())?;
+        let file = hide(file, passes, &self.dir)?;
         let data = std::fs::read(&file).at(&file)?;
         Ok((file, data))
     }
+}
+
+/// The pieces as the `-r` link has joined them, but that no two symbols have one name.
+fn as_linked(
+    program: &Program<'_>,
+    sha256: &str,
+    (symbols, names): (&[Symbol], &[String]),
+    dir: &Path,
+) -> Result<OptimisedUnit> {
+    std::fs::create_dir_all(dir).at(dir)?;
+    let mut unit = OptimisedUnit::default();
+    let mut renames = vec![BTreeMap::new(); program.pieces.len()];
+    for (symbol, name) in symbols.iter().zip(names) {
+        let linked = (symbol.own != *name).then(|| symbol.own.clone());
+        if let (Some(own), Some(renames)) = (&linked, renames.get_mut(symbol.piece)) {
+            renames.insert(own.clone(), name.clone());
+        }
+        unit.names.insert(name.clone(), ObjectSymbol { object: 0, name: name.clone(), linked });
+    }
+    let mut parts = Vec::new();
+    for (index, (piece, renames)) in program.pieces.iter().zip(&renames).enumerate() {
+        parts.push(rename(piece.stored.as_path(), renames, &dir.join(format!("{index}.o")), false)?);
+    }
+    let file = dir.join("joined.o");
+    Tool::new("ld").args(["-r", "-o"]).arg(&file).args(&parts).check()?;
+    let file = hide(file, &program.passes, dir)?;
+    let data = std::fs::read(&file).at(&file)?;
+    unit.objects.push((sha256.to_owned(), data));
+    Ok(unit)
+}
+
+/// Does to a joined object what objcopy did to hide some of its symbols.
+fn hide(mut file: PathBuf, passes: &[Pass], dir: &Path) -> Result<PathBuf> {
+    for (index, pass) in passes.iter().enumerate() {
+        let hidden = dir.join(format!("hidden-{index}.o"));
+        let options = pass.options.iter().map(OsBytes::as_os_str);
+        Tool::new(pass.tool.as_os_str()).args(options).arg(&file).arg(&hidden).check()?;
+        file = hidden;
+    }
+    Ok(file)
 }
 
 /// Gives symbols other names; with `localise` those that a linker would hide become local.

@@ -6,6 +6,9 @@
 //! each side, together with what the debug information says of the source files, and compared as one unit.
 //! Functions may move between pieces and get other numbers then; what a symbol is, is told by its source file
 //! ([`names`]).
+//!
+//! The output of a `-r` link in which objcopy has hidden symbols goes the same way: its parts can name each
+//! other's symbols, and no other unit can.
 
 mod merge;
 mod names;

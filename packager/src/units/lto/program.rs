@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use wrapper::{LinkRecord, Records, UnitRecord};
+use wrapper::{LinkRecord, Pass, Records, UnitRecord};
 
-use crate::units::linked_objects::Optimised;
+use crate::units::linked_objects::{Joined, Optimised};
 
 /// What link-time optimisation made of a program before and after the fix.
 #[derive(Clone, Debug)]
@@ -17,6 +17,11 @@ pub(crate) struct Programs<'r> {
 }
 
 impl Programs<'_> {
+    /// Are they what a `-r` link has joined, with nothing optimised?
+    pub(crate) fn joined(&self) -> bool {
+        self.original.joined.is_some() || self.patched.joined.is_some()
+    }
+
     /// Is part of them from C++?
     pub(crate) fn cplusplus(&self) -> bool {
         self.original.cplusplus || self.patched.cplusplus
@@ -32,6 +37,10 @@ pub(crate) struct Program<'r> {
     pub(crate) sources: Vec<PathBuf>,
     /// Is one of them from C++?
     pub(crate) cplusplus: bool,
+    /// Hash of the object that was made of the pieces before the link, if one was.
+    pub(crate) joined: Option<String>,
+    /// What objcopy has hidden from the other files of the program, once the pieces were joined.
+    pub(crate) passes: Vec<Pass>,
 }
 
 /// The pieces, compiled once more with a section for each function and datum; or why they could not be.
@@ -44,7 +53,19 @@ impl<'r> Program<'r> {
             pieces: found.pieces.iter().filter_map(unit).collect(),
             sources: found.sources.iter().map(|hash| link.kept_object(hash)).collect(),
             cplusplus: found.sources.iter().filter_map(unit).any(|u| u.language.contains("c++")),
+            joined: None,
+            passes: Vec::new(),
         }
+    }
+
+    /// The objects of which a `-r` link has made one. It has no pieces if how one of them was made was not
+    /// recorded.
+    pub(crate) fn of_joined(records: &'r Records, joined: &Joined) -> Self {
+        let units = joined.objects.iter().map(|hash| records.unit_by_object(hash));
+        let pieces: Vec<&UnitRecord> = units.collect::<Option<_>>().unwrap_or_default();
+        let cplusplus = pieces.iter().any(|u| u.language.contains("c++"));
+        let whole = Some(joined.sha256.clone());
+        Self { pieces, sources: Vec::new(), cplusplus, joined: whole, passes: joined.passes.clone() }
     }
 
     /// Compiles the pieces into files of `dir`.

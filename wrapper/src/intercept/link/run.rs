@@ -127,6 +127,7 @@ fn record(
         shared: line.shared,
         lto,
         phase: recorder.session.phase(),
+        copied: Vec::new(),
         notes: inputs.notes,
     };
     recorder.write_link(&link)
