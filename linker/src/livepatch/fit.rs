@@ -77,20 +77,24 @@ pub fn fidelity(
 
 impl KernelFit {
     /// Those of the functions that a patch replaces or refers to which are not the same in the kernel. Empty:
-    /// the patch fits.
+    /// the patch fits. A weak function of which another is linked can be referred to, but not replaced.
     pub fn contradicting(&self, patch: &PatchObject) -> Vec<&FittedFunction> {
-        let mut used = HashSet::new();
+        let (mut replaced, mut used) = (HashSet::new(), HashSet::new());
         for symbol in &patch.symbols {
             match &symbol.place {
                 SymbolPlace::Defined { replaces, old_fragments, .. } => {
-                    used.extend(replaces.iter().chain(old_fragments).map(String::as_str));
+                    replaced.extend(replaces.iter().chain(old_fragments).map(String::as_str));
                 }
-                SymbolPlace::Existing { orig_name, .. } => drop(used.insert(orig_name)),
+                SymbolPlace::Existing { orig_name, .. } => drop(used.insert(orig_name.as_str())),
                 SymbolPlace::Beside { neighbour, .. } => drop(used.insert(neighbour)),
                 SymbolPlace::Undefined => {}
             }
         }
-        let differs = |f: &&FittedFunction| used.contains(f.name.as_str()) && f.found != Found::Identical;
+        let differs = |f: &&FittedFunction| {
+            let name = f.name.as_str();
+            let uses = used.contains(name) && f.found != Found::Overridden;
+            f.found != Found::Identical && (replaced.contains(name) || uses)
+        };
         self.functions.iter().filter(differs).collect()
     }
 }

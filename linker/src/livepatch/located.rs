@@ -47,7 +47,10 @@ impl<'a> Located<'a> {
         };
         located.compare_all();
         located.follow_data();
-        located.decide();
+        // What was decided tells more.
+        while located.decide() {
+            located.follow_data();
+        }
         located
     }
 
@@ -145,7 +148,7 @@ impl<'a> Located<'a> {
 
     /// Which of several equal functions is the unit's: the one that its other functions and data lead to, or
     /// the one among them.
-    fn decide(&mut self) {
+    fn decide(&mut self) -> bool {
         let open: Vec<(usize, Vec<u64>)> = self
             .functions
             .iter()
@@ -154,12 +157,19 @@ impl<'a> Located<'a> {
                 _ => None,
             })
             .collect();
+        let mut decided = false;
         for (symbol, there) in open {
             let observed = self.observed.get(&symbol).filter(|a| there.contains(a)).copied();
-            if let Some(address) = observed.or_else(|| self.between(symbol, &there)) {
-                self.functions.insert(symbol, State::Same(address));
+            let Some(address) = observed.or_else(|| self.between(symbol, &there)) else { continue };
+            self.functions.insert(symbol, State::Same(address));
+            let piece = self.original.piece(symbol);
+            let fields = piece.and_then(|p| compare(&self.original, self.shipped, p, address).ok());
+            for (symbol, address) in fields.unwrap_or_default() {
+                self.observe(symbol, address);
             }
+            decided = true;
         }
+        decided
     }
 
     /// The only one of several addresses that lies among the unit's own functions or data. What one unit has

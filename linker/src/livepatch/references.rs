@@ -7,7 +7,7 @@ use super::located::{Located, State};
 use super::shipped::{Shipped, symbol_at};
 use super::symvers::KernelObject;
 use super::unit::{KernelContext, Way};
-use crate::elf::{PlainPlace, STB_LOCAL, STT_FUNC};
+use crate::elf::{PlainPlace, STB_LOCAL, STB_WEAK};
 use crate::error::refusal;
 
 /// What a reference means.
@@ -51,7 +51,10 @@ impl References<'_> {
         let original = &self.located.original;
         let symbol = original.symbol(name).ok_or_else(|| refused(inconsistent.to_owned()))?;
         let plain = &original.object.symbols[symbol];
-        if plain.place == PlainPlace::Undefined {
+        let state = self.located.functions.get(&symbol);
+        let differs = matches!(state, Some(State::Differs(_) | State::Missing));
+        // Of a weak function, another unit's may be linked.
+        if plain.place == PlainPlace::Undefined || plain.binding == STB_WEAK && differs {
             return self.elsewhere(name);
         }
         if plain.binding != STB_LOCAL
@@ -71,9 +74,7 @@ impl References<'_> {
         if there.is_empty() {
             return Err(refused(format!("{} keeps no name for it", self.object.name())));
         }
-        if plain.kind == STT_FUNC
-            && let Some(State::Differs(_) | State::Missing) = self.located.functions.get(&symbol)
-        {
+        if differs {
             return Err(refused(format!("no function of that name in {} has its code", self.object.name())));
         }
         let address = self.located.address(symbol).ok_or_else(|| {
