@@ -28,8 +28,11 @@ const SHOWN: usize = 8;
 pub(super) struct Comparison<'a> {
     original: &'a Original,
     shipped: Shipped<'a>,
-    /// Constants that are being compared, or were.
+    /// Constants that were compared, or are in the list.
     constants: HashSet<(Piece, u64)>,
+    todo: Vec<Constant>,
+    /// Where the function refers to what is being compared.
+    of: u64,
     observed: Observed,
 }
 
@@ -40,13 +43,35 @@ pub(super) fn compare(
     piece: Piece,
     address: u64,
 ) -> Result<Observed, Difference> {
-    let mut comparison = Comparison { original, shipped, constants: HashSet::new(), observed: Vec::new() };
-    comparison.piece(piece, address)?;
+    let mut comparison = Comparison {
+        original,
+        shipped,
+        constants: HashSet::new(),
+        todo: Vec::new(),
+        of: 0,
+        observed: Vec::new(),
+    };
+    comparison.piece(piece, address, None)?;
+    while let Some(Constant { piece, address, name, of }) = comparison.todo.pop() {
+        comparison.piece(piece, address, Some(of)).map_err(|d| Difference {
+            offset: of,
+            detail: format!("constant `{name}`+{:#x}: {}", d.offset, d.detail),
+        })?;
+    }
     Ok(comparison.observed)
 }
 
+/// A constant that a piece refers to.
+struct Constant {
+    piece: Piece,
+    address: u64,
+    name: String,
+    /// Where the function refers to it, or to what refers to it.
+    of: u64,
+}
+
 impl Comparison<'_> {
-    fn piece(&mut self, piece: Piece, address: u64) -> Result<(), Difference> {
+    fn piece(&mut self, piece: Piece, address: u64, of: Option<u64>) -> Result<(), Difference> {
         let differs = |offset: u64, detail: String| Difference { offset, detail };
         let here = self.original.content(piece).unwrap_or_default();
         let there = self.shipped.bytes(address, here.len() as u64);
@@ -64,7 +89,8 @@ impl Comparison<'_> {
         while at < here.len() {
             let offset = at as u64;
             if let Some(field) = fields.next_if(|f| f.offset - piece.start == offset) {
-                self.field(field, address + offset).map_err(|detail| differs(offset, detail))?;
+                self.of = of.unwrap_or(offset);
+                self.field(field, address.wrapping_add(offset)).map_err(|detail| differs(offset, detail))?;
                 at += usize::try_from(field.width).unwrap_or(here.len());
                 continue;
             }
@@ -109,10 +135,10 @@ impl Comparison<'_> {
         let there = self.shipped.named(&named.name);
         if there.contains(&address) {
             self.observed.push((symbol, address));
-            return match self.original.piece(symbol) {
-                Some(piece) => self.constant(piece, address, &named.name),
-                None => Ok(()),
-            };
+            if let Some(piece) = self.original.piece(symbol) {
+                self.constant(piece, address, &named.name);
+            }
+            return Ok(());
         }
         if there.is_empty() {
             match named.place {
@@ -158,16 +184,16 @@ impl Comparison<'_> {
             let whole = Piece { section, start: 0, size: content.size };
             (whole, address.wrapping_sub(offset.cast_unsigned()))
         };
-        self.constant(piece.0, piece.1, &content.name.clone())
+        self.constant(piece.0, piece.1, &content.name);
+        Ok(())
     }
 
-    /// Compares a constant, once.
-    fn constant(&mut self, piece: Piece, address: u64, name: &str) -> Result<(), String> {
+    /// Has a constant compared, once.
+    fn constant(&mut self, piece: Piece, address: u64, name: &str) {
         let constant = self.original.section(piece.section).is_some_and(|s| s.is_constant());
-        if !constant || !self.constants.insert((piece, address)) {
-            return Ok(());
+        if constant && self.constants.insert((piece, address)) {
+            self.todo.push(Constant { piece, address, name: name.to_owned(), of: self.of });
         }
-        self.piece(piece, address).map_err(|d| format!("constant `{name}`+{:#x}: {}", d.offset, d.detail))
     }
 }
 

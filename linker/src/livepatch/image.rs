@@ -142,11 +142,10 @@ impl<'a> KernelImage<'a> {
         let Some(section) = self.elf.sections.iter().find(|s| s.name == ".ibt_endbr_seal") else {
             return HashSet::new();
         };
-        let places = (section.address..).step_by(4).zip(self.elf.content(section).chunks_exact(4));
-        let function = |(at, b): (u64, &[u8])| {
+        let function = |(entry, b): (u64, &[u8])| {
             let distance = i32::from_le_bytes(b.try_into().unwrap_or_default());
-            at.wrapping_add_signed(distance.into())
+            section.address.wrapping_add(4 * entry).wrapping_add_signed(distance.into())
         };
-        places.map(function).collect()
+        (0..).zip(self.elf.content(section).chunks_exact(4)).map(function).collect()
     }
 }

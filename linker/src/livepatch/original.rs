@@ -201,7 +201,7 @@ impl Original {
         let mut nops = HashSet::new();
         let tables = self.object.sections.iter().filter(|s| s.name == "__jump_table");
         for table in tables {
-            for entry in (0..table.size).step_by(16) {
+            for entry in (0..table.data.len() as u64).step_by(16) {
                 let at = |offset: u64| table.relocations.iter().find(|r| r.offset == entry + offset);
                 let (Some(code), Some(key)) = (at(0), at(JUMP_ENTRY / 2)) else { continue };
                 let value = |rela: &Rela| {

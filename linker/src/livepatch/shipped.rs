@@ -190,9 +190,9 @@ fn address_of_symbol(module: &KernelModuleFile, symbol: usize) -> Option<u64> {
     match symbol.place {
         PlainPlace::Section(section) => {
             let value = if symbol.kind == STT_SECTION { 0 } else { symbol.value };
-            Some((section as u64 + 1) * SECTION + value)
+            Some((section as u64 + 1).wrapping_mul(SECTION).wrapping_add(value))
         }
-        PlainPlace::Undefined => Some(ELSEWHERE + (index as u64) * APART),
+        PlainPlace::Undefined => Some(ELSEWHERE.wrapping_add((index as u64).wrapping_mul(APART))),
         PlainPlace::Reserved(_) => None,
     }
 }
