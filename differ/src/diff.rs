@@ -20,8 +20,8 @@ use crate::verdict;
 /// When an object cannot be read, or holds something that this version does not know (the message names it).
 /// A difference that cannot be live-patched is no error: it is in [`UnitDiff::refused`].
 pub fn diff(orig: &[u8], patched: &[u8], opts: &Options) -> Result<UnitDiff, Error> {
-    let old = atoms::load(orig, "original", opts.profile)?;
-    let new = atoms::load(patched, "patched", opts.profile)?;
+    let old = atoms::load(orig, "original", opts)?;
+    let new = atoms::load(patched, "patched", opts)?;
     if old.unit.machine != new.unit.machine {
         return Err(Error::Different(format!("ELF machine {} and {}", old.unit.machine, new.unit.machine)));
     }

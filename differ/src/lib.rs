@@ -5,7 +5,7 @@
 //! read the object (`elf`), split it into atoms with their references (`atoms`), read the records of
 //! functions (`attached`), pair the atoms of both sides (`correlate`), compare them (`compare`), judge the
 //! differences (`verdict`), put the patch object together (`extract`). What depends on the instruction set is
-//! in `arch`, what depends on the product in `profile`.
+//! in `arch`, what depends on the product in `profile`, what is particular to the kernel in `kernel`.
 
 pub mod arch;
 mod atoms;
@@ -19,6 +19,7 @@ mod elf;
 mod error;
 mod extract;
 mod inlining;
+mod kernel;
 mod merged;
 mod model;
 mod origins;
@@ -33,6 +34,7 @@ pub use debug_output::{DebugSections, DebugUnit, debug_sections};
 pub use diff::diff;
 pub use error::Error;
 pub use inlining::inlining;
+pub use kernel::KernelOptions;
 pub use merged::merged;
 pub use model::*;
 pub use origins::origins;

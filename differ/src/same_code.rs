@@ -7,8 +7,7 @@ use crate::attached::Records;
 use crate::compare::Comparer;
 use crate::correlate::Pairs;
 use crate::error::Error;
-use crate::model::Mismatch;
-use crate::profile::Profile;
+use crate::model::{Mismatch, Options};
 
 /// Compares the plain object (as built) with the sectioned object, function by function: the instructions,
 /// and what they refer to. A reference that the assembler resolved inside one section counts as symbol +
@@ -17,8 +16,8 @@ use crate::profile::Profile;
 /// # Errors
 /// As [`crate::diff`].
 pub fn same_code(plain: &[u8], sectioned: &[u8]) -> Result<Vec<Mismatch>, Error> {
-    let old = atoms::load_by_place(plain, "plain", Profile::default())?;
-    let new = atoms::load(sectioned, "sectioned", Profile::default())?;
+    let old = atoms::load_by_place(plain, "plain", &Options::default())?;
+    let new = atoms::load(sectioned, "sectioned", &Options::default())?;
     let pairs = by_name(&old, &new);
     // The same compiler made the records of the same code.
     let records = Records::default();

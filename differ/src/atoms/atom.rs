@@ -1,9 +1,10 @@
 //! The types of a unit that is split into atoms, and how atoms are found.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::arch::{Arch, Code};
+use crate::kernel;
 use crate::model::Binding;
 use crate::profile::{Profile, RecordKind};
 use crate::unit::{Section, Symbol, Unit};
@@ -38,9 +39,12 @@ pub(crate) struct Atom {
     /// Offsets in the section.
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// So many bytes before its start belong to it: padding that the kernel may write code into.
+    pub(crate) padding: u64,
     pub(crate) kind: AtomKind,
     pub(crate) nature: Nature,
-    /// Symbols at its start, the best name first. Empty for [`AtomKind::Anonymous`].
+    /// Symbols at its start, the best name first. Of [`AtomKind::Anonymous`] only copied data has names, see
+    /// [`Atoms::is_copied`].
     pub(crate) names: Vec<usize>,
     /// Typed or global symbols inside of it: further entries.
     pub(crate) inner: Vec<usize>,
@@ -84,6 +88,8 @@ pub(crate) struct Atoms<'a> {
     pub(crate) unit: Unit<'a>,
     pub(crate) arch: &'static dyn Arch,
     pub(crate) profile: Profile,
+    /// Sizes of the entries of tables, see [`crate::KernelOptions::entry_sizes`].
+    pub(crate) entry_sizes: BTreeMap<String, u64>,
     pub(crate) atoms: Vec<Atom>,
     /// Per section its atoms, by start.
     pub(crate) by_section: Vec<Vec<usize>>,
@@ -132,9 +138,28 @@ impl<'a> Atoms<'a> {
         self.section(id).data.get(start..end).unwrap_or(&[])
     }
 
+    /// The same, with the padding before it.
+    pub(crate) fn bytes_with_padding(&self, id: usize) -> &[u8] {
+        let atom = &self.atoms[id];
+        let range = (usize::try_from(atom.start - atom.padding), usize::try_from(atom.end));
+        let (Ok(start), Ok(end)) = range else { return &[] };
+        self.section(id).data.get(start..end).unwrap_or(&[])
+    }
+
     /// Other units can refer to it.
     pub(crate) fn is_global(&self, id: usize) -> bool {
         self.atoms[id].names.iter().any(|&s| self.symbol(s).binding != Binding::Local)
+    }
+
+    /// Is it data whose name carries a number that says nothing? It is compared by content, as what has no
+    /// name, and each function that is shipped brings a copy.
+    pub(crate) fn is_copied(&self, id: usize) -> bool {
+        self.atoms[id].kind == AtomKind::Anonymous && !self.atoms[id].names.is_empty()
+    }
+
+    /// Is it code without a name that tables of the kernel lead to? It is shipped with what refers to it.
+    pub(crate) fn is_companion(&self, id: usize) -> bool {
+        self.profile == Profile::Kernel && kernel::is_companion(self.section(id))
     }
 
     /// The atom that `offset` of `section` lies in. The offset behind the last byte belongs to the last atom.

@@ -1,5 +1,7 @@
 //! Reads an object and splits it.
 
+use std::collections::BTreeMap;
+
 use super::atom::Atoms;
 use super::code_or_data;
 use super::references;
@@ -7,6 +9,7 @@ use super::split::split;
 use crate::arch;
 use crate::elf;
 use crate::error::Error;
+use crate::model::Options;
 use crate::profile::Profile;
 use crate::reading::Reading;
 
@@ -14,23 +17,23 @@ use crate::reading::Reading;
 const SLIM: &str = "__gnu_lto_slim";
 
 /// Reads, splits and resolves one object.
-pub(crate) fn load<'a>(data: &'a [u8], side: &'static str, profile: Profile) -> Result<Atoms<'a>, Error> {
-    load_with(data, side, profile, false)
+pub(crate) fn load<'a>(data: &'a [u8], side: &'static str, opts: &Options) -> Result<Atoms<'a>, Error> {
+    load_with(data, side, (opts.profile, &opts.kernel.entry_sizes), false)
 }
 
 /// The same, for a comparison by place ([`Atoms::by_place`]).
 pub(crate) fn load_by_place<'a>(
     data: &'a [u8],
     side: &'static str,
-    profile: Profile,
+    opts: &Options,
 ) -> Result<Atoms<'a>, Error> {
-    load_with(data, side, profile, true)
+    load_with(data, side, (opts.profile, &opts.kernel.entry_sizes), true)
 }
 
 fn load_with<'a>(
     data: &'a [u8],
     side: &'static str,
-    profile: Profile,
+    (profile, entry_sizes): (Profile, &BTreeMap<String, u64>),
     by_place: bool,
 ) -> Result<Atoms<'a>, Error> {
     let unit = elf::read_unit(data, side, Reading::Program)?;
@@ -47,7 +50,7 @@ fn load_with<'a>(
             place: format!("the {side} object"),
         });
     }
-    let mut all = split(unit, arch, profile);
+    let mut all = split(unit, arch, profile, entry_sizes);
     all.by_place = by_place;
     references::resolve(&mut all)?;
     code_or_data::tell(&mut all);

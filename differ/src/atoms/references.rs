@@ -10,7 +10,7 @@ use super::atom::{Atom, AtomKind, Atoms, Ref, Target};
 use crate::arch::RelocationType;
 use crate::error::Error;
 use crate::model::SymbolType;
-use crate::unit::{Home, Reloc, Symbol};
+use crate::unit::{Home, Reloc};
 
 /// Fills in the references of all atoms.
 pub(super) fn resolve(all: &mut Atoms) -> Result<(), Error> {
@@ -66,7 +66,7 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
             let kind = kind_of(all, atom.section, r)?;
             let symbol = all.symbol(r.symbol);
             let Home::Section(section) = symbol.home else { continue };
-            if counts_from_table(all, atom, kind) && !counts_from_itself(all, atom.section, symbol) {
+            if counts_from_table(all, atom, kind) && !is_list(all, atom.section) {
                 // An entry of a jump table refers to code. To which code is known only once the beginning of
                 // the table is known.
                 continue;
@@ -103,14 +103,14 @@ fn counts_from_table(all: &Atoms, atom: &Atom, kind: &RelocationType) -> bool {
     kind.is_pc_relative() && atom.code.is_none() && !all.unit.sections[atom.section].is_lsda()
 }
 
-/// In lists that the source puts into sections of their own, each entry counts from itself.
-fn counts_from_itself(all: &Atoms, section: usize, symbol: &Symbol<'_>) -> bool {
-    symbol.stype == SymbolType::Section && !all.unit.sections[section].is_standard()
+/// In lists that the source puts into sections of their own, each entry mostly counts from itself.
+fn is_list(all: &Atoms, section: usize) -> bool {
+    !all.unit.sections[section].is_standard()
 }
 
-/// Whether the fields of a table in `from..to` of its section lead to something if each counts from itself,
-/// but not if they count from the beginning of the table.
-fn leads_from_itself(all: &Atoms, atom: &Atom, (from, to): (u64, u64)) -> bool {
+/// Whether the fields of a table in `from..to` of its section count each from itself. Where they lead tells:
+/// one of the two readings mostly leads beside what is there. Where both lead somewhere, the section tells.
+fn count_from_themselves(all: &Atoms, atom: &Atom, (from, to): (u64, u64)) -> bool {
     let relocs = &all.unit.sections[atom.section].relocs;
     let first = relocs.partition_point(|r| r.offset < from);
     let leads = |from: Option<u64>| {
@@ -118,20 +118,30 @@ fn leads_from_itself(all: &Atoms, atom: &Atom, (from, to): (u64, u64)) -> bool {
             let symbol = all.symbol(r.symbol);
             let Home::Section(home) = symbol.home else { return true };
             let distance = from.map_or(0, |from| (r.offset - from).cast_signed());
-            symbol.stype != SymbolType::Section
-                || is_place(all, home, symbol.value.cast_signed() + r.addend - distance)
+            let place = symbol.value.cast_signed() + r.addend - distance;
+            if symbol.stype == SymbolType::Section {
+                return is_place(all, home, place);
+            }
+            // A named symbol says which atom is meant.
+            let meant = all.find(home, symbol.value.cast_signed());
+            meant.is_some_and(|id| is_place_of(all.atom(id), place))
         })
     };
-    !leads(Some(from)) && leads(None)
+    let (by_table, by_itself) = (leads(Some(from)), leads(None));
+    if is_list(all, atom.section) { by_itself || !by_table } else { by_itself && !by_table }
 }
 
 /// Whether there is something at that offset of a section: an instruction, or a datum.
 fn is_place(all: &Atoms, section: usize, offset: i64) -> bool {
-    let Some(found) = all.find(section, offset).map(|id| all.atom(id)) else { return false };
-    let inside = offset - found.start.cast_signed();
-    let in_range = (0..=found.size().cast_signed()).contains(&inside);
-    let at_end = inside == found.size().cast_signed();
-    in_range && found.code.as_ref().is_none_or(|code| at_end || code.ordinal(inside).is_some())
+    all.find(section, offset).is_some_and(|id| is_place_of(all.atom(id), offset))
+}
+
+/// Whether an atom has something at that offset of its section.
+fn is_place_of(atom: &Atom, offset: i64) -> bool {
+    let inside = offset - atom.start.cast_signed();
+    let in_range = (0..=atom.size().cast_signed()).contains(&inside);
+    let at_end = inside == atom.size().cast_signed();
+    in_range && atom.code.as_ref().is_none_or(|code| at_end || code.ordinal(inside).is_some())
 }
 
 fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Result<Option<Ref>, Error> {
@@ -143,14 +153,14 @@ fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Re
     let at = r.offset - atom.start;
     let mut extra = distance(atom, r, kind);
     let symbol = all.symbol(r.symbol);
-    if counts_from_table(all, atom, kind) && !counts_from_itself(all, atom.section, symbol) {
+    if counts_from_table(all, atom, kind) {
         // `.long label - table`: the assembler adds the distance from the table's beginning to the field.
         let marks = &all.marks[atom.section];
         let next = marks.partition_point(|&m| m <= r.offset);
         let begin = next.checked_sub(1).and_then(|i| marks.get(i)).copied();
         let begin = begin.unwrap_or(atom.start).max(atom.start);
         let end = marks.get(next).copied().unwrap_or(atom.end).min(atom.end);
-        if !*tables.entry(begin).or_insert_with(|| leads_from_itself(all, atom, (begin, end))) {
+        if !*tables.entry(begin).or_insert_with(|| count_from_themselves(all, atom, (begin, end))) {
             extra = -(r.offset - begin).cast_signed();
         }
     }

@@ -4,16 +4,22 @@
 //! and the object of a unit as it was built, hold several atoms in one section.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::atom::{Atom, AtomKind, Atoms, Nature};
 use crate::arch::Arch;
+use crate::kernel;
 use crate::model::{Binding, SymbolType};
 use crate::profile::Profile;
 use crate::unit::{Home, Section, Symbol, Unit};
 
 /// Splits `unit`. References are not resolved yet.
-pub(super) fn split<'a>(unit: Unit<'a>, arch: &'static dyn Arch, profile: Profile) -> Atoms<'a> {
+pub(super) fn split<'a>(
+    unit: Unit<'a>,
+    arch: &'static dyn Arch,
+    profile: Profile,
+    entry_sizes: &BTreeMap<String, u64>,
+) -> Atoms<'a> {
     let mut in_section: Vec<Vec<usize>> = vec![Vec::new(); unit.sections.len()];
     for (index, symbol) in unit.symbols.iter().enumerate() {
         if let Home::Section(section) = symbol.home
@@ -23,8 +29,10 @@ pub(super) fn split<'a>(unit: Unit<'a>, arch: &'static dyn Arch, profile: Profil
             // sections.
             && !symbol.name.starts_with(".L")
             && !arch.is_mapping_symbol(symbol.name)
+            && !(profile == Profile::Kernel && symbol.name.starts_with("__BTF_ID__"))
             // Clang names exception tables (`GCC_except_table2`); they are compared with their functions.
             && !unit.sections[section].is_lsda()
+            && !(profile == Profile::Kernel && kernel::is_companion(&unit.sections[section]))
         {
             in_section[section].push(index);
         }
@@ -32,11 +40,22 @@ pub(super) fn split<'a>(unit: Unit<'a>, arch: &'static dyn Arch, profile: Profil
     let mut atoms = Vec::new();
     let mut by_section = vec![Vec::new(); unit.sections.len()];
     for (index, section) in unit.sections.iter().enumerate() {
-        if !section.is_compared() || profile.records_in(&section.name).is_some() {
+        if !section.is_compared()
+            || profile.records_in(&section.name).is_some()
+            || profile.is_build_time(&section.name)
+        {
             continue;
         }
         let first = atoms.len();
-        split_section(&unit, arch, index, &in_section[index], &mut atoms);
+        if profile == Profile::Kernel && kernel::is_companion(section) {
+            let pieces = kernel::pieces(&unit, index, entry_sizes);
+            atoms.extend(pieces.into_iter().map(|(start, end)| anonymous(section, index, start, end)));
+        } else {
+            split_section(&unit, arch, index, &in_section[index], &mut atoms);
+        }
+        if profile == Profile::Kernel {
+            tell_kernel(&unit, &mut atoms, first);
+        }
         by_section[index] = (first..atoms.len()).collect();
     }
     for atom in &mut atoms {
@@ -53,7 +72,50 @@ pub(super) fn split<'a>(unit: Unit<'a>, arch: &'static dyn Arch, profile: Profil
         }
     }
     let marks = vec![Vec::new(); unit.sections.len()];
-    Atoms { unit, arch, profile, atoms, by_section, marks, by_name, by_place: false, users: OnceCell::new() }
+    Atoms {
+        unit,
+        arch,
+        profile,
+        entry_sizes: entry_sizes.clone(),
+        atoms,
+        by_section,
+        marks,
+        by_name,
+        by_place: false,
+        users: OnceCell::new(),
+    }
+}
+
+/// What is particular to the kernel about the atoms of one section, which begin at `first`.
+fn tell_kernel(unit: &Unit<'_>, atoms: &mut [Atom], first: usize) {
+    let mut end = 0;
+    for atom in atoms.get_mut(first..).unwrap_or(&mut []) {
+        let section = &unit.sections[atom.section];
+        if atom.kind == AtomKind::Function {
+            atom.padding = kernel::padding_before(unit, atom.section, end, atom.start);
+        }
+        let is_copied = |&symbol: &usize| kernel::is_copied(section, &unit.symbols[symbol]);
+        if atom.kind == AtomKind::Object && atom.names.first().is_some_and(is_copied) {
+            atom.kind = AtomKind::Anonymous;
+        }
+        end = atom.end;
+    }
+}
+
+/// A piece of a section without a name.
+fn anonymous(section: &Section<'_>, index: usize, start: u64, end: u64) -> Atom {
+    Atom {
+        section: index,
+        start,
+        end,
+        padding: 0,
+        kind: AtomKind::Anonymous,
+        nature: if section.is_text() { Nature::Code } else { Nature::Data },
+        names: Vec::new(),
+        inner: Vec::new(),
+        code: None,
+        refs: Vec::new(),
+    }
 }
 
 fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usize], out: &mut Vec<Atom>) {
@@ -77,17 +139,7 @@ fn split_section(unit: &Unit<'_>, arch: &dyn Arch, index: usize, symbols: &[usiz
         key(a).cmp(&key(b))
     });
 
-    let anonymous = |start: u64, end: u64| Atom {
-        section: index,
-        start,
-        end,
-        kind: AtomKind::Anonymous,
-        nature: if section.is_text() { Nature::Code } else { Nature::Data },
-        names: Vec::new(),
-        inner: Vec::new(),
-        code: None,
-        refs: Vec::new(),
-    };
+    let anonymous = |start: u64, end: u64| anonymous(section, index, start, end);
     let first = out.len();
     let mut open_ended = false;
     for &id in &order {

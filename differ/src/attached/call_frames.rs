@@ -5,12 +5,10 @@
 
 use std::collections::HashMap;
 
-use super::records::{Record, Records};
-use crate::atoms::{Atoms, Ref, Target};
+use super::records::{Record, Records, reference};
+use crate::atoms::{Atoms, Target};
 use crate::error::Error;
-use crate::model::SymbolType;
 use crate::profile::RecordKind;
-use crate::unit::{Home, Reloc};
 
 /// Bytes of the length field that an entry begins with.
 const LENGTH: usize = 4;
@@ -76,42 +74,11 @@ pub(super) fn read(all: &Atoms, index: usize, records: &mut Records) -> Result<(
             section: index,
             start: at,
             end,
-            header,
+            passed_over: 0..header,
             common: cie,
             refs,
         });
         at = end;
     }
     Ok(())
-}
-
-fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> Result<Ref, Error> {
-    let place =
-        || format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side);
-    let kind = all.arch.relocation(r.r_type).ok_or_else(|| Error::Unsupported {
-        what: format!("relocation type {}", r.r_type),
-        place: place(),
-    })?;
-    let symbol = all.symbol(r.symbol);
-    let target = match symbol.home {
-        Home::Section(home) => {
-            let offset = symbol.value.cast_signed() + r.addend;
-            let probe = if symbol.stype == SymbolType::Section { offset } else { symbol.value.cast_signed() };
-            let atom = all.find(home, probe).ok_or_else(|| Error::Unsupported {
-                what: format!("reference to {}{offset:+#x}, outside of every symbol", symbol.name),
-                place: place(),
-            })?;
-            Target::Atom { atom, offset: offset - all.atom(atom).start.cast_signed() }
-        }
-        Home::Undefined | Home::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend },
-    };
-    Ok(Ref {
-        at: r.offset - start,
-        r_type: r.r_type,
-        width: kind.width,
-        target,
-        is_branch: false,
-        bias: 0,
-        resolved: false,
-    })
 }

@@ -1,12 +1,13 @@
-//! Records in other sections that belong to a function and are shipped with it: unwind information, and later
-//! the kernel's tables of places in code.
+//! Records in other sections that belong to a function and are shipped with it: unwind information,
+//! and the kernel's tables of places in code.
 //!
-//! To add a kind: give it a name in [`crate::profile::RecordKind`], tell its sections in
+//! To add a table of the kernel, add a row to [`crate::kernel::TABLES`]. To add another kind: give it a name in [`crate::profile::RecordKind`], tell its sections in
 //! [`crate::profile::Profile`], read it in a file here, name its parts in `compare/attached.rs`, and ship it
 //! in a file of `extract`.
 
 mod call_frames;
 mod records;
+mod table;
 
 pub(crate) use call_frames::BEGIN;
 pub(crate) use records::{Record, Records, read};

@@ -1,10 +1,15 @@
 //! Records in other sections that belong to functions.
 
-use crate::atoms::{Atoms, Ref};
-use crate::error::Error;
-use crate::profile::RecordKind;
+use std::ops::Range;
 
-use super::call_frames;
+use crate::atoms::{Atoms, Ref, Target};
+use crate::error::Error;
+use crate::kernel;
+use crate::model::SymbolType;
+use crate::profile::{Profile, RecordKind};
+use crate::unit::{Home, Reloc};
+
+use super::{call_frames, table};
 
 /// The records of a unit.
 #[derive(Debug, Default)]
@@ -23,8 +28,8 @@ pub(crate) struct Record {
     /// Offsets in the section.
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// So many bytes at its beginning say how long it is and where another record is. They are no content.
-    pub(crate) header: usize,
+    /// Bytes of it that are no content: its length, where another record is, line numbers.
+    pub(crate) passed_over: Range<usize>,
     /// Index of the record that it needs and that others need too.
     pub(crate) common: Option<usize>,
     /// Relocated fields; offsets count from `start`.
@@ -61,12 +66,52 @@ impl Record {
 
 /// Reads all sections of records.
 pub(crate) fn read(all: &Atoms) -> Result<Records, Error> {
+    let by_objtool = all.unit.sections.iter().find(|s| kernel::made_by_objtool(&s.name));
+    if let Some(section) = by_objtool.filter(|_| all.profile == Profile::Kernel) {
+        return Err(Error::Unsupported {
+            what: "an object that objtool has run over".into(),
+            place: format!("{} of the {} object", section.name, all.unit.side),
+        });
+    }
     let mut records = Records { all: Vec::new(), of_atom: vec![Vec::new(); all.atoms.len()] };
     for section in 0..all.unit.sections.len() {
         match all.records_in(section) {
             Some(RecordKind::CallFrames) => call_frames::read(all, section, &mut records)?,
+            Some(RecordKind::Table(kind)) => table::read(all, section, kind, &mut records)?,
             None => {}
         }
     }
     Ok(records)
+}
+
+/// What a relocation of a record that begins at `start` of its section refers to.
+pub(super) fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> Result<Ref, Error> {
+    let place =
+        || format!("{}+{:#x} of the {} object", all.unit.sections[section].name, r.offset, all.unit.side);
+    let kind = all.arch.relocation(r.r_type).ok_or_else(|| Error::Unsupported {
+        what: format!("relocation type {}", r.r_type),
+        place: place(),
+    })?;
+    let symbol = all.symbol(r.symbol);
+    let target = match symbol.home {
+        Home::Section(home) => {
+            let offset = symbol.value.cast_signed() + r.addend;
+            let probe = if symbol.stype == SymbolType::Section { offset } else { symbol.value.cast_signed() };
+            let atom = all.find(home, probe).ok_or_else(|| Error::Unsupported {
+                what: format!("reference to {}{offset:+#x}, outside of every symbol", symbol.name),
+                place: place(),
+            })?;
+            Target::Atom { atom, offset: offset - all.atom(atom).start.cast_signed() }
+        }
+        Home::Undefined | Home::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend },
+    };
+    Ok(Ref {
+        at: r.offset - start,
+        r_type: r.r_type,
+        width: kind.width,
+        target,
+        is_branch: false,
+        bias: 0,
+        resolved: false,
+    })
 }

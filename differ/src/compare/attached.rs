@@ -9,7 +9,7 @@ use crate::profile::RecordKind;
 impl Comparer<'_> {
     /// Why the records of two paired functions differ; empty when they do not.
     pub(super) fn attached(&mut self, old: usize, new: usize) -> Reasons {
-        let reasons = RecordKind::ALL.into_iter().find_map(|kind| self.records(kind, old, new));
+        let reasons = RecordKind::all().find_map(|kind| self.records(kind, old, new));
         reasons.into_iter().collect()
     }
 
@@ -24,7 +24,9 @@ impl Comparer<'_> {
             if !self.same_record(x, y) {
                 let more = x.refs.len() > 1 || y.refs.len() > 1;
                 let words = Words::of(kind);
-                return Some(format!("{} differs", if more { words.with_references } else { words.content }));
+                let what = if more { words.with_references } else { words.content };
+                let verb = if what == words.records { "differ" } else { "differs" };
+                return Some(format!("{what} {verb}"));
             }
             if let (Some(x), Some(y)) = (old_records.common(x), new_records.common(y))
                 && !self.same_record(x, y)
@@ -60,6 +62,12 @@ impl Words {
                 with_references: "exception table or unwind information",
                 common: "common unwind information (CIE)",
             },
+            RecordKind::Table(table) => Self {
+                records: table.entries,
+                content: table.entries,
+                with_references: table.entries,
+                common: table.entries,
+            },
         }
     }
 }
@@ -69,7 +77,7 @@ impl Words {
 fn same_content(old: &Atoms, x: &Record, new: &Atoms, y: &Record) -> bool {
     let blanked = |bytes: &[u8], record: &Record, at: usize| {
         let relocated = |r: &Ref| (r.at..r.at.saturating_add(u64::from(r.width))).contains(&(at as u64));
-        let left_out = at < record.header || record.refs.iter().any(relocated);
+        let left_out = record.passed_over.contains(&at) || record.refs.iter().any(relocated);
         if left_out { 0 } else { bytes.get(at).copied().unwrap_or(0) }
     };
     let (a, b) = (x.content(old), y.content(new));

@@ -75,7 +75,7 @@ impl Comparer<'_> {
             return self.same_range(o, (from_a, to_a), n, (from_b, to_b))
                 || self.same_range(o, (from_a, all), n, (from_b, to_b));
         }
-        if s.is_text() || is_object(s) && is_object(t) {
+        if s.is_text() || is_object(s) && is_object(t) || self.old.is_copied(o) {
             // Where a table of assembly ends that a function refers to is not known.
             if i != j {
                 return false;

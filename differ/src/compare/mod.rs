@@ -72,7 +72,9 @@ impl<'a> Comparer<'a> {
                         && meant.start.cast_signed() + j == found.start.cast_signed() + i;
                 }
                 match (self.old.atom(o).kind, self.new.atom(n).kind) {
-                    (AtomKind::Anonymous, AtomKind::Anonymous) => self.same_piece(o, i, n, j),
+                    (AtomKind::Anonymous, AtomKind::Anonymous) => {
+                        self.old.is_copied(o) == self.new.is_copied(n) && self.same_piece(o, i, n, j)
+                    }
                     (_, AtomKind::Anonymous) if self.by_place => self.is_zeroed_gap(o, i, n, j),
                     (AtomKind::Anonymous, _) | (_, AtomKind::Anonymous) => false,
                     _ => self.pairs.old_of[n] == Some(o) && self.same_place(o, i, n, j),
@@ -99,7 +101,7 @@ impl<'a> Comparer<'a> {
         match target {
             Target::Symbol { symbol, .. } => all.symbol(symbol).name.to_owned(),
             Target::Atom { atom, offset } => {
-                if all.atom(atom).kind == AtomKind::Anonymous {
+                if all.atom(atom).kind == AtomKind::Anonymous && !all.is_copied(atom) {
                     return data::describe(all, atom, offset);
                 }
                 if offset == 0 {

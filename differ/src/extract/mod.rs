@@ -3,6 +3,7 @@
 mod call_frames;
 mod reach;
 mod symbols;
+mod tables;
 
 use crate::atoms::{AtomKind, Atoms, Nature, Ref};
 use crate::attached::Records;
@@ -38,7 +39,7 @@ pub(crate) fn extract(
     for (index, &id) in shipped.iter().enumerate() {
         for r in &new.atom(id).refs {
             let is_short = r.resolved && r.width < 4;
-            let widened = if is_short { widen(new, &mut out.sections[index], r) } else { None };
+            let widened = if is_short { widen(new, id, &mut out.sections[index], r) } else { None };
             if is_short && widened.is_none() {
                 verdict.refuse(
                     "short jump out of a function",
@@ -58,7 +59,7 @@ pub(crate) fn extract(
                 return None;
             };
             out.sections[index].relocations.push(Relocation {
-                offset: r.at,
+                offset: new.atom(id).padding + r.at,
                 r_type: r.r_type,
                 symbol,
                 addend: base + widened.unwrap_or(r.bias),
@@ -66,10 +67,13 @@ pub(crate) fn extract(
             });
         }
     }
-    for kind in RecordKind::ALL {
+    for kind in RecordKind::all() {
         match kind {
             RecordKind::CallFrames => {
                 call_frames::ship(new, records, &shipped, &mut symbols, verdict, &mut out)?;
+            }
+            RecordKind::Table(table) => {
+                tables::ship(new, records, table, &shipped, &mut symbols, verdict, &mut out)?;
             }
         }
     }
@@ -100,8 +104,12 @@ fn kept(old: &Atoms, new: &Atoms, pairs: &Pairs, shipped: &[usize]) -> Vec<(Exte
 /// Makes a jump long if it is too short to reach another section. Compilers put thunks of virtual functions
 /// beside the function that they lead to, and such thunks end with a short jump. Gives the addend for the
 /// target.
-fn widen(all: &Atoms, section: &mut PatchSection, r: &Ref) -> Option<i64> {
-    let addend = if r.is_branch { all.arch.widen_jump(&mut section.data, r.at)? } else { return None };
+fn widen(all: &Atoms, id: usize, section: &mut PatchSection, r: &Ref) -> Option<i64> {
+    let addend = if r.is_branch {
+        all.arch.widen_jump(&mut section.data, all.atom(id).padding + r.at)?
+    } else {
+        return None;
+    };
     section.size = section.data.len() as u64;
     Some(addend)
 }
@@ -132,13 +140,13 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
         SectionKind::Data
     };
     // A piece from the middle of a section keeps the alignment that its offset there gives.
-    let align =
-        if atom.start == 0 { section.align } else { section.align.min(1 << atom.start.trailing_zeros()) };
-    let mut data = all.bytes(id).to_vec();
+    let start = atom.start - atom.padding;
+    let align = if start == 0 { section.align } else { section.align.min(1 << start.trailing_zeros()) };
+    let mut data = all.bytes_with_padding(id).to_vec();
     for r in &atom.refs {
         // A relocated field holds nothing of its own (RELA). To a field that the assembler resolved the
         // linker would add the value once more.
-        let from = usize::try_from(r.at).unwrap_or(usize::MAX);
+        let from = usize::try_from(atom.padding + r.at).unwrap_or(usize::MAX);
         if let Some(field) = data.get_mut(from..from.saturating_add(usize::from(r.width))) {
             field.fill(0);
         }
@@ -153,7 +161,7 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
         kind,
         align,
         data,
-        size: atom.size(),
+        size: atom.padding + atom.size(),
         flags: section.flags & !shed,
         relocations: Vec::new(),
     }

@@ -56,8 +56,9 @@ pub(super) fn reach(
                 continue;
             }
             let is_stub = all.section(id).is_lsda() && !section.is_text();
-            let is_live = !section.is_read_only() && !is_pool(all, target);
-            let is_code = section.is_text() && all.atom(target).nature == Nature::Code;
+            let is_live = !section.is_read_only() && !is_pool(all, target) && !all.is_copied(target);
+            let is_code =
+                section.is_text() && all.atom(target).nature == Nature::Code && !all.is_companion(target);
             if !is_stub && (is_code || is_live) {
                 verdict.refuse(
                     if is_code { "code without a symbol" } else { "live data without a symbol" },

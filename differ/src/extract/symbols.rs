@@ -32,7 +32,7 @@ impl<'a> Symbols<'a> {
     ) {
         self.of_atom.insert(id, out.len());
         let atom = self.new.atom(id);
-        if atom.kind == AtomKind::Anonymous {
+        if atom.kind == AtomKind::Anonymous && atom.names.is_empty() {
             out.push(PatchSymbol {
                 name: self.new.section(id).name.to_string(),
                 binding: Binding::Local,
@@ -72,7 +72,7 @@ impl<'a> Symbols<'a> {
                 stype: symbol.stype,
                 place: SymbolPlace::Defined {
                     section,
-                    offset: 0,
+                    offset: atom.padding,
                     size: if symbol.size == 0 { atom.size() } else { symbol.size },
                     replaces,
                     old_fragments,

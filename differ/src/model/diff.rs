@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::patch_object::{Extents, PatchObject};
+use crate::kernel::KernelOptions;
 use crate::profile::Profile;
 
 /// How a comparison is made.
@@ -12,13 +13,16 @@ use crate::profile::Profile;
 pub struct Options {
     /// The product that the unit is a part of.
     pub profile: Profile,
+    /// For [`Profile::Kernel`]: what is known of the kernel.
+    pub kernel: KernelOptions,
     /// Name of the unit for messages (its source file as the user knows it). Empty: taken from the object.
     pub unit: String,
     /// Ship read-only data with global binding although other units may hold the address of the old copy.
     /// Set by a caller that has seen that no other unit refers to it; its names are in
     /// [`UnitDiff::global_rodata_changed`] either way.
     pub allow_global_rodata: bool,
-    /// Functions of the original whose entries have no room for a jump. If only functions of this unit can
+    /// Functions of the original whose entries cannot be redirected, as they have no room for a jump (in the
+    /// kernel those without a call of `__fentry__` are found here, and need not be named). If only functions of this unit can
     /// call such a function, and all of these can be replaced, they are, and the function is shipped as new
     /// code for them.
     pub too_short: Vec<String>,

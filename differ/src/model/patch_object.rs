@@ -11,7 +11,8 @@ pub struct PatchObject {
     pub machine: u16,
     /// Source file of the unit.
     pub source_file: String,
-    /// Sections to place, in the order of the unit.
+    /// Sections to place, in the order of the unit. Of the kernel several may have one name: each piece of
+    /// `.altinstr_replacement` and `.altinstr_aux` is a section.
     pub sections: Vec<PatchSection>,
     /// Symbols that relocations refer to, by index; also every replaced function.
     pub symbols: Vec<PatchSymbol>,
@@ -32,7 +33,7 @@ pub struct Extent {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extents {
     /// The piece of the patched object for each of the first [`PatchObject::sections`]. The sections behind
-    /// these hold unwind information.
+    /// these hold unwind information and tables of the kernel.
     pub shipped: Vec<Extent>,
     /// Data that stays in the running program, with its names in the original unit.
     pub kept: Vec<(Extent, String)>,
@@ -67,6 +68,9 @@ pub enum SectionKind {
     Lsda,
     /// Initial content of a thread-local variable.
     Tls,
+    /// A table of the kernel, with exactly the entries about the shipped code. It has the name and the flags
+    /// of the whole table; there is one section for each table.
+    Table,
 }
 
 /// One section to ship.

@@ -23,8 +23,48 @@ const C_LIBRARY: Callees = Callees {
     reader_word: Some("printf"),
 };
 
-/// The kernel has no C library. Its own names are to be added here.
-const KERNEL: Callees = Callees { heap: &[], readers: &[], named_readers: &[], reader_word: None };
+/// The kernel has no C library, but functions of the same names that work on memory, and its own for the rest.
+const KERNEL: Callees = Callees {
+    heap: &KERNEL_HEAP,
+    readers: &["mem", "str", "print", "trace_", "check_object_size"],
+    named_readers: &[
+        "copy_to_user",
+        "_copy_to_user",
+        "dev_err",
+        "dev_warn",
+        "dev_info",
+        "_dev_err",
+        "_dev_warn",
+    ],
+    reader_word: Some("print"),
+};
+
+/// Functions of the kernel that return memory for `kfree` or `kvfree`, by the names in objects: newer versions
+/// have `_noprof` behind them, which [`Callees`] leaves out.
+const KERNEL_HEAP: [&str; 22] = [
+    "__kmalloc",
+    "__kmalloc_node",
+    "__kmalloc_node_track_caller",
+    "__kmalloc_track_caller",
+    "__kmalloc_cache",
+    "__kmalloc_large",
+    "kmalloc",
+    "kmalloc_trace",
+    "kmalloc_large",
+    "kmalloc_node_trace",
+    "kzalloc",
+    "kcalloc",
+    "krealloc",
+    "kvmalloc_node",
+    "__kvmalloc_node",
+    "kmemdup",
+    "kstrdup",
+    "kstrndup",
+    "vmalloc",
+    "vzalloc",
+    "__vmalloc",
+    "memdup_user",
+];
 
 const HEAP: [&str; 12] = [
     "malloc",
@@ -104,12 +144,12 @@ impl Callees {
 
     /// The name that stands for all functions that return the same kind of memory.
     pub(super) fn kind(self, function: &str) -> &str {
-        if self.heap.contains(&function) { "malloc" } else { function }
+        if self.heap.contains(&plain(function)) { "malloc" } else { function }
     }
 
     /// Does the function return memory of a size that its caller tells?
     pub(super) fn allocates(self, function: &str) -> bool {
-        self.heap.contains(&function) || words(function).iter().any(|w| w.ends_with("alloc"))
+        self.heap.contains(&plain(function)) || words(function).iter().any(|w| w.ends_with("alloc"))
     }
 
     /// Does the function only look at what lies behind a pointer, whatever that is?
@@ -119,6 +159,11 @@ impl Callees {
             || self.reader_word.is_some_and(|word| name.contains(word))
             || self.named_readers.contains(&name)
     }
+}
+
+/// The name without what allocations of the kernel are marked with.
+fn plain(function: &str) -> &str {
+    function.strip_suffix("_noprof").unwrap_or(function)
 }
 
 /// Does the function end the use of what it gets, or take it back?

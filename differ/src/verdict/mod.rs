@@ -5,6 +5,7 @@ mod callees;
 mod constant_users;
 pub(crate) mod counters;
 mod functions;
+mod kernel;
 mod labels;
 mod lambdas;
 pub(crate) mod layout;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
 use crate::model::{Change, ChangeKind, MemberChange, Options, Refusal, Warning};
+use crate::profile::Profile;
 use crate::symbol_names;
 
 /// Everything decided about a unit.
@@ -86,7 +88,8 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
         too_short::judge(cmp, opts, &mut verdict);
         constant_users::judge(cmp, opts, &mut verdict, source_file);
         // Each of the two may add what concerns the other.
-        if opts.too_short.is_empty() || verdict.changed.len() == before {
+        let none = opts.too_short.is_empty() && opts.profile == Profile::User;
+        if none || verdict.changed.len() == before {
             break;
         }
     }
@@ -96,6 +99,7 @@ pub(crate) fn judge(cmp: &mut Comparer<'_>, opts: &Options, source_file: &str) -
     labels::judge(cmp, &mut verdict, source_file);
     section_lists::check_places(cmp, &mut verdict, source_file);
     section_lists::check_constructors(cmp, &mut verdict, source_file);
+    kernel::judge(cmp, opts, &mut verdict, source_file);
     fragments(cmp, &mut verdict);
     list(cmp, &mut verdict);
     verdict

@@ -3,7 +3,9 @@
 use super::{Cause, Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Ref, Target};
 use crate::compare::Comparer;
+use crate::kernel;
 use crate::model::Options;
+use crate::profile::Profile;
 use crate::unit::SHF_TLS;
 
 pub(super) fn judge(cmp: &mut Comparer<'_>, opts: &Options, verdict: &mut Verdict, source_file: &str) {
@@ -14,17 +16,45 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, opts: &Options, verdict: &mut Verdic
         }
         let at = place(cmp.new.name(new), source_file);
         match cmp.pairs.old_of[new] {
-            Some(old) => existing(cmp, opts, verdict, (old, new), at),
+            Some(old) => {
+                let by_meaning = has_meaning(cmp.new, new) && !cmp.objects(old, new).is_empty();
+                if !by_meaning || !refuse_by_meaning(cmp, verdict, &section.name, source_file) {
+                    existing(cmp, opts, verdict, (old, new), at);
+                }
+            }
+            None if refuse_by_meaning(cmp, verdict, &section.name, source_file) => {}
             None => added(cmp, verdict, new, at),
         }
     }
     for (old, partner) in cmp.pairs.new_of.iter().enumerate() {
         let section = cmp.old.section(old);
         let in_list = !section.is_standard() && !section.is_for_tools();
-        if partner.is_none() && cmp.old.atom(old).kind == AtomKind::Object && in_list {
+        if partner.is_none()
+            && cmp.old.atom(old).kind == AtomKind::Object
+            && in_list
+            && !refuse_by_meaning(cmp, verdict, &section.name, source_file)
+        {
             refuse_list(verdict, place(cmp.old.name(old), source_file), &section.name, "removed from");
         }
     }
+}
+
+fn has_meaning(all: &Atoms, id: usize) -> bool {
+    all.profile == Profile::Kernel && kernel::meaning_of(&all.section(id).name).is_some()
+}
+
+/// Refuses a change in a list of the kernel that is known, with its own reason.
+pub(super) fn refuse_by_meaning(
+    cmp: &Comparer<'_>,
+    verdict: &mut Verdict,
+    section: &str,
+    source_file: &str,
+) -> bool {
+    let known = kernel::meaning_of(section).filter(|_| cmp.new.profile == Profile::Kernel);
+    if let Some((what, why, remedy)) = known {
+        verdict.refuse(what, place(section, source_file), why, remedy);
+    }
+    known.is_some()
 }
 
 fn refuse_list(verdict: &mut Verdict, place: String, section: &str, what: &str) {

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
+use crate::kernel;
 use crate::model::SymbolType;
+use crate::profile::Profile;
 use crate::symbol_names;
 use crate::unit::{Home, SHT_NOTE, Section};
 
@@ -28,7 +30,7 @@ pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: 
                 "a running process has passed its constructors: what is new would never run",
                 "do the work where it is first needed, or in a hook of the patch",
             );
-        } else {
+        } else if !super::objects::refuse_by_meaning(cmp, verdict, &name, source_file) {
             verdict.refuse(
                 "unknown section changed",
                 place(&name, source_file),
@@ -47,7 +49,12 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
         if section.is_for_tools() {
             continue;
         }
-        if section.is_ctor_list() || (atom.kind == AtomKind::Anonymous && !section.is_standard()) {
+        if section.is_ctor_list()
+            || (atom.kind == AtomKind::Anonymous
+                && !section.is_standard()
+                && !all.is_copied(id)
+                && !all.is_companion(id))
+        {
             out.entry(section.name.to_string()).or_default().push(id);
         }
     }
@@ -61,14 +68,17 @@ fn wholes(all: &Atoms) -> BTreeMap<String, Vec<usize>> {
 pub(super) fn check_places(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     for (id, atom) in cmp.old.atoms.iter().enumerate() {
         let section = cmp.old.section(id);
-        let is_list =
-            !section.is_standard() && !section.is_for_tools() && cmp.old.records_in(atom.section).is_none();
+        let is_list = !section.is_standard()
+            && !section.is_for_tools()
+            && !cmp.old.is_companion(id)
+            && cmp.old.records_in(atom.section).is_none();
         if atom.kind == AtomKind::Function || !is_list {
             continue;
         }
         for r in &atom.refs {
             let Target::Atom { atom: function, offset } = r.target else { continue };
-            let is_place = atom.kind == AtomKind::Anonymous && by_label(cmp.old, id, r.at);
+            let entries = cmp.old.profile == Profile::Kernel && kernel::lists_entries(&section.name);
+            let is_place = atom.kind == AtomKind::Anonymous && by_label(cmp.old, id, r.at) && !entries;
             if let Some(new) = replaced_inside(cmp, verdict, function, is_place || offset > 0) {
                 refuse_places(verdict, &section.name, cmp.new.name(new), source_file);
             }

@@ -1,25 +1,30 @@
-//! Handles functions whose entries have no room for a jump. Their callers are replaced in their place, as if
+//! Handles functions whose entries cannot be redirected: they have no room for a jump, or, in the kernel, no
+//! call of `__fentry__`. Their callers are replaced in their place, as if
 //! the functions had been inlined.
 
 use std::collections::{BTreeSet, btree_map::Entry};
 
-use super::{Cause, Verdict};
+use super::{Cause, Verdict, kernel};
 use crate::atoms::{AtomKind, Target};
 use crate::compare::Comparer;
+use crate::kernel::is_passing;
 use crate::model::Options;
 
-/// Finds those of [`Options::too_short`] for which that can be done, and marks them as functions without an
-/// entry. The others stay as they are, and the linker refuses them.
+/// Finds those of them for which that can be done, and marks them as functions without an
+/// entry. The others stay as they are, and are refused later.
 pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
     let mut todo: Vec<usize> = verdict.changed.keys().copied().collect();
     while let Some(new) = todo.pop() {
         let Some(old) = cmp.pairs.old_of[new] else { continue };
-        if !opts.too_short.iter().any(|name| name == cmp.old.name(old)) {
+        let named = opts.too_short.iter().any(|name| name == cmp.old.name(old));
+        let promoted = named || (kernel::is_fentry_missing(cmp, old) && may_be_promoted(cmp, new));
+        if !promoted {
             continue;
         }
         let Some(callers) = callers(cmp, verdict, old) else { continue };
         for caller in callers {
-            let reason = format!("calls `{}`, whose entry has no room for a jump", cmp.new.name(new));
+            let why = kernel::cannot_be_redirected(cmp, old);
+            let reason = format!("calls `{}`, {why}", cmp.new.name(new));
             if let Entry::Vacant(entry) = verdict.changed.entry(caller) {
                 entry.insert(Cause { content: false, reasons: vec![reason] });
                 todo.push(caller);
@@ -28,6 +33,11 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
         }
         verdict.entryless.insert(new);
     }
+}
+
+/// Is it a function, and one that stays? What runs at the start is refused as such.
+fn may_be_promoted(cmp: &Comparer<'_>, new: usize) -> bool {
+    cmp.new.atom(new).kind == AtomKind::Function && is_passing(cmp.new.section(new)).is_none()
 }
 
 /// The old functions without an entry that old code of `new` calls, also through others of them. A thread may

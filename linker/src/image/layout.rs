@@ -22,7 +22,7 @@ pub(crate) struct Layout {
 fn rank(kind: SectionKind) -> (Access, u8) {
     match kind {
         SectionKind::Text => (Access::Execute, 0),
-        SectionKind::Rodata => (Access::Read, 0),
+        SectionKind::Rodata | SectionKind::Table => (Access::Read, 0),
         // Copied for each thread, never used itself.
         SectionKind::RelRo | SectionKind::Tls => (Access::Read, 1),
         SectionKind::Lsda => (Access::Read, 2),

@@ -35,9 +35,19 @@ struct Args {
     /// Ship constants that other units can see
     #[arg(long)]
     allow_global_constants: bool,
+    /// The objects are of the kernel or, with `=module`, of one of its modules
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "image")]
+    kernel: Option<Kernel>,
     /// Colours
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     color: Color,
+}
+
+/// What of the kernel the objects are linked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kernel {
+    Image,
+    Module,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -68,8 +78,15 @@ fn run(args: &Args) -> anyhow::Result<u8> {
         }
         return Ok(if mismatches.is_empty() { 3 } else { 0 });
     }
-    let opts =
-        differ::Options { allow_global_rodata: args.allow_global_constants, ..differ::Options::default() };
+    let opts = differ::Options {
+        profile: if args.kernel.is_some() { differ::Profile::Kernel } else { differ::Profile::User },
+        kernel: differ::KernelOptions {
+            module: args.kernel == Some(Kernel::Module),
+            ..differ::KernelOptions::default()
+        },
+        allow_global_rodata: args.allow_global_constants,
+        ..differ::Options::default()
+    };
     let diff = differ::diff(&orig, &patched, &opts)?;
 
     let mut out = std::io::stdout().lock();
