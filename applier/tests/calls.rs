@@ -232,20 +232,19 @@ fn calls_go_on_with_what_is_left_of_their_timeout() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "timed", &timed_source(), &["-pthread"]);
     let patch = pair_patch(&program, "timed");
-    // Where it cannot be known whether a thread has slept on (it was woken late, on a busy machine), its call
-    // begins anew: one look at a machine that is not that busy is enough.
-    let looks: Vec<_> = (0..3).map_while(|_| begun_anew(&program, &patch)).collect();
-    assert!(looks.len() < 3, "began anew each time: {looks:?}");
+    stopped_for(&program, &patch, std::time::Duration::from_millis(150));
+    // Threads that were let go have not come to their calls before they are stopped again.
+    stopped_for(&program, &patch, std::time::Duration::ZERO);
 }
 
-/// Stops calls again and again. Gives what they answer if they took so long that they began anew.
-fn begun_anew(program: &std::path::Path, patch: &applier::LoadedPatch) -> Option<String> {
+/// Stops calls again and again, with such pauses.
+fn stopped_for(program: &std::path::Path, patch: &applier::LoadedPatch, pause: std::time::Duration) {
     // Its first answer is to nobody's question.
     let mut target = Target::start(program);
     let mut stops = 0;
     let started = std::time::Instant::now();
     while started.elapsed().as_millis() < 1200 {
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        std::thread::sleep(pause);
         common::apply_patiently(target.pid(), patch, &Options::default());
         common::deactivate_patiently(target.pid(), patch);
         stops += 2;
@@ -256,20 +255,20 @@ fn begun_anew(program: &std::path::Path, patch: &applier::LoadedPatch) -> Option
     let usual =
         answer.split(',').find_map(|c| c.strip_prefix("nanosleep ")?.split(' ').next()?.parse::<u64>().ok());
     let usual = usual.unwrap();
-    let (mut calls, mut late, mut anew) = (0, 0, false);
+    let (mut calls, mut late) = (0, 0);
     for call in answer.split(',').filter(|c| c.split(' ').count() == 3) {
         let words: Vec<_> = call.split(' ').collect();
         let (took, interrupted): (u64, u64) = (words[1].parse().unwrap(), words[2].parse().unwrap());
         assert_eq!(interrupted, 0, "{call}");
         assert!(took >= 1500, "{call}: too short");
-        anew |= took >= usual + 1150;
+        assert!(took < usual + 1150, "{call}: began anew each time");
         // The last eight are the kernel's business; what it writes back for `ppoll` and `select` does not
         // count a stop itself.
         late += usize::from(took > usual + 700 && calls < 6);
         calls += 1;
     }
+    assert!(late <= 2, "{answer}");
     assert_eq!(calls, TIMED.len(), "{answer}");
-    (anew || late > 2).then_some(answer)
 }
 
 /// Signals that only `epoll_pwait` lets in, sent one by one: the next one goes only when the call has

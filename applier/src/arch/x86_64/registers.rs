@@ -83,6 +83,15 @@ impl Registers {
         self.0.rip = self.0.rip.wrapping_sub(SYSCALL);
     }
 
+    /// The system call that the thread is in, or that it would be about to make again after [`Self::call_again`], and
+    /// the address behind it.
+    pub(crate) fn call_at_hand(&self) -> Option<(i64, u64)> {
+        match self.call() {
+            Some(call) => Some((call, self.pc())),
+            None => Some((self.result(), self.pc().wrapping_add(SYSCALL))),
+        }
+    }
+
     /// As after the kernel has decided about restarting the system call that was interrupted, when there is
     /// no signal to deliver (arch/x86/kernel/signal.c, `arch_do_signal_or_restart`).
     pub(super) fn restarted(mut self) -> Self {

@@ -63,18 +63,25 @@ fn may_restart(thread: &Thread) -> bool {
 }
 
 /// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it
-/// anyway; with what is left of its timeout where that is known, else with all of it.
+/// anyway; with what is left of its timeout where that is known, else with all of it. A thread that has not come
+/// to making it again since an earlier stop gets what is left now.
 pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
     let mut regs = thread.registers;
-    let Some(call) = regs.call().filter(|call| RESTARTABLE.contains(call)) else { return };
-    if regs.result() != -i64::from(libc::EINTR) || !may_restart(thread) {
+    let Some((call, _)) = regs.call_at_hand().filter(|(call, _)| RESTARTABLE.contains(call)) else { return };
+    let gave_up = regs.call().is_some();
+    if gave_up && (regs.result() != -i64::from(libc::EINTR) || !may_restart(thread)) {
         return;
     }
-    if let Some((place, left)) = timeout_argument(call).and_then(|p| Some((p, sleepers.left(thread, p)?))) {
+    let left = timeout_argument(call).and_then(|place| Some((place, sleepers.left(thread, place)?)));
+    if let Some((place, left)) = left {
         set_timeout(thread.tid, &mut regs, place, left);
     }
-    regs.call_again();
-    let _ = regs.write(thread.tid);
+    if gave_up {
+        regs.call_again();
+    }
+    if gave_up || left.is_some() {
+        let _ = regs.write(thread.tid);
+    }
 }
 
 /// The timeout of the call that a thread is in. `None`: it has none, or it cannot be read.

@@ -3,7 +3,8 @@
 //! A stop wakes such a thread, and nothing tells how long it had slept. (The scheduler knows when a thread
 //! last ran, but on a clock of its own for each processor.) So a call's timeout is counted from when it was
 //! first seen; from then on, however often the thread is stopped, it goes on with what is left. Its count of
-//! voluntary switches tells whether it has slept on all the while.
+//! voluntary switches tells whether it has slept on all the while, or, on a busy machine, has not come to it
+//! since it was let go.
 
 use super::{
     modules::Module,
@@ -66,8 +67,11 @@ impl Sleepers {
             let fresh = Wait { call, pc, argument, switches, seen: Instant::now(), end: None };
             let known = with_known(|known| known.get(tid).copied());
             // Made again, the call may have been over without going to sleep, and this be the program's next.
-            let same = known.filter(|k| Wait { seen: k.seen, end: k.end, ..fresh } == *k);
-            Some((*tid, same.unwrap_or(fresh), Slept::NotAskedYet))
+            let same = known.filter(|k| {
+                let switches = if is_ours(place) { k.switches } else { switches };
+                Wait { seen: k.seen, end: k.end, switches, ..fresh } == *k
+            });
+            Some((*tid, same.map_or(fresh, |k| Wait { switches, ..k }), Slept::NotAskedYet))
         };
         Self(tids.iter().filter_map(one).collect())
     }
@@ -94,11 +98,15 @@ impl Sleepers {
     /// How much of its timeout is left to the thread, which is stopped, if that is known. It is about to be
     /// let go.
     pub(crate) fn left(&self, thread: &Thread, place: TimeoutArgument) -> Option<Duration> {
-        let (tid, wait, slept) = self.0.iter().find(|(t, ..)| *t == thread.tid)?;
-        let r = &thread.registers;
-        if *slept != Slept::Yes || (r.call(), r.pc()) != (Some(wait.call), wait.pc) {
-            return None;
-        }
+        let (tid, r) = (&thread.tid, &thread.registers);
+        let wait = match self.0.iter().find(|(t, ..)| t == tid) {
+            Some((_, wait, slept)) => {
+                let known = is_ours(place) && wait.end.is_some();
+                Some(*wait).filter(|_| known || *slept == Slept::Yes)
+            }
+            None => not_asleep_yet(thread, place),
+        };
+        let wait = wait.filter(|w| r.call_at_hand() == Some((w.call, w.pc)))?;
         let end = match wait.end {
             Some(end) => end,
             None => wait.seen.checked_add(restart::timeout(thread, place)?)?,
@@ -106,7 +114,7 @@ impl Sleepers {
         let left = end.saturating_duration_since(Instant::now());
         let argument = restart::argument_for(r, place, left);
         // It goes to sleep once more, in the same call.
-        let again = Wait { switches: switches(*tid)? + 1, end: Some(end), argument, ..*wait };
+        let again = Wait { switches: switches(*tid)? + 1, end: Some(end), argument, ..wait };
         with_known(|known| {
             // The program's own next call could not be told from it.
             if wait.end.is_none() && argument == wait.argument {
@@ -119,6 +127,20 @@ impl Sleepers {
         });
         Some(left)
     }
+}
+
+/// The wait of a thread that was let go to make its call again, and had not gone to sleep in it when it was looked
+/// up: it has slept since to stop for us, and in that call at most.
+fn not_asleep_yet(thread: &Thread, place: TimeoutArgument) -> Option<Wait> {
+    let wait = with_known(|known| known.get(&thread.tid).copied())?;
+    let same = wait.end.is_some() && thread.registers.argument(place.index()) == wait.argument;
+    let switches = switches(thread.tid).filter(|_| same)?;
+    (is_ours(place) || (wait.switches..=wait.switches + 1).contains(&switches)).then_some(wait)
+}
+
+/// Is a timeout that we have set before known by its argument alone? No program has its own below its stack.
+fn is_ours(place: TimeoutArgument) -> bool {
+    matches!(place, TimeoutArgument::Timespec(_))
 }
 
 fn with_known<T>(work: impl FnOnce(&mut HashMap<i32, Wait>) -> T) -> T {
