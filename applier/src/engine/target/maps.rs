@@ -60,37 +60,58 @@ pub(crate) fn read(pid: i32) -> Result<Vec<Mapping>, ProcessError> {
         }
         _ => ProcessError::Os { what: format!("cannot read the memory map of process {pid}"), source: e },
     })?;
-    Ok(parse(&String::from_utf8_lossy(&bytes)))
+    Ok(parse(&bytes))
 }
 
 /// Lines that do not parse are left out: an address range that is not known is only ever taken for not ours.
-pub(super) fn parse(text: &str) -> Vec<Mapping> {
-    let mut maps = text.lines().filter_map(parse_line).collect::<Vec<_>>();
+pub(super) fn parse(text: &[u8]) -> Vec<Mapping> {
+    let mut maps = text.split(|byte| *byte == b'\n').filter_map(parse_line).collect::<Vec<_>>();
     replaced::restore(&mut maps);
     maps
 }
 
-fn parse_line(line: &str) -> Option<Mapping> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let rights = fields.next()?.as_bytes();
-    let offset = fields.next()?;
-    let (major, minor) = fields.next()?.split_once(':')?;
-    let inode = fields.next()?;
+fn parse_line(line: &[u8]) -> Option<Mapping> {
+    let rest = &mut &*line;
+    let (start, end) = (number(rest, 16, b'-')?, number(rest, 16, b' ')?);
+    let (rights, after) = rest.split_at_checked(4)?;
+    *rest = after.strip_prefix(b" ")?;
+    let offset = number(rest, 16, b' ')?;
+    let device = number(rest, 16, b':')? << 32 | number(rest, 16, b' ')?;
+    let inode = number(rest, 10, b' ')?;
     let has = |i: usize, c: u8| rights.get(i) == Some(&c);
+    let name = rest.iter().position(|byte| *byte != b' ').and_then(|at| rest.get(at..)).unwrap_or_default();
     Some(Mapping {
-        start: u64::from_str_radix(start, 16).ok()?,
-        end: u64::from_str_radix(end, 16).ok()?,
+        start,
+        end,
         read: has(0, b'r'),
         write: has(1, b'w'),
         execute: has(2, b'x'),
         shared: has(3, b's'),
-        offset: u64::from_str_radix(offset, 16).ok()?,
-        device: u64::from_str_radix(major, 16).ok()? << 32 | u64::from_str_radix(minor, 16).ok()?,
-        inode: inode.parse().ok()?,
-        name: fields.next().unwrap_or("").trim_start().to_owned(),
+        offset,
+        device,
+        inode,
+        name: String::from_utf8_lossy(name).into_owned(),
         replaced: false,
     })
+}
+
+/// Takes a number to this `base` from the beginning of `rest`, and `end` behind it: every process has hundreds of
+/// them, and we look at every process.
+fn number(rest: &mut &[u8], base: u64, end: u8) -> Option<u64> {
+    let mut value: u64 = 0;
+    for (at, byte) in rest.iter().enumerate() {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' if base == 16 => byte - b'a' + 10,
+            byte if *byte == end && at > 0 => {
+                *rest = rest.get(at + 1..)?;
+                return Some(value);
+            }
+            _ => return None,
+        };
+        value = value.checked_mul(base)?.checked_add(digit.into())?;
+    }
+    None
 }
 
 /// The mappings of files of which something may be executed.
@@ -113,7 +134,7 @@ mod tests {
     #[test]
     fn lines_of_every_kind() {
         let maps = parse(
-            "00400000-00401000 r--p 00000000 fe:00 247030                     /usr/bin/a b (deleted)\n\
+            b"00400000-00401000 r--p 00000000 fe:00 247030                     /usr/bin/a b (deleted)\n\
              7f0000-7f1000 rw-s 00001000 00:00 0 \n\
              nonsense\n\
              ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0                  [vsyscall]\n",

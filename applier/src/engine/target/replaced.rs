@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_page_within_the_code_and_the_whole_of_it() {
         let maps = parse(
-            "10000-11000 r--p 00000000 fe:00 7 /bin/a\n\
+            b"10000-11000 r--p 00000000 fe:00 7 /bin/a\n\
              11000-12000 r-xp 00001000 fe:00 7 /bin/a\n\
              12000-13000 r-xp 00000000 00:00 0 \n\
              13000-14000 r-xp 00003000 fe:00 7 /bin/a\n\
@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn the_page_with_the_headers_too() {
         let maps = parse(
-            "10000-11000 r--p 00005000 fe:00 6 /usr/share/data\n\
+            b"10000-11000 r--p 00005000 fe:00 6 /usr/share/data\n\
              11000-12000 r-xp 00000000 00:00 0 \n\
              12000-13000 r-xp 00001000 fe:00 7 /bin/a\n\
              30000-31000 r-xp 00000000 00:00 0 \n\
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn memory_on_its_own_and_memory_that_is_written_stay_what_they_are() {
         let maps = parse(
-            "10000-11000 rw-p 00001000 fe:00 7 /bin/a\n\
+            b"10000-11000 rw-p 00001000 fe:00 7 /bin/a\n\
              11000-12000 r-xp 00000000 00:00 0 \n\
              13000-14000 r--p 00000000 fe:00 9 /bin/c\n\
              14000-15000 r-xp 00001000 fe:00 9 /bin/c\n\
