@@ -96,7 +96,7 @@ fn killed_at_every_step() {
             assert_eq!(applier::inspect(target.pid()).unwrap().len(), 2, "{what}: {}", target.maps());
             step += 1;
         }
-        assert!(step > if verb == "apply" { 40 } else { 5 }, "{verb}: only {step} steps");
+        assert!(step > if verb == "apply" { 20 } else { 5 }, "{verb}: only {step} steps");
     }
 }
 

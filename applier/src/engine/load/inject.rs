@@ -1,6 +1,10 @@
 //! Mapping images into the target.
 
-use super::{Layout, Resolved, Sibling, Text, find_gap, relocate, resolve, send::send};
+use super::{
+    Layout, Resolved, Sibling, Text, find_gap, relocate, resolve,
+    send::{map_at_once, send},
+    text::Content,
+};
 use crate::{
     Busy, Located, ProcessError,
     arch::borrow::RESOLVER_ARGUMENTS,
@@ -139,15 +143,20 @@ pub(super) struct Placed<'a> {
     pub(super) name: &'a str,
     pub(super) images: &'a [Prepared],
     pub(super) text: &'a Text,
+    /// What they held when they were looked at.
+    pub(super) content: &'a Content,
     /// Where pages of code are made.
     pub(super) place: u64,
     pub(super) remains: &'a Remains,
+    /// Where the code of a batch can be.
+    cave: Option<CodeCave>,
 }
 
 /// Maps images, not active yet, beside those of the same patch that are there, and exchanges pages of code.
 /// Tells where the images are, which the memory map of `process` does not.
 ///
-/// A thread that is borrowed stands as long as that takes. So it, or another one, is borrowed for each of the two.
+/// A thread that is borrowed stands as long as that takes. Where it cannot map the images in one go, it or another
+/// one is borrowed once more for the pages of code.
 ///
 /// # Errors
 /// See [`ProcessError`]; no image stays mapped, unless it is the pages that cannot be exchanged.
@@ -157,16 +166,19 @@ pub(crate) fn load(
     wanted: &Wanted<'_>,
     steps: &Steps,
 ) -> Result<Loaded, Hindrance> {
-    if process.held.is_some() || wanted.pending.is_empty() || wanted.text.is_empty() {
-        return load_at_once(process, tables, wanted, steps);
-    }
     // What is refused is refused before anything has changed.
-    wanted.text.content(process)?;
-    let none = Text::default();
-    let images = load_at_once(process, tables, &Wanted { text: &none, ..*wanted }, steps)?.images;
+    let content = wanted.text.content(process)?;
+    let cave = cave_for_batch(process, wanted);
+    let either = wanted.pending.is_empty() || wanted.text.is_empty();
+    if process.held.is_some() || either || cave.is_some() {
+        return load_at_once(process, tables, wanted, &content, cave, steps);
+    }
+    let none = (Text::default(), Content::default());
+    let first = Wanted { text: &none.0, ..*wanted };
+    let images = load_at_once(process, tables, &first, &none.1, None, steps)?.images;
     let remains = Remains::default();
     let rest = Wanted { pending: &[], remains: &remains, ..*wanted };
-    let traps = load_at_once(process, tables, &rest, steps)?.traps;
+    let traps = load_at_once(process, tables, &rest, &content, None, steps)?.traps;
     Ok(Loaded { images, traps })
 }
 
@@ -175,6 +187,8 @@ fn load_at_once(
     process: &mut Process,
     tables: &mut Tables,
     wanted: &Wanted<'_>,
+    content: &Content,
+    cave: Option<CodeCave>,
     steps: &Steps,
 ) -> Result<Loaded, Hindrance> {
     let mut tries = 0;
@@ -183,7 +197,7 @@ fn load_at_once(
         let taken: Vec<_> = prepared.iter().map(|p| (p.base, p.base + p.layout.offsets.size)).collect();
         let (name, text, remains) = (wanted.name, wanted.text, wanted.remains);
         let place = if text.is_empty() { 0 } else { text.place(process, &taken)? };
-        let placed = Placed { name, images: &prepared, text, place, remains };
+        let placed = Placed { name, images: &prepared, text, content, place, remains, cave };
         placed.fits(process)?;
         match inject(process, tables, &placed, steps) {
             // Something else was mapped there in the meantime: look for another place.
@@ -328,7 +342,7 @@ fn inject(
         return Ok(send(batch, process, placed, steps)?);
     }
     let gadgets = Gadgets::find(process)?;
-    let in_one_go = if late { None } else { cave_for_batch(process, placed) };
+    let in_one_go = placed.cave.filter(|_| !late);
     let room = if late { FUNCTION_ROOM } else { 0 };
     for tid in candidates(process)? {
         let Some(held) = StoppedThreads::one(process, tid, trace_options(process))? else { continue };
@@ -340,13 +354,15 @@ fn inject(
         if let Some(cave) = in_one_go
             && let Some(batch) = borrowed.batch(own_id(process, tid)?, cave)?
         {
-            let result = send(batch, process, placed, steps);
-            borrowed.returned(cave, &result);
+            let mapped = map_at_once(batch, process, placed, steps);
+            borrowed.returned(cave, &mapped);
+            let result = mapped.and_then(|mapped| finish(&mut borrowed, process, placed, steps, mapped));
             let ended = borrowed.end();
             return Ok(result.and_then(|traps| ended.map(|()| traps))?);
         }
         let mut mapped = Vec::new();
         let result = map_all(&mut borrowed, process, placed, steps, &mut mapped)
+            .and_then(|()| make(&mut borrowed, placed, steps))
             .and_then(|()| exchange(&mut borrowed, process, placed, steps))
             .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
         if result.is_err() {
@@ -363,12 +379,29 @@ fn inject(
     Err(Busy::no_room(process.pid).into())
 }
 
+/// What is left to do when the images are mapped, and memory for pages of code is.
+fn finish(
+    borrowed: &mut BorrowedThread<'_>,
+    process: &Process,
+    placed: &Placed<'_>,
+    steps: &Steps,
+    mapped: Vec<(u64, u64)>,
+) -> Result<Vec<u64>, ProcessError> {
+    let result = exchange(borrowed, process, placed, steps)
+        .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
+    if result.is_err() {
+        for (start, size) in mapped {
+            let _ = borrowed.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
+        }
+    }
+    result
+}
+
 /// Where code can be that makes all system calls of an image in one go, so that the borrowed thread stands for a
 /// shorter time. Were we killed meanwhile, the thread would make the rest of the calls alone: so not where that
 /// could kill it.
-fn cave_for_batch(process: &Process, placed: &Placed<'_>) -> Option<CodeCave> {
-    let only_images = placed.text.is_empty() && !placed.images.is_empty();
-    let simple = only_images && placed.remains.descriptors.is_empty();
+fn cave_for_batch(process: &Process, wanted: &Wanted<'_>) -> Option<CodeCave> {
+    let simple = !wanted.pending.is_empty() && wanted.remains.descriptors.is_empty();
     if !simple || process.held.is_some() || process.status.seccomp || limits_files(process) {
         return None;
     }
@@ -384,7 +417,11 @@ fn limits_files(process: &Process) -> bool {
 
 /// What thread `tid` calls itself.
 fn own_id(process: &Process, tid: i32) -> Result<i32, ProcessError> {
-    if process.status.own_id == 0 { Ok(tid) } else { Ok(status::status(tid)?.own_id_of(tid)) }
+    match process.status.own_id {
+        0 => Ok(tid),
+        _ if tid == process.pid => Ok(process.status.own_id_of(tid)),
+        _ => Ok(status::status(tid)?.own_id_of(tid)),
+    }
 }
 
 /// Threads looked at for one that sleeps.
@@ -466,7 +503,18 @@ fn map_all(
     Ok(())
 }
 
-/// Exchanges the pages of code. Tells which traps of others are no more.
+/// Makes the memory for pages of code.
+fn make(borrowed: &mut BorrowedThread<'_>, placed: &Placed<'_>, steps: &Steps) -> Result<(), ProcessError> {
+    if placed.text.is_empty() {
+        return Ok(());
+    }
+    steps.next("make memory for pages of code")?;
+    let make = placed.text.make(placed.place);
+    let failed = |source| ProcessError::Os { what: "mmap in the process".into(), source };
+    make.result(borrowed.call("mmap", make.number, make.args)?).map(drop).map_err(failed)
+}
+
+/// Exchanges the pages of code, for which the memory is there. Tells which traps of others are no more.
 fn exchange(
     borrowed: &mut BorrowedThread<'_>,
     process: &Process,
@@ -477,14 +525,10 @@ fn exchange(
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    steps.next("make memory for pages of code")?;
-    let make = text.make(*place);
-    let failed = |source| ProcessError::Os { what: "mmap in the process".into(), source };
-    make.result(borrowed.call("mmap", make.number, make.args)?).map_err(failed)?;
     let mut left = (*place, text.size());
     let mut exchange = || {
         steps.next("fill pages of code")?;
-        let content = text.content(process)?;
+        let content = text.content_again(process, placed.content)?;
         content.fill(&process.memory, *place)?;
         for call in text.moves(*place) {
             steps.next("exchange pages of code")?;
@@ -492,7 +536,7 @@ fn exchange(
             let end = left.0 + left.1;
             left = (call.args[0] + call.args[1], end - call.args[0] - call.args[1]);
         }
-        Ok(content.traps)
+        Ok(content.traps.clone())
     };
     let result = exchange();
     if result.is_err() {

@@ -8,14 +8,15 @@ use crate::{
         remote::SyscallBatch,
         target::{process::Process, steps::Steps},
     },
-    sys::call::SystemCall,
+    sys::{call::SystemCall, plain},
 };
-use std::io;
+use patchfile::image::Access;
+use std::{io, os::unix::fs::FileExt};
 
 /// Calls in one batch: the code for one takes up to 70 bytes.
 const CALLS: usize = 12;
 
-/// Maps everything, not active yet. Tells which traps of others are no more.
+/// Maps everything, not active yet, where there is no other thread. Tells which traps of others are no more.
 ///
 /// # Errors
 /// As [`super::load`]; no image stays mapped.
@@ -25,39 +26,96 @@ pub(super) fn send(
     placed: &Placed<'_>,
     steps: &Steps,
 ) -> Result<Vec<u64>, ProcessError> {
-    let unmap = |(start, size): (u64, u64)| SystemCall::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
-    if !placed.remains.mappings.is_empty() {
-        let calls: Vec<_> = placed.remains.mappings.iter().copied().map(unmap).collect();
-        batch.run("munmap", &[], &calls)?;
-    }
-    // Also what was moved away from there: no thread is there that could have mapped something else.
-    let memory = (placed.place, placed.text.size());
     let mut mapped = Vec::new();
-    let mut map_all = || -> Result<Vec<u64>, ProcessError> {
-        let mut make = Some(placed.text.make(placed.place)).filter(|_| !placed.text.is_empty());
-        let last = placed.images.len().saturating_sub(1);
-        for (number, p) in placed.images.iter().enumerate() {
-            steps.next("map the image")?;
-            let too = if number == last { make.take() } else { None };
-            map(&mut batch, placed.name, p, too, &mut mapped)?;
-            mapped.extend(too.map(|_| memory));
-            steps.next("fill the memory")?;
-            process.memory.write(p.base, &p.layout.bytes)?;
-        }
-        if let Some(make) = make {
-            all(&mut batch, "mmap", &[make])?;
-            mapped.push(memory);
-        }
-        let traps = exchange(&mut batch, process, placed, steps)?;
-        mark_complete(process, placed.images, steps)?;
-        Ok(traps)
-    };
-    let result = map_all();
-    if result.is_err() && !mapped.is_empty() {
-        let calls: Vec<_> = mapped.into_iter().map(unmap).collect();
-        let _ = batch.run("munmap", &[], &calls);
+    let result = map_all(&mut batch, process, placed, steps, &mut mapped)
+        .and_then(|()| exchange(&mut batch, process, placed, steps))
+        .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
+    if result.is_err() {
+        // Also the pages that were moved away: no thread is there that could have mapped something else.
+        unmap(&mut batch, &mapped);
     }
     result
+}
+
+/// Maps the images, and memory for pages of code. Gives the images' address and size.
+///
+/// # Errors
+/// The same; nothing stays mapped.
+pub(super) fn map_at_once(
+    mut batch: SyscallBatch<'_>,
+    process: &Process,
+    placed: &Placed<'_>,
+    steps: &Steps,
+) -> Result<Vec<(u64, u64)>, ProcessError> {
+    let mut mapped = Vec::new();
+    match map_all(&mut batch, process, placed, steps, &mut mapped) {
+        Ok(()) => {
+            mapped.truncate(placed.images.len());
+            Ok(mapped)
+        }
+        Err(error) => {
+            unmap(&mut batch, &mapped);
+            Err(error)
+        }
+    }
+}
+
+fn unmapping((start, size): (u64, u64)) -> SystemCall {
+    SystemCall::new(libc::SYS_munmap, [start, size, 0, 0, 0, 0])
+}
+
+/// What was mapped goes, as far as that can be had.
+fn unmap(batch: &mut SyscallBatch<'_>, mapped: &[(u64, u64)]) {
+    if !mapped.is_empty() {
+        let calls: Vec<_> = mapped.iter().copied().map(unmapping).collect();
+        let _ = batch.run("munmap", &[], &calls);
+    }
+}
+
+/// Maps and fills the images, then makes memory for pages of code; notes each in `mapped`.
+fn map_all(
+    batch: &mut SyscallBatch<'_>,
+    process: &Process,
+    placed: &Placed<'_>,
+    steps: &Steps,
+    mapped: &mut Vec<(u64, u64)>,
+) -> Result<(), ProcessError> {
+    if !placed.remains.mappings.is_empty() {
+        let calls: Vec<_> = placed.remains.mappings.iter().copied().map(unmapping).collect();
+        batch.run("munmap", &[], &calls)?;
+    }
+    let memory = (placed.place, placed.text.size());
+    let mut make = Some(placed.text.make(placed.place)).filter(|_| !placed.text.is_empty());
+    let last = placed.images.len().saturating_sub(1);
+    for (number, p) in placed.images.iter().enumerate() {
+        steps.next("map the image")?;
+        let too = if number == last { make.take() } else { None };
+        map(batch, placed.name, p, too, mapped)?;
+        mapped.extend(too.map(|_| memory));
+        steps.next("fill the memory")?;
+        fill(process, p)?;
+    }
+    if let Some(make) = make {
+        all(batch, "mmap", &[make])?;
+        mapped.push(memory);
+    }
+    Ok(())
+}
+
+/// Puts the image into its memory: into the file, where that may be opened by a part that is mapped, so that the
+/// process has no second copy.
+fn fill(process: &Process, p: &Prepared) -> Result<(), ProcessError> {
+    let code = p.layout.parts.iter().find(|(_, _, access)| *access == Access::Execute);
+    let file = code.and_then(|(offset, size, _)| {
+        let (start, end) = (p.base + offset, p.base + offset + size);
+        plain::open_memory(&format!("/proc/{}/map_files/{start:x}-{end:x}", process.view)).ok()
+    });
+    match file {
+        Some(file) => {
+            file.write_all_at(&p.layout.bytes, 0).map_err(ProcessError::os("cannot fill the patch's memory"))
+        }
+        None => process.memory.write(p.base, &p.layout.bytes),
+    }
 }
 
 /// Makes calls that may not fail.
@@ -77,13 +135,13 @@ fn exchange(
         return Ok(Vec::new());
     }
     steps.next("fill pages of code")?;
-    let content = placed.text.content(process)?;
+    let content = placed.text.content_again(process, placed.content)?;
     content.fill(&process.memory, placed.place)?;
     for calls in placed.text.moves(placed.place).chunks(CALLS) {
         steps.next("exchange pages of code")?;
         all(batch, "mremap", calls)?;
     }
-    Ok(content.traps)
+    Ok(content.traps.clone())
 }
 
 /// Maps memory for an image, and makes the call `too`. It says from the beginning what it is, so that it is

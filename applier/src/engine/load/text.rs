@@ -24,7 +24,7 @@ use crate::{
     },
     sys::call::SystemCall,
 };
-use std::{collections::BTreeSet, fs::File, ops::Range, os::unix::fs::FileExt};
+use std::{borrow::Cow, collections::BTreeSet, fs::File, ops::Range, os::unix::fs::FileExt};
 
 const PAGE: u64 = FACTS.page;
 
@@ -46,7 +46,10 @@ struct Page {
 }
 
 /// What is to stand in the pages of [`Text`].
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Content {
+    /// What stood there when it was looked at.
+    seen: Vec<u8>,
     bytes: Vec<u8>,
     /// Where somebody had set a breakpoint or uprobe, which is left out.
     pub(crate) traps: Vec<u64>,
@@ -113,10 +116,11 @@ impl Text {
     /// # Errors
     /// When breakpoints cannot be told from what is in the code otherwise.
     pub(crate) fn content(&self, process: &Process) -> Result<Content, ProcessError> {
-        let mut content = Content { bytes: Vec::new(), traps: Vec::new() };
+        let mut content = Content::default();
         let mut files = Files { process, last: None };
         for page in &self.pages {
             let bytes = process.memory.read(page.address, PAGE as usize)?;
+            content.seen.extend(&bytes);
             let (bytes, traps) = if pages::is_copied(process, page.address) {
                 page.without_traps(bytes, files.page(page.address))?
             } else {
@@ -126,6 +130,19 @@ impl Text {
             content.traps.extend(traps);
         }
         Ok(content)
+    }
+
+    /// The same, where most likely it still is as it was when it was `known`.
+    pub(super) fn content_again<'a>(
+        &self,
+        process: &Process,
+        known: &'a Content,
+    ) -> Result<Cow<'a, Content>, ProcessError> {
+        let mut now = vec![0; known.seen.len()];
+        for (page, bytes) in self.pages.iter().zip(now.chunks_exact_mut(PAGE as usize)) {
+            process.memory.read_into(page.address, bytes)?;
+        }
+        Ok(if now == known.seen { Cow::Borrowed(known) } else { Cow::Owned(self.content(process)?) })
     }
 
     /// The calls that move it from `place` to where it belongs, the first of it first.

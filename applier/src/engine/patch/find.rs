@@ -204,7 +204,8 @@ fn find_targets(
                 let is = |t: &&TargetId| identity::matches(t, &module, memory, view, maps);
                 let matching: Vec<usize> =
                     targets.iter().enumerate().filter(|(_, t)| is(t)).map(|(i, _)| i).collect();
-                if identity::file_agrees(&module, view, maps, memory) {
+                let file = identity::open_file(&module, view, maps);
+                if file.is_some_and(|file| identity::file_agrees(&file, &module, memory)) {
                     lock().insert(key, matching.clone());
                 }
                 matching

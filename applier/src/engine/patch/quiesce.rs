@@ -77,9 +77,6 @@ fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
     }
 }
 
-/// Bytes of each stack read at first.
-const AHEAD: u64 = 2048;
-
 /// Where a thread comes out of what changes: the address that its outermost frame there returns to, and its
 /// stack pointer then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +106,7 @@ pub(crate) fn find_busy(
         .map(|t| {
             let sp = t.registers.sp();
             let end = maps::at(&process.maps, sp).map_or(sp, |m| m.end);
-            (sp, vec![0; usize::try_from((end - sp).min(AHEAD)).unwrap_or(0)])
+            (sp, vec![0; usize::try_from((end - sp).min(stack::AHEAD)).unwrap_or(0)])
         })
         .collect();
     let want: usize = stacks.iter().map(|(_, b)| b.len()).sum();

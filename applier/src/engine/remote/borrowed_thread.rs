@@ -39,6 +39,8 @@ pub(crate) struct BorrowedThread<'a> {
     frame: u64,
     /// What the thread uses instead of its own stack.
     ours: Option<Ours>,
+    /// It was not in a system call: the kernel has none to restart on its way back.
+    at_ease: bool,
     /// A step failed in the middle: where the thread is, is not known until it is put back.
     lost: bool,
     /// SIGSTOP and the like that came meanwhile: cannot be blocked, are sent again at the end.
@@ -156,6 +158,7 @@ impl<'a> BorrowedThread<'a> {
             extended,
             frame: frame.start,
             ours: other.map(|cave| Ours { cave, frame: frame.start, stack: 0 }),
+            at_ease: original.call().is_none() && !thread.suspended,
             lost: false,
             kept: Vec::new(),
             restored: false,
@@ -401,12 +404,14 @@ impl<'a> BorrowedThread<'a> {
         self.leave_stack();
         self.set_return(self.gadgets.sigreturn)?;
         self.killing_point("stop on the way back");
-        // The kernel decides about restarting a system call only on the way out of a stop like the one we
-        // came from.
-        ptrace::interrupt(self.tid).map_err(ProcessError::os(what))?;
-        // Fails when it runs, since a function did not come back.
-        let _ = ptrace::cont(self.tid, 0);
-        self.await_interrupt(what)?;
+        if self.lost || !self.at_ease {
+            // The kernel decides about restarting a system call only on the way out of a stop like the one we
+            // came from.
+            ptrace::interrupt(self.tid).map_err(ProcessError::os(what))?;
+            // Fails when it runs, since a function did not come back.
+            let _ = ptrace::cont(self.tid, 0);
+            self.await_interrupt(what)?;
+        }
         self.killing_point("restore the signal mask");
         ptrace::set_signal_mask(self.tid, self.mask).map_err(ProcessError::os(what))?;
         self.killing_point("restore the registers");

@@ -99,6 +99,9 @@ pub(crate) fn content(
     maps: &[Mapping],
 ) -> Option<Arc<[u8]>> {
     let own = || memory.read(module.bias.wrapping_add(link), len).ok().map(Arc::from);
+    if module.file.1 == 0 {
+        return own();
+    }
     let shared = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
     let Some(shared) = shared else { return own() };
     let segment = module.of_kind(elf::LOAD).find(|s| link >= s.address && link - s.address < s.file_size);
@@ -112,7 +115,7 @@ pub(crate) fn content(
     }
     let Some(file) = identity::open_file(module, pid, maps) else { return own() };
     let mut bytes = vec![0; len];
-    if !identity::file_agrees(module, pid, maps, memory) || file.read_exact_at(&mut bytes, offset).is_err() {
+    if !identity::file_agrees(&file, module, memory) || file.read_exact_at(&mut bytes, offset).is_err() {
         return own();
     }
     let bytes: Arc<[u8]> = bytes.into();

@@ -45,8 +45,7 @@ pub(crate) fn open_file(module: &Module, pid: i32, maps: &[Mapping]) -> Option<F
 }
 
 /// Does the file itself, not only the process's memory, have the build-id that the process shows?
-pub(crate) fn file_agrees(module: &Module, pid: i32, maps: &[Mapping], memory: &Memory) -> bool {
-    let Some(file) = open_file(module, pid, maps) else { return false };
+pub(crate) fn file_agrees(file: &File, module: &Module, memory: &Memory) -> bool {
     let shown = module.build_id(memory);
     let in_file = module.of_kind(elf::NOTE).find_map(|s| {
         let mut notes = vec![0; usize::try_from(s.file_size).ok().filter(|n| *n < 1 << 20)?];

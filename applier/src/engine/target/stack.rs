@@ -15,6 +15,9 @@ use super::{
 use crate::arch::thread::{DESCRIPTION, description, stack_bounds};
 use std::ops::Range;
 
+/// Bytes of a stack that are read ahead.
+pub(crate) const AHEAD: u64 = 2048;
+
 /// Where the stack is that the thread was made with, without its guard, if its stack pointer is in there;
 /// `None` on any other stack, and where nobody has noted it.
 pub(crate) fn own(process: &Process, thread: &Thread) -> Option<Range<u64>> {
@@ -80,7 +83,12 @@ pub(crate) fn room(process: &Process, tables: &mut Tables, thread: &Thread) -> u
     if process.begins() {
         return own.map_or(0, |own| from(own.start));
     }
-    let stack = Stack { start: 0, bytes: &[], memory: &process.memory };
+    // Most stacks need no more than that, and it is one call of the kernel then.
+    let mut bytes = vec![0; usize::try_from((mapping.end - sp).min(AHEAD)).unwrap_or(0)];
+    if process.memory.read_into(sp, &mut bytes).is_err() {
+        bytes.clear();
+    }
+    let stack = Stack { start: sp, bytes: &bytes, memory: &process.memory };
     let mut frames = Vec::new();
     let stuck = walk(process, tables, thread, &stack, &mut frames).is_err();
     match own.filter(|own| is_innermost(process, thread, own, &frames, stuck)) {

@@ -31,8 +31,8 @@ pub(crate) fn stacks(process: &Process) -> Stacks {
 
 fn of_module(process: &Process, module: &Module) -> Stacks {
     cache::stacks(module, &process.memory, || {
-        let agrees = identity::file_agrees(module, process.view, &process.maps, &process.memory);
-        let file = agrees.then(|| identity::open_file(module, process.view, &process.maps)).flatten();
+        let file = identity::open_file(module, process.view, &process.maps)
+            .filter(|file| identity::file_agrees(file, module, &process.memory));
         let names = names(process, module, file.as_ref()).unwrap_or_default();
         (switches(process, module, file.as_ref()).max(by_names(&names)), file.is_some())
     })
