@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use wrapper::LinkRecord;
+use records::LinkRecord;
 
 use crate::locate::map::{Contribution, LinkMap, names_of};
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use differ::Refusal;
-use wrapper::LinkRecord;
+use records::LinkRecord;
 
 use super::contributions::Part;
 use super::lines::Lines;

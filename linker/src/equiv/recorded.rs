@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
 use differ::arch::{Computes, RelocationType};
-use wrapper::LinkRecord;
+use records::LinkRecord;
 
 use super::contributions::{Part, contributions};
 use super::loaded::{LoadedFile, is_memory};

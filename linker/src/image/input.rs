@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use differ::{Extent, Extents, LinkedAddress, PatchObject, Warning};
-use wrapper::LinkRecord;
+use records::LinkRecord;
 
 use crate::chunks::SiblingUse;
 use crate::elf::ParsedElf;
@@ -61,7 +61,7 @@ impl std::fmt::Debug for LinkInput<'_> {
 pub struct UnitPatch<'a> {
     /// Its source file, for messages.
     pub name: &'a str,
-    /// Compiled from C++ (`wrapper::UnitRecord::language`): exceptions may pass through its functions.
+    /// Compiled from C++ (`UnitRecord::language` of the recorder): exceptions may pass through its functions.
     pub cplusplus: bool,
     /// The unit in the original build; `None` for a new source file.
     pub original: Option<OriginalUnit<'a>>,

@@ -3,8 +3,8 @@
 //! GNU ld and gold write one format, lld and mold another. Both are texts for people; what is read here is
 //! checked against the linked file's bytes afterwards (see `place`).
 
+use records::{LinkInput, LinkRecord, OsBytes};
 use std::collections::HashMap;
-use wrapper::{LinkInput, LinkRecord, OsBytes};
 
 /// Where one input section, or a part of it, went.
 #[derive(Clone, Debug, PartialEq, Eq)]

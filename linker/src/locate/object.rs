@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use differ::Refusal;
-use wrapper::LinkRecord;
+use records::LinkRecord;
 
 use crate::arch;
 use crate::elf::{

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use differ::Refusal;
-use wrapper::LinkRecord;
+use records::LinkRecord;
 
 use crate::elf::Symbol;
 use crate::error::{LinkError, refusal};

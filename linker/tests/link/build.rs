@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use patchfile::Digest;
-use wrapper::{LinkInput, LinkRecord, MapFlavour, OsBytes};
+use records::{LinkInput, LinkRecord, MapFlavour, OsBytes};
 
 /// One source file; `PATCHED` is defined in the patched variant.
 pub(crate) struct Source {
@@ -138,7 +138,7 @@ pub(crate) fn build(plan: Plan, sources: &[Source]) -> Built {
         relocatable: false,
         shared: plan.library_caller.is_some(),
         lto: false,
-        phase: wrapper::Phase::Original,
+        phase: records::Phase::Original,
         notes: vec![],
     };
     Built {

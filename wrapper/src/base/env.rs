@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::os_bytes::OsBytes;
+use records::OsBytes;
 
 /// Directory of the session; a short cut, the wrapper also finds it by its own place.
 pub(crate) const SESSION: &str = "UPATCH_CC_SESSION";

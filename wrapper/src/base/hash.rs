@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 
 use crate::base::error::{IoContext, Result};
-use crate::base::hex::to_hex;
 use crate::base::streams;
+use records::hex::to_hex;
 
 /// SHA-256 of bytes, in hexadecimal.
 #[must_use]

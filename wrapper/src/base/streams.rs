@@ -6,7 +6,7 @@ use std::io::{PipeReader, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::base::os_bytes::OsBytes;
+use records::OsBytes;
 
 /// What a name on a command line stands for.
 #[derive(Debug)]

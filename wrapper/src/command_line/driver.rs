@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::base::os_bytes::OsBytes;
 use crate::command_line::flags::{self, Meaning, Stage, Takes};
+use records::OsBytes;
 
 /// One word, or a flag with the word that is its argument.
 #[derive(Clone, Debug)]

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use crate::base::os_bytes::{OsBytes, below};
+use crate::base::paths::below;
+use records::OsBytes;
 
 /// An input, or `-l NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::os_bytes::OsBytes;
+use records::OsBytes;
 
 /// Names of what a directory holds; read once for each directory. A directory that cannot be read holds
 /// nothing.

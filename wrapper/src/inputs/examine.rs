@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::base::files::Scratch;
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, streams};
 use crate::command_line::driver::{CommandLine, Source};
 use crate::inputs::absent::{Absences, Collector, Listings};
@@ -19,6 +18,7 @@ use crate::inputs::search::SearchPath;
 use crate::record::recorder::Recorder;
 use crate::record::unit::Dep;
 use crate::tools::names::Tool;
+use records::OsBytes;
 
 /// Lets the preprocessor list the headers in a run of its own.
 pub(crate) fn ask_compiler(

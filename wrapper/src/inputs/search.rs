@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 use crate::base::hash::KeyHasher;
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files};
 use crate::command_line::driver::{CommandLine, Kind, Source};
 use crate::command_line::flags::Meaning;
 use crate::record::recorder::Recorder;
+use records::OsBytes;
 
 /// Directories in the order of search; all absolute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::Result;
-use crate::base::os_bytes::OsBytes;
 use crate::base::{files, hash};
 use crate::command_line::copier::{self, CopyLine};
 use crate::command_line::response;
@@ -13,9 +12,11 @@ use crate::intercept::link::archive;
 use crate::intercept::link::file_kind::{FileKind, is_relocatable, kind_of};
 use crate::record::recorder::Recorder;
 use crate::record::session::{INPUTS, Session};
-use crate::record::unit::{CopyRecord, Pass, RECORD_VERSION};
+use crate::record::unit::{CopyRecord, RECORD_VERSION};
 use crate::sys::child::{self, End};
 use crate::tools::names::Tool;
+use records::OsBytes;
+use records::Pass;
 
 /// Members by name and hash; an object is one without a name.
 type Contents = Vec<(Vec<u8>, String)>;

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::env;
 use crate::base::error::IoContext;
-use crate::base::os_bytes::{OsBytes, base_name};
+use crate::base::paths::base_name;
 use crate::command_line::driver::{CommandLine, Source};
 use crate::command_line::flags::Stage;
 use crate::command_line::response;
 use crate::record::session::Session;
 use crate::tools::names::{self, Tool};
+use records::OsBytes;
 
 /// The compiler driver that called us.
 pub(crate) struct Parent {

@@ -6,17 +6,18 @@ use std::process::{Command, Stdio};
 
 use crate::base::error::{Error, IoContext, Result};
 use crate::base::hash::{self, KeyHasher};
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files, streams};
 use crate::command_line::driver::{CommandLine, Source};
 use crate::command_line::{assembler, clang_pass};
 use crate::inputs::proof::InputsInPlace;
 use crate::inputs::scan;
-use crate::record::unit::{LTRANS, Pass, UnitRecord};
+use crate::record::unit::{LTRANS, UnitRecord};
 use crate::store::results::{Store, StoredUnit};
 use crate::sys::child;
 use crate::tools::names::{self, Tool};
 use crate::tools::{identity, resolve};
+use records::OsBytes;
+use records::Pass;
 
 /// What came out of [`recompile()`].
 #[derive(Clone, Debug)]

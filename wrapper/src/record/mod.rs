@@ -1,8 +1,6 @@
 //! What is recorded of a build, the session that it is recorded in, and how records are written.
 
 pub(crate) mod copied;
-pub(crate) mod link;
-pub(crate) mod phase;
 pub(crate) mod probe;
 pub(crate) mod recorder;
 pub(crate) mod records;

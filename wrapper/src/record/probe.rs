@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::base::os_bytes::OsBytes;
+use records::OsBytes;
 
 /// Programs that configure scripts compile to learn about the system: no part of any stored. They are known
 /// by their names, or by the directory that they are in or compiled in.

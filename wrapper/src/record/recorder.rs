@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use crate::base::error::{IoContext, Result};
 use crate::base::hash::{self, Memo};
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files, streams};
-use crate::record::link::LinkRecord;
 use crate::record::records::Problem;
 use crate::record::session::{INPUTS, Session};
 use crate::record::unit::{CopyRecord, Dep, RECORD_VERSION, UnitKind, UnitRecord};
+use records::LinkRecord;
+use records::OsBytes;
 
 /// One run of the wrapper within a session.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::os_bytes::OsBytes;
-use crate::record::link::LinkRecord;
-use crate::record::phase::Phase;
 use crate::record::unit::{CopyRecord, UnitRecord};
+use records::LinkRecord;
+use records::OsBytes;
+use records::Phase;
 
 /// Something that could not be recorded. The build went on all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -26,13 +26,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::{Error, IoContext, Result};
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files};
 use crate::record::copied;
-use crate::record::phase::Phase;
 use crate::record::records::Records;
 use crate::record::unit::{CopyRecord, RECORD_VERSION, UnitRecord};
 use crate::tools::names;
+use records::OsBytes;
+use records::Phase;
 
 /// Default bound of the store, in bytes: 5 GiB.
 pub(crate) const DEFAULT_STORE_LIMIT: u64 = 5 << 30;

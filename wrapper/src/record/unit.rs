@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::os_bytes::OsBytes;
-use crate::record::phase::Phase;
+use records::OsBytes;
+use records::Pass;
+use records::Phase;
 
 /// Version of the record format; a reader refuses another one.
 pub(crate) const RECORD_VERSION: u32 = 1;
@@ -109,17 +110,6 @@ pub struct Copied {
     pub passes: Vec<Pass>,
 }
 
-/// A run of objcopy or strip, to be repeated on another object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pass {
-    /// The real tool.
-    pub tool: OsBytes,
-    /// Its options, without those that change nothing that is linked.
-    pub options: Vec<OsBytes>,
-    /// Working directory.
-    pub cwd: OsBytes,
-}
-
 /// One object, or member of an archive, that objcopy or strip changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyRecord {
@@ -135,36 +125,6 @@ pub struct CopyRecord {
     pub stored: OsBytes,
     /// `None` if nothing that is linked changed.
     pub pass: Option<Pass>,
-}
-
-impl Pass {
-    /// Does it change nothing but which symbols other files can name?
-    #[must_use]
-    pub fn only_hides(&self) -> bool {
-        const NAMES: [&str; 10] = [
-            "-L",
-            "-G",
-            "-w",
-            "--wildcard",
-            "--localize-symbol",
-            "--localize-symbols",
-            "--localize-hidden",
-            "--keep-global-symbol",
-            "--keep-global-symbols",
-            "--globalize-symbol",
-        ];
-        let mut words = self.options.iter().map(OsBytes::as_bytes);
-        while let Some(word) = words.next() {
-            let name = word.split(|byte| *byte == b'=').next().unwrap_or(word);
-            if !NAMES.iter().any(|known| known.as_bytes() == name) {
-                return false;
-            }
-            if matches!(name, b"-L" | b"-G") {
-                words.next();
-            }
-        }
-        true
-    }
 }
 
 impl UnitRecord {

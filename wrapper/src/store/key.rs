@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::base::env;
 use crate::base::hash::KeyHasher;
-use crate::base::os_bytes::OsBytes;
 use crate::record::recorder::Recorder;
 use crate::tools::names::Tool;
 use crate::tools::{identity, resolve};
+use records::OsBytes;
 
 /// The key of one unit's manifest.
 #[derive(Clone, Debug)]

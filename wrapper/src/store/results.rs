@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::{IoContext, Result};
 use crate::base::files;
 use crate::base::hash::{self, KeyHasher, Memo};
-use crate::base::os_bytes::OsBytes;
 use crate::inputs::absent::{Absences, Listings};
 use crate::inputs::examine::Found;
 use crate::record::session::Session;
 use crate::record::unit::Dep;
 use crate::store::key::UnitKey;
+use records::OsBytes;
 
 /// Results remembered for one command line.
 const ENTRIES: usize = 8;

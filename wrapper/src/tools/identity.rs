@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::base::hash::KeyHasher;
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files};
 use crate::tools::names::Tool;
+use records::OsBytes;
 
 /// Programs that a driver runs, and files that it reads, for one unit.
 const PASSES: &[&str] = &["cc1", "cc1plus", "cc1obj", "as", "lto1", "liblto_plugin.so"];

@@ -7,8 +7,8 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::base::os_bytes::OsBytes;
 use crate::tools::names::{self, Tool};
+use records::OsBytes;
 
 /// Every tool on a search path that is worth a link, with the file that a build would run now.
 pub(crate) fn scan_path(search_path: &OsStr, own_bin: &Path) -> BTreeMap<String, OsBytes> {

@@ -11,11 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::base::error::{IoContext, Result};
-use crate::base::os_bytes::OsBytes;
 use crate::base::{files, hash};
 use crate::intercept::parent::Parent;
 use crate::record::recorder::Recorder;
 use crate::record::unit::{Dep, LTRANS, UnitRecord};
+use records::OsBytes;
 
 /// Folder of the session for the copies.
 const FOLDER: &str = "bytecode";

@@ -8,7 +8,6 @@ use std::path::Path;
 use crate::base::env;
 use crate::base::error::Result;
 use crate::base::files::Scratch;
-use crate::base::os_bytes::OsBytes;
 use crate::command_line::assembler::{self, AsLine};
 use crate::command_line::response;
 use crate::inputs::assembled;
@@ -22,6 +21,7 @@ use crate::record::session::Session;
 use crate::record::unit::{UnitKind, UnitRecord};
 use crate::sys::child::{self, End};
 use crate::tools::names::Tool;
+use records::OsBytes;
 
 pub(crate) fn run(session: Session, real: &Path, argv: Vec<Vec<u8>>) -> Next {
     let Ok(cwd) = env::working_directory() else { return Next::Exec };

@@ -17,7 +17,6 @@ use std::time::Duration;
 use crate::base::error::Result;
 use crate::base::files::Scratch;
 use crate::base::hash::KeyHasher;
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, streams};
 use crate::command_line::clang_pass::{CC1, CC1AS, without_outputs};
 use crate::inputs::{dep_file, examine};
@@ -25,6 +24,7 @@ use crate::record::probe::is_probe;
 use crate::record::recorder::Recorder;
 use crate::record::session::Session;
 use crate::record::unit::{UnitKind, UnitRecord};
+use records::OsBytes;
 
 /// Its language.
 const ASSEMBLER: &str = "assembler";

@@ -1,6 +1,6 @@
 //! What a unit is made from, by the command line of the driver that made it.
 
-use crate::base::os_bytes::base_name;
+use crate::base::paths::base_name;
 use crate::base::streams;
 use crate::command_line::driver::Source;
 use crate::inputs::examine;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::base::error::{Error, IoContext, Result};
 use crate::base::hash;
-use crate::base::os_bytes::OsBytes;
+use records::OsBytes;
 
 pub(crate) const MAGIC: &[u8; 8] = b"!<arch>\n";
 pub(crate) const THIN_MAGIC: &[u8; 8] = b"!<thin>\n";

@@ -13,13 +13,13 @@ use std::process::{Command, Stdio};
 
 use crate::base::error::{IoContext, Result};
 use crate::base::loaded::same_when_loaded;
-use crate::base::os_bytes::OsBytes;
 use crate::base::{env, files, streams};
 use crate::command_line::linker::LinkLine;
-use crate::record::link::LinkInput;
 use crate::record::recorder::Recorder;
 use crate::record::unit::{LLVM, UnitRecord};
 use crate::sys::child::{self, End};
+use records::LinkInput;
+use records::OsBytes;
 
 /// First bytes of a file of bitcode (LLVM Bitcode File Format, "Magic Numbers").
 const MAGIC: &[u8] = b"BC\xc0\xde";

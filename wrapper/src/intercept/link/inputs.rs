@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::base::error::Result;
 use crate::base::files;
-use crate::base::os_bytes::OsBytes;
 use crate::command_line::linker::LinkLine;
 use crate::intercept::link::file_kind::{FileKind, is_relocatable, kind_of};
 use crate::intercept::link::{archive, bitcode, map_files};
-use crate::record::link::LinkInput;
 use crate::record::recorder::Recorder;
 use crate::record::unit::{LTRANS, UnitRecord};
+use records::LinkInput;
+use records::OsBytes;
 
 /// Everything that went into a link.
 #[derive(Default)]

@@ -15,13 +15,13 @@ use crate::intercept::compile::{clang_log, described};
 use crate::intercept::link::bitcode;
 use crate::intercept::link::inputs::{self, LinkInputs};
 use crate::intercept::parent::{self, Parent};
-use crate::record::link::{LinkRecord, MapFlavour};
 use crate::record::probe::is_probe;
 use crate::record::recorder::Recorder;
 use crate::record::session::Session;
 use crate::record::unit::RECORD_VERSION;
 use crate::sys::child::{self, End};
 use crate::tools::names::Tool;
+use records::{LinkRecord, MapFlavour};
 
 pub(crate) fn run(session: Session, real: &Path, argv: Vec<Vec<u8>>) -> Next {
     let Ok(cwd) = env::working_directory() else { return Next::Exec };

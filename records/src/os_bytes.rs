@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::base::hex;
+use crate::hex;
 
 /// A byte string as the kernel passes it: an argument, a file name, an environment value.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,13 +127,4 @@ impl<'de> Deserialize<'de> for OsBytes {
                 .ok_or_else(|| serde::de::Error::custom("not a hexadecimal byte string")),
         }
     }
-}
-/// A file's name without its folder.
-pub(crate) fn base_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-}
-
-/// The absolute path of a name below a directory.
-pub(crate) fn below(cwd: &Path, name: &[u8]) -> PathBuf {
-    cwd.join(OsBytes::from(name).as_path())
 }

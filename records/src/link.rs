@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::os_bytes::OsBytes;
-use crate::record::phase::Phase;
-use crate::record::unit::Pass;
+use crate::{OsBytes, Pass, Phase};
 
 /// Whose map file it is: the formats differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,7 +39,7 @@ pub struct LinkInput {
 /// One run of the linker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkRecord {
-    /// [`RECORD_VERSION`].
+    /// Version of the format of records.
     pub version: u32,
     /// Unique within a session.
     pub id: String,
