@@ -4,7 +4,7 @@
 use std::cell::OnceCell;
 use std::collections::HashSet;
 
-use differ::{Refusal, Relocation};
+use differ::{Refusal, Relocation, SectionKind};
 
 use super::inputs::Inputs;
 use super::tail_calls;
@@ -56,22 +56,69 @@ impl CallerModule {
                 "do in the changed function what it does, and call `dlsym` or `dlopen` there",
             ));
         }
-        let Some((_, program)) = ASKING.iter().find(|(asking, _)| *asking == name) else { return Ok(None) };
-        let own = inputs.globals.contains_key(name) || !matches!(inputs.linked.global(name), Ok(None));
-        if own || (*program && inputs.target.executable) || !is_branch(chunks) {
+        if !asks(inputs, name) || !is_branch(chunks) {
             return Ok(None);
         }
+        self.returning(inputs, site, reloc, symbol, chunks).map(Some)
+    }
+
+    /// Makes the address of a function that asks for its caller, as a value, that of a stub for it: new code
+    /// may call it, and so may old code to which it is handed. Refuses where new code refers to data of the
+    /// target that holds such an address, since a call by that would come from no module.
+    pub(crate) fn pointer(
+        &self,
+        inputs: &Inputs<'_, '_>,
+        site: Site<'_>,
+        reloc: &Relocation,
+        symbol: &mut Resolved,
+        chunks: &mut Chunks,
+    ) -> Result<(), Refusal> {
+        let code = site.kind == SectionKind::Text;
+        if let (Place::Target(at), true, false) = (symbol.address, code, symbol.function) {
+            let end =
+                inputs.linked.elf.symbols.iter().filter(|s| s.name == symbol.name).map(|s| s.size).max();
+            let mut held = inputs.target.held(at, at.saturating_add(end.unwrap_or(0)));
+            if let Some(name) = held.find(|name| asks(inputs, name)) {
+                return Err(site.refuse(
+                    WHAT,
+                    reloc,
+                    format!(
+                        "`{}` holds the address of {name}, which goes by its return address: a call by that \
+                         pointer comes from code that is in no module",
+                        symbol.name
+                    ),
+                    "call the function by its name, or leave the function that calls it as it is",
+                ));
+            }
+        }
+        let is_branch = code && inputs.machine.is_branch(chunks.code(site.chunk), reloc.offset);
+        if asks(inputs, &symbol.name) && !is_branch {
+            let stub = self.returning(inputs, site, reloc, symbol, chunks)?;
+            (symbol.address, symbol.slot) = (stub, None);
+        }
+        Ok(())
+    }
+
+    fn returning(
+        &self,
+        inputs: &Inputs<'_, '_>,
+        site: Site<'_>,
+        reloc: &Relocation,
+        symbol: &Resolved,
+        chunks: &mut Chunks,
+    ) -> Result<Place, Refusal> {
         let find = || inputs.machine.find_epilogue(&inputs.target.elf, &self.replaced);
         match self.epilogue.get_or_init(find) {
             Some(epilogue) => {
-                Ok(Some(chunks.returning(symbol.call, |to| inputs.machine.returning_stub(to, *epilogue))))
+                Ok(chunks.returning(symbol.call, |to| inputs.machine.returning_stub(to, *epilogue)))
             }
             None => Err(site.refuse(
                 WHAT,
                 reloc,
                 format!(
-                    "{name} goes by its return address, and the target has no code that a call could \
-                         return through"
+                    "{} goes by its return address, and the target has no code that a call could return \
+                     through",
+                    symbol.name
                 ),
                 "leave the call in a function that the fix does not change",
             )),
@@ -97,4 +144,11 @@ impl CallerModule {
         let known = |place: Place| matches!(place, Place::Target(address) if handing_on.contains(&address));
         !handing_on.is_empty() && (known(symbol.call) || own().is_some_and(|a| known(Place::Target(a))))
     }
+}
+
+/// Is this such a function, of the C library's, for code of the target?
+fn asks(inputs: &Inputs<'_, '_>, name: &str) -> bool {
+    let Some((_, program)) = ASKING.iter().find(|(asking, _)| *asking == name) else { return false };
+    let own = inputs.globals.contains_key(name) || !matches!(inputs.linked.global(name), Ok(None));
+    !(own || *program && inputs.target.executable)
 }

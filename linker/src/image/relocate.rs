@@ -69,6 +69,9 @@ pub(crate) fn section(
                 if site.kind == SectionKind::Text {
                     dladdr::look(machine, site, reloc, &symbol, &mut formed, chunks)?;
                 }
+                if !matches!(site.kind, SectionKind::EhFrame | SectionKind::Lsda) {
+                    calls.pointer(inputs, site, reloc, &mut symbol, chunks)?;
+                }
                 machine.relocate(&around, site, reloc, &symbol, chunks)
             });
         match done {

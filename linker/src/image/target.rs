@@ -1,6 +1,6 @@
 //! The target ELF: its GOT slots, PLT entries, imports and TLS, all read from what also a stripped file has.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use differ::arch::{Computes, Tls};
 use patchfile::identity;
@@ -46,6 +46,8 @@ pub(crate) struct TargetElf<'a> {
     indirect: HashMap<u64, u64>,
     /// PLT entry by the slot it jumps through.
     plt: HashMap<u64, u64>,
+    /// Words of data with the addresses of what the target takes from other modules, and the names of those.
+    held: BTreeMap<u64, String>,
     /// Word that holds the target's own TLS module id.
     pub(crate) own_module: Option<u64>,
 }
@@ -65,6 +67,7 @@ impl<'a> TargetElf<'a> {
             own_tls: HashMap::new(),
             indirect: HashMap::new(),
             plt,
+            held: BTreeMap::new(),
             own_module: None,
             elf,
         };
@@ -117,6 +120,9 @@ impl<'a> TargetElf<'a> {
             };
             let of_whole = rela.addend == 0 || name.is_none();
             match facts.computes {
+                Computes::Address if facts.width == 8 => {
+                    self.held.extend(name.map(|symbol| (rela.offset, symbol.name.clone())));
+                }
                 Computes::Lookup => slots.address = Some(rela.offset),
                 Computes::LookupForCalls => {
                     slots.jump = Some(rela.offset);
@@ -134,6 +140,11 @@ impl<'a> TargetElf<'a> {
 
     pub(crate) fn slots(&self, name: &str) -> Slots {
         self.slots.get(name).copied().unwrap_or_default()
+    }
+
+    /// Names of what the data in `from..to` holds the addresses of.
+    pub(crate) fn held(&self, from: u64, to: u64) -> impl Iterator<Item = &str> {
+        self.held.range(from..to.max(from)).map(|(_, name)| name.as_str())
     }
 
     pub(crate) fn own_tls_slots(&self, offset: u64) -> Slots {
