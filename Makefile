@@ -4,6 +4,8 @@
 # make bench     cost of making and of applying a patch
 # make corpus    real fixes, as a table: make corpus CASES="redis jq-CVE-2026-33947"; CASES=--cold compares with cold builds too
 # make shipped   patches for the files of Debian's own packages, as a table: make shipped CASES="redis expat"; goes on where it was stopped
+# make specs     a patch for each way to write a spec file in testdata/specs
+# make pipelines the source RPM of a patch, built in a clean chroot as a build farm does it
 # make walk      redis, three fixes: from a spec, a source RPM and a git tree, rpm -i under load and rpm -e, as a transcript
 # make identity  packages built with and without the recorder, compared byte by byte
 # make testdata  what the cases of the packages expect is what a cold build does, checked with nothing of upatch
@@ -38,7 +40,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs walk identity testdata faults soak \
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak \
 	soak-random soak-fidelity null-diff fuzz install dist rpm clean
 
 all: build
@@ -95,6 +97,11 @@ corpus: setup build
 specs: setup build
 	UPATCH_SPECS=all $(CARGO) test --locked -p tests --test specs
 
+# The source RPM of a patch, built as a build farm does it.
+pipelines: setup build
+	command -v mmdebstrap >/dev/null || apt-get install -y -qq --no-install-recommends mmdebstrap
+	scripts/pipelines $(BIN)
+
 shipped: setup build
 	$(BIN)/upatch-shipped $(CASES)
 
@@ -134,6 +141,8 @@ install:
 	  { echo "install: $(BIN)/$$program is not built: run 'make build' first, as the user who has Rust" >&2; exit 1; }; done
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/upatch
 	install -m 755 $(BIN)/upatch $(BIN)/upatch-build $(BIN)/upatch-diff $(DESTDIR)$(PREFIX)/bin/
+	sed "s/@VERSION@/$$($(BIN)/upatch --version | cut -d' ' -f2)/" rpm/upatch-repo > $(DESTDIR)$(PREFIX)/bin/upatch-repo
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/upatch-repo
 	install -m 755 $(BIN)/upatch-cc $(DESTDIR)$(PREFIX)/libexec/upatch/
 	install -D -m 644 packager/include/upatch.h $(DESTDIR)$(PREFIX)/include/upatch.h
 	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
