@@ -20,6 +20,7 @@ fn elf(name: &str, build: u8) -> Elf {
     }
 }
 
+#[expect(clippy::unwrap_used, reason = "a sample that is right")]
 fn sample() -> Manifest {
     Manifest {
         format: FORMAT_KERNEL,
