@@ -18,6 +18,7 @@ mod daemon;
 mod engine;
 #[doc(hidden)]
 pub mod foreign;
+mod kernel;
 mod manage;
 mod state;
 mod sys;

@@ -20,5 +20,6 @@ pub mod random;
 pub mod run;
 pub mod shipped;
 pub mod soak;
+pub mod vm;
 pub mod walk;
 pub mod words;

@@ -1,5 +1,6 @@
 //! The service: processes that start later, processes that were busy, patches accepted before the reboot.
 
+mod kernel;
 mod marks;
 mod notify;
 mod plan;

@@ -83,8 +83,11 @@ impl Shared {
         }
     }
 
-    /// The patch of `record`; its files are read once.
+    /// The patch of `record`, unless it is one of the kernel; its files are read once.
     pub(super) fn load(&self, catalog: &Catalog, record: &Record) -> Option<Arc<Loaded>> {
+        if catalog.get(record.uuid).is_some_and(|e| e.manifest.kernel.is_some()) {
+            return None;
+        }
         let mut cache = lock(&self.cache);
         // A patch whose files come back (package installed again) is read again.
         if cache.get(&record.uuid).is_some_and(Option::is_none) && catalog.get(record.uuid).is_some() {

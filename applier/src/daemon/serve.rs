@@ -3,6 +3,7 @@
 //! so either may be killed at any point and the other goes on from there.
 
 use super::{
+    kernel,
     marks::Marks,
     notify::{Watchdog, notify},
     plan::{Shared, lock},
@@ -140,6 +141,7 @@ struct Service {
     /// Not written down yet.
     findings: Vec<Finding>,
     said: String,
+    said_of_kernel: kernel::Said,
 }
 
 type Stamp = (u64, u64, i64);
@@ -209,6 +211,7 @@ impl Service {
             presence: None,
             findings: Vec::new(),
             said: String::new(),
+            said_of_kernel: kernel::Said::new(),
         }
     }
 
@@ -285,7 +288,9 @@ impl Service {
     /// Brings every process to where it shall be, one try each.
     fn look(&mut self, ctx: &mut Context<'_>, first: bool, ask: bool) -> Result<(), Error> {
         let mut world = World::change(ctx, &[])?;
-        let records = world.state.patches.clone();
+        let before = world.state.patches.clone();
+        let of_kernel = |r: &&Record| world.catalog.get(r.uuid).is_some_and(|e| e.manifest.kernel.is_some());
+        let records: Vec<Record> = before.iter().filter(|r| !of_kernel(r)).cloned().collect();
         let root = ctx.root.clone();
         // A rebuilt state is written at once, whatever it says.
         if first || world.rebuilt {
@@ -294,6 +299,7 @@ impl Service {
         if first {
             self.mend(ctx, &world);
         }
+        let moving = kernel::settle(ctx, &world, &mut self.said_of_kernel)?;
         // What is planned and watched before the processes are looked up holds for those that start
         // meanwhile.
         self.shared.follow(&world.state, &mut None);
@@ -311,7 +317,7 @@ impl Service {
         let survey =
             if records.is_empty() { Survey::default() } else { ctx.backend.survey(&wanted.targets, &[]) };
         self.meet(&survey);
-        self.open = false;
+        self.open = moving;
         let followed = self.watch.as_ref().map(|w| w.followed()).unwrap_or_default();
         for ((record, patch), elfs) in active.iter().zip(&wanted.elfs) {
             if ctx.stop.asked() {
@@ -350,7 +356,7 @@ impl Service {
             self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
             settler.note(&mut world, &record.id, record.uuid, &tally, "old code back").map_err(log)?;
         }
-        if world.state.patches != records {
+        if world.state.patches != before {
             world.save(&root)?;
         }
         world.save_attempts(&root, ctx.backend)

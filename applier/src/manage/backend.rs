@@ -1,7 +1,9 @@
 //! What the command line asks of the engine. A trait, so that every verb and every exit code is tested
 //! without processes.
 
-use crate::{CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId, state::ProcessKey};
+use crate::{
+    CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId, kernel::Kernel, state::ProcessKey,
+};
 use patchfile::Uuid;
 
 /// A process that maps a wanted ELF file or carries a patch.
@@ -68,8 +70,11 @@ impl Survey {
     }
 }
 
-/// Everything that touches processes.
+/// Everything that touches processes and the kernel.
 pub(crate) trait Backend: Sync {
+    /// The kernel that the patches for it are for.
+    fn kernel(&self) -> Kernel<'_>;
+
     /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and
     /// for patches.
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey;

@@ -8,6 +8,7 @@ mod drive;
 mod error;
 mod examine;
 mod guard;
+pub(crate) mod kernel;
 mod overlap;
 mod present;
 mod processes;

@@ -4,6 +4,7 @@ use super::backend::{Backend, Subject, Survey};
 use crate::{
     CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId,
     engine::target::{hidden, procfile},
+    kernel::{Kernel, RealHands},
     state::ProcessKey,
 };
 use patchfile::Uuid;
@@ -94,6 +95,10 @@ fn waiting(
 const MANY: usize = 1024;
 
 impl Backend for ProcessBackend {
+    fn kernel(&self) -> Kernel<'_> {
+        Kernel { root: Path::new("/"), hands: &RealHands }
+    }
+
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
         let found = crate::scan(wanted, only);
         let mut survey = Survey { unseen: found.unseen, ..Survey::default() };

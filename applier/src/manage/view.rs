@@ -3,6 +3,7 @@
 use super::{
     backend::{Subject, Survey},
     context::Context,
+    kernel,
     settle::complete,
     world::World,
 };
@@ -37,14 +38,21 @@ pub(crate) struct PatchView {
     pub(crate) known: Known,
     /// Its state.
     pub(crate) state: PatchState,
-    /// The processes it has to do with.
+    /// The processes it has to do with; of a patch of the kernel, the tasks that hold up its transition.
     pub(crate) processes: Vec<ProcessView>,
+    /// Of a patch of the kernel: the objects, whether each is patched, and that in words.
+    pub(crate) objects: Option<Vec<(String, bool, &'static str)>>,
+    /// What else there is to say about it.
+    pub(crate) note: Option<String>,
+    /// Is it wanted for another kernel than the one that runs?
+    pub(crate) is_elsewhere: bool,
 }
 
 impl PatchView {
-    /// Processes that are patched, pending, refused.
+    /// Processes that are patched, pending, refused; of a patch of the kernel, objects that are patched.
     pub(crate) fn counts(&self) -> [usize; 3] {
-        let mut counts = [0; 3];
+        let objects = self.objects.iter().flatten().filter(|(_, patched, _)| *patched).count();
+        let mut counts = [objects, 0, 0];
         for process in &self.processes {
             counts[match process.state {
                 ProcessState::Patched => 0,
@@ -101,15 +109,25 @@ pub(crate) fn view_all(ctx: &Context<'_>, world: &World, only: &[i32]) -> (Surve
     let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
     let mut wanted = Wanted::new(&listed);
     let survey = ctx.backend.survey(&wanted.targets, only);
-    let known = world.everything(&ctx.root, &survey);
+    let known = world.everything(ctx, &survey);
     // Patches without files come after those with files and have nothing to look for.
     wanted.elfs.resize(known.len(), Vec::new());
-    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(world, k, elfs, &survey)).collect();
+    let views =
+        known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(ctx, world, k, elfs, &survey)).collect();
     (survey, views)
 }
 
 /// Looks at `known` in `survey`, which was made for `wanted`.
-pub(crate) fn view(world: &World, known: Known, elfs: &[(usize, u32)], survey: &Survey) -> PatchView {
+pub(crate) fn view(
+    ctx: &Context<'_>,
+    world: &World,
+    known: Known,
+    elfs: &[(usize, u32)],
+    survey: &Survey,
+) -> PatchView {
+    if kernel::is_of_kernel(ctx, &known) {
+        return view_in_kernel(ctx, world, known);
+    }
     let record = world.state.get(known.uuid);
     let carried = survey.carriers(known.uuid).next().is_some();
     let state = match record.map(|r| r.state) {
@@ -120,7 +138,40 @@ pub(crate) fn view(world: &World, known: Known, elfs: &[(usize, u32)], survey: &
     };
     let processes =
         survey.processes.iter().filter_map(|p| process_view(world, &known, record, state, elfs, p)).collect();
-    PatchView { known, state, processes }
+    PatchView { known, state, processes, objects: None, note: None, is_elsewhere: false }
+}
+
+/// A patch of the kernel, as the kernel has it.
+fn view_in_kernel(ctx: &Context<'_>, world: &World, known: Known) -> PatchView {
+    let kernel = ctx.backend.kernel();
+    let manifest = known.entry.as_ref().map(|e| &e.manifest);
+    let live = kernel.find(known.uuid);
+    let wanted = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
+    let (mut note, mut is_elsewhere) = (None, false);
+    let state = match &live {
+        Some(live) if live.enabled && wanted == PatchState::NotApplied => PatchState::Actived,
+        Some(live) if live.enabled && !wanted.is_active() => {
+            note = Some("is to be taken out and still in force: upatch deactive it again".to_owned());
+            wanted
+        }
+        Some(_) => wanted,
+        None if !wanted.is_active() => wanted,
+        None => {
+            let wants = manifest.and_then(|m| m.kernel.as_ref());
+            let other = wants.filter(|k| !kernel::is_for_this_kernel(&kernel, k));
+            is_elsewhere = other.is_some();
+            note = Some(match other {
+                Some(other) => format!("{wanted} for Linux {}, which does not run now", other.release),
+                None => {
+                    format!("should be {wanted} and is not loaded: upatch apply it, or see the service's log")
+                }
+            });
+            PatchState::NotApplied
+        }
+    };
+    let processes = live.iter().flat_map(|live| kernel::task_lines(&kernel, live)).collect();
+    let objects = Some(kernel::object_lines(&kernel, live.as_ref(), manifest));
+    PatchView { known, state, processes, objects, note, is_elsewhere }
 }
 
 fn process_view(

@@ -64,7 +64,17 @@ impl World {
                     path.display()
                 ));
                 rebuilt = true;
-                rebuild(&ctx.boot, &catalog, &ctx.backend.survey(&[], &[]), whole_system(&ctx.root))
+                let all = whole_system(&ctx.root);
+                let mut state = rebuild(&ctx.boot, &catalog, &ctx.backend.survey(&[], &[]), all);
+                for live in ctx.backend.kernel().live().into_iter().filter(|live| live.enabled) {
+                    let Some(uuid) = live.uuid else { continue };
+                    let entry = catalog.get(uuid);
+                    if all || entry.is_some() {
+                        let id = entry.map_or(live.module, |e| e.manifest.id());
+                        state.entry(uuid, &id).state = PatchState::Actived;
+                    }
+                }
+                state
             }
         };
         let mut state = state;
@@ -146,6 +156,7 @@ impl World {
                     Err(ResolveError::Unknown) if !surveyed => {
                         surveyed = true;
                         others.extend(carried(&self.catalog, &others, &ctx.backend.survey(&[], &[])));
+                        others.extend(in_kernel(ctx, &self.catalog, &others));
                     }
                     Err(error) => return Err(self.unresolved(id, error)),
                 }
@@ -175,13 +186,14 @@ impl World {
     }
 
     /// Every patch known: from the catalog, from the state, and for the system as a whole from the processes
-    /// in `survey`.
-    pub(crate) fn everything(&self, root: &Path, survey: &Survey) -> Vec<Known> {
+    /// in `survey` and from the kernel.
+    pub(crate) fn everything(&self, ctx: &Context<'_>, survey: &Survey) -> Vec<Known> {
         let mut all: Vec<_> = self.catalog.entries.iter().cloned().map(Known::from_entry).collect();
         let recorded = self.recorded();
-        let carried = carried(&self.catalog, &recorded, survey);
+        let mut carried = carried(&self.catalog, &recorded, survey);
+        carried.extend(in_kernel(ctx, &self.catalog, &recorded));
         all.extend(recorded);
-        if whole_system(root) {
+        if whole_system(&ctx.root) {
             all.extend(carried);
         }
         all
@@ -273,6 +285,13 @@ fn carried(catalog: &Catalog, recorded: &[Known], survey: &Survey) -> Vec<Known>
         }
     }
     found.into_iter().map(|(uuid, id)| Known { uuid, id, entry: None }).collect()
+}
+
+/// Patches that only the kernel knows; they have the names of their modules.
+fn in_kernel(ctx: &Context<'_>, catalog: &Catalog, known: &[Known]) -> Vec<Known> {
+    let live = ctx.backend.kernel().live().into_iter();
+    let live = live.filter_map(|live| Some(Known { uuid: live.uuid?, id: live.module, entry: None }));
+    live.filter(|k| catalog.get(k.uuid).is_none() && known.iter().all(|o| o.uuid != k.uuid)).collect()
 }
 
 fn unwritable(kind: ErrorKind) -> bool {

@@ -53,6 +53,7 @@ pub(super) struct FakeBackend {
     pub(super) namesakes: Vec<(i32, String)>,
     pub(super) unseen: Vec<i32>,
     pub(super) hidden: bool,
+    pub(super) machine: super::fake_kernel::FakeKernel,
     /// Started as soon as anything is applied.
     pub(super) newcomer: Mutex<Option<FakeProcess>>,
 }
@@ -98,6 +99,10 @@ impl FakeBackend {
 }
 
 impl Backend for FakeBackend {
+    fn kernel(&self) -> crate::kernel::Kernel<'_> {
+        self.machine.seen()
+    }
+
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
         let block = |&(uuid, elf, active): &(Uuid, u32, bool)| Located {
             address: 0x1000,

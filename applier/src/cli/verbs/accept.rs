@@ -4,6 +4,7 @@ use super::common::each;
 use crate::{
     catalog,
     cli::args::Accept,
+    manage::kernel::is_of_kernel,
     manage::{Context, Error, World},
     state::{Event, append},
 };
@@ -22,7 +23,15 @@ pub(crate) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit,
             return Err(Error::failed(id, "its files are gone, so it could not come back after a reboot")
                 .hint("install its package again"));
         }
+        let unloaded = is_of_kernel(ctx, &known) && ctx.backend.kernel().find(uuid).is_none();
         match world.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state) {
+            _ if unloaded => {
+                return Err(Error::failed(
+                    id,
+                    "the kernel does not have it, and only an active patch can be accepted",
+                )
+                .hint(format!("upatch apply {id}")));
+            }
             PatchState::Actived | PatchState::Accepted => {}
             other => {
                 return Err(Error::failed(

@@ -1,9 +1,11 @@
 //! `apply` and `active`.
 
 use super::common::{all_refused, each, exist, fits, load, name_missed, probe_all, summary};
+use super::kernel;
 use crate::{
     catalog::{self, Known, Loaded, Origin},
     cli::args::Change,
+    manage::kernel::refuses_pids,
     manage::{Context, Ending, Error, Presence, Settler, Survey, Tally, World, covers, targets},
     state::{Event, ProcessKey, append, builds},
 };
@@ -17,12 +19,15 @@ pub(crate) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<
     exist(ctx, &args.only.pids)?;
     let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &args.only.pids)? };
     let patches = world.resolve(ctx, &args.ids)?;
+    refuses_pids(ctx, &patches, &args.only.pids)?;
     // All of them are read before the first is applied: a damaged one is noticed while nothing has been
     // changed.
     let patches: Vec<_> =
         patches.into_iter().map(|k| load(ctx, &k).map(|l| (k, l))).collect::<Result<_, _>>()?;
     each(ctx, patches, |ctx, (known, patch)| {
-        if args.how.dry_run {
+        if args.how.dry_run && patch.manifest.kernel.is_some() {
+            kernel::would_apply(ctx, &world, &patch)
+        } else if args.how.dry_run {
             would(ctx, &known, &patch, args)
         } else {
             one(ctx, &mut world, verb, &known, &patch, args, PatchState::Actived)
@@ -40,6 +45,9 @@ pub(super) fn one(
     args: &Change,
     state: PatchState,
 ) -> Result<ManageExit, Error> {
+    if patch.manifest.kernel.is_some() {
+        return kernel::apply(ctx, world, verb, known, patch, args, state);
+    }
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
     let survey = ctx.backend.survey(&targets(&patch.manifest), pids);
     let misfits = fits(ctx, id, &patch.manifest, &survey, pids)?;
@@ -99,7 +107,7 @@ pub(super) fn one(
 }
 
 /// Changes the record.
-fn intend(
+pub(super) fn intend(
     world: &mut World,
     known: &Known,
     builds: Vec<String>,

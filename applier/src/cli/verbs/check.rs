@@ -3,7 +3,8 @@
 use super::common::{each, exist, fits, load, probe_all};
 use crate::{
     cli::{args::Check, report},
-    manage::{Context, Ending, Error, World, targets},
+    manage::kernel::{self, refuses_pids},
+    manage::{Context, Ending, Error, Tally, World, targets},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
@@ -14,9 +15,14 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
     exist(ctx, pids)?;
     let world = World::look(ctx)?;
     let patches = world.resolve(ctx, &args.show.ids)?;
+    refuses_pids(ctx, &patches, pids)?;
     let mut printed = Vec::new();
     let exit = each(ctx, patches, |ctx, known| {
         let checked = load(ctx, &known).and_then(|patch| {
+            if patch.manifest.kernel.is_some() {
+                kernel::fits(ctx, &world, &patch.manifest)?;
+                return Ok(Tally::default());
+            }
             let survey = ctx.backend.survey(&targets(&patch.manifest), pids);
             let misfits = fits(ctx, &known.id, &patch.manifest, &survey, pids)?;
             let processes = survey.processes.iter().filter(|p| !p.targets.is_empty());
@@ -51,7 +57,11 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
         let fits = !tally.all_refused();
         if !args.show.json {
             let verdict = if fits { "fits" } else { "does not apply" };
-            let none = if lines.is_empty() { ": no process runs its target now" } else { "" };
+            let none = if lines.is_empty() && !kernel::is_of_kernel(ctx, &known) {
+                ": no process runs its target now"
+            } else {
+                ""
+            };
             ctx.say(format_args!("{id}: {verdict}{none}"))?;
         }
         printed.push(json!({"id": id, "uuid": uuid, "fits": fits, "why": null, "processes": lines}));

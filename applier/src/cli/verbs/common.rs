@@ -20,13 +20,6 @@ pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<Loaded, Error> {
         let why = format!("is for {}, this machine is {}", manifest.arch, std::env::consts::ARCH);
         return Err(Error::new(ManageExit::DoesNotFit, &known.id, why));
     }
-    if manifest.kind != patchfile::manifest::Kind::User {
-        return Err(Error::new(
-            ManageExit::DoesNotFit,
-            &known.id,
-            "is a patch for the kernel, not for processes",
-        ));
-    }
     entry.load(ctx.owner).map_err(|e| Error::entry(&known.id, &e))
 }
 

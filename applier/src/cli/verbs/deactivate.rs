@@ -2,12 +2,14 @@
 
 use super::{
     common::{all_refused, each, exist, name_missed, summary},
+    kernel,
     unseen::{blind_error, not_looked_at, unknown},
     withdraw::Waiting,
 };
 use crate::{
     catalog::{self, Known},
     cli::args::Change,
+    manage::kernel::{is_of_kernel, refuses_pids},
     manage::{Context, Error, Settler, Survey, Tally, World, targets},
     state::{Event, ProcessKey, append},
 };
@@ -30,6 +32,7 @@ fn change(ctx: &mut Context<'_>, args: &Change, verb: &str, forget: bool) -> Res
     exist(ctx, &args.only.pids)?;
     let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &args.only.pids)? };
     let patches = world.resolve(ctx, &args.ids)?;
+    refuses_pids(ctx, &patches, &args.only.pids)?;
     let patches = world.with_older(patches, &args.ids);
     each(ctx, patches, |ctx, known| one(ctx, &mut world, verb, &known, args, forget))
 }
@@ -43,6 +46,9 @@ pub(super) fn one(
     args: &Change,
     forget: bool,
 ) -> Result<ManageExit, Error> {
+    if is_of_kernel(ctx, known) {
+        return kernel::deactivate(ctx, world, verb, known, args, forget);
+    }
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
     // Where processes are named, those that have not got the patch yet matter too.
     let wanted = known.entry.as_ref().filter(|_| !pids.is_empty()).map(|e| targets(&e.manifest));
@@ -138,7 +144,7 @@ fn would(ctx: &mut Context<'_>, known: &Known, survey: &Survey) -> Result<Manage
 }
 
 /// Changes the record.
-fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bool, named: &[ProcessKey]) {
+pub(super) fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bool, named: &[ProcessKey]) {
     let was = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
     if was == PatchState::NotApplied && !carried {
         return;

@@ -7,8 +7,10 @@ use crate::{
         args::{List, Status},
         report,
     },
+    kernel::Live,
     manage::{
-        Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, overlaps, view, view_all,
+        Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, kernel, overlaps, view,
+        view_all,
     },
 };
 use patchfile::{
@@ -30,9 +32,12 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
     }
     unseen::warn(ctx, &survey);
     let overlaps = overlaps(&world, &survey, ctx.owner);
+    let all = args.cve.is_none() && args.package.is_none() && args.state.is_none() && !args.pending;
+    let foreign = if all { kernel::foreign(&ctx.backend.kernel()) } else { Vec::new() };
     if args.json {
         let patches: Vec<_> = views.iter().map(|v| summary_json(v, &overlaps)).collect();
-        report::json(ctx, &json!({ "patches": patches }))?;
+        let foreign: Vec<_> = foreign.iter().map(foreign_json).collect();
+        report::json(ctx, &json!({ "patches": patches, "foreign": foreign }))?;
         return Ok(ManageExit::Done);
     }
     // The last column is only there where there is something to say.
@@ -56,6 +61,12 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
             version,
             overlaps,
         ]);
+    }
+    // Live patches of the kernel that others have made; they are left alone.
+    for live in &foreign {
+        let patched = live.objects.iter().filter(|o| o.patched).count().to_string();
+        let row = [&live.module, "FOREIGN", &patched, "0", "0", "-", "-", ""];
+        rows.push(row.map(str::to_owned));
     }
     report::table(ctx, &rows)?;
     namesakes(ctx, &views);
@@ -81,7 +92,7 @@ fn is_troubled(v: &PatchView) -> bool {
     let [_, pending, refused] = v.counts();
     let unwanted = !v.state.is_active() && !v.processes.is_empty();
     let gone = v.known.entry.is_none() && v.state != PatchState::NotApplied;
-    pending + refused > 0 || unwanted || gone
+    pending + refused > 0 || unwanted || gone || v.note.as_ref().is_some_and(|_| !v.is_elsewhere)
 }
 
 /// How each process stands to patches.
@@ -94,7 +105,7 @@ pub(crate) fn status(ctx: &mut Context<'_>, args: &Status) -> Result<ManageExit,
     let known = world.resolve(ctx, &args.ids)?;
     let wanted = Wanted::new(&known);
     let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
-    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(&world, k, elfs, &survey));
+    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(ctx, &world, k, elfs, &survey));
     let views: Vec<_> = views.collect();
     unseen::warn(ctx, &survey);
     let overlaps = overlaps(&world, &survey, ctx.owner);
@@ -139,10 +150,21 @@ fn show(
     }
     for v in views {
         let [patched, pending, refused] = v.counts();
-        ctx.say(format_args!(
-            "{} ({}): {}: {patched} patched, {pending} pending, {refused} refused",
-            v.known.id, v.known.uuid, v.state
-        ))?;
+        let (id, uuid, state) = (&v.known.id, v.known.uuid, v.state);
+        match &v.objects {
+            Some(objects) => {
+                ctx.say(format_args!("{id} ({uuid}): {state}"))?;
+                for (name, _, words) in objects {
+                    ctx.say(format_args!("  {name:<24}  {words}"))?;
+                }
+            }
+            None => ctx.say(format_args!(
+                "{id} ({uuid}): {state}: {patched} patched, {pending} pending, {refused} refused"
+            ))?,
+        }
+        if let Some(note) = &v.note {
+            ctx.say(format_args!("  {note}"))?;
+        }
         if v.known.entry.is_none() {
             ctx.say("  its files are gone; `upatch remove` takes it out of the processes")?;
         }
@@ -202,8 +224,12 @@ fn namesakes(ctx: &mut Context<'_>, views: &[PatchView]) {
 fn summary_json(v: &PatchView, overlaps: &[Overlap]) -> Value {
     let [patched, pending, refused] = v.counts();
     let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
+    let object = |(name, patched, words): &(String, bool, &str)| json!({ "name": name, "patched": patched, "state": words });
     json!({
         "id": v.known.id,
+        "type": if v.objects.is_some() { "kernel" } else { "user" },
+        "objects": v.objects.as_ref().map(|o| o.iter().map(object).collect::<Vec<_>>()),
+        "note": v.note,
         "uuid": v.known.uuid,
         "name": manifest.map_or(v.known.id.rsplit('/').next().unwrap_or_default(), |m| m.name.as_str()),
         "package": manifest.map(|m| m.package.nvr()),
@@ -214,6 +240,13 @@ fn summary_json(v: &PatchView, overlaps: &[Overlap]) -> Value {
         "directory": v.known.entry.as_ref().map(|e| e.directory.display().to_string()),
         "processes": { "patched": patched, "pending": pending, "refused": refused },
         "overlaps": overlaps.iter().filter_map(|o| overlap_json(o, v.known.uuid)).collect::<Vec<_>>(),
+    })
+}
+
+fn foreign_json(live: &Live) -> Value {
+    let objects: Vec<_> = live.objects.iter().map(|o| &o.name).collect();
+    json!({
+        "module": live.module, "enabled": live.enabled, "transition": live.moving, "objects": objects,
     })
 }
 

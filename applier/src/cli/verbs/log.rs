@@ -57,7 +57,7 @@ pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit,
             Some(known) => {
                 let wanted = Wanted::new([&known]);
                 let survey = ctx.backend.survey(&wanted.targets, &[]);
-                let view = view(&world, known, &wanted.elfs[0], &survey);
+                let view = view(ctx, &world, known, &wanted.elfs[0], &survey);
                 let [patched, pending, refused] = view.counts();
                 ctx.say(format_args!(
                     "now                  {}: {}: {patched} patched, {pending} pending, {refused} refused",

@@ -7,6 +7,7 @@ mod common;
 mod deactivate;
 mod doctor;
 mod gdb;
+mod kernel;
 mod list;
 mod log;
 mod needs_restart;

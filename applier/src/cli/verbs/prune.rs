@@ -26,7 +26,7 @@ pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, 
         let uuid = entry.manifest.uuid;
         let runs = |target: &usize| survey.processes.iter().any(|p| p.targets.contains(target));
         let used = elfs.iter().any(|(target, _)| runs(target)) || !survey.is_free_of(uuid);
-        if used || on_disk(&ctx.root, entry) {
+        if used || on_disk(ctx, entry) {
             continue;
         }
         let id = entry.manifest.id();
@@ -42,7 +42,8 @@ pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, 
         }
     }
     for record in &world.state.patches {
-        if world.catalog.get(record.uuid).is_none() && survey.is_free_of(record.uuid) {
+        let loaded = ctx.backend.kernel().module_of(record.uuid).is_some();
+        if world.catalog.get(record.uuid).is_none() && survey.is_free_of(record.uuid) && !loaded {
             dropped.push((record.uuid, record.id.clone(), "its files are gone, and no process runs it"));
         }
     }
@@ -74,8 +75,13 @@ fn drop(ctx: &mut Context<'_>, world: &mut World, uuid: Uuid, id: &str) -> Resul
 }
 
 /// Is a file on disk that it was made for? Of a file without a path that is known it cannot be told, so it
-/// counts as there.
-fn on_disk(root: &Path, entry: &Entry) -> bool {
+/// counts as there. A kernel is there as long as its modules are, or as it runs.
+fn on_disk(ctx: &Context<'_>, entry: &Entry) -> bool {
+    let root = &ctx.root;
+    if let Some(kernel) = &entry.manifest.kernel {
+        let modules = Path::new("lib/modules").join(&kernel.release);
+        return ctx.backend.kernel().release() == kernel.release || root.join(modules).exists();
+    }
     entry.manifest.elfs.iter().any(|elf| {
         elf.paths().any(|path| match Path::new(path).strip_prefix("/") {
             Ok(below) => match disk_elf(&root.join(below)) {

@@ -25,7 +25,9 @@ pub(crate) fn rescan(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit,
         if world.catalog.get(record.uuid).is_some() {
             continue;
         }
-        if survey.carriers(record.uuid).next().is_some() {
+        if ctx.backend.kernel().module_of(record.uuid).is_some() {
+            ctx.warn(format_args!("{}: its files are gone, but the kernel still runs it", record.id));
+        } else if survey.carriers(record.uuid).next().is_some() {
             ctx.warn(format_args!("{}: its files are gone, but processes still run it", record.id));
         } else if survey.is_free_of(record.uuid) {
             gone.push((record.uuid, record.id.clone()));

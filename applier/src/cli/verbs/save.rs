@@ -71,6 +71,9 @@ pub(crate) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExi
         }
         match record.state {
             state if state.is_active() => {
+                if super::kernel::is_elsewhere(ctx, &known)? {
+                    return Ok(ManageExit::Done);
+                }
                 let patch = load(ctx, &known)?;
                 super::apply::one(ctx, &mut world, "restore", &known, &patch, &change, state)
             }

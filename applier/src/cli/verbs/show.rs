@@ -3,6 +3,7 @@
 use crate::{
     catalog::{Entry, Known},
     cli::{args::Show, report},
+    manage::kernel::note_on_modules,
     manage::{Context, Error, Wanted, World, view},
 };
 use patchfile::exit::ManageExit;
@@ -26,7 +27,7 @@ pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Err
     for (index, (known, entry)) in entries.into_iter().enumerate() {
         let wanted = Wanted::new([&known]);
         let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
-        let state = view(&world, known, &wanted.elfs[0], &survey).state;
+        let state = view(ctx, &world, known, &wanted.elfs[0], &survey).state;
         let m = &entry.manifest;
         if args.json {
             let mut value = serde_json::to_value(m).map_err(|e| Error::failed(m.id(), e))?;
@@ -62,6 +63,21 @@ pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Err
         ];
         for (name, value) in fields {
             ctx.say(format_args!("{:<12} {value}", format!("{name}:")))?;
+        }
+        if let Some(kernel) = &m.kernel {
+            let fields = [
+                ("kernel", kernel.release.clone()),
+                ("build-id", kernel.build_id.to_string()),
+                ("module", kernel.module.clone()),
+                ("objects", kernel.objects.join(" ")),
+                ("compiler", kernel.compiler.clone()),
+            ];
+            for (name, value) in fields {
+                ctx.say(format_args!("{:<12} {value}", format!("{name}:")))?;
+            }
+            if let Some(note) = note_on_modules(m) {
+                ctx.say(format_args!("{:<12} {note}", "note:"))?;
+            }
         }
         for elf in &m.elfs {
             ctx.say(format_args!("{:<12} {} ({})", "elf:", elf.path, elf.patch))?;

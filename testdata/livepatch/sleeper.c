@@ -1,0 +1,11 @@
+/* A function in which tasks sleep: `sleep 100` holds up the transition. */
+#include "livepatch.h"
+#include <linux/delay.h>
+#include <linux/hrtimer.h>
+
+static long new_nanosleep(ktime_t time, const enum hrtimer_mode mode, const clockid_t clock)
+{
+	msleep_interruptible(ktime_to_ms(time));
+	return 0;
+}
+LIVEPATCH(NULL, "hrtimer_nanosleep", new_nanosleep);

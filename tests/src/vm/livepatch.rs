@@ -1,0 +1,129 @@
+//! Live patches written by hand, for testing what applies them without what makes them: a C file with the new function and a line that
+//! names the old one, built by the kernel's own build system.
+
+use crate::paths::testdata;
+use crate::run::Cmd;
+use anyhow::{Context, Result};
+use patchfile::kernel::Kernel;
+use patchfile::manifest::{Elf, FORMAT_KERNEL, Kind, Package};
+use patchfile::{Arch, BuildId, Digest, Manifest, Uuid, identity, paths};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A live patch to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Livepatch<'a> {
+    /// A file of `testdata/livepatch`, without `.c`.
+    pub source: &'a str,
+    /// Name of the patch.
+    pub name: &'a str,
+    /// Its version.
+    pub version: u32,
+    /// `vmlinux`, or the module that is patched.
+    pub object: &'a str,
+    /// The function that is replaced.
+    pub function: &'a str,
+}
+
+/// The prepared source tree of a kernel, `None` where it is not there.
+pub fn tree(kernel: &Path) -> Option<PathBuf> {
+    Some(kernel.join("tree")).filter(|t| t.join("Module.symvers").is_file())
+}
+
+impl Livepatch<'_> {
+    fn module(&self, uuid: Uuid) -> String {
+        Kernel::module_name(self.name, (self.version > 1).then_some(uuid))
+    }
+
+    /// Makes the patch directory `to` for `kernel`.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn make(&self, kernel: &Path, to: &Path) -> Result<Manifest> {
+        let release = kernel.file_name().context("kernel")?.to_string_lossy().into_owned();
+        let source = fs::read(testdata("livepatch").join(format!("{}.c", self.source)))?;
+        let said = format!("{self:?}{release}");
+        let uuid = Uuid::from_digest(&Digest::of_concatenated([source.as_slice(), said.as_bytes()]));
+        let module = self.module(uuid);
+        let build = tempfile::tempdir()?;
+        fs::write(build.path().join(format!("{module}.c")), &source)?;
+        fs::copy(testdata("livepatch").join("livepatch.h"), build.path().join("livepatch.h"))?;
+        let flags = format!("ccflags-y := -DPATCH_UUID='\"{uuid}\"' -DPATCH_VERSION={}\n", self.version);
+        fs::write(build.path().join("Kbuild"), format!("obj-m := {module}.o\n{flags}"))?;
+        Cmd::new("make")
+            .args(["-s", "-C"])
+            .arg(tree(kernel).context("no prepared source tree")?)
+            .args(["CC=gcc-12", &format!("KERNELRELEASE={release}"), "KBUILD_MODPOST_WARN=1"])
+            .arg(format!("M={}", build.path().display()))
+            .arg("modules")
+            .run()?
+            .ok()?;
+        let file = format!("{module}.ko");
+        fs::create_dir_all(to)?;
+        Cmd::new("objcopy")
+            .arg("--strip-debug")
+            .arg(build.path().join(&file))
+            .arg(to.join(&file))
+            .run()?
+            .ok()?;
+        let bytes = fs::read(to.join(&file))?;
+        let image = build_id_of(&kernel.join("vmlinux"))?;
+        let elf = Elf {
+            name: if self.object == "vmlinux" { "vmlinux".into() } else { format!("{}.ko", self.object) },
+            path: String::new(),
+            also: vec![],
+            build_id: (self.object == "vmlinux").then(|| image.clone()),
+            code: Digest::of(self.object.as_bytes()),
+            patch: file,
+            sha256: Digest::of(&bytes),
+            changed: vec![self.function.into()],
+            new: vec![],
+        };
+        let mut manifest = Manifest {
+            format: FORMAT_KERNEL,
+            uuid,
+            name: self.name.into(),
+            version: self.version,
+            release: 1,
+            arch: Arch::X86_64,
+            kind: Kind::Kernel,
+            package: Package {
+                name: "kernel".into(),
+                epoch: None,
+                version: release.clone(),
+                release: String::new(),
+            },
+            kernel: Some(Kernel {
+                release,
+                build_id: image,
+                vermagic: String::new(),
+                module,
+                objects: vec![self.object.into()],
+                compiler: "gcc-12".into(),
+            }),
+            cve: vec![],
+            license: "GPL-2.0".into(),
+            description: "by hand".into(),
+            sources: vec![],
+            elfs: vec![elf],
+            digest: None,
+        };
+        manifest.seal()?;
+        fs::write(to.join(paths::MANIFEST), manifest.text()?)?;
+        Ok(manifest)
+    }
+}
+
+/// The build-id of an image, out of its section of notes.
+fn build_id_of(image: &Path) -> Result<BuildId> {
+    let scratch = tempfile::tempdir()?;
+    let notes = scratch.path().join("notes");
+    let dump = format!(".notes={}", notes.display());
+    Cmd::new("objcopy")
+        .args(["-O", "binary", "--dump-section", &dump])
+        .arg(image)
+        .arg("/dev/null")
+        .run()?
+        .ok()?;
+    identity::build_id(&fs::read(notes)?).with_context(|| format!("{} has no build-id", image.display()))
+}

@@ -1,0 +1,81 @@
+//! `upatch` on a shipped kernel, in a virtual machine: there and back, versions, strangers, what does not fit, tasks in the way, modules
+//! that come later, `kill -9` at any time, the service at boot.
+
+use anyhow::{Result, ensure};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use tests::paths::{program, testdata};
+use tests::run::Cmd;
+use tests::vm::{self, Livepatch, Machine};
+
+/// The kernel that the hand-written patches are for.
+const RELEASE: &str = "6.1.0-57-amd64";
+
+const LOADAVG: Livepatch<'_> = Livepatch {
+    source: "loadavg",
+    name: "loadavg",
+    version: 1,
+    object: "vmlinux",
+    function: "loadavg_proc_show",
+};
+
+/// A machine with upatch and the patches in `/p`.
+fn machine(kernel: &Path, patches: &Path) -> Result<Machine> {
+    let stripped = patches.parent().unwrap_or(patches).join("upatch");
+    Cmd::new("strip").arg("-o").arg(&stripped).arg(program("upatch")?).run()?.ok()?;
+    Machine::new(kernel)?.put(&stripped, "bin/upatch")?.put(patches, "p")
+}
+
+/// Changes a sealed manifest, and seals it again.
+fn reseal(from: &Path, to: &Path, change: impl FnOnce(&mut patchfile::Manifest)) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let mut manifest = patchfile::Manifest::parse(&fs::read_to_string(from.join("manifest.yaml"))?)?;
+    let module = manifest.elfs[0].patch.clone();
+    fs::copy(from.join(&module), to.join(&module))?;
+    change(&mut manifest);
+    manifest.seal()?;
+    fs::write(to.join("manifest.yaml"), manifest.text()?)?;
+    Ok(())
+}
+
+#[test]
+fn every_verb() -> Result<()> {
+    let Some(kernel) = vm::kernel(RELEASE) else { return Ok(()) };
+    if vm::tree(&kernel).is_none() {
+        eprintln!("SKIPPED: no prepared tree in {}", kernel.display());
+        return Ok(());
+    }
+    let scratch = tempfile::tempdir()?;
+    let p = scratch.path().join("p");
+    let with = |source, object, function| Livepatch { source, name: source, object, function, ..LOADAVG };
+    LOADAVG.make(&kernel, &p.join("loadavg"))?;
+    Livepatch { version: 2, ..LOADAVG }.make(&kernel, &p.join("loadavg-2"))?;
+    Livepatch { name: "other", ..LOADAVG }.make(&kernel, &p.join("other"))?;
+    with("uptime", "vmlinux", "uptime_proc_show").make(&kernel, &p.join("uptime"))?;
+    with("sleeper", "vmlinux", "hrtimer_nanosleep").make(&kernel, &p.join("sleeper"))?;
+    with("scheduled", "vmlinux", "do_nanosleep").make(&kernel, &p.join("scheduled"))?;
+    with("dummy", "dummy", "dummy_get_drvinfo").make(&kernel, &p.join("dummy"))?;
+    with("nosuch", "vmlinux", "upatch_no_such_function").make(&kernel, &p.join("nosuch"))?;
+    let foreign = with("foreign", "vmlinux", "version_proc_show").make(&kernel, &p.join("foreign"))?;
+    fs::rename(p.join("foreign").join(&foreign.elfs[0].patch), p.join("foreign/foreign.ko"))?;
+    let loadavg = p.join("loadavg");
+    reseal(&loadavg, &p.join("release"), |m| {
+        m.kernel.iter_mut().for_each(|k| k.release = "6.1.0-1-amd64".into());
+    })?;
+    reseal(&loadavg, &p.join("build"), |m| {
+        let other = patchfile::BuildId::new([7; 20]);
+        m.kernel
+            .iter_mut()
+            .for_each(|k| k.build_id.clone_from(other.as_ref().unwrap_or(&k.build_id.clone())));
+    })?;
+    reseal(&loadavg, &p.join("damaged"), |_| {})?;
+    fs::write(p.join("damaged/upatch_loadavg.ko"), b"\x7fELF")?;
+
+    let script = fs::read_to_string(testdata("livepatch").join("cases.sh"))?;
+    let machine = machine(&kernel, &p)?.module("dummy", false)?.limit(Duration::from_secs(900));
+    let ran = machine.run(&script)?;
+    eprintln!("{}\n{} s", ran.output, ran.took.as_secs());
+    ensure!(ran.code == Some(0), "exit code {:?}", ran.code);
+    Ok(())
+}
