@@ -40,7 +40,7 @@ is "the older one is gone" [ "$(ls -d $live/upatch_loadavg* | wc -l)" = 1 ]
 is "the stranger stays" grep -q somebody /proc/version
 run "remove both" 0 upatch remove loadavg uptime
 is "only the stranger is left" [ "$(ls $live | wc -l)" = 1 ]
-echo 0 > $live/foreign/enabled; sleep 4; rmmod foreign
+echo 0 > $live/upatch_foreign/enabled; sleep 4; rmmod upatch_foreign
 
 echo "# what does not fit"
 run "other build" 5 upatch apply /p/build; has "other build" build-id
@@ -55,7 +55,7 @@ is "nothing is left" [ -z "$(ls $live; grep upatch_ /proc/modules)" ]
 echo "# a task that sleeps in the function"
 sleep 1000 & sleeper=$!
 sleep 1
-run "time is up" 1 upatch apply --timeout 4 /p/sleeper; has "time is up" "($sleeper" ; has "time is up" hrtimer_nanosleep; has "time is up" "turned round"
+run "time is up" 1 upatch apply --timeout 4 /p/sleeper; has "time is up" "task $sleeper (sleep)"; has "time is up" hrtimer_nanosleep; has "time is up" "turned round"
 has "the name" "sleep"
 is "nothing is left" [ -z "$(ls $live; grep upatch_ /proc/modules)" ]
 run "its state" 0 upatch list

@@ -3,14 +3,11 @@
 
 use anyhow::{Result, ensure};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tests::paths::{program, testdata};
 use tests::run::Cmd;
 use tests::vm::{self, Livepatch, Machine};
-
-/// The kernel that the hand-written patches are for.
-const RELEASE: &str = "6.1.0-57-amd64";
 
 const LOADAVG: Livepatch<'_> = Livepatch {
     source: "loadavg",
@@ -19,6 +16,16 @@ const LOADAVG: Livepatch<'_> = Livepatch {
     object: "vmlinux",
     function: "loadavg_proc_show",
 };
+
+/// The kernel that the hand-written patches are for, with a prepared source tree.
+fn kernel_with_tree() -> Option<PathBuf> {
+    let kernel = vm::kernel("6.1")?;
+    if vm::tree(&kernel).is_none() {
+        eprintln!("SKIPPED: no prepared source tree in {}", kernel.display());
+        return None;
+    }
+    Some(kernel)
+}
 
 /// A machine with upatch and the patches in `/p`.
 fn machine(kernel: &Path, patches: &Path) -> Result<Machine> {
@@ -41,11 +48,7 @@ fn reseal(from: &Path, to: &Path, change: impl FnOnce(&mut patchfile::Manifest))
 
 #[test]
 fn every_verb() -> Result<()> {
-    let Some(kernel) = vm::kernel(RELEASE) else { return Ok(()) };
-    if vm::tree(&kernel).is_none() {
-        eprintln!("SKIPPED: no prepared tree in {}", kernel.display());
-        return Ok(());
-    }
+    let Some(kernel) = kernel_with_tree() else { return Ok(()) };
     let scratch = tempfile::tempdir()?;
     let p = scratch.path().join("p");
     let with = |source, object, function| Livepatch { source, name: source, object, function, ..LOADAVG };
@@ -77,5 +80,26 @@ fn every_verb() -> Result<()> {
     let ran = machine.run(&script)?;
     eprintln!("{}\n{} s", ran.output, ran.took.as_secs());
     ensure!(ran.code == Some(0), "exit code {:?}", ran.code);
+    Ok(())
+}
+
+/// In and out again, as often as `CYCLES` says, while other programs are at work. A campaign.
+#[test]
+#[ignore = "a campaign: make kernel-cycles"]
+fn cycles_under_load() -> Result<()> {
+    let Some(kernel) = kernel_with_tree() else { return Ok(()) };
+    let count: u32 = std::env::var("CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(1000);
+    let scratch = tempfile::tempdir()?;
+    let p = scratch.path().join("p");
+    LOADAVG.make(&kernel, &p.join("loadavg"))?;
+    let script = fs::read_to_string(testdata("livepatch").join("cycles.sh"))?;
+    let limit = Duration::from_secs(120 + u64::from(count) * 60);
+    let ran = machine(&kernel, &p)?.limit(limit).run(&format!("COUNT={count}\n{script}"))?;
+    eprintln!("{}\n{} s", ran.output, ran.took.as_secs());
+    ensure!(
+        ran.code == Some(0) && ran.output.contains(&format!("{count} cycles")),
+        "exit code {:?}",
+        ran.code
+    );
     Ok(())
 }

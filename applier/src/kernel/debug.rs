@@ -25,8 +25,9 @@ impl Debug {
     pub(crate) fn begin(root: &Path) -> Option<Self> {
         let (control, text) = CONTROLS.iter().find_map(|path| {
             let path = root.join(path);
-            let text = fs::read_to_string(&path).ok()?;
-            Some((path, text))
+            // The messages of all drivers are in it, in whatever letters.
+            let bytes = fs::read(&path).ok()?;
+            Some((path, String::from_utf8_lossy(&bytes).into_owned()))
         })?;
         let off = text.lines().filter_map(|line| {
             // kernel/livepatch/transition.c:312 [livepatch]klp_try_switch_task =_ "text"

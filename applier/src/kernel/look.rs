@@ -99,6 +99,12 @@ impl Kernel<'_> {
         self.patches().is_dir()
     }
 
+    /// Is ftrace at work, by which functions are replaced? A fault of it, after which it stays off, shows only when a
+    /// live patch is loaded.
+    pub(crate) fn has_ftrace(&self) -> bool {
+        self.line("proc/sys/kernel/ftrace_enabled").as_deref() != Some("0")
+    }
+
     /// Every live patch, in order of their names.
     pub(crate) fn live(&self) -> Vec<Live> {
         names(&self.patches()).into_iter().filter_map(|module| self.live_of(&module)).collect()

@@ -5,7 +5,10 @@ use super::{
     present::{Presence, StartHandling},
     world::World,
 };
-use crate::engine::target::{hidden, own};
+use crate::{
+    catalog::Entry,
+    engine::target::{hidden, own},
+};
 use patchfile::{Arch, state::PatchState};
 use std::{fs, path::Path};
 
@@ -32,6 +35,7 @@ fn note(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 pub(crate) fn examine(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
     let mut found = kernel(ctx);
     found.extend(service(ctx, world));
+    found.extend(patches_of_kernel(ctx, world));
     for problem in &world.catalog.problems {
         let what = format!("{}: {}", problem.directory.display(), problem.error);
         found.push(wrong(what, "install its package again, or remove the folder"));
@@ -95,6 +99,44 @@ fn kernel(ctx: &Context<'_>) -> Vec<Finding> {
     }
     if hidden::some_are() {
         found.push(wrong("/proc hides processes (hidepid): they cannot be patched", "run it as root"));
+    }
+    found
+}
+
+/// What keeps patches of the kernel from working.
+fn patches_of_kernel(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
+    let kernel = ctx.backend.kernel();
+    let mut found = Vec::new();
+    let wanted = |entry: &&Entry| {
+        entry.manifest.kernel.as_ref().is_some_and(|k| super::kernel::is_for_this_kernel(&kernel, k))
+    };
+    let mut ours = world.catalog.entries.iter().filter(wanted).peekable();
+    if ours.peek().is_some() && !kernel.is_patchable() {
+        found.push(wrong(
+            "this kernel was built without CONFIG_LIVEPATCH, or /sys is not mounted",
+            "patches of the kernel need a kernel with it",
+        ));
+    } else if ours.peek().is_some() && !kernel.has_ftrace() {
+        found.push(wrong(
+            "ftrace is switched off: the kernel takes no live patches",
+            "sysctl kernel.ftrace_enabled=1; if that fails, boot again",
+        ));
+    }
+    for entry in ours {
+        let (id, uuid) = (entry.manifest.id(), entry.manifest.uuid);
+        let active = world.state.get(uuid).is_some_and(|r| r.state.is_active());
+        if active && kernel.find(uuid).is_none() {
+            found.push(wrong(format!("{id}: the kernel does not have it"), format!("upatch apply {id}")));
+        }
+    }
+    for live in kernel.live().into_iter().filter(|live| live.moving) {
+        found.push(note(
+            format!(
+                "{} is in transition: until that is over, the kernel takes no other live patch",
+                live.module
+            ),
+            "upatch status names the tasks that hold it up",
+        ));
     }
     found
 }

@@ -93,6 +93,7 @@ fn kernels_that_cannot_be_patched() {
     let (stage, _) = stage();
     stage.backend.machine.write("proc/sys/kernel/ftrace_enabled", "0");
     stage.run("apply HP1").exits(Failed).warns("ftrace is switched off");
+    stage.run("doctor").exits(Failed).says("ftrace is switched off");
     stage.backend.machine.write("proc/sys/kernel/ftrace_enabled", "1");
     fs::remove_dir(stage.backend.machine.path("sys/kernel/livepatch")).unwrap();
     stage.run("apply HP1").exits(Failed).warns("CONFIG_LIVEPATCH");
@@ -223,6 +224,7 @@ fn what_was_killed_on_the_way_is_taken_up() {
     stage.run("list").says("NOT-APPLIED");
     stage.run("status").exits(Partly).says("should be ACTIVED and is not loaded");
     stage.run("accept HP1").exits(Failed).warns("the kernel does not have it");
+    stage.run("doctor").exits(Failed).says("HP1: the kernel does not have it");
     stage.run("apply HP1").exits(Done).says("ACTIVED");
     // Out of force, and still loaded.
     fs::remove_dir_all(machine.path("sys/kernel/livepatch/upatch_HP1")).unwrap();

@@ -26,14 +26,19 @@ echo "--vm-end $rc"
 poweroff -f
 "#;
 
-/// A kernel of `$KERNELS`: a folder with one folder for each release, which holds `vmlinux`, `vmlinuz` and `lib/modules`. `None`, loudly,
-/// where there is none: then what needs one is left out.
-pub fn kernel(release: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("KERNELS")
-        .map(|all| Path::new(&all).join(release))
-        .filter(|k| k.join("vmlinux").is_file());
+/// The newest kernel of a series (`6.1`) in `$UPATCH_KERNELS`, or in `upatch-kernels` in the user's cache: a folder for each release, which
+/// holds `vmlinux` and `lib/modules`. `None`, loudly, where there is none: then what needs one is left out.
+pub fn kernel(series: &str) -> Option<PathBuf> {
+    let cache = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/upatch-kernels"));
+    let all = std::env::var_os("UPATCH_KERNELS").map(PathBuf::from).or_else(cache)?;
+    let folders = fs::read_dir(&all).into_iter().flatten().flatten().map(|e| e.path());
+    let is = |k: &PathBuf| {
+        let name = k.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&format!("{series}.")) && k.join("vmlinux").is_file()
+    };
+    let found = folders.filter(is).max();
     if found.is_none() {
-        eprintln!("SKIPPED: no kernel {release} in $KERNELS (make kernels fetches it)");
+        eprintln!("SKIPPED: no kernel {series} in {}", all.display());
     }
     found
 }

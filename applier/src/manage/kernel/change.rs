@@ -96,7 +96,10 @@ pub(crate) fn bring(
             None => {
                 let mut said = Said::from_now(kernel.root);
                 match kernel.hands.load(image) {
-                    Ok(()) => break true,
+                    Ok(()) => {
+                        tracing::info!(module, "loaded; its transition has begun");
+                        break true;
+                    }
                     Err(e) if again(&e) && Instant::now() < how.until && !ctx.stop.asked() => {}
                     Err(_) if ctx.stop.asked() => {
                         return Err(Error::failed(&id, "interrupted; nothing was changed"));
@@ -131,6 +134,7 @@ pub(crate) fn bring(
     if over() {
         return Ok(Ended::Done);
     }
+    tracing::info!(module, "is turned round");
     let error = late(&id, &wait, how, &holders);
     turn(&kernel, &id, module, false)?;
     unload(&kernel, &id, module)?;

@@ -79,7 +79,7 @@ pub(crate) fn fits(ctx: &Context<'_>, world: &World, manifest: &Manifest) -> Res
         let why = "this kernel cannot be patched: it was built without CONFIG_LIVEPATCH";
         return Err(Error::failed(&id, why));
     }
-    if kernel.line("proc/sys/kernel/ftrace_enabled").as_deref() == Some("0") {
+    if !kernel.has_ftrace() {
         return Err(Error::failed(&id, "ftrace is switched off, and live patches of the kernel need it")
             .hint("sysctl kernel.ftrace_enabled=1; if that fails, ftrace has found a fault: boot again"));
     }
