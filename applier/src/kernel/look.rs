@@ -99,8 +99,8 @@ impl Kernel<'_> {
         self.patches().is_dir()
     }
 
-    /// Is ftrace at work, by which functions are replaced? A fault of it, after which it stays off, shows only when a
-    /// live patch is loaded.
+    /// Is ftrace at work, by which functions are replaced? A fault of it, after which it stays off, shows
+    /// only when a live patch is loaded.
     pub(crate) fn has_ftrace(&self) -> bool {
         self.line("proc/sys/kernel/ftrace_enabled").as_deref() != Some("0")
     }

@@ -1,4 +1,5 @@
-//! A kernel that is a folder: what `/sys` and `/proc` of a real one would hold, changed as it would change them.
+//! A kernel that is a folder: what `/sys` and `/proc` of a real one would hold, changed as it would change
+//! them.
 
 use crate::kernel::{Hands, Kernel};
 use patchfile::{

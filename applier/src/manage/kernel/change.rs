@@ -14,8 +14,8 @@ use std::{
 
 /// First and longest pause between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(200));
-/// For how long a transition is waited for, unless `--timeout` says otherwise: the kernel sends sleeping tasks
-/// a signal after 15 seconds.
+/// For how long a transition is waited for, unless `--timeout` says otherwise: the kernel sends sleeping
+/// tasks a signal after 15 seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The same with `--lazy`, where it need not end.
 const TIMEOUT_LAZY: Duration = Duration::from_secs(5);

@@ -21,7 +21,8 @@ pub(super) fn not_loaded(
     let lockdown = kernel.line("sys/kernel/security/lockdown").unwrap_or_default();
     let locked = lockdown.contains('[') && !lockdown.contains("[none]");
     let unsigned = "the module has no signature that this kernel trusts";
-    let sign = "sign it (upatch-build --sign-key --sign-cert) with a key that the kernel or the machine's owner (MOK) trusts";
+    let sign =
+        "sign it (upatch-build --sign-key --sign-cert) with a key that the kernel or its owner (MOK) trusts";
     let (exit, why, hint) = match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EPERM if is("proc/sys/kernel/modules_disabled", "1") => (
             NotPermitted,
