@@ -120,7 +120,7 @@ run status 0 upatch status; has status "all is as it should be"
 run remove 0 upatch remove loadavg
 kill $daemon; wait $daemon
 run log 0 upatch log; has log daemon
-run doctor 0 true
+run doctor 0 upatch doctor; has doctor "the service is not running"
 
 dmesg | grep -E "WARNING|BUG:|Oops" && failed=1
 [ $failed = 0 ] && echo "all is well"

@@ -5,7 +5,11 @@
 
 static int new_nanosleep(struct hrtimer_sleeper *timer, enum hrtimer_mode mode)
 {
-	msleep_interruptible(1);
+	ktime_t time = hrtimer_get_expires(&timer->timer);
+
+	if (!(mode & HRTIMER_MODE_REL))
+		time = ktime_sub(time, timer->timer.base->get_time());
+	msleep_interruptible(max_t(s64, ktime_to_ms(time), 0));
 	return 0;
 }
 LIVEPATCH(NULL, "do_nanosleep", new_nanosleep);

@@ -5,7 +5,9 @@
 
 static long new_nanosleep(ktime_t time, const enum hrtimer_mode mode, const clockid_t clock)
 {
-	msleep_interruptible(ktime_to_ms(time));
+	if (!(mode & HRTIMER_MODE_REL))
+		time = ktime_sub(time, ktime_get());
+	msleep_interruptible(max_t(s64, ktime_to_ms(time), 0));
 	return 0;
 }
 LIVEPATCH(NULL, "hrtimer_nanosleep", new_nanosleep);
