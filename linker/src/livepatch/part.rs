@@ -5,7 +5,7 @@ use differ::{PatchSection, PatchSymbol, SectionKind, SymbolPlace, SymbolType};
 use super::names::Names;
 use super::plan::{Goal, Plan, PlannedUnit};
 use super::static_calls::{StaticCall, static_call};
-use super::tables::is_part_of;
+use super::tables::{is_part_of, is_table};
 use super::unit::{KernelContext, KernelUnit, PartObject, Parts, Reference, ReplacedFunction};
 use crate::arch::kernel as machine;
 use crate::elf::{
@@ -124,11 +124,24 @@ impl Maker<'_> {
             for (rela, goal) in section.relocations.iter().zip(&self.unit.goals[index]) {
                 let (symbol, shift) = self.symbol_for(goal)?;
                 let addend = rela.addend.wrapping_add(shift);
+                let (symbol, addend) = self.as_compiled(symbol, addend, &section.name);
                 list.push(Rela { offset: rela.offset, kind: rela.r_type, symbol, addend });
             }
             self.object.sections[index].relocations = list;
         }
         Ok(())
+    }
+
+    /// As an assembler writes it: what is inside of a function, or listed, is a place in its section. `objtool`
+    /// takes a jump to a function symbol for a call.
+    fn as_compiled(&self, symbol: usize, addend: i64, section: &str) -> (usize, i64) {
+        let named = &self.object.symbols[symbol];
+        let PlainPlace::Section(target) = named.place else { return (symbol, addend) };
+        let to_start = addend == 0 || addend == -machine::TO_NEXT.cast_signed();
+        if named.kind != STT_FUNC || to_start && !is_table(section) {
+            return (symbol, addend);
+        }
+        (target, addend.wrapping_add_unsigned(named.value))
     }
 
     /// The symbol of the part, and what is to be added to the addend.
