@@ -15,6 +15,8 @@
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
 # make soak-fidelity  random programs in pairs that differ in one thing: a patch for the one fits the other, or is refused:
 #                make soak-fidelity PAIRS=3000 SEED=1
+# make same-patches OLD=DIR
+#                the patches of small cases of the corpus, made by the programs in OLD and by those of this tree, are the same
 # make null-diff a comment on top of every file of a package changes nothing: make null-diff CASES="..."
 # make fuzz      each reader of untrusted bytes: make fuzz FUZZ_SECONDS=300
 # make install   puts what `make build` made into DESTDIR= PREFIX=/usr
@@ -42,7 +44,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 export RUST_BACKTRACE = 0
 
 .PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel-cycles \
-	soak-random soak-fidelity null-diff fuzz install dist rpm clean
+	soak-random soak-fidelity null-diff same-patches fuzz install dist rpm clean
 
 all: build
 
@@ -132,6 +134,11 @@ soak-random: setup build
 
 soak-fidelity: setup build
 	$(BIN)/upatch-soak-fidelity --pairs $(PAIRS) --seed $(SEED)
+
+same-patches: setup build
+	@[ -n "$(OLD)" ] || { echo "make same-patches OLD=DIR: where are the programs to compare with?" >&2; exit 2; }
+	@scripts/setup --corpus $(or $(CASES),cjson giflib less)
+	$(BIN)/upatch-same-patches --old $(OLD) $(CASES)
 
 null-diff: setup setup-corpus build
 	$(BIN)/upatch-null-diff $(CASES)

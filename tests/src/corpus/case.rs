@@ -179,9 +179,22 @@ impl Case {
     /// # Errors
     /// `upatch-build` is missing or does not end.
     pub fn make_patch(&self, args: &[&str]) -> Result<Made> {
+        let units = cache().join("units").join(&self.facts.package);
+        self.patch(upatch_build()?.arg("--cache").arg(units), args)
+    }
+
+    /// Makes the patch with this `upatch-build`; which store of compiled units it takes is up to `args`.
+    ///
+    /// # Errors
+    /// It is missing or does not end.
+    pub fn make_patch_by(&self, program: &Path, args: &[&str]) -> Result<Made> {
+        self.patch(Cmd::new(program), args)
+    }
+
+    fn patch(&self, upatch_build: Cmd, args: &[&str]) -> Result<Made> {
         let output = tempfile::Builder::new().prefix("upatch-out-").tempdir()?;
         let kept = cache();
-        let ended = upatch_build()?
+        let ended = upatch_build
             .arg("--spec")
             .arg(&self.spec)
             .arg("--patch")
@@ -190,8 +203,6 @@ impl Case {
             .arg(&self.shipped.rpm)
             .args(["--name", &self.facts.id, "--output"])
             .arg(output.path())
-            .arg("--cache")
-            .arg(kept.join("units").join(&self.facts.package))
             // Units hold their paths, so a run must be where the last one was to find them in the store.
             .arg("--workdir")
             .arg(kept.join("work").join(&self.facts.package))
