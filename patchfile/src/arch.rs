@@ -43,22 +43,27 @@ pub struct Facts {
     pub relocations: &'static [RelocationKind],
 }
 
-/// Forms of relocations, with S the reference's value, A the addend, P the field's run-time address.
+/// Forms of relocations, with S the reference's value, A the addend, P the field's run-time address. The
+/// numbers are those in patch files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum RelocationKind {
     /// S + A, 8 bytes.
-    Abs64,
+    Abs64 = 0,
     /// S + A, 4 bytes, must fit zero-extended (`R_X86_64_32`).
-    Abs32,
+    Abs32 = 1,
     /// S + A, 4 bytes, must fit sign-extended (`R_X86_64_32S`).
-    Abs32Signed,
+    Abs32Signed = 2,
     /// S + A − P, 4 bytes, must fit sign-extended (`R_X86_64_PC32`).
-    Pc32,
+    Pc32 = 3,
     /// S + A − P, 8 bytes (`R_X86_64_PC64`).
-    Pc64,
+    Pc64 = 4,
 }
 
 impl RelocationKind {
+    /// All of them, by their number.
+    pub(crate) const ALL: [Self; 5] = [Self::Abs64, Self::Abs32, Self::Abs32Signed, Self::Pc32, Self::Pc64];
+
     /// Width of the field in bytes.
     pub fn width(self) -> u64 {
         match self {

@@ -63,8 +63,7 @@ pub fn encode_hooks(hooks: &[Hook]) -> Vec<u8> {
     let hooks = &hooks[..hooks.len().min(MOST_HOOKS)];
     let mut out = u32::try_from(hooks.len()).unwrap_or(0).to_le_bytes().to_vec();
     for hook in hooks {
-        let point = POINTS.iter().position(|p| *p == hook.when).unwrap_or(0);
-        for word in [point as u64, hook.address] {
+        for word in [u64::from(hook.when as u8), hook.address] {
             // Images are smaller than 4 GiB.
             out.extend_from_slice(&u32::try_from(word).unwrap_or(u32::MAX).to_le_bytes());
         }

@@ -236,20 +236,21 @@ pub enum Exported {
     Target(u64),
 }
 
-/// When a hook is called.
+/// When a hook is called. The numbers are those in files and in processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum HookPoint {
     /// Before the first function is redirected; may refuse.
-    PreApply,
+    PreApply = 0,
     /// After the last function is redirected.
-    PostApply,
+    PostApply = 1,
     /// Before the first function is given back; may refuse.
-    PreUnapply,
+    PreUnapply = 2,
     /// After the last function is given back.
-    PostUnapply,
+    PostUnapply = 3,
 }
 
-/// Points of hooks as they are numbered in files and in processes.
+/// All points of hooks, by their number.
 pub(crate) const POINTS: [HookPoint; 4] =
     [HookPoint::PreApply, HookPoint::PostApply, HookPoint::PreUnapply, HookPoint::PostUnapply];
 

@@ -177,20 +177,11 @@ pub(super) fn decode_references(bytes: &[u8]) -> Result<Vec<Reference>, ImageErr
     Ok(list)
 }
 
-const KINDS: [RelocationKind; 5] = [
-    RelocationKind::Abs64,
-    RelocationKind::Abs32,
-    RelocationKind::Abs32Signed,
-    RelocationKind::Pc32,
-    RelocationKind::Pc64,
-];
-
 fn relocations(list: &[Relocation]) -> Vec<u8> {
     let mut e = Encoder::default();
     e.count(list.len());
     for r in list {
-        let kind = KINDS.iter().position(|k| *k == r.kind).unwrap_or(0);
-        e.u64(r.address).u8(kind as u8).u32(r.reference).u64(r.addend.cast_unsigned());
+        e.u64(r.address).u8(r.kind as u8).u32(r.reference).u64(r.addend.cast_unsigned());
     }
     e.0
 }
@@ -200,7 +191,9 @@ pub(super) fn decode_relocations(bytes: &[u8]) -> Result<Vec<Relocation>, ImageE
     let list = d.list(21, |d| {
         let address = d.u64()?;
         let kind = d.u8()?;
-        let kind = *KINDS.get(usize::from(kind)).ok_or_else(|| d.damaged(format!("unknown kind {kind}")))?;
+        let kind = *RelocationKind::ALL
+            .get(usize::from(kind))
+            .ok_or_else(|| d.damaged(format!("unknown kind {kind}")))?;
         Ok(Relocation { address, kind, reference: d.u32()?, addend: d.u64()?.cast_signed() })
     })?;
     d.end()?;
@@ -229,7 +222,7 @@ fn hooks(list: &[Hook]) -> Vec<u8> {
     let mut e = Encoder::default();
     e.count(list.len());
     for hook in list {
-        e.u8(POINTS.iter().position(|p| *p == hook.when).unwrap_or(0) as u8).u64(hook.address);
+        e.u8(hook.when as u8).u64(hook.address);
     }
     e.0
 }

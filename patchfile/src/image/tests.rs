@@ -243,3 +243,13 @@ fn version_at(bytes: &[u8]) -> usize {
     let mut windows = bytes.windows(4 + 1 + 32);
     windows.position(|w| w[1..5] == [0, 0, 0, 0] && w[5..] == *Digest::of(b"code").as_bytes()).unwrap()
 }
+
+#[test]
+fn numbers_in_files_lead_back() {
+    for (number, kind) in RelocationKind::ALL.into_iter().enumerate() {
+        assert_eq!(kind as usize, number);
+    }
+    for (number, point) in POINTS.into_iter().enumerate() {
+        assert_eq!(point as usize, number);
+    }
+}

@@ -300,6 +300,10 @@ fn prepare(
         resume: r.resume.map_or(0, |resume| base + resume),
         hop: r.hop.map(|hop| (module.bias.wrapping_add(hop.address), hop.original)),
     };
+    // 0 says that there is none.
+    let eh_frame = image.unwind.map(|u| u32::try_from(u.eh_frame)).transpose();
+    let eh_frame =
+        eh_frame.map_err(|_| ProcessError::unfit("unwind tables outside of the image"))?.unwrap_or(0);
     let control = Control {
         uuid,
         active: false,
@@ -309,7 +313,7 @@ fn prepare(
         phase: Phase::Loading,
         elf: *elf,
         registered: 0,
-        eh_frame: image.unwind.map_or(0, |u| u32::try_from(u.eh_frame).unwrap_or(0)),
+        eh_frame,
         name: name.to_owned(),
         entries: image.redirects.iter().map(entry).collect(),
     };

@@ -63,6 +63,7 @@ pub(super) fn find(
         zones,
         bounds,
         code: hull(process.modules.iter().map(|m| m.start..m.end))?,
+        // A thread that no C library has set up has none, and mangles nothing.
         secret: process.memory.word(saved::secret(first.registers.thread_pointer())).unwrap_or(0),
         stacks,
     };
