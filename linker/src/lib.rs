@@ -34,6 +34,6 @@ pub use livepatch::{
 };
 pub use locate::{
     LinkedSymbol, ObjectSymbol, OptimisedUnit, OriginalUnit, SameLayout, TargetAddresses, Used,
-    UsedAddresses, addresses, contributing, names_of,
+    UsedAddresses, addresses, contributing, functions_alike, names_of,
 };
 pub use made::Made;

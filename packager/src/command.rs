@@ -1,6 +1,7 @@
 //! `upatch-build`: the command.
 
 use crate::cli::{Args, Request, command, manual, split};
+use crate::develop;
 use crate::error::{Failure, Words};
 use crate::output::{Report, Warned};
 use crate::pipeline;
@@ -9,7 +10,6 @@ use crate::process::{catch_signals, is_first_to_end};
 use crate::progress::Progress;
 use crate::target::Fidelity;
 use crate::view::{View, outside_name};
-use clap::Parser;
 use patchfile::exit::BuildExit;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -22,8 +22,9 @@ pub fn main() -> ExitCode {
     if let Some(code) = hidden(&args) {
         return code;
     }
+    let words: Vec<OsString> = args.iter().skip(1).cloned().collect();
     let (ours, rpmbuild) = split(args);
-    let mut args = match Args::try_parse_from(ours) {
+    let mut args = match Args::read(ours) {
         Ok(args) => args,
         Err(e) => {
             // Help and version are no errors.
@@ -32,6 +33,9 @@ pub fn main() -> ExitCode {
             return code.into();
         }
     };
+    if args.watch || !args.apply.is_empty() {
+        return develop::run(&args, &words);
+    }
     let shown = args.output.clone();
     // Before there is any other thread.
     let view = View::enter(&mut args);

@@ -3,6 +3,7 @@
 mod build;
 mod cli;
 mod command;
+mod develop;
 mod elf;
 mod error;
 mod files;

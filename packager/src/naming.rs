@@ -90,6 +90,22 @@ fn stem(file: &str) -> String {
     Path::new(file).file_stem().map_or_else(|| file.to_owned(), |s| s.to_string_lossy().into_owned())
 }
 
+/// A name made of a line of text: its words with dashes between them, not more than about 60 characters.
+pub(crate) fn title(text: &str) -> String {
+    let mut name = String::new();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric() && !"._+".contains(c)) {
+        let word = word.trim_matches('.');
+        if word.is_empty() || name.len() + word.len() > 60 {
+            continue;
+        }
+        if !name.is_empty() {
+            name.push('-');
+        }
+        name.push_str(word);
+    }
+    safe(&name)
+}
+
 /// Only characters that an RPM name and a path component may have.
 fn safe(name: &str) -> String {
     let text: String =
@@ -139,6 +155,14 @@ mod tests {
     fn the_file_name_stands_in() {
         assert_eq!(derive(&[("my fix.patch".into(), "--- a\n".into())]).name, "my-fix");
         assert_eq!(derive(&[("0001-cve-2024-12345-x.patch".into(), String::new())]).name, "CVE-2024-12345");
+    }
+
+    #[test]
+    fn a_title_is_short_and_safe() {
+        assert_eq!(title("area: multiply, don't add (v2.1)"), "area-multiply-don-t-add-v2.1");
+        assert_eq!(title("fix/ask-once"), "fix-ask-once");
+        assert!(title(&"word ".repeat(40)).len() <= 64);
+        assert_eq!(title("..."), "patch");
     }
 
     #[test]

@@ -112,21 +112,59 @@ fn missing_build_requirements_are_named() -> Result<()> {
     Ok(())
 }
 
+/// A package whose build gets nowhere: what is told of it is told before.
+fn unbuildable() -> Result<Layout> {
+    Layout::new("hello-daemon")?.edit(|s| Ok(s.replace("\n%build\n", "\n%build\nexit 1\n")))
+}
+
 #[test]
-fn a_patch_that_does_not_apply_names_the_file() -> Result<()> {
-    let layout = Layout::new("hello-daemon")?;
+fn a_patch_that_does_not_apply_is_told_before_the_build() -> Result<()> {
+    let layout = unbuildable()?;
     let patch = layout.patch("bad-apply").to_string_lossy().into_owned();
-    refused(&layout, &["--patch", &patch], &[6])?.says("area.c")?;
+    refused(&layout, &["--patch", &patch], &[6])?.says("area.c: Hunk #1 FAILED")?;
+    // Twice the same: the second finds the work of the first.
+    let twice = ["--patch", &fix_arg(), "--patch", &fix_arg()];
+    refused(&layout, &twice, &[6])?.says("it is applied already, or is the wrong way round")?;
+    Ok(())
+}
+
+#[test]
+fn a_patch_that_does_not_apply_to_a_tree_is_told_before_the_build() -> Result<()> {
+    let place = tempfile::tempdir()?;
+    let patches = paths::testdata("hello-daemon").join("patches");
+    let made = upatch_build()?
+        .arg("--source")
+        .arg(paths::testdata("hello-daemon").join("src"))
+        .args(["--build", "exit 1", "--output"])
+        .arg(place.path())
+        .arg("--patch")
+        .arg(patches.join("bad-apply.patch"))
+        .run()?;
+    made.expect_code(&[6])?.says("area.c: Hunk #1 FAILED")?;
     Ok(())
 }
 
 #[test]
 fn a_patch_that_is_no_patch() -> Result<()> {
-    let layout = Layout::new("hello-daemon")?;
+    let layout = unbuildable()?;
     let file = layout.top.path().join("noise.patch");
-    fs::write(&file, "this is not a diff\n")?;
-    let ended = refused(&layout, &["--patch", &file.to_string_lossy()], &[1, 2, 3, 6])?;
-    ended.says("noise.patch")?;
+    for (text, says) in [("this is not a diff\n", "no unified diff"), ("", "the file is empty")] {
+        fs::write(&file, text)?;
+        let ended = refused(&layout, &["--patch", &file.to_string_lossy()], &[6])?;
+        ended.says("noise.patch")?.says(says)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_target_of_another_version_is_told_before_the_build() -> Result<()> {
+    let shipped = built()?;
+    let other = shipped.rpm.to_string_lossy().into_owned();
+    let layout = unbuildable()?.edit(|s| Ok(s.replace("Version:        1.0", "Version:        1.1")))?;
+    let sources = layout.top.path().join("SOURCES");
+    fs::copy(sources.join("hello-daemon-1.0.tar.gz"), sources.join("hello-daemon-1.1.tar.gz"))?;
+    let ended = refused(&layout, &["--patch", &fix_arg(), "--target", &other], &[7])?;
+    ended.says("is of hello-daemon-1.0-1, and the source is that of hello-daemon-1.1-1")?;
     Ok(())
 }
 
@@ -149,9 +187,19 @@ fn a_target_from_other_sources() -> Result<()> {
 #[test]
 fn a_target_from_other_flags() -> Result<()> {
     let built = built()?;
-    let other = Layout::new("hello-daemon")?.build(&["--define", "optflags -O1 -g"])?;
+    let other = Layout::new("hello-daemon")?.build(&["--define", "optflags -O0 -g"])?;
     let rpm = other.rpm.to_string_lossy().into_owned();
-    refused(&built.layout, &["--patch", &fix_arg(), "--target", &rpm], &[7])?;
+    let debuginfo = other.debuginfo.to_string_lossy().into_owned();
+    // It does not compile, which is not found out any more: the original says it already.
+    let fix = built.layout.patch("bad-compile").to_string_lossy().into_owned();
+    let args = ["--patch", &fix, "--target", &rpm, "--debuginfo", &debuginfo];
+    let options =
+        "likely cause: other options of the compiler: only the target has -O0; only the rebuild has -O2";
+    let ended = refused(&built.layout, &args, &[7])?.says(options)?;
+    ensure!(!ended.stderr.contains("--debuginfo"), "{}", ended.account());
+    // Stripped, without anything to find functions by.
+    let ended = refused(&built.layout, &["--patch", &fix, "--target", &rpm], &[7])?;
+    ended.says("imported names")?.says("with its debuginfo (--debuginfo)")?;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use std::path::Path;
-use tests::daemon;
+use tests::daemon::{self, Daemon};
 use tests::package::{Layout, files_below};
 use tests::paths;
 use tests::programs::{make_patch, upatch_build};
@@ -266,6 +266,72 @@ fn from_git(range: &str, prepare: impl Fn(Git<'_>) -> Result<()>) -> Result<()> 
         .run()?
         .ok()?;
     daemon::multiplies(&root, "usr/bin/hello-daemon", &out.path().join("GIT"))
+}
+
+/// Run from within the tree with nothing but what is needed: the results are beside it, named after the fix, and
+/// the next run leaves them there.
+#[test]
+fn results_are_named_after_the_fix_and_stay_out_of_the_tree() -> Result<()> {
+    let dir = tree()?;
+    let source = dir.path().join("hello");
+    let git = |args: &[&str]| {
+        let who = ["-c", "user.name=Test", "-c", "user.email=test@example.org"];
+        Cmd::new("git").args(who).args(args).dir(&source).run()?.ok()
+    };
+    let fix = |name: &str| paths::testdata("hello-daemon").join(format!("patches/{name}.patch"));
+    git(&["init", "-q"])?;
+    git(&["add", "."])?;
+    git(&["commit", "-qm", "base"])?;
+    git(&["checkout", "-qb", "fix/area-multiplies"])?;
+    git(&["apply", &fix("fix-exe").to_string_lossy()])?;
+    let run = |args: &[&str]| {
+        upatch_build()?.dir(&source).args(["--source", ".", "--build", "make"]).args(args).run()
+    };
+    let files = || -> Result<Vec<_>> {
+        Ok(files_below(&source)?.into_iter().filter(|f| !f.starts_with(source.join(".git"))).collect())
+    };
+    let before = files()?;
+    run(&["--git", "HEAD"])?.ok()?;
+    let results = dir.path().join("hello-patch");
+    ensure!(results.join("fix-area-multiplies/manifest.yaml").exists(), "no patch in {}", results.display());
+    git(&["checkout", "-q", "."])?;
+    git(&["checkout", "-qb", "next"])?;
+    git(&["apply", &fix("bad-compile").to_string_lossy()])?;
+    run(&["--git", "HEAD"])?.expect_code(&[6])?;
+    git(&["checkout", "-q", "."])?;
+    ensure!(files()? == before, "something is in the tree that was not there");
+    for kept in ["report.yaml", "report-fix-area-multiplies.yaml", "upatch-build-next-patched.log"] {
+        ensure!(results.join(kept).exists(), "no {kept}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_patch_is_applied_when_it_is_made() -> Result<()> {
+    let dir = tree()?;
+    let (source, root) = (dir.path().join("hello"), dir.path().join("root"));
+    let install = format!("DESTDIR={}", root.display());
+    Cmd::new("make").arg("-C").arg(&source).args(["install", &install]).run()?.ok()?;
+    let _alone = daemon::alone();
+    let mut daemon = Daemon::start(&root, "usr/bin/hello-daemon")?;
+    // What upatch keeps of it is not to stay on this machine.
+    let script = "mount -t tmpfs upatch /var/lib && mount -t tmpfs upatch /run && exec \"$@\"";
+    let ended = Cmd::new("unshare")
+        .args(["-m", "bash", "-c", script, "made"])
+        .arg(paths::program("upatch-build")?)
+        .arg("--source")
+        .arg(&source)
+        .args(["--build", "make", "--apply", &daemon.pid().to_string(), "--output"])
+        .arg(dir.path().join("out"))
+        .arg("--target")
+        .arg(root.join("usr/bin/hello-daemon"))
+        .arg("--patch")
+        .arg(paths::testdata("hello-daemon").join("patches/fix-exe.patch"))
+        .run()?
+        .ok()?;
+    ensure!(ended.stdout.contains("1 process patched"), "{}", ended.account());
+    daemon.connect()?.expect("area 3 4", "area 12", "after the patch was made")?;
+    daemon.is_well()
 }
 
 #[test]

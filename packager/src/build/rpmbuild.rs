@@ -38,7 +38,7 @@ pub(crate) struct RpmBuild<'a> {
     pub phase: Phase,
     /// How far.
     pub stage: Stage,
-    /// The fix; none for the original.
+    /// The fix. In the original build it is only tried whether it applies.
     pub patches: &'a [PathBuf],
     /// Directory names to strip from names in the fix.
     pub strip: u32,
@@ -66,9 +66,13 @@ impl RpmBuild<'_> {
     pub(crate) fn run(&self, log: &mut Log, line: impl FnMut(&str)) -> Result<PrepAnswer> {
         let answer = PrepAnswer::file(self.work, self.phase);
         let in_build = self.source.prepares_in_build;
-        let late = (in_build && !self.patches.is_empty()).then(|| self.recorder.late_fix());
+        let original = self.phase == Phase::Original;
+        let late = (in_build && !original).then(|| self.recorder.late_fix());
+        // Sources that are ready only while the build runs are not there yet.
+        let patches = if original && in_build { Vec::new() } else { self.patches.to_vec() };
         let order = Order {
-            patches: self.patches.to_vec(),
+            patches,
+            trial: original,
             strip: self.strip,
             numbered: self.numbered,
             outcome: answer.clone(),
@@ -103,7 +107,7 @@ impl RpmBuild<'_> {
             return Err(self.error(log).into());
         }
         match outcome {
-            None if in_build && self.patches.is_empty() => Ok(PrepAnswer::default()),
+            None if in_build && original => Ok(PrepAnswer::default()),
             None if in_build => Err(BuildError::NeverPrepared.into()),
             other => Ok(other.ok_or(BuildError::NoPrep)?),
         }
@@ -170,7 +174,7 @@ impl RpmBuild<'_> {
 
     fn error(&self, log: &Log) -> BuildError {
         let text = log.text();
-        let (side, path) = (Side::of(self.patches), log.path.clone());
+        let (side, path) = (Side::of(self.phase), log.path.clone());
         let missing: Vec<&str> = text
             .lines()
             .filter(|l| l.starts_with('\t') && l.contains(" is needed by "))

@@ -2,7 +2,7 @@
 
 use super::Recorder;
 use crate::error::{BuildError, Result, Side};
-use crate::prep::{Applied, PrepAnswer, apply_fix, settle, tree_for};
+use crate::prep::{Applied, PrepAnswer, apply_fix, settle, tree_for, try_fix};
 use crate::process::{Log, Tool};
 use crate::scratch::Work;
 use crate::source::TreeSource;
@@ -18,7 +18,9 @@ pub(crate) struct TreeBuild<'a> {
     pub work: &'a Work,
     /// The recording.
     pub recorder: &'a Recorder,
-    /// The fix; none for the original.
+    /// Which build it is.
+    pub phase: Phase,
+    /// The fix. In the original build it is only tried whether it applies.
     pub patches: &'a [PathBuf],
     /// Directory names to strip from names in the fix.
     pub strip: u32,
@@ -38,9 +40,11 @@ impl TreeBuild<'_> {
             self.shell(prepare, "--prepare", dir, log, &mut line)?;
         }
         let mut applied = Applied::default();
-        if !self.patches.is_empty() {
-            let candidates = [self.tree.to_path_buf(), dir.to_path_buf()];
-            let tree = tree_for(&candidates, self.patches, self.strip).unwrap_or_else(|| dir.to_path_buf());
+        let candidates = [self.tree.to_path_buf(), dir.to_path_buf()];
+        let tree = tree_for(&candidates, self.patches, self.strip).unwrap_or_else(|| dir.to_path_buf());
+        if self.phase == Phase::Original {
+            try_fix(&tree, self.patches, self.strip)?;
+        } else {
             applied = apply_fix(&tree, self.patches, self.strip, self.numbered)?;
             let (files, renumbered) = (applied.files.clone(), applied.renumbered);
             let outcome = PrepAnswer { files, renumbered, tree, ..PrepAnswer::default() };
@@ -75,6 +79,6 @@ impl TreeBuild<'_> {
         if !errors.is_empty() {
             why = format!("{why}; {}", errors.join("; "));
         }
-        Err(BuildError::Fails { side: Side::of(self.patches), why, log: log.path.clone() }.into())
+        Err(BuildError::Fails { side: Side::of(self.phase), why, log: log.path.clone() }.into())
     }
 }

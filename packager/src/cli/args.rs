@@ -1,6 +1,8 @@
 //! The options, as in the contract.
 
-use clap::{ArgAction, CommandFactory, Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Makes a live patch from a package's source and a fix.
@@ -43,7 +45,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BASE[..HEAD]", help_heading = "Fix")]
     pub git: Option<String>,
 
-    /// Name of the patch [default: the CVE id found in the first patch, else its file stem]
+    /// Apply the patch to this process when it is made; repeatable, with --source
+    #[arg(long, value_name = "PID", action = ArgAction::Append, value_parser = clap::value_parser!(i32).range(1..), help_heading = "Fix")]
+    pub apply: Vec<i32>,
+    /// Make it again each time that the source tree changes; with --source
+    #[arg(long, help_heading = "Fix")]
+    pub watch: bool,
+
+    /// Name of the patch [default: the CVE id found in the first patch, else its file stem; of --git the branch or the subject]
     #[arg(long, value_name = "NAME", help_heading = "Patch")]
     pub name: Option<String>,
     /// CVE id that it fixes; repeatable [default: those found in the patches]
@@ -70,7 +79,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", action = ArgAction::Append, help_heading = "Target")]
     pub elf: Vec<String>,
 
-    /// Where results go
+    /// Where results go; from within the source tree beside it, as DIR-patch
     #[arg(long, value_name = "DIR", default_value = ".", help_heading = "Output")]
     pub output: PathBuf,
     /// Write only the source RPM that builds this patch elsewhere
@@ -110,6 +119,24 @@ pub(crate) struct Args {
     /// Progress bar
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto, help_heading = "Running")]
     pub progress: When,
+}
+
+impl Args {
+    /// Reads the command line. Without `--output` the results go into the current directory, but never into
+    /// the source tree unasked: from there they go beside it, into `NAME-patch`.
+    pub(crate) fn read(words: Vec<OsString>) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(words)?;
+        let mut args = Self::from_arg_matches(&matches)?;
+        let is_given = matches.value_source("output") == Some(ValueSource::CommandLine);
+        let tree = args.source.as_ref().and_then(|tree| tree.canonicalize().ok()).filter(|_| !is_given);
+        if let (Some(tree), Ok(here)) = (tree, std::env::current_dir())
+            && here.starts_with(&tree)
+            && let (Some(place), Some(name)) = (tree.parent(), tree.file_name())
+        {
+            args.output = place.join(format!("{}-patch", name.to_string_lossy()));
+        }
+        Ok(args)
+    }
 }
 
 /// `auto` means: on a terminal.

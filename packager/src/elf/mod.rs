@@ -5,6 +5,8 @@
 mod damage;
 mod file;
 mod loaded;
+mod origin;
 
 pub(crate) use file::*;
 pub(crate) use loaded::read_loaded;
+pub(crate) use origin::Origin;

@@ -3,6 +3,7 @@
 use super::{Worded, Words};
 use patchfile::exit::BuildExit;
 use std::path::PathBuf;
+use wrapper::Phase;
 
 /// What a build comes to when it does not come to its end, or to nothing that can be patched.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +76,9 @@ pub(crate) enum OtherTree {
 }
 
 impl Side {
-    /// The build of a package with these patches.
-    pub(crate) fn of(patches: &[PathBuf]) -> Self {
-        if patches.is_empty() { Self::Original } else { Self::Patched }
+    /// The build that is recorded as `phase`.
+    pub(crate) fn of(phase: Phase) -> Self {
+        if phase == Phase::Original { Self::Original } else { Self::Patched }
     }
 
     fn exit(self) -> BuildExit {

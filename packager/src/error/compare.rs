@@ -6,6 +6,9 @@ use linker::LinkError;
 use patchfile::exit::BuildExit;
 use std::error::Error;
 
+/// How many places are named at which a rebuild is not the target.
+const SHOWN: usize = 3;
+
 /// Why no patch comes of the two builds.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.words())]
@@ -36,6 +39,8 @@ pub(crate) enum CompareError {
         file: String,
         /// How it differs.
         difference: String,
+        /// What it probably comes from, the likeliest first.
+        causes: Vec<String>,
         /// What is refused for it.
         refused: Vec<RefusalLine>,
         /// What to do about each.
@@ -85,10 +90,14 @@ impl Worded for CompareError {
                 words.hints = lines.iter().map(hint).collect();
                 words
             }
-            Self::Mismatch { file, difference, refused, remedies } => {
+            Self::Mismatch { file, difference, causes, refused, remedies } => {
                 let mut words = Words::new(BuildExit::Mismatch, MISMATCH, format!("{file}: {difference}"));
                 let hint = |l: &RefusalLine| format!("{}: {}: {}", l.what, l.place, l.why);
-                words.hints = refused.iter().map(hint).collect();
+                words.hints = causes.iter().map(|cause| format!("likely cause: {cause}")).collect();
+                words.hints.extend(refused.iter().take(SHOWN).map(hint));
+                if refused.len() > SHOWN {
+                    words.hints.push(format!("{} more of that kind in report.yaml", refused.len() - SHOWN));
+                }
                 let same = "build with the compiler, options and sources that the target was built with";
                 for remedy in remedies.iter().map(String::as_str).chain([same]) {
                     if !words.hints.iter().any(|hint| hint == remedy) {

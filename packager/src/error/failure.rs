@@ -1,8 +1,8 @@
 //! Any error of this program.
 
 use super::{
-    BuildError, CompareError, OptionError, OutputError, PrepError, ProcessError, ScratchError, SourceError,
-    StepError, TargetError, Worded, Words,
+    BuildError, CompareError, DevelopError, OptionError, OutputError, PrepError, ProcessError, ScratchError,
+    SourceError, StepError, TargetError, Worded, Words,
 };
 use std::error::Error;
 use std::path::PathBuf;
@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// What the builds made, held against each other.
     #[error(transparent)]
     Compare(#[from] CompareError),
+    /// Applying what was made.
+    #[error(transparent)]
+    Develop(#[from] DevelopError),
     /// What is written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -74,6 +77,7 @@ impl Failure {
             Self::Build(e) => e,
             Self::Target(e) => e,
             Self::Compare(e) => e,
+            Self::Develop(e) => e,
             Self::Output(e) => e,
             Self::Process(e) => e,
             Self::Scratch(e) => e,

@@ -3,6 +3,7 @@
 
 mod build;
 mod compare;
+mod develop;
 mod failure;
 mod option;
 mod output;
@@ -16,6 +17,7 @@ mod words;
 
 pub(crate) use build::{BuildError, OtherTree, Side};
 pub(crate) use compare::{CompareError, RefusalLine};
+pub(crate) use develop::DevelopError;
 pub(crate) use failure::{Failure, Result};
 pub(crate) use option::OptionError;
 pub(crate) use output::OutputError;

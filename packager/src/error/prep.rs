@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("{}", self.words())]
 pub(crate) enum PrepError {
+    /// A file with nothing in it.
+    Empty(PathBuf),
     /// A file that holds no diff.
     NoDiff(PathBuf),
     /// patch(1) rejects it.
@@ -37,13 +39,17 @@ pub(crate) enum PrepError {
 impl Worded for PrepError {
     fn words(&self) -> Words {
         match self {
-            Self::NoDiff(patch) => does_not_apply(patch, "holds no unified diff")
+            Self::Empty(patch) => does_not_apply(patch, "the file is empty"),
+            Self::NoDiff(patch) => does_not_apply(patch, "it holds no unified diff")
                 .hint("the fix must be a unified diff (diff -u, git diff, git format-patch)"),
-            Self::Rejected { patch, failed, is_applied, missing_with } => {
+            Self::Rejected { patch, is_applied: true, .. } => does_not_apply(
+                patch,
+                "it is applied already, or is the wrong way round",
+            )
+            .hint("the source of the package has already what the patch makes of it")
+            .hint("if the fix is not in the package, the diff was made from new to old: diff -u OLD NEW"),
+            Self::Rejected { patch, failed, missing_with, .. } => {
                 let mut words = does_not_apply(patch, &failed.join("; "));
-                if *is_applied {
-                    words = words.hint("the package has this fix already");
-                }
                 if let Some(strip) = missing_with {
                     let level =
                         format!("file names are taken with -p{strip}; use --strip N for another level");

@@ -2,6 +2,7 @@
 
 use super::{Failure, Worded, Words};
 use patchfile::exit::BuildExit;
+use std::env::consts::ARCH;
 use std::path::PathBuf;
 
 /// The words for a target that the rebuild is not.
@@ -24,6 +25,22 @@ pub(crate) enum TargetError {
     NotLinked(PathBuf),
     /// `--debuginfo` names neither an RPM nor a file with debug information.
     NotDebug(PathBuf),
+    /// A package of other sources.
+    OtherPackage {
+        /// The file.
+        path: PathBuf,
+        /// What it is of.
+        is: String,
+        /// What is built.
+        wanted: String,
+    },
+    /// Programs that cannot be built here.
+    OtherMachine {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        is: String,
+    },
     /// No ELF file in what `--target` names.
     Nothing,
     /// The source builds no target.
@@ -43,6 +60,17 @@ impl Worded for TargetError {
             Self::NotDebug(path) => Words::failed(
                 format!("--debuginfo {}", path.display()),
                 "is neither an RPM nor an ELF file with debug information",
+            ),
+            Self::OtherPackage { path, is, wanted } => Words::new(
+                BuildExit::Mismatch,
+                MISMATCH,
+                format!("{} is of {is}, and the source is that of {wanted}", path.display()),
+            )
+            .hint("give the source of exactly the package that is in service"),
+            Self::OtherMachine { path, is } => Words::new(
+                BuildExit::Mismatch,
+                MISMATCH,
+                format!("{} is {is}, and what is built here is for {ARCH}", path.display()),
             ),
             Self::Nothing => Words::failed("--target", "holds no ELF file that this program knows")
                 .hint("give the binary RPM or the ELF file, not the source or debuginfo RPM"),

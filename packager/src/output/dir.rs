@@ -1,8 +1,9 @@
 //! Results appear in `--output` whole or not at all.
 
 use super::report::readable;
-use crate::error::{Context, Result};
+use crate::error::{Context, OutputError, Result};
 use crate::process::{HalfMade, check_stopped, undisturbed};
+use patchfile::manifest::Package;
 use patchfile::{Manifest, paths};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -66,6 +67,22 @@ impl Staged {
         readable(&to)?;
         self.names.push(name);
         Ok(())
+    }
+}
+
+/// Makes sure that nobody else's patch is in the way of one of this name. An earlier one of the same package is
+/// replaced.
+///
+/// # Errors
+/// When `output` holds a patch of that name for another package.
+pub(crate) fn is_free(output: &Path, name: &str, package: &Package) -> Result<()> {
+    let dir = output.join(name);
+    let text = std::fs::read_to_string(dir.join(paths::MANIFEST)).unwrap_or_default();
+    match Manifest::parse(&text) {
+        Ok(other) if other.package != *package => {
+            Err(OutputError::Taken { dir, package: other.package.nvr() }.into())
+        }
+        _ => Ok(()),
     }
 }
 

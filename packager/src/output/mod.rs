@@ -6,7 +6,7 @@ mod report;
 mod rpm;
 mod template;
 
-pub(crate) use dir::{Staged, publish};
+pub(crate) use dir::{Staged, is_free, publish};
 pub(crate) use merged::merged;
 pub(crate) use report::{
     Detail, ElfReport, LedgerEntry, LedgerReport, PatchReport, Refused, Report, Warned, WithoutEffect,

@@ -2,7 +2,8 @@
 
 use crate::error::{Context, Result, Words};
 use crate::target::Fidelity;
-use serde::Serialize;
+use patchfile::manifest::is_safe_name;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 /// The whole report.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
+    /// Version of this format.
+    pub format: Format,
     /// Version of the program.
     pub version: &'static str,
     /// Exit code.
@@ -41,6 +44,16 @@ pub(crate) struct Report {
     pub seconds: BTreeMap<String, f64>,
     /// Files written, relative to the output directory.
     pub files: Vec<String>,
+}
+
+/// Version of the format of `report.yaml`: another one where a key means something else. Keys may be added.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Format(u32);
+
+impl Default for Format {
+    fn default() -> Self {
+        Self(1)
+    }
 }
 
 /// A failure.
@@ -144,6 +157,9 @@ pub(crate) struct ElfReport {
     /// What differs between rebuild and target.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub difference: String,
+    /// What it probably differs for, if it does not match.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<String>,
     /// What of that the patch was proven not to depend on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differs: Vec<String>,
@@ -265,11 +281,34 @@ impl Report {
         let path = dir.join("report.yaml");
         let text = serde_yaml::to_string(self).writing(&path)?;
         std::fs::create_dir_all(dir).writing(&path)?;
+        self.keep_other(&path)?;
         let mut file = tempfile::Builder::new().prefix(".report-").tempfile_in(dir).writing(&path)?;
         file.write_all(text.as_bytes()).writing(&path)?;
         readable(file.path())?;
         file.persist(&path).writing(&path)?;
         Ok(())
+    }
+}
+
+impl Report {
+    /// Gives the report of another patch, which an earlier run left at `path`, the name of its patch:
+    /// `report-NAME.yaml`.
+    fn keep_other(&self, path: &Path) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Earlier {
+            patch: Named,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let Ok(Earlier { patch: Named { name } }) = serde_yaml::from_str(&text) else { return Ok(()) };
+        let own = self.patch.as_ref().map(|patch| &patch.name);
+        if own == Some(&name) || !is_safe_name(&name) {
+            return Ok(());
+        }
+        std::fs::rename(path, path.with_file_name(format!("report-{name}.yaml"))).writing(path)
     }
 }
 

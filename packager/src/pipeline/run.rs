@@ -1,6 +1,6 @@
 //! A run, step by step.
 
-use super::checks::OwnTree;
+use super::checks::{OwnTree, early_fit};
 use super::compare::refused;
 use super::comparison::{Comparison, compare};
 use super::ship;
@@ -45,15 +45,16 @@ pub(crate) fn run(
             if failure.words().exit == BuildExit::Mismatch {
                 report.fidelity = Some(Fidelity::Mismatch);
             }
-            Err(keep_log(failure, request))
+            let patch = report.patch.as_ref().map_or("", |patch| &patch.name);
+            Err(keep_log(failure, request, patch))
         }
     }
 }
 
-/// Copies the log of a failed build out of the scratch directory.
-fn keep_log(mut failure: Failure, request: &Request) -> Failure {
+/// Copies the log of a failed build out of the scratch directory. Logs of several runs have several names.
+fn keep_log(mut failure: Failure, request: &Request, patch: &str) -> Failure {
     if let Some(log) = failure.log_mut() {
-        let name = format!("upatch-build-{}", log.file_name().unwrap_or_default().to_string_lossy());
+        let name = format!("upatch-build-{patch}-{}", log.file_name().unwrap_or_default().to_string_lossy());
         let kept = request.args.output.join(name);
         let kept = std::path::absolute(&kept).unwrap_or(kept);
         if std::fs::copy(&log, &kept).is_ok() {
@@ -84,7 +85,11 @@ fn make(
     let mut recorder = Recorder::create(work, request.args.store())?;
     let mut original = builds.original(&mut recorder, targets, progress)?;
     report.take_builds(&[&original.records]);
-    let install = original.matches(request)?.iter().any(|m| !original.stages.in_build(m.link));
+    let found = original.matches(request)?;
+    for told in early_fit(&original, &found, &task)? {
+        progress.info(&told);
+    }
+    let install = found.iter().any(|m| !original.stages.in_build(m.link));
 
     progress.begin(Step::PatchedBuild);
     work.begin(Tree::Patched)?;

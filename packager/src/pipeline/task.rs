@@ -2,11 +2,12 @@
 
 use super::builds::{Builds, Source};
 use crate::cli::Request;
-use crate::error::{Context, Result};
+use crate::error::{Context, PrepError, Result};
 use crate::naming::{self, Naming};
-use crate::output::PatchPackage;
+use crate::output::{PatchPackage, is_free};
+use crate::prep::{PatchFiles, touched_files};
 use crate::scratch::Work;
-use crate::target::{TargetFile, from_files};
+use crate::target::{TargetFile, check_targets, from_files};
 use patchfile::manifest::Package;
 use std::path::PathBuf;
 
@@ -37,7 +38,10 @@ impl<'a> Task<'a> {
         let patches = patches(request, &source, work)?;
         let naming = name(request, &source, &patches)?;
         let mut package = source.package();
+        let is_spec = matches!(source, Source::Spec(_));
+        check_targets(&request.args.target, is_spec.then_some(&package))?;
         let (targets, requires) = targets(request, work, &mut package)?;
+        is_free(&request.args.output, &naming.name, &package)?;
         Ok(Self { request, work, source, patches, naming, package, requires, targets })
     }
 
@@ -89,8 +93,8 @@ fn targets(
 }
 
 fn patches(request: &Request, source: &Source, work: &Work) -> Result<Vec<PathBuf>> {
-    let Source::Tree(tree, Some(git)) = source else { return Ok(request.patches.clone()) };
-    let path = work.root().join(format!("{}.patch", tree.name));
+    let Source::Tree(_, Some(git)) = source else { return Ok(request.patches.clone()) };
+    let path = work.root().join(format!("{}.patch", git.name()));
     git.write_diff(&path)?;
     Ok(vec![path])
 }
@@ -99,6 +103,12 @@ fn name(request: &Request, source: &Source, patches: &[PathBuf]) -> Result<Namin
     let mut texts = Vec::new();
     for patch in patches {
         let data = std::fs::read(patch).at(patch)?;
+        if data.trim_ascii().is_empty() {
+            return Err(PrepError::Empty(patch.clone()).into());
+        }
+        if touched_files(&data, request.args.strip) == PatchFiles::default() {
+            return Err(PrepError::NoDiff(patch.clone()).into());
+        }
         let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
         texts.push((file, String::from_utf8_lossy(&data).into_owned()));
     }

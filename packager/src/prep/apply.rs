@@ -72,26 +72,6 @@ pub(crate) fn apply_fix(tree: &Path, patches: &[PathBuf], strip: u32, numbered: 
     Ok(applied)
 }
 
-/// Would [`apply_fix`] do? Nothing in `tree` is changed.
-///
-/// # Errors
-/// As [`apply_fix`].
-pub(crate) fn try_fix(tree: &Path, patches: &[PathBuf], strip: u32) -> Result<()> {
-    let copy = tempfile::tempdir().what("temporary folder")?;
-    for patch in patches {
-        let diff = files::read(patch, SOURCE_LIMIT).at(patch)?;
-        let named = touched_files(&diff, strip);
-        for name in named.old.iter().chain(&named.new) {
-            let (from, to) = (tree.join(name), copy.path().join(name));
-            if let (Ok(content), Some(parent)) = (files::read(&from, SOURCE_LIMIT), to.parent()) {
-                std::fs::create_dir_all(parent).at(parent)?;
-                std::fs::write(&to, content).at(&to)?;
-            }
-        }
-    }
-    apply_fix(copy.path(), patches, strip, false).map(drop)
-}
-
 fn run_patch(tree: &Path, patch: &Path, named: &PatchFiles, strip: u32) -> Result<()> {
     let rejects = tempfile::NamedTempFile::new().what("temporary file")?;
     let out = Tool::new("patch")

@@ -4,7 +4,8 @@
 //! templates"). So the fix comes after the package's own patches whatever way those are applied: `%setup` and
 //! `%patch`, `%autosetup`, `git am`, or by hand.
 
-use super::apply::{apply_fix, tree_for, try_fix};
+use super::apply::{apply_fix, tree_for};
+use super::trial::try_fix;
 use crate::error::{Context, PrepError, Result};
 use crate::scratch::Work;
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,10 @@ pub(crate) const HOOK_COMMAND: &str = "prep-hook";
 /// What the hook is to do, as written by the main program.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Order {
-    /// Patches to apply; none for the original build.
+    /// The fix; none where there is nothing to do.
     pub patches: Vec<PathBuf>,
+    /// Only whether it applies is wanted: the original is built.
+    pub trial: bool,
     /// Directory names to strip.
     pub strip: u32,
     /// Unchanged lines keep their numbers, by `#line` directives.
@@ -143,8 +146,11 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<PrepAnswer> 
     // `%setup -c` unpacks into a folder of its own.
     candidates.extend(subs.iter().flat_map(|sub| folders(sub)));
     let tree = tree_for(&candidates, &order.patches, order.strip).ok_or(PrepError::NoTree)?;
-    if order.late.is_some() {
+    if order.trial || order.late.is_some() {
         try_fix(&tree, &order.patches, order.strip)?;
+    }
+    if order.trial {
+        return Ok(PrepAnswer::default());
     }
     let applied = apply_fix(&tree, &order.patches, order.strip, order.numbered)?;
     Ok(PrepAnswer { tree, files: applied.files, renumbered: applied.renumbered, failure: None })

@@ -3,6 +3,7 @@
 
 use super::is_source;
 use crate::error::{Context, Result, SourceError};
+use crate::naming::{cve_ids, title};
 use crate::process::Tool;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,7 +17,15 @@ pub(crate) struct GitFix {
     head: String,
     /// The tree's place below the repository's top.
     prefix: PathBuf,
+    /// The branch that the fix is on, if it is one made for it.
+    branch: Option<String>,
 }
+
+/// Branches that say nothing of a fix.
+const COMMON: [&str; 6] = ["main", "master", "trunk", "devel", "develop", "default"];
+
+/// What stands for work that nobody has committed yet.
+const UNCOMMITTED: &str = "Uncommitted work";
 
 impl GitFix {
     /// Checks that `dir` is in a repository that has both commits. Without `head` the fix goes up to the files of
@@ -48,11 +57,12 @@ impl GitFix {
                 })
         };
         let base = commit(base)?;
+        let branch = branch(dir, head.unwrap_or("HEAD"));
         let (repository, head) = match head {
             Some(head) => (repository, commit(head)?),
             None => work_tree(dir, &commit("HEAD")?, scratch)?,
         };
-        Ok(Self { repository, base, head, prefix })
+        Ok(Self { repository, base, head, prefix, branch })
     }
 
     /// Writes the tree of the first commit to `to`, submodules included.
@@ -77,6 +87,17 @@ impl GitFix {
         std::fs::write(to, diff).at(to)
     }
 
+    /// What the fix is called: the CVE that its commits or its branch name, else its branch, else the subject of
+    /// its last commit.
+    pub(crate) fn name(&self) -> String {
+        let messages = self.messages();
+        let branch = self.branch.clone().unwrap_or_default();
+        let mut subjects = messages.lines().filter_map(|line| line.strip_prefix("Subject: "));
+        let subject = subjects.find(|s| *s != UNCOMMITTED).unwrap_or(UNCOMMITTED);
+        let named = cve_ids(&messages).into_iter().chain(cve_ids(&branch)).next();
+        named.unwrap_or_else(|| title(if branch.is_empty() { subject } else { &branch }))
+    }
+
     /// Messages of the commits, newest first.
     pub(crate) fn messages(&self) -> String {
         let range = format!("{}..{}", self.base, self.head);
@@ -84,6 +105,15 @@ impl GitFix {
             in_repository(&self.repository).args(["log", "--format=Subject: %s%n%n%b", &range]).output();
         out.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default()
     }
+}
+
+/// The branch that this name of a commit means, if it is one made for a fix.
+fn branch(dir: &Path, head: &str) -> Option<String> {
+    let out = git(dir).args(["rev-parse", "--symbolic-full-name", "--end-of-options", head]).output().ok()?;
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    // In the order of git-rev-parse(1) the separator is printed too.
+    let branch = text.lines().find_map(|line| line.strip_prefix("refs/heads/"))?;
+    (out.status.success() && !COMMON.contains(&branch)).then(|| branch.to_owned())
 }
 
 /// Makes a commit of the files of the work tree: what git tracks as it is now, and sources that nobody has
@@ -130,7 +160,7 @@ fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, Strin
     }
     let tree = text(here().args(["write-tree", "--missing-ok"]).check()?);
     std::fs::rename(&aside, &alternates).at(&alternates)?;
-    let mut commit = here().args(["commit-tree", &tree, "-p", parent, "-m", "Uncommitted work"]);
+    let mut commit = here().args(["commit-tree", &tree, "-p", parent, "-m", UNCOMMITTED]);
     for role in ["AUTHOR", "COMMITTER"] {
         commit =
             commit.env(&format!("GIT_{role}_NAME"), "nobody").env(&format!("GIT_{role}_EMAIL"), "nobody");

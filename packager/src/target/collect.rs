@@ -27,6 +27,8 @@ pub(crate) struct TargetFile {
     pub data: Vec<u8>,
     /// Its separate debug information.
     pub debug: Option<Vec<u8>>,
+    /// The user gave debug information, and none is its own.
+    pub other_debug: bool,
     /// The file, read.
     pub elf: Elf,
 }
@@ -69,8 +71,8 @@ impl TargetFile {
 
     /// Takes the contents of another file, and keeps its own names.
     pub(super) fn set_contents(&mut self, of: Self) {
-        let Self { name: _, path: _, also: _, data, debug, elf } = of;
-        (self.data, self.debug, self.elf) = (data, debug, elf);
+        let Self { name: _, path: _, also: _, data, debug, other_debug, elf } = of;
+        (self.data, self.debug, self.other_debug, self.elf) = (data, debug, other_debug, elf);
     }
 
     /// Is it the same file to those that look at processes?
@@ -90,7 +92,7 @@ impl TargetFile {
         let data = files::read(file, files::BINARY_LIMIT).at(file)?;
         let elf = Elf::parse(&data).at(file)?;
         let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-        Ok(Self { name, path, also: Vec::new(), data, debug: None, elf })
+        Ok(Self { name, path, also: Vec::new(), data, debug: None, other_debug: false, elf })
     }
 }
 
@@ -182,6 +184,7 @@ pub(crate) fn from_files(
     for file in &mut files {
         let found = debug.iter().find(|(elf, _)| elf.build_id.is_some() && elf.build_id == file.elf.build_id);
         file.debug = found.map(|(_, data)| data.clone());
+        file.other_debug = file.debug.is_none() && !debuginfo.is_empty();
     }
     Ok((files, package))
 }
@@ -304,7 +307,8 @@ fn rpm_package(rpm: &Path) -> Result<Package> {
     Ok(Package { name: next(), epoch: next().parse().ok(), version: next(), release: next() })
 }
 
-fn is_rpm(path: &Path) -> bool {
+/// Is this file an RPM?
+pub(super) fn is_rpm(path: &Path) -> bool {
     head(path).starts_with(&[0xed, 0xab, 0xee, 0xdb])
 }
 

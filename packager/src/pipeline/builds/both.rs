@@ -67,7 +67,7 @@ impl Builds<'_> {
             recorder,
             phase,
             stage,
-            patches: self.patches_of(phase),
+            patches: self.patches,
             strip: self.request.args.strip,
             numbered: self.numbered,
             jobs: self.request.args.jobs,
@@ -81,11 +81,6 @@ impl Builds<'_> {
             ));
         }
         Ok(outcome.files)
-    }
-
-    /// What a build applies.
-    fn patches_of(&self, phase: Phase) -> &[PathBuf] {
-        if phase == Phase::Original { &[] } else { self.patches }
     }
 
     pub(super) fn tree_top(&self, tree: &TreeSource) -> PathBuf {
@@ -120,7 +115,8 @@ impl Builds<'_> {
             source: tree,
             work: self.work,
             recorder,
-            patches: self.patches_of(phase),
+            phase,
+            patches: self.patches,
             strip: self.request.args.strip,
             numbered: self.numbered,
             tree: &top,

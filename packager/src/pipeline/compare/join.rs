@@ -7,7 +7,7 @@ use crate::elf::Elf;
 use crate::error::{CompareError, Context, RefusalLine, Result};
 use crate::output::{Detail, ElfReport, Refused, Warned, merged};
 use crate::pipeline::builds::{Original, Patched};
-use crate::target::{Fidelity, TargetFile};
+use crate::target::{Fidelity, TargetFile, causes};
 use crate::units::{Compared, Pair, made_of};
 use differ::ChangeKind;
 use linker::{
@@ -87,6 +87,7 @@ pub(in crate::pipeline) fn join(
                 if let Some(fit) = fit {
                     if !fit.refused.is_empty() {
                         report.fidelity = Some(Fidelity::Mismatch);
+                        report.causes = of_mismatch(target, reached)?;
                         report.refused.extend(fit.refused.iter().map(Refused::from));
                         return Ok(ElfResult { target: number, report, joined: None });
                     }
@@ -127,9 +128,18 @@ pub(in crate::pipeline) fn join(
                 return Err(CompareError::Link { target: target.name.clone(), source }.into());
             }
         };
+        if report.fidelity == Some(Fidelity::Mismatch) {
+            report.causes = of_mismatch(target, reached)?;
+        }
         report.refused.extend(refusals.iter().map(Refused::from));
         return Ok(ElfResult { target: number, report, joined: None });
     }
+}
+
+/// What the rebuild is probably not the target for.
+fn of_mismatch(target: &TargetFile, reached: &Reached<'_>) -> Result<Vec<String>> {
+    let rebuilt = &reached.matched.link.saved;
+    Ok(causes(target, &std::fs::read(rebuilt).at(rebuilt.as_path())?))
 }
 
 /// A function of the patched build whose name means another function in the original one, which the patch
@@ -391,8 +401,14 @@ pub(in crate::pipeline) fn refused(reports: &[ElfReport]) -> Option<CompareError
         return Some(CompareError::Mismatch {
             file: report.name.clone(),
             difference: report.difference.clone(),
+            causes: report.causes.clone(),
             refused: refusals.iter().map(line).collect(),
-            remedies: refusals.iter().map(|r| r.remedy.clone()).collect(),
+            // Whether debug information would help is among the causes.
+            remedies: refusals
+                .iter()
+                .map(|r| r.remedy.clone())
+                .filter(|r| !r.contains("--debuginfo"))
+                .collect(),
         });
     }
     let line = |r: &&Refused| (r.what.clone(), r.place.clone(), format!("{}; {}", r.why, r.remedy));
