@@ -1,10 +1,10 @@
 //! The types of a unit that is split into atoms, and how atoms are found.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::arch::{Arch, Code};
-use crate::kernel;
+use crate::kernel::{self, KernelOptions};
 use crate::model::Binding;
 use crate::profile::{Profile, RecordKind};
 use crate::unit::{Section, Symbol, Unit};
@@ -88,8 +88,8 @@ pub(crate) struct Atoms<'a> {
     pub(crate) unit: Unit<'a>,
     pub(crate) arch: &'static dyn Arch,
     pub(crate) profile: Profile,
-    /// Sizes of the entries of tables, see [`crate::KernelOptions::entry_sizes`].
-    pub(crate) entry_sizes: BTreeMap<String, u64>,
+    /// What is known of the kernel that the unit is for.
+    pub(crate) kernel: KernelOptions,
     pub(crate) atoms: Vec<Atom>,
     /// Per section its atoms, by start.
     pub(crate) by_section: Vec<Vec<usize>>,
@@ -160,6 +160,11 @@ impl<'a> Atoms<'a> {
     /// Is it code without a name that tables of the kernel lead to? It is shipped with what refers to it.
     pub(crate) fn is_companion(&self, id: usize) -> bool {
         self.profile == Profile::Kernel && kernel::is_companion(self.section(id))
+    }
+
+    /// Is it what the kernel or a module does when it begins? It does not run again.
+    pub(crate) fn has_passed(&self, id: usize) -> bool {
+        self.profile == Profile::Kernel && kernel::has_passed(self.section(id))
     }
 
     /// The atom that `offset` of `section` lies in. The offset behind the last byte belongs to the last atom.

@@ -1,7 +1,5 @@
 //! Reads an object and splits it.
 
-use std::collections::BTreeMap;
-
 use super::atom::Atoms;
 use super::code_or_data;
 use super::references;
@@ -9,6 +7,7 @@ use super::split::split;
 use crate::arch;
 use crate::elf;
 use crate::error::Error;
+use crate::kernel::KernelOptions;
 use crate::model::Options;
 use crate::profile::Profile;
 use crate::reading::Reading;
@@ -18,7 +17,7 @@ const SLIM: &str = "__gnu_lto_slim";
 
 /// Reads, splits and resolves one object.
 pub(crate) fn load<'a>(data: &'a [u8], side: &'static str, opts: &Options) -> Result<Atoms<'a>, Error> {
-    load_with(data, side, (opts.profile, &opts.kernel.entry_sizes), false)
+    load_with(data, side, (opts.profile, &opts.kernel), false)
 }
 
 /// The same, for a comparison by place ([`Atoms::by_place`]).
@@ -27,13 +26,13 @@ pub(crate) fn load_by_place<'a>(
     side: &'static str,
     opts: &Options,
 ) -> Result<Atoms<'a>, Error> {
-    load_with(data, side, (opts.profile, &opts.kernel.entry_sizes), true)
+    load_with(data, side, (opts.profile, &opts.kernel), true)
 }
 
 fn load_with<'a>(
     data: &'a [u8],
     side: &'static str,
-    (profile, entry_sizes): (Profile, &BTreeMap<String, u64>),
+    (profile, kernel): (Profile, &KernelOptions),
     by_place: bool,
 ) -> Result<Atoms<'a>, Error> {
     let unit = elf::read_unit(data, side, Reading::Program)?;
@@ -50,7 +49,7 @@ fn load_with<'a>(
             place: format!("the {side} object"),
         });
     }
-    let mut all = split(unit, arch, profile, entry_sizes);
+    let mut all = split(unit, arch, profile, kernel);
     all.by_place = by_place;
     references::resolve(&mut all)?;
     code_or_data::tell(&mut all);

@@ -4,11 +4,11 @@
 //! and the object of a unit as it was built, hold several atoms in one section.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use super::atom::{Atom, AtomKind, Atoms, Nature};
 use crate::arch::Arch;
-use crate::kernel;
+use crate::kernel::{self, KernelOptions};
 use crate::model::{Binding, SymbolType};
 use crate::profile::Profile;
 use crate::unit::{Home, Section, Symbol, Unit};
@@ -18,7 +18,7 @@ pub(super) fn split<'a>(
     unit: Unit<'a>,
     arch: &'static dyn Arch,
     profile: Profile,
-    entry_sizes: &BTreeMap<String, u64>,
+    options: &KernelOptions,
 ) -> Atoms<'a> {
     let mut in_section: Vec<Vec<usize>> = vec![Vec::new(); unit.sections.len()];
     for (index, symbol) in unit.symbols.iter().enumerate() {
@@ -48,7 +48,7 @@ pub(super) fn split<'a>(
         }
         let first = atoms.len();
         if profile == Profile::Kernel && kernel::is_companion(section) {
-            let pieces = kernel::pieces(&unit, index, entry_sizes);
+            let pieces = kernel::pieces(&unit, index, &options.entry_sizes);
             atoms.extend(pieces.into_iter().map(|(start, end)| anonymous(section, index, start, end)));
         } else {
             split_section(&unit, arch, index, &in_section[index], &mut atoms);
@@ -76,7 +76,7 @@ pub(super) fn split<'a>(
         unit,
         arch,
         profile,
-        entry_sizes: entry_sizes.clone(),
+        kernel: options.clone(),
         atoms,
         by_section,
         marks,

@@ -13,7 +13,7 @@ pub(super) fn read(
     records: &mut Records,
 ) -> Result<(), Error> {
     let section = &all.unit.sections[index];
-    let Some(layout) = kernel::layout(table, section, &all.entry_sizes) else {
+    let Some(layout) = kernel::layout(table, section, &all.kernel.entry_sizes) else {
         return Err(Error::Unsupported {
             what: format!(
                 "entries of another size than known ones ({} bytes, {} relocations)",

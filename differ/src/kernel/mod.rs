@@ -10,7 +10,7 @@ mod tables;
 pub(crate) use copied::is_copied;
 pub use options::KernelOptions;
 pub(crate) use pieces::{is_companion, padding_before, pieces};
-pub(crate) use sections::{is_build_time, is_passing, lists_entries, meaning_of};
+pub(crate) use sections::{has_passed, is_build_time, is_for_end, is_passing, lists_entries, meaning_of};
 pub(crate) use tables::{
     ALTERNATIVES, FENTRY, Handling, JUMP_LABELS, TABLES, Table, layout, made_by_objtool,
 };

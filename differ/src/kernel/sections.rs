@@ -5,7 +5,7 @@ use crate::unit::Section;
 /// Sections that the build reads and drops, or that are compared by meaning (see
 /// [`crate::verdict`]). Nothing in them is split, compared byte by byte, or shipped.
 pub(crate) fn is_build_time(section: &str) -> bool {
-    const BEGINNINGS: [&str; 10] = [
+    const BEGINNINGS: [&str; 11] = [
         ".discard.",
         ".modinfo",
         ".export_symbol",
@@ -16,23 +16,35 @@ pub(crate) fn is_build_time(section: &str) -> bool {
         ".initcall",
         ".printk_index",
         ".gnu.",
+        // On x86-64 only the padding before functions is in it, which is shipped with them.
+        "__patchable_function_entries",
     ];
     BEGINNINGS.iter().any(|beginning| section.starts_with(beginning))
 }
 
-/// Why a section whose content is gone when a patch is loaded: it was used when the kernel or the module
-/// began, or is used when the module ends. `None` for any other section.
+/// Has the code or data of a section done its work before a patch can be loaded?
+pub(crate) fn has_passed(section: &Section<'_>) -> bool {
+    BEGINS.iter().any(|beginning| section.name.starts_with(beginning))
+}
+
+/// What is for the beginning of the kernel or of a module.
+const BEGINS: [&str; 5] = [".init.", ".meminit.", ".cpuinit.", ".devinit.", ".head.text"];
+
+/// What is for the end of a module.
+const ENDS: [&str; 4] = [".exit.", ".memexit.", ".exitcall.", ".devexit."];
+
+/// Is the section for the end of a module? The kernel's own image never runs such code, and has none of it.
+pub(crate) fn is_for_end(section: &str) -> bool {
+    ENDS.iter().any(|beginning| section.starts_with(beginning))
+}
+
+/// Why code of a section cannot be replaced: it ran when the kernel or the module began, or runs when the
+/// module ends. `None` for any other section.
 pub(crate) fn is_passing(section: &Section<'_>) -> Option<&'static str> {
-    const BEGINS: [&str; 5] = [".init.", ".meminit.", ".cpuinit.", ".devinit.", ".head.text"];
-    const ENDS: [&str; 4] = [".exit.", ".memexit.", ".exitcall.", ".devexit."];
-    let is_any = |all: &[&str]| all.iter().any(|beginning| section.name.starts_with(beginning));
-    if is_any(&BEGINS) {
+    if has_passed(section) {
         Some("it runs when the kernel or the module begins, and its memory is free by now")
-    } else if is_any(&ENDS) {
-        Some(
-            "it runs when the module ends; the kernel's own image does not even have it, and a module that \
-             ends takes its patch with it",
-        )
+    } else if is_for_end(&section.name) {
+        Some("it runs when the module ends, and a module that ends takes its patch with it")
     } else {
         None
     }
@@ -92,7 +104,7 @@ pub(crate) fn meaning_of(section: &str) -> Option<(&'static str, &'static str, &
             ".exit",
             (
                 "list of functions at the end changed",
-                "the list was read when the module was loaded, or is not there at all in the kernel's image",
+                "the kernel has read it when the module was loaded",
                 "leave it as it is",
             ),
         ),

@@ -22,7 +22,8 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, s
     while let Some(id) = todo.pop() {
         let is_function = all.atom(id).kind == AtomKind::Function;
         for &(user, offset) in &users[id] {
-            if verdict.changed.contains_key(&user) || cmp.pairs.old_of[user].is_none() {
+            let is_done = cmp.pairs.old_of[user].is_none() || all.has_passed(user);
+            if is_done || verdict.changed.contains_key(&user) {
                 continue;
             }
             let user_kind = all.atom(user).kind;

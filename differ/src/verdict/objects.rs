@@ -43,7 +43,8 @@ fn has_meaning(all: &Atoms, id: usize) -> bool {
     all.profile == Profile::Kernel && kernel::meaning_of(&all.section(id).name).is_some()
 }
 
-/// Refuses a change in a list of the kernel that is known, with its own reason.
+/// Refuses a change in a list of the kernel that is known, with its own reason. Gives whether the list is
+/// known. What the kernel's own image leaves out may change.
 pub(super) fn refuse_by_meaning(
     cmp: &Comparer<'_>,
     verdict: &mut Verdict,
@@ -51,7 +52,8 @@ pub(super) fn refuse_by_meaning(
     source_file: &str,
 ) -> bool {
     let known = kernel::meaning_of(section).filter(|_| cmp.new.profile == Profile::Kernel);
-    if let Some((what, why, remedy)) = known {
+    let is_nowhere = kernel::is_for_end(section) && !cmp.new.kernel.module;
+    if let Some((what, why, remedy)) = known.filter(|_| !is_nowhere) {
         verdict.refuse(what, place(section, source_file), why, remedy);
     }
     known.is_some()

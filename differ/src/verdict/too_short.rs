@@ -74,6 +74,9 @@ fn callers(cmp: &Comparer<'_>, verdict: &Verdict, old: usize) -> Option<BTreeSet
             return None;
         }
         let whole = parents.get(&user).copied().unwrap_or(user);
+        if cmp.old.has_passed(whole) {
+            continue;
+        }
         let new = cmp.pairs.new_of[whole].filter(|new| !verdict.parent.contains_key(new))?;
         found.insert(new);
     }

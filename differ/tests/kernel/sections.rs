@@ -1,17 +1,30 @@
 //! Sections that the kernel's build or its loader reads.
 
-use crate::{compare, is_refused};
+use differ::{KernelOptions, Options};
+
+use crate::{changed, compare, compare_with, is_refused};
 
 const CHANGED: &str = "noinline int f(int n) { return sink(n patched(+ 1)); }\n";
 
 #[test]
 fn what_runs_at_the_start_or_the_end_is_refused() {
+    let module = KernelOptions { module: true, ..KernelOptions::default() };
+    let module = Options { kernel: module, ..Options::default() };
     for (name, why) in [(".init.text", "memory is free"), (".exit.text", "when the module ends")] {
+        let compare = |text: &str| compare_with(text, &[], &module).unwrap();
         let text = format!("__section(\"{name}\") noinline int f(int n) {{ return sink(n patched(+ 1)); }}");
         assert!(is_refused(&compare(&text), "f", why));
         let new = format!("patched(__section(\"{name}\") noinline int g(int n) {{ return sink(n); }})");
         assert!(is_refused(&compare(&new), "g", "is new"));
     }
+}
+
+#[test]
+fn the_image_has_no_code_for_the_end() {
+    let end = "__section(\".exit.text\") noinline void end(void) { sink(1 patched(+ 1)); }\n\
+        patched(__section(\".exitcall.exit\") void *__exitcall_end = (void *)end;)\n";
+    assert_eq!(changed(&compare(&format!("{CHANGED}{end}"))), ["f"]);
+    assert!(compare(end).patch.is_none());
 }
 
 #[test]

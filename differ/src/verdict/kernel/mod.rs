@@ -5,6 +5,7 @@ mod lists;
 mod passing;
 mod redirect;
 mod sealed;
+mod threads;
 
 pub(super) use redirect::{cannot_be_redirected, is_fentry_missing};
 
@@ -21,10 +22,11 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, s
         return;
     }
     lists::judge(cmp, verdict, source_file);
-    passing::judge(cmp, verdict, source_file);
+    passing::judge(cmp, opts, verdict, source_file);
     redirect::judge(cmp, verdict, source_file);
     data::judge(cmp, opts, verdict, source_file);
     sealed::judge(cmp, opts, verdict, source_file);
+    threads::judge(cmp, verdict, source_file);
 }
 
 /// What the patch brings: changed and new atoms, and the cold parts of functions.

@@ -5,8 +5,15 @@ use super::included;
 use crate::atoms::AtomKind;
 use crate::compare::Comparer;
 use crate::kernel;
+use crate::model::Options;
 
-pub(super) fn judge(cmp: &Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
+/// Refuses changes in such code. What the kernel's own image leaves out is passed over.
+pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict, source_file: &str) {
+    let is_nowhere = |id: &usize| kernel::is_for_end(&cmp.new.section(*id).name) && !opts.kernel.module;
+    let is_old =
+        |id: &usize| cmp.pairs.old_of[*id].is_none_or(|old| kernel::is_for_end(&cmp.old.section(old).name));
+    verdict.changed.retain(|id, _| !is_nowhere(id) || !is_old(id));
+    verdict.new.retain(|id| !is_nowhere(id));
     for new in included(verdict) {
         if cmp.new.atom(new).kind != AtomKind::Function || verdict.parent.contains_key(&new) {
             continue;
