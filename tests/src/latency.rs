@@ -2,9 +2,13 @@
 //!
 //! Times are wall-clock. The machine's own hiccups show in the column `idle gap`: on a busy machine run it with real-time
 //! priority (`chrt -f 10 upatch-bench pause`).
+//!
+//! With another folder of programs in `UPATCH_BENCH_BASE`, both are measured in turns, so that whatever else goes on
+//! slows both: the rows `base` are that folder's.
 
 use crate::paths::{program, testdata};
 use crate::programs::{Service, patch_by_build};
+use crate::run::Cmd;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, PipeWriter, Write};
@@ -18,6 +22,8 @@ pub struct Bench {
     dir: tempfile::TempDir,
     spin: PathBuf,
     patch: PathBuf,
+    /// What they are called in the tables, and the programs.
+    subjects: Vec<(&'static str, PathBuf)>,
 }
 
 /// What a round of the program says.
@@ -156,7 +162,11 @@ impl Bench {
         let source = testdata("spin");
         let fix = source.join("patches/work.patch");
         let (spin, patch) = patch_by_build(dir.path(), &source.join("src"), "make", "spin", &fix)?;
-        Ok(Self { spin, patch, dir })
+        let mut subjects = vec![("", program("upatch")?)];
+        if let Some(base) = std::env::var_os("UPATCH_BENCH_BASE") {
+            subjects = vec![("base", PathBuf::from(base).join("upatch")), ("now", program("upatch")?)];
+        }
+        Ok(Self { spin, patch, dir, subjects })
     }
 
     fn root(&self) -> Result<PathBuf> {
@@ -166,8 +176,11 @@ impl Bench {
     }
 
     /// Runs `upatch`; gives milliseconds.
-    fn upatch(&self, args: &[&str]) -> Result<f64> {
-        let mut command = Command::new(program("upatch")?);
+    fn run(&self, upatch: &Path, args: &[&str]) -> Result<f64> {
+        self.run_as(Command::new(upatch), args)
+    }
+
+    fn run_as(&self, mut command: Command, args: &[&str]) -> Result<f64> {
         command.arg("--root").arg(self.root()?).args(args).stdin(Stdio::null()).stdout(Stdio::null());
         let began = Instant::now();
         let status = command.status()?;
@@ -186,43 +199,116 @@ impl Bench {
     /// Something does not work.
     pub fn threads(&self, rounds: usize) -> Result<String> {
         let mut table = format!(
-            "one process, {rounds} rounds, milliseconds: median (best)\n{:>8} {:>15} {:>15} {:>15} {:>15} {:>12} {:>15}\n",
-            "threads", "idle gap", "pause: apply", "command: apply", "deactive", "memory KiB", "call ns"
+            "one process, {rounds} rounds, milliseconds: median (best)\n{:>8} {:4} {:>15} {:>15} {:>15} {:>15} {:>12} {:>15}\n",
+            "threads", "", "idle gap", "pause: apply", "command: apply", "deactive", "memory KiB", "call ns"
         );
         for threads in [1, 50, 500] {
-            let mut values: [Values; 6] = Default::default();
-            let [idle, pause, apply, off, old, new] = &mut values;
-            let mut memory = f64::NAN;
+            let mut all: Vec<[Values; 7]> = self.subjects.iter().map(|_| Default::default()).collect();
             for round in 0..rounds {
-                // A new process each time: the first time is when the image goes in.
-                let mut spin = Spin::start(&self.spin, threads)?;
-                let pid = spin.child.id().to_string();
-                spin.round()?;
-                std::thread::sleep(Duration::from_millis(20));
-                let said = spin.round()?;
-                ensure!(said.work == 11, "round {round}: work() gives {} before the patch", said.work);
-                idle.push(said.gap);
-                old.push(said.call);
-                let before = spin.memory()?;
-                apply.push(self.upatch(&["apply", "--pid", &pid, &self.patch()])?);
-                let said = spin.round()?;
-                ensure!(said.work == 12, "round {round}: work() gives {} after the patch", said.work);
-                pause.push(said.gap);
-                new.push(said.call);
-                memory = spin.memory()? - before;
-                off.push(self.upatch(&["remove", "--pid", &pid, "PATCH"])?);
+                for ((_, upatch), values) in self.subjects.iter().zip(&mut all) {
+                    self.one_process(upatch, threads, values).with_context(|| format!("round {round}"))?;
+                }
             }
-            let calls = format!("{:.2} → {:.2}", old.best(), new.best());
-            writeln!(
-                table,
-                "{threads:>8} {:>15} {:>15} {:>15} {:>15} {memory:>12} {calls:>15}",
-                idle.show(),
-                pause.show(),
-                apply.show(),
-                off.show()
-            )?;
+            for ((name, _), [idle, pause, apply, off, old, new, memory]) in self.subjects.iter().zip(&all) {
+                let calls = format!("{:.2} → {:.2}", old.best(), new.best());
+                writeln!(
+                    table,
+                    "{threads:>8} {name:4} {:>15} {:>15} {:>15} {:>15} {:>12} {calls:>15}",
+                    idle.show(),
+                    pause.show(),
+                    apply.show(),
+                    off.show(),
+                    memory.median()
+                )?;
+            }
         }
         Ok(table)
+    }
+
+    /// A new process each time: the first time is when the image goes in.
+    fn one_process(&self, upatch: &Path, threads: usize, values: &mut [Values; 7]) -> Result<()> {
+        let [idle, pause, apply, off, old, new, memory] = values;
+        let mut spin = Spin::start(&self.spin, threads)?;
+        let pid = spin.child.id().to_string();
+        spin.round()?;
+        std::thread::sleep(Duration::from_millis(20));
+        let said = spin.round()?;
+        ensure!(said.work == 11, "work() gives {} before the patch", said.work);
+        idle.push(said.gap);
+        old.push(said.call);
+        let before = spin.memory()?;
+        apply.push(self.run(upatch, &["apply", "--pid", &pid, &self.patch()])?);
+        let said = spin.round()?;
+        ensure!(said.work == 12, "work() gives {} after the patch", said.work);
+        pause.push(said.gap);
+        new.push(said.call);
+        memory.push(spin.memory()? - before);
+        off.push(self.run(upatch, &["remove", "--pid", &pid, "PATCH"])?);
+        Ok(())
+    }
+
+    /// The pause as a thread sees it that nothing else keeps from running: it has real-time priority on one processor,
+    /// and the command, with a lower one, has another. On a machine that is not idle the other table shows what the
+    /// machine does besides.
+    ///
+    /// # Errors
+    /// Something does not work.
+    pub fn seen_by_thread(&self, rounds: usize) -> Result<String> {
+        let title = format!("pause as a thread with real-time priority sees it, {rounds} rounds");
+        let may = Command::new("chrt").args(["-f", "1", "true"]).stderr(Stdio::null()).status();
+        if !may.is_ok_and(|status| status.success()) || std::thread::available_parallelism()?.get() < 2 {
+            return Ok(format!(
+                "{title}\nSKIPPED: needs two processors, chrt, and the right to real-time priority\n"
+            ));
+        }
+        let mut table = format!(
+            "{title}, milliseconds: median (best)\n{:>8} {:4} {:>15} {:>15} {:>15} {:>15}\n",
+            "threads", "", "idle gap", "apply", "deactive", "active"
+        );
+        for threads in [1, 50, 500] {
+            let mut all: Vec<[Values; 4]> = self.subjects.iter().map(|_| Default::default()).collect();
+            for _ in 0..rounds {
+                for ((_, upatch), values) in self.subjects.iter().zip(&mut all) {
+                    self.seen_once(upatch, threads, values)?;
+                }
+            }
+            for ((name, _), values) in self.subjects.iter().zip(&all) {
+                let [idle, apply, off, on] = values.each_ref().map(Values::show);
+                writeln!(table, "{threads:>8} {name:4} {idle:>15} {apply:>15} {off:>15} {on:>15}")?;
+            }
+        }
+        Ok(table)
+    }
+
+    fn seen_once(&self, upatch: &Path, threads: usize, values: &mut [Values; 4]) -> Result<()> {
+        let mut spin = Spin::start(&self.spin, threads)?;
+        let pid = spin.child.id().to_string();
+        let set = |program: &str, args: &[&str]| -> Result<()> {
+            let status = Command::new(program).args(args).stdout(Stdio::null()).status()?;
+            ensure!(status.success(), "{program} {args:?}: {status}");
+            Ok(())
+        };
+        // Only its first thread, and not for longer than the kernel lets it.
+        set("taskset", &["-p", "-c", "1", &pid])?;
+        set("chrt", &["-f", "-p", "50", &pid])?;
+        spin.round()?;
+        std::thread::sleep(Duration::from_millis(10));
+        values[0].push(spin.round()?.gap);
+        let patch = self.patch();
+        let verbs: [(&[&str], i32); 3] = [
+            (&["apply", "--pid", &pid, &patch], 12),
+            (&["deactive", "--pid", &pid, "PATCH"], 11),
+            (&["active", "--pid", &pid, "PATCH"], 12),
+        ];
+        for ((args, work), values) in verbs.iter().zip(&mut values[1..]) {
+            let mut command = Command::new("taskset");
+            command.args(["-c", "0", "chrt", "-f", "40"]).arg(upatch);
+            self.run_as(command, args)?;
+            let said = spin.round()?;
+            ensure!(said.work == *work, "{args:?}: work() gives {}", said.work);
+            values.push(said.gap);
+        }
+        self.run(upatch, &["remove", "--pid", &pid, "PATCH"]).map(drop)
     }
 
     /// Time for a crowd of processes.
@@ -231,23 +317,27 @@ impl Bench {
     /// Something does not work.
     pub fn processes(&self, rounds: usize) -> Result<String> {
         let mut table = format!(
-            "many processes of one thread, {rounds} rounds, milliseconds: median (best)\n{:>10} {:>18} {:>18}\n",
-            "processes", "command: apply", "deactive"
+            "many processes of one thread, {rounds} rounds, milliseconds: median (best)\n{:>10} {:4} {:>18} {:>18}\n",
+            "processes", "", "command: apply", "deactive"
         );
         for size in [200, 1000] {
-            let (mut apply, mut off) = (Values::default(), Values::default());
+            let mut all: Vec<[Values; 2]> = self.subjects.iter().map(|_| Default::default()).collect();
             for _ in 0..rounds {
-                let crowd = Crowd::start(&self.spin, size)?;
-                apply.push(self.upatch(&["apply", &self.patch()])?);
-                let patched = crowd.children.iter().filter(|c| {
-                    std::fs::read_to_string(format!("/proc/{}/maps", c.id()))
-                        .is_ok_and(|maps| maps.contains("upatch:PATCH"))
-                });
-                let patched = patched.count();
-                ensure!(patched == size, "{patched} of {size} processes have the patch");
-                off.push(self.upatch(&["remove", "PATCH"])?);
+                for ((_, upatch), [apply, off]) in self.subjects.iter().zip(&mut all) {
+                    let crowd = Crowd::start(&self.spin, size)?;
+                    apply.push(self.run(upatch, &["apply", &self.patch()])?);
+                    let patched = crowd.children.iter().filter(|c| {
+                        std::fs::read_to_string(format!("/proc/{}/maps", c.id()))
+                            .is_ok_and(|maps| maps.contains("upatch:PATCH"))
+                    });
+                    let patched = patched.count();
+                    ensure!(patched == size, "{patched} of {size} processes have the patch");
+                    off.push(self.run(upatch, &["remove", "PATCH"])?);
+                }
             }
-            writeln!(table, "{size:>10} {:>18} {:>18}", apply.show(), off.show())?;
+            for ((name, _), [apply, off]) in self.subjects.iter().zip(&all) {
+                writeln!(table, "{size:>10} {name:4} {:>18} {:>18}", apply.show(), off.show())?;
+            }
         }
         Ok(table)
     }
@@ -270,25 +360,29 @@ impl Bench {
     /// Something does not work.
     pub fn starts(&self, rounds: usize) -> Result<String> {
         let mut table = format!(
-            "a process from start to end, {rounds} rounds, milliseconds: median (best)\n{:<34} {:>15} {:>9}\n",
-            "", "", "more"
+            "a process from start to end, {rounds} rounds, milliseconds: median (best)\n{:<34} {:4} {:>15} {:>9}\n",
+            "", "", "", "more"
         );
         let rows = ["no service", "service, patch not active", "service, patch active"];
-        let mut values: [Values; 3] = Default::default();
+        let mut all: Vec<[Values; 3]> = self.subjects.iter().map(|_| Default::default()).collect();
         // In turns, so that a machine that gets slower meanwhile slows all of them.
         for _ in 0..TURNS {
-            let service = Service::start(&self.root()?)?;
-            self.upatch(&["apply", &self.patch()])?;
-            self.measure(&mut values[2], rounds / TURNS, true)?;
-            self.upatch(&["deactive", "PATCH"])?;
-            self.measure(&mut values[1], rounds / TURNS, false)?;
-            self.upatch(&["remove", "PATCH"])?;
-            service.finish()?;
-            self.measure(&mut values[0], rounds / TURNS, false)?;
+            for ((_, upatch), values) in self.subjects.iter().zip(&mut all) {
+                let service = Service::start_with(Cmd::new(upatch), &self.root()?)?;
+                self.run(upatch, &["apply", &self.patch()])?;
+                self.measure(&mut values[2], rounds / TURNS, true)?;
+                self.run(upatch, &["deactive", "PATCH"])?;
+                self.measure(&mut values[1], rounds / TURNS, false)?;
+                self.run(upatch, &["remove", "PATCH"])?;
+                service.finish()?;
+                self.measure(&mut values[0], rounds / TURNS, false)?;
+            }
         }
-        let base = values[0].median();
-        for (name, row) in rows.iter().zip(&values) {
-            writeln!(table, "{name:<34} {:>15} {:>9.2}", row.show(), row.median() - base)?;
+        for (at, row) in rows.iter().enumerate() {
+            for ((name, _), values) in self.subjects.iter().zip(&all) {
+                let more = values[at].median() - values[0].median();
+                writeln!(table, "{row:<34} {name:4} {:>15} {more:>9.2}", values[at].show())?;
+            }
         }
         Ok(table)
     }

@@ -185,13 +185,21 @@ impl Service {
     /// # Errors
     /// It does not start.
     pub fn start(root: &Path) -> Result<Self> {
+        Self::start_with(upatch()?, root)
+    }
+
+    /// The same with another program than the one built.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_with(upatch: Cmd, root: &Path) -> Result<Self> {
         let socket = root.join("run/upatch/socket");
         // One that was killed has left it.
         match std::fs::remove_file(&socket) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
-        let command = upatch()?.arg("--root").arg(root).arg("daemon");
+        let command = upatch.arg("--root").arg(root).arg("daemon");
         let service = Self(command.spawn_to(&root.join("service.log"))?);
         let began = Instant::now();
         while !socket.exists() {

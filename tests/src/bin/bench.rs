@@ -23,6 +23,7 @@ fn main() -> Result<()> {
         let bench = Bench::new()?;
         if wanted("pause") {
             println!("{}", bench.threads(ROUNDS)?);
+            println!("{}", bench.seen_by_thread(ROUNDS)?);
             println!("{}", bench.processes(5)?);
         }
         println!("{}", bench.starts(STARTS)?);
