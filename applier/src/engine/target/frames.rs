@@ -110,11 +110,9 @@ impl Tables {
 
     /// The rules at `pc`, or `None` where there are none.
     pub(crate) fn row(&mut self, pc: u64) -> Option<&Row> {
-        if !self.rows.contains_key(&pc) {
-            let row = self.tables.iter().find(|t| (t.start..t.end).contains(&pc)).and_then(|t| t.row(pc));
-            self.rows.insert(pc, row);
-        }
-        self.rows.get(&pc)?.as_ref()
+        let tables = &self.tables;
+        let look_up = || tables.iter().find(|t| (t.start..t.end).contains(&pc)).and_then(|t| t.row(pc));
+        self.rows.entry(pc).or_insert_with(look_up).as_ref()
     }
 
     /// Is `pc` in the first instructions of a program that has no unwind information there (musl's `_start`)?

@@ -89,9 +89,12 @@ pub(crate) fn walk(
         // A return address may be the first of the next function, when the call was the last instruction of
         // its own.
         let lookup = if exact { pc } else { pc - 1 };
-        let start = tables.is_start(pc);
         let Some(row) = tables.row(lookup) else {
-            return if start { Ok(()) } else { Err(Unsure { pc, why: "no unwind information" }) };
+            return if tables.is_start(pc) {
+                Ok(())
+            } else {
+                Err(Unsure { pc, why: "no unwind information" })
+            };
         };
         if row.rules[RETURN] == Rule::Undefined {
             return Ok(());
