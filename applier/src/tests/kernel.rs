@@ -139,6 +139,7 @@ fn a_task_in_the_way() {
     }
     assert!(machine.modules().is_empty());
     stage.run("list").says("NOT-APPLIED");
+    stage.run("log HP1").says("it was turned round").says("task 78 (sleeper)");
     let ran = stage.run("apply --lazy --timeout 0.05 HP1").exits(Partly);
     has(&ran, "task 78 (sleeper) is in f");
     stage.run("status HP1").says("ACTIVED").says("78").says("not on the new code yet: is in f");

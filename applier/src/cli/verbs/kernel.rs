@@ -42,6 +42,7 @@ pub(super) fn apply(
     let ended = match bring(ctx, manifest, image.map_or(&[][..], Vec::as_slice), how) {
         Ok(ended) => ended,
         Err(error) => {
+            note(ctx, Event::new(verb, id, uuid, error.why.as_str()));
             // What is in the kernel now decides; it may be there from before.
             if !was_active && ctx.backend.kernel().find(uuid).is_none() {
                 world.state = before;
@@ -128,6 +129,7 @@ pub(super) fn deactivate(
     let ended = match take(ctx, id, uuid, Transition::new(args.how.timeout, args.how.lazy)) {
         Ok(ended) => ended,
         Err(error) => {
+            note(ctx, Event::new(verb, id, uuid, error.why.as_str()));
             if ctx.backend.kernel().find(uuid).is_some_and(|live| live.enabled) {
                 world.state = before;
                 world.save(&ctx.root)?;
