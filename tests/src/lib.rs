@@ -9,6 +9,7 @@ pub mod differ_speed;
 pub mod fidelity;
 pub mod folders;
 pub mod latency;
+pub mod livepatch;
 pub mod load;
 pub mod lock;
 pub mod matrix;

@@ -5,9 +5,10 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tests::livepatch::{self, Livepatch};
 use tests::paths::{program, testdata};
 use tests::run::Cmd;
-use tests::vm::{self, Livepatch, Machine};
+use tests::vm::Vm;
 
 const LOADAVG: Livepatch<'_> = Livepatch {
     source: "loadavg",
@@ -19,8 +20,8 @@ const LOADAVG: Livepatch<'_> = Livepatch {
 
 /// The kernel that the hand-written patches are for, with a prepared source tree.
 fn kernel_with_tree() -> Option<PathBuf> {
-    let kernel = vm::kernel("6.1")?;
-    if vm::tree(&kernel).is_none() {
+    let kernel = livepatch::kernel("6.1")?;
+    if livepatch::tree(&kernel).is_none() {
         eprintln!("SKIPPED: no prepared source tree in {}", kernel.display());
         return None;
     }
@@ -28,10 +29,10 @@ fn kernel_with_tree() -> Option<PathBuf> {
 }
 
 /// A machine with upatch and the patches in `/p`.
-fn machine(kernel: &Path, patches: &Path) -> Result<Machine> {
+fn machine(kernel: &Path, patches: &Path) -> Result<Vm> {
     let stripped = patches.parent().unwrap_or(patches).join("upatch");
     Cmd::new("strip").arg("-o").arg(&stripped).arg(program("upatch")?).run()?.ok()?;
-    Machine::new(kernel)?.put(&stripped, "bin/upatch")?.put(patches, "p")
+    Ok(Vm::new(kernel).file(stripped, "/bin/upatch").file(patches, "/p").memory(768))
 }
 
 /// Changes a sealed manifest, and seals it again.
@@ -76,9 +77,9 @@ fn every_verb() -> Result<()> {
     fs::write(p.join("damaged/upatch_loadavg.ko"), b"\x7fELF")?;
 
     let script = fs::read_to_string(testdata("livepatch").join("cases.sh"))?;
-    let machine = machine(&kernel, &p)?.module("dummy", false)?.limit(Duration::from_secs(900));
+    let machine = machine(&kernel, &p)?.bring("dummy").limit(Duration::from_secs(900));
     let ran = machine.run(&script)?;
-    eprintln!("{}\n{} s", ran.output, ran.took.as_secs());
+    eprintln!("{}", ran.output);
     ensure!(ran.code == Some(0), "exit code {:?}", ran.code);
     Ok(())
 }
@@ -95,7 +96,7 @@ fn cycles_under_load() -> Result<()> {
     let script = fs::read_to_string(testdata("livepatch").join("cycles.sh"))?;
     let limit = Duration::from_secs(120 + u64::from(count) * 60);
     let ran = machine(&kernel, &p)?.limit(limit).run(&format!("COUNT={count}\n{script}"))?;
-    eprintln!("{}\n{} s", ran.output, ran.took.as_secs());
+    eprintln!("{}", ran.output);
     ensure!(
         ran.code == Some(0) && ran.output.contains(&format!("{count} cycles")),
         "exit code {:?}",

@@ -25,6 +25,23 @@ pub struct Livepatch<'a> {
     pub function: &'a str,
 }
 
+/// The newest kernel of a series (`6.1`) in `$UPATCH_KERNELS`, or in `upatch-kernels` in the user's cache: a folder for each release, which
+/// holds `vmlinux` and `lib/modules`. `None`, loudly, where there is none: then what needs one is left out.
+pub fn kernel(series: &str) -> Option<PathBuf> {
+    let cache = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/upatch-kernels"));
+    let all = std::env::var_os("UPATCH_KERNELS").map(PathBuf::from).or_else(cache)?;
+    let folders = fs::read_dir(&all).into_iter().flatten().flatten().map(|e| e.path());
+    let is = |k: &PathBuf| {
+        let name = k.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&format!("{series}.")) && k.join("vmlinux").is_file()
+    };
+    let found = folders.filter(is).max();
+    if found.is_none() {
+        eprintln!("SKIPPED: no kernel {series} in {}", all.display());
+    }
+    found
+}
+
 /// The prepared source tree of a kernel, `None` where it is not there.
 pub fn tree(kernel: &Path) -> Option<PathBuf> {
     Some(kernel.join("tree")).filter(|t| t.join("Module.symvers").is_file())
