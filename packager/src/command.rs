@@ -62,6 +62,8 @@ pub fn main() -> ExitCode {
     let error = tell_of_path(&view, &mut report, &progress, result.err());
     progress.finish();
     report.seconds = progress.seconds();
+    let times: Vec<String> = report.seconds.iter().map(|(step, s)| format!("{step} {s:.1} s")).collect();
+    progress.verbose(&format!("times: {}", times.join(", ")));
     report.end(error.as_ref());
     if let Some(error) = &mut report.error {
         error.log = error.log.take().map(outside_name);

@@ -1,8 +1,10 @@
 //! What is shown while working: a bar on a terminal, plain lines otherwise. All of it goes to standard error.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The steps of a run, in order.
@@ -43,6 +45,40 @@ impl Step {
     }
 }
 
+/// The units that a build records, counted in the folder of their records.
+#[derive(Debug)]
+struct Units {
+    records: PathBuf,
+    /// How many there will be, if an earlier build has told.
+    all: Option<usize>,
+    since: Instant,
+    looked: Instant,
+    shown: String,
+}
+
+impl Units {
+    /// How far the build is, in words. Looked up twice a second at most.
+    fn shown(&mut self) -> &str {
+        if self.shown.is_empty() || self.looked.elapsed() > Duration::from_millis(500) {
+            self.looked = Instant::now();
+            let done = std::fs::read_dir(&self.records).map_or(0, Iterator::count);
+            self.shown = how_far(done, self.all, self.since.elapsed());
+        }
+        &self.shown
+    }
+}
+
+fn how_far(done: usize, all: Option<usize>, taken: Duration) -> String {
+    match all {
+        Some(all) if done > 0 && done < all => {
+            let left = taken.as_secs_f64() / done as f64 * (all - done) as f64;
+            format!("{done} of {all} units, about {left:.0} s left")
+        }
+        Some(all) if done < all => format!("{done} of {all} units"),
+        _ => format!("{done} units"),
+    }
+}
+
 /// Shows steps and messages, and measures the steps.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -52,6 +88,7 @@ pub(crate) struct Progress {
     verbose: u8,
     color: bool,
     current: Option<(Step, Instant)>,
+    units: RefCell<Option<Units>>,
     seconds: BTreeMap<String, f64>,
 }
 
@@ -71,7 +108,16 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        Self { bar, shown, quiet, verbose, color, current: None, seconds: BTreeMap::new() }
+        Self {
+            bar,
+            shown,
+            quiet,
+            verbose,
+            color,
+            current: None,
+            units: RefCell::default(),
+            seconds: BTreeMap::new(),
+        }
     }
 
     /// Is standard error a terminal?
@@ -95,6 +141,7 @@ impl Progress {
     /// Ends the step that is running.
     fn end(&mut self) {
         if let Some((step, since)) = self.current.take() {
+            *self.units.borrow_mut() = None;
             *self.seconds.entry(step.name().replace(' ', "-")).or_default() += since.elapsed().as_secs_f64();
         }
     }
@@ -105,9 +152,21 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
+    /// The step builds units, whose records go to this folder; `all` of them, if that is known.
+    pub(crate) fn count(&self, records: &Path, all: Option<usize>) {
+        let now = Instant::now();
+        let records = records.join("units");
+        *self.units.borrow_mut() =
+            Some(Units { records, all, since: now, looked: now, shown: String::new() });
+    }
+
     /// What goes on inside the step; shown only beside a bar.
     pub(crate) fn detail(&self, text: &str) {
         if self.shown {
+            let text = match self.units.borrow_mut().as_mut() {
+                Some(units) => format!("{}: {text}", units.shown()),
+                None => text.to_owned(),
+            };
             let text: String = text.chars().filter(|c| !c.is_control()).take(100).collect();
             self.bar.set_message(text);
         }
@@ -149,5 +208,19 @@ impl Progress {
             // Nothing can be done when standard error is gone.
             let _ = writeln!(std::io::stderr(), "{text}");
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_estimated_from_what_is_done() {
+        let ten = Duration::from_secs(10);
+        assert_eq!(how_far(25, Some(100), ten), "25 of 100 units, about 30 s left");
+        assert_eq!(how_far(0, Some(100), ten), "0 of 100 units");
+        assert_eq!(how_far(100, Some(100), ten), "100 units");
+        assert_eq!(how_far(7, None, ten), "7 units");
     }
 }

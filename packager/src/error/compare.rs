@@ -88,7 +88,12 @@ impl Worded for CompareError {
                 );
                 let hint = |l: &RefusalLine| format!("{} ({}): {}", l.what, l.place, l.why);
                 words.hints = lines.iter().map(hint).collect();
-                words
+                let mut anchors: Vec<String> = lines.iter().map(|l| anchor(&l.what)).collect();
+                anchors.dedup();
+                words.hint(format!(
+                    "how to write it otherwise: docs/guide/when-refused.md, {}",
+                    anchors.join(", ")
+                ))
             }
             Self::Mismatch { file, difference, causes, refused, remedies } => {
                 let mut words = Words::new(BuildExit::Mismatch, MISMATCH, format!("{file}: {difference}"));
@@ -111,5 +116,26 @@ impl Worded for CompareError {
                  live patch",
             ),
         }
+    }
+}
+
+/// Where a reason stands in the guide to refusals.
+fn anchor(what: &str) -> String {
+    let words = what.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    format!("#{}", words.collect::<Vec<_>>().join("-").to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_leads_to_its_place_in_the_guide() {
+        let line = |what: &str| RefusalLine { what: what.into(), place: "x (x.c)".into(), why: "so".into() };
+        let error = CompareError::Refused(vec![line("size of live data changed"), line("link not recorded")]);
+        let last = error.words().hints.pop().unwrap_or_default();
+        assert!(last.ends_with("#size-of-live-data-changed, #link-not-recorded"), "{last}");
+        let guide = include_str!("../../../docs/guide/when-refused.md");
+        assert!(guide.contains("<a id=\"size-of-live-data-changed\"></a>"));
     }
 }

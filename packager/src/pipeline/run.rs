@@ -15,6 +15,7 @@ use crate::target::Fidelity;
 use crate::view::View;
 use patchfile::exit::BuildExit;
 use std::path::Path;
+use wrapper::Phase;
 
 /// Makes the patch, with builds that run where `view` shows them. `report` is filled in as far as the run
 /// comes.
@@ -83,6 +84,7 @@ fn make(
     let task = task;
     let builds = task.builds();
     let mut recorder = Recorder::create(work, request.args.store())?;
+    progress.count(&recorder.dir(Phase::Original), None);
     let mut original = builds.original(&mut recorder, targets, progress)?;
     report.take_builds(&[&original.records]);
     let found = original.matches(request)?;
@@ -93,6 +95,7 @@ fn make(
 
     progress.begin(Step::PatchedBuild);
     work.begin(Tree::Patched)?;
+    progress.count(&recorder.dir(Phase::Patched), Some(original.records.units.len()));
     let mut patched = builds.patched(&mut recorder, &original, install, progress)?;
     report.take_builds(&[&original.records, &patched.records]);
     report.take_files(&patched.files);
