@@ -123,14 +123,14 @@ impl Comparison<'_> {
         let to = self.shipped.leads_to(address, field).ok_or("no reference is there")?;
         match field.target {
             Target::Symbol(symbol, distance) => {
-                self.symbol(symbol, to.wrapping_sub(distance.cast_unsigned()))
+                self.symbol(symbol, distance, to.wrapping_sub(distance.cast_unsigned()))
             }
             Target::Place(section, offset) => self.unnamed(section, offset, to),
         }
     }
 
     /// A reference that should lead to the start of `symbol`, at `address`.
-    fn symbol(&mut self, symbol: usize, address: u64) -> Result<(), String> {
+    fn symbol(&mut self, symbol: usize, distance: i64, address: u64) -> Result<(), String> {
         let named = &self.original.object.symbols[symbol];
         let there = self.shipped.named(&named.name);
         if there.contains(&address) {
@@ -144,7 +144,8 @@ impl Comparison<'_> {
             match named.place {
                 // Of some symbols the kernel keeps no name.
                 PlainPlace::Section(section) => {
-                    return self.unnamed(section, named.value.cast_signed(), address);
+                    let offset = named.value.cast_signed().wrapping_add(distance);
+                    return self.unnamed(section, offset, address.wrapping_add(distance.cast_unsigned()));
                 }
                 PlainPlace::Undefined if named.binding == STB_WEAK && address == 0 => return Ok(()),
                 PlainPlace::Undefined | PlainPlace::Reserved(_) => {}

@@ -178,11 +178,19 @@ impl Original {
     fn target(&self, rela: &Rela, to_end: u64) -> Option<Target> {
         let symbol = self.object.symbols.get(rela.symbol).filter(|_| rela.symbol != NO_SYMBOL)?;
         let distance = rela.addend.checked_add_unsigned(to_end)?;
+        let section = match symbol.place {
+            PlainPlace::Section(section) => section,
+            _ if symbol.kind == STT_SECTION => return None,
+            _ => return Some(Target::Symbol(rela.symbol, distance)),
+        };
+        let offset = distance.checked_add_unsigned(symbol.value)?;
+        // What is merged has no place of its own, whatever labels the compiler left there.
+        if self.section(section)?.has(SHF_MERGE) {
+            return Some(Target::Place(section, offset));
+        }
         if symbol.kind != STT_SECTION {
             return Some(Target::Symbol(rela.symbol, distance));
         }
-        let PlainPlace::Section(section) = symbol.place else { return None };
-        let offset = distance.checked_add_unsigned(symbol.value)?;
         let of =
             |s: usize| Some(Target::Symbol(s, offset.checked_sub_unsigned(self.object.symbols[s].value)?));
         match self.covering(section, offset).or_else(|| self.only(section)) {

@@ -84,3 +84,17 @@ fn a_function_that_is_not_there_is_missing() {
     let all = found(&little, "a", &format!("{A} int nowhere(int x) {{ return x; }}"));
     assert!(all.contains(&("nowhere".to_owned(), Found::Missing)), "{all:?}");
 }
+
+/// Strings are merged and moved one by one, also those that a label of the compiler is left for.
+#[test]
+fn strings_are_found_one_by_one() {
+    let a = format!(
+        "{A} const char *s_one(const char *t) {{ return t == \"third\" ? say(\"second one\") : say(\"first one\"); }}
+         asm(\".section .rodata.s_one.str1.1,\\\"aMS\\\",@progbits,1\\n.type left, @object\\nleft: .asciz \\\"left\\\"\\n.text\");"
+    );
+    let b = format!("{B} const char *b_text(void) {{ return \"longer than the first one\"; }}");
+    let little = Little::new(&[("b", &b), ("a", &a), ("c", C)]);
+    for (name, found) in found(&little, "a", &a) {
+        assert!(matches!(found, Found::Identical | Found::Overridden), "{name}: {found:?}");
+    }
+}
