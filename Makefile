@@ -11,6 +11,7 @@
 # make testdata  what the cases of the packages expect is what a cold build does, checked with nothing of upatch
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      a patch goes into programs at work and out again: make soak CYCLES=10000 SUBJECTS="redis nginx hot"
+# make kernel         patches of stock kernels are made and loaded in virtual machines: make kernel CASES=string
 # make kernel-cycles  a patch of the kernel goes in and out under load, in a virtual machine: make kernel-cycles CYCLES=1000
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
 # make soak-fidelity  random programs in pairs that differ in one thing: a patch for the one fits the other, or is refused:
@@ -43,7 +44,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel-cycles \
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel kernel-cycles \
 	soak-random soak-fidelity null-diff same-patches fuzz install dist rpm clean
 
 all: build
@@ -125,6 +126,14 @@ faults: setup
 soak: setup setup-corpus build
 	@scripts/setup --soak
 	$(BIN)/upatch-soak --cycles $(CYCLES) $(SUBJECTS)
+
+# Downloads some 400 MB once, and keeps the kernels and their prepared trees (3 GB).
+KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod gcc-12 flex bison bc m4 libelf-dev libssl-dev pahole xz-utils zstd lz4
+kernel: build
+	dpkg -s $(KERNEL_PACKAGES) >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends $(KERNEL_PACKAGES)
+	scripts/kernel 6.1
+	scripts/kernel 6.12
+	$(BIN)/upatch-kernel $(CASES)
 
 kernel-cycles: build
 	CYCLES=$(CYCLES) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture

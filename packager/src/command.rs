@@ -1,13 +1,14 @@
 //! `upatch-build`: the command.
 
-use crate::cli::{Args, Request, command, manual, split};
+use crate::cli::{Args, KernelRequest, Request, command, manual, split};
 use crate::develop;
 use crate::error::{Failure, Words};
+use crate::kernel;
 use crate::output::{Report, Warned};
 use crate::pipeline;
 use crate::prep::{HOOK_COMMAND, run_hook};
 use crate::process::{catch_signals, is_first_to_end};
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 use crate::target::Fidelity;
 use crate::view::{View, outside_name};
 use patchfile::exit::BuildExit;
@@ -47,14 +48,23 @@ pub fn main() -> ExitCode {
     }
     // A bar would be torn by the log.
     let bar = !logs && args.progress.decide(Progress::on_terminal());
-    let mut progress = Progress::new(bar, args.quiet, args.verbose, color);
+    let of_kernel = args.kernel.is_some();
+    let steps = if of_kernel { Step::OF_KERNEL } else { Step::OF_PROGRAMS };
+    let mut progress = Progress::new(bar, args.quiet, args.verbose, color, steps);
     let output = args.output.clone();
     let mut report = Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() };
-    let result = Request::new(args, rpmbuild).and_then(|request| {
-        let to = request.args.output.clone();
-        catch_signals(move |failure| last_words(&failure.words(), &to, color))?;
-        pipeline::run(&request, &view, &mut progress, &mut report)
-    });
+    let to = output.clone();
+    let caught = || catch_signals(move |failure| last_words(&failure.words(), &to, color));
+    let result = match of_kernel {
+        true => KernelRequest::new(args, rpmbuild).and_then(|request| {
+            caught()?;
+            kernel::run(&request, &mut progress, &mut report)
+        }),
+        false => Request::new(args, rpmbuild).and_then(|request| {
+            caught()?;
+            pipeline::run(&request, &view, &mut progress, &mut report)
+        }),
+    };
     while !is_first_to_end() {
         // A signal ends us right now.
         std::thread::park();
@@ -62,6 +72,7 @@ pub fn main() -> ExitCode {
     let error = tell_of_path(&view, &mut report, &progress, result.err());
     progress.finish();
     report.seconds = progress.seconds();
+    report.cpu = progress.cpu();
     let times: Vec<String> = report.seconds.iter().map(|(step, s)| format!("{step} {s:.1} s")).collect();
     progress.verbose(&format!("times: {}", times.join(", ")));
     report.end(error.as_ref());

@@ -7,6 +7,7 @@ mod develop;
 mod elf;
 mod error;
 mod files;
+mod kernel;
 mod naming;
 mod output;
 mod pipeline;
@@ -21,4 +22,5 @@ mod units;
 mod view;
 
 pub use command::main;
+pub use kernel::kernel_image;
 pub use units::compare_objects;

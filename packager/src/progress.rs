@@ -16,6 +16,10 @@ pub(crate) enum Step {
     OriginalBuild,
     /// The build with the fix.
     PatchedBuild,
+    /// The kernel's tree is taken out of the store, or prepared.
+    KernelTree,
+    /// Objects of the kernel that the fix touches are compiled, as shipped and with the fix.
+    Compile,
     /// Units are compared.
     Compare,
     /// Images are linked.
@@ -25,19 +29,20 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// How many there are.
-    const COUNT: u64 = Self::Package as u64 + 1;
-
-    /// Its place, from 1 on.
-    fn number(self) -> u64 {
-        self as u64 + 1
-    }
+    /// The steps of a patch for programs.
+    pub(crate) const OF_PROGRAMS: &[Self] =
+        &[Self::Prepare, Self::OriginalBuild, Self::PatchedBuild, Self::Compare, Self::Link, Self::Package];
+    /// The steps of a patch for the kernel.
+    pub(crate) const OF_KERNEL: &[Self] =
+        &[Self::Prepare, Self::KernelTree, Self::Compile, Self::Compare, Self::Link, Self::Package];
 
     fn name(self) -> &'static str {
         match self {
             Self::Prepare => "prepare",
             Self::OriginalBuild => "original build",
             Self::PatchedBuild => "patched build",
+            Self::KernelTree => "kernel tree",
+            Self::Compile => "compile",
             Self::Compare => "compare",
             Self::Link => "link",
             Self::Package => "package",
@@ -87,17 +92,19 @@ pub(crate) struct Progress {
     quiet: bool,
     verbose: u8,
     color: bool,
-    current: Option<(Step, Instant)>,
+    steps: &'static [Step],
+    current: Option<(Step, Instant, f64)>,
     units: RefCell<Option<Units>>,
     seconds: BTreeMap<String, f64>,
+    cpu: BTreeMap<String, f64>,
 }
 
 impl Progress {
     /// With a bar if `bar`, else with lines; nothing but errors if `quiet`.
-    pub(crate) fn new(bar: bool, quiet: bool, verbose: u8, color: bool) -> Self {
+    pub(crate) fn new(bar: bool, quiet: bool, verbose: u8, color: bool, steps: &'static [Step]) -> Self {
         let shown = bar && !quiet;
         let bar = if shown {
-            let bar = ProgressBar::with_draw_target(Some(Step::COUNT), ProgressDrawTarget::stderr());
+            let bar = ProgressBar::with_draw_target(Some(steps.len() as u64), ProgressDrawTarget::stderr());
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} [{pos}/{len}] {prefix} {wide_msg} {elapsed}")
             {
@@ -108,16 +115,9 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        Self {
-            bar,
-            shown,
-            quiet,
-            verbose,
-            color,
-            current: None,
-            units: RefCell::default(),
-            seconds: BTreeMap::new(),
-        }
+        let (seconds, cpu) = (BTreeMap::new(), BTreeMap::new());
+        let units = RefCell::default();
+        Self { bar, shown, quiet, verbose, color, steps, current: None, units, seconds, cpu }
     }
 
     /// Is standard error a terminal?
@@ -128,21 +128,24 @@ impl Progress {
     /// Begins a step, ends the one before.
     pub(crate) fn begin(&mut self, step: Step) {
         self.end();
-        self.current = Some((step, Instant::now()));
+        self.current = Some((step, Instant::now(), processor_time()));
+        let number = self.steps.iter().position(|s| *s == step).map_or(0, |at| at + 1);
         if self.shown {
-            self.bar.set_position(step.number());
+            self.bar.set_position(number as u64);
             self.bar.set_prefix(step.name());
             self.bar.set_message("");
         } else if !self.quiet {
-            self.line(&format!("[{}/{}] {}", step.number(), Step::COUNT, step.name()));
+            self.line(&format!("[{number}/{}] {}", self.steps.len(), step.name()));
         }
     }
 
     /// Ends the step that is running.
     fn end(&mut self) {
-        if let Some((step, since)) = self.current.take() {
+        if let Some((step, since, used)) = self.current.take() {
             *self.units.borrow_mut() = None;
-            *self.seconds.entry(step.name().replace(' ', "-")).or_default() += since.elapsed().as_secs_f64();
+            let name = step.name().replace(' ', "-");
+            *self.cpu.entry(name.clone()).or_default() += processor_time() - used;
+            *self.seconds.entry(name).or_default() += since.elapsed().as_secs_f64();
         }
     }
 
@@ -200,7 +203,12 @@ impl Progress {
 
     /// Seconds by step.
     pub(crate) fn seconds(&self) -> BTreeMap<String, f64> {
-        self.seconds.iter().map(|(k, v)| (k.clone(), (v * 1000.0).round() / 1000.0)).collect()
+        rounded(&self.seconds)
+    }
+
+    /// Seconds of processor time by step, of this program and of those that it ran.
+    pub(crate) fn cpu(&self) -> BTreeMap<String, f64> {
+        rounded(&self.cpu)
     }
 
     fn line(&self, text: &str) {
@@ -209,6 +217,22 @@ impl Progress {
             let _ = writeln!(std::io::stderr(), "{text}");
         });
     }
+}
+
+fn rounded(times: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    times.iter().map(|(k, v)| (k.clone(), (v * 1000.0).round() / 1000.0)).collect()
+}
+
+/// Processor time of this process and of its children that have ended, in seconds.
+fn processor_time() -> f64 {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let of = |who| {
+        getrusage(who).map_or(0.0, |usage| {
+            let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+            seconds(usage.user_time()) + seconds(usage.system_time())
+        })
+    };
+    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)
 }
 
 #[cfg(test)]

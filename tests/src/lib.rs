@@ -8,6 +8,8 @@ pub mod daemon;
 pub mod differ_speed;
 pub mod fidelity;
 pub mod folders;
+pub mod kernel_cases;
+pub mod kernels;
 pub mod latency;
 pub mod livepatch;
 pub mod load;

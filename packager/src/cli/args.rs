@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Source RPM of the package
     #[arg(long, value_name = "FILE", help_heading = "Source")]
     pub srpm: Option<PathBuf>,
-    /// Source tree, left untouched
+    /// Source tree, left untouched; with --kernel also its tarball
     #[arg(long, value_name = "DIR", help_heading = "Source")]
     pub source: Option<PathBuf>,
     /// Shell command that builds the source tree
@@ -34,6 +34,23 @@ pub(crate) struct Args {
     /// Shell command to run in the source tree before the fix is applied
     #[arg(long, value_name = "CMD", help_heading = "Source")]
     pub prepare: Option<String>,
+
+    /// A livepatch module for this kernel, not a patch for programs [default: the running kernel]
+    #[arg(long, value_name = "RELEASE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["apply", "watch"], help_heading = "Kernel")]
+    pub kernel: Option<String>,
+    /// Configuration, Module.symvers and generated headers of the kernel: a directory or package
+    /// [default: where distributions install them]
+    #[arg(long, value_name = "DIR|RPM|DEB", requires = "kernel", help_heading = "Kernel")]
+    pub kernel_devel: Option<PathBuf>,
+    /// Compiler that made the kernel [default: the one that its configuration names]
+    #[arg(long, value_name = "GCC", requires = "kernel", help_heading = "Kernel")]
+    pub cc: Option<String>,
+    /// Private key that the module is signed with
+    #[arg(long, value_name = "FILE", requires_all = ["kernel", "sign_cert"], help_heading = "Kernel")]
+    pub sign_key: Option<PathBuf>,
+    /// Certificate of that key
+    #[arg(long, value_name = "FILE", requires_all = ["kernel", "sign_key"], help_heading = "Kernel")]
+    pub sign_cert: Option<PathBuf>,
 
     /// The fix, a unified diff; repeatable, in order
     #[arg(long, value_name = "FILE", action = ArgAction::Append, help_heading = "Fix")]

@@ -152,7 +152,7 @@ fn range(text: &str) -> Result<(String, Option<String>)> {
 }
 
 /// `../SOURCES` of an rpmbuild tree, else the spec file's own directory (as in dist-git).
-fn default_sourcedir(spec: &Path) -> PathBuf {
+pub(super) fn default_sourcedir(spec: &Path) -> PathBuf {
     let own = spec.parent().unwrap_or(Path::new("/"));
     let sources = own.parent().map(|up| up.join("SOURCES"));
     match sources {
@@ -171,7 +171,7 @@ fn has_sources(dir: &Path) -> bool {
     })
 }
 
-fn readable_file(option: &'static str, path: &Path) -> Result<PathBuf> {
+pub(super) fn readable_file(option: &'static str, path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path).option(option, path)?;
     let file = files::open(&absolute).option(option, path)?;
     let limit = if option == "--patch" { files::SOURCE_LIMIT } else { files::BINARY_LIMIT };
@@ -181,7 +181,7 @@ fn readable_file(option: &'static str, path: &Path) -> Result<PathBuf> {
     Ok(absolute)
 }
 
-fn directory(option: &'static str, path: &Path) -> Result<PathBuf> {
+pub(super) fn directory(option: &'static str, path: &Path) -> Result<PathBuf> {
     let absolute = path.canonicalize().option(option, path)?;
     if !absolute.is_dir() {
         return Err(OptionError::NoDirectory { option, path: path.to_path_buf() }.into());
@@ -190,6 +190,6 @@ fn directory(option: &'static str, path: &Path) -> Result<PathBuf> {
     Ok(absolute)
 }
 
-fn lossy(text: &OsString) -> String {
+pub(super) fn lossy(text: &OsString) -> String {
     text.to_string_lossy().into_owned()
 }

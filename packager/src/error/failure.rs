@@ -1,11 +1,11 @@
 //! Any error of this program.
 
 use super::{
-    BuildError, CompareError, DevelopError, OptionError, OutputError, PrepError, ProcessError, ScratchError,
-    SourceError, StepError, TargetError, Worded, Words,
+    BuildError, CompareError, DevelopError, KernelError, OptionError, OutputError, PrepError, ProcessError,
+    ScratchError, SourceError, StepError, TargetError, Worded, Words,
 };
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of this crate.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
@@ -37,6 +37,9 @@ pub(crate) enum Failure {
     /// Applying what was made.
     #[error(transparent)]
     Develop(#[from] DevelopError),
+    /// A kernel: its files, its build, its livepatch module.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
     /// What is written.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -64,6 +67,7 @@ impl Failure {
     pub(crate) fn log_mut(&mut self) -> Option<&mut PathBuf> {
         match self {
             Self::Build(error) => error.log_mut(),
+            Self::Kernel(error) => error.log_mut(),
             _ => None,
         }
     }
@@ -78,6 +82,7 @@ impl Failure {
             Self::Target(e) => e,
             Self::Compare(e) => e,
             Self::Develop(e) => e,
+            Self::Kernel(e) => e,
             Self::Output(e) => e,
             Self::Process(e) => e,
             Self::Scratch(e) => e,
@@ -85,11 +90,24 @@ impl Failure {
     }
 }
 
+/// Copies the log of a failed build out of the scratch directory, to where results go. Logs of several runs have
+/// several names.
+pub(crate) fn keep_log(mut failure: Failure, output: &Path, patch: &str) -> Failure {
+    if let Some(log) = failure.log_mut() {
+        let name = format!("upatch-build-{patch}-{}", log.file_name().unwrap_or_default().to_string_lossy());
+        let kept = output.join(name);
+        let kept = std::path::absolute(&kept).unwrap_or(kept);
+        if std::fs::copy(&log, &kept).is_ok() {
+            *log = kept;
+        }
+    }
+    failure
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Context;
-    use std::path::Path;
 
     #[test]
     fn causes_are_named_down_to_the_last() {

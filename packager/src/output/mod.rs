@@ -2,12 +2,14 @@
 
 mod dir;
 mod merged;
+mod refusals;
 mod report;
 mod rpm;
 mod template;
 
 pub(crate) use dir::{Staged, is_free, publish};
 pub(crate) use merged::merged;
+pub(crate) use refusals::refusals;
 pub(crate) use report::{
     Detail, ElfReport, LedgerEntry, LedgerReport, PatchReport, Refused, Report, Warned, WithoutEffect,
 };

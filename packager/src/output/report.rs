@@ -42,6 +42,8 @@ pub(crate) struct Report {
     pub problems: Vec<String>,
     /// Seconds by phase.
     pub seconds: BTreeMap<String, f64>,
+    /// Seconds of processor time by phase, of all programs that were run.
+    pub cpu: BTreeMap<String, f64>,
     /// Files written, relative to the output directory.
     pub files: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! The patch RPM and the source RPM that makes it again elsewhere, from the templates in `rpm/`.
 
 use super::template::{Values, fill, quoted};
-use crate::cli::Request;
+use crate::cli::Args;
 use crate::error::{Context, OptionError, OutputError, Result};
 use crate::naming::Naming;
 use crate::process::Tool;
@@ -26,8 +26,8 @@ const REPRODUCIBLE: [&str; 3] =
 /// What packages are made from.
 #[derive(Debug)]
 pub(crate) struct PatchPackage<'a> {
-    /// The request.
-    pub request: &'a Request,
+    /// The options.
+    pub args: &'a Args,
     /// Scratch space.
     pub work: &'a Work,
     /// Name, ids, description.
@@ -38,6 +38,8 @@ pub(crate) struct PatchPackage<'a> {
     pub source: Option<&'a SpecSource>,
     /// Name of the package whose presence the patch requires: that of the RPM with the ELF files.
     pub requires: &'a str,
+    /// `uname -r`, if a kernel is patched.
+    pub kernel: Option<&'a str>,
     /// The fix.
     pub patches: &'a [PathBuf],
 }
@@ -91,11 +93,16 @@ impl PatchPackage<'_> {
         let mut files = Folder::new(folder.clone())?;
         files.names.insert(archive.clone());
         let mut options = Vec::new();
-        let args = &self.request.args;
-        for (option, paths) in
-            [("--patch", self.patches), ("--target", &args.target[..]), ("--debuginfo", &args.debuginfo[..])]
-        {
-            for path in paths {
+        let args = self.args;
+        let devel = args.kernel_devel.as_slice();
+        for (option, paths) in [
+            ("--patch", self.patches),
+            ("--target", &args.target[..]),
+            ("--debuginfo", &args.debuginfo[..]),
+            ("--kernel-devel", devel),
+        ] {
+            // A folder is of this machine only; the packages that it is installed from are asked for below.
+            for path in paths.iter().filter(|path| !path.is_dir()) {
                 options.push(format!("{option} \"$S\"/{}", quoted(&files.add(path)?)));
             }
         }
@@ -105,10 +112,10 @@ impl PatchPackage<'_> {
         let mut values = self.values(arch);
         let lines = files.names.iter().enumerate().map(|(n, f)| format!("Source{n}: {f}"));
         values.set_lines("SOURCES", lines.collect());
-        values.set_lines(
-            "BUILD_REQUIRES",
-            source.build_requires.iter().map(|r| format!("BuildRequires: {r}")).collect(),
-        );
+        let mut requires = source.build_requires.clone();
+        requires.extend(self.kernel_requires());
+        let requires = requires.iter().map(|r| format!("BuildRequires: {r}")).collect();
+        values.set_lines("BUILD_REQUIRES", requires);
         values.set_quoted("ARCHIVE", &archive);
         values.set_quoted("SPEC", &spec_name);
         values.set("OPTIONS", &options.join(" "));
@@ -121,6 +128,26 @@ impl PatchPackage<'_> {
             }
         }
         self.rpmbuild(&["-bs", "--nodeps"], &spec)
+    }
+
+    /// Is it a kernel of a distribution without RPMs? No RPM has a version with two dashes, and so nothing can
+    /// require it.
+    fn is_foreign(&self) -> bool {
+        self.kernel.is_some_and(|release| release.matches('-').count() > 1)
+    }
+
+    /// What must be installed of the kernel that is patched, as far as its packages are not among the sources.
+    fn kernel_requires(&self) -> Vec<String> {
+        let Some(release) = self.kernel.filter(|_| !self.is_foreign()) else { return Vec::new() };
+        let given = |paths: &[PathBuf]| paths.iter().any(|path| !path.is_dir());
+        let mut all = Vec::new();
+        if !given(self.args.kernel_devel.as_slice()) {
+            all.push(format!("kernel-devel-uname-r = {release}"));
+        }
+        if !given(&self.args.target) {
+            all.push(format!("kernel-uname-r = {release}"));
+        }
+        all
     }
 
     /// Packs the package's files; the same files give the same archive.
@@ -166,7 +193,7 @@ impl PatchPackage<'_> {
 
     /// Options that make the same patch again.
     fn options(&self) -> Vec<String> {
-        let args = &self.request.args;
+        let args = self.args;
         let mut out = Vec::new();
         let mut option = |name: &str, value: &str| out.push(format!("{name} {}", quoted(value)));
         option("--name", &self.naming.name);
@@ -182,6 +209,9 @@ impl PatchPackage<'_> {
         for elf in &args.elf {
             option("--elf", elf);
         }
+        if let Some(release) = self.kernel {
+            option("--kernel", release);
+        }
         out
     }
 
@@ -195,8 +225,8 @@ impl PatchPackage<'_> {
         let package = self.package;
         let nvr = package.nvr();
         values.set("NAME", &self.rpm_name());
-        values.set("PATCH_VERSION", &self.request.args.patch_version.to_string());
-        values.set("PATCH_RELEASE", &self.request.args.patch_release.to_string());
+        values.set("PATCH_VERSION", &self.args.patch_version.to_string());
+        values.set("PATCH_RELEASE", &self.args.patch_release.to_string());
         let summary = match self.naming.description.as_str() {
             "" => format!("Live patch {} for {}", self.naming.name, package.name),
             text => text.to_owned(),
@@ -207,10 +237,11 @@ impl PatchPackage<'_> {
         values.set("LICENSE", license.unwrap_or("unknown"));
         values.set("ARCH", arch);
         values.set("TARGET", self.requires);
-        let evr = match (package.epoch, package.version.is_empty()) {
-            (_, true) => String::new(),
-            (Some(epoch), _) => format!("{epoch}:{}-{}", package.version, package.release),
-            (None, _) => format!("{}-{}", package.version, package.release),
+        let release =
+            if package.release.is_empty() { String::new() } else { format!("-{}", package.release) };
+        let evr = match package.epoch {
+            Some(epoch) => format!("{epoch}:{}{release}", package.version),
+            None => format!("{}{release}", package.version),
         };
         values.set("TARGET_EVR", &evr);
         let provides = self
@@ -226,7 +257,7 @@ impl PatchPackage<'_> {
 
     /// Fills in a template; a source tree is no package, hence nothing can be required.
     fn fill(&self, template: &str, values: &Values) -> Result<String> {
-        let known: String = match self.package.version.is_empty() {
+        let known: String = match self.package.version.is_empty() || self.is_foreign() {
             true => {
                 template.lines().filter(|l| !l.starts_with("Requires(")).map(|l| format!("{l}\n")).collect()
             }

@@ -7,7 +7,7 @@ use super::ship;
 use super::task::Task;
 use crate::build::Recorder;
 use crate::cli::{Input, Request};
-use crate::error::{CompareError, Failure, Result};
+use crate::error::{CompareError, Failure, Result, keep_log};
 use crate::output::{Report, RpmInput, Staged, publish};
 use crate::progress::{Progress, Step};
 use crate::scratch::{Tree, Work};
@@ -47,22 +47,9 @@ pub(crate) fn run(
                 report.fidelity = Some(Fidelity::Mismatch);
             }
             let patch = report.patch.as_ref().map_or("", |patch| &patch.name);
-            Err(keep_log(failure, request, patch))
+            Err(keep_log(failure, &request.args.output, patch))
         }
     }
-}
-
-/// Copies the log of a failed build out of the scratch directory. Logs of several runs have several names.
-fn keep_log(mut failure: Failure, request: &Request, patch: &str) -> Failure {
-    if let Some(log) = failure.log_mut() {
-        let name = format!("upatch-build-{patch}-{}", log.file_name().unwrap_or_default().to_string_lossy());
-        let kept = request.args.output.join(name);
-        let kept = std::path::absolute(&kept).unwrap_or(kept);
-        if std::fs::copy(&log, &kept).is_ok() {
-            *log = kept;
-        }
-    }
-    failure
 }
 
 fn make(

@@ -54,12 +54,13 @@ impl<'a> Task<'a> {
     /// The packages of a patch that says this of itself.
     pub(super) fn packages<'p>(&'p self, naming: &'p Naming) -> PatchPackage<'p> {
         PatchPackage {
-            request: self.request,
+            args: &self.request.args,
             work: self.work,
             naming,
             package: &self.package,
             source: self.source.spec(),
             requires: &self.requires,
+            kernel: None,
             patches: &self.patches,
         }
     }

@@ -99,7 +99,7 @@ impl Report {
     }
 
     /// Shows what the patch changes in each ELF file.
-    pub(super) fn show_result(&self, progress: &Progress) {
+    pub(crate) fn show_result(&self, progress: &Progress) {
         let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(" ") };
         for elf in &self.elfs {
             let identical = |f: Fidelity| f == Fidelity::Identical;

@@ -30,7 +30,7 @@ impl View {
     /// have one thread only.
     pub(crate) fn enter(args: &mut Args) -> Self {
         let is_tree = args.source.is_some();
-        if args.target.is_empty() || args.srpm_only {
+        if args.target.is_empty() || args.srpm_only || args.kernel.is_some() {
             return Self::default();
         }
         let Some(place) = wanted(args).filter(|place| !is_scratch(place, args)) else {

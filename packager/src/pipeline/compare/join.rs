@@ -5,7 +5,7 @@ use super::ledger;
 use super::members::needed;
 use crate::elf::Elf;
 use crate::error::{CompareError, Context, RefusalLine, Result};
-use crate::output::{Detail, ElfReport, Refused, Warned, merged};
+use crate::output::{Detail, ElfReport, Refused, Warned};
 use crate::pipeline::builds::{Original, Patched};
 use crate::target::{Fidelity, TargetFile, causes};
 use crate::units::{Compared, Pair, made_of};
@@ -411,7 +411,5 @@ pub(in crate::pipeline) fn refused(reports: &[ElfReport]) -> Option<CompareError
                 .collect(),
         });
     }
-    let line = |r: &&Refused| (r.what.clone(), r.place.clone(), format!("{}; {}", r.why, r.remedy));
-    let lines = merged(refusals.iter().map(line)).into_iter();
-    Some(CompareError::Refused(lines.map(|(what, place, why)| RefusalLine { what, place, why }).collect()))
+    Some(crate::output::refusals(refusals))
 }
