@@ -10,6 +10,7 @@ while [ $n -lt $COUNT ]; do
     upatch remove loadavg > /tmp/out 2>&1 || { echo "remove $n: $(cat /tmp/out)"; exit 1; }
     grep -q patched /proc/loadavg && { echo "remove $n: still patched"; exit 1; }
     n=$((n + 1))
+    [ $((n % 10)) = 0 ] && echo "$n so far"
 done
 [ -z "$(ls /sys/kernel/livepatch; grep upatch_ /proc/modules)" ] || exit 1
 dmesg | grep -E "WARNING|BUG:|Oops" && exit 1

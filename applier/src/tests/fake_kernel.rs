@@ -158,9 +158,21 @@ impl Hands for FakeKernel {
 
 /// Writes the directory of a patch that replaces `function` of `object`.
 pub(super) fn write_patch(dir: &Path, name: &str, version: u32, object: &str, function: &str) -> Manifest {
+    write_patch_as(dir, name, version, object, function, version > 1)
+}
+
+/// The same; `own`: its module has a name that no other version's has.
+pub(super) fn write_patch_as(
+    dir: &Path,
+    name: &str,
+    version: u32,
+    object: &str,
+    function: &str,
+    own: bool,
+) -> Manifest {
     fs::create_dir_all(dir).unwrap();
     let uuid = Uuid::from_digest(&Digest::of(format!("{name}{version}{object}{function}").as_bytes()));
-    let module = Wanted::module_name(name, (version > 1).then_some(uuid));
+    let module = Wanted::module_name(name, own.then_some(uuid));
     let image = format!("{module} {uuid} {object} {function}");
     fs::write(dir.join(format!("{module}.ko")), &image).unwrap();
     let mut manifest = Manifest {

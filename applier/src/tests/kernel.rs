@@ -1,6 +1,6 @@
 use super::{
     fake::{Ran, Stage},
-    fake_kernel::{Mood, write_patch},
+    fake_kernel::{Mood, write_patch, write_patch_as},
 };
 use crate::manage::Stop;
 use patchfile::{
@@ -208,6 +208,18 @@ fn a_newer_version_goes_on_top_and_the_older_one_goes() {
     let seen = stage.backend.machine.seen();
     assert!(seen.find(old.uuid).is_none() && seen.find(new.uuid).is_some());
     assert_eq!(stage.backend.machine.modules().len(), 1);
+}
+
+#[test]
+fn a_newer_version_of_the_same_module_name_comes_after_the_older_one() {
+    let (stage, old) = stage();
+    stage.run("apply HP1").exits(Done);
+    let dir = stage.root.path().join(paths::PATCHES).join("linux-2/HP1");
+    let new = write_patch_as(&dir, "HP1", 2, "vmlinux", "f", false);
+    stage.run(&format!("apply {}", new.uuid)).exits(Done).warns("has the same name");
+    let seen = stage.backend.machine.seen();
+    assert!(seen.find(old.uuid).is_none() && seen.find(new.uuid).is_some());
+    assert_eq!(stage.run("list --json").json()["patches"].as_array().unwrap().len(), 2);
 }
 
 #[test]

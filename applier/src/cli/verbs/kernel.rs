@@ -11,7 +11,7 @@ use crate::{
     },
     state::{Event, append, builds},
 };
-use patchfile::{exit::ManageExit, state::PatchState};
+use patchfile::{Manifest, exit::ManageExit, state::PatchState};
 
 /// Brings one patch to `state`, at least.
 pub(super) fn apply(
@@ -39,7 +39,8 @@ pub(super) fn apply(
     world.save(&ctx.root)?;
     let image = patch.files.iter().find(|(name, _)| name.ends_with(".ko")).map(|(_, bytes)| bytes);
     let how = Transition::new(args.how.timeout, args.how.lazy);
-    let ended = match bring(ctx, manifest, image.map_or(&[][..], Vec::as_slice), how) {
+    let room = make_room(ctx, world, known, manifest, how);
+    let ended = match room.and_then(|()| bring(ctx, manifest, image.map_or(&[][..], Vec::as_slice), how)) {
         Ok(ended) => ended,
         Err(error) => {
             note(ctx, Event::new(verb, id, uuid, error.why.as_str()));
@@ -74,6 +75,25 @@ pub(super) fn apply(
         ctx.say(format_args!("  {note}"))?;
     }
     Ok(exit)
+}
+
+/// An older version whose module has the very name of the new one cannot stay until that is loaded. If the new
+/// one fails then, the state still wants the older, and the service or `apply` brings it back.
+fn make_room(
+    ctx: &mut Context<'_>,
+    world: &World,
+    known: &Known,
+    manifest: &Manifest,
+    how: Transition,
+) -> Result<(), Error> {
+    let name = manifest.kernel.as_ref().map_or("", |kernel| kernel.module.as_str());
+    let owner = ctx.backend.kernel().owner(name);
+    let Some(old) = world.state.versions(known.uuid).find(|r| Some(r.uuid) == owner) else { return Ok(()) };
+    ctx.warn(format_args!(
+        "{}: the older version's module has the same name ({name}) and goes first: the old code runs meanwhile",
+        known.id
+    ));
+    take(ctx, &old.id, old.uuid, how).map(drop)
 }
 
 /// Older versions of the patch, which it covers, go: first there were both, so there is no gap.
