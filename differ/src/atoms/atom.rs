@@ -4,9 +4,10 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use crate::arch::{Arch, Code};
-use crate::kernel::{self, KernelOptions};
-use crate::model::Binding;
-use crate::profile::{Profile, RecordKind};
+use crate::kernel;
+use crate::model::{Binding, KernelOptions};
+use crate::profile::Profile;
+use crate::record_kind::RecordKind;
 use crate::unit::{Section, Symbol, Unit};
 
 /// What an atom is.

@@ -7,8 +7,7 @@ use super::split::split;
 use crate::arch;
 use crate::elf;
 use crate::error::Error;
-use crate::kernel::KernelOptions;
-use crate::model::Options;
+use crate::model::{KernelOptions, Options};
 use crate::profile::Profile;
 use crate::reading::Reading;
 

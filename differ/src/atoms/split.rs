@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use super::atom::{Atom, AtomKind, Atoms, Nature};
 use crate::arch::Arch;
-use crate::kernel::{self, KernelOptions};
-use crate::model::{Binding, SymbolType};
+use crate::kernel;
+use crate::model::{Binding, KernelOptions, SymbolType};
 use crate::profile::Profile;
 use crate::unit::{Home, Section, Symbol, Unit};
 

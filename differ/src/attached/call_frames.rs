@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::records::{Record, Records, reference};
 use crate::atoms::{Atoms, Target};
 use crate::error::Error;
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 
 /// Bytes of the length field that an entry begins with.
 const LENGTH: usize = 4;

@@ -6,7 +6,8 @@ use crate::atoms::{Atoms, Ref, Target};
 use crate::error::Error;
 use crate::kernel;
 use crate::model::SymbolType;
-use crate::profile::{Profile, RecordKind};
+use crate::profile::Profile;
+use crate::record_kind::RecordKind;
 use crate::unit::{Home, Reloc};
 
 use super::{call_frames, table};

@@ -4,7 +4,7 @@ use super::records::{Record, Records, reference};
 use crate::atoms::{Atoms, Target};
 use crate::error::Error;
 use crate::kernel::{self, ALTERNATIVES, Table};
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 
 pub(super) fn read(
     all: &Atoms,

@@ -4,7 +4,7 @@
 use super::{Comparer, Reasons};
 use crate::atoms::{Atoms, Ref};
 use crate::attached::Record;
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 
 impl Comparer<'_> {
     /// Why the records of two paired functions differ; empty when they do not.

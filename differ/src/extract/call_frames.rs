@@ -6,7 +6,7 @@ use super::symbols::Symbols;
 use crate::atoms::Atoms;
 use crate::attached::{BEGIN, Record, Records};
 use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 use crate::unit::SHF_ALLOC;
 use crate::verdict::Verdict;
 

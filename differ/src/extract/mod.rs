@@ -9,7 +9,7 @@ use crate::atoms::{AtomKind, Atoms, Nature, Ref};
 use crate::attached::Records;
 use crate::correlate::Pairs;
 use crate::model::{Extent, Extents, PatchObject, PatchSection, Relocation, SectionKind};
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 use crate::unit::{SHF_EXECINSTR, SHF_MERGE, SHF_STRINGS, SHF_TLS, SHF_WRITE};
 use crate::verdict::Verdict;
 

@@ -5,7 +5,7 @@ use crate::atoms::Atoms;
 use crate::attached::Records;
 use crate::kernel::{Handling, Table};
 use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 use crate::verdict::Verdict;
 
 pub(super) fn ship(

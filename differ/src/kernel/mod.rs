@@ -2,13 +2,11 @@
 //! build reads, data that macros make. Rules about them are in `verdict::kernel`.
 
 mod copied;
-mod options;
 mod pieces;
 mod sections;
 mod tables;
 
 pub(crate) use copied::is_copied;
-pub use options::KernelOptions;
 pub(crate) use pieces::{is_companion, padding_before, pieces};
 pub(crate) use sections::{has_passed, is_build_time, is_for_end, is_passing, lists_entries, meaning_of};
 pub(crate) use tables::{

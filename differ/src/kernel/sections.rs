@@ -16,7 +16,7 @@ pub(crate) fn is_build_time(section: &str) -> bool {
         ".initcall",
         ".printk_index",
         ".gnu.",
-        // On x86-64 only the padding before functions is in it, which is shipped with them.
+        // Only padding before functions is in it, which is shipped with them.
         "__patchable_function_entries",
     ];
     BEGINNINGS.iter().any(|beginning| section.starts_with(beginning))

@@ -2,7 +2,7 @@
 //! about; the entry is shipped with the function that this code is in.
 //!
 //! Layouts are those of the structures that the kernel's own headers declare: `struct alt_instr`
-//! (`arch/x86/include/asm/alternative.h`), `bug_entry` (`asm-generic/bug.h`), `exception_table_entry`
+//! (`asm/alternative.h`), `bug_entry` (`asm-generic/bug.h`), `exception_table_entry`
 //! (`asm/extable.h`), `jump_entry` (`linux/jump_label.h`), `paravirt_patch_site`
 //! (`asm/paravirt_types.h`), `static_call_site` (`linux/static_call_types.h`), and single pointers or
 //! distances.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::kernel_options::KernelOptions;
 use super::patch_object::{Extents, PatchObject};
-use crate::kernel::KernelOptions;
 use crate::profile::Profile;
 
 /// How a comparison is made.

@@ -6,7 +6,7 @@ use crate::atoms::{AtomKind, Ref, Target};
 use crate::compare::Comparer;
 use crate::kernel::{ALTERNATIVES, JUMP_LABELS, Table};
 use crate::model::Options;
-use crate::profile::RecordKind;
+use crate::record_kind::RecordKind;
 
 /// Trampolines of static calls.
 const TRAMPOLINES: &str = ".static_call.text";

@@ -5,7 +5,8 @@ use super::super::{Verdict, place};
 use crate::atoms::AtomKind;
 use crate::compare::Comparer;
 use crate::kernel::{self, FENTRY, Table};
-use crate::profile::{Profile, RecordKind};
+use crate::profile::Profile;
+use crate::record_kind::RecordKind;
 
 /// Has a function of the original unit no call of `__fentry__`?
 pub(in super::super) fn is_fentry_missing(cmp: &Comparer<'_>, old: usize) -> bool {
