@@ -1,4 +1,5 @@
-//! Strips the released `upatch`: Cargo forgets `strip` for a package that has an optimisation level of its own.
+//! Strips the released `upatch`: Cargo forgets `strip` for a package that has an optimisation level of its
+//! own.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

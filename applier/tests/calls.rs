@@ -34,7 +34,8 @@ const WAITERS: &[(&str, &str, &str)] = &[
     ),
     (
         "recv_timeout",
-        "int s[2]; char c; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_STREAM, 0, s); setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "int s[2]; char c; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_STREAM, 0, s); \
+         setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
         "recv(s[0], &c, 1, 0)",
     ),
     ("recv", "int s[2]; char c; socketpair(AF_UNIX, SOCK_STREAM, 0, s)", "recv(s[0], &c, 1, 0)"),
@@ -60,12 +61,16 @@ const WAITERS: &[(&str, &str, &str)] = &[
     ),
     (
         "recvmsg_timeout",
-        "int s[2]; char c; struct iovec v = { &c, 1 }; struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 }; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_DGRAM, 0, s); setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "int s[2]; char c; struct iovec v = { &c, 1 }; struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1 }; \
+         struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_DGRAM, 0, s); setsockopt(s[0], SOL_SOCKET, \
+         SO_RCVTIMEO, &t, sizeof t)",
         "recvmsg(s[0], &m, 0)",
     ),
     (
         "recvmmsg_timeout",
-        "int s[2]; char c; struct iovec v = { &c, 1 }; struct mmsghdr m = { .msg_hdr = { .msg_iov = &v, .msg_iovlen = 1 } }; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_DGRAM, 0, s); setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "int s[2]; char c; struct iovec v = { &c, 1 }; struct mmsghdr m = { .msg_hdr = { .msg_iov = &v, \
+         .msg_iovlen = 1 } }; struct timeval t = { 100, 0 }; socketpair(AF_UNIX, SOCK_DGRAM, 0, s); \
+         setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
         "recvmmsg(s[0], &m, 1, 0, 0)",
     ),
     // Where it is not allowed, the thread only ends.
@@ -76,12 +81,15 @@ const WAITERS: &[(&str, &str, &str)] = &[
     ),
     (
         "io_uring_timeout",
-        "struct io_uring_params p = { 0 }; long u = syscall(__NR_io_uring_setup, 4, &p); if (u < 0) return 0; struct __kernel_timespec t = { 100, 0 }; struct io_uring_getevents_arg a = { .ts = (unsigned long)&t }",
+        "struct io_uring_params p = { 0 }; long u = syscall(__NR_io_uring_setup, 4, &p); if (u < 0) return \
+         0; struct __kernel_timespec t = { 100, 0 }; struct io_uring_getevents_arg a = { .ts = (unsigned \
+         long)&t }",
         "syscall(__NR_io_uring_enter, u, 0, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &a, sizeof a)",
     ),
     (
         "accept_timeout",
-        "int s = socket(AF_UNIX, SOCK_STREAM, 0); struct timeval t = { 100, 0 }; struct sockaddr a = { AF_UNIX }; bind(s, &a, 2); listen(s, 1); setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
+        "int s = socket(AF_UNIX, SOCK_STREAM, 0); struct timeval t = { 100, 0 }; struct sockaddr a = { \
+         AF_UNIX }; bind(s, &a, 2); listen(s, 1); setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t)",
         "accept(s, 0, 0)",
     ),
 ];
@@ -129,7 +137,8 @@ fn source() -> String {
     let mut out = HEAD.to_owned();
     for (name, setup, call) in WAITERS {
         out.push_str(&format!(
-            "static void *in_{name}(void *arg) {{ {setup}; for (;;) {{ errno = 0; long r = ({call}); (void)r; \
+            "static void *in_{name}(void *arg) {{ {setup}; for (;;) {{ errno = 0; long r = ({call}); \
+             (void)r; \
              if (errno == EINTR) {{ strcat(failed, \" {name}\"); usleep(1000); }} }} return arg; }}\n"
         ));
     }
@@ -192,7 +201,8 @@ const TIMED: &[(&str, &str, &str)] = &[
     ("futex", "int f = 0", "syscall(SYS_futex, &f, 0, 0, &t, 0, 0)"),
     (
         "sem_timedwait",
-        "sem_t s; sem_init(&s, 0, 0); struct timespec a; clock_gettime(CLOCK_REALTIME, &a); a.tv_sec += 1; a.tv_nsec += 500000000; if (a.tv_nsec >= 1000000000) { a.tv_sec++; a.tv_nsec -= 1000000000; }",
+        "sem_t s; sem_init(&s, 0, 0); struct timespec a; clock_gettime(CLOCK_REALTIME, &a); a.tv_sec += 1; \
+         a.tv_nsec += 500000000; if (a.tv_nsec >= 1000000000) { a.tv_sec++; a.tv_nsec -= 1000000000; }",
         "sem_timedwait(&s, &a)",
     ),
 ];

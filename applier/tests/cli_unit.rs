@@ -153,7 +153,8 @@ fn under_a_filter_of_its_own_the_reason_is_that_one() {
 /// As distributions harden their services.
 const HARDENED: &str = "NoNewPrivileges=yes\nPrivateDevices=yes\nPrivateTmp=yes\nProtectKernelTunables=yes\nProtectKernelModules=yes\n\
     ProtectClock=yes\nRestrictAddressFamilies=AF_UNIX\nRestrictNamespaces=yes\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\n\
-    SystemCallArchitectures=native\nSystemCallFilter=@system-service\nSystemCallFilter=~@privileged @resources\nUser=nobody\n";
+    SystemCallArchitectures=native\nSystemCallFilter=@system-service\nSystemCallFilter=~@privileged \
+    @resources\nUser=nobody\n";
 
 /// Boots a systemd on this system's /usr that runs `script` and then ends. Gives what the script has written
 /// to `/stage/log`.
@@ -173,7 +174,8 @@ fn boot(stage: &Stage, script: &str) -> Option<String> {
     put(
         "script.service",
         "[Unit]\nFailureAction=poweroff-force\nSuccessAction=poweroff-force\n[Service]\nType=oneshot\n\
-        StandardOutput=file:/stage/log\nStandardError=inherit\nTimeoutStartSec=60\nExecStart=/bin/sh -e /stage/script\n",
+        StandardOutput=file:/stage/log\nStandardError=inherit\nTimeoutStartSec=60\nExecStart=/bin/sh -e \
+        /stage/script\n",
     );
     put("test.target", "[Unit]\nRequires=script.service\n");
     fs::write(dir.join("script"), script).unwrap();
@@ -214,7 +216,8 @@ fn hardened_services_are_patched_under_a_real_systemd() {
     stage.patch_of(&inside, &out, "HP1", 11, 22);
     let script = "\
         echo begins\n\
-        says() { for i in $(seq 200); do [ \"$(cat /stage/said/$1 2>&1)\" = \"$2\" ] && return; sleep 0.05; done; echo \"$1 says $(cat /stage/said/$1), not $2\"; }\n\
+        says() { for i in $(seq 200); do [ \"$(cat /stage/said/$1 2>&1)\" = \"$2\" ] && return; sleep 0.05; \
+        done; echo \"$1 says $(cat /stage/said/$1), not $2\"; }\n\
         /stage/upatch apply /stage/HP1\n\
         systemctl start before.service\n\
         says before ' 1  2'\n\

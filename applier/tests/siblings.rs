@@ -146,7 +146,8 @@ int main(int argc, char **argv) {
 fn what_a_closed_library_leaves_is_in_nobodys_way() {
     use std::io::{BufRead, BufReader, Write};
     let dir = tempfile::tempdir().unwrap();
-    let source = "__attribute__((noipa)) int three(void) { return 3; }\n__attribute__((noipa)) int four(void) { return 4; }";
+    let source = "__attribute__((noipa)) int three(void) { return 3; }\n__attribute__((noipa)) int \
+     four(void) { return 4; }";
     let library = compile(dir.path(), "libthree.so", source, &["-shared", "-fPIC"]);
     let program = compile(dir.path(), "closes", CLOSES, &["-ldl"]);
     let theirs = patch(&Elf::read(&library), "theirs", vec![returns("three", 33), returns("four", 44)]);

@@ -64,8 +64,10 @@ fn package(stage: &Stage, name: &str, release: u32) -> PathBuf {
     let program = stage.program.display();
     let spec = format!(
         "%global debug_package %{{nil}}\n%global __os_install_post %{{nil}}\n%global _build_id_links none\n\
-         Name: pair\nVersion: 1\nRelease: {release}\nSummary: -\nLicense: -\nAutoReqProv: no\nProvides: /bin/sh\n\
-         %description\n-\n%install\ninstall -D {program} %{{buildroot}}/usr/bin/{name}\n%files\n/usr/bin/{name}\n"
+         Name: pair\nVersion: 1\nRelease: {release}\nSummary: -\nLicense: -\nAutoReqProv: no\nProvides: \
+         /bin/sh\n\
+         %description\n-\n%install\ninstall -D {program} \
+         %{{buildroot}}/usr/bin/{name}\n%files\n/usr/bin/{name}\n"
     );
     rpmbuild(stage.dir.path(), &spec)
 }

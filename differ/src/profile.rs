@@ -7,8 +7,8 @@ pub enum Profile {
     #[default]
     User,
     /// The kernel and its modules, before objtool has run over their objects. A function is replaced by
-    /// redirecting its call of `__fentry__`; what has none is replaced in its callers. Entries of the kernel's
-    /// tables are shipped with the functions that they are about.
+    /// redirecting its call of `__fentry__`; what has none is replaced in its callers. Entries of the
+    /// kernel's tables are shipped with the functions that they are about.
     Kernel,
 }
 

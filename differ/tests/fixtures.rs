@@ -14,7 +14,7 @@
 //! | `//#Unchanged` | nothing differs |
 //! | `//#Existing: name -> orig` | the patch uses that symbol of the original unit |
 //! | `//#Shipped: name` | the patch has a copy of its own |
-//! | `//#Beside: f+0x10` | the patch uses something without a symbol, so far from that symbol of the original |
+//! | `//#Beside: f+0x10` | the patch uses something without a symbol, so far from that of the original |
 //! | `//#Replaces: f -> g` | the patch replaces the original's `g` by `f` |
 //! | `//#Entryless: f g` | the patch replaces none of these |
 //! | `//#OldCode: f: g h` | exactly these are old code of `f` beside its entry |

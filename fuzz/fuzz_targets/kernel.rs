@@ -1,5 +1,5 @@
-//! The readers of kernels and of their modules, and what holds a unit against them: damaged files are answered
-//! with an error or with differences.
+//! The readers of kernels and of their modules, and what holds a unit against them: damaged files are
+//! answered with an error or with differences.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

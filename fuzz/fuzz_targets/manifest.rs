@@ -9,6 +9,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(manifest) = Manifest::parse(text)
         && let Ok(written) = manifest.text()
     {
-        assert!(Manifest::parse(&written).is_ok_and(|again| again == manifest), "read back as something else");
+        assert!(Manifest::parse(&written).is_ok_and(|again| again == manifest), "read back as something \
+         else");
     }
 });

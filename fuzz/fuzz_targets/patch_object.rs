@@ -8,6 +8,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(object) = PatchObject::from_elf(data)
         && let Ok(written) = object.to_elf()
     {
-        assert!(PatchObject::from_elf(&written).is_ok_and(|again| again == object), "read back as something else");
+        assert!(PatchObject::from_elf(&written).is_ok_and(|again| again == object), "read back as something \
+         else");
     }
 });

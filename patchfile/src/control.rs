@@ -29,9 +29,9 @@
 //! | 8 | 8 | [`PREVIOUS`]: where the stub goes while the patch is not active |
 //! | 16 | 8 | address of the new function |
 //! | 24 | 8 | address of the stub |
-//! | 32 | 8 | bytes that the redirect replaced, as the linked ELF file has them (5 used on x86-64, 2 with a hop) |
+//! | 32 | 8 | bytes that the redirect replaced, as in the linked ELF file (5 used on x86-64, 2 with a hop) |
 //! | 40 | 8 | address of the relocated old instructions ("resume"), 0 if there are none |
-//! | 48 | 8 | address of the padding that a short jump at the entry leads to ("hop"), 0 if the jump at the entry is a long one |
+//! | 48 | 8 | address of the padding that a short jump at the entry leads to ("hop"); 0: a long jump |
 //! | 56 | 8 | bytes in the padding, of which the first 5 are replaced, as the linked ELF file has them |
 
 use crate::Uuid;

@@ -19,7 +19,8 @@ const END: &str = "<!-- end of builds -->\n";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Builds {
-    /// What is said to the program for each patch: answers before, while it is active, and after it was taken back.
+    /// What is said to the program for each patch: answers before, while it is active, and after it was taken
+    /// back.
     pub talks: BTreeMap<String, Vec<Keep>>,
     /// The ways to build.
     pub cases: Vec<Build>,
@@ -94,7 +95,8 @@ impl Builds {
         serde_yaml::from_str(&text).with_context(|| format!("{}", path.display()))
     }
 
-    /// Compares the table of builds in the documentation with the cases; `UPATCH_WRITE_PAGE=1` writes it instead.
+    /// Compares the table of builds in the documentation with the cases; `UPATCH_WRITE_PAGE=1` writes it
+    /// instead.
     ///
     /// # Errors
     /// They disagree.
@@ -114,7 +116,8 @@ impl Builds {
         }
         ensure!(
             found == table,
-            "{} does not say what the cases say: run `UPATCH_WRITE_PAGE=1 cargo test -p tests --test builds page`",
+            "{} does not say what the cases say: run `UPATCH_WRITE_PAGE=1 cargo test -p tests --test builds \
+             page`",
             path.display()
         );
         Ok(())

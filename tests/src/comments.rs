@@ -1,4 +1,5 @@
-//! A patch that puts a comment at the top of every C and C++ file of a package: it changes nothing but line numbers.
+//! A patch that puts a comment at the top of every C and C++ file of a package: it changes nothing but line
+//! numbers.
 
 use crate::package::files_below;
 use crate::run::Cmd;
@@ -7,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 const COMMENT: &[u8] = b"/* A note at the top of the file,\n * of three lines.\n */\n";
 
-/// Prepares a package (`rpmbuild -bp`), comments its sources, and writes the difference to `patch`. Gives how many files it
-/// changes.
+/// Prepares a package (`rpmbuild -bp`), comments its sources, and writes the difference to `patch`. Gives how
+/// many files it changes.
 ///
 /// # Errors
 /// The package cannot be prepared, or has no sources.

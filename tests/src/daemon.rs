@@ -15,7 +15,8 @@ use crate::programs::upatch;
 
 static LIVE: Mutex<()> = Mutex::new(());
 
-/// To be held while daemons run: a patch reaches every process of the same ELF file, those of other tests too.
+/// To be held while daemons run: a patch reaches every process of the same ELF file, those of other tests
+/// too.
 #[derive(Debug)]
 pub struct Alone {
     _threads: MutexGuard<'static, ()>,
@@ -175,7 +176,8 @@ impl Client {
     }
 }
 
-/// Applies a patch directory that holds `fix-exe` to a fresh daemon of `root`, and asks it for an area before and after.
+/// Applies a patch directory that holds `fix-exe` to a fresh daemon of `root`, and asks it for an area before
+/// and after.
 ///
 /// # Errors
 /// An answer is not the right one, or anything else fails.

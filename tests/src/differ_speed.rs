@@ -1,4 +1,5 @@
-//! How fast objects are compared: all objects of a package, debug information included, on all cores, and ten times as many.
+//! How fast objects are compared: all objects of a package, debug information included, on all cores, and ten
+//! times as many.
 
 use anyhow::{Context, Result, ensure};
 use differ::Options;

@@ -1,7 +1,8 @@
-//! Which folders of a crate use each other: a graph that is read from the paths (`crate::…`, `super::…`) in the source.
+//! Which folders of a crate use each other: a graph that is read from the paths (`crate::…`, `super::…`) in
+//! the source.
 //!
-//! The folders that lie beside each other are the nodes, at the top of a crate also its files. A folder and what lies in it are not held
-//! against each other. Unit tests do not count.
+//! The folders that lie beside each other are the nodes, at the top of a crate also its files. A folder and
+//! what lies in it are not held against each other. Unit tests do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,7 +26,8 @@ pub struct Crate {
 struct Source {
     file: PathBuf,
     words: Vec<Word>,
-    /// Names that the module takes from elsewhere and gives on, with the paths that they stand for; `*` for all names of a module.
+    /// Names that the module takes from elsewhere and gives on, with the paths that they stand for; `*` for
+    /// all names of a module.
     reexports: Vec<(String, Module)>,
 }
 
@@ -33,7 +35,8 @@ struct Source {
 pub type Circle = String;
 
 impl Crate {
-    /// Reads the modules below `src`. Programs (`main.rs`, `bin`) use the library by its name, and are left out.
+    /// Reads the modules below `src`. Programs (`main.rs`, `bin`) use the library by its name, and are left
+    /// out.
     pub fn read(src: &Path) -> Result<Self> {
         let mut modules = BTreeMap::new();
         for file in files_below(src)? {
@@ -86,7 +89,8 @@ impl Crate {
         self.modules.keys().any(below)
     }
 
-    /// The module that defines what a path names, as far as it can be told: names that a module only gives on are followed.
+    /// The module that defines what a path names, as far as it can be told: names that a module only gives on
+    /// are followed.
     fn defining(&self, path: &[String], depth: usize) -> Module {
         let mut at = Module::new();
         for (index, name) in path.iter().enumerate() {
@@ -119,8 +123,8 @@ impl Crate {
         source.words.windows(2).any(|w| ITEMS.contains(&w[0].text.as_str()) && w[1].text == name)
     }
 
-    /// Every path of the module that begins with `crate`, `self` or `super`, or in a `use` with a module beside it, from the root of the
-    /// crate, with its line.
+    /// Every path of the module that begins with `crate`, `self` or `super`, or in a `use` with a module
+    /// beside it, from the root of the crate, with its line.
     fn uses(&self, module: &Module) -> Vec<(usize, Module)> {
         let Some(source) = self.modules.get(module) else { return Vec::new() };
         let mut found = Vec::new();
@@ -174,8 +178,8 @@ fn is_public(before: &[Word]) -> bool {
     text(1) == Some("pub") || (text(1) == Some(")") && (2..8).any(|back| text(back) == Some("pub")))
 }
 
-/// The paths of a tree as `use` has them, `a::{b, c::d as e}`, each with the name that it gets; all of a module is `*`. Gives the place
-/// behind the tree.
+/// The paths of a tree as `use` has them, `a::{b, c::d as e}`, each with the name that it gets; all of a
+/// module is `*`. Gives the place behind the tree.
 fn tree(words: &[Word], mut at: usize, before: &[String], out: &mut Vec<(Module, String)>) -> usize {
     let mut path = before.to_vec();
     let text = |at: usize| words.get(at).map_or("", |w| w.text.as_str());
@@ -242,7 +246,8 @@ fn without_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod ").next().unwrap_or(text)
 }
 
-/// The circles of a graph: each node of one that is not in an earlier one leads to the shortest way back to it.
+/// The circles of a graph: each node of one that is not in an earlier one leads to the shortest way back to
+/// it.
 fn circles(edges: &BTreeMap<(String, String), String>) -> Vec<Circle> {
     let mut told: BTreeSet<&str> = BTreeSet::new();
     let mut found = Vec::new();

@@ -1,5 +1,5 @@
-//! Cases of `testdata/kernel/cases.yaml`: patches of stock kernels are made, those that must work are loaded one after the
-//! other in one virtual machine, looked at and taken out again.
+//! Cases of `testdata/kernel/cases.yaml`: patches of stock kernels are made, those that must work are loaded
+//! one after the other in one virtual machine, looked at and taken out again.
 
 use crate::kernels::Kernel;
 use crate::paths::{program, testdata};
@@ -51,8 +51,8 @@ pub struct Case {
     pub after: String,
     /// and when it is out again, where that is not as before.
     pub back: Option<String>,
-    /// Options in place of `--target` and `--kernel-devel` of the kernel; `KERNEL` and `OTHER` stand for the folders of
-    /// this kernel and of another one.
+    /// Options in place of `--target` and `--kernel-devel` of the kernel; `KERNEL` and `OTHER` stand for the
+    /// folders of this kernel and of another one.
     #[serde(default)]
     pub options: Vec<String>,
     /// A word in the patch, and what is put in its place.

@@ -1,7 +1,8 @@
-//! Stock kernels for tests: fetched from the distribution's packages and unpacked, not installed, once a machine.
+//! Stock kernels for tests: fetched from the distribution's packages and unpacked, not installed, once a
+//! machine.
 //!
-//! `scripts/kernel RELEASE` does it. A kernel's folder holds `vmlinuz`, `lib/modules/RELEASE`, the headers package in
-//! `usr/src`, the source as `linux-source-*.tar.xz`, and `vmlinux`, which is unpacked here.
+//! `scripts/kernel RELEASE` does it. A kernel's folder holds `vmlinuz`, `lib/modules/RELEASE`, the headers
+//! package in `usr/src`, the source as `linux-source-*.tar.xz`, and `vmlinux`, which is unpacked here.
 
 use anyhow::{Context, Result};
 use std::path::PathBuf;

@@ -1,10 +1,11 @@
-//! What applying a patch costs: the process its pause and memory, the operator the time of the command, calls a jump.
+//! What applying a patch costs: the process its pause and memory, the operator the time of the command, calls
+//! a jump.
 //!
-//! Times are wall-clock. The machine's own hiccups show in the column `idle gap`: on a busy machine run it with real-time
-//! priority (`chrt -f 10 upatch-bench pause`).
+//! Times are wall-clock. The machine's own hiccups show in the column `idle gap`: on a busy machine run it
+//! with real-time priority (`chrt -f 10 upatch-bench pause`).
 //!
-//! With another folder of programs in `UPATCH_BENCH_BASE`, both are measured in turns, so that whatever else goes on
-//! slows both: the rows `base` are that folder's.
+//! With another folder of programs in `UPATCH_BENCH_BASE`, both are measured in turns, so that whatever else
+//! goes on slows both: the rows `base` are that folder's.
 
 use crate::paths::{program, testdata};
 use crate::programs::{Service, patch_by_build};
@@ -247,9 +248,9 @@ impl Bench {
         Ok(())
     }
 
-    /// The pause as a thread sees it that nothing else keeps from running: it has real-time priority on one processor,
-    /// and the command, with a lower one, has another. On a machine that is not idle the other table shows what the
-    /// machine does besides.
+    /// The pause as a thread sees it that nothing else keeps from running: it has real-time priority on one
+    /// processor, and the command, with a lower one, has another. On a machine that is not idle the other
+    /// table shows what the machine does besides.
     ///
     /// # Errors
     /// Something does not work.
@@ -342,7 +343,8 @@ impl Bench {
         Ok(table)
     }
 
-    /// Milliseconds from `fork` to the end of a process that answers one line, and whether it ran the new code.
+    /// Milliseconds from `fork` to the end of a process that answers one line, and whether it ran the new
+    /// code.
     fn start_to_end(&self) -> Result<(f64, bool)> {
         let began = Instant::now();
         let mut child =

@@ -1,4 +1,5 @@
-//! What the end-to-end tests and the benchmarks share: building packages, running the programs of upatch, talking to daemons.
+//! What the end-to-end tests and the benchmarks share: building packages, running the programs of upatch,
+//! talking to daemons.
 
 pub mod builds;
 pub mod cases;

@@ -1,5 +1,5 @@
-//! Live patches written by hand, for testing what applies them without what makes them: a C file with the new function and a line that
-//! names the old one, built by the kernel's own build system.
+//! Live patches written by hand, for testing what applies them without what makes them: a C file with the new
+//! function and a line that names the old one, built by the kernel's own build system.
 
 use crate::paths::testdata;
 use crate::run::Cmd;
@@ -25,8 +25,9 @@ pub struct Livepatch<'a> {
     pub function: &'a str,
 }
 
-/// The newest kernel of a series (`6.1`) in `$UPATCH_KERNELS`, or in `upatch-kernels` in the user's cache: a folder for each release, which
-/// holds `vmlinux` and `lib/modules`. `None`, loudly, where there is none: then what needs one is left out.
+/// The newest kernel of a series (`6.1`) in `$UPATCH_KERNELS`, or in `upatch-kernels` in the user's cache: a
+/// folder for each release, which holds `vmlinux` and `lib/modules`. `None`, loudly, where there is none:
+/// then what needs one is left out.
 pub fn kernel(series: &str) -> Option<PathBuf> {
     let cache = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/upatch-kernels"));
     let all = std::env::var_os("UPATCH_KERNELS").map(PathBuf::from).or_else(cache)?;

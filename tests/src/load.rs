@@ -35,7 +35,8 @@ impl Redis {
         self.command(&["PING"]).is_ok()
     }
 
-    /// Sends a command and returns the reply: a simple string, a number or a bulk string; an error reply is an error.
+    /// Sends a command and returns the reply: a simple string, a number or a bulk string; an error reply is
+    /// an error.
     ///
     /// # Errors
     /// The connection is broken, or the server answers with an error.

@@ -33,6 +33,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
         }
     }
     bail!(
-        "{name} is not in {dirs:?}: run `cargo build --workspace` first, or set UPATCH_BIN to the folder of the built programs"
+        "{name} is not in {dirs:?}: run `cargo build --workspace` first, or set UPATCH_BIN to the folder of \
+         the built programs"
     )
 }

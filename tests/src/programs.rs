@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// `upatch-build` with a store of compiled units that all tests of one program share, so that stale hits would show.
+/// `upatch-build` with a store of compiled units that all tests of one program share, so that stale hits
+/// would show.
 ///
 /// # Errors
 /// The program is missing.
@@ -21,8 +22,8 @@ pub fn upatch_build() -> Result<Cmd> {
     Ok(Cmd::new(paths::program("upatch-build")?).env("XDG_CACHE_HOME", dir))
 }
 
-/// An empty directory that lasts as long as this process. Nothing runs when a test program ends, so each one clears away
-/// what earlier ones left.
+/// An empty directory that lasts as long as this process. Nothing runs when a test program ends, so each one
+/// clears away what earlier ones left.
 fn store_of_this_process() -> Result<PathBuf> {
     const PREFIX: &str = "upatch-cache-";
     for entry in std::fs::read_dir(std::env::temp_dir())?.flatten() {
@@ -91,7 +92,8 @@ impl Made {
         serde_yaml::from_str(&text).context("report.yaml")
     }
 
-    /// The names below every field `field` of the report, whatever part of it they stand in; a `.cold` child counts as its parent.
+    /// The names below every field `field` of the report, whatever part of it they stand in; a `.cold` child
+    /// counts as its parent.
     ///
     /// # Errors
     /// There is no report.
@@ -143,8 +145,8 @@ pub fn make_patch(built: &Built, patch: &Path, name: &str, args: &[&str]) -> Res
     Ok(Made { output, name: name.to_owned(), ended })
 }
 
-/// Builds a program from the sources `tree` with the shell command `build`, and makes a patch for it. `dir` is where to work. Returns the
-/// program, which is `program` in the tree, and the patch directory.
+/// Builds a program from the sources `tree` with the shell command `build`, and makes a patch for it. `dir`
+/// is where to work. Returns the program, which is `program` in the tree, and the patch directory.
 ///
 /// # Errors
 /// Either fails.

@@ -1,7 +1,8 @@
 //! A virtual machine on a stock kernel, for one script: what it prints, and how it ends.
 //!
-//! The machine is emulated by qemu (TCG), boots the unpacked image, and has nothing but busybox, the files that are put
-//! in and the modules that are asked for. It takes 2 to 3 seconds of processor time to start. A kernel that oopses ends.
+//! The machine is emulated by qemu (TCG), boots the unpacked image, and has nothing but busybox, the files
+//! that are put in and the modules that are asked for. It takes 2 to 3 seconds of processor time to start. A
+//! kernel that oopses ends.
 
 use crate::run::{Cmd, Ended};
 use anyhow::{Context, Result, bail};

@@ -1,5 +1,5 @@
-//! The whole road on a real redis: shipped package, patch RPM, `rpm -i` under load, `rpm -e`; from a spec file, a source RPM
-//! and a git tree.
+//! The whole road on a real redis: shipped package, patch RPM, `rpm -i` under load, `rpm -e`; from a spec
+//! file, a source RPM and a git tree.
 
 use crate::corpus::{Case, Script, lay_out};
 use crate::load::Kept;

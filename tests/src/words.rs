@@ -1,4 +1,5 @@
-//! The words of a source file in Rust: identifiers, `::` and single signs. Comments, strings and characters are left out.
+//! The words of a source file in Rust: identifiers, `::` and single signs. Comments, strings and characters
+//! are left out.
 
 /// One word and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +106,8 @@ mod tests {
 
     #[test]
     fn comments_strings_and_lifetimes() {
-        let text = "use a::b; // c\n/* d /* e */ */ fn f<'a>(x: &'a str) -> char { g(\"h\\\"i\", r#\"j\"k\"#, 'l', '\\'') }\nm";
+        let text = "use a::b; // c\n/* d /* e */ */ fn f<'a>(x: &'a str) -> char { g(\"h\\\"i\", \
+         r#\"j\"k\"#, 'l', '\\'') }\nm";
         let found: Vec<String> = words(text).into_iter().map(|w| w.text).collect();
         assert_eq!(found.join(" "), "use a :: b ; fn f < ' a > ( x : & ' a str ) - > char { g ( , , , ) } m");
         assert_eq!(words(text).last().map(|w| w.line), Some(3));

@@ -149,6 +149,23 @@ fn unsafe_stays_in_sys() -> Result<()> {
     Ok(())
 }
 
+/// Columns, as in `rustfmt.toml`. rustfmt wraps code, and no comments.
+const WIDTH: usize = 110;
+
+#[test]
+fn comments_are_no_wider_than_code() -> Result<()> {
+    let mut wide = Vec::new();
+    for name in CRATES {
+        for (path, text) in sources(name)? {
+            let is_wide = |line: &str| line.trim_start().starts_with("//") && line.chars().count() > WIDTH;
+            let found = text.lines().enumerate().filter(|(_, line)| is_wide(line));
+            wide.extend(found.map(|(n, _)| format!("{}:{}", path.display(), n + 1)));
+        }
+    }
+    ensure!(wide.is_empty(), "wider than {WIDTH} columns:\n{}", wide.join("\n"));
+    Ok(())
+}
+
 #[test]
 fn no_file_is_too_long() -> Result<()> {
     for name in CRATES {
@@ -221,7 +238,8 @@ fn names_of_an_instruction_set_stay_in_arch() -> Result<()> {
     Ok(())
 }
 
-/// A register, an instruction, a relocation, the decoder or the name of x86-64 itself. Words are parts of names between underscores.
+/// A register, an instruction, a relocation, the decoder or the name of x86-64 itself. Words are parts of
+/// names between underscores.
 fn of_x86(word: &str) -> bool {
     const REGISTERS: [&str; 10] = ["ip", "ax", "bx", "cx", "dx", "si", "di", "bp", "sp", "flags"];
     const OTHERS: [&str; 14] = [

@@ -18,7 +18,8 @@ fn fix() -> std::path::PathBuf {
     paths::testdata("hello-daemon").join("patches/fix-exe.patch")
 }
 
-/// `upatch-build --spec` of a layout with more arguments, into an output folder that must stay empty but for the report.
+/// `upatch-build --spec` of a layout with more arguments, into an output folder that must stay empty but for
+/// the report.
 fn refused(layout: &Layout, args: &[&str], codes: &[i32]) -> Result<Ended> {
     let output = tempfile::tempdir()?;
     let ended = upatch_build()?

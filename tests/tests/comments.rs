@@ -22,7 +22,8 @@ fn of_a_small_package() -> Result<()> {
 fn of_a_real_package() -> Result<()> {
     let id = std::env::var("UPATCH_COMMENTED").unwrap_or_else(|_| "cjson-CVE-2023-50471".into());
     let Some(folder) = corpus::folder() else {
-        let note = "LEFT OUT: comments in a real package need the corpus: ../shared/corpus beside the checkout, or UPATCH_CORPUS\n";
+        let note = "LEFT OUT: comments in a real package need the corpus: ../shared/corpus beside the \
+         checkout, or UPATCH_CORPUS\n";
         std::io::Write::write_all(&mut std::io::stderr(), note.as_bytes())?;
         return Ok(());
     };

@@ -1,4 +1,5 @@
-//! What a debugger shows of a patched process: source lines, parameters, locals, and the variables of the program.
+//! What a debugger shows of a patched process: source lines, parameters, locals, and the variables of the
+//! program.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -13,7 +14,8 @@ const C: [(&str, &str, &str); 3] = [
     (
         "unit.h",
         "struct state { int request; const char *who; };\nint helper(struct state *state, int factor);\n\
-         #ifdef __clang__\n#define APART __attribute__((noinline))\n#else\n#define APART __attribute__((noipa))\n#endif\n",
+         #ifdef __clang__\n#define APART __attribute__((noinline))\n#else\n#define APART \
+         __attribute__((noipa))\n#endif\n",
         "",
     ),
     (
@@ -208,7 +210,8 @@ impl Process {
         }
     }
 
-    /// Stops at the breakpoint when the work is done once more, says what the commands give, and lets the process go on.
+    /// Stops at the breakpoint when the work is done once more, says what the commands give, and lets the
+    /// process go on.
     fn debug(&self, patch: &Path, breakpoint: &str, commands: &[&str]) -> Result<String> {
         let pid = self.child.id();
         let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
@@ -331,7 +334,8 @@ int main(void)
     ),
 ];
 
-/// One variable is where the library is loaded, the other one has been copied into the program: only there is its value.
+/// One variable is where the library is loaded, the other one has been copied into the program: only there is
+/// its value.
 #[test]
 fn variables_of_a_library() -> Result<()> {
     let command = "gcc -O0 -g -fPIC -c lib.c; gcc -shared -o lib.so lib.o -Wl,-soname,lib.so; \

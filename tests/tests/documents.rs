@@ -68,7 +68,8 @@ fn links_lead_somewhere() -> Result<()> {
     Ok(())
 }
 
-/// The words that follow `word` and a blank, at the beginning of a line of code or of a piece of code in text.
+/// The words that follow `word` and a blank, at the beginning of a line of code or of a piece of code in
+/// text.
 fn after<'t>(page: &'t str, word: &str) -> BTreeSet<&'t str> {
     let starts = ["\n$ ", "\n    ", "`", "&& "].map(|before| format!("{before}{word} "));
     let found = starts.iter().flat_map(|start| page.split(start.as_str()).skip(1));

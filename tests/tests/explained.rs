@@ -1,4 +1,5 @@
-//! What `upatch-build` tells the author of a fix: which instruction or datum differs, what draws a caller in, what to write instead.
+//! What `upatch-build` tells the author of a fix: which instruction or datum differs, what draws a caller in,
+//! what to write instead.
 
 use anyhow::{Result, ensure};
 use tests::programs::upatch_build;
@@ -49,7 +50,8 @@ fn callers_that_inlining_draws_in_are_told_with_what_differs() -> Result<()> {
     let (ended, report) = told(5, "\treturn n >= limit && n < 50;", 0)?;
     for caller in ["first", "second"] {
         let line = format!(
-            "changed function {caller} (case.c): inlines check (case.c:3), which the fix changes; instruction at "
+            "changed function {caller} (case.c): inlines check (case.c:3), which the fix changes; \
+             instruction at "
         );
         ensure!(ended.stderr.contains(&line), "no `{line}`: {}", ended.account());
     }

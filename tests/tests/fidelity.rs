@@ -44,7 +44,8 @@ fn fidelity(made: &Made) -> Result<String> {
 }
 
 /// A function more in a unit that the patch has nothing to do with: all addresses after it are others.
-const SHIFT: &str = "sed -i '3i int shift_of_addresses(int x); int shift_of_addresses(int x) { return x * 31 + x / 7; }' audit.c";
+const SHIFT: &str = "sed -i '3i int shift_of_addresses(int x); int shift_of_addresses(int x) { return x * 31 \
+ + x / 7; }' audit.c";
 
 #[test]
 fn a_stripped_target_with_other_addresses_needs_its_debuginfo() -> Result<()> {
@@ -107,8 +108,8 @@ fn a_stamp_in_the_data_is_equivalent() -> Result<()> {
     daemon::multiplies(&target.root, "usr/bin/hello-daemon", &made.dir())
 }
 
-/// `%install` compiles and links all anew with other flags, as that of redis does, and a stamp takes more room in the target: of the
-/// links that made another program, that of `%install` is the one to go by.
+/// `%install` compiles and links all anew with other flags, as that of redis does, and a stamp takes more
+/// room in the target: of the links that made another program, that of `%install` is the one to go by.
 #[test]
 fn what_install_linked_with_a_stamp_is_equivalent() -> Result<()> {
     let with_stamp = |stamp: &str| {
@@ -146,7 +147,8 @@ fn a_change_that_cannot_be_live_patched_is_refused_for_another_target_too() -> R
     made.nothing_written()
 }
 
-/// A hard link and a copy, sorted before the name that the link has in the build: one target, whatever a process was started as.
+/// A hard link and a copy, sorted before the name that the link has in the build: one target, whatever a
+/// process was started as.
 #[test]
 fn a_program_with_several_names_is_one_target() -> Result<()> {
     let names = "ln %{buildroot}/usr/bin/hello-daemon %{buildroot}/usr/bin/a-link\n\

@@ -1,5 +1,5 @@
-//! `upatch` on a shipped kernel, in a virtual machine: there and back, versions, strangers, what does not fit, tasks in the way, modules
-//! that come later, `kill -9` at any time, the service at boot.
+//! `upatch` on a shipped kernel, in a virtual machine: there and back, versions, strangers, what does not
+//! fit, tasks in the way, modules that come later, `kill -9` at any time, the service at boot.
 
 use anyhow::{Result, ensure};
 use std::fs;

@@ -1,4 +1,5 @@
-//! One test per case of `testdata/matrix` and way to build it; `UPATCH_MATRIX=all` for all ways, else the first of each case.
+//! One test per case of `testdata/matrix` and way to build it; `UPATCH_MATRIX=all` for all ways, else the
+//! first of each case.
 
 use anyhow::Result;
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -1,5 +1,5 @@
-//! Each patch of `testdata/`: made, applied to a running daemon, taken back. What a package built with the patch answers is
-//! checked by `testdata.rs`.
+//! Each patch of `testdata/`: made, applied to a running daemon, taken back. What a package built with the
+//! patch answers is checked by `testdata.rs`.
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};

@@ -1,4 +1,5 @@
-//! Programs that hold the path of their build: the rebuild has it too, in a view of the file system of its own.
+//! Programs that hold the path of their build: the rebuild has it too, in a view of the file system of its
+//! own.
 
 use anyhow::{Result, ensure};
 use std::fs;
@@ -13,9 +14,11 @@ static int more(int n) { return n + 1; }
 int work(int n) { printf("%s: %d\n", __FILE__, more(n)); return n; }
 int main(int argc, char **argv) { (void)argv; return work(argc) - argc; }
 "#;
-const FIX: &str = "--- a/src/main.c\n+++ b/src/main.c\n@@ -2 +2 @@\n-static int more(int n) { return n + 1; }\n\
+const FIX: &str = "--- a/src/main.c\n+++ b/src/main.c\n@@ -2 +2 @@\n-static int more(int n) { return n + 1; \
+ }\n\
                    +static int more(int n) { return n + 2; }\n";
-/// Names the source by its whole path, as cmake does, and leaves a file beside the tree, as dpkg-buildpackage does.
+/// Names the source by its whole path, as cmake does, and leaves a file beside the tree, as dpkg-buildpackage
+/// does.
 const BUILD: &str = "cc -O2 -g -o prog \"$PWD/src/main.c\"; echo made > ../beside";
 
 /// A source tree, a fix, and a folder for the rest.
@@ -113,8 +116,10 @@ fn what_is_at_the_path_stays_as_it_is_and_can_be_read_and_written() -> Result<()
 fn rpms_build_directory_is_where_it_was() -> Result<()> {
     let bench = Bench::new()?;
     let spec = bench.path("foo.spec");
-    let text = "Name: foo\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nSource0: foo-1.tar\n%description\nx\n%prep\n%setup -q\n\
-                %build\ncc -O2 -g -o prog \"$PWD/src/main.c\"\n%install\ninstall -D prog %{buildroot}/usr/bin/prog\n%files\n/usr/bin/prog\n";
+    let text = "Name: foo\nVersion: 1\nRelease: 1\nSummary: x\nLicense: MIT\nSource0: \
+     foo-1.tar\n%description\nx\n%prep\n%setup -q\n\
+                %build\ncc -O2 -g -o prog \"$PWD/src/main.c\"\n%install\ninstall -D prog \
+                %{buildroot}/usr/bin/prog\n%files\n/usr/bin/prog\n";
     fs::write(&spec, text)?;
     Cmd::new("tar")
         .args(["--transform", "s,^tree,foo-1,", "-cf", "foo-1.tar", "tree"])

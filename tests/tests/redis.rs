@@ -10,7 +10,8 @@ fn main() -> std::process::ExitCode {
     let mut args = Arguments::from_args();
     args.test_threads = Some(1);
     let Some(corpus) = folder() else {
-        let note = "LEFT OUT: the redis test needs the corpus: ../shared/corpus beside the checkout, or UPATCH_CORPUS";
+        let note = "LEFT OUT: the redis test needs the corpus: ../shared/corpus beside the checkout, or \
+         UPATCH_CORPUS";
         let line = "*".repeat(note.len());
         let _ = std::io::Write::write_all(
             &mut std::io::stderr(),

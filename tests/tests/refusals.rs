@@ -1,5 +1,5 @@
-//! docs/guide/when-refused.md has an anchor for each reason for which a fix or a process is refused, and names
-//! cases that exist.
+//! docs/guide/when-refused.md has an anchor for each reason for which a fix or a process is refused, and
+//! names cases that exist.
 
 use anyhow::{Result, ensure};
 use std::collections::BTreeSet;
@@ -72,8 +72,8 @@ fn calls<'t>(text: &'t str, word: &'t str, bracket: char) -> impl Iterator<Item 
     })
 }
 
-/// Each `what` of a refusal: the first argument of what makes one (the second, where it takes the file's name first), the field of
-/// the structure, or the constant.
+/// Each `what` of a refusal: the first argument of what makes one (the second, where it takes the file's name
+/// first), the field of the structure, or the constant.
 fn whats() -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for name in MAKERS {

@@ -1,5 +1,5 @@
-//! Patches from a repository that `upatch-repo` makes: dnf finds them by their CVE, installs them into a running
-//! service, and takes them back.
+//! Patches from a repository that `upatch-repo` makes: dnf finds them by their CVE, installs them into a
+//! running service, and takes them back.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;

@@ -112,7 +112,8 @@ fn the_source_rpm_makes_the_patch_again() -> Result<()> {
     daemon.connect()?.expect("area 3 4", "area 12", "patch made from the source RPM")
 }
 
-/// With `SOURCE_DATE_EPOCH` alone, wherever and whenever the packages are made. One file of macros is of the builder's own.
+/// With `SOURCE_DATE_EPOCH` alone, wherever and whenever the packages are made. One file of macros is of the
+/// builder's own.
 #[test]
 fn the_packages_are_the_same_bytes_again() -> Result<()> {
     let built = Layout::new("hello-daemon")?.build(&[])?;

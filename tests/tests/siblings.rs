@@ -1,5 +1,5 @@
-//! A fix adds a function to a library, and a program and another library call it: one patch, for all or for none, as processes run, start,
-//! load the libraries and let them go again.
+//! A fix adds a function to a library, and a program and another library call it: one patch, for all or for
+//! none, as processes run, start, load the libraries and let them go again.
 
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -48,7 +48,8 @@ gcc -g -O2 -fPIC -shared inner.c -o libinner.so -Wl,-soname,libinner.so
 gcc -g -O2 -fPIC -shared outer.c -o libouter.so -Wl,-soname,libouter.so -L. -linner -Wl,-rpath,'$ORIGIN'
 gcc -g -O2 main.c -o main -L. -louter -linner -Wl,-rpath,'$ORIGIN'
 ";
-/// Loads and closes the outer library, which brings the inner one, as it is told. Between two rounds something else takes their place.
+/// Loads and closes the outer library, which brings the inner one, as it is told. Between two rounds
+/// something else takes their place.
 const LOADER: &str = r#"
 #include <dlfcn.h>
 #include <stdio.h>
@@ -259,7 +260,8 @@ fn a_file_that_is_left_out_adds_nothing() -> Result<()> {
     scene.make("b", &["--elf", "libouter.so"])?.expect_code(&[4])?.says("added").map(drop)
 }
 
-/// A process whose inner library is another build cannot have what the fix adds to it, hence nothing of the patch.
+/// A process whose inner library is another build cannot have what the fix adds to it, hence nothing of the
+/// patch.
 #[test]
 fn a_process_with_another_build_of_the_library_gets_nothing() -> Result<()> {
     let scene = Scene::new()?;

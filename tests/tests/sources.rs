@@ -206,7 +206,8 @@ fn git_range() -> Result<()> {
     from_git("HEAD~1..HEAD", |_| Ok(()))
 }
 
-/// A fix that nobody has committed; a source file that git does not know yet is part of it, what a build left is not.
+/// A fix that nobody has committed; a source file that git does not know yet is part of it, what a build left
+/// is not.
 #[test]
 fn git_up_to_the_work_tree() -> Result<()> {
     from_git("HEAD", |git| {
@@ -268,8 +269,8 @@ fn from_git(range: &str, prepare: impl Fn(Git<'_>) -> Result<()>) -> Result<()> 
     daemon::multiplies(&root, "usr/bin/hello-daemon", &out.path().join("GIT"))
 }
 
-/// Run from within the tree with nothing but what is needed: the results are beside it, named after the fix, and
-/// the next run leaves them there.
+/// Run from within the tree with nothing but what is needed: the results are beside it, named after the fix,
+/// and the next run leaves them there.
 #[test]
 fn results_are_named_after_the_fix_and_stay_out_of_the_tree() -> Result<()> {
     let dir = tree()?;

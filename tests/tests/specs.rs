@@ -1,5 +1,5 @@
-//! Each way to write a spec file in `testdata/specs/cases.yaml`: a patch is made of the little package, and it
-//! changes the one function that the fix changes. `UPATCH_SPECS=all` tries all of them.
+//! Each way to write a spec file in `testdata/specs/cases.yaml`: a patch is made of the little package, and
+//! it changes the one function that the fix changes. `UPATCH_SPECS=all` tries all of them.
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};

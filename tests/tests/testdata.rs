@@ -1,5 +1,5 @@
-//! The expectations in `testdata/*/cases.yaml` are true of packages built by plain rpmbuild: nothing of upatch is used here,
-//! so that a failure elsewhere is one of upatch.
+//! The expectations in `testdata/*/cases.yaml` are true of packages built by plain rpmbuild: nothing of
+//! upatch is used here, so that a failure elsewhere is one of upatch.
 
 use anyhow::{Context, Result, ensure};
 use tests::cases::{Case, Cases};

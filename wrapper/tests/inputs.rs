@@ -83,7 +83,8 @@ fn the_store_gives_nothing_stale() {
         (
             &[("a.c", "int a;\n"), ("list", "src:*\n")],
             ":",
-            "clang -fsanitize=address -fsanitize-coverage=trace-pc-guard -fsanitize-coverage-ignorelist=list -c a.c",
+            "clang -fsanitize=address -fsanitize-coverage=trace-pc-guard -fsanitize-coverage-ignorelist=list \
+             -c a.c",
             "echo 'fun:*' >> list",
         ),
         // Other programs under a name in the environment.
@@ -212,7 +213,8 @@ fn a_pipe_with_a_name() {
 fn inputs_as_they_were() {
     let lab = Lab::new();
     lab.ok(
-        "for t in int long; do mkdir t; echo \"$t x;\" > t/x.h; echo '#include \"t/x.h\"\nlong a(void) { return x; }' > t.c;\
+        "for t in int long; do mkdir t; echo \"$t x;\" > t/x.h; echo '#include \"t/x.h\"\nlong a(void) { \
+         return x; }' > t.c;\
          gcc -c t.c -o $t.o; rm -r t; done; rm t.c",
     );
     lab.ok("echo 'int b;' > t.c");

@@ -118,7 +118,8 @@ fn clang_called_by_its_full_path() {
 fn clang_called_by_its_full_path_for_assembly() {
     let lab = lab();
     lab.write("t.S", "#define ONE 1\n.text\n.globl t\nt: mov $ONE, %eax\n ret\n");
-    lab.ok("/usr/bin/clang -O2 -S a.c && /usr/bin/clang -c a.s t.S && clang -c main.c && clang a.o main.o t.o -o prog && ./prog");
+    lab.ok("/usr/bin/clang -O2 -S a.c && /usr/bin/clang -c a.s t.S && clang -c main.c && clang a.o main.o \
+     t.o -o prog && ./prog");
     let records = lab.records();
     assert_eq!(records.problems, []);
     let unit = |object: &str| records.unit_by_object(&wrapper::sha256(&lab.object(object))).unwrap();
@@ -146,7 +147,10 @@ fn a_session_that_cannot_be_written() {
         std::fs::write(session.join(dir), "").unwrap();
     }
     lab.ok("gcc -c a.c && clang -c main.c && gcc a.o main.o -o prog && ./prog");
-    lab.ok("/usr/bin/gcc -flto a.c main.c -o prog && ./prog && gcc -pipe -c a.c && ar rcs liba.a a.o && gcc -xc -c - < a.c -o b.o");
+    lab.ok(
+        "/usr/bin/gcc -flto a.c main.c -o prog && ./prog && gcc -pipe -c a.c && ar rcs liba.a a.o && gcc \
+     -xc -c - < a.c -o b.o",
+    );
     lab.ok("/usr/bin/clang -c a.c && clang a.c main.c -o prog && ./prog");
 }
 
@@ -373,7 +377,8 @@ fn names_that_are_not_utf8() {
 /// Build systems that compile probes of their own, keep the compiler's path, and write dependency files.
 #[test]
 fn cmake_and_meson() {
-    let cmake = "cmake_minimum_required(VERSION 3.10)\nproject(p C)\nadd_library(a STATIC a.c)\nadd_executable(prog main.c)\n\
+    let cmake = "cmake_minimum_required(VERSION 3.10)\nproject(p C)\nadd_library(a STATIC \
+     a.c)\nadd_executable(prog main.c)\n\
                  target_link_libraries(prog a)\n";
     let meson =
         "project('p', 'c')\nl = static_library('a', 'a.c')\nexecutable('prog', 'main.c', link_with: l)\n";
@@ -422,7 +427,8 @@ fn equal_objects_of_two_sources_are_two_units() {
 fn probes_leave_no_trace() {
     let lab = lab();
     lab.write("conftest.c", MAIN);
-    lab.ok("gcc -c conftest.c && gcc -c a.c -o /dev/null && gcc -E a.c && gcc --version && ld --version && as --version");
+    lab.ok("gcc -c conftest.c && gcc -c a.c -o /dev/null && gcc -E a.c && gcc --version && ld --version && \
+     as --version");
     let records = lab.records();
     assert_eq!((records.units, records.links, records.problems), Default::default());
 }

@@ -96,7 +96,8 @@ const COMMANDS: &[&str] = &[
     "gcc main.c -o prog",
     "gcc main.c -lnosuch -o prog",
     "gcc -c a.c && ar rcs liba.a a.o && gcc main.c -L. -la -o prog && ./prog",
-    "gcc -flto -frandom-seed=x -c a.c && ar rcs liba.a a.o && nm -s liba.a && gcc -flto main.c -L. -la -o prog && ./prog",
+    "gcc -flto -frandom-seed=x -c a.c && ar rcs liba.a a.o && nm -s liba.a && gcc -flto main.c -L. -la -o \
+     prog && ./prog",
     "gcc -flto -frandom-seed=x -c a.c && ld -r a.o -o both.o",
     "gcc -m64 -c a.c -specs=/dev/null",
     "cc -c a.c",
@@ -124,7 +125,8 @@ const COMMANDS: &[&str] = &[
     "ld missing.o",
     "gcc -c conftest.c && gcc -o conftest conftest.c",
     "ar t missing.a",
-    "gcc -c a.c main.c && objcopy --redefine-sym main=begin main.o begin.o && ar rcs liba.a a.o && strip -g a.o begin.o liba.a",
+    "gcc -c a.c main.c && objcopy --redefine-sym main=begin main.o begin.o && ar rcs liba.a a.o && strip -g \
+     a.o begin.o liba.a",
     "objcopy missing.o out.o",
     "gcc -c a.c && objcopy --frobnicate a.o; strip -o a2.o a.o; strip --version",
     "gcc -c a.c 2>&1 >/dev/null; gcc -c warn.c 2>&1 | cat",
@@ -275,7 +277,8 @@ fn signals() {
 
     fs::write(
         &script,
-        "#!/bin/sh\ntest \"$1\" = -c || exit 0\ntrap 'echo got >got; exit 3' TERM\necho up >up\nwhile :; do sleep 0.05; done\n",
+        "#!/bin/sh\ntest \"$1\" = -c || exit 0\ntrap 'echo got >got; exit 3' TERM\necho up >up\nwhile :; do \
+         sleep 0.05; done\n",
     )
     .unwrap();
     let mut child = run(&["-c", "a.c"]);
@@ -297,7 +300,8 @@ fn build_id() {
         for (name, text) in FILES {
             lab.write(name, text);
         }
-        let script = "gcc -O2 -g -c a.c && gcc -O2 -g -c main.c && gcc -Wl,--build-id a.o main.o -o prog && readelf -n prog";
+        let script = "gcc -O2 -g -c a.c && gcc -O2 -g -c main.c && gcc -Wl,--build-id a.o main.o -o prog && \
+         readelf -n prog";
         let output = shell(&lab.build(), script, &env);
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(text.contains("Build ID"), "{text}");

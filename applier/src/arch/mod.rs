@@ -4,7 +4,7 @@
 //!
 //! | file | has |
 //! |---|---|
-//! | `registers` | [`Registers`] of a stopped thread: program counter, stack and thread pointer, system call, numbering in DWARF |
+//! | `registers` | [`Registers`] of a stopped thread: program counter, pointers, call, DWARF numbers |
 //! | `borrow` | registers for a thread that runs something for us, and how it comes back |
 //! | `frame` | the signal frame that puts a thread back where it was |
 //! | `gadgets` | instructions that are borrowed from the process |

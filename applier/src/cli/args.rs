@@ -10,7 +10,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
     name = "upatch",
     version,
     about = "Apply live patches to running processes, and take them out again",
-    after_help = "ID: <package>/<PATCH>; <PATCH>, a CVE id or a package where that is unique; a uuid or its beginning; or the \
+    after_help = "ID: <package>/<PATCH>; <PATCH>, a CVE id or a package where that is unique; a uuid or its \
+     beginning; or the \
         path of a patch directory\n\n\
         Exit codes:\n  \
         0  done everywhere\n  \
@@ -26,7 +27,8 @@ pub(crate) struct Args {
     /// Another file-system root for /etc/upatch, /usr/lib/upatch, /var/lib/upatch and /run/upatch
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: PathBuf,
-    /// Say on standard error what is done to processes; -vv and -vvv say more. UPATCH_LOG=info, debug or trace is the same
+    /// Say on standard error what is done to processes; -vv and -vvv say more. UPATCH_LOG=info, debug or
+    /// trace is the same
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
     /// What to do.

@@ -1,5 +1,5 @@
-//! What is done, in detail, on standard error: `upatch -v`, or the level that `UPATCH_LOG` names. Code logs by
-//! `tracing`; this writes it down.
+//! What is done, in detail, on standard error: `upatch -v`, or the level that `UPATCH_LOG` names. Code logs
+//! by `tracing`; this writes it down.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::{

@@ -51,7 +51,8 @@ pub(crate) fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageE
     ctx.needs_root("daemon", &[])?;
     if crate::engine::target::own::is_filtered() {
         ctx.warn(
-            "a seccomp filter acts on this service (of its unit file, or of a container): the kernel lets it patch no process that has one too",
+            "a seccomp filter acts on this service (of its unit file, or of a container): the kernel lets it \
+             patch no process that has one too",
         );
     }
     let mut service = Service::begin(ctx, interval);

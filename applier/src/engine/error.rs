@@ -50,7 +50,8 @@ pub enum ProcessError {
     },
     /// What the patch adds to one ELF file and wants in another is not there.
     #[error(
-        "symbol {symbol}, which the patch adds to another file of the package, is not in the process: it has another build of that file"
+        "symbol {symbol}, which the patch adds to another file of the package, is not in the process: it has \
+         another build of that file"
     )]
     NoSibling {
         /// `name` or `name@version`.

@@ -41,14 +41,21 @@ impl Error {
     pub(crate) fn entry(id: &str, error: &EntryError) -> Self {
         match error {
             EntryError::Read(ReadError::Untrusted { .. }) => Self::new(ManageExit::NotPermitted, id, error)
-                .hint("a patch is code: it must belong to root or to you, and nobody else may be able to write to it")
-                .hint("install the patch package, or as its author: chown -R and chmod -R go-w its directory"),
+                .hint(
+                    "a patch is code: it must belong to root or to you, and nobody else may be able to \
+                 write to it",
+                )
+                .hint(
+                    "install the patch package, or as its author: chown -R and chmod -R go-w its \
+                 directory",
+                ),
             EntryError::Read(ReadError::Denied(_)) => Self::new(ManageExit::NotPermitted, id, error),
             EntryError::Read(ReadError::System { .. }) => Self::failed(id, error),
-            EntryError::Read(ReadError::Absent(_) | ReadError::Unusable { .. }) | EntryError::Content { .. } => {
-                Self::new(ManageExit::DoesNotFit, id, error)
-                    .hint("the patch is damaged or incomplete: install its package again (rpm -V shows what is missing)")
-            }
+            EntryError::Read(ReadError::Absent(_) | ReadError::Unusable { .. })
+            | EntryError::Content { .. } => Self::new(ManageExit::DoesNotFit, id, error).hint(
+                "the patch is damaged or incomplete: install its package again (rpm -V shows what \
+                     is missing)",
+            ),
         }
     }
 }

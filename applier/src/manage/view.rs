@@ -213,7 +213,8 @@ fn process_view(
         (_, Some(attempt @ (ProcessState::Pending { .. } | ProcessState::Refused { .. }))) => attempt.clone(),
         (Err(why), _) => ProcessState::Refused { why: why.clone() },
         _ if process.is_disturbed(known.uuid) => {
-            let why = "something else (a breakpoint, a uprobe) has changed the entry of a function since it was patched";
+            let why = "something else (a breakpoint, a uprobe) has changed the entry of a function since it \
+             was patched";
             ProcessState::Pending { why: why.into() }
         }
         _ if runs => ProcessState::Pending { why: "one of the patch's ELF files was loaded later".into() },

@@ -22,9 +22,9 @@ pub struct Options {
     /// [`UnitDiff::global_rodata_changed`] either way.
     pub allow_global_rodata: bool,
     /// Functions of the original whose entries cannot be redirected, as they have no room for a jump (in the
-    /// kernel those without a call of `__fentry__` are found here, and need not be named). If only functions of this unit can
-    /// call such a function, and all of these can be replaced, they are, and the function is shipped as new
-    /// code for them.
+    /// kernel those without a call of `__fentry__` are found here, and need not be named). If only functions
+    /// of this unit can call such a function, and all of these can be replaced, they are, and the function is
+    /// shipped as new code for them.
     pub too_short: Vec<String>,
     /// Constants that the linker merged with others in the original, see [`crate::merged`]. Where new code
     /// refers to one of them, the patch has a copy.

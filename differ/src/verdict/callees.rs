@@ -23,7 +23,8 @@ const C_LIBRARY: Callees = Callees {
     reader_word: Some("printf"),
 };
 
-/// The kernel has no C library, but functions of the same names that work on memory, and its own for the rest.
+/// The kernel has no C library, but functions of the same names that work on memory, and its own for the
+/// rest.
 const KERNEL: Callees = Callees {
     heap: &KERNEL_HEAP,
     readers: &["mem", "str", "print", "trace_", "check_object_size"],
@@ -39,8 +40,8 @@ const KERNEL: Callees = Callees {
     reader_word: Some("print"),
 };
 
-/// Functions of the kernel that return memory for `kfree` or `kvfree`, by the names in objects: newer versions
-/// have `_noprof` behind them, which [`Callees`] leaves out.
+/// Functions of the kernel that return memory for `kfree` or `kvfree`, by the names in objects: newer
+/// versions have `_noprof` behind them, which [`Callees`] leaves out.
 const KERNEL_HEAP: [&str; 22] = [
     "__kmalloc",
     "__kmalloc_node",

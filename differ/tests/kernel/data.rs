@@ -32,7 +32,8 @@ fn what_must_happen_once_is_the_live_flag() {
     let diff = compare(
         "static int secret;\n\
          noinline int f(int n) { static _Bool __section(\".data.once\") ___done; static int lock;\n\
-             if (!___done) { ___done = 1; secret = sink(7); } lock++; return sink(n) + secret patched(+ 1); }",
+             if (!___done) { ___done = 1; secret = sink(7); } lock++; return sink(n) + secret patched(+ 1); \
+             }",
     );
     for name in ["___done", "lock", "secret"] {
         assert!(matches!(place(&diff, name), Some(SymbolPlace::Existing { .. })), "{name}: {diff:#?}");
@@ -68,7 +69,8 @@ fn keys_of_a_module_are_not_known_in_time() {
         "struct key a; noinline int f(int n) { if (branch(&a)) sink(1); return sink(n patched(+ 1)); }";
     assert_eq!(targets(shipped(&compare(text)), "__jump_table"), ["f", "f", "a"]);
     assert!(is_refused(&module(text), "f", "refers to `a` of the module"));
-    let text = "noinline int other(int n) { return n; } noinline int f(int n) { ALTERNATIVE(\"call other\");\n\
+    let text = "noinline int other(int n) { return n; } noinline int f(int n) { ALTERNATIVE(\"call \
+     other\");\n\
         return sink(n patched(+ 1)); }";
     assert!(shipped(&compare(text)).sections.iter().any(|s| s.name == ".altinstr_replacement"));
     assert!(is_refused(&module(text), "f", "refers to `other` of the module"));
@@ -84,7 +86,8 @@ fn new_per_cpu_variables_are_for_the_image() {
 
 #[test]
 fn the_address_of_a_sealed_function_is_refused() {
-    let text = "extern void use(void *); static noinline int inner(int n) { return sink(n); } extern int other(int);\n\
+    let text = "extern void use(void *); static noinline int inner(int n) { return sink(n); } extern int \
+     other(int);\n\
         noinline int f(int n) { patched(use(inner); use(other);) return inner(n) + other(n); }";
     shipped(&compare(text));
     for name in ["inner", "other"] {
@@ -100,7 +103,8 @@ fn initial_values_of_live_data_stay() {
     let text = format!("int limit = 3 patched(+ 1); {used}");
     assert!(is_refused(&compare(&text), "limit", "initial value of live data changed"));
     let text = format!(
-        "int limit; struct set {{ int a; patched(int b;) }} live = {{ 1 }}; struct set *get(void) {{ return &live; }} {used}"
+        "int limit; struct set {{ int a; patched(int b;) }} live = {{ 1 }}; struct set *get(void) {{ return \
+         &live; }} {used}"
     );
     assert!(is_refused(&compare(&text), "live", "size of live data changed"));
 }

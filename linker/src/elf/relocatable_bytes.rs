@@ -221,7 +221,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (source, output) = (dir.path().join("a.c"), dir.path().join("a.o"));
         let text = "int zero[9]; int one = 1; static int two(void) { return one; }\n\
-                    int (*three)(void) = two; extern void four(void); void five(void) { four(); zero[1] = 2; }\n";
+                    int (*three)(void) = two; extern void four(void); void five(void) { four(); zero[1] = 2; \
+                    }\n";
         std::fs::write(&source, text).unwrap();
         let mut gcc = std::process::Command::new("gcc");
         let done =

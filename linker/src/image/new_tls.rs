@@ -70,10 +70,12 @@ impl NewTls {
         warnings.push(Warning {
             what: "new thread-local variable".to_owned(),
             place: all,
-            why: "each thread gets room for it by `calloc` at the first use: that must not happen first in a \
-                  signal handler, nor inside of an allocator; at the end of a thread it is freed among the destructors \
+            why:
+                "each thread gets room for it by `calloc` at the first use: that must not happen first in a \
+                  signal handler, nor inside of an allocator; at the end of a thread it is freed among the \
+                  destructors \
                   of thread-specific data"
-                .to_owned(),
+                    .to_owned(),
         });
         new
     }

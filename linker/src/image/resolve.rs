@@ -376,11 +376,16 @@ impl Resolver<'_, '_> {
                     Some(library) => (
                         format!("it needs library {library}, which the target does not load"),
                         match self.inputs.libraries.find(&needed, "dlopen") {
-                            Some(_) => "use what the target already loads, or load the library in the patch \
+                            Some(_) => {
+                                "use what the target already loads, or load the library in the patch \
                                  (dlopen, dlsym); what is linked with it \
-                                 comes into force at the next start",
-                            None => "use what the target already loads; a library that is linked to it is there from \
-                                 its next start on",
+                                 comes into force at the next start"
+                            }
+                            None => {
+                                "use what the target already loads; a library that is linked to it is \
+                             there from \
+                                 its next start on"
+                            }
                         },
                     ),
                     None if needed.is_empty() => (
@@ -388,7 +393,8 @@ impl Resolver<'_, '_> {
                         "use functions that the target contains, or add the source to the patch",
                     ),
                     None => (
-                        "neither the target nor a library that it loads defines it; an archive member that the \
+                        "neither the target nor a library that it loads defines it; an archive member that \
+                         the \
                          target does not contain \
                          may have it"
                             .to_owned(),

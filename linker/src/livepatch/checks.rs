@@ -1,6 +1,6 @@
-//! What the kernel would stumble over when it loads a patch module. Some of it would cost more than the patch:
-//! a wrong entry in the list of traced calls switches the tracer off until the next boot, and with it all
-//! live patches.
+//! What the kernel would stumble over when it loads a patch module. Some of it would cost more than the
+//! patch: a wrong entry in the list of traced calls switches the tracer off until the next boot, and with it
+//! all live patches.
 
 use differ::Refusal;
 

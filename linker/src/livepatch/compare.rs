@@ -1,9 +1,9 @@
 //! Compares a function of a unit with the bytes at an address of the shipped object.
 //!
 //! The shipped file holds what compiler and linker wrote: alternatives, static calls and returns are changed
-//! in memory, as the kernel starts. `objtool` changes one thing in the code of an object, before it is linked:
-//! jumps of static keys become nops of the same length. So all other bytes are the same, and every field
-//! leads to what it names.
+//! in memory, as the kernel starts. `objtool` changes one thing in the code of an object, before it is
+//! linked: jumps of static keys become nops of the same length. So all other bytes are the same, and every
+//! field leads to what it names.
 
 use std::collections::HashSet;
 

@@ -18,8 +18,8 @@ use crate::error::{LinkError, refusal};
 const SHN_LIVEPATCH: u16 = 0xff20;
 const SHF_RELA_LIVEPATCH: u64 = 0x0010_0000;
 const SHF_INFO_LINK: u64 = 0x40;
-/// The kernel reads no longer names of objects and of symbols, in bytes (`MODULE_NAME_LEN`; `KSYM_NAME_LEN` of
-/// the oldest kernels).
+/// The kernel reads no longer names of objects and of symbols, in bytes (`MODULE_NAME_LEN`; `KSYM_NAME_LEN`
+/// of the oldest kernels).
 const LONGEST: (usize, usize) = (55, 127);
 const FILE: &str = "the patch module";
 

@@ -112,8 +112,8 @@ impl<'a> KernelImage<'a> {
         btf::structure_size(self.elf.content(section), name)
     }
 
-    /// Can a live patch redirect the function at this address? Then the kernel's list of calls of `__fentry__`
-    /// has its first instruction, or the one behind its landing pad.
+    /// Can a live patch redirect the function at this address? Then the kernel's list of calls of
+    /// `__fentry__` has its first instruction, or the one behind its landing pad.
     pub fn is_traceable(&self, address: u64) -> bool {
         self.traced.contains(&address) || self.traced.contains(&address.wrapping_add(machine::LANDING_PAD))
     }

@@ -1,4 +1,5 @@
-//! The object of a unit as the compiler made it of the shipped source: functions, data, and what they refer to.
+//! The object of a unit as the compiler made it of the shipped source: functions, data, and what they refer
+//! to.
 
 use std::collections::{HashMap, HashSet};
 

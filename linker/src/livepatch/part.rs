@@ -132,8 +132,8 @@ impl Maker<'_> {
         Ok(())
     }
 
-    /// As an assembler writes it: what is inside of a function, or listed, is a place in its section. `objtool`
-    /// takes a jump to a function symbol for a call.
+    /// As an assembler writes it: what is inside of a function, or listed, is a place in its section.
+    /// `objtool` takes a jump to a function symbol for a call.
     fn as_compiled(&self, symbol: usize, addend: i64, section: &str) -> (usize, i64) {
         let named = &self.object.symbols[symbol];
         let PlainPlace::Section(target) = named.place else { return (symbol, addend) };

@@ -172,7 +172,8 @@ impl<'a> Planner<'a, '_> {
                     let refusal = refusal(
                         "a function that cannot be redirected",
                         format!("{old} ({})", self.unit.name),
-                        "the kernel does not trace it (notrace, or a file or folder without ftrace), and live \
+                        "the kernel does not trace it (notrace, or a file or folder without ftrace), and \
+                         live \
                          patches redirect functions by its tracer",
                         "change functions that call it instead",
                     );
@@ -195,7 +196,8 @@ impl<'a> Planner<'a, '_> {
             self.refuse("code or data of the start is shipped", name, why, "leave this change out");
         }
         if name.starts_with("runtime_ptr_") || name.starts_with("runtime_shift_") {
-            let why = "the kernel fills such places in only in itself, as it starts; in a module they keep what \
+            let why = "the kernel fills such places in only in itself, as it starts; in a module they keep \
+             what \
                        the compiler wrote";
             self.refuse("a constant of the running kernel", name, why, "leave this change out");
         }
@@ -359,7 +361,8 @@ impl References<'_> {
                 return self.at(name, *address).map(|meaning| (meaning, traceable));
             }
             Some(State::Several(_)) => {
-                "the kernel has several functions of that name with the same code, and nothing tells which of \
+                "the kernel has several functions of that name with the same code, and nothing tells which \
+                 of \
                  them is meant"
             }
             Some(State::Differs(_)) => "the shipped function of that name has other code",

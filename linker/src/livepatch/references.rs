@@ -111,7 +111,8 @@ impl References<'_> {
             }
         };
         let sympos = position.ok_or_else(|| {
-            let why = "the kernel counts symbols of that name in one way before the module has started and in \
+            let why = "the kernel counts symbols of that name in one way before the module has started and \
+             in \
                        another afterwards";
             self.refusal("what a reference means cannot be told", name, why, REBUILD)
         })?;

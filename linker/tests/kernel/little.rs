@@ -32,7 +32,8 @@ const SCRIPT: &str = "SECTIONS {
     . = ALIGN(4096);
     .rodata : { *(.rodata .rodata.*) . = ALIGN(8); symbol_table = .; . = . + 65536; }
     .data : { *(.data .data.*) }
-    .init.data : { __init_begin = .; *(.init.data) __start_mcount_loc = .; *(__mcount_loc) __stop_mcount_loc = .; __init_end = .; }
+    .init.data : { __init_begin = .; *(.init.data) __start_mcount_loc = .; *(__mcount_loc) __stop_mcount_loc \
+    = .; __init_end = .; }
     .ibt_endbr_seal : { *(.ibt_endbr_seal) }
     .bss : { *(.bss .bss.*) }
     /DISCARD/ : { *(.comment) *(.note*) *(.eh_frame) }

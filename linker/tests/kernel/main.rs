@@ -1,5 +1,5 @@
-//! Patches of the kernel, on a little kernel that is compiled and linked here; and the readers on real kernels,
-//! where `KERNELS` names a folder of them.
+//! Patches of the kernel, on a little kernel that is compiled and linked here; and the readers on real
+//! kernels, where `KERNELS` names a folder of them.
 
 #![expect(
     clippy::unwrap_used,

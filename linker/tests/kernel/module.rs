@@ -99,7 +99,8 @@ fn two_units_share_what_is_new_and_keep_apart_what_has_one_name() {
     let little = Little::new(&[("a", A), ("b", B), ("c", C)]);
     let a = A.replace(
         "int a_first(int x) {",
-        "__attribute__((noinline)) int shared(int x) { return x + count; }\nint a_first(int x) { x = shared(x);",
+        "__attribute__((noinline)) int shared(int x) { return x + count; }\nint a_first(int x) { x = \
+         shared(x);",
     );
     let b =
         B.replace("int b_first(int x) {", "int shared(int x);\nint b_first(int x) { x = shared(x) + count;");

@@ -119,7 +119,8 @@ fn what_the_kernel_would_stumble_over_is_not_handed_out() {
 #[test]
 fn a_list_that_refers_into_a_module_is_refused() {
     let little = little();
-    let m = "static int state; int m_first(int x) { state += x; return state; } int m_last(void) { return state * 3; }";
+    let m = "static int state; int m_first(int x) { state += x; return state; } int m_last(void) { return \
+     state * 3; }";
     let shipped = KernelModuleFile::read("m.ko", &little.module("m", m)).unwrap();
     let after = m.replace("return state;", "return state + 1;");
     let object = KernelObject::Module("m".to_owned());

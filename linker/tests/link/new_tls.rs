@@ -178,7 +178,8 @@ static __thread long count;
 #else
 #define COUNT 0
 #endif
-__attribute__((visibility(\"default\"))) void *calloc(size_t n, size_t m) { COUNT; return (void)n, (void)m, NULL; }
+__attribute__((visibility(\"default\"))) void *calloc(size_t n, size_t m) { COUNT; return (void)n, (void)m, \
+NULL; }
 int go(void) { return 0; }";
     let plan =
         Plan { compile: &["-O2", "-fPIC", "-fno-builtin"], library_caller: Some(CALLER), ..Plan::default() };

@@ -56,7 +56,8 @@ int main(int c, char **v) { (void)v; return c + USE; }";
 #[test]
 fn function_without_room() {
     let text = "
-asm(\".text\\n.globl tiny,next\\n.type tiny,@function\\n.type next,@function\\n.type before,@function\\n.type behind,@function\\n\"
+asm(\".text\\n.globl tiny,next\\n.type tiny,@function\\n.type next,@function\\n.type \
+before,@function\\n.type behind,@function\\n\"
     \"before: .rept 100\\n incl %eax\\n .endr\\n ret\\n.size before,.-before\\n\"
     \"tiny: mov %edi,%eax\\n ret\\n.size tiny,.-tiny\\nnext: xor %eax,%eax\\n ret\\n.size next,.-next\\n\"
     \"behind: .rept 100\\n incl %eax\\n .endr\\n ret\\n.size behind,.-behind\\n\");

@@ -201,7 +201,8 @@ fn head(theirs: Option<&OsStr>) -> Vec<u8> {
         ),
     }
     text.extend_from_slice(
-        b"\nfor upatch_site in $upatch_sites; do\n case $upatch_site in */*) ;; *) upatch_site=./$upatch_site ;; esac\n \
+        b"\nfor upatch_site in $upatch_sites; do\n case $upatch_site in */*) ;; *) \
+         upatch_site=./$upatch_site ;; esac\n \
           if test -r \"$upatch_site\"; then . \"$upatch_site\"; fi\ndone\n",
     );
     text
@@ -247,9 +248,12 @@ fn tests_compile(records: &Records, names: &BTreeSet<&[u8]>) -> bool {
 mod tests {
     use super::*;
 
-    const LOG: &str = "It was created by x configure 1\n\n  $ ./configure --prefix=/usr CC=gcc\n\n## Core tests. ##\n\n\
-        ## Cache variables. ##\n## ---- ##\n\nac_cv_env_CC_set=set\nac_cv_env_CC_value=gcc\nac_cv_header_stdio_h=yes\n\
-        ac_cv_file__etc_motd=yes\nlt_cv_pipe='sed -e '\\''s/x/y/'\\'''\nown_cv_version=1.2\nax_cv_check_gl=-lGL\nac_cv_odd=$'a\\tb'\n\n\
+    const LOG: &str = "It was created by x configure 1\n\n  $ ./configure --prefix=/usr CC=gcc\n\n## Core \
+     tests. ##\n\n\
+        ## Cache variables. ##\n## ---- \
+        ##\n\nac_cv_env_CC_set=set\nac_cv_env_CC_value=gcc\nac_cv_header_stdio_h=yes\n\
+        ac_cv_file__etc_motd=yes\nlt_cv_pipe='sed -e \
+        '\\''s/x/y/'\\'''\nown_cv_version=1.2\nax_cv_check_gl=-lGL\nac_cv_odd=$'a\\tb'\n\n\
         ## Output variables. ##\nac_cv_not='x'\n";
     /// A `configure` as far as it matters here: it reads the site script and says what it then knows.
     const CONFIGURE: &str = "ac_unique_file=\"src/a.c\"\nac_cv_env_CC_set=${CC+set}\nac_cv_env_CC_value=$CC\n\

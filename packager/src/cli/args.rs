@@ -69,7 +69,8 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Fix")]
     pub watch: bool,
 
-    /// Name of the patch [default: the CVE id found in the first patch, else its file stem; of --git the branch or the subject]
+    /// Name of the patch [default: the CVE id found in the first patch, else its file stem; of --git the
+    /// branch or the subject]
     #[arg(long, value_name = "NAME", help_heading = "Patch")]
     pub name: Option<String>,
     /// CVE id that it fixes; repeatable [default: those found in the patches]

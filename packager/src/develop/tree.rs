@@ -25,8 +25,8 @@ impl State {
         Self(paths.chain(others.iter().cloned()).filter_map(stamp).collect())
     }
 
-    /// Files that are other ones than in `before`, or are new or gone. What a compiler or linker made does not
-    /// count: the builds run on copies.
+    /// Files that are other ones than in `before`, or are new or gone. What a compiler or linker made does
+    /// not count: the builds run on copies.
     pub(super) fn changed_since(&self, before: &Self) -> Vec<PathBuf> {
         let other = self.0.iter().filter(|(path, stamp)| before.0.get(*path) != Some(stamp)).map(|(p, _)| p);
         let gone = before.0.keys().filter(|path| !self.0.contains_key(*path));

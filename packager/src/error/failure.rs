@@ -90,8 +90,8 @@ impl Failure {
     }
 }
 
-/// Copies the log of a failed build out of the scratch directory, to where results go. Logs of several runs have
-/// several names.
+/// Copies the log of a failed build out of the scratch directory, to where results go. Logs of several runs
+/// have several names.
 pub(crate) fn keep_log(mut failure: Failure, output: &Path, patch: &str) -> Failure {
     if let Some(log) = failure.log_mut() {
         let name = format!("upatch-build-{patch}-{}", log.file_name().unwrap_or_default().to_string_lossy());

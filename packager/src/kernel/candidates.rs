@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::process::check_stopped;
 use crate::progress::Progress;
 
-/// Adds the units that may include a changed file to those that the fix changes. Files that none includes are not used.
+/// Adds the units that may include a changed file to those that the fix changes. Files that none includes are
+/// not used.
 ///
 /// # Errors
 /// When a Makefile cannot be asked.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Config(BTreeMap<String, String>);
 
-/// Options that the build of a package sets to what is on the build machine, or that name the programs of it. They
-/// change no object.
+/// Options that the build of a package sets to what is on the build machine, or that name the programs of it.
+/// They change no object.
 const OF_THE_MACHINE: [&str; 14] = [
     "MODULE_SIG_KEY",
     "SYSTEM_TRUSTED_KEYS",

@@ -1,5 +1,5 @@
-//! What the kernel's package for building modules says of the shipped kernel: configuration, exported symbols,
-//! generated headers.
+//! What the kernel's package for building modules says of the shipped kernel: configuration, exported
+//! symbols, generated headers.
 
 use super::config::Config;
 use super::packages::{Given, open};
@@ -27,7 +27,8 @@ const NEEDED: [(&str, &str); 3] = [
     ("KALLSYMS_ALL", "it is off: the kernel does not know its own variables by name"),
     ("MODULES", "it is off: the kernel loads no modules"),
 ];
-/// Options with which objects that are compiled again are not those of the kernel, or are made in another way.
+/// Options with which objects that are compiled again are not those of the kernel, or are made in another
+/// way.
 const UNKNOWN: [(&str, &str); 6] = [
     ("RANDSTRUCT", "it is on: structures are laid out by a secret of the kernel's own build"),
     ("GCC_PLUGIN_RANDSTRUCT", "it is on: structures are laid out by a secret of the kernel's own build"),

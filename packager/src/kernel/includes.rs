@@ -1,8 +1,9 @@
 //! Which units may include a changed file.
 //!
-//! Kbuild's own lists of dependencies are there only for what was compiled. So the names in `#include` lines of the whole
-//! tree are read, once for each prepared tree, and followed backwards. That finds rather too many units: those whose
-//! Kbuild line then does not name the file, and those whose object comes out the same, drop out.
+//! Kbuild's own lists of dependencies are there only for what was compiled. So the names in `#include` lines
+//! of the whole tree are read, once for each prepared tree, and followed backwards. That finds rather too
+//! many units: those whose Kbuild line then does not name the file, and those whose object comes out the
+//! same, drop out.
 
 use super::tree::PreparedTree;
 use crate::error::{Context, Result};

@@ -90,7 +90,8 @@ impl<'t> Kbuild<'t> {
             return Ok(Part::NotBuilt);
         };
         let object = format!("{stem}.o");
-        // A composite object's part may lie in a folder below that of its Makefile (`xfs-y += libxfs/xfs_ag.o`).
+        // A composite object's part may lie in a folder below that of its Makefile (`xfs-y +=
+        // libxfs/xfs_ag.o`).
         let mut below = PathBuf::new();
         let mut at = Some(dir);
         while let Some(dir) = at.filter(|d| !d.as_os_str().is_empty()) {
@@ -154,8 +155,8 @@ impl<'t> Kbuild<'t> {
         Ok(in_list(&folder.built_in) || for_modules && in_list(&folder.modules))
     }
 
-    /// Folders that the top Makefile or that of the machine names in variables of its own (`core-y`, `drivers-y`,
-    /// `libs-y`).
+    /// Folders that the top Makefile or that of the machine names in variables of its own (`core-y`,
+    /// `drivers-y`, `libs-y`).
     fn is_root(&self, dir: &Path) -> bool {
         let arch = format!("arch/{}", self.tree.srcarch);
         let known =

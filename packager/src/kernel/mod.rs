@@ -1,4 +1,5 @@
-//! `upatch-build --kernel`: a livepatch module for a shipped kernel, of which only the touched objects are compiled.
+//! `upatch-build --kernel`: a livepatch module for a shipped kernel, of which only the touched objects are
+//! compiled.
 
 mod callbacks;
 mod candidates;

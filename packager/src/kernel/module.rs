@@ -1,9 +1,9 @@
 //! The module: the parts and the code that registers them, linked by the kernel's own build.
 //!
-//! Kbuild's objtool and modpost see ordinary undefined symbols; they become livepatch relocations afterwards. objtool
-//! makes its tables of the parts, with the flags that Kbuild has for their units. It is never told to prepare calls of
-//! the tracer (`--mcount`): where the compiler records them, that would turn them into something that the kernel does
-//! not find, and its tracer would switch itself off.
+//! Kbuild's objtool and modpost see ordinary undefined symbols; they become livepatch relocations afterwards.
+//! objtool makes its tables of the parts, with the flags that Kbuild has for their units. It is never told to
+//! prepare calls of the tracer (`--mcount`): where the compiler records them, that would turn them into
+//! something that the kernel does not find, and its tracer would switch itself off.
 
 use super::source::run;
 use super::tree::PreparedTree;

@@ -1,8 +1,9 @@
 //! Objects, compiled by the lines that Kbuild compiles them with.
 //!
-//! `make X.o` makes what the object needs, the object of the shipped source itself, and notes its line in `.X.o.cmd`;
-//! once for each object, in the prepared tree. The same line with another output then compiles the patched source. What
-//! Kbuild runs after the compiler (objtool) is put off: its tables are made when the module is linked.
+//! `make X.o` makes what the object needs, the object of the shipped source itself, and notes its line in
+//! `.X.o.cmd`; once for each object, in the prepared tree. The same line with another output then compiles
+//! the patched source. What Kbuild runs after the compiler (objtool) is put off: its tables are made when the
+//! module is linked.
 
 use super::source::run;
 use super::tree::PreparedTree;
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// One section for each function and datum, as the differ needs it.
 const OURS: &str = "-ffunction-sections -fdata-sections";
-/// Variables of Kbuild with objtool's name, of the present and from before 5.19: its flags are noted, and it is not run.
+/// Variables of Kbuild with objtool's name, of the present and from before 5.19: its flags are noted, and it
+/// is not run.
 const NO_OBJTOOL: [&str; 2] = ["objtool=true", "__objtool_obj=true"];
 
 /// How Kbuild compiles one object.
@@ -56,7 +58,8 @@ impl PreparedTree {
         Ok((lines, made))
     }
 
-    /// What we add to the flags of each object. Structures are compared by what debug information says of them.
+    /// What we add to the flags of each object. Structures are compared by what debug information says of
+    /// them.
     fn flags(&self) -> String {
         let debug = if self.config.is_on("DEBUG_INFO") { "" } else { " -g" };
         format!("{OURS}{debug}")
@@ -84,8 +87,8 @@ impl PreparedTree {
         })
     }
 
-    /// Compiles with a line, in `root` (the tree, or its copy with the fix), into `object`; gives what it was made from.
-    /// Headers are looked for in `include` at last.
+    /// Compiles with a line, in `root` (the tree, or its copy with the fix), into `object`; gives what it was
+    /// made from. Headers are looked for in `include` at last.
     ///
     /// # Errors
     /// With this exit code when it does not compile.
@@ -150,8 +153,8 @@ impl Line {
         self.command.split_whitespace().find_map(|word| word.strip_prefix(start))
     }
 
-    /// Kbuild's objtool with its flags for this unit, on another object of the same code. None where Kbuild runs it
-    /// on modules when they are linked.
+    /// Kbuild's objtool with its flags for this unit, on another object of the same code. None where Kbuild
+    /// runs it on modules when they are linked.
     pub(super) fn objtool_for(&self, object: &Path) -> Option<String> {
         let words: Vec<&str> = self.then.split_whitespace().collect();
         let start = words.iter().position(|w| *w == "true")?;

@@ -1,6 +1,6 @@
-//! The tree with the fix, beside the prepared one that other runs use: folders that hold a changed file or a source
-//! that is compiled are folders of links, all else is one link. Paths relative to the root are the same in both, and so
-//! is `__FILE__`.
+//! The tree with the fix, beside the prepared one that other runs use: folders that hold a changed file or a
+//! source that is compiled are folders of links, all else is one link. Paths relative to the root are the
+//! same in both, and so is `__FILE__`.
 
 use crate::error::{Context, Result};
 use std::collections::BTreeSet;

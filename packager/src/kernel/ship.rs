@@ -1,7 +1,7 @@
 //! The manifest of a patch for the kernel.
 //!
-//! The module has the patch's uuid as its version, so the uuid cannot be made from the module. It is made from all that
-//! the module is made of: the manifest with the digest of the parts where the module's will be.
+//! The module has the patch's uuid as its version, so the uuid cannot be made from the module. It is made
+//! from all that the module is made of: the manifest with the digest of the parts where the module's will be.
 
 use super::target::{Shipped, ShippedModule};
 use super::units::Unit;

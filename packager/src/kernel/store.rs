@@ -1,8 +1,8 @@
 //! Where prepared trees are kept between runs.
 //!
-//! A tree is made at its final path, since the kernel's build notes paths, and counts once the file `ready` is beside
-//! it. Whoever makes or changes it holds a lock, which goes with the process that holds it: what one that was killed
-//! leaves is removed by the next. Whoever uses it holds the lock with others.
+//! A tree is made at its final path, since the kernel's build notes paths, and counts once the file `ready`
+//! is beside it. Whoever makes or changes it holds a lock, which goes with the process that holds it: what
+//! one that was killed leaves is removed by the next. Whoever uses it holds the lock with others.
 
 use crate::error::{Context, Result};
 use nix::fcntl::{Flock, FlockArg};
@@ -23,8 +23,8 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// Takes the place of the tree with this key, for oneself if it is not ready yet. `waiting` is called if another
-    /// run has it.
+    /// Takes the place of the tree with this key, for oneself if it is not ready yet. `waiting` is called if
+    /// another run has it.
     ///
     /// # Errors
     /// When it cannot be written to.

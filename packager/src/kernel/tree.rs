@@ -1,5 +1,5 @@
-//! The prepared tree: the source with the shipped configuration, in which Kbuild compiles single objects as it
-//! compiled the shipped ones.
+//! The prepared tree: the source with the shipped configuration, in which Kbuild compiles single objects as
+//! it compiled the shipped ones.
 
 use super::compiler::Compiler;
 use super::config::Config;

@@ -70,7 +70,8 @@ fn object(touched: &Touched) -> std::result::Result<(KernelObject, Option<String
     }
 }
 
-/// What the differ is to know of the kernel: sizes of table entries, and functions that lost the mark of indirect calls.
+/// What the differ is to know of the kernel: sizes of table entries, and functions that lost the mark of
+/// indirect calls.
 pub(super) fn kernel_options(image: &KernelImage<'_>) -> KernelOptions {
     let size =
         |(section, structure): &(&str, &str)| Some(((*section).to_owned(), image.structure_size(structure)?));
@@ -82,8 +83,8 @@ pub(super) fn kernel_options(image: &KernelImage<'_>) -> KernelOptions {
     }
 }
 
-/// Compiles both sides of all units, in parallel. Units that come out the same are left out. How many originals Kbuild
-/// had to compile is the second answer.
+/// Compiles both sides of all units, in parallel. Units that come out the same are left out. How many
+/// originals Kbuild had to compile is the second answer.
 ///
 /// # Errors
 /// Exit code 5 when an original does not compile, 6 when a patched one does not.
@@ -185,7 +186,8 @@ impl Unit {
         Ok(())
     }
 
-    /// Compares once more, so that the callers of these functions are replaced. Whether that gave something else.
+    /// Compares once more, so that the callers of these functions are replaced. Whether that gave something
+    /// else.
     ///
     /// # Errors
     /// As [`Unit::compare`].

@@ -1,7 +1,7 @@
 //! Kernel images and modules out of their compression.
 //!
-//! What a boot loader loads is a bzImage: a header, code that unpacks, and the packed ELF file. Where that lies is in
-//! the header (Documentation/arch/x86/boot.rst of the kernel, `payload_offset`, `payload_length`).
+//! What a boot loader loads is a bzImage: a header, code that unpacks, and the packed ELF file. Where that
+//! lies is in the header (Documentation/arch/x86/boot.rst of the kernel, `payload_offset`, `payload_length`).
 
 use crate::error::{Context, KernelError, Result};
 use crate::files::{self, BINARY_LIMIT};

@@ -70,8 +70,8 @@ impl Staged {
     }
 }
 
-/// Makes sure that nobody else's patch is in the way of one of this name. An earlier one of the same package is
-/// replaced.
+/// Makes sure that nobody else's patch is in the way of one of this name. An earlier one of the same package
+/// is replaced.
 ///
 /// # Errors
 /// When `output` holds a patch of that name for another package.

@@ -130,13 +130,14 @@ impl PatchPackage<'_> {
         self.rpmbuild(&["-bs", "--nodeps"], &spec)
     }
 
-    /// Is it a kernel of a distribution without RPMs? No RPM has a version with two dashes, and so nothing can
-    /// require it.
+    /// Is it a kernel of a distribution without RPMs? No RPM has a version with two dashes, and so nothing
+    /// can require it.
     fn is_foreign(&self) -> bool {
         self.kernel.is_some_and(|release| release.matches('-').count() > 1)
     }
 
-    /// What must be installed of the kernel that is patched, as far as its packages are not among the sources.
+    /// What must be installed of the kernel that is patched, as far as its packages are not among the
+    /// sources.
     fn kernel_requires(&self) -> Vec<String> {
         let Some(release) = self.kernel.filter(|_| !self.is_foreign()) else { return Vec::new() };
         let given = |paths: &[PathBuf]| paths.iter().any(|path| !path.is_dir());

@@ -123,7 +123,8 @@ fn lost(name: &str) -> Warned {
 /// What made this file another one is not in its units: a linker script, or an input that was not seen.
 fn unexplained(name: &str) -> ElfReport {
     let why = "its code or data differs, but none of the objects that are known to be in it does";
-    let remedy = "leave changes of linker scripts, version scripts and link options out of the fix; if there are \
+    let remedy = "leave changes of linker scripts, version scripts and link options out of the fix; if there \
+     are \
                   none, please report this";
     refused(name, "linked in another way", why, remedy)
 }

@@ -1,9 +1,9 @@
 //! Which files a unified diff names, and which of their lines it changes.
 //!
-//! patch(1) applies the diff; this only looks at it, and takes what patch(1) takes. diffy 0.5 was tried and is
-//! not used: it reads git's renames only in a mode in which it passes over parts without `diff --git`, and of a
-//! diff with a hunk that is shorter than its header says it gives nothing at all, while patch(1) makes up for
-//! blank lines that a mail has lost at the end.
+//! patch(1) applies the diff; this only looks at it, and takes what patch(1) takes. diffy 0.5 was tried and
+//! is not used: it reads git's renames only in a mode in which it passes over parts without `diff --git`, and
+//! of a diff with a hunk that is shorter than its header says it gives nothing at all, while patch(1) makes
+//! up for blank lines that a mail has lost at the end.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -30,13 +30,13 @@ enum Part<'d> {
     From(&'d [u8]),
     /// The name behind `rename to` or `copy to`.
     To(&'d [u8]),
-    /// Changed lines of a hunk, counted in the original: those that are removed, and those that something is put
-    /// in front of.
+    /// Changed lines of a hunk, counted in the original: those that are removed, and those that something is
+    /// put in front of.
     Changed(Vec<u64>),
 }
 
-/// Takes a diff apart. Lines inside hunks are told by the hunk's counts, so that a removed line that begins with
-/// `-- ` is not taken for a file name.
+/// Takes a diff apart. Lines inside hunks are told by the hunk's counts, so that a removed line that begins
+/// with `-- ` is not taken for a file name.
 fn parts(diff: &[u8]) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut lines = diff.split(|b| *b == b'\n').peekable();
@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn names_are_read_outside_hunks_only() {
-        let diff = b"--- a/x.c\t2020\n+++ b/x.c\n@@ -1,2 +1,1 @@\n--- no file\n y\n--- /dev/null\n+++ b/new.c\n@@ -0,0 +1 @@\n+++ z\n";
+        let diff = b"--- a/x.c\t2020\n+++ b/x.c\n@@ -1,2 +1,1 @@\n--- no file\n y\n--- /dev/null\n+++ \
+         b/new.c\n@@ -0,0 +1 @@\n+++ z\n";
         let files = touched_files(diff, 1);
         assert_eq!(names(&files.old), ["x.c"]);
         assert_eq!(names(&files.new), ["new.c", "x.c"]);
@@ -272,7 +273,8 @@ mod tests {
 
     #[test]
     fn renames_and_a_hunk_without_its_last_blank_line_are_read() {
-        let diff = b"diff --git a/x.c b/y.c\nrename from x.c\nrename to y.c\n--- a/z.c\n+++ b/z.c\n@@ -1,3 +1,3 @@\n-a\n+c\n b\n";
+        let diff = b"diff --git a/x.c b/y.c\nrename from x.c\nrename to y.c\n--- a/z.c\n+++ b/z.c\n@@ -1,3 \
+         +1,3 @@\n-a\n+c\n b\n";
         let files = touched_files(diff, 1);
         assert_eq!((names(&files.old), names(&files.new)), (vec!["x.c", "z.c"], vec!["y.c", "z.c"]));
         assert_eq!(spans(diff, 1)[0].lines, [1, 2]);

@@ -28,8 +28,8 @@ const COMMON: [&str; 6] = ["main", "master", "trunk", "devel", "develop", "defau
 const UNCOMMITTED: &str = "Uncommitted work";
 
 impl GitFix {
-    /// Checks that `dir` is in a repository that has both commits. Without `head` the fix goes up to the files of
-    /// the work tree, of which `scratch` gets a commit.
+    /// Checks that `dir` is in a repository that has both commits. Without `head` the fix goes up to the
+    /// files of the work tree, of which `scratch` gets a commit.
     ///
     /// # Errors
     /// When it is not, or a commit is unknown.
@@ -87,8 +87,8 @@ impl GitFix {
         std::fs::write(to, diff).at(to)
     }
 
-    /// What the fix is called: the CVE that its commits or its branch name, else its branch, else the subject of
-    /// its last commit.
+    /// What the fix is called: the CVE that its commits or its branch name, else its branch, else the subject
+    /// of its last commit.
     pub(crate) fn name(&self) -> String {
         let messages = self.messages();
         let branch = self.branch.clone().unwrap_or_default();

@@ -49,7 +49,8 @@ impl SpecSource {
             build_requires: Vec::new(),
             prepares_in_build: false,
         };
-        let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}}|\\n%{VERSION}\\n%{RELEASE}\\n%{LICENSE}\\n[%{REQUIRENAME} %{REQUIREFLAGS:depflags} %{REQUIREVERSION}\\t]\\n[%{SOURCE}\\t]\\n[%{PATCH}\\t]\\n";
+        let format = "%{NAME}\\n%|EPOCH?{%{EPOCH}}|\\n%{VERSION}\\n%{RELEASE}\\n%{LICENSE}\\n[%{REQUIRENAME} \
+         %{REQUIREFLAGS:depflags} %{REQUIREVERSION}\\t]\\n[%{SOURCE}\\t]\\n[%{PATCH}\\t]\\n";
         let out = source.rpmspec(&["-q", "--srpm", "--qf", format])?;
         let mut lines = out.lines();
         let mut next = || lines.next().unwrap_or_default().to_owned();
@@ -123,10 +124,10 @@ impl SpecSource {
     }
 }
 
-/// Are the sources perhaps ready only while `%build` runs? Then there is no `%prep`, it ends before its end, or
-/// `%build` names a source or a patch. `text` is the spec file as it is: rpm 4.18 shows it without the line
-/// `%build` when it has expanded the macros. Where this is wrong, a fix is applied as soon as it can be, or is
-/// refused as one that does not apply.
+/// Are the sources perhaps ready only while `%build` runs? Then there is no `%prep`, it ends before its end,
+/// or `%build` names a source or a patch. `text` is the spec file as it is: rpm 4.18 shows it without the
+/// line `%build` when it has expanded the macros. Where this is wrong, a fix is applied as soon as it can be,
+/// or is refused as one that does not apply.
 fn prepares_in_build(text: &str, files: &[String]) -> bool {
     let section = |name: &'static str| {
         let first = |line: &str| line.split_whitespace().next().unwrap_or_default().to_owned();

@@ -58,8 +58,9 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
     let mut refuse = |what: &str, why: String, remedy: &str| {
         out.diff.refused.push(Refusal { what: what.into(), place: unit.clone(), why, remedy: remedy.into() });
     };
-    let object = |side: &Option<std::result::Result<std::path::PathBuf, String>>| -> Option<std::result::Result<Vec<u8>, String>> {
-        side.as_ref().map(|s| s.as_ref().map_err(Clone::clone).and_then(|p| std::fs::read(p).map_err(|e| e.to_string())))
+    let read = |path: &std::path::PathBuf| std::fs::read(path).map_err(|e| e.to_string());
+    let object = |side: &Option<std::result::Result<std::path::PathBuf, String>>| {
+        side.as_ref().map(|s| s.as_ref().map_err(Clone::clone).and_then(read))
     };
     if let Some(file) = &pair.prebuilt {
         let object = std::fs::read(file).at(file)?;

@@ -109,7 +109,8 @@ fn literal(text: &[u8], quote: u8) -> usize {
 mod tests {
     use super::*;
 
-    const SOURCE: &str = "static int f(int x)\n{\n    if (x) { /* } */\n        return '}';\n    }\n    return 1;\n}\n\n#define G 2\nint h(void) { return f(G); }\n";
+    const SOURCE: &str = "static int f(int x)\n{\n    if (x) { /* } */\n        return '}';\n    }\n    \
+     return 1;\n}\n\n#define G 2\nint h(void) { return f(G); }\n";
 
     #[test]
     fn a_function_reaches_to_its_closing_brace() {

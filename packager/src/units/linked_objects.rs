@@ -259,7 +259,8 @@ mod tests {
 
     #[test]
     fn members_are_found_in_a_map() {
-        let map = b"Archive member included to satisfy reference by file (symbol)\n\nlib x.a(one.o)        main.o (f)\n .text          0x1 0x2 lib x.a(one.o)\n";
+        let map = b"Archive member included to satisfy reference by file (symbol)\n\nlib x.a(one.o)        \
+         main.o (f)\n .text          0x1 0x2 lib x.a(one.o)\n";
         let taken = Taken::read(map);
         let has = |archive: &str, member: &str| taken.has(&[(archive.to_owned(), Some(member.to_owned()))]);
         assert!(has("lib x.a", "one.o"));
@@ -277,7 +278,9 @@ mod tests {
 
     #[test]
     fn members_of_thin_archives_are_files() {
-        let map = b"Archive member included to satisfy reference by file (symbol)\n\nd/x.p/f.o                     m.o (f)\n\n .text          0x0000000000001134        0xb d/x.p/f.o\n";
+        let map = b"Archive member included to satisfy reference by file \
+         (symbol)\n\nd/x.p/f.o                     m.o (f)\n\n .text          0x0000000000001134        0xb \
+         d/x.p/f.o\n";
         let taken = Taken::read(map);
         assert!(taken.has(&[("d/x.p/f.o".to_owned(), None)]));
         assert!(!taken.has(&[("x.p/f.o".to_owned(), None)]));

@@ -17,7 +17,8 @@ use crate::prep::Changes;
 pub(super) const WHAT: &str = "link-time optimisation";
 
 /// What always helps.
-pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags %{nil}), then it can be live-patched";
+pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags \
+ %{nil}), then it can be live-patched";
 
 /// The same of objects that a `-r` link has joined.
 const JOINED: &str = "object joined of several";
@@ -49,7 +50,11 @@ pub(super) fn compare(
             return Err(why.into());
         }
         if program.pieces.is_empty() {
-            return Err("only one of the two builds was optimised at link time, or what the linker made was not recorded".into());
+            return Err(
+                "only one of the two builds was optimised at link time, or what the linker made was \
+             not recorded"
+                    .into(),
+            );
         }
         compiled.clone()
     };

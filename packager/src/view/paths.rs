@@ -49,7 +49,8 @@ mod tests {
     #[test]
     fn paths_are_found_wherever_they_stand() {
         let mut found = BTreeSet::new();
-        let data = b"\0/build/x-1.0/a.c\0 -ffile-prefix-map=/build/x-1.0=. sub/dir\0and/or /w/obj/../src//b.c: %s\0/\0";
+        let data = b"\0/build/x-1.0/a.c\0 -ffile-prefix-map=/build/x-1.0=. sub/dir\0and/or \
+         /w/obj/../src//b.c: %s\0/\0";
         absolute(data, &mut found);
         let found: Vec<_> = found.iter().map(|p| p.display().to_string()).collect();
         assert_eq!(found, ["/build/x-1.0", "/build/x-1.0/a.c", "/w/src/b.c"]);

@@ -1,4 +1,5 @@
-//! `upatch-bench [build|differ|pause|starts]`: what making a patch costs against a plain build, and what applying one costs the process.
+//! `upatch-bench [build|differ|pause|starts]`: what making a patch costs against a plain build, and what
+//! applying one costs the process.
 //!
 //! The clock is the wall for latencies, and user + system CPU seconds of all processes for builds.
 
@@ -48,8 +49,8 @@ fn cost(command: Cmd, what: &str) -> Result<(f64, f64)> {
     Ok((cpu, ended.took.as_secs_f64()))
 }
 
-/// Compares the objects of a package: those below `UPATCH_BENCH_OBJECTS` (two folders with a colon between them), or redis as its spec builds
-/// it, once with `-O2` and once with `-O1`.
+/// Compares the objects of a package: those below `UPATCH_BENCH_OBJECTS` (two folders with a colon between
+/// them), or redis as its spec builds it, once with `-O2` and once with `-O1`.
 fn comparisons() -> Result<()> {
     let given = std::env::var("UPATCH_BENCH_OBJECTS").ok();
     let mut kept = Vec::new();
@@ -97,8 +98,9 @@ fn comparisons() -> Result<()> {
     Ok(())
 }
 
-/// What the spec files of the corpus have in `%build`. Where `%install` lacks it, the makefile of redis compiles all of it a
-/// second time with other flags, and that is what is shipped: two builds have to be recorded.
+/// What the spec files of the corpus have in `%build`. Where `%install` lacks it, the makefile of redis
+/// compiles all of it a second time with other flags, and that is what is shipped: two builds have to be
+/// recorded.
 const FLAGS: &str = "export CFLAGS=\"%{optflags}\" CXXFLAGS=\"%{optflags}\"\n";
 
 fn builds(corpus: &Path, id: &str, once: bool) -> Result<()> {

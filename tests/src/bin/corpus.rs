@@ -1,6 +1,7 @@
-//! `upatch-corpus [--cold] [CASE...]`: runs cases of the corpus and prints a table and a rate. A CASE that is the name of
-//! a package stands for all of its verified cases; without cases, all that are verified. `--cold` builds the fixed package too, for
-//! every case, and compares what it does with what the patched process does.
+//! `upatch-corpus [--cold] [CASE...]`: runs cases of the corpus and prints a table and a rate. A CASE that is
+//! the name of a package stands for all of its verified cases; without cases, all that are verified. `--cold`
+//! builds the fixed package too, for every case, and compares what it does with what the patched process
+//! does.
 
 use anyhow::{Result, bail};
 use std::io::Write;
@@ -93,7 +94,8 @@ fn row(id: &str, outcome: &Outcome, verdict: Verdict) -> String {
     let cold = outcome.smoke.as_ref().and_then(|s| s.as_cold).map_or("-", yes);
     let functions = outcome.functions.len();
     format!(
-        "{id:<28} {:>4} {:<10} {:>7.1} {functions:>5} {apply:>8} {:>8} {:<10} {:<10} {back:<5} {smoke:<5} {cold:<5} {}",
+        "{id:<28} {:>4} {:<10} {:>7.1} {functions:>5} {apply:>8} {:>8} {:<10} {:<10} {back:<5} {smoke:<5} \
+         {cold:<5} {}",
         outcome.code,
         outcome.fidelity,
         outcome.made_in.as_secs_f64(),

@@ -1,5 +1,5 @@
-//! `upatch-identity [CASE...]`: builds packages of the corpus plainly and again while they are recorded, at the same path, and
-//! compares every object and every installed ELF file byte by byte.
+//! `upatch-identity [CASE...]`: builds packages of the corpus plainly and again while they are recorded, at
+//! the same path, and compares every object and every installed ELF file byte by byte.
 //!
 //! Where they differ, a second plain build tells whether the package itself never builds the same twice.
 

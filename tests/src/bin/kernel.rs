@@ -1,5 +1,5 @@
-//! `upatch-kernel [--series 6.1] [CASE...]`: the patches of `testdata/kernel` for stock kernels of Debian, made and loaded in a
-//! virtual machine. `scripts/kernel` fetches the kernels; without them it says SKIPPED.
+//! `upatch-kernel [--series 6.1] [CASE...]`: the patches of `testdata/kernel` for stock kernels of Debian,
+//! made and loaded in a virtual machine. `scripts/kernel` fetches the kernels; without them it says SKIPPED.
 
 #![expect(clippy::print_stdout, reason = "a transcript is what this program is for")]
 

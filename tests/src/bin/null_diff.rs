@@ -1,5 +1,6 @@
-//! `upatch-null-diff [CASE...]`: a comment at the top of every source file of a package changes nothing. Each unit is compiled again, all line
-//! numbers are shifted, and `upatch-build` has to find no difference (exit code 3). Cases are those of the corpus; default: one of redis.
+//! `upatch-null-diff [CASE...]`: a comment at the top of every source file of a package changes nothing. Each
+//! unit is compiled again, all line numbers are shifted, and `upatch-build` has to find no difference (exit
+//! code 3). Cases are those of the corpus; default: one of redis.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 

@@ -1,5 +1,6 @@
-//! `upatch-random [--pairs N] [--seed S] [--jobs J] [--keep DIR] [--only PAIR] [--keep-refused] [-v]`: random pairs of programs, each patched live and compared with
-//! its cold-built patched side. Ends with 1 if one was wrong.
+//! `upatch-random [--pairs N] [--seed S] [--jobs J] [--keep DIR] [--only PAIR] [--keep-refused] [-v]`: random
+//! pairs of programs, each patched live and compared with its cold-built patched side. Ends with 1 if one was
+//! wrong.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 

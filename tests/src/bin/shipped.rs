@@ -1,6 +1,6 @@
-//! `upatch-shipped [--again] [--table] [PACKAGE...]`: patches for the files that Debian ships, one package after the other, and a table. What was
-//! found out about a package is kept, and the package not tried again, unless it is named with `--again`. Without names: all that are
-//! not large. `--table` prints what is kept.
+//! `upatch-shipped [--again] [--table] [PACKAGE...]`: patches for the files that Debian ships, one package
+//! after the other, and a table. What was found out about a package is kept, and the package not tried again,
+//! unless it is named with `--again`. Without names: all that are not large. `--table` prints what is kept.
 
 use anyhow::{Result, bail};
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! `upatch-soak [--cycles N] [SUBJECT...]`: patches go into programs at work and out again, and nothing may come of it.
+//! `upatch-soak [--cycles N] [SUBJECT...]`: patches go into programs at work and out again, and nothing may
+//! come of it.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 

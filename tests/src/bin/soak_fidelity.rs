@@ -1,5 +1,6 @@
-//! `upatch-soak-fidelity [--pairs N] [--seed S] [--jobs J] [--keep DIR] [--only PAIR] [-v]`: programs built in pairs that differ in one thing. Is a
-//! patch for the one taken for one that fits the other? Ends with 1 if one was that behaves otherwise, or if too many were refused that do not.
+//! `upatch-soak-fidelity [--pairs N] [--seed S] [--jobs J] [--keep DIR] [--only PAIR] [-v]`: programs built
+//! in pairs that differ in one thing. Is a patch for the one taken for one that fits the other? Ends with 1
+//! if one was that behaves otherwise, or if too many were refused that do not.
 
 #![expect(clippy::print_stdout, reason = "a table is what this program is for")]
 

@@ -1,5 +1,5 @@
-//! `upatch-walk [CASE...]`: redis fixes of the corpus, each from a spec file, a source RPM and a git tree: the patch is made,
-//! brought into a running redis under load, taken out. Prints what was run.
+//! `upatch-walk [CASE...]`: redis fixes of the corpus, each from a spec file, a source RPM and a git tree:
+//! the patch is made, brought into a running redis under load, taken out. Prints what was run.
 
 #![expect(clippy::print_stdout, reason = "a transcript is what this program is for")]
 

@@ -35,7 +35,8 @@ pub fn asked(default: &[&str]) -> Vec<String> {
     if named.is_empty() { default.iter().map(|id| (*id).to_owned()).collect() } else { named }
 }
 
-/// What is kept between runs: packages as shipped, compiled units. `$UPATCH_CORPUS_CACHE`, or `corpus-cache` in the checkout.
+/// What is kept between runs: packages as shipped, compiled units. `$UPATCH_CORPUS_CACHE`, or `corpus-cache`
+/// in the checkout.
 fn cache() -> PathBuf {
     match std::env::var_os("UPATCH_CORPUS_CACHE") {
         Some(dir) => repository().join(dir),
@@ -43,8 +44,8 @@ fn cache() -> PathBuf {
     }
 }
 
-/// The cache may lie in a git checkout: a package that asks git for its commit (redis) must find none, neither that of the
-/// checkout as it was when the package was built, nor as it is now.
+/// The cache may lie in a git checkout: a package that asks git for its commit (redis) must find none,
+/// neither that of the checkout as it was when the package was built, nor as it is now.
 const CEILING: &str = "GIT_CEILING_DIRECTORIES";
 
 /// A package that plain rpmbuild made.
@@ -96,7 +97,8 @@ fn lay_out_in(corpus: &Path, id: &str, options: &[&str], top: &Path) -> Result<P
 /// Builds a package with plain rpmbuild, or finds it in the cache. `flavour` is part of its place there.
 fn ship(corpus: &Path, facts: &Facts, flavour: &str, options: &[&str]) -> Result<Shipped> {
     let place = cache().join("shipped").join(format!("{}{flavour}", facts.id));
-    // Always at the same path: then ccache, if it is there, knows the objects that the cases of a package have in common.
+    // Always at the same path: then ccache, if it is there, knows the objects that the cases of a package
+    // have in common.
     let builds = cache().join("build");
     std::fs::create_dir_all(&builds)?;
     let _alone =
@@ -213,9 +215,10 @@ impl Case {
         Ok(Made { output, name: self.facts.id.clone(), ended })
     }
 
-    /// Makes the patch and tries it on running programs of the package: with the check of the corpus that shows the fix from outside,
-    /// where there is one, and with the driver that makes the package work. `cold` says that the driver's transcript
-    /// is compared with the cold build's in any case; else that is done only if the fix changes it.
+    /// Makes the patch and tries it on running programs of the package: with the check of the corpus that
+    /// shows the fix from outside, where there is one, and with the driver that makes the package work.
+    /// `cold` says that the driver's transcript is compared with the cold build's in any case; else that is
+    /// done only if the fix changes it.
     ///
     /// # Errors
     /// What could not be tried at all; a patch that does not do what it should is told in the [`Outcome`].

@@ -1,5 +1,5 @@
-//! Do functions of two builds of a package differ in more than line numbers? Asked of the programs themselves, with objdump, since
-//! the differ is what is on trial.
+//! Do functions of two builds of a package differ in more than line numbers? Asked of the programs
+//! themselves, with objdump, since the differ is what is on trial.
 
 use super::Shipped;
 use crate::package::{files_below, unpack};
@@ -8,7 +8,8 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Those of `functions` that differ in more than line numbers between two builds of a package, or are in one of them only.
+/// Those of `functions` that differ in more than line numbers between two builds of a package, or are in one
+/// of them only.
 ///
 /// # Errors
 /// There is no debuginfo RPM, or a program to read ELF files fails.
@@ -70,8 +71,8 @@ fn disassemble(elf: &Path) -> Result<Vec<(String, Vec<String>)>> {
 /// A function of a listing: name, address, instructions with their offsets.
 type Listed<'a> = (String, u64, Vec<(u64, &'a str)>);
 
-/// What GCC calls the local second name that it gives a function which another module may replace; which of the two objdump shows
-/// is not the same in every build.
+/// What GCC calls the local second name that it gives a function which another module may replace; which of
+/// the two objdump shows is not the same in every build.
 const ALIAS: &str = ".localalias";
 
 /// The functions of a listing, with their instructions.
@@ -97,8 +98,9 @@ fn functions(listing: &str) -> Vec<(String, Vec<String>)> {
     functions.into_iter().map(plain).collect()
 }
 
-/// An instruction without what moves when other code grows: addresses of the program. Places inside the function are counted in
-/// instructions, `offsets` of which are those that do something: what fills up to a boundary hangs on where the function lies.
+/// An instruction without what moves when other code grows: addresses of the program. Places inside the
+/// function are counted in instructions, `offsets` of which are those that do something: what fills up to a
+/// boundary hangs on where the function lies.
 fn plain(instruction: &str, function: &str, offsets: &[u64]) -> String {
     let (instruction, _) = instruction.split_once('#').unwrap_or((instruction, ""));
     let words = instruction.split_whitespace().filter(|word| {
@@ -148,7 +150,8 @@ mod tests {
     #[test]
     fn the_second_name_of_a_function_is_the_function() {
         let one = functions(
-            "1000 <f.localalias>:\n 1000:\tje     1008 <f.localalias+0x8>\n 1008:\tcall   1000 <f.localalias>\n",
+            "1000 <f.localalias>:\n 1000:\tje     1008 <f.localalias+0x8>\n 1008:\tcall   1000 \
+             <f.localalias>\n",
         );
         let other = functions("2000 <f>:\n 2000:\tje     2008 <f+0x8>\n 2008:\tcall   2000 <f>\n");
         assert_eq!(one, other);
@@ -161,7 +164,8 @@ mod tests {
             functions(&listing).swap_remove(0).1
         };
         let old = code(
-            "1000 <f>:\n@1000:\tlea    0x2a(%rip),%rdi        # 2000 <x>\n@1007:\tmov    $0x173,%edx\n@100c:\tje     1014 <f+0x14>\n\
+            "1000 <f>:\n@1000:\tlea    0x2a(%rip),%rdi        # 2000 <x>\n@1007:\tmov    \
+             $0x173,%edx\n@100c:\tje     1014 <f+0x14>\n\
              @100e:\tnopw 0x0(%rax,%rax,1)\n@1014:\tcall   900 <g>\n@1019:\tret\n@101a:\tnop",
         );
         assert_eq!(old.len(), 5);
@@ -172,7 +176,8 @@ mod tests {
         assert!(same_code(&old, &moved));
         let body = |jump: &str, register: &str, callee: &str, end: &str| {
             code(&format!(
-                "1000 <f>:\n@1000:\tlea    0x2a(%rip),%rdi\n@1007:\tmov    $0x173,%{register}\n@100c:\tje     {jump}\n\
+                "1000 <f>:\n@1000:\tlea    0x2a(%rip),%rdi\n@1007:\tmov    \
+                 $0x173,%{register}\n@100c:\tje     {jump}\n\
                  @1014:\tcall   900 <{callee}>\n{end}"
             ))
         };

@@ -36,8 +36,9 @@ pub fn read(corpus: &Path) -> Result<Vec<Facts>> {
 }
 
 impl Facts {
-    /// Functions of the cold builds' difference that `named` does not hold. The copies and parts that GCC makes of a function,
-    /// `NAME.part.0` or `NAME.cold`, count as the function: which of them there are hangs on the options of the build.
+    /// Functions of the cold builds' difference that `named` does not hold. The copies and parts that GCC
+    /// makes of a function, `NAME.part.0` or `NAME.cold`, count as the function: which of them there are
+    /// hangs on the options of the build.
     pub fn missing_from(&self, named: &[String]) -> Vec<String> {
         let stem = |name: &str| name.split_once('.').map_or(name, |(stem, _)| stem).to_owned();
         let named: Vec<String> = named.iter().map(|n| stem(n)).collect();

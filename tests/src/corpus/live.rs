@@ -84,7 +84,8 @@ impl<'a> Manager<'a> {
         self.patiently(&[verb, &self.made.name]).map(drop)
     }
 
-    /// A program that waits for input inside a changed function never leaves it by itself: such a one is switched with `--lazy`.
+    /// A program that waits for input inside a changed function never leaves it by itself: such a one is
+    /// switched with `--lazy`.
     fn patiently(&mut self, args: &[&str]) -> Result<Ended> {
         let ended = self.run(&[args, &["--timeout", "3"]].concat())?.expect_code(&[0, 3])?;
         if ended.code == 0 {

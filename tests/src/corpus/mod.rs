@@ -1,9 +1,11 @@
-//! Runs cases of a corpus of real security fixes: builds the package as it is shipped, makes the patch, applies it to the running
-//! program, compares what the program does then with what it did, and with the package built cold with the fix.
+//! Runs cases of a corpus of real security fixes: builds the package as it is shipped, makes the patch,
+//! applies it to the running program, compares what the program does then with what it did, and with the
+//! package built cold with the fix.
 //!
 //! The corpus is a folder with `mkcase` (lays out a case for rpmbuild), `corpus.yaml` and `checks/ID.sh`
-//! (`ROOT start|probe|stop DIR`; exit code of probe: 0 fixed, 1 vulnerable, 2 broken). The drivers in `tests/drivers/PACKAGE.sh`
-//! speak the same protocol, but their probe prints a transcript of ordinary work, the same one every time.
+//! (`ROOT start|probe|stop DIR`; exit code of probe: 0 fixed, 1 vulnerable, 2 broken). The drivers in
+//! `tests/drivers/PACKAGE.sh` speak the same protocol, but their probe prints a transcript of ordinary work,
+//! the same one every time.
 
 mod case;
 mod cold;

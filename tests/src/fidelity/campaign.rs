@@ -42,7 +42,7 @@ impl Campaign {
     /// Runs all pairs.
     ///
     /// # Errors
-    /// When a compiler, csmith or scratch space is missing. What went wrong is no error here: see [`Summary::wrong`].
+    /// When a compiler, csmith or scratch space is missing. What went wrong is in [`Summary::wrong`].
     pub fn run(&self) -> Result<Summary> {
         let summary = Mutex::new(Summary::default());
         let next = AtomicU64::new(self.only.map_or(0, |o| o / TARGETS));
@@ -97,7 +97,8 @@ impl Campaign {
             let mut judge = Judge { objects: &mut objects, model: &model, rebuild: &rebuild, fix, dir };
             let (verdict, details) = judge.pair(&mut rng, &variation);
             let note = format!(
-                "{verdict:?}\n{}: {}\nfix: {}\n{details}\n{:?}\nagain with: upatch-soak-fidelity --seed {} --only {pair}\n",
+                "{verdict:?}\n{}: {}\nfix: {}\n{details}\n{:?}\nagain with: upatch-soak-fidelity --seed {} \
+                 --only {pair}\n",
                 variation.kind,
                 variation.words,
                 model.tell(fix),

@@ -81,9 +81,9 @@ impl Judge<'_> {
         (verdict, details)
     }
 
-    /// Is the target, with its debug information if the engine had that, the same as without the variation? Then nobody can tell. Macros
-    /// in debug information (`-g3`) do not count, nor do the sums over source files that clang writes with DWARF 5, nor does the number of the
-    /// build that covers all of it.
+    /// Is the target, with its debug information if the engine had that, the same as without the variation?
+    /// Then nobody can tell. Macros in debug information (`-g3`) do not count, nor do the sums over source
+    /// files that clang writes with DWARF 5, nor does the number of the build that covers all of it.
     fn leaves_no_trace(&self, variation: &Variation, symbols: bool) -> bool {
         let folder = format!("{}-trace", variation.folder);
         let without = self.model;

@@ -26,7 +26,8 @@ enum Part {
     Mark(Mark),
 }
 
-/// A text with marks: `«real:a¦b»`, `«fix:¦b»`, `«lay:¦b»`, and `«num:5»` for a number that becomes another one.
+/// A text with marks: `«real:a¦b»`, `«fix:¦b»`, `«lay:¦b»`, and `«num:5»` for a number that becomes another
+/// one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marked(Vec<Part>);
 

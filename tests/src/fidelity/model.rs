@@ -1,4 +1,5 @@
-//! A program whose sources have marks: a main unit, groups of units that belong together, now and then one that csmith wrote.
+//! A program whose sources have marks: a main unit, groups of units that belong together, now and then one
+//! that csmith wrote.
 
 use super::marks::{Choice, Kind, Marked};
 use crate::random::csmith;
@@ -117,8 +118,10 @@ fn add(rng: &mut Rng, files: &mut Vec<File>, block: &str, group: u32, end: &str)
         let language = if end == "cc" { "extern \"C\" " } else { "" };
         let _ = writeln!(
             content,
-            "«lay:¦{language}int unused_{part}{group}(int x);\n{language}int unused_{part}{group}(int x) {{ return x * 3; }}\n\
-             ¦extern const char *const words_{part}{group}[];\nconst char *const words_{part}{group}[] = {{ \"a word\", \"one more\" }};\n»"
+            "«lay:¦{language}int unused_{part}{group}(int x);\n{language}int unused_{part}{group}(int x) {{ \
+             return x * 3; }}\n\
+             ¦extern const char *const words_{part}{group}[];\nconst char *const words_{part}{group}[] = \
+             {{ \"a word\", \"one more\" }};\n»"
         );
     }
     files.push(File { name, text: Marked::parse(rng, &content), group });
@@ -139,7 +142,8 @@ fn main_unit(rng: &mut Rng, entries: &[String]) -> String {
     for entry in entries {
         let _ = writeln!(text, "    acc = MIX(acc, {entry}(numbers[i]));");
     }
-    // What is compared with is built from the target's sources: the text that is printed may be another one there.
+    // What is compared with is built from the target's sources: the text that is printed may be another one
+    // there.
     text.push_str(
         "  }\n  printf(\"«lay:acc¦all that was said before, in one number:» %u\\n\", acc);\n  return 0;\n}\n",
     );

@@ -101,8 +101,8 @@ pub(super) enum Answer {
 }
 
 impl Rebuild {
-    /// Builds the sources, and compares those with the fix, which changes the unit `unit`. `None`: the fix alone cannot be patched live, or
-    /// changes nothing.
+    /// Builds the sources, and compares those with the fix, which changes the unit `unit`. `None`: the fix
+    /// alone cannot be patched live, or changes nothing.
     pub(super) fn new(
         objects: &mut Objects,
         dir: &Path,

@@ -80,7 +80,8 @@ impl Summary {
 
     pub(super) fn line(&self) -> String {
         format!(
-            "{} pairs: {} other programs, {} of them accepted though behaviour differs; {} laid out otherwise, {} of them refused",
+            "{} pairs: {} other programs, {} of them accepted though behaviour differs; {} laid out \
+             otherwise, {} of them refused",
             self.pairs(),
             self.others(),
             self.wrong.len(),

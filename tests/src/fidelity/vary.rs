@@ -114,8 +114,10 @@ impl Variation {
             }
             4 => {
                 let name = "added.c".to_owned();
-                let text = "#include <stdio.h>\nint added_value = 3;\nstatic const char *const added_words[] = { \"low\", \"a long text of no use\" };\n\
-                            void added(int x);\nvoid added(int x) { printf(\"%s %d\\n\", added_words[x & 1], added_value); }\n";
+                let text = "#include <stdio.h>\nint added_value = 3;\nstatic const char *const added_words[] \
+                 = { \"low\", \"a long text of no use\" };\n\
+                            void added(int x);\nvoid added(int x) { printf(\"%s %d\\n\", added_words[x & 1], \
+                            added_value); }\n";
                 let at = rng.usize(..order.len() + 1);
                 order.insert(at, self.model.files.len());
                 self.model.files.push(File { name, text: Marked::parse(rng, text), group: 8 });

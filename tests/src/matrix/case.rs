@@ -1,7 +1,8 @@
 //! `testdata/matrix/*.case`: sources before and after in one file.
 //!
-//! A case file is a YAML header, a line `---`, and files, each after a line `=== NAME`. Of these, a line that starts with `-` is in the
-//! original only, one that starts with `+` in the patched source only, any other in both. A file `=== +NAME` is new, `=== -NAME` removed.
+//! A case file is a YAML header, a line `---`, and files, each after a line `=== NAME`. Of these, a line that
+//! starts with `-` is in the original only, one that starts with `+` in the patched source only, any other in
+//! both. A file `=== +NAME` is new, `=== -NAME` removed.
 
 use super::variant::{self, Variant};
 use crate::paths;
@@ -47,7 +48,8 @@ struct Header {
     #[serde(default)]
     libs: String,
     asks: Vec<String>,
-    /// Answers to all questions while the patch is active, where the state of the process makes them others than those of the cold build.
+    /// Answers to all questions while the patch is active, where the state of the process makes them others
+    /// than those of the cold build.
     #[serde(default)]
     after: Vec<String>,
     /// The same when the patch was taken back.
@@ -159,7 +161,8 @@ impl Case {
         &self.header.asks
     }
 
-    /// Answers of the process where they are others than those of a program built cold: patched, taken back, active again.
+    /// Answers of the process where they are others than those of a program built cold: patched, taken back,
+    /// active again.
     pub fn own_answers(&self, phase: usize) -> Option<&[String]> {
         let answers = match phase {
             1 => &self.header.after,
@@ -170,7 +173,8 @@ impl Case {
         (!answers.is_empty()).then_some(answers.as_slice())
     }
 
-    /// Answers of a process that has started with the patch active, where they are others than those of a program built cold.
+    /// Answers of a process that has started with the patch active, where they are others than those of a
+    /// program built cold.
     pub fn answers_started(&self) -> Option<&[String]> {
         (!self.header.started.is_empty()).then_some(self.header.started.as_slice())
     }

@@ -1,7 +1,7 @@
 //! The language matrix: small programs of C, C++ and assembly, each with a change that shows one construct.
 //!
-//! A case says what must come of the change; what the programs answer is never written down, but taken from the original and the patched
-//! program built cold.
+//! A case says what must come of the change; what the programs answer is never written down, but taken from
+//! the original and the patched program built cold.
 
 pub mod case;
 pub mod live;

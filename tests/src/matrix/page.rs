@@ -28,7 +28,8 @@ pub fn check(cases: &[Case]) -> Result<()> {
     }
     ensure!(
         found == expected,
-        "{} does not say what the cases say: run `UPATCH_WRITE_PAGE=1 cargo test -p tests --test matrix page`",
+        "{} does not say what the cases say: run `UPATCH_WRITE_PAGE=1 cargo test -p tests --test matrix \
+         page`",
         path.display()
     );
     Ok(())

@@ -31,7 +31,8 @@ impl Scene {
         };
         let Variant { cc, cxx, flags: own, ldflags: own_ld, .. } = variant;
         let command = format!(
-            "CC={cc} CXX={cxx} CFLAGS='{own} {flags}' LDFLAGS='{own_ld} {ldflags}' LIBS='{libs}' KIND={kind} sh -e build.sh"
+            "CC={cc} CXX={cxx} CFLAGS='{own} {flags}' LDFLAGS='{own_ld} {ldflags}' LIBS='{libs}' KIND={kind} \
+             sh -e build.sh"
         );
         let scene = Self { top, command };
         for (name, patched) in [("a", false), ("b", true)] {

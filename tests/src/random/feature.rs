@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 /// Parameter that stands only in initial values of live data, which a patch cannot change.
 pub(crate) const INITIAL: usize = 7;
 
-/// A template: `@` is the id, `$0`…`$7` numbers, `$L` the linkage of the entry, `$K` that of constants, `$C` an earlier entry.
+/// A template: `@` is the id, `$0`…`$7` numbers, `$L` the linkage of the entry, `$K` that of constants, `$C`
+/// an earlier entry.
 #[derive(Debug)]
 struct Template {
     name: &'static str,

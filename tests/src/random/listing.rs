@@ -1,4 +1,5 @@
-//! A second opinion on what changed, from `objdump`: each function whose instructions read otherwise has to be accounted for by the comparison.
+//! A second opinion on what changed, from `objdump`: each function whose instructions read otherwise has to
+//! be accounted for by the comparison.
 
 use anyhow::{Context, Result, bail, ensure};
 use differ::UnitDiff;
@@ -56,7 +57,8 @@ fn listing(object: &Path) -> Result<BTreeMap<String, String>> {
     Ok(all)
 }
 
-/// The function that a section is for. Clones are numbered as it comes, so one of a number is not always the same one.
+/// The function that a section is for. Clones are numbered as it comes, so one of a number is not always the
+/// same one.
 fn function(section: &str) -> Option<String> {
     named_by(section).filter(|name| !name.contains('.')).map(str::to_owned)
 }
@@ -74,7 +76,8 @@ fn line(line: &str) -> Option<String> {
     if let Some((kind, symbol)) = rest.split_once('\t').filter(|(kind, _)| kind.starts_with("R_X86_64")) {
         // Where it is defined and whether others see it decides whether a call may go through the PLT.
         let kind = if kind == "R_X86_64_PLT32" { "R_X86_64_PC32" } else { kind };
-        // A static function is named by its section, of which it is all. Constants without a name move as they like.
+        // A static function is named by its section, of which it is all. Constants without a name move as
+        // they like.
         let symbol = named_by(symbol).unwrap_or(symbol);
         let symbol = if symbol.starts_with('.') { CONSTANT } else { symbol };
         let name = symbol.split('.').next().unwrap_or(symbol);

@@ -1,8 +1,9 @@
 //! Random pairs of an original and a patched program, and the proof that a live patch makes one of the other.
 //!
-//! csmith writes the bulk of a program, our own features (`features/`) what it knows nothing of: jump tables, static locals, strings, library
-//! calls, exceptions. A mutator makes the patched side. The oracle is the cold-built patched program: what it prints after its start, the
-//! patched process has to print once its variables are set back to their values at start (`driver.c`).
+//! csmith writes the bulk of a program, our own features (`features/`) what it knows nothing of: jump tables,
+//! static locals, strings, library calls, exceptions. A mutator makes the patched side. The oracle is the
+//! cold-built patched program: what it prints after its start, the patched process has to print once its
+//! variables are set back to their values at start (`driver.c`).
 
 pub(crate) mod build;
 mod campaign;

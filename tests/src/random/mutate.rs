@@ -1,7 +1,7 @@
 //! Makes the patched side: a few changes of the kinds that fixes are made of.
 //!
-//! csmith's programs are free of undefined behaviour, and a change must not bring any in, else there is nothing to compare with: loop headers,
-//! array subscripts and pointers are left alone.
+//! csmith's programs are free of undefined behaviour, and a change must not bring any in, else there is
+//! nothing to compare with: loop headers, array subscripts and pointers are left alone.
 
 use super::program::Program;
 use fastrand::Rng;

@@ -181,7 +181,8 @@ impl Original {
         }
     }
 
-    /// The patch in a process: in, out, in again, out again. Gives what the process did that it should not have done.
+    /// The patch in a process: in, out, in again, out again. Gives what the process did that it should not
+    /// have done.
     fn live(&self, output: &LinkOutput, patched: &[String; 2]) -> Result<Option<String>> {
         let linker::Made::Image(made) = &output.made;
         let bytes = made.write().context("writing the image")?;

@@ -124,7 +124,11 @@ impl Program {
         let mut out = "/* shifted */\n".repeat(unit.shift);
         out.push_str(PRELUDE);
         if unit.language == Language::Cxx {
-            out.push_str("#include <string>\n#include <vector>\n#include <stdexcept>\n#include <algorithm>\n#include <cstring>\n#include <functional>\n#include <map>\n#include <memory>\nextern \"C\" {\n");
+            out.push_str(
+                "#include <string>\n#include <vector>\n#include <stdexcept>\n#include \
+             <algorithm>\n#include <cstring>\n#include <functional>\n#include <map>\n#include \
+             <memory>\nextern \"C\" {\n",
+            );
         }
         for (u, other) in self.units.iter().enumerate() {
             for f in other.features.iter().filter(|f| u == index || !f.is_local()) {

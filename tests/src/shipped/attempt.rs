@@ -89,7 +89,8 @@ fn make(entry: &Entry, fetched: &Fetched, fix: &Fix, targets: &[PathBuf]) -> Res
         .arg(output.path())
         .arg("--cache")
         .arg(cache().join("units").join(&entry.source))
-        // As the archive's builders have it, less what costs time and changes no program: tests, packages of debug information, compression.
+        // As the archive's builders have it, less what costs time and changes no program: tests, packages of
+        // debug information, compression.
         .env("DEB_BUILD_OPTIONS", "nocheck noautodbgsym parallel=2")
         .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
         .env("LC_ALL", "C.UTF-8")

@@ -30,7 +30,8 @@ pub struct Entry {
     /// A driver of `tests/drivers`.
     #[serde(default)]
     pub driver: Option<String>,
-    /// Else: starts the service, `$ROOT` being the unpacked packages and `$DIR` a folder of its own (bash, see `tests/drivers/lib.sh`).
+    /// Else: starts the service, `$ROOT` being the unpacked packages and `$DIR` a folder of its own (bash,
+    /// see `tests/drivers/lib.sh`).
     #[serde(default)]
     pub start: Option<String>,
     /// Makes it work and prints what came of it, the same every time.

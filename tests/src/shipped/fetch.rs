@@ -21,7 +21,8 @@ pub(super) struct Fetched {
     pub(super) place: PathBuf,
 }
 
-/// Fetches and unpacks a package, with all that is needed to build it. An index may be newer than what a mirror has: then it is the version before.
+/// Fetches and unpacks a package, with all that is needed to build it. An index may be newer than what a
+/// mirror has: then it is the version before.
 pub(super) fn fetch(entry: &Entry) -> Result<Fetched> {
     Cmd::new(repository().join("scripts/setup")).args(["--shipped", &entry.source]).run()?.ok()?;
     let first = entry.debs.first().context("no debs")?;
@@ -84,7 +85,8 @@ fn fetch_version(entry: &Entry, wanted: &str) -> Result<Fetched> {
     Ok(Fetched { version, root, source, place })
 }
 
-/// Unpacks the binary packages; with the version of their source, and one that was built once more without a change, if any was.
+/// Unpacks the binary packages; with the version of their source, and one that was built once more without a
+/// change, if any was.
 fn unpack(entry: &Entry, debs: &Path, root: &Path) -> Result<(String, Option<String>)> {
     let (mut version, mut rebuilt) = (None, None);
     for deb in files_below(debs)? {
@@ -108,7 +110,8 @@ fn unpack(entry: &Entry, debs: &Path, root: &Path) -> Result<(String, Option<Str
     Ok((version.with_context(|| format!("none of {:?} is built from it", entry.debs))?, rebuilt))
 }
 
-/// The archive has built the source once more without a change: its changelog then has an entry on top that only the binary package holds.
+/// The archive has built the source once more without a change: its changelog then has an entry on top that
+/// only the binary package holds.
 fn note_rebuild(root: &Path, package: &str, source: &Path) -> Result<()> {
     let architecture = Cmd::new("dpkg").arg("--print-architecture").run()?.ok()?.stdout;
     let log = format!("usr/share/doc/{package}/changelog.Debian.{}.gz", architecture.trim());

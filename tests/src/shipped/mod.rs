@@ -1,7 +1,9 @@
-//! Patches for the files that a distribution ships: its own packages, unpacked from its archive, are the targets; its source packages
-//! are built again; the fix is the newest patch of `debian/patches`, taken off (the shipped file has it, and any real fix will do).
+//! Patches for the files that a distribution ships: its own packages, unpacked from its archive, are the
+//! targets; its source packages are built again; the fix is the newest patch of `debian/patches`, taken off
+//! (the shipped file has it, and any real fix will do).
 //!
-//! `testdata/shipped/packages.yaml` lists the packages, with a service or driver that is patched while it serves.
+//! `testdata/shipped/packages.yaml` lists the packages, with a service or driver that is patched while it
+//! serves.
 
 mod attempt;
 mod entry;

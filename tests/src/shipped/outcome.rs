@@ -78,7 +78,8 @@ pub fn kept(source: &str) -> Option<Outcome> {
 /// All of them in a table (Markdown), with sums.
 pub fn table(outcomes: &[Outcome]) -> String {
     let mut text = String::from(
-        "| package | version | fix | verdict | fidelity | functions | CPU s | peak MB | running process | remark |\n\
+        "| package | version | fix | verdict | fidelity | functions | CPU s | peak MB | running process | \
+         remark |\n\
          |---|---|---|---|---|---:|---:|---:|---|---|\n",
     );
     for o in outcomes {
@@ -112,7 +113,8 @@ pub fn table(outcomes: &[Outcome]) -> String {
     let refused: usize = outcomes.iter().map(|o| o.refused.len()).sum();
     let _ = writeln!(
         text,
-        "\n{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} services patched live, \
+        "\n{} packages: {fits} identical or equivalent, {made} patches made, {live} of {tried} services \
+         patched live, \
          {units} under their own unit, {wrong} wrong; {refused} fixes refused before another was taken.",
         outcomes.len()
     );

@@ -88,7 +88,8 @@ fn script(entry: &Entry, place: &Path) -> Result<Option<PathBuf>> {
     let (Some(start), Some(probe)) = (&entry.start, &entry.probe) else { return Ok(None) };
     let lib = drivers.join("lib.sh");
     let text = format!(
-        "#!/bin/bash\n. '{}'\nexport LD_LIBRARY_PATH=\"$1/usr/lib64\"\nstart() {{\n{start}\n}}\nprobe() {{\n{probe}\n}}\nrun \"$@\"\n",
+        "#!/bin/bash\n. '{}'\nexport LD_LIBRARY_PATH=\"$1/usr/lib64\"\nstart() {{\n{start}\n}}\nprobe() \
+         {{\n{probe}\n}}\nrun \"$@\"\n",
         lib.display()
     );
     let path = place.join("service.sh");

@@ -1,5 +1,5 @@
-//! A service under its own unit, with the hardening that the unit has, patched by `upatch.service`: in a container that sees this
-//! system's files with the packages installed, and keeps nothing.
+//! A service under its own unit, with the hardening that the unit has, patched by `upatch.service`: in a
+//! container that sees this system's files with the packages installed, and keeps nothing.
 
 use super::fetch::Fetched;
 use super::{Entry, Outcome};
@@ -10,7 +10,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Makes the root of the container and boots it. Arguments: the stage, where all that goes in and comes out is.
+/// Makes the root of the container and boots it. Arguments: the stage, where all that goes in and comes out
+/// is.
 const BOOT: &str = r#"set -e
 stage=$1; mkdir "$stage/t"; mount -t tmpfs tmpfs "$stage/t"; cd "$stage/t"; mkdir up work root
 mount -t overlay overlay -o "lowerdir=/,upperdir=$PWD/up,workdir=$PWD/work" root
@@ -22,7 +23,8 @@ SYSTEMD_SECCOMP=0 exec timeout --kill-after=5 280 systemd-nspawn --quiet --regis
 
 /// Ends the container with itself.
 const SCRIPT_UNIT: &str = "[Unit]\nFailureAction=poweroff-force\nSuccessAction=poweroff-force\n[Service]\nType=oneshot\n\
-    StandardOutput=file:/stage/log\nStandardError=inherit\nTimeoutStartSec=270\nExecStart=/bin/bash /stage/script\n";
+    StandardOutput=file:/stage/log\nStandardError=inherit\nTimeoutStartSec=270\nExecStart=/bin/bash \
+    /stage/script\n";
 
 /// What runs inside, after a line that names the unit and a function that makes it work.
 const SCRIPT: &str = r#"

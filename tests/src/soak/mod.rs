@@ -1,4 +1,5 @@
-//! A patch goes into a program at work and out again, thousands of times; nothing may come of it but the other code.
+//! A patch goes into a program at work and out again, thousands of times; nothing may come of it but the
+//! other code.
 
 mod http;
 mod nginx;
@@ -105,7 +106,8 @@ pub struct Row {
 
 impl Row {
     /// Heads of the columns.
-    pub const HEAD: &str = "subject    cycles   time s  command ms: median  longest  pending      checked  memory KiB before    after  mappings      files";
+    pub const HEAD: &str = "subject    cycles   time s  command ms: median  longest  pending      checked  \
+     memory KiB before    after  mappings      files";
 }
 
 impl fmt::Display for Row {
@@ -152,7 +154,8 @@ impl Upatch<'_> {
     }
 }
 
-/// Cycles after which memory is looked at first: the program has got what it needs, and the patch its memory, which stays.
+/// Cycles after which memory is looked at first: the program has got what it needs, and the patch its memory,
+/// which stays.
 const WARM: usize = 20;
 /// Each so many cycles the patch is removed, not only taken out.
 const REMOVED: usize = 8;

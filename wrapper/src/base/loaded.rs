@@ -13,8 +13,8 @@ const BUILD_ID: &[u8] = b".note.gnu.build-id";
 /// Name and address; size and content.
 type Sections<'d> = BTreeMap<(&'d [u8], u64), (u64, &'d [u8])>;
 
-/// Is all that gets into memory the same in both files, the build-id aside? No for what cannot be read, unless
-/// the files are the same.
+/// Is all that gets into memory the same in both files, the build-id aside? No for what cannot be read,
+/// unless the files are the same.
 #[must_use]
 pub fn same_when_loaded(one: &[u8], other: &[u8]) -> bool {
     one == other || matches!((sections(one), sections(other)), (Some(a), Some(b)) if a == b)

@@ -152,7 +152,8 @@ pub(crate) const FLAGS: &[(&str, Takes, Meaning)] = &[
     ("--define-macro", T::Next, M::Plain), ("--define-macro=", T::Joined, M::Plain),
     ("--undefine-macro", T::Next, M::Plain), ("--undefine-macro=", T::Joined, M::Plain),
     ("--library-directory", T::Next, M::Link), ("--library-directory=", T::Joined, M::Link),
-    ("--prefix", T::Next, M::NoStore("other compiler passes")), ("--prefix=", T::Joined, M::NoStore("other compiler passes")),
+    ("--prefix", T::Next, M::NoStore("other compiler passes")), ("--prefix=", T::Joined, M::NoStore("other \
+     compiler passes")),
     ("--optimize", T::Joined, M::Plain), ("--debug", T::Joined, M::Plain), ("--pedantic", T::Joined, M::Plain),
     ("--ansi", T::Nothing, M::Plain), ("--std", T::Next, M::Plain), ("--no-standard-includes", T::Nothing, M::Plain),
     ("--for-assembler", T::Next, READS_MORE), ("--for-linker", T::Next, M::Link), ("--for-linker=", T::Joined, M::Link),
@@ -160,9 +161,11 @@ pub(crate) const FLAGS: &[(&str, Takes, Meaning)] = &[
     ("-save-temps", T::Joined, M::SaveTemps), ("--save-temps", T::Joined, M::SaveTemps),
     ("-v", T::Nothing, M::NoStore("verbose")), ("--verbose", T::Nothing, M::NoStore("verbose")),
     ("-Q", T::Nothing, M::NoStore("verbose")), ("-time", T::Joined, M::NoStore("verbose")),
-    ("-B", T::Either, M::NoStore("other compiler passes")), ("-wrapper", T::Next, M::NoStore("other compiler passes")),
+    ("-B", T::Either, M::NoStore("other compiler passes")), ("-wrapper", T::Next, M::NoStore("other compiler \
+     passes")),
     ("-no-canonical-prefixes", T::Nothing, M::Plain),
-    ("-b", T::Next, M::NoStore("other compiler passes")), ("-V", T::Next, M::NoStore("other compiler passes")),
+    ("-b", T::Next, M::NoStore("other compiler passes")), ("-V", T::Next, M::NoStore("other compiler \
+     passes")),
     ("-aux-info", T::Next, EXTRA_FILES), ("-d", T::Joined, EXTRA_FILES), ("-dumpbase", T::Next, EXTRA_FILES),
     ("-dumpdir", T::Next, EXTRA_FILES), ("-dumpbase-ext", T::Next, EXTRA_FILES), ("-fdump-", T::Joined, EXTRA_FILES),
     ("-gsplit-dwarf", T::Joined, EXTRA_FILES), ("-fstack-usage", T::Nothing, EXTRA_FILES),

@@ -134,8 +134,10 @@ mod tests {
 
     #[test]
     fn words() {
-        let words: Vec<Vec<u8>> = "-plugin p.so -plugin-opt=x --build-id -m elf_x86_64 --hash-style=gnu -dynamic-linker \
-             /lib64/ld.so -pie -o prog crt1.o -L/lib -L lib2 a.o -Bstatic -lfoo -Bdynamic -l bar --as-needed -z now -T s.ld b.o -ofinal"
+        let words: Vec<Vec<u8>> = "-plugin p.so -plugin-opt=x --build-id -m elf_x86_64 --hash-style=gnu \
+         -dynamic-linker \
+             /lib64/ld.so -pie -o prog crt1.o -L/lib -L lib2 a.o -Bstatic -lfoo -Bdynamic -l bar --as-needed \
+             -z now -T s.ld b.o -ofinal"
             .split_whitespace()
             .map(|word| word.as_bytes().to_vec())
             .collect();

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/session.json       configuration, phase, real tools
-//! DIR/bin/               hard links of upatch-cc under the tools' names, to be first on PATH; links to what lies beside them
+//! DIR/bin/               upatch-cc under the tools' names, first on PATH, and what is beside them
 //! DIR/lib, DIR/lib64     those of the real tools, where binutils look for plugins
 //! DIR/phases/PHASE/{units,links,problems}/*.json
 //! DIR/objects/SHA256     every recorded object, and what was linked besides

@@ -83,8 +83,8 @@ impl Registers {
         self.0.rip = self.0.rip.wrapping_sub(SYSCALL);
     }
 
-    /// The system call that the thread is in, or that it would be about to make again after [`Self::call_again`], and
-    /// the address behind it.
+    /// The system call that the thread is in, or that it would be about to make again after
+    /// [`Self::call_again`], and the address behind it.
     pub(crate) fn call_at_hand(&self) -> Option<(i64, u64)> {
         match self.call() {
             Some(call) => Some((call, self.pc())),

@@ -77,8 +77,8 @@ pub(super) fn apply(
     Ok(exit)
 }
 
-/// An older version whose module has the very name of the new one cannot stay until that is loaded. If the new
-/// one fails then, the state still wants the older, and the service or `apply` brings it back.
+/// An older version whose module has the very name of the new one cannot stay until that is loaded. If the
+/// new one fails then, the state still wants the older, and the service or `apply` brings it back.
 fn make_room(
     ctx: &mut Context<'_>,
     world: &World,

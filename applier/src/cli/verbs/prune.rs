@@ -35,7 +35,8 @@ pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, 
             Origin::Installed => {
                 let directory = entry.directory.display();
                 ctx.say(format_args!(
-                    "{id}: nothing that it fits is there any more: remove its package: rpm -e $(rpm -qf {directory})"
+                    "{id}: nothing that it fits is there any more: remove its package: rpm -e $(rpm -qf \
+                     {directory})"
                 ))?;
             }
             Origin::Named => {}

@@ -106,11 +106,17 @@ pub(crate) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, E
         let m = &entry.manifest;
         let p = &m.package;
         if args.json {
-            let elf = |e: &patchfile::manifest::Elf| json!({ "name": e.name, "path": e.path, "also": e.also, "build_id": e.build_id, "code": e.code });
+            let elf = |e: &patchfile::manifest::Elf| {
+                json!({
+                    "name": e.name, "path": e.path, "also": e.also, "build_id": e.build_id, "code": e.code,
+                })
+            };
             printed.push(json!({
                 "id": m.id(),
                 "uuid": m.uuid,
-                "package": { "name": p.name, "epoch": p.epoch, "version": p.version, "release": p.release, "nvr": p.nvr() },
+                "package": {
+                    "name": p.name, "epoch": p.epoch, "version": p.version, "release": p.release, "nvr": p.nvr(),
+                },
                 "arch": m.arch,
                 "elfs": m.elfs.iter().map(elf).collect::<Vec<_>>(),
             }));

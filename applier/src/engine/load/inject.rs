@@ -155,8 +155,8 @@ pub(super) struct Placed<'a> {
 /// Maps images, not active yet, beside those of the same patch that are there, and exchanges pages of code.
 /// Tells where the images are, which the memory map of `process` does not.
 ///
-/// A thread that is borrowed stands as long as that takes. Where it cannot map the images in one go, it or another
-/// one is borrowed once more for the pages of code.
+/// A thread that is borrowed stands as long as that takes. Where it cannot map the images in one go, it or
+/// another one is borrowed once more for the pages of code.
 ///
 /// # Errors
 /// See [`ProcessError`]; no image stays mapped, unless it is the pages that cannot be exchanged.
@@ -401,9 +401,9 @@ fn finish(
     result
 }
 
-/// Where code can be that makes all system calls of an image in one go, so that the borrowed thread stands for a
-/// shorter time. Were we killed meanwhile, the thread would make the rest of the calls alone: so not where that
-/// could kill it.
+/// Where code can be that makes all system calls of an image in one go, so that the borrowed thread stands
+/// for a shorter time. Were we killed meanwhile, the thread would make the rest of the calls alone: so not
+/// where that could kill it.
 fn cave_for_batch(process: &Process, wanted: &Wanted<'_>) -> Option<CodeCave> {
     let simple = !wanted.pending.is_empty() && wanted.remains.descriptors.is_empty();
     if !simple || process.held.is_some() || process.status.seccomp || limits_files(process) {

@@ -102,8 +102,8 @@ fn map_all(
     Ok(())
 }
 
-/// Puts the image into its memory: into the file, where that may be opened by a part that is mapped, so that the
-/// process has no second copy.
+/// Puts the image into its memory: into the file, where that may be opened by a part that is mapped, so that
+/// the process has no second copy.
 fn fill(process: &Process, p: &Prepared) -> Result<(), ProcessError> {
     let code = p.layout.parts.iter().find(|(_, _, access)| *access == Access::Execute);
     let file = code.and_then(|(offset, size, _)| {

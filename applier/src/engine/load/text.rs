@@ -181,7 +181,8 @@ impl Page {
         linked: Option<Vec<u8>>,
     ) -> Result<(Vec<u8>, Vec<u64>), ProcessError> {
         let unknown = || {
-            let why = "code that it has changed itself, and breakpoints or uprobes of somebody else that cannot be told from it";
+            let why = "code that it has changed itself, and breakpoints or uprobes of somebody else that \
+             cannot be told from it";
             let at = self.address;
             Err(ProcessError::unfit(format!("in the page at {at:#x} it has {why}; take these away first")))
         };

@@ -240,7 +240,8 @@ fn mend(
     let stacks = switches::stacks(process);
     let _held = returns::quiesce(process, &mut tables, &zones, stacks, options)?;
     Transaction::new(&process.memory, images, steps).mend()?;
-    let what = "something else (a breakpoint, a uprobe) had changed the entry of a function since it was patched; it leads to the new code again";
+    let what = "something else (a breakpoint, a uprobe) had changed the entry of a function since it was \
+     patched; it leads to the new code again";
     Ok(Outcome::DoneBut(what.into()))
 }
 
@@ -260,7 +261,8 @@ fn still_old(
     let names: Vec<&str> = names.into_iter().collect();
     (!names.is_empty()).then(|| {
         format!(
-            "{} of its threads still in {}: each call that is under way ends in its old form, while what it calls is new",
+            "{} of its threads still in {}: each call that is under way ends in its old form, while what it \
+             calls is new",
             busy.len(),
             names.join(", ")
         )

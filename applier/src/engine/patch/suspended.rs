@@ -229,7 +229,8 @@ impl Search<'_> {
 
     fn busy(&self, at: u64, zone: &Zone) -> Busy {
         let why = format!(
-            "is out of the way, but a suspended stack (of a coroutine, fiber or context) at {at:#x} holds a return address into {}",
+            "is out of the way, but a suspended stack (of a coroutine, fiber or context) at {at:#x} holds a \
+             return address into {}",
             zone.name
         );
         Busy { tid: self.process.pid, function: Some(zone.name.clone()), why }

@@ -49,7 +49,8 @@ pub(super) fn without(traps: &[u64]) -> Option<String> {
     let places: Vec<String> = traps.iter().map(|at| format!("{at:#x}")).collect();
     (!places.is_empty()).then(|| {
         format!(
-            "uprobes or breakpoints of others at {} are no longer hit in this process: the functions that are patched share a page with them",
+            "uprobes or breakpoints of others at {} are no longer hit in this process: the functions that \
+             are patched share a page with them",
             places.join(", ")
         )
     })

@@ -212,8 +212,8 @@ impl<'a> BorrowedThread<'a> {
         self.parked().write(self.tid).map_err(ProcessError::os("cannot set registers"))
     }
 
-    /// For several system calls in one go, with code in `cave`. `None` for a thread that has the way back there.
-    /// Afterwards [`Self::returned`] must be told how it went.
+    /// For several system calls in one go, with code in `cave`. `None` for a thread that has the way back
+    /// there. Afterwards [`Self::returned`] must be told how it went.
     ///
     /// # Errors
     /// When the thread has ended.

@@ -95,8 +95,8 @@ fn parse_line(line: &[u8]) -> Option<Mapping> {
     })
 }
 
-/// Takes a number to this `base` from the beginning of `rest`, and `end` behind it: every process has hundreds of
-/// them, and we look at every process.
+/// Takes a number to this `base` from the beginning of `rest`, and `end` behind it: every process has
+/// hundreds of them, and we look at every process.
 fn number(rest: &mut &[u8], base: u64, end: u8) -> Option<u64> {
     let mut value: u64 = 0;
     for (at, byte) in rest.iter().enumerate() {

@@ -21,12 +21,15 @@ pub(crate) fn may_trace() -> bool {
 pub(crate) fn denied(filters: bool) -> &'static str {
     let status = own_status();
     if filters && is_filtered() {
-        "it has a seccomp filter, and this upatch has one too (of its service unit or container): the kernel lets only a program without one hold \
-         off another's; run upatch without, where the container was started from, or with the unit file that upatch brings"
+        "it has a seccomp filter, and this upatch has one too (of its service unit or container): the kernel \
+         lets only a program without one hold \
+         off another's; run upatch without, where the container was started from, or with the unit file that \
+         upatch brings"
     } else if filters && !has(&status, SYS_ADMIN) {
         "it has a seccomp filter, and only CAP_SYS_ADMIN may hold that off; run as root"
     } else if has(&status, SYS_PTRACE) {
-        "the kernel does not let even a user with CAP_SYS_PTRACE trace it (a security module, kernel.yama.ptrace_scope 3, or a process of an \
+        "the kernel does not let even a user with CAP_SYS_PTRACE trace it (a security module, \
+         kernel.yama.ptrace_scope 3, or a process of an \
          outer namespace)"
     } else {
         "the kernel does not let this user trace it; run as root (or see kernel.yama.ptrace_scope)"

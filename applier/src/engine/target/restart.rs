@@ -63,8 +63,8 @@ fn may_restart(thread: &Thread) -> bool {
 }
 
 /// Our stop made such a call give up: let the thread make it again, unless a signal waits that ends it
-/// anyway; with what is left of its timeout where that is known, else with all of it. A thread that has not come
-/// to making it again since an earlier stop gets what is left now.
+/// anyway; with what is left of its timeout where that is known, else with all of it. A thread that has not
+/// come to making it again since an earlier stop gets what is left now.
 pub(crate) fn again(thread: &Thread, sleepers: &Sleepers) {
     let mut regs = thread.registers;
     let Some((call, _)) = regs.call_at_hand().filter(|(call, _)| RESTARTABLE.contains(call)) else { return };

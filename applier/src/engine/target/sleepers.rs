@@ -129,8 +129,8 @@ impl Sleepers {
     }
 }
 
-/// The wait of a thread that was let go to make its call again, and had not gone to sleep in it when it was looked
-/// up: it has slept since to stop for us, and in that call at most.
+/// The wait of a thread that was let go to make its call again, and had not gone to sleep in it when it was
+/// looked up: it has slept since to stop for us, and in that call at most.
 fn not_asleep_yet(thread: &Thread, place: TimeoutArgument) -> Option<Wait> {
     let wait = with_known(|known| known.get(&thread.tid).copied())?;
     let same = wait.end.is_some() && thread.registers.argument(place.index()) == wait.argument;

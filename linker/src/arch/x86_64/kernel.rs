@@ -13,7 +13,8 @@ pub(crate) const BRANCH: u32 = 4;
 pub(crate) const LANDING_PAD: u64 = 4;
 /// From a field of a call or a jump, or of an instruction that takes an address, to the next instruction.
 pub(crate) const TO_NEXT: u64 = 4;
-/// In code, what stands for a call of the tracer that the build of the kernel has removed (`nopl 0(%rax,%rax)`).
+/// In code, what stands for a call of the tracer that the build of the kernel has removed (`nopl
+/// 0(%rax,%rax)`).
 pub(crate) const NO_CALL: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// `call rel32`, `jmp rel32`, `jmp rel8`

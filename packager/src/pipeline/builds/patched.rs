@@ -49,7 +49,10 @@ impl Builds<'_> {
             return built;
         }
         check_stopped()?;
-        progress.verbose("configure does not come to the same end with what it found out in the original build: once more without that");
+        progress.verbose(
+            "configure does not come to the same end with what it found out in the original \
+         build: once more without that",
+        );
         self.work.start_over()?;
         recorder.discard(Phase::Patched)?;
         self.patched_once(recorder, install, progress)

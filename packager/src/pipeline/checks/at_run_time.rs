@@ -33,7 +33,8 @@ pub(in crate::pipeline) fn warning(files: &[PathBuf]) -> Option<Warned> {
     (!names.is_empty()).then(|| Warned {
         what: "file that no live patch holds".into(),
         place: names.join(", "),
-        why: "the fix changes it too; where it is installed and read as it is, processes get the new one with an update of the package, not with \
+        why: "the fix changes it too; where it is installed and read as it is, processes get the new one \
+         with an update of the package, not with \
               the live patch"
             .into(),
     })

@@ -84,7 +84,8 @@ impl Elsewhere {
         };
         let foreign = self.foreign.iter().map(|(name, kind)| {
             let why = format!("the fix changes it, and it is {kind}");
-            let remedy = "live patches are for 64-bit programs of x86_64 and aarch64: install the rebuilt file and restart what runs it";
+            let remedy = "live patches are for 64-bit programs of x86_64 and aarch64: install the rebuilt \
+             file and restart what runs it";
             refused(name, "ELF file of another kind", why, remedy)
         });
         let unmade = self.unmade.iter().map(|name| {
@@ -102,7 +103,8 @@ impl Elsewhere {
         let others: Vec<String> = others.map(|(name, _)| name.clone()).collect();
         if !others.is_empty() {
             why = format!(
-                "both builds give the same code and data in every ELF file that is to be patched; what it changes is not among them: {}",
+                "both builds give the same code and data in every ELF file that is to be patched; what it \
+                 changes is not among them: {}",
                 shown(&others)
             );
         }

@@ -66,10 +66,12 @@ pub(in crate::pipeline) type NotKnown = [&'static str; 2];
 
 const NOT_RECORDED: NotKnown = [
     "the patched build made the file, but how could not be recorded",
-    "see that the scratch directory (--workdir) has room and stays writable during the build; report.yaml lists what could not be recorded",
+    "see that the scratch directory (--workdir) has room and stays writable during the build; report.yaml \
+     lists what could not be recorded",
 ];
 const NOT_KNOWN: NotKnown = [
-    "the patched build links nothing of this name, and other names from other inputs: which of them is the file cannot be told",
+    "the patched build links nothing of this name, and other names from other inputs: which of them is the \
+     file cannot be told",
     "leave renames of programs out of the fix, or link the file under the same name in each build",
 ];
 

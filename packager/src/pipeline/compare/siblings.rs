@@ -23,7 +23,8 @@ pub(in crate::pipeline) fn settle(outcomes: &mut [ElfResult], name: impl Fn(usiz
                 what: "symbol of another file that comes to be exported".into(),
                 place: format!("{} (of {other}, used in {})", used.name, outcomes[i].report.name),
                 why: format!(
-                    "{other} exports it when it is built with the fix, but it is no new code or data of that file"
+                    "{other} exports it when it is built with the fix, but it is no new code or data of that \
+                     file"
                 ),
                 remedy: "add a new function to the library that does what is needed, and call that".into(),
             };
@@ -60,8 +61,12 @@ fn refuse_shared(outcomes: &mut [ElfResult]) {
             outcome.report.refused.push(Refused {
                 what: "new variable of several files".into(),
                 place: format!("{name} ({other} and {})", outcome.report.name),
-                why: "in a process that is started anew both use one variable, and each part of the patch has its own".into(),
-                remedy: "define it in one of the files (`extern` in the header), and use it from the other".into(),
+                why: "in a process that is started anew both use one variable, and each part of the patch \
+                 has its own"
+                    .into(),
+                remedy: "define it in one of the files (`extern` in the header), and use it from the \
+                 other"
+                    .into(),
             });
         }
     }

@@ -33,8 +33,8 @@ pub(crate) struct Merged {
 /// Merges the compiled pieces of both programs in files below `dir`.
 ///
 /// # Errors
-/// When the tools of binutils fail, or the programs have no debug information, without which symbols of one name from different
-/// source files cannot be told apart.
+/// When the tools of binutils fail, or the programs have no debug information, without which symbols of one
+/// name from different source files cannot be told apart.
 pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Result<Merged> {
     let was = Joined::new(original, &dir.join("original"))?;
     let is = Joined::new(patched, &dir.join("patched"))?;

@@ -114,14 +114,16 @@ mod tests {
 
     #[test]
     fn objects_get_other_names_in_a_resolution() {
-        let text = b"2\na b.o 2\n260 1cf0 PREVAILING_DEF main\n264 1cf0 RESOLVED_DYN x.o\nx.o 0\nlib.a@0x92 1\n213 1a8b PREVAILING_DEF_IRONLY a b.o\n";
+        let text = b"2\na b.o 2\n260 1cf0 PREVAILING_DEF main\n264 1cf0 RESOLVED_DYN x.o\nx.o 0\nlib.a@0x92 \
+         1\n213 1a8b PREVAILING_DEF_IRONLY a b.o\n";
         let by_name = |name: &[u8]| {
             [(&b"a b.o"[..], &b"/k/1"[..]), (b"x.o", b"/k/2"), (b"lib.a@0x92", b"/k/3@0x92")]
                 .iter()
                 .find(|(from, _)| *from == name)
                 .map(|(_, to)| to.to_vec())
         };
-        let expected = b"2\n/k/1 2\n260 1cf0 PREVAILING_DEF main\n264 1cf0 RESOLVED_DYN x.o\n/k/2 0\n/k/3@0x92 1\n213 1a8b PREVAILING_DEF_IRONLY a b.o\n";
+        let expected = b"2\n/k/1 2\n260 1cf0 PREVAILING_DEF main\n264 1cf0 RESOLVED_DYN x.o\n/k/2 \
+         0\n/k/3@0x92 1\n213 1a8b PREVAILING_DEF_IRONLY a b.o\n";
         assert_eq!(resolution(text, &by_name), expected);
     }
 }

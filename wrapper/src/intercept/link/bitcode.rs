@@ -227,7 +227,8 @@ mod tests {
     fn only_the_output_is_written() {
         let words =
             |text: &str| -> Vec<Vec<u8>> { text.split(' ').map(|word| word.as_bytes().to_vec()).collect() };
-        let line = "a.o --dependency-file x.d -dependency-file=y.d --save-temps=prelink -plugin-opt=save-temps -o prog --time-trace -lm";
+        let line = "a.o --dependency-file x.d -dependency-file=y.d --save-temps=prelink \
+         -plugin-opt=save-temps -o prog --time-trace -lm";
         assert_eq!(without_side_effects(&words(line)), words("a.o -o prog -lm"));
     }
 }

@@ -53,21 +53,28 @@ mod tests {
 
     #[test]
     fn of_gnu_ld() {
-        let map = "Linker script and memory map\n\nLOAD main.o\nSTART GROUP\nLOAD ./with blank.o\nLOAD libx.a\nEND GROUP\n .text          0x1060       0x36 main.o\n";
+        let map = "Linker script and memory map\n\nLOAD main.o\nSTART GROUP\nLOAD ./with blank.o\nLOAD \
+         libx.a\nEND GROUP\n .text          0x1060       0x36 main.o\n";
         assert_eq!(texts(map), ["./with blank.o", "libx.a", "main.o"]);
     }
 
     #[test]
     fn of_gold() {
-        let map = "Memory map\n\n** file header  0x0 0x40\n .text          0x0000000000001060       0x36 a.o\n .text.a_very_long_name\n                0x0000000000001190       0x3a libx.a(m.o)\n                0x0000000000001190                pub\n";
+        let map = "Memory map\n\n** file header  0x0 0x40\n .text          0x0000000000001060       0x36 \
+         a.o\n .text.a_very_long_name\n                0x0000000000001190       0x3a \
+         libx.a(m.o)\n                0x0000000000001190                pub\n";
         assert_eq!(texts(map), ["a.o", "libx.a"]);
     }
 
     #[test]
     fn of_lld_and_mold() {
-        let lld = "             VMA              LMA     Size Align Out     In      Symbol\n            1700             1700      10d    16 .text\n            1720             1720       3a    16         libx.a(m.o):(.text.startup)\n            1720             1720        a     1                 pub\n";
+        let lld = "             VMA              LMA     Size Align Out     In      Symbol\n            \
+         1700             1700      10d    16 .text\n            1720             1720       3a    \
+         16         libx.a(m.o):(.text.startup)\n            1720             1720        a     \
+         1                 pub\n";
         assert_eq!(texts(lld), ["libx.a"]);
-        let mold = "               VMA       Size Align Out     In      Symbol\n            0x15b0         14    16         a.o:(.text)\n";
+        let mold = "               VMA       Size Align Out     In      Symbol\n            0x15b0         \
+         14    16         a.o:(.text)\n";
         assert_eq!(texts(mold), ["a.o"]);
     }
 }
