@@ -37,7 +37,13 @@ fn there_and_back_again() {
     stage.run("apply HP1").exits(Done).says("ACTIVED: vmlinux patched").says("makes it last");
     assert_eq!(stage.backend.machine.modules(), ["upatch_HP1"]);
     stage.run("apply HP1").exits(Done);
-    stage.run("status HP1").exits(Done).says("ACTIVED").says("vmlinux").says("patched");
+    stage
+        .run("status HP1")
+        .exits(Done)
+        .says("ACTIVED")
+        .says("vmlinux")
+        .says("patched")
+        .says("come back at boot");
     stage.run("info HP1").exits(Done).says("upatch_HP1").says("6.1.0-57-amd64").says("kernel");
     stage.run("deactive HP1").exits(Done).says("DEACTIVED: old code back in the kernel");
     assert!(stage.backend.machine.modules().is_empty());

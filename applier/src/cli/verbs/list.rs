@@ -179,6 +179,10 @@ fn show(
     }
     match service {
         Some(service) => ctx.say(format_args!("service: {service}"))?,
+        // A patch of the kernel is in force for all processes; only the next boot needs the service.
+        None if !views.is_empty() && views.iter().all(|v| v.objects.is_some()) => {
+            ctx.say("service: not running: accepted patches come back at boot where it is enabled")?;
+        }
         None => ctx.say("service: not running: processes started from now on run the old code")?,
     }
     Ok(())
