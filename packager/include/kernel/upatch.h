@@ -22,7 +22,7 @@
 /* The section's name is what makes a function a hook. */
 #define UPATCH_HOOK_ENTRY(point, name, type, call)                                   \
 	type upatch_##point##_##name(struct klp_object *upatch_object);              \
-	__attribute__((section(".text.upatch." #point), used, noinline))             \
+	__attribute__((section(".text.upatch." #point), __used__, __noinline__))     \
 	type upatch_##point##_##name(struct klp_object *upatch_object)               \
 	{                                                                            \
 		call;                                                                \

@@ -157,7 +157,8 @@ impl Line {
     /// runs it on modules when they are linked.
     pub(super) fn objtool_for(&self, object: &Path) -> Option<String> {
         let words: Vec<&str> = self.then.split_whitespace().collect();
-        let start = words.iter().position(|w| *w == "true")?;
+        // An object that is a whole module is linked at once, and so has its tables made as a module.
+        let start = words.iter().position(|w| *w == "true").filter(|_| !words.contains(&"--link"))?;
         let own = self.source.with_extension("o");
         let end = words.iter().skip(start).position(|w| Path::new(w) == own)? + start;
         let flags = words[start + 1..end].iter().filter(|w| !w.starts_with("--mcount") && **w != "--mnop");
@@ -232,6 +233,12 @@ mod tests {
             "gcc-12 -Wp,-MMD,/w/n.d -DX='\"a;b\"' -DMODULE -DH=# -c -o /w/n.o fs/a.c"
         );
         assert_eq!(Line::read(Path::new("fs/b.c"), NOTED), None);
+    }
+
+    #[test]
+    fn objtool_is_left_to_the_link_of_modules_where_kbuild_does_so() {
+        let linked = NOTED.replace("true --orc", "true --orc --link --module");
+        assert_eq!(Line::read(Path::new("fs/a.c"), &linked).unwrap().objtool_for(Path::new("p.o")), None);
     }
 
     #[test]
