@@ -2,10 +2,11 @@
 //!
 //! A tree is made at its final path, since the kernel's build notes paths, and counts once the file `ready`
 //! is beside it. Whoever makes or changes it holds a lock, which goes with the process that holds it: what
-//! one that was killed leaves is removed by the next. Whoever uses it holds the lock with others.
+//! one that was killed leaves is removed by the next. Whoever uses it holds the lock with others. The
+//! programs that it runs hold the lock too, as they go on when it was killed.
 
 use crate::error::{Context, Result};
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -39,6 +40,9 @@ impl Slot {
         } else {
             locked(open()?, FlockArg::LockExclusive, FlockArg::LockExclusiveNonblock, waiting)?
         };
+        if !dir.join(READY).exists() {
+            lend(&lock)?;
+        }
         Ok(Self { dir, lock })
     }
 
@@ -76,7 +80,11 @@ impl Slot {
     pub(super) fn alone(&self) -> Result<Flock<File>> {
         let path = self.dir.join("objects.lock");
         let file = File::options().create(true).append(true).open(&path).at(&path)?;
-        Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).what("lock of the prepared tree")
+        let lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, e)| e)
+            .what("lock of the prepared tree")?;
+        lend(&lock)?;
+        Ok(lock)
     }
 
     /// Removes the trees that were used longest ago, as far as nobody uses them.
@@ -97,6 +105,11 @@ impl Slot {
             }
         }
     }
+}
+
+/// Has programs that are started from now on hold the lock as well.
+fn lend(lock: &Flock<File>) -> Result<()> {
+    fcntl(&**lock, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).what("lock of the prepared tree")
 }
 
 /// The lock, at once or after others have let go of it.
