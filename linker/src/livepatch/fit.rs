@@ -48,6 +48,18 @@ pub enum Found {
     Ambiguous,
 }
 
+impl std::fmt::Display for Found {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Identical => f.write_str("the same"),
+            Self::Differs { offset, detail } => write!(f, "differs at +{offset:#x}: {detail}"),
+            Self::Overridden => f.write_str("another unit's is linked in its place"),
+            Self::Missing => f.write_str("is not there"),
+            Self::Ambiguous => f.write_str("is there several times, all the same"),
+        }
+    }
+}
+
 /// Compares all functions of `original` with those of `object`: byte for byte, with references resolved by
 /// the symbol table of the kernel; what has no name in it, such as strings, by its content.
 ///

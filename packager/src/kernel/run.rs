@@ -254,7 +254,7 @@ fn check_fit(units: &[Unit], context: &KernelContext<'_>, report: &mut Report) -
         if bad.is_empty() {
             continue;
         }
-        let said: Vec<String> = bad.iter().take(3).map(|f| format!("{}: {:?}", f.name, f.found)).collect();
+        let said: Vec<String> = bad.iter().take(3).map(|f| format!("{}: {}", f.name, f.found)).collect();
         let why =
             format!("{} of {} differs from the rebuild: {}", bad.len(), unit.object.name(), said.join("; "));
         if let Some(elf) = report.elfs.iter_mut().find(|e| KernelObject::of_path(&e.name) == unit.object) {
