@@ -35,6 +35,7 @@ pub use debug_output::{DebugSections, DebugUnit, debug_sections};
 pub use diff::diff;
 pub use error::Error;
 pub use inlining::inlining;
+pub use kernel::{is_kernel_list, is_kernel_table};
 pub use merged::merged;
 pub use model::*;
 pub use origins::origins;

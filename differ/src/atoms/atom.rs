@@ -160,7 +160,7 @@ impl<'a> Atoms<'a> {
 
     /// Is it code without a name that tables of the kernel lead to? It is shipped with what refers to it.
     pub(crate) fn is_companion(&self, id: usize) -> bool {
-        self.profile == Profile::Kernel && kernel::is_companion(self.section(id))
+        self.profile == Profile::Kernel && kernel::is_companion(&self.section(id).name)
     }
 
     /// Is it what the kernel or a module does when it begins? It does not run again.

@@ -32,7 +32,7 @@ pub(super) fn split<'a>(
             && !(profile == Profile::Kernel && symbol.name.starts_with("__BTF_ID__"))
             // Clang names exception tables (`GCC_except_table2`); they are compared with their functions.
             && !unit.sections[section].is_lsda()
-            && !(profile == Profile::Kernel && kernel::is_companion(&unit.sections[section]))
+            && !(profile == Profile::Kernel && kernel::is_companion(&unit.sections[section].name))
         {
             in_section[section].push(index);
         }
@@ -47,7 +47,7 @@ pub(super) fn split<'a>(
             continue;
         }
         let first = atoms.len();
-        if profile == Profile::Kernel && kernel::is_companion(section) {
+        if profile == Profile::Kernel && kernel::is_companion(&section.name) {
             let pieces = kernel::pieces(&unit, index, &options.entry_sizes);
             atoms.extend(pieces.into_iter().map(|(start, end)| anonymous(section, index, start, end)));
         } else {

@@ -12,3 +12,4 @@ pub(crate) use sections::{has_passed, is_build_time, is_for_end, is_passing, lis
 pub(crate) use tables::{
     ALTERNATIVES, FENTRY, Handling, JUMP_LABELS, TABLES, Table, layout, made_by_objtool,
 };
+pub use tables::{is_kernel_list, is_kernel_table};

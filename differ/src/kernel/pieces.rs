@@ -6,13 +6,15 @@ use super::tables::{ALTERNATIVES, Table, layout};
 use crate::unit::{Home, Section, Unit};
 
 /// Code of alternatives, as long as the table says.
-const REPLACEMENTS: &str = ".altinstr_replacement";
-/// Code that functions jump to until alternatives are applied, and that of faulting instructions (5.10).
-const APART: [&str; 2] = [".altinstr_aux", ".fixup"];
+pub(super) const REPLACEMENTS: &str = ".altinstr_replacement";
+/// Code that functions jump to until alternatives are applied.
+pub(super) const UNTIL_APPLIED: &str = ".altinstr_aux";
+/// Code of faulting instructions (5.10).
+const FIXUPS: &str = ".fixup";
 
 /// Does the section hold such code? It is shipped with what refers to it.
-pub(crate) fn is_companion(section: &Section<'_>) -> bool {
-    section.name == REPLACEMENTS || APART.contains(&&*section.name)
+pub(crate) fn is_companion(section: &str) -> bool {
+    [REPLACEMENTS, UNTIL_APPLIED, FIXUPS].contains(&section)
 }
 
 /// The pieces of such a section, each with its beginning and end; together they are the whole section.

@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::pieces::{REPLACEMENTS, UNTIL_APPLIED, is_companion};
 use crate::unit::Section;
 
 /// What becomes of the entries of included functions.
@@ -90,6 +91,21 @@ impl Table {
             None => section == table.section,
         })
     }
+}
+
+/// Is the section a table that the kernel reads as it takes a module in, or code that such a table names?
+pub fn is_kernel_table(section: &str) -> bool {
+    Table::of(section).is_some() || [REPLACEMENTS, UNTIL_APPLIED].contains(&section)
+}
+
+/// Does the section of a kernel module list places in code, or code for such a list? It is made by macros, by
+/// the compiler or by objtool, and holds no address for code to call.
+pub fn is_kernel_list(section: &str) -> bool {
+    const OF_THE_BUILD: [&str; 2] = [".printk_index", "__patchable_function_entries"];
+    is_kernel_table(section)
+        || is_companion(section)
+        || made_by_objtool(section)
+        || OF_THE_BUILD.contains(&section)
 }
 
 /// How the entries of a section lie in it.

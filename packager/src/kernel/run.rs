@@ -12,11 +12,12 @@ use super::tree::PreparedTree;
 use super::units::{self, Unit};
 use super::{callbacks, candidates, hook, module};
 use crate::cli::KernelRequest;
-use crate::error::{Context, Failure, KernelError, Result, keep_log};
-use crate::naming::{self, Naming};
+use crate::error::{Context, Failure, KernelError, Result};
+use crate::naming::Naming;
 use crate::output::{
-    Detail, ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned, publish,
+    Detail, ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned,
 };
+use crate::pipeline::end;
 use crate::prep::apply_fix;
 use crate::progress::{Progress, Step};
 use crate::scratch::Work;
@@ -29,7 +30,6 @@ use linker::{
     parts,
 };
 use patchfile::Arch;
-use patchfile::exit::BuildExit;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -46,19 +46,8 @@ pub(crate) fn run(request: &KernelRequest, progress: &mut Progress, report: &mut
     if args.keep_workdir {
         progress.info(&format!("scratch directory: {}", work.root().display()));
     }
-    match make(request, progress, report, &work, &mut staged) {
-        Ok(()) => {
-            report.files = publish(staged)?;
-            Ok(())
-        }
-        Err(failure) => {
-            if failure.words().exit == BuildExit::Mismatch {
-                report.fidelity = Some(Fidelity::Mismatch);
-            }
-            let patch = report.patch.as_ref().map_or("", |patch| &patch.name);
-            Err(keep_log(failure, &args.output, patch))
-        }
-    }
+    let made = make(request, progress, report, &work, &mut staged);
+    end(made, staged, &args.output, report)
 }
 
 fn make(
@@ -68,7 +57,7 @@ fn make(
     work: &Work,
     staged: &mut Staged,
 ) -> Result<()> {
-    let naming = name(request)?;
+    let naming = Naming::of(&request.args, &request.patches, None)?;
     report.package = Some(request.package.nvr());
     report.patch = Some(PatchReport {
         name: naming.name.clone(),
@@ -401,24 +390,4 @@ fn vermagic(modules: &[KernelModuleFile], tree: &PreparedTree) -> String {
             on("MODVERSIONS", "modversions ")
         )
     })
-}
-
-fn name(request: &KernelRequest) -> Result<Naming> {
-    let mut texts = Vec::new();
-    for patch in &request.patches {
-        let data = std::fs::read(patch).at(patch)?;
-        let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        texts.push((file, String::from_utf8_lossy(&data).into_owned()));
-    }
-    let mut naming = naming::derive(&texts);
-    if let Some(name) = &request.args.name {
-        naming.name.clone_from(name);
-    }
-    if !request.args.cve.is_empty() {
-        naming.cve.clone_from(&request.args.cve);
-    }
-    if let Some(description) = &request.args.description {
-        naming.description.clone_from(description);
-    }
-    Ok(naming)
 }

@@ -9,4 +9,4 @@ mod ship;
 mod task;
 mod told;
 
-pub(crate) use run::run;
+pub(crate) use run::{end, run};

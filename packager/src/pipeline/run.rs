@@ -37,7 +37,16 @@ pub(crate) fn run(
     if args.keep_workdir {
         progress.info(&format!("scratch directory: {}", work.root().display()));
     }
-    match make(request, progress, report, &work, &mut staged) {
+    let made = make(request, progress, report, &work, &mut staged);
+    end(made, staged, &args.output, report)
+}
+
+/// What stays of a run: its results, or the log of what failed.
+///
+/// # Errors
+/// The one that the run met, or when the results cannot be put in their place.
+pub(crate) fn end(made: Result<()>, staged: Staged, output: &Path, report: &mut Report) -> Result<()> {
+    match made {
         Ok(()) => {
             report.files = publish(staged)?;
             Ok(())
@@ -47,7 +56,7 @@ pub(crate) fn run(
                 report.fidelity = Some(Fidelity::Mismatch);
             }
             let patch = report.patch.as_ref().map_or("", |patch| &patch.name);
-            Err(keep_log(failure, &request.args.output, patch))
+            Err(keep_log(failure, output, patch))
         }
     }
 }

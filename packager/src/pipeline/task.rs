@@ -2,10 +2,9 @@
 
 use super::builds::{Builds, Source};
 use crate::cli::Request;
-use crate::error::{Context, PrepError, Result};
-use crate::naming::{self, Naming};
+use crate::error::Result;
+use crate::naming::Naming;
 use crate::output::{PatchPackage, is_free};
-use crate::prep::{PatchFiles, touched_files};
 use crate::scratch::Work;
 use crate::target::{TargetFile, check_targets, from_files};
 use patchfile::manifest::Package;
@@ -36,7 +35,11 @@ impl<'a> Task<'a> {
     pub(super) fn read(request: &'a Request, work: &'a Work) -> Result<Self> {
         let source = Source::open(request, work)?;
         let patches = patches(request, &source, work)?;
-        let naming = name(request, &source, &patches)?;
+        let messages = match &source {
+            Source::Tree(_, Some(git)) => Some(git.messages()),
+            _ => None,
+        };
+        let naming = Naming::of(&request.args, &patches, messages.as_deref())?;
         let mut package = source.package();
         let is_spec = matches!(source, Source::Spec(_));
         check_targets(&request.args.target, is_spec.then_some(&package))?;
@@ -98,33 +101,4 @@ fn patches(request: &Request, source: &Source, work: &Work) -> Result<Vec<PathBu
     let path = work.root().join(format!("{}.patch", git.name()));
     git.write_diff(&path)?;
     Ok(vec![path])
-}
-
-fn name(request: &Request, source: &Source, patches: &[PathBuf]) -> Result<Naming> {
-    let mut texts = Vec::new();
-    for patch in patches {
-        let data = std::fs::read(patch).at(patch)?;
-        if data.trim_ascii().is_empty() {
-            return Err(PrepError::Empty(patch.clone()).into());
-        }
-        if touched_files(&data, request.args.strip) == PatchFiles::default() {
-            return Err(PrepError::NoDiff(patch.clone()).into());
-        }
-        let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        texts.push((file, String::from_utf8_lossy(&data).into_owned()));
-    }
-    if let (Source::Tree(_, Some(git)), Some((_, text))) = (source, texts.first_mut()) {
-        *text = format!("{}\n{text}", git.messages());
-    }
-    let mut naming = naming::derive(&texts);
-    if let Some(name) = &request.args.name {
-        naming.name.clone_from(name);
-    }
-    if !request.args.cve.is_empty() {
-        naming.cve.clone_from(&request.args.cve);
-    }
-    if let Some(description) = &request.args.description {
-        naming.description.clone_from(description);
-    }
-    Ok(naming)
 }
