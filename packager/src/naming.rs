@@ -1,11 +1,7 @@
 //! What a patch is called and says about itself, from its text where the user does not say.
 
-use crate::cli::Args;
-use crate::error::{Context, PrepError, Result};
-use crate::files::{self, SOURCE_LIMIT};
-use crate::prep::{PatchFiles, touched_files};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Name, CVE ids and description of a patch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,40 +17,6 @@ pub(crate) struct Naming {
 }
 
 impl Naming {
-    /// Reads the fix and names it; what the user says comes first. `messages` of commits belong to the first
-    /// patch.
-    ///
-    /// # Errors
-    /// When a patch cannot be read, is empty or is no diff.
-    pub(crate) fn of(args: &Args, patches: &[PathBuf], messages: Option<&str>) -> Result<Self> {
-        let mut texts = Vec::new();
-        for patch in patches {
-            let data = files::read(patch, SOURCE_LIMIT).at(patch)?;
-            if data.trim_ascii().is_empty() {
-                return Err(PrepError::Empty(patch.clone()).into());
-            }
-            if touched_files(&data, args.strip) == PatchFiles::default() {
-                return Err(PrepError::NoDiff(patch.clone()).into());
-            }
-            let file = patch.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            texts.push((file, String::from_utf8_lossy(&data).into_owned()));
-        }
-        if let (Some(messages), Some((_, text))) = (messages, texts.first_mut()) {
-            *text = format!("{messages}\n{text}");
-        }
-        let mut naming = derive(&texts);
-        if let Some(name) = &args.name {
-            naming.name.clone_from(name);
-        }
-        if !args.cve.is_empty() {
-            naming.cve.clone_from(&args.cve);
-        }
-        if let Some(description) = &args.description {
-            naming.description.clone_from(description);
-        }
-        Ok(naming)
-    }
-
     /// Without the CVE ids that only these patch files (by number) name.
     #[must_use]
     pub(crate) fn without(&self, patches: &[usize]) -> Self {
@@ -73,7 +35,7 @@ impl Naming {
 }
 
 /// Derives them: `texts` are file name and content of each patch in order.
-fn derive(texts: &[(String, String)]) -> Naming {
+pub(crate) fn derive(texts: &[(String, String)]) -> Naming {
     let first = texts.first();
     let ids = |(name, text): &(String, String)| {
         let mut found = cve_ids(name);

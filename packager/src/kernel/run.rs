@@ -17,7 +17,7 @@ use crate::naming::Naming;
 use crate::output::{
     Detail, ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned,
 };
-use crate::pipeline::end;
+use crate::pipeline::{end, name};
 use crate::prep::apply_fix;
 use crate::progress::{Progress, Step};
 use crate::scratch::Work;
@@ -57,7 +57,7 @@ fn make(
     work: &Work,
     staged: &mut Staged,
 ) -> Result<()> {
-    let naming = Naming::of(&request.args, &request.patches, None)?;
+    let naming = name(&request.args, &request.patches, None)?;
     report.package = Some(request.package.nvr());
     report.patch = Some(PatchReport {
         name: naming.name.clone(),

@@ -4,9 +4,11 @@ mod builds;
 mod checks;
 mod compare;
 mod comparison;
+mod name;
 mod run;
 mod ship;
 mod task;
 mod told;
 
+pub(crate) use name::name;
 pub(crate) use run::{end, run};

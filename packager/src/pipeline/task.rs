@@ -1,6 +1,7 @@
 //! What a run is to do: the source, the fix, the targets, and what the patch is called.
 
 use super::builds::{Builds, Source};
+use super::name::name;
 use crate::cli::Request;
 use crate::error::Result;
 use crate::naming::Naming;
@@ -39,7 +40,7 @@ impl<'a> Task<'a> {
             Source::Tree(_, Some(git)) => Some(git.messages()),
             _ => None,
         };
-        let naming = Naming::of(&request.args, &patches, messages.as_deref())?;
+        let naming = name(&request.args, &patches, messages.as_deref())?;
         let mut package = source.package();
         let is_spec = matches!(source, Source::Spec(_));
         check_targets(&request.args.target, is_spec.then_some(&package))?;
