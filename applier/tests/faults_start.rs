@@ -11,7 +11,7 @@ mod common;
 
 use applier::{
     Fault, FaultKind, LoadedPatch, Options, Outcome, ProcessError,
-    start::{self, Guide},
+    start::{self, StartObserver},
 };
 use common::{
     PAIR, Target, child_of_this, compile,
@@ -25,7 +25,7 @@ const NEW: &str = "11 22";
 
 struct Patient;
 
-impl Guide for Patient {
+impl StartObserver for Patient {
     fn time_left(&self, _tid: i32) -> bool {
         true
     }

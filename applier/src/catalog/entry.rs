@@ -33,7 +33,7 @@ pub(crate) struct Entry {
 
 /// A patch whose images have been read and checked too.
 #[derive(Clone, Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadedEntry {
     /// The manifest.
     pub manifest: Manifest,
     /// What goes into processes: one image per entry of the manifest's list of ELF files, in order.
@@ -78,7 +78,7 @@ impl Entry {
     /// # Errors
     /// A file is missing, not trusted, has another digest than the manifest says, or is not a valid image for
     /// the ELF file the manifest says.
-    pub(crate) fn load(&self, owner: Owner) -> Result<Loaded, EntryError> {
+    pub(crate) fn load(&self, owner: Owner) -> Result<LoadedEntry, EntryError> {
         let dir = PatchDir::open(&self.directory, owner)?;
         let text = self.manifest.text().map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;
         let mut files = vec![(paths::MANIFEST.to_owned(), text.into_bytes())];
@@ -113,7 +113,7 @@ impl Entry {
         }
         validate_together(&images).map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;
         let patch = LoadedPatch::new(&self.manifest, images);
-        Ok(Loaded { manifest: self.manifest.clone(), patch, files })
+        Ok(LoadedEntry { manifest: self.manifest.clone(), patch, files })
     }
 
     fn content(&self, file: &str, why: String) -> EntryError {

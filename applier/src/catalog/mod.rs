@@ -9,8 +9,8 @@ mod read;
 mod scan;
 mod walk;
 
-pub(crate) use entry::{Entry, EntryError, Loaded, Origin};
+pub(crate) use entry::{Entry, EntryError, LoadedEntry, Origin};
 pub(crate) use fit::{ElfFile, disk_elf, elf_file};
 pub(crate) use id::{Known, ResolveError, alike, resolve};
 pub(crate) use read::{Owner, PatchDir, ReadError};
-pub(crate) use scan::{Catalog, keep, keep_debug, kept_directory, settle, unkeep};
+pub(crate) use scan::{Catalog, keep, keep_debug, kept_directory, sync_kept, unkeep};

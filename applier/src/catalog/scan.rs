@@ -1,6 +1,6 @@
 //! Finding the patches of a file-system root.
 
-use super::{Entry, Loaded, Origin, Owner, PatchDir, entry::EntryError};
+use super::{Entry, LoadedEntry, Origin, Owner, PatchDir, entry::EntryError};
 use patchfile::{Uuid, paths};
 use std::{
     fs::{self, File},
@@ -73,12 +73,12 @@ pub(crate) fn kept_directory(root: &Path, uuid: Uuid) -> PathBuf {
 }
 
 /// Keeps a copy of a patch applied by path, made from the bytes that were checked, so that it can be applied
-/// to processes started later, also after the original directory is gone. [`settle`] makes the copy outlive a
-/// loss of power.
+/// to processes started later, also after the original directory is gone. [`sync_kept`] makes the copy
+/// survive a loss of power.
 ///
 /// # Errors
 /// The copy cannot be written; nothing half-written is left under its name.
-pub(crate) fn keep(root: &Path, patch: &Loaded, owner: Owner) -> io::Result<PathBuf> {
+pub(crate) fn keep(root: &Path, patch: &LoadedEntry, owner: Owner) -> io::Result<PathBuf> {
     let target = kept_directory(root, patch.manifest.uuid);
     if target.is_dir() {
         if Entry::read(&target, Origin::Kept, owner).is_ok_and(|e| e.load(owner).is_ok()) {
@@ -129,7 +129,7 @@ pub(crate) fn keep_debug(root: &Path, entry: &Entry, owner: Owner) {
 ///
 /// # Errors
 /// The disk cannot be written.
-pub(crate) fn settle(root: &Path, uuid: Uuid) -> io::Result<()> {
+pub(crate) fn sync_kept(root: &Path, uuid: Uuid) -> io::Result<()> {
     let directory = kept_directory(root, uuid);
     let Ok(files) = fs::read_dir(&directory) else { return Ok(()) };
     for file in files {

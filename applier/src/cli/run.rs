@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     catalog::Owner,
-    manage::{Context, Error, Never, ProcessBackend, Settings, Signals, Stop},
+    manage::{Context, Error, NeverStop, ProcessBackend, Settings, Signals, StopRequest},
 };
 use clap::Parser;
 use patchfile::exit::ManageExit;
@@ -34,7 +34,7 @@ pub(crate) fn main(serve: Serve) -> ManageExit {
     // Not locked for good: a thread that panics while it holds a process has to get its message out.
     let (mut out, mut err) = (io::BufWriter::new(stdout), stderr);
     // What touches no process may be ended at any point, as any other program.
-    let stop: Box<dyn Stop> = if args.verb.touches_processes() {
+    let stop: Box<dyn StopRequest> = if args.verb.touches_processes() {
         match Signals::block() {
             Ok(signals) => Box::new(signals),
             Err(error) => {
@@ -43,7 +43,7 @@ pub(crate) fn main(serve: Serve) -> ManageExit {
             }
         }
     } else {
-        Box::new(Never)
+        Box::new(NeverStop)
     };
     // Only compared with what was written in this boot; unknown (no /proc) is a boot of its own.
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();

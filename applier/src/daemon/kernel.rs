@@ -4,26 +4,30 @@
 use crate::{
     catalog::Entry,
     manage::{
-        Context, Error, World,
-        kernel::{Ended, Transition, bring, fits, is_for_this_kernel, take},
+        Context, Error, Inventory,
+        kernel::{Transition, TransitionOutcome, bring, fits, is_for_this_kernel, take},
     },
     state::{Event, Record, SERVICE, append},
 };
 use patchfile::Uuid;
 use std::collections::HashMap;
 
-/// What was said of each patch last: the same trouble is said once.
-pub(super) type Said = HashMap<Uuid, String>;
+/// What was reported of each patch last: the same trouble is reported once.
+pub(super) type LastReports = HashMap<Uuid, String>;
 
 /// Takes the next step with each patch of the kernel. Is there something left to be tried again soon?
 ///
 /// # Errors
 /// The log or standard output cannot be written.
-pub(super) fn settle(ctx: &mut Context<'_>, world: &World, said: &mut Said) -> Result<bool, Error> {
+pub(super) fn reconcile(
+    ctx: &mut Context<'_>,
+    inventory: &Inventory,
+    reported: &mut LastReports,
+) -> Result<bool, Error> {
     let mut open = false;
-    for record in &world.state.patches {
+    for record in &inventory.state.patches {
         let kernel = ctx.backend.kernel();
-        let entry = world.catalog.get(record.uuid);
+        let entry = inventory.catalog.get(record.uuid);
         let wanted = entry.and_then(|e| e.manifest.kernel.as_ref());
         let live = kernel.find(record.uuid);
         let ended = match (record.state.is_active(), entry, wanted) {
@@ -33,20 +37,20 @@ pub(super) fn settle(ctx: &mut Context<'_>, world: &World, said: &mut Said) -> R
                     continue;
                 }
                 _ if !is_for_this_kernel(&kernel, wanted) => continue,
-                _ => load(ctx, world, entry),
+                _ => load(ctx, inventory, entry),
             },
             (false, ..) if kernel.module_of(record.uuid).is_some() => {
                 take(ctx, &record.id, record.uuid, Transition::of_service())
             }
             _ => continue,
         };
-        open |= tell(ctx, record, ended, said)?;
+        open |= tell(ctx, record, ended, reported)?;
     }
     Ok(open)
 }
 
-fn load(ctx: &Context<'_>, world: &World, entry: &Entry) -> Result<Ended, Error> {
-    fits(ctx, world, &entry.manifest)?;
+fn load(ctx: &Context<'_>, inventory: &Inventory, entry: &Entry) -> Result<TransitionOutcome, Error> {
+    fits(ctx, inventory, &entry.manifest)?;
     let patch = entry.load(ctx.owner).map_err(|e| Error::entry(&entry.manifest.id(), &e))?;
     let image = patch.files.iter().find(|(name, _)| name.ends_with(".ko")).map(|(_, bytes)| bytes);
     bring(ctx, &entry.manifest, image.map_or(&[][..], Vec::as_slice), Transition::of_service())
@@ -55,23 +59,25 @@ fn load(ctx: &Context<'_>, world: &World, entry: &Entry) -> Result<Ended, Error>
 fn tell(
     ctx: &mut Context<'_>,
     record: &Record,
-    ended: Result<Ended, Error>,
-    said: &mut Said,
+    ended: Result<TransitionOutcome, Error>,
+    reported: &mut LastReports,
 ) -> Result<bool, Error> {
     let (id, uuid) = (&record.id, record.uuid);
     let (words, again) = match ended {
-        Ok(Ended::Pending(_)) if record.state.is_active() => ("loaded, in transition".to_owned(), true),
-        Ok(Ended::Pending(_)) => ("on its way out".into(), true),
+        Ok(TransitionOutcome::Pending(_)) if record.state.is_active() => {
+            ("loaded, in transition".to_owned(), true)
+        }
+        Ok(TransitionOutcome::Pending(_)) => ("on its way out".into(), true),
         Ok(_) if record.state.is_active() => ("patched the kernel".into(), false),
         Ok(_) => ("old code back in the kernel".into(), false),
         // Another transition ends by itself.
         Err(error) => (error.why, error.exit == patchfile::exit::ManageExit::Conflict),
     };
-    if said.get(&uuid) != Some(&words) {
+    if reported.get(&uuid) != Some(&words) {
         ctx.say(format_args!("{id}: {words}"))?;
         append(&ctx.root, &[Event::new(SERVICE, id, uuid, words.as_str())])
             .map_err(|e| Error::failed("log", e))?;
-        said.insert(uuid, words);
+        reported.insert(uuid, words);
     }
     Ok(again)
 }

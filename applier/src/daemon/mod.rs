@@ -3,11 +3,11 @@
 mod kernel;
 mod marks;
 mod notify;
+mod permission_event;
 mod plan;
 mod record;
 mod serve;
 mod socket;
-mod ticket;
 mod watch;
 mod worker;
 

@@ -3,8 +3,8 @@
 use super::marks::Marks;
 use crate::{
     TargetId,
-    catalog::{Catalog, Loaded, Owner},
-    manage::{Error, Wanted},
+    catalog::{Catalog, LoadedEntry, Owner},
+    manage::{Error, TargetIndex},
     state::{Record, State, StateFile},
 };
 use patchfile::Uuid;
@@ -24,7 +24,7 @@ pub(super) struct Planned {
     /// What shall be with it.
     pub(super) record: Record,
     /// The patch.
-    pub(super) patch: Arc<Loaded>,
+    pub(super) patch: Arc<LoadedEntry>,
     /// Its ELF files: index in [`Plan::targets`] and in the manifest.
     pub(super) elfs: Vec<(usize, u32)>,
     /// Versions of it that give way to it.
@@ -54,11 +54,11 @@ pub(super) struct Shared {
     pub(super) root: PathBuf,
     owner: Owner,
     boot: String,
-    /// The plan. HeldProcess for reading while a start is being patched, so that whoever replaces it knows
+    /// The plan. Locked for reading while a start is being patched, so that whoever replaces it knows
     /// that nobody works by the old one any more.
     pub(super) plan: RwLock<Plan>,
     /// Patches read before.
-    cache: Mutex<HashMap<Uuid, Option<Arc<Loaded>>>>,
+    cache: Mutex<HashMap<Uuid, Option<Arc<LoadedEntry>>>>,
     /// What there is to tell the administrator.
     messages: Mutex<Vec<String>>,
     /// The files watched; none where the kernel cannot.
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// The patch of `record`, unless it is one of the kernel; its files are read once.
-    pub(super) fn load(&self, catalog: &Catalog, record: &Record) -> Option<Arc<Loaded>> {
+    pub(super) fn load(&self, catalog: &Catalog, record: &Record) -> Option<Arc<LoadedEntry>> {
         if catalog.get(record.uuid).is_some_and(|e| e.manifest.kernel.is_some()) {
             return None;
         }
@@ -95,7 +95,7 @@ impl Shared {
         }
         let load = || match catalog.get(record.uuid).map(|e| e.load(self.owner)) {
             // The files as they were read are only needed for keeping copies.
-            Some(Ok(patch)) => Some(Arc::new(Loaded { files: Vec::new(), ..patch })),
+            Some(Ok(patch)) => Some(Arc::new(LoadedEntry { files: Vec::new(), ..patch })),
             Some(Err(error)) => {
                 self.tell(Error::entry(&record.id, &error));
                 None
@@ -137,7 +137,7 @@ impl Shared {
             .collect();
         lock(&self.cache).retain(|uuid, _| state.get(*uuid).is_some_and(|r| r.state.is_active()));
         let loaded: Vec<_> = patches.iter().map(|(r, _)| r.uuid).collect();
-        let wanted = Wanted::of_manifests(patches.iter().map(|(_, p)| &p.manifest));
+        let wanted = TargetIndex::of_manifests(patches.iter().map(|(_, p)| &p.manifest));
         let patches = patches.into_iter().zip(wanted.elfs);
         let patches = patches.map(|((record, patch), elfs)| {
             let older = state.older(record.uuid);

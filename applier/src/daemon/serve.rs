@@ -9,13 +9,13 @@ use super::{
     plan::{Shared, lock},
     record::{DONE, announce, record},
     socket,
-    watch::{self, Finding, Watch},
+    watch::{self, StartResult, Watch},
 };
 use crate::{
-    catalog::Loaded,
+    catalog::LoadedEntry,
     manage::{
-        Context, Ending, Error, Presence, Settler, StartHandling, Subject, Survey, Wanted, World, complete,
-        kind_exit,
+        Context, Error, Inventory, ProcessOutcome, Reconciler, ServiceStatus, StartHandling, Survey,
+        SurveyedProcess, TargetIndex, complete, kind_exit,
     },
     state::{Lock, ProcessKey, Record, StateFile},
     sys::guardian::guard,
@@ -110,7 +110,7 @@ fn alone(ctx: &Context<'_>) -> Result<Lock, Error> {
             Ok(Some(lock)) => return Ok(lock),
             Ok(None) if Instant::now() < until && !ctx.stop.wait(Duration::from_millis(20)) => {}
             Ok(None) => {
-                let other = Presence::read(&ctx.root)
+                let other = ServiceStatus::read(&ctx.root)
                     .map_or(String::new(), |p| format!(" (process {})", p.process.pid));
                 return Err(Error::failed("daemon", format_args!("another one serves already{other}"))
                     .hint("systemctl status upatch"));
@@ -138,11 +138,11 @@ struct Service {
     /// Processes that were there when they were last counted, and when that was.
     pids: HashSet<i32>,
     counted: Option<Instant>,
-    presence: Option<Presence>,
+    presence: Option<ServiceStatus>,
     /// Not written down yet.
-    findings: Vec<Finding>,
+    start_results: Vec<StartResult>,
     said: String,
-    said_of_kernel: kernel::Said,
+    kernel_reports: kernel::LastReports,
 }
 
 type Stamp = (u64, u64, i64);
@@ -210,9 +210,9 @@ impl Service {
             pids: HashSet::new(),
             counted: None,
             presence: None,
-            findings: Vec::new(),
+            start_results: Vec::new(),
             said: String::new(),
-            said_of_kernel: kernel::Said::new(),
+            kernel_reports: kernel::LastReports::new(),
         }
     }
 
@@ -230,7 +230,7 @@ impl Service {
 
     /// Does what there is to do; mostly nothing.
     fn tick(&mut self, ctx: &mut Context<'_>, count: u64) -> Result<(), Error> {
-        let (findings, missed) = self.watch.as_ref().map(|w| w.take()).unwrap_or_default();
+        let (start_results, missed) = self.watch.as_ref().map(|w| w.take()).unwrap_or_default();
         let state = fs::metadata(StateFile::path(&self.shared.root)).ok().map(|m| stamp(&m));
         let now = Instant::now();
         let since = |t: Option<Instant>| t.map_or(Duration::MAX, |t| now.saturating_duration_since(t));
@@ -241,11 +241,12 @@ impl Service {
             || self.missing.as_ref().is_some_and(|m| *m != installed(&self.shared.root))
             || since(self.looked) >= LOOK_AGAIN
             || (since(self.counted) >= self.interval && self.somebody_new(ctx));
-        self.findings.extend(findings);
-        if !self.findings.is_empty() {
-            record(ctx, &self.findings)?;
-            self.open |= self.findings.iter().any(|f| matches!(f.line.ending, Ending::Pending(_)));
-            self.findings.clear();
+        self.start_results.extend(start_results);
+        if !self.start_results.is_empty() {
+            record(ctx, &self.start_results)?;
+            self.open |=
+                self.start_results.iter().any(|f| matches!(f.line.outcome, ProcessOutcome::Pending(_)));
+            self.start_results.clear();
         }
         if due {
             let ask = since(self.asked) >= ASK_AGAIN;
@@ -288,33 +289,34 @@ impl Service {
 
     /// Brings every process to where it shall be, one try each.
     fn look(&mut self, ctx: &mut Context<'_>, first: bool, ask: bool) -> Result<(), Error> {
-        let mut world = World::change(ctx, &[])?;
-        let before = world.state.patches.clone();
-        let of_kernel = |r: &&Record| world.catalog.get(r.uuid).is_some_and(|e| e.manifest.kernel.is_some());
+        let mut inventory = Inventory::lock(ctx, &[])?;
+        let before = inventory.state.patches.clone();
+        let of_kernel =
+            |r: &&Record| inventory.catalog.get(r.uuid).is_some_and(|e| e.manifest.kernel.is_some());
         let records: Vec<Record> = before.iter().filter(|r| !of_kernel(r)).cloned().collect();
         let root = ctx.root.clone();
         // A rebuilt state is written at once, whatever it says.
-        if first || world.rebuilt {
-            world.save(&root)?;
+        if first || inventory.rebuilt {
+            inventory.save(&root)?;
         }
         if first {
-            self.mend(ctx, &world);
+            self.mend(ctx, &inventory);
         }
-        let moving = kernel::settle(ctx, &world, &mut self.said_of_kernel)?;
+        let moving = kernel::reconcile(ctx, &inventory, &mut self.kernel_reports)?;
         // What is planned and watched before the processes are looked up holds for those that start
         // meanwhile.
-        self.shared.follow(&world.state, &mut None);
-        let settler = Settler::of_service(ctx, &root);
+        self.shared.follow(&inventory.state, &mut None);
+        let reconciler = Reconciler::of_service(ctx, &root);
         let log = |e: io::Error| Error::failed("log", e);
         // One look at /proc for all patches.
-        let active: Vec<(&Record, Arc<Loaded>)> = records
+        let active: Vec<(&Record, Arc<LoadedEntry>)> = records
             .iter()
             .filter(|r| r.state.is_active())
-            .filter_map(|record| Some((record, self.shared.load(&world.catalog, record)?)))
+            .filter_map(|record| Some((record, self.shared.load(&inventory.catalog, record)?)))
             .collect();
         let planned = records.iter().filter(|r| r.state.is_active()).count();
         self.missing = (active.len() < planned).then(|| installed(&root));
-        let wanted = Wanted::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
+        let wanted = TargetIndex::of_manifests(active.iter().map(|(_, patch)| &patch.manifest));
         let survey =
             if records.is_empty() { Survey::default() } else { ctx.backend.survey(&wanted.targets, &[]) };
         self.meet(&survey);
@@ -326,18 +328,18 @@ impl Service {
             }
             let (id, uuid) = (&record.id, record.uuid);
             let is_refused = |uuid: Uuid, p: ProcessKey| {
-                matches!(world.attempts.get(uuid, p), Some(ProcessState::Refused { .. }))
+                matches!(inventory.attempts.get(uuid, p), Some(ProcessState::Refused { .. }))
             };
-            let older = world.state.older(uuid);
-            let newer = world.state.newer(uuid);
+            let older = inventory.state.older(uuid);
+            let newer = inventory.state.newer(uuid);
             // What a newer version of it covers gets that, unless it was refused there.
-            let superseded = |p: &Subject| {
+            let superseded = |p: &SurveyedProcess| {
                 let loaded = |n: &Record| active.iter().any(|(r, _)| r.uuid == n.uuid);
                 newer
                     .iter()
                     .any(|n| loaded(n) && n.covers(p.key) && (p.runs(n.uuid) || !is_refused(n.uuid, p.key)))
             };
-            let ripe = |p: &&Subject| {
+            let ripe = |p: &&SurveyedProcess| {
                 elfs.iter().any(|(target, _)| p.targets.contains(target))
                     && !complete(p, uuid, elfs)
                     && !followed.contains(&p.key.pid)
@@ -346,21 +348,23 @@ impl Service {
             };
             let processes = survey.processes.iter().filter(ripe).cloned().collect();
             let survey = Survey { processes, ..Survey::default() };
-            let tally = settler.activate(patch, &older, survey, false, |p| record.covers(p));
-            self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
-            settler.note(&mut world, id, uuid, &tally, DONE).map_err(log)?;
-            announce(ctx, id, &tally.lines)?;
-            settler.take_over(&mut world, uuid, &[]).map_err(log)?;
+            let results = reconciler.activate(patch, &older, survey, false, |p| record.covers(p));
+            self.open |= results.count(|e| matches!(e, ProcessOutcome::Pending(_))) > 0;
+            reconciler.note(&mut inventory, id, uuid, &results, DONE).map_err(log)?;
+            announce(ctx, id, &results.lines)?;
+            reconciler.take_over(&mut inventory, uuid, &[]).map_err(log)?;
         }
         for record in records.iter().filter(|r| !r.state.is_active()) {
-            let tally = settler.deactivate(record.uuid, &survey, |_| true);
-            self.open |= tally.count(|e| matches!(e, Ending::Pending(_))) > 0;
-            settler.note(&mut world, &record.id, record.uuid, &tally, "old code back").map_err(log)?;
+            let results = reconciler.deactivate(record.uuid, &survey, |_| true);
+            self.open |= results.count(|e| matches!(e, ProcessOutcome::Pending(_))) > 0;
+            reconciler
+                .note(&mut inventory, &record.id, record.uuid, &results, "old code back")
+                .map_err(log)?;
         }
-        if world.state.patches != before {
-            world.save(&root)?;
+        if inventory.state.patches != before {
+            inventory.save(&root)?;
         }
-        world.save_attempts(&root, ctx.backend)
+        inventory.save_attempts(&root, ctx.backend)
     }
 
     /// Watches the files that processes really run.
@@ -376,7 +380,7 @@ impl Service {
 
     /// Puts right what a killed service left behind in processes that were starting. Done before this one
     /// follows any start.
-    fn mend(&self, ctx: &Context<'_>, world: &World) {
+    fn mend(&self, ctx: &Context<'_>, inventory: &Inventory) {
         let pinned = crate::start::unpin_all(&watch::notes(&ctx.root));
         if pinned > 0 {
             self.shared.tell(format_args!("{pinned} threads may use all of their processors again"));
@@ -384,9 +388,9 @@ impl Service {
         if self.shared.marks.is_none() {
             return;
         }
-        let active = world.state.patches.iter().filter(|r| r.state.is_active());
-        let manifests = active.filter_map(|r| Some(&world.catalog.get(r.uuid)?.manifest));
-        let survey = ctx.backend.survey(&Wanted::of_manifests(manifests).targets, &[]);
+        let active = inventory.state.patches.iter().filter(|r| r.state.is_active());
+        let manifests = active.filter_map(|r| Some(&inventory.catalog.get(r.uuid)?.manifest));
+        let survey = ctx.backend.survey(&TargetIndex::of_manifests(manifests).targets, &[]);
         for process in survey.processes {
             let pid = process.key.pid;
             if crate::start::mend(pid).is_ok_and(|mended| mended) {
@@ -412,7 +416,7 @@ impl Service {
         };
         let pid = i32::try_from(std::process::id()).unwrap_or(0);
         let Ok(start) = crate::start_time(pid) else { return };
-        let presence = Presence { process: ProcessKey { pid, start }, way };
+        let presence = ServiceStatus { process: ProcessKey { pid, start }, way };
         if self.presence.as_ref() != Some(&presence) {
             match presence.write(&ctx.root) {
                 Ok(()) => self.presence = Some(presence),

@@ -7,11 +7,11 @@
 //! the next look at `/proc`.
 
 use super::{
+    permission_event::PermissionEvent,
     plan::{Shared, lock},
-    ticket::Ticket,
     worker,
 };
-use crate::{engine::start, manage::Line, sys::guardian::Progress};
+use crate::{engine::start, manage::ProcessResult, sys::guardian::Progress};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -48,13 +48,13 @@ const WAKE: Duration = Duration::from_millis(10);
 
 /// What came of one patch for one process that started.
 #[derive(Debug)]
-pub(super) struct Finding {
+pub(super) struct StartResult {
     /// The patch.
     pub(super) uuid: Uuid,
     /// Its id.
     pub(super) id: String,
     /// The process.
-    pub(super) line: Line,
+    pub(super) line: ProcessResult,
 }
 
 /// A start that is being followed.
@@ -68,9 +68,9 @@ pub(super) struct Job {
 
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
-    queue: VecDeque<Arc<Ticket>>,
+    queue: VecDeque<Arc<PermissionEvent>>,
     /// Not known to be answered.
-    open: Vec<Arc<Ticket>>,
+    open: Vec<Arc<PermissionEvent>>,
     /// By thread that is followed.
     pub(super) followed: HashMap<i32, Job>,
     pub(super) workers: usize,
@@ -79,7 +79,7 @@ pub(super) struct Jobs {
     idle: usize,
     /// Does one of them wait for events?
     watched: bool,
-    pub(super) findings: Vec<Finding>,
+    pub(super) start_results: Vec<StartResult>,
     /// Processes that went by.
     pub(super) missed: Vec<i32>,
 }
@@ -91,7 +91,7 @@ pub(super) struct Watch {
     group: Arc<Fanotify>,
     pub(super) jobs: Mutex<Jobs>,
     work: Condvar,
-    /// Rung when there are findings.
+    /// Written to when there are start results.
     bell: OwnedFd,
     ringer: OwnedFd,
     /// How often events were waited for, and how many wait for an answer.
@@ -172,22 +172,22 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Readable when there are findings.
+    /// Readable when there are start results.
     pub(super) fn bell(&self) -> &OwnedFd {
         &self.bell
     }
 
-    /// Says that there are findings.
+    /// Says that there are start results.
     pub(super) fn ring(&self) {
         // Full: it rings already.
         let _ = nix::unistd::write(&self.ringer, b"!");
     }
 
     /// Findings, and processes that went by, since the last call.
-    pub(super) fn take(&self) -> (Vec<Finding>, Vec<i32>) {
+    pub(super) fn take(&self) -> (Vec<StartResult>, Vec<i32>) {
         drain(&self.bell);
         let mut jobs = lock(&self.jobs);
-        (std::mem::take(&mut jobs.findings), std::mem::take(&mut jobs.missed))
+        (std::mem::take(&mut jobs.start_results), std::mem::take(&mut jobs.missed))
     }
 
     /// Processes whose start is being followed: they are in good hands.
@@ -206,11 +206,11 @@ impl Watch {
     /// The next event to see to, for the calling worker. One at a time of those that have nothing to do waits
     /// for events and looks after what waits; when some have come, it hands that over, and sees to one
     /// itself: nobody has to be woken first. `None` when it has had nothing to do for a while.
-    pub(super) fn next(self: &Arc<Self>) -> Option<Arc<Ticket>> {
+    pub(super) fn next(self: &Arc<Self>) -> Option<Arc<PermissionEvent>> {
         let mut jobs = lock(&self.jobs);
         loop {
-            if let Some(ticket) = jobs.queue.pop_front() {
-                return Some(ticket);
+            if let Some(event) = jobs.queue.pop_front() {
+                return Some(event);
             }
             if !jobs.watched {
                 jobs.watched = true;
@@ -219,10 +219,10 @@ impl Watch {
                 jobs = lock(&self.jobs);
                 jobs.watched = false;
                 // Before another one is faster, which would have to be woken.
-                let ticket = jobs.queue.pop_front();
+                let event = jobs.queue.pop_front();
                 self.work.notify_all();
-                if ticket.is_some() {
-                    return ticket;
+                if event.is_some() {
+                    return event;
                 }
                 continue;
             }
@@ -255,7 +255,11 @@ impl Watch {
         self.progress.waiting.fetch_max(1, Ordering::Relaxed);
         let Ok(events) = self.group.read_events() else { return false };
         for event in events {
-            self.take_up(Arc::new(Ticket::new(Arc::clone(&self.group), event, Arc::clone(&self.notes))));
+            self.take_up(Arc::new(PermissionEvent::new(
+                Arc::clone(&self.group),
+                event,
+                Arc::clone(&self.notes),
+            )));
         }
         let mut jobs = lock(&self.jobs);
         if jobs.queue.is_empty() {
@@ -283,7 +287,7 @@ impl Watch {
     fn tick(&self) -> PollTimeout {
         let mut jobs = lock(&self.jobs);
         let now = Instant::now();
-        jobs.open.retain(|t| !t.settled(now));
+        jobs.open.retain(|t| !t.is_answered(now));
         let stale = |job: &&Job| now.saturating_duration_since(job.begun) > WAKE;
         jobs.followed.values().filter(stale).for_each(|job| start::wake(job.worker));
         let waiting = jobs.open.len() + jobs.followed.len();
@@ -295,15 +299,15 @@ impl Watch {
         }
     }
 
-    /// Puts an event up for a worker. Dropping the ticket instead lets the process go on.
-    fn take_up(&self, ticket: Arc<Ticket>) {
-        let tid = ticket.tid();
+    /// Queues an event for a worker. Dropping the event instead lets the process go on.
+    fn take_up(&self, event: Arc<PermissionEvent>) {
+        let tid = event.tid();
         let own = tid <= 0 || Path::new(&format!("/proc/self/task/{tid}")).exists();
         let mut jobs = lock(&self.jobs);
         if own || jobs.followed.contains_key(&tid) || jobs.open.len() >= WAITING {
             return;
         }
-        jobs.open.push(Arc::clone(&ticket));
-        jobs.queue.push_back(ticket);
+        jobs.open.push(Arc::clone(&event));
+        jobs.queue.push_back(event);
     }
 }

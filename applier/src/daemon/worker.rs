@@ -1,14 +1,14 @@
 //! One start after the other.
 
 use super::{
+    permission_event::PermissionEvent,
     plan::{Plan, Planned, lock},
-    ticket::Ticket,
-    watch::{Finding, Job, Watch},
+    watch::{Job, StartResult, Watch},
 };
 use crate::{
     Options,
-    engine::start::{self, Guide, HeldProcess, Missed, SharedCpu, WorkerCpu},
-    manage::{Ending, Line, comm, printable},
+    engine::start::{self, FollowError, HeldProcess, SharedCpu, StartObserver, WorkerCpu},
+    manage::{ProcessOutcome, ProcessResult, comm, printable},
     state::ProcessKey,
 };
 use std::{
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: usize = 20;
 const PAUSE: Duration = Duration::from_micros(500);
 
-/// Takes tickets until there are none for a while, or until a process can only be let go by the end of the
+/// Takes events until there are none for a while, or until a process can only be let go by the end of the
 /// thread that traces it.
 pub(super) fn work(watch: &Arc<Watch>) {
     // Also when a panic ends this thread.
@@ -37,17 +37,17 @@ pub(super) fn work(watch: &Arc<Watch>) {
     // Without one it takes longer.
     let cpu = WorkerCpu::take(worker, &watch.notes).ok();
     loop {
-        let Some(ticket) = watch.next() else { return };
+        let Some(event) = watch.next() else { return };
         let job = Job { worker, begun: Instant::now() };
-        if !ticket.begin(job.worker) {
+        if !event.begin(job.worker) {
             continue;
         }
-        let tid = ticket.tid();
+        let tid = event.tid();
         lock(&watch.jobs).followed.insert(tid, job);
-        let cpu = cpu.as_ref().filter(|_| ticket.executes());
+        let cpu = cpu.as_ref().filter(|_| event.executes());
         let shared_cpu = RefCell::new(cpu.and_then(|cpu| cpu.share(tid)));
-        let following = Following { watch, ticket: &ticket, tid, begun: job.begun, shared_cpu };
-        let clean = follow(watch, &ticket, &following);
+        let following = Following { watch, event: &event, tid, begun: job.begun, shared_cpu };
+        let clean = follow(watch, &event, &following);
         following.letting_go();
         if !clean {
             return;
@@ -65,19 +65,19 @@ impl Drop for Leaving<'_> {
 
 struct Following<'a> {
     watch: &'a Watch,
-    ticket: &'a Ticket,
+    event: &'a PermissionEvent,
     tid: i32,
     begun: Instant,
     shared_cpu: RefCell<Option<SharedCpu<'a>>>,
 }
 
-impl Guide for Following<'_> {
+impl StartObserver for Following<'_> {
     fn time_left(&self, _tid: i32) -> bool {
         self.begun.elapsed() < PATIENCE
     }
 
     fn attached(&self) {
-        self.ticket.unpin();
+        self.event.unpin();
     }
 
     fn letting_go(&self) {
@@ -87,18 +87,18 @@ impl Guide for Following<'_> {
 }
 
 /// Follows one start. `false` when the thread must end.
-fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
-    let tid = ticket.tid();
-    let allow = || ticket.allow();
-    let held = if ticket.executes() {
+fn follow(watch: &Watch, event: &PermissionEvent, following: &Following<'_>) -> bool {
+    let tid = event.tid();
+    let allow = || event.allow();
+    let held = if event.executes() {
         let held = start::executed(tid, allow, following);
-        ticket.unpin();
+        event.unpin();
         held
     } else {
         match start::process_of(tid).filter(|_| start::loads(tid)) {
             Some(pid) => start::opened(tid, pid, allow, following),
             None => {
-                ticket.allow();
+                event.allow();
                 return true;
             }
         }
@@ -106,12 +106,12 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
     tracing::debug!(tid, held = held.is_ok(), "a start was followed");
     let missed = match held {
         Ok(held) => {
-            let findings = patch(watch, &held);
+            let start_results = patch(watch, &held);
             let alone = held.alone();
             // It need not wait for what there is to tell.
             drop(held);
-            if !findings.is_empty() {
-                lock(&watch.jobs).findings.extend(findings);
+            if !start_results.is_empty() {
+                lock(&watch.jobs).start_results.extend(start_results);
                 watch.ring();
             }
             return alone;
@@ -120,61 +120,61 @@ fn follow(watch: &Watch, ticket: &Ticket, following: &Following<'_>) -> bool {
     };
     let pid = start::process_of(tid);
     match missed {
-        Missed::NotLoaded => return false,
-        Missed::Gone => {}
-        Missed::Traced | Missed::Late | Missed::Stopped => {}
-        Missed::Unknown(ref why) => {
+        FollowError::NotLoaded => return false,
+        FollowError::Gone => {}
+        FollowError::Traced | FollowError::Late | FollowError::Stopped => {}
+        FollowError::Unknown(ref why) => {
             watch
                 .shared
                 .tell(format_args!("process {}: its start was not followed: {why}", pid.unwrap_or(tid)));
         }
     }
-    let traced = matches!(missed, Missed::Traced);
+    let traced = matches!(missed, FollowError::Traced);
     lock(&watch.jobs).missed.extend(pid);
     watch.ring();
     traced
 }
 
 /// Brings everything that is planned into the process that is held.
-fn patch(watch: &Watch, held: &HeldProcess<'_>) -> Vec<Finding> {
+fn patch(watch: &Watch, held: &HeldProcess<'_>) -> Vec<StartResult> {
     let pid = held.pid();
     // Whoever changes the plan waits for this, so that a patch being taken out is not put in behind its back.
     let plan = watch.shared.plan.read().unwrap_or_else(PoisonError::into_inner);
     held.start_time().map_or_else(|_| Vec::new(), |start| put_in(&plan, held, ProcessKey { pid, start }))
 }
 
-fn put_in(plan: &Plan, held: &HeldProcess<'_>, key: ProcessKey) -> Vec<Finding> {
+fn put_in(plan: &Plan, held: &HeldProcess<'_>, key: ProcessKey) -> Vec<StartResult> {
     let Ok(mapped) = held.mapped(&plan.targets) else { return Vec::new() };
     let concerned = plan
         .patches
         .iter()
         .filter(|p| p.record.covers(key) && p.elfs.iter().any(|(target, _)| mapped.contains(target)));
     let concerned: Vec<_> = concerned.collect();
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut start_results: Vec<StartResult> = Vec::new();
     // Of several versions of a patch, an older one only where the newer is refused.
     let current = concerned.iter().filter(|p| !concerned.iter().any(|n| p.newer.contains(&n.record.uuid)));
     let mut todo: VecDeque<&Planned> = current.copied().collect();
     let options = Options::default();
     while let Some(planned) = todo.pop_front() {
-        let apply = || Ending::of(held.apply(&planned.patch.patch, &planned.older, &options));
-        let mut ending = apply();
+        let apply = || ProcessOutcome::of(held.apply(&planned.patch.patch, &planned.older, &options));
+        let mut outcome = apply();
         for _ in 0..TRIES {
-            if !matches!(ending, Ending::Pending(_)) || !held.alone() {
+            if !matches!(outcome, ProcessOutcome::Pending(_)) || !held.alone() {
                 break;
             }
             thread::sleep(PAUSE);
-            ending = apply();
+            outcome = apply();
         }
-        if matches!(ending, Ending::Refused(..)) {
+        if matches!(outcome, ProcessOutcome::Refused(..)) {
             let older = concerned.iter().rev().find(|o| o.newer.last() == Some(&planned.record.uuid));
             todo.extend(older);
         }
-        if matches!(ending, Ending::Already | Ending::Gone) {
+        if matches!(outcome, ProcessOutcome::Already | ProcessOutcome::Gone) {
             continue;
         }
         let comm = held.name().map_or_else(|| comm(key.pid), |name| printable(&name));
-        let line = Line { key, comm, ending };
-        findings.push(Finding { uuid: planned.record.uuid, id: planned.record.id.clone(), line });
+        let line = ProcessResult { key, comm, outcome };
+        start_results.push(StartResult { uuid: planned.record.uuid, id: planned.record.id.clone(), line });
     }
-    findings
+    start_results
 }

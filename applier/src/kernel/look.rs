@@ -1,7 +1,7 @@
 //! Reading the kernel: which one it is, and which live patches are in it
 //! (`Documentation/ABI/testing/sysfs-kernel-livepatch`).
 
-use super::Hands;
+use super::KernelOps;
 use patchfile::{BuildId, Uuid, identity, kernel::VMLINUX};
 use std::{
     fs, io,
@@ -14,12 +14,12 @@ pub(crate) struct Kernel<'a> {
     /// Where `/sys` and `/proc` are.
     pub root: &'a Path,
     /// What changes it.
-    pub hands: &'a dyn Hands,
+    pub ops: &'a dyn KernelOps,
 }
 
 /// A live patch that the kernel has, whoever made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Live {
+pub(crate) struct LivePatch {
     /// Its module.
     pub module: String,
     /// The patch that this module is of, if it is one of ours.
@@ -29,12 +29,12 @@ pub(crate) struct Live {
     /// Are there tasks that have not gone over yet?
     pub moving: bool,
     /// What it patches.
-    pub objects: Vec<LiveObject>,
+    pub objects: Vec<LivePatchObject>,
 }
 
 /// The kernel or a module, as patched by one live patch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LiveObject {
+pub(crate) struct LivePatchObject {
     /// `vmlinux`, or a module's name.
     pub name: String,
     /// Is it patched? A module that is not loaded is not.
@@ -106,12 +106,12 @@ impl Kernel<'_> {
     }
 
     /// Every live patch, in order of their names.
-    pub(crate) fn live(&self) -> Vec<Live> {
+    pub(crate) fn live(&self) -> Vec<LivePatch> {
         names(&self.patches()).into_iter().filter_map(|module| self.live_of(&module)).collect()
     }
 
     /// The live patch of this module.
-    pub(crate) fn live_of(&self, module: &str) -> Option<Live> {
+    pub(crate) fn live_of(&self, module: &str) -> Option<LivePatch> {
         let below = format!("sys/kernel/livepatch/{module}");
         let is = |name: &str| Some(self.line(&format!("{below}/{name}"))? == "1");
         let (enabled, moving) = (is("enabled")?, is("transition").unwrap_or(false));
@@ -120,23 +120,23 @@ impl Kernel<'_> {
             let functions = functions.iter().map(|f| plain(f).to_owned()).collect();
             // Before Linux 6.1 there is no such file.
             let patched = is(&format!("{name}/patched")).unwrap_or_else(|| enabled && self.has(&name));
-            LiveObject { name, patched, functions }
+            LivePatchObject { name, patched, functions }
         };
         let objects = names(&self.patches().join(module)).into_iter().map(object).collect();
-        Some(Live { module: module.into(), uuid: self.owner(module), enabled, moving, objects })
+        Some(LivePatch { module: module.into(), uuid: self.owner(module), enabled, moving, objects })
     }
 
     /// The live patch of `uuid`.
-    pub(crate) fn find(&self, uuid: Uuid) -> Option<Live> {
+    pub(crate) fn find(&self, uuid: Uuid) -> Option<LivePatch> {
         self.live().into_iter().find(|live| live.uuid == Some(uuid))
     }
 
-    /// Puts a live patch in force or out of it. See [`Hands::enable`].
+    /// Puts a live patch in force or out of it. See [`KernelOps::enable`].
     ///
     /// # Errors
     /// What the kernel says.
     pub(crate) fn enable(&self, module: &str, on: bool) -> io::Result<()> {
-        self.hands.enable(self.root, module, on)
+        self.ops.enable(self.root, module, on)
     }
 }
 

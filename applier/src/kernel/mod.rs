@@ -2,13 +2,13 @@
 //! disk: whether a patch is in force is read from the kernel each time.
 
 mod debug;
-mod hands;
 mod look;
-mod said;
+mod messages;
+mod ops;
 mod tasks;
 
 pub(crate) use debug::Debug;
-pub(crate) use hands::{Hands, RealHands};
-pub(crate) use look::{Kernel, Live, LiveObject};
-pub(crate) use said::Said;
+pub(crate) use look::{Kernel, LivePatch, LivePatchObject};
+pub(crate) use messages::KernelMessages;
+pub(crate) use ops::{KernelOps, RealKernel};
 pub(crate) use tasks::Holder;

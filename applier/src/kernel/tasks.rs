@@ -1,6 +1,6 @@
 //! Tasks that hold up a transition: which, and in which function they are.
 
-use super::{Debug, Kernel, Said};
+use super::{Debug, Kernel, KernelMessages};
 use std::{fs, thread, time::Duration};
 
 /// A task that has not gone over yet.
@@ -47,13 +47,13 @@ impl Kernel<'_> {
         if found.iter().all(|h| h.why.is_some()) {
             return found;
         }
-        let mut said = Said::from_now(self.root);
+        let mut messages = KernelMessages::from_now(self.root);
         let debug = Debug::begin(self.root);
         if debug.is_none() {
             return found;
         }
         thread::sleep(ITS_TURN);
-        let lines = said.lines();
+        let lines = messages.lines();
         for holder in found.iter_mut().filter(|h| h.why.is_none()) {
             let named = format!("{}:{} ", holder.comm, holder.tid);
             let words = lines.iter().rev().find_map(|line| Some(line.split_once(&named)?.1));

@@ -8,7 +8,7 @@ use patchfile::Uuid;
 
 /// A process that maps a wanted ELF file or carries a patch.
 #[derive(Clone, Debug)]
-pub(crate) struct Subject {
+pub(crate) struct SurveyedProcess {
     /// The process.
     pub key: ProcessKey,
     /// Its name (`/proc/PID/comm`).
@@ -19,7 +19,7 @@ pub(crate) struct Subject {
     pub blocks: Result<Vec<Located>, String>,
 }
 
-impl Subject {
+impl SurveyedProcess {
     /// Indexes (in the manifest) of the ELF files in which `uuid` is in force.
     pub(crate) fn in_force(&self, uuid: Uuid) -> Vec<u32> {
         let blocks = self.blocks.as_deref().unwrap_or_default();
@@ -43,7 +43,7 @@ impl Subject {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Survey {
     /// In order of process ids.
-    pub processes: Vec<Subject>,
+    pub processes: Vec<SurveyedProcess>,
     /// Processes that exist but may not be looked into.
     pub unseen: Vec<i32>,
     /// Are there perhaps others, which `/proc` does not list?
@@ -65,7 +65,7 @@ impl Survey {
     }
 
     /// The processes in which `uuid` is in force.
-    pub(crate) fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &Subject> {
+    pub(crate) fn carriers(&self, uuid: Uuid) -> impl Iterator<Item = &SurveyedProcess> {
         self.processes.iter().filter(move |p| p.runs(uuid))
     }
 }

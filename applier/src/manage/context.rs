@@ -1,6 +1,6 @@
 //! What every verb needs.
 
-use super::{backend::Backend, error::Error, guard::Stop, settings::Settings};
+use super::{backend::Backend, error::Error, settings::Settings, stop_request::StopRequest};
 use crate::catalog::Owner;
 use patchfile::exit::ManageExit;
 use std::{
@@ -15,7 +15,7 @@ pub(crate) struct Context<'a> {
     /// What touches processes.
     pub backend: &'a dyn Backend,
     /// Who may ask to stop.
-    pub stop: &'a dyn Stop,
+    pub stop: &'a dyn StopRequest,
     /// Who runs this.
     pub owner: Owner,
     /// Identity of this boot.

@@ -2,8 +2,8 @@
 
 use super::{
     context::Context,
-    present::{Presence, StartHandling},
-    world::World,
+    inventory::Inventory,
+    service::{ServiceStatus, StartHandling},
 };
 use crate::{
     catalog::Entry,
@@ -32,22 +32,22 @@ fn note(what: impl Into<String>, remedy: impl Into<String>) -> Finding {
 }
 
 /// Looks at everything.
-pub(crate) fn examine(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
+pub(crate) fn examine(ctx: &Context<'_>, inventory: &Inventory) -> Vec<Finding> {
     let mut found = kernel(ctx);
-    found.extend(service(ctx, world));
-    found.extend(patches_of_kernel(ctx, world));
-    for problem in &world.catalog.problems {
+    found.extend(service(ctx, inventory));
+    found.extend(patches_of_kernel(ctx, inventory));
+    for problem in &inventory.catalog.problems {
         let what = format!("{}: {}", problem.directory.display(), problem.error);
         found.push(wrong(what, "install its package again, or remove the folder"));
     }
-    if world.rebuilt {
+    if inventory.rebuilt {
         found.push(wrong(
             "the state file is lost or damaged: states are read from the processes",
             "upatch rescan writes it anew; accepted patches have to be accepted again",
         ));
     }
-    for record in &world.state.patches {
-        if record.state.is_active() && world.catalog.get(record.uuid).is_none() {
+    for record in &inventory.state.patches {
+        if record.state.is_active() && inventory.catalog.get(record.uuid).is_none() {
             let what = format!("{}: its files are gone, so no new process gets it", record.id);
             found.push(wrong(what, "install its package again, or: upatch remove it"));
         }
@@ -104,13 +104,13 @@ fn kernel(ctx: &Context<'_>) -> Vec<Finding> {
 }
 
 /// What keeps patches of the kernel from working.
-fn patches_of_kernel(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
+fn patches_of_kernel(ctx: &Context<'_>, inventory: &Inventory) -> Vec<Finding> {
     let kernel = ctx.backend.kernel();
     let mut found = Vec::new();
     let wanted = |entry: &&Entry| {
         entry.manifest.kernel.as_ref().is_some_and(|k| super::kernel::is_for_this_kernel(&kernel, k))
     };
-    let mut ours = world.catalog.entries.iter().filter(wanted).peekable();
+    let mut ours = inventory.catalog.entries.iter().filter(wanted).peekable();
     if ours.peek().is_some() && !kernel.is_patchable() {
         found.push(wrong(
             "this kernel was built without CONFIG_LIVEPATCH, or /sys is not mounted",
@@ -124,7 +124,7 @@ fn patches_of_kernel(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
     }
     for entry in ours {
         let (id, uuid) = (entry.manifest.id(), entry.manifest.uuid);
-        let active = world.state.get(uuid).is_some_and(|r| r.state.is_active());
+        let active = inventory.state.get(uuid).is_some_and(|r| r.state.is_active());
         if active && kernel.find(uuid).is_none() {
             found.push(wrong(format!("{id}: the kernel does not have it"), format!("upatch apply {id}")));
         }
@@ -141,10 +141,10 @@ fn patches_of_kernel(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
     found
 }
 
-fn service(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
+fn service(ctx: &Context<'_>, inventory: &Inventory) -> Vec<Finding> {
     let mut found = Vec::new();
-    let active = world.state.patches.iter().filter(|r| r.state.is_active()).count();
-    let what = match Presence::read(&ctx.root).map(|p| p.way) {
+    let active = inventory.state.patches.iter().filter(|r| r.state.is_active()).count();
+    let what = match ServiceStatus::read(&ctx.root).map(|p| p.way) {
         None if active > 0 => Some(wrong(
             "the service is not running: processes that start run the old code",
             "systemctl enable --now upatch",
@@ -164,7 +164,7 @@ fn service(ctx: &Context<'_>, world: &World) -> Vec<Finding> {
         )),
     };
     found.extend(what);
-    let accepted = world.state.patches.iter().any(|r| r.state == PatchState::Accepted);
+    let accepted = inventory.state.patches.iter().any(|r| r.state == PatchState::Accepted);
     if accepted && !is_enabled(&ctx.root) {
         found.push(wrong(
             "there are accepted patches, and nothing brings them back after a reboot",

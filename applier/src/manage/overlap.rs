@@ -1,9 +1,9 @@
 //! Active patches that replace the same function. The one that was applied last is in force; what it covers
 //! comes back when it is taken out.
 
-use super::{backend::Survey, world::World};
+use super::{backend::Survey, inventory::Inventory};
 use crate::{
-    catalog::{Entry, Loaded, Owner},
+    catalog::{Entry, LoadedEntry, Owner},
     state::Record,
 };
 use patchfile::{Manifest, Uuid, manifest::Elf};
@@ -47,8 +47,8 @@ impl Overlap {
 }
 
 /// All of them, in order of application.
-pub(crate) fn overlaps(world: &World, survey: &Survey, owner: Owner) -> Vec<Overlap> {
-    let active = active(world, survey);
+pub(crate) fn overlaps(inventory: &Inventory, survey: &Survey, owner: Owner) -> Vec<Overlap> {
+    let active = active(inventory, survey);
     let mut found = Vec::new();
     for (at, lower) in active.iter().enumerate() {
         for upper in active[at + 1..].iter().filter(|upper| meet(lower, upper, survey)) {
@@ -68,18 +68,22 @@ pub(crate) fn overlaps(world: &World, survey: &Survey, owner: Owner) -> Vec<Over
 /// their own processes.
 type Active<'a> = (&'a Entry, Option<&'a Record>);
 
-fn active<'a>(world: &'a World, survey: &Survey) -> Vec<Active<'a>> {
-    let recorded = world.state.patches.iter().filter(|r| r.state.is_active());
-    let recorded = recorded.filter_map(|r| Some((world.catalog.get(r.uuid)?, Some(r))));
-    let inactive = |e: &&Entry| world.state.get(e.manifest.uuid).is_none_or(|r| !r.state.is_active());
+fn active<'a>(inventory: &'a Inventory, survey: &Survey) -> Vec<Active<'a>> {
+    let recorded = inventory.state.patches.iter().filter(|r| r.state.is_active());
+    let recorded = recorded.filter_map(|r| Some((inventory.catalog.get(r.uuid)?, Some(r))));
+    let inactive = |e: &&Entry| inventory.state.get(e.manifest.uuid).is_none_or(|r| !r.state.is_active());
     let carried = |e: &&Entry| survey.carriers(e.manifest.uuid).next().is_some();
-    let others = world.catalog.entries.iter().filter(inactive).filter(carried).map(|e| (e, None));
+    let others = inventory.catalog.entries.iter().filter(inactive).filter(carried).map(|e| (e, None));
     recorded.chain(others).collect()
 }
 
 /// What `patch`, once it is applied, has in common with active ones that are no versions of it: their ids,
 /// ELF file, functions.
-pub(crate) fn covers(world: &World, patch: &Loaded, owner: Owner) -> Vec<(String, String, Vec<String>)> {
+pub(crate) fn covers(
+    inventory: &Inventory,
+    patch: &LoadedEntry,
+    owner: Owner,
+) -> Vec<(String, String, Vec<String>)> {
     let mine = &patch.manifest;
     let builds = crate::state::builds(mine);
     let other = |r: &&Record| {
@@ -87,8 +91,8 @@ pub(crate) fn covers(world: &World, patch: &Loaded, owner: Owner) -> Vec<(String
         r.state.is_active() && r.uuid != mine.uuid && !version
     };
     let mut found = Vec::new();
-    for record in world.state.patches.iter().filter(other) {
-        let Some(entry) = world.catalog.get(record.uuid) else { continue };
+    for record in inventory.state.patches.iter().filter(other) {
+        let Some(entry) = inventory.catalog.get(record.uuid) else { continue };
         let both = by_name(mine, &entry.manifest);
         if both.is_empty() {
             continue;
@@ -122,9 +126,9 @@ fn on_top(survey: &Survey, a: Uuid, b: Uuid) -> bool {
 }
 
 /// An ELF file of both, its place in both manifests, and names that both list as changed.
-type Both = (String, (usize, usize), Vec<String>);
+type SharedElf = (String, (usize, usize), Vec<String>);
 
-fn by_name(a: &Manifest, b: &Manifest) -> Vec<Both> {
+fn by_name(a: &Manifest, b: &Manifest) -> Vec<SharedElf> {
     let mut found = Vec::new();
     for (i, mine) in a.elfs.iter().enumerate() {
         let same = |e: &Elf| e.build_id == mine.build_id && e.code == mine.code;
@@ -150,11 +154,11 @@ fn shared(a: &Entry, b: &Entry, owner: Owner) -> Vec<(String, Vec<String>)> {
 
 /// Two static functions may have one name: where the images can be read, those count that are at one place.
 fn narrowed(
-    (elf, (i, j), mut names): Both,
-    a: Option<&Loaded>,
-    b: Option<&Loaded>,
+    (elf, (i, j), mut names): SharedElf,
+    a: Option<&LoadedEntry>,
+    b: Option<&LoadedEntry>,
 ) -> Option<(String, Vec<String>)> {
-    let places = |patch: &Loaded, elf: usize, name: &str| -> Option<Vec<u64>> {
+    let places = |patch: &LoadedEntry, elf: usize, name: &str| -> Option<Vec<u64>> {
         let redirects = patch.patch.elfs.get(elf)?.image.redirects.iter();
         Some(redirects.filter(|r| r.name == name).map(|r| r.old).collect())
     };

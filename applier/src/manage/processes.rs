@@ -1,10 +1,10 @@
 //! The real engine, and what it does not tell about processes.
 
-use super::backend::{Backend, Subject, Survey};
+use super::backend::{Backend, Survey, SurveyedProcess};
 use crate::{
     CheckReport, LoadedPatch, Options, Outcome, ProcessError, TargetId,
     engine::target::{hidden, procfile},
-    kernel::{Kernel, RealHands},
+    kernel::{Kernel, RealKernel},
     state::ProcessKey,
 };
 use patchfile::Uuid;
@@ -49,10 +49,10 @@ const WAIT: Duration = Duration::from_millis(300);
 /// second, at processes too that never get out of the way.
 const SPENT: (Duration, u32) = (Duration::from_secs(6), 100);
 
-type InVain = HashMap<ProcessKey, (Instant, Duration)>;
+type FailedQuiesces = HashMap<ProcessKey, (Instant, Duration)>;
 
 /// When a process was first tried in vain, and for how long in all.
-static IN_VAIN: Mutex<Option<InVain>> = Mutex::new(None);
+static FAILED_QUIESCES: Mutex<Option<FailedQuiesces>> = Mutex::new(None);
 
 fn options(process: ProcessKey, lazy: bool) -> Options {
     Options { lazy, start_time: Some(process.start), patience: PATIENCE, ..Options::default() }
@@ -60,7 +60,7 @@ fn options(process: ProcessKey, lazy: bool) -> Options {
 
 /// How long a process may be waited for: not at the first try, which shows whether there is anything to wait
 /// for; and one among many less than one alone.
-fn allowance(known: &InVain, process: ProcessKey) -> Duration {
+fn allowance(known: &FailedQuiesces, process: ProcessKey) -> Duration {
     let hopeful = |(first, spent): &(Instant, Duration)| *spent < SPENT.0 + first.elapsed() / SPENT.1;
     if !known.get(&process).is_some_and(hopeful) {
         return Duration::ZERO;
@@ -74,7 +74,7 @@ fn waiting(
     lazy: bool,
     change: impl FnOnce(&Options) -> Result<Outcome, ProcessError>,
 ) -> Result<Outcome, ProcessError> {
-    let known = || IN_VAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = || FAILED_QUIESCES.lock().unwrap_or_else(PoisonError::into_inner);
     let wait = known().as_ref().map_or(Duration::ZERO, |known| allowance(known, process));
     let began = Instant::now();
     let result = change(&Options { wait, ..options(process, lazy) });
@@ -96,7 +96,7 @@ const MANY: usize = 1024;
 
 impl Backend for ProcessBackend {
     fn kernel(&self) -> Kernel<'_> {
-        Kernel { root: Path::new("/"), hands: &RealHands }
+        Kernel { root: Path::new("/"), ops: &RealKernel }
     }
 
     fn survey(&self, wanted: &[TargetId], only: &[i32]) -> Survey {
@@ -127,7 +127,7 @@ impl Backend for ProcessBackend {
                 survey.unseen.push(seen.pid);
             } else if !targets.is_empty() || blocks.as_ref().is_ok_and(|b| !b.is_empty()) {
                 let key = ProcessKey { pid: seen.pid, start: seen.start_time };
-                survey.processes.push(Subject { key, comm: comm(seen.pid), targets, blocks });
+                survey.processes.push(SurveyedProcess { key, comm: comm(seen.pid), targets, blocks });
             }
         }
         survey

@@ -1,11 +1,11 @@
 //! What `list` and `status` show: how each process stands to each patch, as `/proc` has it at this moment.
 
 use super::{
-    backend::{Subject, Survey},
+    backend::{Survey, SurveyedProcess},
     context::Context,
+    inventory::Inventory,
     kernel,
-    settle::complete,
-    world::World,
+    reconcile::complete,
 };
 use crate::{
     TargetId,
@@ -66,14 +66,14 @@ impl PatchView {
 
 /// The ELF files of several patches as one list to look for, and where each patch's are in it.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct TargetIndex {
     /// What to look for.
     pub targets: Vec<TargetId>,
     /// Per patch: index in `targets` and in the manifest.
     pub elfs: Vec<Vec<(usize, u32)>>,
 }
 
-impl Wanted {
+impl TargetIndex {
     /// Those of `patches`; of one without files there is nothing to look for.
     pub(crate) fn new<'a>(patches: impl IntoIterator<Item = &'a Known>) -> Self {
         Self::of(
@@ -105,30 +105,30 @@ impl Wanted {
 }
 
 /// Looks at every patch that is known, in the processes `only` (all if none is named).
-pub(crate) fn view_all(ctx: &Context<'_>, world: &World, only: &[i32]) -> (Survey, Vec<PatchView>) {
-    let listed: Vec<_> = world.catalog.entries.iter().cloned().map(Known::from_entry).collect();
-    let mut wanted = Wanted::new(&listed);
+pub(crate) fn view_all(ctx: &Context<'_>, inventory: &Inventory, only: &[i32]) -> (Survey, Vec<PatchView>) {
+    let listed: Vec<_> = inventory.catalog.entries.iter().cloned().map(Known::from_entry).collect();
+    let mut wanted = TargetIndex::new(&listed);
     let survey = ctx.backend.survey(&wanted.targets, only);
-    let known = world.everything(ctx, &survey);
+    let known = inventory.everything(ctx, &survey);
     // Patches without files come after those with files and have nothing to look for.
     wanted.elfs.resize(known.len(), Vec::new());
     let views =
-        known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(ctx, world, k, elfs, &survey)).collect();
+        known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(ctx, inventory, k, elfs, &survey)).collect();
     (survey, views)
 }
 
 /// Looks at `known` in `survey`, which was made for `wanted`.
 pub(crate) fn view(
     ctx: &Context<'_>,
-    world: &World,
+    inventory: &Inventory,
     known: Known,
     elfs: &[(usize, u32)],
     survey: &Survey,
 ) -> PatchView {
     if kernel::is_of_kernel(ctx, &known) {
-        return view_in_kernel(ctx, world, known);
+        return view_in_kernel(ctx, inventory, known);
     }
-    let record = world.state.get(known.uuid);
+    let record = inventory.state.get(known.uuid);
     let carried = survey.carriers(known.uuid).next().is_some();
     let state = match record.map(|r| r.state) {
         // Nobody recorded it (a user's own process, or a crash): what counts is what processes run.
@@ -136,17 +136,20 @@ pub(crate) fn view(
         None => PatchState::NotApplied,
         Some(state) => state,
     };
-    let processes =
-        survey.processes.iter().filter_map(|p| process_view(world, &known, record, state, elfs, p)).collect();
+    let processes = survey
+        .processes
+        .iter()
+        .filter_map(|p| process_view(inventory, &known, record, state, elfs, p))
+        .collect();
     PatchView { known, state, processes, objects: None, note: None, is_elsewhere: false }
 }
 
 /// A patch of the kernel, as the kernel has it.
-fn view_in_kernel(ctx: &Context<'_>, world: &World, known: Known) -> PatchView {
+fn view_in_kernel(ctx: &Context<'_>, inventory: &Inventory, known: Known) -> PatchView {
     let kernel = ctx.backend.kernel();
     let manifest = known.entry.as_ref().map(|e| &e.manifest);
     let live = kernel.find(known.uuid);
-    let wanted = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
+    let wanted = inventory.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
     let (mut note, mut is_elsewhere) = (None, false);
     let state = match &live {
         Some(live) if live.enabled && wanted == PatchState::NotApplied => PatchState::Actived,
@@ -175,18 +178,18 @@ fn view_in_kernel(ctx: &Context<'_>, world: &World, known: Known) -> PatchView {
 }
 
 fn process_view(
-    world: &World,
+    inventory: &Inventory,
     known: &Known,
     record: Option<&Record>,
     state: PatchState,
     elfs: &[(usize, u32)],
-    process: &Subject,
+    process: &SurveyedProcess,
 ) -> Option<ProcessView> {
     let seen = |state, note: Option<&str>| {
         let note = note.map(str::to_owned);
         Some(ProcessView { key: process.key, comm: process.comm.clone(), state, note })
     };
-    let attempt = world.attempts.get(known.uuid, process.key);
+    let attempt = inventory.attempts.get(known.uuid, process.key);
     let runs = process.runs(known.uuid);
     if !state.is_active() {
         // Old code is wanted; only a process that still runs the new one is worth a line.

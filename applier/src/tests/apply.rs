@@ -1,6 +1,6 @@
 use crate::{
     ProcessError,
-    manage::Stop,
+    manage::StopRequest,
     tests::fake::{Mood, Stage, process, write_patch},
 };
 use patchfile::exit::ManageExit::{Conflict, DoesNotFit, Done, Failed, NotPermitted, Partly, Unknown, Usage};
@@ -201,7 +201,7 @@ fn dry_run_changes_nothing() {
 #[derive(Default)]
 struct Impatient(std::sync::atomic::AtomicU32);
 
-impl Stop for Impatient {
+impl StopRequest for Impatient {
     fn asked(&self) -> bool {
         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 2
     }

@@ -1,5 +1,5 @@
 use crate::{
-    manage::Stop,
+    manage::StopRequest,
     tests::fake::{Mood, Stage, process},
 };
 use patchfile::exit::ManageExit::Done;
@@ -11,7 +11,7 @@ use std::{
 /// Asks to stop after so many turns.
 struct Turns(AtomicU32);
 
-impl Stop for Turns {
+impl StopRequest for Turns {
     fn asked(&self) -> bool {
         false
     }
@@ -24,7 +24,7 @@ impl Stop for Turns {
 fn serve(stage: &mut Stage, turns: u32) -> super::fake::Ran {
     stage.stop = Box::new(Turns(AtomicU32::new(turns)));
     let ran = stage.run("daemon").exits(Done);
-    stage.stop = Box::new(crate::manage::Never);
+    stage.stop = Box::new(crate::manage::NeverStop);
     ran
 }
 

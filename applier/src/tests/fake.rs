@@ -4,7 +4,7 @@ use crate::{
     Busy, CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId,
     catalog::Owner,
     cli::{Args, run},
-    manage::{Backend, Context, Never, Stop, Subject, Survey},
+    manage::{Backend, Context, NeverStop, StopRequest, Survey, SurveyedProcess},
     state::ProcessKey,
 };
 use clap::Parser;
@@ -124,7 +124,7 @@ impl Backend for FakeBackend {
         };
         let processes = self.processes.lock().unwrap();
         let seen = processes.iter().filter(|p| only.is_empty() || only.contains(&p.key.pid));
-        let seen = seen.map(|p| Subject {
+        let seen = seen.map(|p| SurveyedProcess {
             key: p.key,
             comm: "daemon".into(),
             targets: (0..wanted.len())
@@ -133,7 +133,7 @@ impl Backend for FakeBackend {
             blocks: Ok(p.blocks.iter().map(block).collect()),
         });
         let of_interest =
-            |p: &Subject| !p.targets.is_empty() || p.blocks.as_ref().is_ok_and(|b| !b.is_empty());
+            |p: &SurveyedProcess| !p.targets.is_empty() || p.blocks.as_ref().is_ok_and(|b| !b.is_empty());
         let unseen = self.unseen.iter().copied().filter(|p| only.is_empty() || only.contains(p)).collect();
         Survey { processes: seen.filter(of_interest).collect(), unseen, hidden: self.hidden }
     }
@@ -202,7 +202,7 @@ pub(super) struct Stage {
     pub(super) backend: FakeBackend,
     pub(super) uid: u32,
     pub(super) boot: &'static str,
-    pub(super) stop: Box<dyn Stop>,
+    pub(super) stop: Box<dyn StopRequest>,
 }
 
 /// What a command printed, and its exit code.
@@ -241,7 +241,7 @@ impl Stage {
     pub(super) fn new(processes: impl IntoIterator<Item = FakeProcess>) -> Self {
         let root = tempfile::tempdir().unwrap();
         let backend = FakeBackend::with(processes);
-        Self { root, backend, uid: Owner::current().uid, boot: "boot-1", stop: Box::new(Never) }
+        Self { root, backend, uid: Owner::current().uid, boot: "boot-1", stop: Box::new(NeverStop) }
     }
 
     /// Runs `upatch --root ROOT LINE`.

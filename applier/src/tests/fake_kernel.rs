@@ -1,10 +1,10 @@
 //! A kernel that is a folder: what `/sys` and `/proc` of a real one would hold, changed as it would change
 //! them.
 
-use crate::kernel::{Hands, Kernel};
+use crate::kernel::{Kernel, KernelOps};
 use patchfile::{
     Arch, BuildId, Digest, Manifest, Uuid,
-    kernel::Kernel as Wanted,
+    kernel::Kernel as TargetIndex,
     manifest::{Elf, FORMAT_KERNEL, Kind, Package},
     paths,
 };
@@ -46,7 +46,7 @@ impl Default for FakeKernel {
 
 impl FakeKernel {
     pub(super) fn seen(&self) -> Kernel<'_> {
-        Kernel { root: self.root.path(), hands: self }
+        Kernel { root: self.root.path(), ops: self }
     }
 
     pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
@@ -109,7 +109,7 @@ impl FakeKernel {
     }
 }
 
-impl Hands for FakeKernel {
+impl KernelOps for FakeKernel {
     fn load(&self, image: &[u8]) -> io::Result<()> {
         let mood = *self.mood.lock().unwrap();
         if let Mood::Refuses(error) = mood {
@@ -172,7 +172,7 @@ pub(super) fn write_patch_as(
 ) -> Manifest {
     fs::create_dir_all(dir).unwrap();
     let uuid = Uuid::from_digest(&Digest::of(format!("{name}{version}{object}{function}").as_bytes()));
-    let module = Wanted::module_name(name, own.then_some(uuid));
+    let module = TargetIndex::module_name(name, own.then_some(uuid));
     let image = format!("{module} {uuid} {object} {function}");
     fs::write(dir.join(format!("{module}.ko")), &image).unwrap();
     let mut manifest = Manifest {
@@ -184,7 +184,7 @@ pub(super) fn write_patch_as(
         arch: Arch::native().unwrap(),
         kind: Kind::Kernel,
         package: Package { name: "linux".into(), epoch: None, version: "6.1".into(), release: "1".into() },
-        kernel: Some(Wanted {
+        kernel: Some(TargetIndex {
             release: RELEASE.into(),
             build_id: BuildId::new([BUILD; 20]).unwrap(),
             vermagic: String::new(),

@@ -2,7 +2,7 @@ use super::{
     fake::{Ran, Stage},
     fake_kernel::{Mood, write_patch, write_patch_as},
 };
-use crate::manage::Stop;
+use crate::manage::StopRequest;
 use patchfile::{
     Manifest,
     exit::ManageExit::{Conflict, DoesNotFit, Done, Failed, NotPermitted, Partly, Usage},
@@ -168,7 +168,7 @@ fn a_task_in_the_way() {
 #[derive(Debug, Default)]
 struct Soon(AtomicU32);
 
-impl Stop for Soon {
+impl StopRequest for Soon {
     fn asked(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed) > 2
     }

@@ -5,7 +5,7 @@ use crate::{
     catalog,
     cli::args::Accept,
     manage::kernel::is_of_kernel,
-    manage::{Context, Error, World},
+    manage::{Context, Error, Inventory},
     state::{Event, append},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
@@ -15,8 +15,8 @@ pub(crate) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit,
     if !args.dry_run {
         ctx.needs_root("accept", &[])?;
     }
-    let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
-    let patches = world.resolve(ctx, &args.ids)?;
+    let mut inventory = if args.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &[])? };
+    let patches = inventory.resolve(ctx, &args.ids)?;
     each(ctx, patches, |ctx, known| {
         let (id, uuid) = (&known.id, known.uuid);
         if known.entry.is_none() {
@@ -24,7 +24,7 @@ pub(crate) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit,
                 .hint("install its package again"));
         }
         let unloaded = is_of_kernel(ctx, &known) && ctx.backend.kernel().find(uuid).is_none();
-        match world.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state) {
+        match inventory.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state) {
             _ if unloaded => {
                 return Err(Error::failed(
                     id,
@@ -45,9 +45,9 @@ pub(crate) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit,
             ctx.say(format_args!("{id}: would be accepted"))?;
             return Ok(ManageExit::Done);
         }
-        catalog::settle(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
-        world.state.entry(uuid, id).state = PatchState::Accepted;
-        world.save(&ctx.root)?;
+        catalog::sync_kept(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
+        inventory.state.entry(uuid, id).state = PatchState::Accepted;
+        inventory.save(&ctx.root)?;
         if let Err(error) = append(&ctx.root, &[Event::new("accept", id, uuid, "ACCEPTED")]) {
             ctx.warn(format_args!("the log cannot be written: {error}"));
         }

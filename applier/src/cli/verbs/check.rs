@@ -4,7 +4,7 @@ use super::common::{each, exist, fits, load, probe_all};
 use crate::{
     cli::{args::Check, report},
     manage::kernel::{self, refuses_pids},
-    manage::{Context, Ending, Error, Tally, World, targets},
+    manage::{Context, Error, Inventory, ProcessOutcome, Results, targets},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
@@ -13,26 +13,26 @@ use serde_json::json;
 pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, Error> {
     let pids = &args.show.only.pids;
     exist(ctx, pids)?;
-    let world = World::look(ctx)?;
-    let patches = world.resolve(ctx, &args.show.ids)?;
+    let inventory = Inventory::read(ctx)?;
+    let patches = inventory.resolve(ctx, &args.show.ids)?;
     refuses_pids(ctx, &patches, pids)?;
     let mut printed = Vec::new();
     let exit = each(ctx, patches, |ctx, known| {
         let checked = load(ctx, &known).and_then(|patch| {
             if patch.manifest.kernel.is_some() {
-                kernel::fits(ctx, &world, &patch.manifest)?;
-                return Ok(Tally::default());
+                kernel::fits(ctx, &inventory, &patch.manifest)?;
+                return Ok(Results::default());
             }
             let survey = ctx.backend.survey(&targets(&patch.manifest), pids);
             let misfits = fits(ctx, &known.id, &patch.manifest, &survey, pids)?;
             let processes = survey.processes.iter().filter(|p| !p.targets.is_empty());
-            let mut tally = probe_all(ctx, &patch, processes, args.lazy);
-            tally.extend(misfits);
-            Ok(tally)
+            let mut results = probe_all(ctx, &patch, processes, args.lazy);
+            results.extend(misfits);
+            Ok(results)
         });
         let (id, uuid) = (&known.id, known.uuid);
-        let tally = match checked {
-            Ok(tally) => tally,
+        let results = match checked {
+            Ok(results) => results,
             Err(error) => {
                 printed
                     .push(json!({"id": id, "uuid": uuid, "fits": false, "why": error.why, "processes": []}));
@@ -40,12 +40,12 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
             }
         };
         let mut lines = Vec::new();
-        for line in tally.lines.iter().filter(|l| l.ending != Ending::Gone) {
-            let (state, why) = match &line.ending {
-                Ending::Already => ("patched", None),
-                Ending::Pending(why) => ("busy", Some(why)),
-                Ending::Refused(why, _) => ("refused", Some(why)),
-                Ending::Done | Ending::DoneBut(_) | Ending::Gone => ("ready", None),
+        for line in results.lines.iter().filter(|l| l.outcome != ProcessOutcome::Gone) {
+            let (state, why) = match &line.outcome {
+                ProcessOutcome::Already => ("patched", None),
+                ProcessOutcome::Pending(why) => ("busy", Some(why)),
+                ProcessOutcome::Refused(why, _) => ("refused", Some(why)),
+                ProcessOutcome::Done | ProcessOutcome::DoneBut(_) | ProcessOutcome::Gone => ("ready", None),
             };
             let (pid, comm) = (line.key.pid, &line.comm);
             lines.push(json!({"pid": pid, "comm": comm, "state": state, "why": why}));
@@ -54,7 +54,7 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
                 ctx.say(format_args!("{id}: process {pid} ({comm}): {state}{why}"))?;
             }
         }
-        let fits = !tally.all_refused();
+        let fits = !results.all_refused();
         if !args.show.json {
             let verdict = if fits { "fits" } else { "does not apply" };
             let none = if lines.is_empty() && !kernel::is_of_kernel(ctx, &known) {
@@ -65,7 +65,7 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
             ctx.say(format_args!("{id}: {verdict}{none}"))?;
         }
         printed.push(json!({"id": id, "uuid": uuid, "fits": fits, "why": null, "processes": lines}));
-        Ok(tally.exit())
+        Ok(results.exit())
     })?;
     if args.show.json {
         report::json(ctx, &json!({ "patches": printed }))?;

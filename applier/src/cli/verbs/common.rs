@@ -2,14 +2,17 @@
 
 use crate::{
     CheckReport, ProcessError,
-    catalog::{Known, Loaded, disk_elf},
-    manage::{self, Context, Ending, Error, Line, Subject, Survey, Tally, Wanted, exit_of},
+    catalog::{Known, LoadedEntry, disk_elf},
+    manage::{
+        self, Context, Error, ProcessOutcome, ProcessResult, Results, Survey, SurveyedProcess, TargetIndex,
+        exit_of,
+    },
 };
 use patchfile::{Arch, Manifest, exit::ManageExit};
 use std::{path::Path, time::Duration};
 
 /// Reads the images of `known`.
-pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<Loaded, Error> {
+pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<LoadedEntry, Error> {
     let Some(entry) = &known.entry else {
         return Err(Error::new(ManageExit::Unknown, &known.id, "its files are gone").hint(
             "install its package again; `upatch remove` takes it out of the processes without the files",
@@ -42,10 +45,10 @@ pub(super) fn fits(
     manifest: &Manifest,
     survey: &Survey,
     pids: &[i32],
-) -> Result<Tally, Error> {
+) -> Result<Results, Error> {
     let candidates = || survey.processes.iter().filter(|p| !p.targets.is_empty());
     if !pids.is_empty() {
-        let mut tally = Tally::default();
+        let mut results = Results::default();
         for &pid in pids {
             if candidates().any(|p| p.key.pid == pid) {
                 continue;
@@ -56,21 +59,21 @@ pub(super) fn fits(
                 ("maps no ELF file of the build that the patch is for", ManageExit::DoesNotFit)
             };
             let key = crate::state::ProcessKey { pid, start: 0 };
-            tally.lines.push(Line {
+            results.lines.push(ProcessResult {
                 key,
                 comm: comm(survey, pid),
-                ending: Ending::Refused(why.into(), exit),
+                outcome: ProcessOutcome::Refused(why.into(), exit),
             });
         }
-        if tally.all_refused() && candidates().next().is_none() {
-            let why = tally.missed().map(|l| format!("process {}: {}", l.key.pid, reason(&l.ending)));
+        if results.all_refused() && candidates().next().is_none() {
+            let why = results.missed().map(|l| format!("process {}: {}", l.key.pid, reason(&l.outcome)));
             let why = why.collect::<Vec<_>>().join("; ");
-            return Err(wanted_builds(Error::new(tally.exit(), id, why), manifest));
+            return Err(wanted_builds(Error::new(results.exit(), id, why), manifest));
         }
-        return Ok(tally);
+        return Ok(results);
     }
     if candidates().next().is_some() {
-        return Ok(Tally::default());
+        return Ok(Results::default());
     }
     let mut misfits = Vec::new();
     for elf in &manifest.elfs {
@@ -78,7 +81,7 @@ pub(super) fn fits(
         let path = Path::new(&elf.path);
         let disk = path.strip_prefix("/").ok().map(|below| ctx.root.join(below));
         match disk.as_ref().map(|p| (p, disk_elf(p))) {
-            Some((_, Ok(Some(found)))) if found.is(elf) => return Ok(Tally::default()),
+            Some((_, Ok(Some(found)))) if found.is(elf) => return Ok(Results::default()),
             Some((path, Ok(found))) => {
                 let build = found.and_then(|f| f.build_id).map_or("none".into(), |b| b.to_string());
                 misfits.push(format!("{} has build-id {build}", path.display()));
@@ -92,7 +95,7 @@ pub(super) fn fits(
         }
     }
     if misfits.is_empty() {
-        return Ok(Tally::default());
+        return Ok(Results::default());
     }
     Err(wanted_builds(Error::new(ManageExit::DoesNotFit, id, misfits.join("; ")), manifest))
 }
@@ -100,7 +103,7 @@ pub(super) fn fits(
 /// Does a process that has a file of the right name still run, and none of the wanted builds? It may have
 /// started, or ended, since the processes were looked at.
 fn is_another(ctx: &Context<'_>, manifest: &Manifest, pid: i32) -> bool {
-    let wanted = Wanted::of_manifests([manifest]);
+    let wanted = TargetIndex::of_manifests([manifest]);
     let is = || {
         let now = ctx.backend.survey(&wanted.targets, &[pid]);
         now.processes.iter().all(|p| p.targets.is_empty()) && ctx.backend.exists(pid)
@@ -128,35 +131,38 @@ pub(super) fn comm(survey: &Survey, pid: i32) -> String {
     survey.processes.iter().find(|p| p.key.pid == pid).map_or_else(|| manage::comm(pid), |p| p.comm.clone())
 }
 
-fn reason(ending: &Ending) -> &str {
-    match ending {
-        Ending::Pending(why) | Ending::Refused(why, _) => why,
-        Ending::Done | Ending::DoneBut(_) | Ending::Already | Ending::Gone => "",
+fn reason(outcome: &ProcessOutcome) -> &str {
+    match outcome {
+        ProcessOutcome::Pending(why) | ProcessOutcome::Refused(why, _) => why,
+        ProcessOutcome::Done
+        | ProcessOutcome::DoneBut(_)
+        | ProcessOutcome::Already
+        | ProcessOutcome::Gone => "",
     }
 }
 
 /// Names each process that is not as wanted, or of which there is something to know, on standard error.
-pub(super) fn name_missed(ctx: &mut Context<'_>, id: &str, tally: &Tally) {
-    for line in &tally.lines {
-        if let Ending::DoneBut(what) = &line.ending {
+pub(super) fn name_missed(ctx: &mut Context<'_>, id: &str, results: &Results) {
+    for line in &results.lines {
+        if let ProcessOutcome::DoneBut(what) = &line.outcome {
             ctx.warn(format_args!("{id}: process {} ({}): {what}", line.key.pid, line.comm));
         }
     }
-    for line in tally.missed() {
-        let kind = if matches!(line.ending, Ending::Pending(_)) { "pending" } else { "refused" };
-        let why = reason(&line.ending);
+    for line in results.missed() {
+        let kind = if matches!(line.outcome, ProcessOutcome::Pending(_)) { "pending" } else { "refused" };
+        let why = reason(&line.outcome);
         ctx.warn(format_args!("{id}: process {} ({}) is {kind}: {why}", line.key.pid, line.comm));
     }
-    if tally.interrupted {
+    if results.interrupted {
         ctx.warn(format_args!("{id}: interrupted; no process was left half done"));
     }
 }
 
 /// `3 processes patched, 1 pending`.
-pub(super) fn summary(tally: &Tally, done: &str) -> String {
-    let reached = tally.reached();
-    let pending = tally.count(|e| matches!(e, Ending::Pending(_)));
-    let refused = tally.count(|e| matches!(e, Ending::Refused(..)));
+pub(super) fn summary(results: &Results, done: &str) -> String {
+    let reached = results.reached();
+    let pending = results.count(|e| matches!(e, ProcessOutcome::Pending(_)));
+    let refused = results.count(|e| matches!(e, ProcessOutcome::Refused(..)));
     let mut text = format!("{reached} process{} {done}", if reached == 1 { "" } else { "es" });
     if pending > 0 {
         text.push_str(&format!(", {pending} pending"));
@@ -168,8 +174,8 @@ pub(super) fn summary(tally: &Tally, done: &str) -> String {
 }
 
 /// The error for a patch that every process refused.
-pub(super) fn all_refused(id: &str, tally: &Tally, what: &str) -> Error {
-    let error = Error::new(tally.exit(), id, format_args!("{what}; nothing was changed"));
+pub(super) fn all_refused(id: &str, results: &Results, what: &str) -> Error {
+    let error = Error::new(results.exit(), id, format_args!("{what}; nothing was changed"));
     match error.exit {
         ManageExit::NotPermitted => error.hint("run it as root, or name only your own processes with --pid"),
         ManageExit::Conflict => error
@@ -216,28 +222,28 @@ pub(super) fn each<T>(
     Ok(combine(&exits))
 }
 
-/// What [`crate::check`] says, as an ending.
-pub(super) fn probe(result: Result<CheckReport, ProcessError>) -> Ending {
+/// What [`crate::check`] says, as an outcome.
+pub(super) fn probe(result: Result<CheckReport, ProcessError>) -> ProcessOutcome {
     match result {
-        Ok(report) if report.already => Ending::Already,
-        Ok(CheckReport { busy: Some(busy), .. }) => Ending::Pending(busy.to_string()),
-        Ok(_) => Ending::Done,
-        Err(ProcessError::Gone | ProcessError::Zombie | ProcessError::NotMapped) => Ending::Gone,
-        Err(error) => Ending::Refused(error.to_string(), exit_of(&error)),
+        Ok(report) if report.already => ProcessOutcome::Already,
+        Ok(CheckReport { busy: Some(busy), .. }) => ProcessOutcome::Pending(busy.to_string()),
+        Ok(_) => ProcessOutcome::Done,
+        Err(ProcessError::Gone | ProcessError::Zombie | ProcessError::NotMapped) => ProcessOutcome::Gone,
+        Err(error) => ProcessOutcome::Refused(error.to_string(), exit_of(&error)),
     }
 }
 
 /// [`probe`]s all `processes`.
 pub(super) fn probe_all<'a>(
     ctx: &Context<'_>,
-    patch: &Loaded,
-    processes: impl Iterator<Item = &'a Subject>,
+    patch: &LoadedEntry,
+    processes: impl Iterator<Item = &'a SurveyedProcess>,
     lazy: bool,
-) -> Tally {
-    let line = |p: &Subject| Line {
+) -> Results {
+    let line = |p: &SurveyedProcess| ProcessResult {
         key: p.key,
         comm: p.comm.clone(),
-        ending: probe(ctx.backend.check(p.key, &patch.patch, lazy)),
+        outcome: probe(ctx.backend.check(p.key, &patch.patch, lazy)),
     };
-    Tally { lines: processes.map(line).collect(), ..Tally::default() }
+    Results { lines: processes.map(line).collect(), ..Results::default() }
 }

@@ -10,7 +10,7 @@ use crate::{
     catalog::{self, Known},
     cli::args::Change,
     manage::kernel::{is_of_kernel, refuses_pids},
-    manage::{Context, Error, Settler, Survey, Tally, World, targets},
+    manage::{Context, Error, Inventory, Reconciler, Results, Survey, targets},
     state::{Event, ProcessKey, append},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
@@ -30,24 +30,25 @@ fn change(ctx: &mut Context<'_>, args: &Change, verb: &str, forget: bool) -> Res
         ctx.needs_root(verb, &args.only.pids)?;
     }
     exist(ctx, &args.only.pids)?;
-    let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &args.only.pids)? };
-    let patches = world.resolve(ctx, &args.ids)?;
+    let mut inventory =
+        if args.how.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &args.only.pids)? };
+    let patches = inventory.resolve(ctx, &args.ids)?;
     refuses_pids(ctx, &patches, &args.only.pids)?;
-    let patches = world.with_older(patches, &args.ids);
-    each(ctx, patches, |ctx, known| one(ctx, &mut world, verb, &known, args, forget))
+    let patches = inventory.with_older(patches, &args.ids);
+    each(ctx, patches, |ctx, known| one(ctx, &mut inventory, verb, &known, args, forget))
 }
 
 /// Takes one patch out.
 pub(super) fn one(
     ctx: &mut Context<'_>,
-    world: &mut World,
+    inventory: &mut Inventory,
     verb: &str,
     known: &Known,
     args: &Change,
     forget: bool,
 ) -> Result<ManageExit, Error> {
     if is_of_kernel(ctx, known) {
-        return kernel::deactivate(ctx, world, verb, known, args, forget);
+        return kernel::deactivate(ctx, inventory, verb, known, args, forget);
     }
     let (id, uuid, pids) = (&known.id, known.uuid, args.only.pids.as_slice());
     // Where processes are named, those that have not got the patch yet matter too.
@@ -56,11 +57,11 @@ pub(super) fn one(
     if args.how.dry_run {
         return would(ctx, known, &survey);
     }
-    let before = world.state.clone();
+    let before = inventory.state.clone();
     let was = before.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
-    let waiting = Waiting::find(ctx, world, uuid, &survey, pids);
-    intend(world, known, pids, survey.carriers(uuid).next().is_some(), &waiting.named);
-    world.save(&ctx.root)?;
+    let waiting = Waiting::find(ctx, inventory, uuid, &survey, pids);
+    intend(inventory, known, pids, survey.carriers(uuid).next().is_some(), &waiting.named);
+    inventory.save(&ctx.root)?;
     // From here on the service leaves alone what starts; what it has patched is found by the surveys below.
     let mut survey = match crate::manage::tell(&ctx.root) {
         true => ctx.backend.survey(&[], pids),
@@ -68,60 +69,60 @@ pub(super) fn one(
     };
 
     let root = ctx.root.clone();
-    let settler = Settler::of_verb(ctx, &root, verb, args.how.lazy, args.how.timeout);
+    let reconciler = Reconciler::of_verb(ctx, &root, verb, args.how.lazy, args.how.timeout);
     // A process that is just starting may be patched by what began before; look again until none is found.
-    let mut tally = settler.deactivate(uuid, &survey, |_| true);
-    while pids.is_empty() && !tally.interrupted && !tally.lines.is_empty() {
-        let known: Vec<_> = tally.lines.iter().map(|l| l.key).collect();
+    let mut results = reconciler.deactivate(uuid, &survey, |_| true);
+    while pids.is_empty() && !results.interrupted && !results.lines.is_empty() {
+        let known: Vec<_> = results.lines.iter().map(|l| l.key).collect();
         survey = ctx.backend.survey(&[], &[]);
-        let more = settler.deactivate(uuid, &survey, |p| !known.contains(&p));
+        let more = reconciler.deactivate(uuid, &survey, |p| !known.contains(&p));
         if more.lines.is_empty() {
             break;
         }
-        tally.extend(more);
+        results.extend(more);
     }
     if !pids.is_empty() {
-        tally.extend(not_looked_at(&survey));
-        tally.extend(waiting.not_ours(world));
+        results.extend(not_looked_at(&survey));
+        results.extend(waiting.not_ours(inventory));
     }
-    name_missed(ctx, id, &tally);
+    name_missed(ctx, id, &results);
     let blind = pids.is_empty().then(|| unknown(&survey)).flatten();
-    let nobody = tally.all_refused() || (tally.interrupted && tally.reached() == 0);
-    if nobody || (blind.is_some() && tally.lines.is_empty()) {
-        world.state = before;
-        world.save(&root)?;
+    let nobody = results.all_refused() || (results.interrupted && results.reached() == 0);
+    if nobody || (blind.is_some() && results.lines.is_empty()) {
+        inventory.state = before;
+        inventory.save(&root)?;
         crate::manage::tell(&root);
         return Err(match blind {
-            _ if tally.interrupted => Error::failed(id, "interrupted; nothing was changed"),
-            Some(why) if tally.lines.is_empty() => blind_error(id, &why),
-            _ => all_refused(id, &tally, "no process could be given its old code back"),
+            _ if results.interrupted => Error::failed(id, "interrupted; nothing was changed"),
+            Some(why) if results.lines.is_empty() => blind_error(id, &why),
+            _ => all_refused(id, &results, "no process could be given its old code back"),
         });
     }
-    if let Err(error) = settler.note(world, id, uuid, &tally, "old code back") {
+    if let Err(error) = reconciler.note(inventory, id, uuid, &results, "old code back") {
         ctx.warn(format_args!("the log cannot be written: {error}"));
     }
-    waiting.withdraw(ctx, world, verb, known);
+    waiting.withdraw(ctx, inventory, verb, known);
     // With --pid, the patch is forgotten when these were the last processes that had it.
     let last = || {
-        let deactived = world.state.get(uuid).is_none_or(|r| !r.state.is_active());
+        let deactived = inventory.state.get(uuid).is_none_or(|r| !r.state.is_active());
         pids.is_empty() || (deactived && ctx.backend.survey(&[], &[]).is_free_of(uuid))
     };
-    if forget && tally.missed().next().is_none() && blind.is_none() && last() {
-        world.state.forget(uuid);
-        world.attempts.clear(uuid, None);
-        if world.writable {
+    if forget && results.missed().next().is_none() && blind.is_none() && last() {
+        inventory.state.forget(uuid);
+        inventory.attempts.clear(uuid, None);
+        if inventory.writable {
             catalog::unkeep(&root, uuid).map_err(|e| Error::failed(id, e))?;
         }
     }
-    world.save(&root)?;
-    world.save_attempts(&root, ctx.backend)?;
-    announce(ctx, world, verb, known, &tally, &waiting, was)?;
+    inventory.save(&root)?;
+    inventory.save_attempts(&root, ctx.backend)?;
+    announce(ctx, inventory, verb, known, &results, &waiting, was)?;
     match blind {
         Some(why) => {
             ctx.warn(format_args!("{id}: {why}, so whether they run its code is not known"));
             Ok(ManageExit::Partly)
         }
-        None => Ok(tally.exit()),
+        None => Ok(results.exit()),
     }
 }
 
@@ -144,17 +145,23 @@ fn would(ctx: &mut Context<'_>, known: &Known, survey: &Survey) -> Result<Manage
 }
 
 /// Changes the record.
-pub(super) fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bool, named: &[ProcessKey]) {
-    let was = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
+pub(super) fn intend(
+    inventory: &mut Inventory,
+    known: &Known,
+    pids: &[i32],
+    carried: bool,
+    named: &[ProcessKey],
+) {
+    let was = inventory.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
     if was == PatchState::NotApplied && !carried {
         return;
     }
     if pids.is_empty() {
-        let record = world.state.entry(known.uuid, &known.id);
+        let record = inventory.state.entry(known.uuid, &known.id);
         record.deactivate();
         record.except.clear();
     } else if was.is_active() {
-        let record = world.state.entry(known.uuid, &known.id);
+        let record = inventory.state.entry(known.uuid, &known.id);
         match &mut record.only {
             Some(only) => {
                 only.retain(|p| !named.contains(p));
@@ -173,33 +180,33 @@ pub(super) fn intend(world: &mut World, known: &Known, pids: &[i32], carried: bo
 
 fn announce(
     ctx: &mut Context<'_>,
-    world: &World,
+    inventory: &Inventory,
     verb: &str,
     known: &Known,
-    tally: &Tally,
+    results: &Results,
     waiting: &Waiting,
     was: PatchState,
 ) -> Result<(), Error> {
     let id = &known.id;
-    let state = world.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
-    if state != was && world.writable {
+    let state = inventory.state.get(known.uuid).map_or(PatchState::NotApplied, |r| r.state);
+    if state != was && inventory.writable {
         let event = Event::new(verb, id, known.uuid, state.to_string());
         if let Err(error) = append(&ctx.root, &[event]) {
             ctx.warn(format_args!("the log cannot be written: {error}"));
         }
     }
     let withdrawn = waiting.count();
-    if withdrawn > 0 && world.writable {
+    if withdrawn > 0 && inventory.writable {
         let es = if withdrawn == 1 { "" } else { "es" };
         ctx.say(format_args!(
             "{id}: {state}: withdrawn from {withdrawn} process{es} that did not have it yet"
         ))?;
-        if tally.lines.is_empty() {
+        if results.lines.is_empty() {
             return Ok(());
         }
     }
-    if tally.lines.is_empty() {
+    if results.lines.is_empty() {
         return ctx.say(format_args!("{id}: {state}: no process runs its code"));
     }
-    ctx.say(format_args!("{id}: {state}: {}", summary(tally, "back on the old code")))
+    ctx.say(format_args!("{id}: {state}: {}", summary(results, "back on the old code")))
 }

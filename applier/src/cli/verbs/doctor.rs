@@ -2,15 +2,15 @@
 
 use crate::{
     cli::{args::Json, report},
-    manage::{self, Context, Error, Finding, World},
+    manage::{self, Context, Error, Finding, Inventory},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
 
 /// Looks for what keeps patches from working here.
 pub(crate) fn doctor(ctx: &mut Context<'_>, args: &Json) -> Result<ManageExit, Error> {
-    let world = World::look(ctx)?;
-    let findings = manage::examine(ctx, &world);
+    let inventory = Inventory::read(ctx)?;
+    let findings = manage::examine(ctx, &inventory);
     let wrong = findings.iter().any(|f| f.wrong);
     if args.json {
         let of = |f: &Finding| json!({ "wrong": f.wrong, "what": f.what, "remedy": f.remedy });

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::args::Gdb,
-    manage::{Context, Error, World},
+    manage::{Context, Error, Inventory},
 };
 use patchfile::exit::ManageExit;
 use std::{os::unix::process::CommandExt, process::Command};
@@ -12,7 +12,7 @@ pub(crate) fn gdb(ctx: &mut Context<'_>, args: &Gdb) -> Result<ManageExit, Error
     let pid = args.pid;
     let what = format!("process {pid}");
     super::common::exist(ctx, &[pid])?;
-    let world = World::look(ctx)?;
+    let inventory = Inventory::read(ctx)?;
     let survey = ctx.backend.survey(&[], &[pid]);
     if survey.unknown().contains(&pid) {
         return Err(Error::new(ManageExit::NotPermitted, what, "may not be looked into")
@@ -23,7 +23,7 @@ pub(crate) fn gdb(ctx: &mut Context<'_>, args: &Gdb) -> Result<ManageExit, Error
     let mut commands = Vec::new();
     for block in blocks {
         let control = &block.control;
-        let entry = world.catalog.get(control.uuid);
+        let entry = inventory.catalog.get(control.uuid);
         let elf = entry.and_then(|e| e.manifest.elfs.get(usize::try_from(control.elf).ok()?).zip(Some(e)));
         let Some((elf, entry)) = elf else {
             ctx.warn(format_args!("{}: its files are gone, so its functions have no names", control.name));

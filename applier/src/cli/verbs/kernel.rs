@@ -2,12 +2,15 @@
 
 use super::{apply::intend, deactivate::intend as intend_out};
 use crate::{
-    catalog::{self, Known, Loaded, Origin},
+    catalog::{self, Known, LoadedEntry, Origin},
     cli::args::Change,
     kernel::Holder,
     manage::{
-        Context, Error, Survey, World,
-        kernel::{Ended, Transition, bring, fits, is_for_this_kernel, note_on_modules, object_lines, take},
+        Context, Error, Inventory, Survey,
+        kernel::{
+            Transition, TransitionOutcome, bring, fits, is_for_this_kernel, note_on_modules, object_lines,
+            take,
+        },
     },
     state::{Event, append, builds},
 };
@@ -16,38 +19,38 @@ use patchfile::{Manifest, exit::ManageExit, state::PatchState};
 /// Brings one patch to `state`, at least.
 pub(super) fn apply(
     ctx: &mut Context<'_>,
-    world: &mut World,
+    inventory: &mut Inventory,
     verb: &str,
     known: &Known,
-    patch: &Loaded,
+    patch: &LoadedEntry,
     args: &Change,
     state: PatchState,
 ) -> Result<ManageExit, Error> {
     let (id, uuid, manifest) = (&known.id, known.uuid, &patch.manifest);
-    fits(ctx, world, manifest)?;
+    fits(ctx, inventory, manifest)?;
     // The intention is on disk before the kernel is touched: killed from here on, the service, or the next
     // command, completes it.
-    let before = world.state.clone();
+    let before = inventory.state.clone();
     let was_active = before.get(uuid).is_some_and(|r| r.state.is_active());
-    intend(world, known, builds(manifest), &Survey::default(), &[], state);
+    intend(inventory, known, builds(manifest), &Survey::default(), &[], state);
     let named = known.entry.as_ref().is_some_and(|e| e.origin == Origin::Named);
     let kept = catalog::kept_directory(&ctx.root, uuid).exists();
     if named {
         catalog::keep(&ctx.root, patch, ctx.owner)
             .map_err(|e| Error::failed(id, format_args!("its files cannot be kept: {e}")))?;
     }
-    world.save(&ctx.root)?;
+    inventory.save(&ctx.root)?;
     let image = patch.files.iter().find(|(name, _)| name.ends_with(".ko")).map(|(_, bytes)| bytes);
     let how = Transition::new(args.how.timeout, args.how.lazy);
-    let room = make_room(ctx, world, known, manifest, how);
+    let room = make_room(ctx, inventory, known, manifest, how);
     let ended = match room.and_then(|()| bring(ctx, manifest, image.map_or(&[][..], Vec::as_slice), how)) {
         Ok(ended) => ended,
         Err(error) => {
             note(ctx, Event::new(verb, id, uuid, error.why.as_str()));
             // What is in the kernel now decides; it may be there from before.
             if !was_active && ctx.backend.kernel().find(uuid).is_none() {
-                world.state = before;
-                world.save(&ctx.root)?;
+                inventory.state = before;
+                inventory.save(&ctx.root)?;
                 if named && !kept {
                     catalog::unkeep(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
                 }
@@ -57,13 +60,13 @@ pub(super) fn apply(
     };
     let mut exit = told(ctx, id, &ended, "in transition")?;
     if exit == ManageExit::Done {
-        exit = give_way(ctx, world, verb, known, how)?;
+        exit = give_way(ctx, inventory, verb, known, how)?;
     }
-    let state = world.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
-    if ended != Ended::Already || !was_active {
+    let state = inventory.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
+    if ended != TransitionOutcome::Already || !was_active {
         note(ctx, Event::new(verb, id, uuid, state.to_string()));
     }
-    world.save(&ctx.root)?;
+    inventory.save(&ctx.root)?;
     let live = ctx.backend.kernel().find(uuid);
     let objects = object_lines(&ctx.backend.kernel(), live.as_ref(), Some(manifest));
     let objects: Vec<_> = objects.into_iter().map(|(name, _, words)| format!("{name} {words}")).collect();
@@ -81,14 +84,16 @@ pub(super) fn apply(
 /// new one fails then, the state still wants the older, and the service or `apply` brings it back.
 fn make_room(
     ctx: &mut Context<'_>,
-    world: &World,
+    inventory: &Inventory,
     known: &Known,
     manifest: &Manifest,
     how: Transition,
 ) -> Result<(), Error> {
     let name = manifest.kernel.as_ref().map_or("", |kernel| kernel.module.as_str());
     let owner = ctx.backend.kernel().owner(name);
-    let Some(old) = world.state.versions(known.uuid).find(|r| Some(r.uuid) == owner) else { return Ok(()) };
+    let Some(old) = inventory.state.versions(known.uuid).find(|r| Some(r.uuid) == owner) else {
+        return Ok(());
+    };
     ctx.warn(format_args!(
         "{}: the older version's module has the same name ({name}) and goes first: the old code runs meanwhile",
         known.id
@@ -99,18 +104,20 @@ fn make_room(
 /// Older versions of the patch, which it covers, go: first there were both, so there is no gap.
 fn give_way(
     ctx: &mut Context<'_>,
-    world: &mut World,
+    inventory: &mut Inventory,
     verb: &str,
     known: &Known,
     how: Transition,
 ) -> Result<ManageExit, Error> {
     let mut exit = ManageExit::Done;
-    let old: Vec<_> = world.state.versions(known.uuid).cloned().collect();
+    let old: Vec<_> = inventory.state.versions(known.uuid).cloned().collect();
     for record in old {
         match take(ctx, &record.id, record.uuid, how) {
-            Ok(Ended::Pending(holders)) => exit = pending(ctx, &record.id, &holders, "on its way out"),
-            Ok(Ended::Done | Ended::Already) => {
-                world.state.forget(record.uuid);
+            Ok(TransitionOutcome::Pending(holders)) => {
+                exit = pending(ctx, &record.id, &holders, "on its way out")
+            }
+            Ok(TransitionOutcome::Done | TransitionOutcome::Already) => {
+                inventory.state.forget(record.uuid);
                 catalog::unkeep(&ctx.root, record.uuid).map_err(|e| Error::failed(&record.id, e))?;
                 note(ctx, Event::new(verb, &record.id, record.uuid, "replaced by a newer version"));
             }
@@ -129,7 +136,7 @@ fn give_way(
 /// Takes one patch out.
 pub(super) fn deactivate(
     ctx: &mut Context<'_>,
-    world: &mut World,
+    inventory: &mut Inventory,
     verb: &str,
     known: &Known,
     args: &Change,
@@ -142,43 +149,47 @@ pub(super) fn deactivate(
         ctx.say(format_args!("{id}: {module}"))?;
         return Ok(ManageExit::Done);
     }
-    let before = world.state.clone();
+    let before = inventory.state.clone();
     let was = before.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
-    intend_out(world, known, &[], loaded.is_some(), &[]);
-    world.save(&ctx.root)?;
+    intend_out(inventory, known, &[], loaded.is_some(), &[]);
+    inventory.save(&ctx.root)?;
     let ended = match take(ctx, id, uuid, Transition::new(args.how.timeout, args.how.lazy)) {
         Ok(ended) => ended,
         Err(error) => {
             note(ctx, Event::new(verb, id, uuid, error.why.as_str()));
             if ctx.backend.kernel().find(uuid).is_some_and(|live| live.enabled) {
-                world.state = before;
-                world.save(&ctx.root)?;
+                inventory.state = before;
+                inventory.save(&ctx.root)?;
             }
             return Err(error);
         }
     };
     let exit = told(ctx, id, &ended, "on its way out")?;
     if forget && exit == ManageExit::Done {
-        world.state.forget(uuid);
+        inventory.state.forget(uuid);
         catalog::unkeep(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
     }
-    let state = world.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
+    let state = inventory.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state);
     if state != was {
         note(ctx, Event::new(verb, id, uuid, state.to_string()));
     }
-    world.save(&ctx.root)?;
+    inventory.save(&ctx.root)?;
     let words = match ended {
-        Ended::Done => "old code back in the kernel",
-        Ended::Already => "the kernel does not have it",
-        Ended::Pending(_) => "on its way out",
+        TransitionOutcome::Done => "old code back in the kernel",
+        TransitionOutcome::Already => "the kernel does not have it",
+        TransitionOutcome::Pending(_) => "on its way out",
     };
     ctx.say(format_args!("{id}: {state}: {words}"))?;
     Ok(exit)
 }
 
 /// `apply --dry-run`.
-pub(super) fn would_apply(ctx: &mut Context<'_>, world: &World, patch: &Loaded) -> Result<ManageExit, Error> {
-    fits(ctx, world, &patch.manifest)?;
+pub(super) fn would_apply(
+    ctx: &mut Context<'_>,
+    inventory: &Inventory,
+    patch: &LoadedEntry,
+) -> Result<ManageExit, Error> {
+    fits(ctx, inventory, &patch.manifest)?;
     let id = patch.manifest.id();
     let there = ctx.backend.kernel().find(patch.manifest.uuid).is_some_and(|live| live.enabled);
     let words = if there { "the kernel has it already" } else { "would patch the kernel" };
@@ -197,10 +208,10 @@ pub(super) fn is_elsewhere(ctx: &mut Context<'_>, known: &Known) -> Result<bool,
 }
 
 /// Names the tasks that a transition waits for.
-fn told(ctx: &mut Context<'_>, id: &str, ended: &Ended, way: &str) -> Result<ManageExit, Error> {
+fn told(ctx: &mut Context<'_>, id: &str, ended: &TransitionOutcome, way: &str) -> Result<ManageExit, Error> {
     match ended {
-        Ended::Done | Ended::Already => Ok(ManageExit::Done),
-        Ended::Pending(holders) => Ok(pending(ctx, id, holders, way)),
+        TransitionOutcome::Done | TransitionOutcome::Already => Ok(ManageExit::Done),
+        TransitionOutcome::Pending(holders) => Ok(pending(ctx, id, holders, way)),
     }
 }
 

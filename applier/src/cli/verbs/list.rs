@@ -7,10 +7,10 @@ use crate::{
         args::{List, Status},
         report,
     },
-    kernel::Live,
+    kernel::LivePatch,
     manage::{
-        Context, Error, Overlap, PatchView, Presence, ProcessView, Wanted, World, kernel, overlaps, view,
-        view_all,
+        Context, Error, Inventory, Overlap, PatchView, ProcessView, ServiceStatus, TargetIndex, kernel,
+        overlaps, view, view_all,
     },
 };
 use patchfile::{
@@ -24,14 +24,14 @@ use std::collections::BTreeSet;
 /// Every patch known.
 pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
-    let world = World::look(ctx)?;
-    let (survey, mut views) = view_all(ctx, &world, &args.only.pids);
+    let inventory = Inventory::read(ctx)?;
+    let (survey, mut views) = view_all(ctx, &inventory, &args.only.pids);
     views.retain(|v| is_asked_for(v, args));
-    for problem in &world.catalog.problems {
+    for problem in &inventory.catalog.problems {
         ctx.warn(format_args!("{}: not listed: {}", problem.directory.display(), problem.error));
     }
     unseen::warn(ctx, &survey);
-    let overlaps = overlaps(&world, &survey, ctx.owner);
+    let overlaps = overlaps(&inventory, &survey, ctx.owner);
     let all = args.cve.is_none() && args.package.is_none() && args.state.is_none() && !args.pending;
     let foreign = if all { kernel::foreign(&ctx.backend.kernel()) } else { Vec::new() };
     if args.json {
@@ -98,31 +98,31 @@ fn is_troubled(v: &PatchView) -> bool {
 /// How each process stands to patches.
 pub(crate) fn status(ctx: &mut Context<'_>, args: &Status) -> Result<ManageExit, Error> {
     super::common::exist(ctx, &args.only.pids)?;
-    let world = World::look(ctx)?;
+    let inventory = Inventory::read(ctx)?;
     if args.ids.is_empty() {
-        return troubled(ctx, &world, args);
+        return troubled(ctx, &inventory, args);
     }
-    let known = world.resolve(ctx, &args.ids)?;
-    let wanted = Wanted::new(&known);
+    let known = inventory.resolve(ctx, &args.ids)?;
+    let wanted = TargetIndex::new(&known);
     let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
-    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(ctx, &world, k, elfs, &survey));
+    let views = known.into_iter().zip(&wanted.elfs).map(|(k, elfs)| view(ctx, &inventory, k, elfs, &survey));
     let views: Vec<_> = views.collect();
     unseen::warn(ctx, &survey);
-    let overlaps = overlaps(&world, &survey, ctx.owner);
+    let overlaps = overlaps(&inventory, &survey, ctx.owner);
     show(ctx, &views, &overlaps, args.json)?;
     Ok(ManageExit::Done)
 }
 
 /// `status` without ID: what is not as it should be.
-fn troubled(ctx: &mut Context<'_>, world: &World, args: &Status) -> Result<ManageExit, Error> {
-    let (survey, views) = view_all(ctx, world, &args.only.pids);
+fn troubled(ctx: &mut Context<'_>, inventory: &Inventory, args: &Status) -> Result<ManageExit, Error> {
+    let (survey, views) = view_all(ctx, inventory, &args.only.pids);
     let (bad, good): (Vec<_>, Vec<_>) = views.into_iter().partition(is_troubled);
     unseen::warn(ctx, &survey);
     let active = bad.iter().chain(&good).any(|v| v.state.is_active());
-    let unserved = active && Presence::read(&ctx.root).is_none();
+    let unserved = active && ServiceStatus::read(&ctx.root).is_none();
     let exit = if bad.is_empty() && !unserved { ManageExit::Done } else { ManageExit::Partly };
     if args.json || exit == ManageExit::Partly {
-        show(ctx, &bad, &overlaps(world, &survey, ctx.owner), args.json)?;
+        show(ctx, &bad, &overlaps(inventory, &survey, ctx.owner), args.json)?;
     } else {
         let patched = |p: &&ProcessView| p.state == ProcessState::Patched;
         let processes: BTreeSet<_> =
@@ -143,7 +143,7 @@ fn show(
     overlaps: &[Overlap],
     as_json: bool,
 ) -> Result<(), Error> {
-    let service = Presence::read(&ctx.root);
+    let service = ServiceStatus::read(&ctx.root);
     if as_json {
         let patches: Vec<_> = views.iter().map(|v| full_json(v, overlaps)).collect();
         return report::json(ctx, &json!({ "patches": patches, "service": service }));
@@ -247,7 +247,7 @@ fn summary_json(v: &PatchView, overlaps: &[Overlap]) -> Value {
     })
 }
 
-fn foreign_json(live: &Live) -> Value {
+fn foreign_json(live: &LivePatch) -> Value {
     let objects: Vec<_> = live.objects.iter().map(|o| &o.name).collect();
     json!({
         "module": live.module, "enabled": live.enabled, "transition": live.moving, "objects": objects,

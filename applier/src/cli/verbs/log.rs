@@ -2,7 +2,7 @@
 
 use crate::{
     cli::args::{Log, Named},
-    manage::{Context, Error, Wanted, World, view},
+    manage::{Context, Error, Inventory, TargetIndex, view},
     state::{Event, now, read_log, timestamp},
 };
 use patchfile::exit::ManageExit;
@@ -34,13 +34,13 @@ pub(crate) fn log(ctx: &mut Context<'_>, args: &Log) -> Result<ManageExit, Error
 
 /// What happened to patches, also to those whose files are gone, and how they stand now.
 pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit, Error> {
-    let world = World::look(ctx)?;
+    let inventory = Inventory::read(ctx)?;
     let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;
     for id in &args.ids {
         let text = id.to_string_lossy();
         let logged = |e: &Event| is_about(e, id);
         // A patch that was removed is only in the log.
-        let known = match world.resolve(ctx, std::slice::from_ref(id)) {
+        let known = match inventory.resolve(ctx, std::slice::from_ref(id)) {
             Ok(mut known) => known.pop(),
             Err(_) if events.iter().any(logged) => None,
             Err(error) => return Err(error),
@@ -55,9 +55,9 @@ pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit,
         }
         match known {
             Some(known) => {
-                let wanted = Wanted::new([&known]);
+                let wanted = TargetIndex::new([&known]);
                 let survey = ctx.backend.survey(&wanted.targets, &[]);
-                let view = view(ctx, &world, known, &wanted.elfs[0], &survey);
+                let view = view(ctx, &inventory, known, &wanted.elfs[0], &survey);
                 let [patched, pending, refused] = view.counts();
                 ctx.say(format_args!(
                     "now                  {}: {}: {patched} patched, {pending} pending, {refused} refused",

@@ -3,7 +3,7 @@
 use super::unseen;
 use crate::{
     cli::{args::Json, report},
-    manage::{Context, Error, Survey, Unit, World, view_all},
+    manage::{Context, Error, Inventory, Survey, SystemdUnit, view_all},
 };
 use patchfile::{Manifest, exit::ManageExit, state::ProcessState};
 use serde_json::json;
@@ -21,8 +21,8 @@ struct Stale {
 
 /// Names the processes that run old code which no patch covers, by what starts them anew.
 pub(crate) fn needs_restart(ctx: &mut Context<'_>, args: &Json) -> Result<ManageExit, Error> {
-    let world = World::look(ctx)?;
-    let (survey, views) = view_all(ctx, &world, &[]);
+    let inventory = Inventory::read(ctx)?;
+    let (survey, views) = view_all(ctx, &inventory, &[]);
     unseen::warn(ctx, &survey);
     let mut stale: BTreeMap<i32, Stale> = BTreeMap::new();
     for patch in views {
@@ -39,7 +39,7 @@ pub(crate) fn needs_restart(ctx: &mut Context<'_>, args: &Json) -> Result<Manage
             entry.waits_for.extend(waits.then(|| id.clone()));
         }
     }
-    let manifests: Vec<_> = world.catalog.entries.iter().map(|e| &e.manifest).collect();
+    let manifests: Vec<_> = inventory.catalog.entries.iter().map(|e| &e.manifest).collect();
     for (pid, comm, files) in ctx.backend.replaced_files() {
         for file in files.into_iter().filter(|file| !is_patched(pid, file, &manifests, &survey)) {
             let entry = stale.entry(pid).or_default();
@@ -66,7 +66,7 @@ fn show(ctx: &mut Context<'_>, stale: &BTreeMap<i32, Stale>, as_json: bool) -> R
     let mut by_remedy: BTreeMap<String, Vec<(i32, &Stale)>> = BTreeMap::new();
     let mut printed = Vec::new();
     for (&pid, process) in stale {
-        let unit = Unit::of(pid);
+        let unit = SystemdUnit::of(pid);
         let remedy = unit.remedy(pid);
         let waits = &process.waits_for;
         // Where every reason is a patch that is only pending, less than a restart may do.

@@ -3,7 +3,7 @@
 use crate::{
     catalog::{self, Entry, Origin, disk_elf},
     cli::args::DryRun,
-    manage::{Context, Error, Wanted, World},
+    manage::{Context, Error, Inventory, TargetIndex},
     state::{Event, append},
 };
 use patchfile::{Uuid, exit::ManageExit, state::PatchState};
@@ -15,14 +15,14 @@ pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, 
     if !args.dry_run {
         ctx.needs_root("prune", &[])?;
     }
-    let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
-    let wanted = Wanted::of_manifests(world.catalog.entries.iter().map(|e| &e.manifest));
+    let mut inventory = if args.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &[])? };
+    let wanted = TargetIndex::of_manifests(inventory.catalog.entries.iter().map(|e| &e.manifest));
     let survey = ctx.backend.survey(&wanted.targets, &[]);
     if survey.hidden || !survey.unknown().is_empty() {
         ctx.warn("some processes may not be looked into; what they may run is kept");
     }
     let mut dropped = Vec::new();
-    for (entry, elfs) in world.catalog.entries.iter().zip(&wanted.elfs) {
+    for (entry, elfs) in inventory.catalog.entries.iter().zip(&wanted.elfs) {
         let uuid = entry.manifest.uuid;
         let runs = |target: &usize| survey.processes.iter().any(|p| p.targets.contains(target));
         let used = elfs.iter().any(|(target, _)| runs(target)) || !survey.is_free_of(uuid);
@@ -42,9 +42,9 @@ pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, 
             Origin::Named => {}
         }
     }
-    for record in &world.state.patches {
+    for record in &inventory.state.patches {
         let loaded = ctx.backend.kernel().module_of(record.uuid).is_some();
-        if world.catalog.get(record.uuid).is_none() && survey.is_free_of(record.uuid) && !loaded {
+        if inventory.catalog.get(record.uuid).is_none() && survey.is_free_of(record.uuid) && !loaded {
             dropped.push((record.uuid, record.id.clone(), "its files are gone, and no process runs it"));
         }
     }
@@ -53,19 +53,19 @@ pub(crate) fn prune(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, 
             ctx.say(format_args!("{id}: would be dropped: {why}"))?;
             continue;
         }
-        drop(ctx, &mut world, uuid, &id)?;
+        drop(ctx, &mut inventory, uuid, &id)?;
         ctx.say(format_args!("{id}: dropped: {why}"))?;
     }
     if !args.dry_run {
-        world.save(&ctx.root)?;
+        inventory.save(&ctx.root)?;
     }
     Ok(ManageExit::Done)
 }
 
-fn drop(ctx: &mut Context<'_>, world: &mut World, uuid: Uuid, id: &str) -> Result<(), Error> {
-    world.state.forget(uuid);
-    world.attempts.clear(uuid, None);
-    world.save(&ctx.root)?;
+fn drop(ctx: &mut Context<'_>, inventory: &mut Inventory, uuid: Uuid, id: &str) -> Result<(), Error> {
+    inventory.state.forget(uuid);
+    inventory.attempts.clear(uuid, None);
+    inventory.save(&ctx.root)?;
     catalog::unkeep(&ctx.root, uuid).map_err(|e| Error::failed(id, e))?;
     if let Err(error) =
         append(&ctx.root, &[Event::new("prune", id, uuid, PatchState::NotApplied.to_string())])

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::args::DryRun,
-    manage::{Context, Error, World},
+    manage::{Context, Error, Inventory},
 };
 use patchfile::{exit::ManageExit, state::PatchState};
 
@@ -15,14 +15,14 @@ pub(crate) fn rescan(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit,
     if !args.dry_run {
         ctx.needs_root("rescan", &[])?;
     }
-    let mut world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
-    for problem in &world.catalog.problems {
+    let mut inventory = if args.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &[])? };
+    for problem in &inventory.catalog.problems {
         ctx.warn(format_args!("{}: {}", problem.directory.display(), problem.error));
     }
     let survey = ctx.backend.survey(&[], &[]);
     let mut gone = Vec::new();
-    for record in &world.state.patches {
-        if world.catalog.get(record.uuid).is_some() {
+    for record in &inventory.state.patches {
+        if inventory.catalog.get(record.uuid).is_some() {
             continue;
         }
         if ctx.backend.kernel().module_of(record.uuid).is_some() {
@@ -35,13 +35,13 @@ pub(crate) fn rescan(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit,
     }
     for (uuid, id) in gone {
         ctx.warn(format_args!("{id}: its files are gone and no process runs it: forgotten"));
-        world.state.forget(uuid);
+        inventory.state.forget(uuid);
     }
-    world.state.patches.retain(|r| r.state != PatchState::NotApplied);
+    inventory.state.patches.retain(|r| r.state != PatchState::NotApplied);
     if !args.dry_run {
-        world.save(&ctx.root)?;
+        inventory.save(&ctx.root)?;
     }
-    let count = world.catalog.entries.len();
+    let count = inventory.catalog.entries.len();
     ctx.say(format_args!("{count} patch{} known", if count == 1 { "" } else { "es" }))?;
     Ok(ManageExit::Done)
 }

@@ -4,7 +4,7 @@ use super::common::{each, load};
 use crate::{
     catalog::Known,
     cli::args::{Change, DryRun, Only, Restore},
-    manage::{Context, Error, World},
+    manage::{Context, Error, Inventory},
     state::{Record, State, read_yaml, write_yaml},
 };
 use patchfile::{exit::ManageExit, paths, state::PatchState};
@@ -19,9 +19,9 @@ pub(crate) fn save(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, E
     if !args.dry_run {
         ctx.needs_root("save", &[])?;
     }
-    let world = if args.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
+    let inventory = if args.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &[])? };
     // What is about single processes does not outlive them, let alone a reboot.
-    let lasting = world.state.patches.iter().filter(|r| r.only.is_none());
+    let lasting = inventory.state.patches.iter().filter(|r| r.only.is_none());
     let lasting: Vec<_> = lasting.map(|r| Record { except: Vec::new(), ..r.clone() }).collect();
     let count = lasting.len();
     if args.dry_run {
@@ -29,10 +29,10 @@ pub(crate) fn save(ctx: &mut Context<'_>, args: &DryRun) -> Result<ManageExit, E
         return Ok(ManageExit::Done);
     }
     for record in &lasting {
-        crate::catalog::settle(&ctx.root, record.uuid).map_err(|e| Error::failed(&record.id, e))?;
+        crate::catalog::sync_kept(&ctx.root, record.uuid).map_err(|e| Error::failed(&record.id, e))?;
     }
     let path = path(&ctx.root);
-    write_yaml(&path, &State { patches: lasting, ..world.state }, true)
+    write_yaml(&path, &State { patches: lasting, ..inventory.state }, true)
         .map_err(|e| Error::failed(path.display().to_string(), e))?;
     ctx.say(format_args!("saved the states of {count} patches"))?;
     Ok(ManageExit::Done)
@@ -43,16 +43,16 @@ pub(crate) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExi
     if !args.how.dry_run {
         ctx.needs_root("restore", &[])?;
     }
-    let mut world = if args.how.dry_run { World::look(ctx)? } else { World::change(ctx, &[])? };
+    let mut inventory = if args.how.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &[])? };
     let path = path(&ctx.root);
     let saved = read_yaml::<State>(&path).map_err(|e| {
         Error::failed(path.display().to_string(), e).hint("it is damaged: write it again with `upatch save`")
     })?;
-    let saved = saved.map_or_else(|| world.state.patches.clone(), |s| s.patches);
+    let saved = saved.map_or_else(|| inventory.state.patches.clone(), |s| s.patches);
     let accepted = |r: &&Record| r.state == PatchState::Accepted;
     let wanted: Vec<Record> = if args.accepted {
-        let mut all: Vec<_> = world.state.patches.iter().filter(accepted).cloned().collect();
-        let more = saved.iter().filter(accepted).filter(|r| world.state.get(r.uuid).is_none());
+        let mut all: Vec<_> = inventory.state.patches.iter().filter(accepted).cloned().collect();
+        let more = saved.iter().filter(accepted).filter(|r| inventory.state.get(r.uuid).is_none());
         all.extend(more.cloned());
         all
     } else {
@@ -63,7 +63,7 @@ pub(crate) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExi
     }
     let change = Change { ids: Vec::new(), only: Only::default(), how: args.how.clone() };
     each(ctx, wanted, |ctx, record| {
-        let entry = world.catalog.get(record.uuid).cloned();
+        let entry = inventory.catalog.get(record.uuid).cloned();
         let known = Known { uuid: record.uuid, id: record.id, entry };
         if args.how.dry_run {
             ctx.say(format_args!("{}: would be {}", known.id, record.state))?;
@@ -75,10 +75,10 @@ pub(crate) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExi
                     return Ok(ManageExit::Done);
                 }
                 let patch = load(ctx, &known)?;
-                super::apply::one(ctx, &mut world, "restore", &known, &patch, &change, state)
+                super::apply::one(ctx, &mut inventory, "restore", &known, &patch, &change, state)
             }
             PatchState::Deactived => {
-                super::deactivate::one(ctx, &mut world, "restore", &known, &change, false)
+                super::deactivate::one(ctx, &mut inventory, "restore", &known, &change, false)
             }
             _ => Ok(ManageExit::Done),
         }

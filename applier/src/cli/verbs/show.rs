@@ -4,13 +4,13 @@ use crate::{
     catalog::{Entry, Known},
     cli::{args::Show, report},
     manage::kernel::note_on_modules,
-    manage::{Context, Error, Wanted, World, view},
+    manage::{Context, Error, Inventory, TargetIndex, view},
 };
 use patchfile::exit::ManageExit;
 use serde_json::json;
 
-fn entries(ctx: &Context<'_>, world: &World, args: &Show) -> Result<Vec<(Known, Entry)>, Error> {
-    let known = world.resolve(ctx, &args.ids)?;
+fn entries(ctx: &Context<'_>, inventory: &Inventory, args: &Show) -> Result<Vec<(Known, Entry)>, Error> {
+    let known = inventory.resolve(ctx, &args.ids)?;
     let with_entry = known.into_iter().map(|known| match known.entry.clone() {
         Some(entry) => Ok((known, entry)),
         None => Err(Error::new(ManageExit::Unknown, known.id, "its files are gone")
@@ -21,13 +21,13 @@ fn entries(ctx: &Context<'_>, world: &World, args: &Show) -> Result<Vec<(Known, 
 
 /// The manifest.
 pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
-    let world = World::look(ctx)?;
-    let entries = entries(ctx, &world, args)?;
+    let inventory = Inventory::read(ctx)?;
+    let entries = entries(ctx, &inventory, args)?;
     let mut printed = Vec::new();
     for (index, (known, entry)) in entries.into_iter().enumerate() {
-        let wanted = Wanted::new([&known]);
+        let wanted = TargetIndex::new([&known]);
         let survey = ctx.backend.survey(&wanted.targets, &args.only.pids);
-        let state = view(ctx, &world, known, &wanted.elfs[0], &survey).state;
+        let state = view(ctx, &inventory, known, &wanted.elfs[0], &survey).state;
         let m = &entry.manifest;
         if args.json {
             let mut value = serde_json::to_value(m).map_err(|e| Error::failed(m.id(), e))?;
@@ -99,8 +99,8 @@ pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Err
 
 /// What patches fit.
 pub(crate) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Error> {
-    let world = World::look(ctx)?;
-    let entries = entries(ctx, &world, args)?;
+    let inventory = Inventory::read(ctx)?;
+    let entries = entries(ctx, &inventory, args)?;
     let mut printed = Vec::new();
     for (_, entry) in entries {
         let m = &entry.manifest;

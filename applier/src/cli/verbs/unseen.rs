@@ -2,22 +2,22 @@
 
 use super::common::comm;
 use crate::{
-    manage::{Context, Ending, Error, Line, Survey, Tally},
+    manage::{Context, Error, ProcessOutcome, ProcessResult, Results, Survey},
     state::ProcessKey,
 };
 use patchfile::exit::ManageExit;
 
 /// The named processes that nobody let us look into: refused, since they may run the patch.
-pub(super) fn not_looked_at(survey: &Survey) -> Tally {
-    let line = |pid| Line {
+pub(super) fn not_looked_at(survey: &Survey) -> Results {
+    let line = |pid| ProcessResult {
         key: ProcessKey { pid, start: 0 },
         comm: comm(survey, pid),
-        ending: Ending::Refused(
+        outcome: ProcessOutcome::Refused(
             "not permitted to look into it: whether it runs the patch is not known".into(),
             ManageExit::NotPermitted,
         ),
     };
-    Tally { lines: survey.unknown().into_iter().map(line).collect(), ..Tally::default() }
+    Results { lines: survey.unknown().into_iter().map(line).collect(), ..Results::default() }
 }
 
 /// Process ids named at most where nobody asked for these processes.

@@ -2,7 +2,7 @@
 
 use crate::{
     catalog::Known,
-    manage::{Context, Ending, Line, Survey, Tally, World, comm},
+    manage::{Context, Inventory, ProcessOutcome, ProcessResult, Results, Survey, comm},
     state::{Event, ProcessKey, append},
 };
 use patchfile::{Uuid, exit::ManageExit};
@@ -15,9 +15,15 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn find(ctx: &Context<'_>, world: &World, uuid: Uuid, survey: &Survey, pids: &[i32]) -> Self {
+    pub(super) fn find(
+        ctx: &Context<'_>,
+        inventory: &Inventory,
+        uuid: Uuid,
+        survey: &Survey,
+        pids: &[i32],
+    ) -> Self {
         let named: Vec<ProcessKey> = pids.iter().filter_map(|p| ctx.backend.key(*p)).collect();
-        let Some(record) = world.state.get(uuid).filter(|r| r.state.is_active()) else {
+        let Some(record) = inventory.state.get(uuid).filter(|r| r.state.is_active()) else {
             return Self { named, pending: Vec::new() };
         };
         let unknown = survey.unknown();
@@ -40,26 +46,32 @@ impl Waiting {
     }
 
     /// The intention is not everybody's to change, and the service goes by it.
-    pub(super) fn not_ours(&self, world: &World) -> Tally {
+    pub(super) fn not_ours(&self, inventory: &Inventory) -> Results {
         let why = "this system's state wants the patch in this process, and only root can change that";
-        let line = |key: &ProcessKey| Line {
+        let line = |key: &ProcessKey| ProcessResult {
             key: *key,
             comm: comm(key.pid),
-            ending: Ending::Refused(why.into(), ManageExit::NotPermitted),
+            outcome: ProcessOutcome::Refused(why.into(), ManageExit::NotPermitted),
         };
-        let pending = self.pending.iter().filter(|_| !world.writable);
-        Tally { lines: pending.map(line).collect(), ..Tally::default() }
+        let pending = self.pending.iter().filter(|_| !inventory.writable);
+        Results { lines: pending.map(line).collect(), ..Results::default() }
     }
 
     /// Forgets why they wait, and writes down that they do no more.
-    pub(super) fn withdraw(&self, ctx: &mut Context<'_>, world: &mut World, verb: &str, known: &Known) {
-        if !world.writable {
+    pub(super) fn withdraw(
+        &self,
+        ctx: &mut Context<'_>,
+        inventory: &mut Inventory,
+        verb: &str,
+        known: &Known,
+    ) {
+        if !inventory.writable {
             return;
         }
         let (id, uuid) = (&known.id, known.uuid);
         let mut events = Vec::new();
         for key in &self.pending {
-            world.attempts.clear(uuid, Some(*key));
+            inventory.attempts.clear(uuid, Some(*key));
             let event = Event::new(verb, id, uuid, "withdrawn before it was patched");
             events.push(event.on(key.pid, &comm(key.pid)));
         }

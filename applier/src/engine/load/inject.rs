@@ -1,9 +1,10 @@
 //! Mapping images into the target.
 
 use super::{
-    Layout, Resolved, Sibling, Text, find_gap, relocate, resolve,
+    CodePages, Layout, Resolved, Sibling,
+    code_pages::PageContents,
+    find_gap, relocate, resolve,
     send::{map_at_once, send},
-    text::Content,
 };
 use crate::{
     Busy, Located, ProcessError,
@@ -27,7 +28,7 @@ use std::{fs, io::ErrorKind, os::unix::fs::FileExt, path::Path};
 
 /// An image on its way into a process.
 #[derive(Debug)]
-pub(crate) struct Pending<'a> {
+pub(crate) struct PendingImage<'a> {
     /// Index of the ELF in the manifest.
     pub elf: u32,
     /// The image.
@@ -37,7 +38,7 @@ pub(crate) struct Pending<'a> {
 }
 
 /// Contents for one place in the target.
-pub(super) struct Prepared {
+pub(super) struct PreparedImage {
     pub(super) base: u64,
     pub(super) layout: Layout,
     control: Control,
@@ -45,7 +46,7 @@ pub(super) struct Prepared {
     late: Vec<(Relocation, u64)>,
 }
 
-impl Prepared {
+impl PreparedImage {
     /// What there is to find before it is complete: whose it is, and how large.
     pub(super) fn header(&self) -> Vec<u8> {
         Control { entries: Vec::new(), ..self.control.clone() }.encode()
@@ -73,14 +74,14 @@ pub(super) const NO_FILE: u64 = u64::MAX;
 
 /// What a killed applier left unfinished: it goes.
 #[derive(Debug, Default)]
-pub(crate) struct Remains {
+pub(crate) struct Leftovers {
     /// Address and size of mappings.
     pub mappings: Vec<(u64, u64)>,
     /// Open files.
     pub descriptors: Vec<u64>,
 }
 
-impl Remains {
+impl Leftovers {
     /// With these mappings, and the files that are found open.
     pub(crate) fn find(process: &Process, mappings: Vec<(u64, u64)>) -> Self {
         let entries = fs::read_dir(format!("/proc/{}/fd", process.view));
@@ -114,24 +115,24 @@ fn close(borrowed: &mut BorrowedThread<'_>, process: &Process, fd: u64) -> Resul
 
 /// What a process is to get.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct LoadRequest<'a> {
     /// Name of the patch.
     pub name: &'a str,
     /// Its uuid.
     pub uuid: Uuid,
     /// Images that it has not got yet.
-    pub pending: &'a [Pending<'a>],
+    pub pending: &'a [PendingImage<'a>],
     /// Images of the same patch that it has.
     pub loaded: &'a [Sibling<'a>],
     /// Pages of code that are exchanged.
-    pub text: &'a Text,
+    pub code_pages: &'a CodePages,
     /// What goes first.
-    pub remains: &'a Remains,
+    pub leftovers: &'a Leftovers,
 }
 
 /// What was done.
 #[derive(Debug)]
-pub(crate) struct Loaded {
+pub(crate) struct LoadResult {
     /// The images, not active yet.
     pub images: Vec<Located>,
     /// Breakpoints and uprobes of others that are no more.
@@ -139,15 +140,15 @@ pub(crate) struct Loaded {
 }
 
 /// The same when it is known where everything goes.
-pub(super) struct Placed<'a> {
+pub(super) struct Placements<'a> {
     pub(super) name: &'a str,
-    pub(super) images: &'a [Prepared],
-    pub(super) text: &'a Text,
+    pub(super) images: &'a [PreparedImage],
+    pub(super) code_pages: &'a CodePages,
     /// What they held when they were looked at.
-    pub(super) content: &'a Content,
+    pub(super) contents: &'a PageContents,
     /// Where pages of code are made.
     pub(super) place: u64,
-    pub(super) remains: &'a Remains,
+    pub(super) leftovers: &'a Leftovers,
     /// Where the code of a batch can be.
     cave: Option<CodeCave>,
 }
@@ -163,43 +164,43 @@ pub(super) struct Placed<'a> {
 pub(crate) fn load(
     process: &mut Process,
     tables: &mut Tables,
-    wanted: &Wanted<'_>,
+    request: &LoadRequest<'_>,
     steps: &Steps,
-) -> Result<Loaded, Hindrance> {
+) -> Result<LoadResult, Hindrance> {
     // What is refused is refused before anything has changed.
-    let content = wanted.text.content(process)?;
-    let cave = cave_for_batch(process, wanted);
-    let either = wanted.pending.is_empty() || wanted.text.is_empty();
+    let contents = request.code_pages.contents(process)?;
+    let cave = cave_for_batch(process, request);
+    let either = request.pending.is_empty() || request.code_pages.is_empty();
     if process.held.is_some() || either || cave.is_some() {
-        return load_at_once(process, tables, wanted, &content, cave, steps);
+        return load_at_once(process, tables, request, &contents, cave, steps);
     }
-    let none = (Text::default(), Content::default());
-    let first = Wanted { text: &none.0, ..*wanted };
+    let none = (CodePages::default(), PageContents::default());
+    let first = LoadRequest { code_pages: &none.0, ..*request };
     let images = load_at_once(process, tables, &first, &none.1, None, steps)?.images;
-    let remains = Remains::default();
-    let rest = Wanted { pending: &[], remains: &remains, ..*wanted };
-    let traps = load_at_once(process, tables, &rest, &content, None, steps)?.traps;
-    Ok(Loaded { images, traps })
+    let leftovers = Leftovers::default();
+    let rest = LoadRequest { pending: &[], leftovers: &leftovers, ..*request };
+    let traps = load_at_once(process, tables, &rest, &contents, None, steps)?.traps;
+    Ok(LoadResult { images, traps })
 }
 
 /// The same in one go.
 fn load_at_once(
     process: &mut Process,
     tables: &mut Tables,
-    wanted: &Wanted<'_>,
-    content: &Content,
+    request: &LoadRequest<'_>,
+    contents: &PageContents,
     cave: Option<CodeCave>,
     steps: &Steps,
-) -> Result<Loaded, Hindrance> {
+) -> Result<LoadResult, Hindrance> {
     let mut tries = 0;
     loop {
-        let prepared = prepare_all(process, wanted.name, wanted.uuid, wanted.pending, wanted.loaded)?;
+        let prepared = prepare_all(process, request.name, request.uuid, request.pending, request.loaded)?;
         let taken: Vec<_> = prepared.iter().map(|p| (p.base, p.base + p.layout.offsets.size)).collect();
-        let (name, text, remains) = (wanted.name, wanted.text, wanted.remains);
-        let place = if text.is_empty() { 0 } else { text.place(process, &taken)? };
-        let placed = Placed { name, images: &prepared, text, content, place, remains, cave };
-        placed.fits(process)?;
-        match inject(process, tables, &placed, steps) {
+        let (name, code_pages, leftovers) = (request.name, request.code_pages, request.leftovers);
+        let place = if code_pages.is_empty() { 0 } else { code_pages.place(process, &taken)? };
+        let placements = Placements { name, images: &prepared, code_pages, contents, place, leftovers, cave };
+        placements.fits(process)?;
+        match inject(process, tables, &placements, steps) {
             // Something else was mapped there in the meantime: look for another place.
             Err(Hindrance::Failed(ProcessError::Os { source, .. }))
                 if source.raw_os_error() == Some(libc::EEXIST) && tries < 3 =>
@@ -208,8 +209,10 @@ fn load_at_once(
                 process.refresh()?;
             }
             outcome => {
-                let loaded =
-                    |traps| Loaded { images: prepared.into_iter().map(Prepared::located).collect(), traps };
+                let loaded = |traps| LoadResult {
+                    images: prepared.into_iter().map(PreparedImage::located).collect(),
+                    traps,
+                };
                 return outcome.map(loaded);
             }
         }
@@ -219,11 +222,11 @@ fn load_at_once(
 /// Mappings that others of the process may make meanwhile.
 const SPARE: usize = 64;
 
-impl Placed<'_> {
+impl Placements<'_> {
     /// Has the process room for as many mappings more? The kernel would say so by an error that says nothing.
     fn fits(&self, process: &Process) -> Result<(), ProcessError> {
         let images = self.images.iter().map(|p| 2 * p.layout.parts.len() + 1).sum::<usize>();
-        let (has, more) = (process.maps.len(), images + self.text.mappings());
+        let (has, more) = (process.maps.len(), images + self.code_pages.mappings());
         let limit = || procfile::text("/proc/sys/vm/max_map_count").ok()?.trim().parse::<usize>().ok();
         // No kernel allows less by itself.
         if has + more < 1 << 15 || limit().is_none_or(|limit| has + more + SPARE < limit) {
@@ -240,9 +243,9 @@ fn prepare_all(
     process: &Process,
     name: &str,
     uuid: Uuid,
-    pending: &[Pending<'_>],
+    pending: &[PendingImage<'_>],
     loaded: &[Sibling<'_>],
-) -> Result<Vec<Prepared>, ProcessError> {
+) -> Result<Vec<PreparedImage>, ProcessError> {
     let mut taken = Vec::new();
     let mut places = Vec::new();
     let mut siblings = loaded.to_vec();
@@ -262,7 +265,7 @@ fn prepare_all(
 /// Are places found and all symbols there? For checking without changing anything.
 pub(crate) fn rehearse(
     process: &Process,
-    pending: &[Pending<'_>],
+    pending: &[PendingImage<'_>],
     loaded: &[Sibling<'_>],
 ) -> Result<(), ProcessError> {
     prepare_all(process, "", Uuid::from_bytes([0; 16]), pending, loaded)?;
@@ -273,12 +276,12 @@ fn prepare(
     process: &Process,
     name: &str,
     uuid: Uuid,
-    pending: &Pending<'_>,
+    pending: &PendingImage<'_>,
     mut layout: Layout,
     base: u64,
     siblings: &[Sibling<'_>],
-) -> Result<Prepared, ProcessError> {
-    let Pending { elf, image, module } = pending;
+) -> Result<PreparedImage, ProcessError> {
+    let PendingImage { elf, image, module } = pending;
     let values = resolve(process, module, image, base, siblings)?;
     let mut late = Vec::new();
     for relocation in &image.relocations {
@@ -318,7 +321,7 @@ fn prepare(
         entries: image.redirects.iter().map(entry).collect(),
     };
     put(&mut layout.bytes, 0, &control.encode())?;
-    Ok(Prepared { base, layout, control, late })
+    Ok(PreparedImage { base, layout, control, late })
 }
 
 fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
@@ -332,21 +335,21 @@ fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
 fn inject(
     process: &Process,
     tables: &mut Tables,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
 ) -> Result<Vec<u64>, Hindrance> {
-    let late = placed.images.iter().any(|p| !p.late.is_empty());
+    let late = placements.images.iter().any(|p| !p.late.is_empty());
     // What is written to a page while it is exchanged is lost.
     let room = process.held.and_then(|h| h.cave).map(|r| r.address..r.address + r.size);
-    let under_it = room.is_some_and(|room| placed.text.meets(&room));
+    let under_it = room.is_some_and(|room| placements.code_pages.meets(&room));
     if !late
         && !under_it
         && let Some(batch) = SyscallBatch::begin(process, steps)?
     {
-        return Ok(send(batch, process, placed, steps)?);
+        return Ok(send(batch, process, placements, steps)?);
     }
     let gadgets = Gadgets::find(process)?;
-    let in_one_go = placed.cave.filter(|_| !late);
+    let in_one_go = placements.cave.filter(|_| !late);
     let room = if late { FUNCTION_ROOM } else { 0 };
     for tid in candidates(process)? {
         let Some(held) = StoppedThreads::one(process, tid, trace_options(process))? else { continue };
@@ -358,17 +361,17 @@ fn inject(
         if let Some(cave) = in_one_go
             && let Some(batch) = borrowed.batch(own_id(process, tid)?, cave)?
         {
-            let mapped = map_at_once(batch, process, placed, steps);
+            let mapped = map_at_once(batch, process, placements, steps);
             borrowed.returned(cave, &mapped);
-            let result = mapped.and_then(|mapped| finish(&mut borrowed, process, placed, steps, mapped));
+            let result = mapped.and_then(|mapped| finish(&mut borrowed, process, placements, steps, mapped));
             let ended = borrowed.end();
             return Ok(result.and_then(|traps| ended.map(|()| traps))?);
         }
         let mut mapped = Vec::new();
-        let result = map_all(&mut borrowed, process, placed, steps, &mut mapped)
-            .and_then(|()| make(&mut borrowed, placed, steps))
-            .and_then(|()| exchange(&mut borrowed, process, placed, steps))
-            .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
+        let result = map_all(&mut borrowed, process, placements, steps, &mut mapped)
+            .and_then(|()| make(&mut borrowed, placements, steps))
+            .and_then(|()| exchange(&mut borrowed, process, placements, steps))
+            .and_then(|traps| mark_complete(process, placements.images, steps).map(|()| traps));
         if result.is_err() {
             for (start, size) in mapped {
                 let _ = borrowed.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
@@ -387,12 +390,12 @@ fn inject(
 fn finish(
     borrowed: &mut BorrowedThread<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
     mapped: Vec<(u64, u64)>,
 ) -> Result<Vec<u64>, ProcessError> {
-    let result = exchange(borrowed, process, placed, steps)
-        .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
+    let result = exchange(borrowed, process, placements, steps)
+        .and_then(|traps| mark_complete(process, placements.images, steps).map(|()| traps));
     if result.is_err() {
         for (start, size) in mapped {
             let _ = borrowed.call("munmap", libc::SYS_munmap, [start, size, 0, 0, 0, 0]);
@@ -404,8 +407,8 @@ fn finish(
 /// Where code can be that makes all system calls of an image in one go, so that the borrowed thread stands
 /// for a shorter time. Were we killed meanwhile, the thread would make the rest of the calls alone: so not
 /// where that could kill it.
-fn cave_for_batch(process: &Process, wanted: &Wanted<'_>) -> Option<CodeCave> {
-    let simple = !wanted.pending.is_empty() && wanted.remains.descriptors.is_empty();
+fn cave_for_batch(process: &Process, request: &LoadRequest<'_>) -> Option<CodeCave> {
+    let simple = !request.pending.is_empty() && request.leftovers.descriptors.is_empty();
     if !simple || process.held.is_some() || process.status.seccomp || limits_files(process) {
         return None;
     }
@@ -450,7 +453,7 @@ fn candidates(process: &Process) -> Result<Vec<i32>, ProcessError> {
 /// that are set so (`proc_mem.force_override=ptrace`) let only a tracer write where the process may not.
 pub(super) fn mark_complete(
     process: &Process,
-    prepared: &[Prepared],
+    prepared: &[PreparedImage],
     steps: &Steps,
 ) -> Result<(), ProcessError> {
     for p in prepared {
@@ -469,21 +472,21 @@ pub(crate) fn trace_options(process: &Process) -> i32 {
 fn map_all(
     borrowed: &mut BorrowedThread<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    for (start, size) in &placed.remains.mappings {
+    for (start, size) in &placements.leftovers.mappings {
         steps.next("unmap what was left unfinished")?;
         borrowed.call("munmap", libc::SYS_munmap, [*start, *size, 0, 0, 0, 0])?;
     }
-    for fd in &placed.remains.descriptors {
+    for fd in &placements.leftovers.descriptors {
         steps.next("close what was left open")?;
         close(borrowed, process, *fd)?;
     }
-    for p in placed.images {
+    for p in placements.images {
         steps.next("create the named memory")?;
-        let label = format!("upatch:{}\0", placed.name);
+        let label = format!("upatch:{}\0", placements.name);
         let label = borrowed.put(label.as_bytes())?;
         let args = [label, MFD_CLOEXEC, 0, 0, 0, 0];
         match borrowed.try_call("memfd_create", libc::SYS_memfd_create, args)? {
@@ -508,12 +511,16 @@ fn map_all(
 }
 
 /// Makes the memory for pages of code.
-fn make(borrowed: &mut BorrowedThread<'_>, placed: &Placed<'_>, steps: &Steps) -> Result<(), ProcessError> {
-    if placed.text.is_empty() {
+fn make(
+    borrowed: &mut BorrowedThread<'_>,
+    placements: &Placements<'_>,
+    steps: &Steps,
+) -> Result<(), ProcessError> {
+    if placements.code_pages.is_empty() {
         return Ok(());
     }
     steps.next("make memory for pages of code")?;
-    let make = placed.text.make(placed.place);
+    let make = placements.code_pages.make(placements.place);
     let failed = |source| ProcessError::Os { what: "mmap in the process".into(), source };
     make.result(borrowed.call("mmap", make.number, make.args)?).map(drop).map_err(failed)
 }
@@ -522,25 +529,25 @@ fn make(borrowed: &mut BorrowedThread<'_>, placed: &Placed<'_>, steps: &Steps) -
 fn exchange(
     borrowed: &mut BorrowedThread<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
 ) -> Result<Vec<u64>, ProcessError> {
-    let Placed { text, place, .. } = placed;
-    if text.is_empty() {
+    let Placements { code_pages, place, .. } = placements;
+    if code_pages.is_empty() {
         return Ok(Vec::new());
     }
-    let mut left = (*place, text.size());
+    let mut left = (*place, code_pages.size());
     let mut exchange = || {
         steps.next("fill pages of code")?;
-        let content = text.content_again(process, placed.content)?;
-        content.fill(&process.memory, *place)?;
-        for call in text.moves(*place) {
+        let contents = code_pages.contents_again(process, placements.contents)?;
+        contents.fill(&process.memory, *place)?;
+        for call in code_pages.moves(*place) {
             steps.next("exchange pages of code")?;
             borrowed.call("mremap", call.number, call.args)?;
             let end = left.0 + left.1;
             left = (call.args[0] + call.args[1], end - call.args[0] - call.args[1]);
         }
-        Ok(content.traps.clone())
+        Ok(contents.traps.clone())
     };
     let result = exchange();
     if result.is_err() {
@@ -562,7 +569,7 @@ fn map_file(
     borrowed: &mut BorrowedThread<'_>,
     process: &Process,
     fd: u64,
-    p: &Prepared,
+    p: &PreparedImage,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
@@ -571,7 +578,7 @@ fn map_file(
 }
 
 /// Through the file descriptor, so that the process never sees incomplete code nor needs writable code.
-fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), ProcessError> {
+fn fill(process: &Process, fd: u64, p: &PreparedImage, steps: &Steps) -> Result<(), ProcessError> {
     steps.next("fill the memory")?;
     let path = format!("/proc/{}/fd/{fd}", process.view);
     let file = plain::open_memory(&path).map_err(ProcessError::os(path))?;
@@ -580,7 +587,7 @@ fn fill(process: &Process, fd: u64, p: &Prepared, steps: &Steps) -> Result<(), P
 
 /// The calls that map an image of file `fd`, or of none: the whole where nothing is, then what has other
 /// rights on top of that.
-pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<SystemCall> {
+pub(super) fn mappings(p: &PreparedImage, fd: u64) -> Vec<SystemCall> {
     let kind = if fd == NO_FILE { MAP_PRIVATE | MAP_ANONYMOUS } else { MAP_PRIVATE };
     let call = |at, size, access, flags, offset| {
         let offset = if fd == NO_FILE { 0 } else { offset };
@@ -597,7 +604,7 @@ pub(super) fn mappings(p: &Prepared, fd: u64) -> Vec<SystemCall> {
 fn map_anonymous(
     borrowed: &mut BorrowedThread<'_>,
     process: &Process,
-    p: &Prepared,
+    p: &PreparedImage,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {

@@ -1,7 +1,7 @@
 //! Mapping images by as few stops as possible, where the thread that is held can be sent for it: one for
 //! each.
 
-use super::inject::{MFD_CLOEXEC, NO_FILE, Placed, Prepared, mappings, mark_complete};
+use super::inject::{MFD_CLOEXEC, NO_FILE, Placements, PreparedImage, mappings, mark_complete};
 use crate::{
     ProcessError,
     engine::{
@@ -23,13 +23,13 @@ const CALLS: usize = 12;
 pub(super) fn send(
     mut batch: SyscallBatch<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
 ) -> Result<Vec<u64>, ProcessError> {
     let mut mapped = Vec::new();
-    let result = map_all(&mut batch, process, placed, steps, &mut mapped)
-        .and_then(|()| exchange(&mut batch, process, placed, steps))
-        .and_then(|traps| mark_complete(process, placed.images, steps).map(|()| traps));
+    let result = map_all(&mut batch, process, placements, steps, &mut mapped)
+        .and_then(|()| exchange(&mut batch, process, placements, steps))
+        .and_then(|traps| mark_complete(process, placements.images, steps).map(|()| traps));
     if result.is_err() {
         // Also the pages that were moved away: no thread is there that could have mapped something else.
         unmap(&mut batch, &mapped);
@@ -44,13 +44,13 @@ pub(super) fn send(
 pub(super) fn map_at_once(
     mut batch: SyscallBatch<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
 ) -> Result<Vec<(u64, u64)>, ProcessError> {
     let mut mapped = Vec::new();
-    match map_all(&mut batch, process, placed, steps, &mut mapped) {
+    match map_all(&mut batch, process, placements, steps, &mut mapped) {
         Ok(()) => {
-            mapped.truncate(placed.images.len());
+            mapped.truncate(placements.images.len());
             Ok(mapped)
         }
         Err(error) => {
@@ -76,21 +76,22 @@ fn unmap(batch: &mut SyscallBatch<'_>, mapped: &[(u64, u64)]) {
 fn map_all(
     batch: &mut SyscallBatch<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {
-    if !placed.remains.mappings.is_empty() {
-        let calls: Vec<_> = placed.remains.mappings.iter().copied().map(unmapping).collect();
+    if !placements.leftovers.mappings.is_empty() {
+        let calls: Vec<_> = placements.leftovers.mappings.iter().copied().map(unmapping).collect();
         batch.run("munmap", &[], &calls)?;
     }
-    let memory = (placed.place, placed.text.size());
-    let mut make = Some(placed.text.make(placed.place)).filter(|_| !placed.text.is_empty());
-    let last = placed.images.len().saturating_sub(1);
-    for (number, p) in placed.images.iter().enumerate() {
+    let memory = (placements.place, placements.code_pages.size());
+    let mut make =
+        Some(placements.code_pages.make(placements.place)).filter(|_| !placements.code_pages.is_empty());
+    let last = placements.images.len().saturating_sub(1);
+    for (number, p) in placements.images.iter().enumerate() {
         steps.next("map the image")?;
         let too = if number == last { make.take() } else { None };
-        map(batch, placed.name, p, too, mapped)?;
+        map(batch, placements.name, p, too, mapped)?;
         mapped.extend(too.map(|_| memory));
         steps.next("fill the memory")?;
         fill(process, p)?;
@@ -104,7 +105,7 @@ fn map_all(
 
 /// Puts the image into its memory: into the file, where that may be opened by a part that is mapped, so that
 /// the process has no second copy.
-fn fill(process: &Process, p: &Prepared) -> Result<(), ProcessError> {
+fn fill(process: &Process, p: &PreparedImage) -> Result<(), ProcessError> {
     let code = p.layout.parts.iter().find(|(_, _, access)| *access == Access::Execute);
     let file = code.and_then(|(offset, size, _)| {
         let (start, end) = (p.base + offset, p.base + offset + size);
@@ -128,20 +129,20 @@ fn all(batch: &mut SyscallBatch<'_>, what: &str, calls: &[SystemCall]) -> Result
 fn exchange(
     batch: &mut SyscallBatch<'_>,
     process: &Process,
-    placed: &Placed<'_>,
+    placements: &Placements<'_>,
     steps: &Steps,
 ) -> Result<Vec<u64>, ProcessError> {
-    if placed.text.is_empty() {
+    if placements.code_pages.is_empty() {
         return Ok(Vec::new());
     }
     steps.next("fill pages of code")?;
-    let content = placed.text.content_again(process, placed.content)?;
-    content.fill(&process.memory, placed.place)?;
-    for calls in placed.text.moves(placed.place).chunks(CALLS) {
+    let contents = placements.code_pages.contents_again(process, placements.contents)?;
+    contents.fill(&process.memory, placements.place)?;
+    for calls in placements.code_pages.moves(placements.place).chunks(CALLS) {
         steps.next("exchange pages of code")?;
         all(batch, "mremap", calls)?;
     }
-    Ok(content.traps.clone())
+    Ok(contents.traps.clone())
 }
 
 /// Maps memory for an image, and makes the call `too`. It says from the beginning what it is, so that it is
@@ -149,7 +150,7 @@ fn exchange(
 fn map(
     batch: &mut SyscallBatch<'_>,
     name: &str,
-    p: &Prepared,
+    p: &PreparedImage,
     too: Option<SystemCall>,
     mapped: &mut Vec<(u64, u64)>,
 ) -> Result<(), ProcessError> {

@@ -1,21 +1,22 @@
 //! Loading and activating a patch.
 
 use super::{
-    entry::{EntrySite, Found, jump_at},
+    code_pages,
+    entry::{EntrySite, SiteContent, jump_at},
     hooks, inspect,
     instances::{Instance, find_instances, loaded, outdated, pending},
     outwait::Quiescence,
-    quiesce::{self, Rule, Zone},
+    quiesce::{self, Zone, ZoneRule},
     register::Registrar,
     remove::{afterwards, deactivate_in},
-    returns, text,
+    returns,
     transaction::Transaction,
 };
 use crate::{
     Busy, CheckReport, LoadedPatch, Located, Options, Outcome, ProcessError,
     engine::{
         Hindrance,
-        load::{self, Remains, Wanted},
+        load::{self, Leftovers, LoadRequest},
         remote::{FUNCTION_ROOM, has_room},
         target::{
             frames::Tables,
@@ -132,9 +133,9 @@ pub(crate) fn apply_here(
     }
     check_entries(process, &instances, &images)?;
     let mut tables = tables(process, &images);
-    let text = text::to_exchange(process, &instances, &images);
+    let code_pages = code_pages::to_exchange(process, &instances, &images);
     let mut traps = Vec::new();
-    if instances.iter().any(|i| i.loaded.is_none()) || !text.is_empty() {
+    if instances.iter().any(|i| i.loaded.is_none()) || !code_pages.is_empty() {
         let stale: Vec<_> = images
             .iter()
             .filter(|l| l.control.uuid == patch.uuid && l.control.phase == Phase::Loading)
@@ -143,13 +144,20 @@ pub(crate) fn apply_here(
         // A program that begins has no open files of ours; one that loads a library is looked at again some
         // other time.
         let stale = if process.held.is_some() {
-            Remains { mappings: stale, descriptors: Vec::new() }
+            Leftovers { mappings: stale, descriptors: Vec::new() }
         } else {
-            Remains::find(process, stale)
+            Leftovers::find(process, stale)
         };
         let (pending, loaded) = (pending(&instances), loaded(&instances, &images));
         let (name, uuid) = (patch.name.as_str(), patch.uuid);
-        let wanted = Wanted { name, uuid, pending: &pending, loaded: &loaded, text: &text, remains: &stale };
+        let wanted = LoadRequest {
+            name,
+            uuid,
+            pending: &pending,
+            loaded: &loaded,
+            code_pages: &code_pages,
+            leftovers: &stale,
+        };
         let fresh = load::load(process, &mut tables, &wanted, &steps)?;
         images.retain(|l| !stale.mappings.iter().any(|(address, _)| *address == l.address));
         images.extend(fresh.images);
@@ -212,7 +220,7 @@ pub(crate) fn apply_here(
         Transaction::new(&process.memory, &mut images, &steps).run(&old, true)?;
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;
     }
-    let but: Vec<String> = behind.into_iter().chain(text::without(&traps)).collect();
+    let but: Vec<String> = behind.into_iter().chain(code_pages::without(&traps)).collect();
     called?;
     Ok(match afterwards(left) {
         Outcome::Done if !but.is_empty() => Outcome::DoneBut(but.join("; ")),
@@ -231,10 +239,17 @@ fn mend(
 ) -> Result<Outcome, Hindrance> {
     let zones = zones(process, instances, images, true);
     let mut tables = tables(process, images);
-    let text = text::to_exchange(process, instances, images);
-    if !text.is_empty() {
-        let (name, uuid, remains) = (patch.name.as_str(), patch.uuid, Remains::default());
-        let wanted = Wanted { name, uuid, pending: &[], loaded: &[], text: &text, remains: &remains };
+    let code_pages = code_pages::to_exchange(process, instances, images);
+    if !code_pages.is_empty() {
+        let (name, uuid, leftovers) = (patch.name.as_str(), patch.uuid, Leftovers::default());
+        let wanted = LoadRequest {
+            name,
+            uuid,
+            pending: &[],
+            loaded: &[],
+            code_pages: &code_pages,
+            leftovers: &leftovers,
+        };
         load::load(process, &mut tables, &wanted, steps)?;
     }
     let stacks = switches::stacks(process);
@@ -284,7 +299,7 @@ fn check_here(
         return Ok(report);
     }
     check_entries(process, &instances, &images)?;
-    text::to_exchange(process, &instances, &images).content(process)?;
+    code_pages::to_exchange(process, &instances, &images).contents(process)?;
     load::rehearse(process, &pending(&instances), &loaded(&instances, &images))?;
     let zones = zones(process, &instances, &images, options.lazy);
     let mut tables = tables(process, &images);
@@ -320,13 +335,13 @@ fn check_entry(
     images: &[Located],
 ) -> Result<(), ProcessError> {
     let memory = &process.memory;
-    let known = |found: Found, here: &dyn Fn(&EntrySite) -> bool| {
+    let known = |found: SiteContent, here: &dyn Fn(&EntrySite) -> bool| {
         let mut entries = images.iter().flat_map(|l| &l.control.entries);
-        matches!(found, Found::Jump(to)
+        matches!(found, SiteContent::Jump(to)
             if entries.any(|e| here(&EntrySite::from(e)) && (to == e.new || to == e.stub)))
     };
     let found = way.found(memory)?;
-    let entry = found == Found::Linked || known(found, &|w| w.site == way.site);
+    let entry = found == SiteContent::Linked || known(found, &|w| w.site == way.site);
     let padding = match way.linked_hop() {
         None => true,
         Some((hop, linked)) => {
@@ -362,7 +377,7 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
             zones.extend(std::iter::once(overwritten).chain(way.between()).map(|range| Zone {
                 start: range.start,
                 end: range.end,
-                rule: Rule::Bytes,
+                rule: ZoneRule::Bytes,
                 entries: Vec::new(),
                 name: name.clone(),
             }));
@@ -373,7 +388,7 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
             zones.push(Zone {
                 start,
                 end,
-                rule: Rule::Function,
+                rule: ZoneRule::Function,
                 entries: vec![start, site],
                 name: name.clone(),
             });
@@ -382,7 +397,7 @@ fn zones(process: &Process, instances: &[Instance<'_>], images: &[Located], lazy
                 zones.push(Zone {
                     start,
                     end,
-                    rule: Rule::Function,
+                    rule: ZoneRule::Function,
                     entries: Vec::new(),
                     name: name.clone(),
                 });
@@ -408,7 +423,7 @@ pub(super) fn hop_zones(image: &Located) -> impl Iterator<Item = Zone> + use<'_>
     between.map(|range| Zone {
         start: range.start,
         end: range.end,
-        rule: Rule::Bytes,
+        rule: ZoneRule::Bytes,
         entries: Vec::new(),
         name: format!("code of patch {}", image.control.name),
     })
@@ -422,7 +437,7 @@ pub(super) fn image_zones(process: &Process, image: &Located) -> Vec<Zone> {
         .map(|m| Zone {
             start: m.start.max(image.address),
             end: m.end.min(end),
-            rule: Rule::Function,
+            rule: ZoneRule::Function,
             entries: Vec::new(),
             name: format!("code of patch {}", image.control.name),
         })

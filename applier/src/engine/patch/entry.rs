@@ -15,7 +15,7 @@ use std::ops::Range;
 
 /// What is at a redirected place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum SiteContent {
     /// The code as it was linked.
     Linked,
     /// A jump to this address.
@@ -78,18 +78,18 @@ impl EntrySite {
     ///
     /// # Errors
     /// When the process is gone, or nothing is mapped there.
-    pub(crate) fn found(&self, memory: &Memory) -> Result<Found, ProcessError> {
+    pub(crate) fn found(&self, memory: &Memory) -> Result<SiteContent, ProcessError> {
         let mut bytes = [0; JUMP];
         let bytes = self.read(memory, &mut bytes)?;
         if bytes == self.linked() {
-            return Ok(Found::Linked);
+            return Ok(SiteContent::Linked);
         }
         if self.hop.is_none() {
             return Ok(found(redirect::jump_target(self.site, bytes)));
         }
         match redirect::short_jump_target(self.site, bytes) {
             Some(hop) => jump_at(memory, hop),
-            None => Ok(Found::Other),
+            None => Ok(SiteContent::Other),
         }
     }
 
@@ -117,8 +117,8 @@ impl EntrySite {
             return Ok(None);
         }
         Ok(match jump_at(memory, hop)? {
-            Found::Jump(to) => Some(to),
-            Found::Linked | Found::Other => None,
+            SiteContent::Jump(to) => Some(to),
+            SiteContent::Linked | SiteContent::Other => None,
         })
     }
 
@@ -138,14 +138,14 @@ impl EntrySite {
 }
 
 /// The jump at an address, if it is a long one.
-pub(crate) fn jump_at(memory: &Memory, address: u64) -> Result<Found, ProcessError> {
+pub(crate) fn jump_at(memory: &Memory, address: u64) -> Result<SiteContent, ProcessError> {
     let mut bytes = [0; JUMP];
     memory.read_into(address, &mut bytes)?;
     Ok(found(redirect::jump_target(address, &bytes)))
 }
 
-fn found(target: Option<u64>) -> Found {
-    target.map_or(Found::Other, Found::Jump)
+fn found(target: Option<u64>) -> SiteContent {
+    target.map_or(SiteContent::Other, SiteContent::Jump)
 }
 
 #[cfg(test)]

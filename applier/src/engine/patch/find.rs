@@ -23,7 +23,7 @@ use std::{
 /// All processes that map one of `targets`, by content (build-id) and not by path; one entry per process and
 /// mapping of it. Processes that we may not look into, or that end meanwhile, are left out.
 pub fn find_processes(targets: &[TargetId]) -> Vec<Candidate> {
-    look_at_all(&pids(), targets, Look::Targets).seen.into_iter().flat_map(|s| s.candidates).collect()
+    look_at_all(&pids(), targets, ScanScope::Targets).seen.into_iter().flat_map(|s| s.candidates).collect()
 }
 
 /// The mappings of `targets` in one process.
@@ -33,7 +33,7 @@ pub fn find_processes(targets: &[TargetId]) -> Vec<Candidate> {
 pub fn find_in(pid: i32, targets: &[TargetId]) -> Result<Vec<Candidate>, ProcessError> {
     // Tells a process that is gone or not ours from one that just does not map the target.
     maps::read(status::view(pid)?)?;
-    let seen = look_into(pid, targets, &Mutex::default(), Look::Targets).ok().flatten();
+    let seen = look_into(pid, targets, &Mutex::default(), ScanScope::Targets).ok().flatten();
     Ok(seen.map(|s| s.candidates).unwrap_or_default())
 }
 
@@ -43,12 +43,12 @@ pub fn scan(targets: &[TargetId], only: &[i32]) -> Scan {
     let mut pids = if only.is_empty() { pids() } else { only.to_vec() };
     pids.sort_unstable();
     pids.dedup();
-    look_at_all(&pids, targets, Look::Images)
+    look_at_all(&pids, targets, ScanScope::Images)
 }
 
 /// What is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum ScanScope {
     /// Targets only.
     Targets,
     /// Patches too.
@@ -70,7 +70,7 @@ fn pids() -> Vec<i32> {
     pids
 }
 
-fn look_at_all(pids: &[i32], targets: &[TargetId], look: Look) -> Scan {
+fn look_at_all(pids: &[i32], targets: &[TargetId], look: ScanScope) -> Scan {
     // Only of files that were read themselves: what a process has in its own memory may be forged and must
     // not speak for others.
     let known = cache::known(targets);
@@ -117,7 +117,7 @@ fn look_into(
     pid: i32,
     targets: &[TargetId],
     known: &Mutex<Known>,
-    look: Look,
+    look: ScanScope,
 ) -> Result<Option<ScannedProcess>, ProcessError> {
     // Most processes run nothing but files that were seen in others and are not wanted. (A patch is a file of
     // its own.)
@@ -144,9 +144,9 @@ fn look_into(
     // A process that maps nothing wanted is of interest only if it carries a patch, which mostly shows in its
     // map.
     let images = match look {
-        Look::Targets => Ok(Vec::new()),
-        Look::Images if modules.is_empty() && !inspect::may_carry(&maps) => return Ok(None),
-        Look::Images => opened(&mut memory, view).map(|memory| inspect::locate(&maps, memory)),
+        ScanScope::Targets => Ok(Vec::new()),
+        ScanScope::Images if modules.is_empty() && !inspect::may_carry(&maps) => return Ok(None),
+        ScanScope::Images => opened(&mut memory, view).map(|memory| inspect::locate(&maps, memory)),
     };
     if modules.is_empty() && images.as_ref().is_ok_and(Vec::is_empty) {
         return Ok(None);

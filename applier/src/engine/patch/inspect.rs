@@ -1,6 +1,6 @@
 //! Which patches a process has.
 
-use super::entry::{EntrySite, Found, jump_at};
+use super::entry::{EntrySite, SiteContent, jump_at};
 use crate::{
     Located, Options, ProcessError,
     arch::{FACTS, redirect::JUMP},
@@ -54,7 +54,8 @@ pub(crate) fn locate(maps: &[Mapping], memory: &Memory) -> Vec<Located> {
         located.in_force = state;
     }
     for located in found.iter_mut().filter(|l| l.in_force) {
-        let changed = |e: &&Entry| matches!(code_at(e, &ways, memory), Code::Disturbed | Code::Changed);
+        let changed =
+            |e: &&Entry| matches!(code_at(e, &ways, memory), EntryState::Disturbed | EntryState::Changed);
         located.disturbed = located.control.entries.iter().filter(changed).map(|e| e.site).collect();
     }
     found
@@ -81,9 +82,9 @@ fn is_read_only(m: &Mapping) -> bool {
 }
 
 /// Our jumps: from the address of an entry to a new function or stub.
-type Ways = HashSet<(u64, u64)>;
+type Jumps = HashSet<(u64, u64)>;
 
-fn ways(found: &[Located]) -> Ways {
+fn ways(found: &[Located]) -> Jumps {
     let entries = found.iter().flat_map(|l| &l.control.entries);
     entries.flat_map(|e| [(e.site, e.new), (e.site, e.stub)]).collect()
 }
@@ -104,7 +105,7 @@ fn read_block(address: u64, room: u64, most: usize, memory: &Memory) -> Option<L
 
 /// What is at a function's entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Code {
+enum EntryState {
     /// The code as it was linked.
     Linked,
     /// A jump of ours.
@@ -118,45 +119,46 @@ enum Code {
 }
 
 /// Is there a jump of ours below a breakpoint?
-fn is_below(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
+fn is_below(entry: &Entry, ways: &Jumps, memory: &Memory) -> bool {
     let below = EntrySite::from(entry).below_breakpoint(memory).ok().flatten();
     below.is_some_and(|to| ways.contains(&(entry.site, to)))
 }
 
-fn code_at(entry: &Entry, ways: &Ways, memory: &Memory) -> Code {
+fn code_at(entry: &Entry, ways: &Jumps, memory: &Memory) -> EntryState {
     match EntrySite::from(entry).found(memory) {
-        Err(_) => Code::Absent,
-        Ok(Found::Linked) => Code::Linked,
-        Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)) => Code::Ours,
-        Ok(Found::Other) if is_below(entry, ways, memory) => Code::Disturbed,
+        Err(_) => EntryState::Absent,
+        Ok(SiteContent::Linked) => EntryState::Linked,
+        Ok(SiteContent::Jump(to)) if ways.contains(&(entry.site, to)) => EntryState::Ours,
+        Ok(SiteContent::Other) if is_below(entry, ways, memory) => EntryState::Disturbed,
         // What is not overwritten is still there.
-        Ok(_) if stays(entry, ways, memory) => Code::Changed,
-        Ok(_) => Code::Absent,
+        Ok(_) if stays(entry, ways, memory) => EntryState::Changed,
+        Ok(_) => EntryState::Absent,
     }
 }
 
 /// Is what belongs to an entry, and that nobody else would change, as it should be: the bytes behind a long
 /// jump, or the padding?
-fn stays(entry: &Entry, ways: &Ways, memory: &Memory) -> bool {
+fn stays(entry: &Entry, ways: &Jumps, memory: &Memory) -> bool {
     let Some((hop, linked)) = entry.hop else {
         let mut bytes = [0; 8];
         return memory.read_into(entry.site, &mut bytes).is_ok() && bytes[JUMP..] == entry.original[JUMP..];
     };
     let mut bytes = [0; JUMP];
-    let ours = || matches!(jump_at(memory, hop), Ok(Found::Jump(to)) if ways.contains(&(entry.site, to)));
+    let ours =
+        || matches!(jump_at(memory, hop), Ok(SiteContent::Jump(to)) if ways.contains(&(entry.site, to)));
     memory.read_into(hop, &mut bytes).is_ok() && (bytes == linked[..JUMP] || ours())
 }
 
 /// Is the module that the image was for there no more? A library that was closed leaves its image behind.
-fn is_gone(located: &Located, ways: &Ways, memory: &Memory) -> bool {
+fn is_gone(located: &Located, ways: &Jumps, memory: &Memory) -> bool {
     let entries = &located.control.entries;
-    !entries.is_empty() && entries.iter().all(|e| code_at(e, ways, memory) == Code::Absent)
+    !entries.is_empty() && entries.iter().all(|e| code_at(e, ways, memory) == EntryState::Absent)
 }
 
 /// The flag decides, except where the code says otherwise: a single entry that jumps to the new function
 /// directly, or that is as it was linked; several that are all as they were linked, since their library was
 /// closed and loaded again.
-fn is_in_force(located: &Located, ways: &Ways, memory: &Memory) -> bool {
+fn is_in_force(located: &Located, ways: &Jumps, memory: &Memory) -> bool {
     let control = &located.control;
     if control.phase != Phase::Ready {
         return false;
@@ -164,10 +166,10 @@ fn is_in_force(located: &Located, ways: &Ways, memory: &Memory) -> bool {
     match control.entries.as_slice() {
         [] => control.active,
         [entry] => match EntrySite::from(entry).found(memory) {
-            Ok(Found::Jump(to)) if to == entry.new => true,
-            Ok(Found::Linked) => false,
+            Ok(SiteContent::Jump(to)) if to == entry.new => true,
+            Ok(SiteContent::Linked) => false,
             _ => control.active,
         },
-        entries => control.active && !entries.iter().all(|e| code_at(e, ways, memory) == Code::Linked),
+        entries => control.active && !entries.iter().all(|e| code_at(e, ways, memory) == EntryState::Linked),
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     LoadedElf, LoadedPatch, Located, ProcessError, TargetId,
     arch::ARCH,
     engine::{
-        load::{self, Pending, Sibling},
+        load::{self, PendingImage, Sibling},
         target::{identity, modules::Module, process::Process},
     },
 };
@@ -19,9 +19,11 @@ pub(super) struct Instance<'a> {
 }
 
 /// Those that are not loaded yet.
-pub(super) fn pending<'a>(instances: &[Instance<'a>]) -> Vec<Pending<'a>> {
+pub(super) fn pending<'a>(instances: &[Instance<'a>]) -> Vec<PendingImage<'a>> {
     let missing = instances.iter().filter(|i| i.loaded.is_none());
-    missing.map(|i| Pending { elf: i.elf.index, image: &i.elf.image, module: i.module.clone() }).collect()
+    missing
+        .map(|i| PendingImage { elf: i.elf.index, image: &i.elf.image, module: i.module.clone() })
+        .collect()
 }
 
 /// The modules of the process that the patch is for.

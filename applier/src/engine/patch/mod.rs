@@ -1,6 +1,7 @@
 //! Operations on one process.
 
 mod apply;
+mod code_pages;
 mod entry;
 mod find;
 mod hooks;
@@ -13,7 +14,6 @@ mod remove;
 mod returns;
 mod search;
 mod suspended;
-mod text;
 mod transaction;
 
 pub(crate) use apply::apply_here;

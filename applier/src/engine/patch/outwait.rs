@@ -6,7 +6,7 @@
 //! killed meanwhile, the kernel lets all of them go as they are.
 
 use super::{
-    quiesce::{self, Leave, Obstacle, Zone},
+    quiesce::{self, BusyThread, ExitPoint, Zone},
     suspended,
 };
 use crate::{
@@ -40,13 +40,13 @@ pub(super) struct Quiescence<'a> {
 
 /// Where a thread is. One that is there again after it could run is blocked in a system call.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Spot {
+struct ThreadPosition {
     pc: u64,
     sp: u64,
     call: Option<i64>,
 }
 
-impl Spot {
+impl ThreadPosition {
     fn of(thread: &Thread) -> Self {
         let r = &thread.registers;
         Self { pc: r.pc(), sp: r.sp(), call: r.call() }
@@ -83,7 +83,8 @@ impl<'a> Quiescence<'a> {
         while !busy.is_empty() && Instant::now() < until {
             let mut still = Vec::new();
             for one in busy {
-                let Some(before) = self.thread(one.tid).filter(|t| !t.suspended).map(Spot::of) else {
+                let Some(before) = self.thread(one.tid).filter(|t| !t.suspended).map(ThreadPosition::of)
+                else {
                     return Ok(Some(one));
                 };
                 match self.held.advance(one.tid, trace_options, slice) {
@@ -92,7 +93,8 @@ impl<'a> Quiescence<'a> {
                     Err(Hindrance::Failed(error)) => return Err(error),
                 }
                 let now = self.busy(Some(&[one.tid]))?;
-                let stays = self.thread(one.tid).is_some_and(|t| before.is_call() && Spot::of(t) == before);
+                let stays =
+                    self.thread(one.tid).is_some_and(|t| before.is_call() && ThreadPosition::of(t) == before);
                 if stays && !now.is_empty() {
                     return Ok(now.into_iter().next());
                 }
@@ -130,10 +132,10 @@ impl<'a> Quiescence<'a> {
 
     /// The threads that are in the way, with the places where each comes out of it. `None` where that is not
     /// known of all.
-    pub(super) fn leaving(&mut self) -> Result<Option<Vec<(i32, Leave)>>, ProcessError> {
+    pub(super) fn leaving(&mut self) -> Result<Option<Vec<(i32, ExitPoint)>>, ProcessError> {
         let all = self.in_the_way(None)?;
         let suspended = |tid| self.thread(tid).is_none_or(|t| t.suspended);
-        Ok(all.into_iter().map(|o| Some((o.busy.tid, o.leave.filter(|_| !suspended(o.busy.tid))?))).collect())
+        Ok(all.into_iter().map(|o| Some((o.busy.tid, o.exit.filter(|_| !suspended(o.busy.tid))?))).collect())
     }
 
     /// The threads, all of them where they may be.
@@ -150,7 +152,7 @@ impl<'a> Quiescence<'a> {
     }
 
     /// Those of the threads `which`, or of all, that are in the zones.
-    fn in_the_way(&mut self, which: Option<&[i32]>) -> Result<Vec<Obstacle>, ProcessError> {
+    fn in_the_way(&mut self, which: Option<&[i32]>) -> Result<Vec<BusyThread>, ProcessError> {
         let wanted = |t: &&Thread| which.is_none_or(|w| w.contains(&t.tid));
         let threads: Vec<&Thread> = self.held.threads().iter().filter(wanted).collect();
         let (process, tables) = (&mut *self.process, &mut *self.tables);

@@ -1,6 +1,6 @@
 //! Is any stopped thread in code that is about to change hands?
 
-use super::search::{self, Found};
+use super::search::{self, StackSearch};
 use crate::{
     Busy,
     arch::saved::{self, Interrupted},
@@ -22,7 +22,7 @@ pub(crate) struct Zone {
     /// Address after the last.
     pub end: u64,
     /// Which threads are in it.
-    pub rule: Rule,
+    pub rule: ZoneRule,
     /// Addresses at which a thread may be all the same, since it has not begun yet.
     pub entries: Vec<u64>,
     /// What it is, for messages.
@@ -31,7 +31,7 @@ pub(crate) struct Zone {
 
 /// Which threads count as being in a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rule {
+pub(crate) enum ZoneRule {
     /// Those with a frame of its functions on the stack. A return address belongs to the function of the call
     /// before it.
     Function,
@@ -45,8 +45,8 @@ pub(crate) enum Rule {
 impl Zone {
     pub(super) fn holds(&self, frame: Frame) -> bool {
         let pc = match self.rule {
-            Rule::Function if !frame.exact => frame.pc.wrapping_sub(1),
-            Rule::Running if !frame.exact => return false,
+            ZoneRule::Function if !frame.exact => frame.pc.wrapping_sub(1),
+            ZoneRule::Running if !frame.exact => return false,
             _ => frame.pc,
         };
         (self.start..self.end).contains(&pc) && !(frame.exact && self.entries.contains(&frame.pc))
@@ -80,16 +80,16 @@ fn waited(process: &Process, handler: Frame, interrupted: Frame) -> bool {
 /// Where a thread comes out of what changes: the address that its outermost frame there returns to, and its
 /// stack pointer then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leave {
+pub(crate) struct ExitPoint {
     pub to: u64,
     pub sp: u64,
 }
 
 /// A thread in the way, and how it gets out of it, if it can be known.
 #[derive(Clone, Debug)]
-pub(crate) struct Obstacle {
+pub(crate) struct BusyThread {
     pub busy: Busy,
-    pub leave: Option<Leave>,
+    pub exit: Option<ExitPoint>,
 }
 
 /// The threads among `which` that are in one of `zones`. `lazy`: a stack that cannot be unwound is searched,
@@ -100,7 +100,7 @@ pub(crate) fn find_busy(
     tables: &mut Tables,
     zones: &[Zone],
     lazy: bool,
-) -> Vec<Obstacle> {
+) -> Vec<BusyThread> {
     let mut stacks: Vec<(u64, Vec<u8>)> = which
         .iter()
         .map(|t| {
@@ -120,16 +120,16 @@ pub(crate) fn find_busy(
         found.extend(match stack::walk(process, tables, thread, &ahead, &mut frames) {
             Ok(()) => in_zone(process, thread, &frames, zones),
             Err(unsure) => {
-                may_return(process, thread, &unsure, zones, lazy).map(|busy| Obstacle { busy, leave: None })
+                may_return(process, thread, &unsure, zones, lazy).map(|busy| BusyThread { busy, exit: None })
             }
         });
     }
     found
 }
 
-fn in_zone(process: &Process, thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<Obstacle> {
+fn in_zone(process: &Process, thread: &Thread, frames: &[Frame], zones: &[Zone]) -> Option<BusyThread> {
     let counts = |depth: usize, zone: &Zone| match depth.checked_sub(1) {
-        _ if zone.rule != Rule::Running => true,
+        _ if zone.rule != ZoneRule::Running => true,
         None => !waits(thread),
         Some(inner) => !waited(process, frames[inner], frames[depth]),
     };
@@ -142,8 +142,8 @@ fn in_zone(process: &Process, thread: &Thread, frames: &[Frame], zones: &[Zone])
     let verb = if frame.exact { "is in" } else { "returns to" };
     let why = format!("{verb} {} at {:#x}", zone.name, frame.pc);
     // A frame that a signal has interrupted does not return, its handler does.
-    let leave = frames.get(outermost + 1).filter(|f| !f.exact).map(|f| Leave { to: f.pc, sp: f.sp });
-    Some(Obstacle { busy: Busy { tid: thread.tid, function: Some(zone.name.clone()), why }, leave })
+    let exit = frames.get(outermost + 1).filter(|f| !f.exact).map(|f| ExitPoint { to: f.pc, sp: f.sp });
+    Some(BusyThread { busy: Busy { tid: thread.tid, function: Some(zone.name.clone()), why }, exit })
 }
 
 /// Of a thread whose stack cannot be unwound.
@@ -161,9 +161,11 @@ fn may_return(
     };
     let place = || format!("is in {}: {}", describe(process, unsure.pc), unsure.why);
     let (function, why) = match found {
-        Found::Nothing => return None,
-        Found::In(zone) => (Some(zone.name.clone()), format!("{}, and may return to {}", place(), zone.name)),
-        Found::Unknown => (None, place()),
+        StackSearch::Nothing => return None,
+        StackSearch::In(zone) => {
+            (Some(zone.name.clone()), format!("{}, and may return to {}", place(), zone.name))
+        }
+        StackSearch::Unknown => (None, place()),
     };
     Some(Busy { tid: thread.tid, function, why })
 }

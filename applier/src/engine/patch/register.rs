@@ -1,7 +1,7 @@
 //! Telling the target's own unwinder about new code, so that C++ exceptions and thread cancellation pass
 //! through it.
 
-use super::quiesce::{Rule, Zone};
+use super::quiesce::{Zone, ZoneRule};
 use crate::{
     Located, ProcessError,
     engine::{
@@ -45,15 +45,15 @@ impl Registrar {
         if let Some((module, found)) = order.iter().find_map(|m| Some((*m, defines(m, REGISTER)?))) {
             let allocators = ["malloc", "pthread_mutex_lock"]
                 .map(|name| order.iter().find(|m| defines(m, name).is_some()));
-            let mut zones = vec![zone(module, Rule::Function)];
-            zones.extend(allocators.into_iter().flatten().map(|m| zone(m, Rule::Running)));
+            let mut zones = vec![zone(module, ZoneRule::Function)];
+            zones.extend(allocators.into_iter().flatten().map(|m| zone(m, ZoneRule::Running)));
             return Ok(Some(Self { function: found.address, zones }));
         }
         let [program] = order[..] else { return Ok(None) };
         let file = identity::open_file(program, process.view, &process.maps);
         match file.and_then(|f| identity::symbol(&f, REGISTER)) {
             Some(Some(link)) => {
-                let zones = vec![zone(program, Rule::Running)];
+                let zones = vec![zone(program, ZoneRule::Running)];
                 Ok(Some(Self { function: program.bias.wrapping_add(link), zones }))
             }
             Some(None) => Ok(None),

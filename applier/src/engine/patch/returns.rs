@@ -9,7 +9,7 @@
 
 use super::{
     outwait::Quiescence,
-    quiesce::{Leave, Zone},
+    quiesce::{ExitPoint, Zone},
 };
 use crate::{
     Options, ProcessError,
@@ -38,9 +38,9 @@ const HOLD: Duration = Duration::from_millis(20);
 const MOST: usize = 16;
 
 /// A thread that runs to where it leaves.
-struct Armed {
+struct ArmedThread {
     tid: i32,
-    leave: Leave,
+    exit: ExitPoint,
     signal: i32,
     _breakpoint: Breakpoint,
 }
@@ -97,14 +97,14 @@ pub(super) fn quiesce(
 }
 
 /// A breakpoint for each; `None` where that cannot be.
-fn arm(process: &Process, leaving: &[(i32, Leave)]) -> Option<Vec<Armed>> {
+fn arm(process: &Process, leaving: &[(i32, ExitPoint)]) -> Option<Vec<ArmedThread>> {
     if leaving.is_empty() || leaving.len() > MOST {
         return None;
     }
-    let one = |(tid, leave): &(i32, Leave)| {
+    let one = |(tid, exit): &(i32, ExitPoint)| {
         let signal = unnoticed(process.pid, *tid)?;
-        let breakpoint = Breakpoint::set(*tid, leave.to, signal).ok()?;
-        Some(Armed { tid: *tid, leave: *leave, signal, _breakpoint: breakpoint })
+        let breakpoint = Breakpoint::set(*tid, exit.to, signal).ok()?;
+        Some(ArmedThread { tid: *tid, exit: *exit, signal, _breakpoint: breakpoint })
     };
     leaving.iter().map(one).collect()
 }
@@ -121,7 +121,7 @@ fn unnoticed(pid: i32, tid: i32) -> Option<i32> {
 /// Lets the threads run until one of them is where it leaves. All of them are `ours` then, stopped. `false`:
 /// none was, in time.
 fn run(
-    mut armed: Vec<Armed>,
+    mut armed: Vec<ArmedThread>,
     ours: &mut Vec<i32>,
     since: &mut Option<Instant>,
     until: Instant,
@@ -140,7 +140,7 @@ fn run(
         let signal = match report {
             Report::Signal(signal) if signal == thread.signal => {
                 match Registers::read(tid) {
-                    Ok(registers) if registers.sp() >= thread.leave.sp => caught = Some(tid),
+                    Ok(registers) if registers.sp() >= thread.exit.sp => caught = Some(tid),
                     _ => {}
                 }
                 0

@@ -24,7 +24,7 @@ use crate::{
 const DEEPEST: u64 = 1 << 20;
 
 /// What was found.
-pub(super) enum Found<'a> {
+pub(super) enum StackSearch<'a> {
     /// No address in any of the zones.
     Nothing,
     /// One in this.
@@ -34,19 +34,19 @@ pub(super) enum Found<'a> {
 }
 
 /// Searches the thread's own stack and its registers.
-pub(super) fn own_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> Found<'a> {
+pub(super) fn own_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> StackSearch<'a> {
     let regs = &thread.registers;
     match end_of_own_stack(process, thread) {
         Some(end) if regs.sp().is_multiple_of(8) => words(process, regs, end, zones),
-        _ => Found::Unknown,
+        _ => StackSearch::Unknown,
     }
 }
 
 /// Searches the memory that the stack pointer is in, whatever it is.
-pub(super) fn any_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> Found<'a> {
+pub(super) fn any_stack<'a>(process: &Process, thread: &Thread, zones: &'a [Zone]) -> StackSearch<'a> {
     match maps::at(&process.maps, thread.registers.sp()) {
         Some(mapping) => words(process, &thread.registers, mapping.end, zones),
-        None => Found::Unknown,
+        None => StackSearch::Unknown,
     }
 }
 
@@ -64,11 +64,11 @@ fn end_of_own_stack(process: &Process, thread: &Thread) -> Option<u64> {
         .then_some(regs.thread_pointer())
 }
 
-fn words<'a>(process: &Process, regs: &Registers, end: u64, zones: &'a [Zone]) -> Found<'a> {
+fn words<'a>(process: &Process, regs: &Registers, end: u64, zones: &'a [Zone]) -> StackSearch<'a> {
     let start = regs.sp() & !7;
     let len = end.saturating_sub(start);
     let read = || process.memory.read(start, usize::try_from(len).ok()?).ok();
-    let Some(bytes) = (len <= DEEPEST).then(read).flatten() else { return Found::Unknown };
+    let Some(bytes) = (len <= DEEPEST).then(read).flatten() else { return StackSearch::Unknown };
     // The stack pointer is no address of code, whatever it is.
     let registers = regs.values().into_iter().enumerate().filter(|(n, _)| *n != SP).map(|(_, value)| value);
     let on_stack = bytes.chunks_exact(8).filter_map(|b| b.try_into().ok().map(u64::from_le_bytes));
@@ -76,5 +76,5 @@ fn words<'a>(process: &Process, regs: &Registers, end: u64, zones: &'a [Zone]) -
     let holds = |word: u64| {
         zones.iter().find(|z| [true, false].iter().any(|&exact| z.holds(Frame { pc: word, exact, sp: 0 })))
     };
-    all.find_map(holds).map_or(Found::Nothing, Found::In)
+    all.find_map(holds).map_or(StackSearch::Nothing, StackSearch::In)
 }

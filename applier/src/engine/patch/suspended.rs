@@ -10,7 +10,7 @@
 //!   that lies outside of the threads' own stacks. Some of those may be old: then the process is busy for
 //!   longer than it must be.
 
-use super::quiesce::{Rule, Zone};
+use super::quiesce::{Zone, ZoneRule};
 use crate::{
     Busy,
     arch::{
@@ -54,7 +54,7 @@ pub(super) fn find(
     stacks: Stacks,
 ) -> Option<Busy> {
     let first = threads.first().filter(|_| stacks != Stacks::Own)?;
-    let zones: Vec<&Zone> = zones.iter().filter(|z| z.rule != Rule::Running).collect();
+    let zones: Vec<&Zone> = zones.iter().filter(|z| z.rule != ZoneRule::Running).collect();
     let bounds = hull(zones.iter().map(|z| z.start..z.end))?;
     let search = Search {
         process,

@@ -6,7 +6,7 @@
 //! directly. So between any two writes the process is wholly on the old or wholly on the new code, and which
 //! it is can be read from it.
 
-use super::entry::{EntrySite, Found, jump_at};
+use super::entry::{EntrySite, SiteContent, jump_at};
 use crate::{
     Located, ProcessError,
     engine::target::{memory::Memory, steps::Steps},
@@ -126,7 +126,7 @@ impl<'a> Transaction<'a> {
             };
             let ours =
                 |to: u64| entries.iter().any(|e| e.site == entry.site && (to == e.new || to == e.stub));
-            if matches!(jump_at(self.memory, hop)?, Found::Jump(to) if ours(to)) {
+            if matches!(jump_at(self.memory, hop)?, SiteContent::Jump(to) if ours(to)) {
                 self.write("put padding back", hop, linked)?;
             }
         }
@@ -203,9 +203,9 @@ impl<'a> Transaction<'a> {
     fn is_known(&self, entry: &Entry) -> Result<bool, ProcessError> {
         let way = EntrySite::from(entry);
         let to = match way.found(self.memory)? {
-            Found::Linked => return Ok(true),
-            Found::Jump(to) => Some(to),
-            Found::Other => way.below_breakpoint(self.memory)?,
+            SiteContent::Linked => return Ok(true),
+            SiteContent::Jump(to) => Some(to),
+            SiteContent::Other => way.below_breakpoint(self.memory)?,
         };
         let mut entries = self.entries().into_iter().map(|at| self.entry(at));
         Ok(to.is_some_and(|to| entries.any(|e| e.site == entry.site && (to == e.new || to == e.stub))))

@@ -38,7 +38,7 @@ pub(crate) struct BorrowedThread<'a> {
     /// Address of the frame's return address slot.
     frame: u64,
     /// What the thread uses instead of its own stack.
-    ours: Option<Ours>,
+    ours: Option<ScratchStack>,
     /// It was not in a system call: the kernel has none to restart on its way back.
     at_ease: bool,
     /// A step failed in the middle: where the thread is, is not known until it is put back.
@@ -50,7 +50,7 @@ pub(crate) struct BorrowedThread<'a> {
 
 /// Memory for a thread whose own stack is not known, or has no room.
 #[derive(Debug)]
-struct Ours {
+struct ScratchStack {
     /// Where nothing is: has a small frame.
     cave: CodeCave,
     /// Address of that frame.
@@ -157,7 +157,7 @@ impl<'a> BorrowedThread<'a> {
             mask,
             extended,
             frame: frame.start,
-            ours: other.map(|cave| Ours { cave, frame: frame.start, stack: 0 }),
+            ours: other.map(|cave| ScratchStack { cave, frame: frame.start, stack: 0 }),
             at_ease: original.call().is_none() && !thread.suspended,
             lost: false,
             kept: Vec::new(),
@@ -183,7 +183,7 @@ impl<'a> BorrowedThread<'a> {
         let frame = frame::place(&self.original, self.mask, &self.extended, self.gadgets.sigreturn, top);
         self.steps.next("write the way back to a stack of ours")?;
         self.memory.write(frame.start, &frame.bytes)?;
-        self.ours = self.ours.take().map(|ours| Ours { stack, frame: small, ..ours });
+        self.ours = self.ours.take().map(|ours| ScratchStack { stack, frame: small, ..ours });
         self.frame = frame.start;
         self.steps.next("go over to it")?;
         self.park()
@@ -416,7 +416,7 @@ impl<'a> BorrowedThread<'a> {
         ptrace::set_signal_mask(self.tid, self.mask).map_err(ProcessError::os(what))?;
         self.killing_point("restore the registers");
         self.original.write(self.tid).map_err(ProcessError::os(what))?;
-        if let Some(Ours { cave, .. }) = self.ours.take() {
+        if let Some(ScratchStack { cave, .. }) = self.ours.take() {
             // Others look for it by its being empty.
             let _ = self.memory.write(cave.address, &vec![0; usize::try_from(cave.size).unwrap_or(0)]);
         }

@@ -12,7 +12,7 @@ use std::io;
 
 /// Why a start was not followed to its end. The process goes on as if nobody had looked.
 #[derive(Debug, thiserror::Error)]
-pub enum Missed {
+pub enum FollowError {
     /// It did not execute or load the file.
     #[error("the file was not loaded")]
     NotLoaded,
@@ -33,7 +33,7 @@ pub enum Missed {
     Unknown(String),
 }
 
-impl From<ProcessError> for Missed {
+impl From<ProcessError> for FollowError {
     fn from(error: ProcessError) -> Self {
         match error {
             ProcessError::Gone | ProcessError::Zombie => Self::Gone,
@@ -43,7 +43,7 @@ impl From<ProcessError> for Missed {
 }
 
 /// What whoever asked for a thread to be followed knows and wants to know.
-pub trait Guide {
+pub trait StartObserver {
     /// Asked after each [`crate::start::wake`]: is there time left?
     fn time_left(&self, tid: i32) -> bool;
 
@@ -59,7 +59,7 @@ pub trait Guide {
 pub(super) struct Follower<'a> {
     /// The thread.
     pub(super) tid: i32,
-    guide: &'a dyn Guide,
+    observer: &'a dyn StartObserver,
     /// Still in the system call by which it was met.
     executing: bool,
 }
@@ -67,52 +67,52 @@ pub(super) struct Follower<'a> {
 /// `SIGURG` and what it is sent for, see [`super::rendezvous`].
 pub(super) const MARK: i32 = libc::SIGURG;
 
-fn lost(error: &io::Error) -> Missed {
+fn lost(error: &io::Error) -> FollowError {
     match error.raw_os_error() {
-        Some(libc::ESRCH | libc::ECHILD) => Missed::Gone,
-        _ => Missed::Unknown(error.to_string()),
+        Some(libc::ESRCH | libc::ECHILD) => FollowError::Gone,
+        _ => FollowError::Unknown(error.to_string()),
     }
 }
 
 impl<'a> Follower<'a> {
     /// Attaches to a thread without stopping it.
-    pub(super) fn seize(tid: i32, guide: &'a dyn Guide) -> Result<Self, Missed> {
+    pub(super) fn seize(tid: i32, observer: &'a dyn StartObserver) -> Result<Self, FollowError> {
         match ptrace::seize(tid, ptrace::SYSGOOD | ptrace::TRACE_EXEC) {
-            Ok(()) => Ok(Self { tid, guide, executing: false }),
-            Err(e) if e.raw_os_error() == Some(libc::EPERM) => Err(Missed::Traced),
+            Ok(()) => Ok(Self { tid, observer, executing: false }),
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => Err(FollowError::Traced),
             Err(e) => Err(lost(&e)),
         }
     }
 
     /// The next stop. Signals that mean nothing to us are delivered.
-    fn stop(&mut self) -> Result<Stop, Missed> {
+    fn stop(&mut self) -> Result<Stop, FollowError> {
         loop {
             match tracee::next().map_err(|e| lost(&e))? {
                 // It failed, for example because the file is for another machine.
-                None if self.executing && !super::executing(self.tid) => return Err(Missed::NotLoaded),
-                None if self.guide.time_left(self.tid) => {}
-                None => return Err(Missed::Late),
+                None if self.executing && !super::executing(self.tid) => return Err(FollowError::NotLoaded),
+                None if self.observer.time_left(self.tid) => {}
+                None => return Err(FollowError::Late),
                 // The old first thread, when another one executes a program: that takes over its id.
                 Some((tid, Stop::Ended)) if tid != self.tid => {}
-                Some((_, Stop::Ended)) => return Err(Missed::Gone),
+                Some((_, Stop::Ended)) => return Err(FollowError::Gone),
                 Some((tid, Stop::Exec)) => {
                     self.tid = tid;
                     return Ok(Stop::Exec);
                 }
-                Some((_, Stop::Group)) => return Err(Missed::Stopped),
+                Some((_, Stop::Group)) => return Err(FollowError::Stopped),
                 Some((_, stop)) => return Ok(stop),
             }
         }
     }
 
     /// Goes on, delivering `signal` if it is not 0.
-    pub(super) fn go(&self, signal: i32) -> Result<(), Missed> {
+    pub(super) fn go(&self, signal: i32) -> Result<(), FollowError> {
         ptrace::cont(self.tid, signal).map_err(|e| lost(&e))
     }
 
     /// Goes on from a stop, delivering the signal if it was one; with `to_interrupt` on the way to the stop
     /// that was asked for, see [`ptrace::cont_to_interrupt`].
-    fn pass(&self, stop: &Stop, to_interrupt: bool) -> Result<(), Missed> {
+    fn pass(&self, stop: &Stop, to_interrupt: bool) -> Result<(), FollowError> {
         let signal = if let Stop::Signal(signal) = *stop { signal } else { 0 };
         if !to_interrupt {
             return self.go(signal);
@@ -122,7 +122,7 @@ impl<'a> Follower<'a> {
 
     /// Waits for the end of a successful `execve`. With `or_interrupt`, also for the stop that was asked for;
     /// `false` if that comes first.
-    pub(super) fn await_exec(&mut self, or_interrupt: bool) -> Result<bool, Missed> {
+    pub(super) fn await_exec(&mut self, or_interrupt: bool) -> Result<bool, FollowError> {
         self.executing = true;
         loop {
             match self.stop()? {
@@ -140,7 +140,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Waits for the stop that was asked for.
-    pub(super) fn await_interrupt(&mut self) -> Result<(), Missed> {
+    pub(super) fn await_interrupt(&mut self) -> Result<(), FollowError> {
         loop {
             match self.stop()? {
                 Stop::Interrupted => return Ok(()),
@@ -150,7 +150,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Goes on to the next entry to or exit from a system call.
-    pub(super) fn run_to_syscall(&mut self) -> Result<Registers, Missed> {
+    pub(super) fn run_to_syscall(&mut self) -> Result<Registers, FollowError> {
         let mut signal = 0;
         loop {
             ptrace::syscall(self.tid, signal).map_err(|e| lost(&e))?;
@@ -163,7 +163,7 @@ impl<'a> Follower<'a> {
     }
 
     /// Goes on until the thread has sent itself [`MARK`], which it does not receive.
-    pub(super) fn run_to_mark(&mut self, sent_from: impl Fn(&Registers) -> bool) -> Result<(), Missed> {
+    pub(super) fn run_to_mark(&mut self, sent_from: impl Fn(&Registers) -> bool) -> Result<(), FollowError> {
         let mut signal = 0;
         loop {
             self.go(signal)?;
@@ -177,30 +177,30 @@ impl<'a> Follower<'a> {
 
     /// From whatever stop it is in, on its way to user mode: to the one that the engine works from. No
     /// instruction of the process runs between the two.
-    pub(super) fn settle(&mut self) -> Result<(), Missed> {
+    pub(super) fn enter_event_stop(&mut self) -> Result<(), FollowError> {
         ptrace::interrupt(self.tid).map_err(|e| lost(&e))?;
         self.go(0)?;
         self.await_interrupt()
     }
 
     /// Sets the instruction pointer of the stopped thread.
-    pub(super) fn jump(&self, to: u64) -> Result<(), Missed> {
+    pub(super) fn jump(&self, to: u64) -> Result<(), FollowError> {
         self.registers()?.with_pc(to).write(self.tid).map_err(|e| lost(&e))
     }
 
     /// Asks a thread that is in a system call to stop when that is done.
-    pub(super) fn interrupt(&self) -> Result<(), Missed> {
+    pub(super) fn interrupt(&self) -> Result<(), FollowError> {
         ptrace::interrupt(self.tid).map_err(|e| lost(&e))
     }
 
     /// Its registers.
-    pub(super) fn registers(&self) -> Result<Registers, Missed> {
+    pub(super) fn registers(&self) -> Result<Registers, FollowError> {
         Registers::read(self.tid).map_err(|e| lost(&e))
     }
 
     /// Lets it go from a stop.
     pub(super) fn release(&self) {
-        self.guide.letting_go();
+        self.observer.letting_go();
         // Fails only when it was killed.
         let _ = ptrace::detach(self.tid);
     }

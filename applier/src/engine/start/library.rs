@@ -1,7 +1,7 @@
 //! A library from `open` to the point before its constructors.
 
 use super::{
-    follow::{Follower, Guide, Missed},
+    follow::{FollowError, Follower, StartObserver},
     held::HeldProcess,
     program, relocated,
 };
@@ -64,14 +64,14 @@ fn caller(tid: i32) -> Option<u64> {
 /// Where this fails, the calling OS thread has to end: that lets the thread go.
 ///
 /// # Errors
-/// See [`Missed`].
+/// See [`FollowError`].
 pub fn opened<'a>(
     tid: i32,
     pid: i32,
     allow: impl FnOnce() -> bool,
-    guide: &'a dyn Guide,
-) -> Result<HeldProcess<'a>, Missed> {
-    let seized = Follower::seize(tid, guide).and_then(|f| f.interrupt().map(|()| f));
+    observer: &'a dyn StartObserver,
+) -> Result<HeldProcess<'a>, FollowError> {
+    let seized = Follower::seize(tid, observer).and_then(|f| f.interrupt().map(|()| f));
     allow();
     let mut follower = seized?;
     follower.await_interrupt()?;
@@ -87,7 +87,7 @@ pub fn opened<'a>(
         fd if fd >= 0 => dlopen(&mut follower, pid, fd.cast_unsigned())?,
         _ => {
             follower.release();
-            return Err(Missed::NotLoaded);
+            return Err(FollowError::NotLoaded);
         }
     }
     Ok(HeldProcess::new(pid, follower))
@@ -96,7 +96,7 @@ pub fn opened<'a>(
 const PROT_EXEC: u64 = 4;
 
 /// From the exit of `open` to the point where all that was loaded is relocated.
-fn dlopen(follower: &mut Follower<'_>, pid: i32, fd: u64) -> Result<(), Missed> {
+fn dlopen(follower: &mut Follower<'_>, pid: i32, fd: u64) -> Result<(), FollowError> {
     let mut mapped = false;
     loop {
         let regs = follower.run_to_syscall()?;
@@ -105,7 +105,7 @@ fn dlopen(follower: &mut Follower<'_>, pid: i32, fd: u64) -> Result<(), Missed> 
         if call == Some(libc::SYS_close) && regs.argument(0) == fd && !mapped {
             // It was only looked at, or is loaded already.
             follower.release();
-            return Err(Missed::NotLoaded);
+            return Err(FollowError::NotLoaded);
         }
         if call == Some(libc::SYS_mmap) && regs.argument(4) == fd && regs.argument(2) & PROT_EXEC != 0 && done
         {
@@ -113,7 +113,7 @@ fn dlopen(follower: &mut Follower<'_>, pid: i32, fd: u64) -> Result<(), Missed> 
         } else if mapped && call != Some(libc::SYS_mmap) && done {
             let process = Process::open(pid, &Options::default())?;
             if relocated::all(&process, 0) {
-                return follower.settle();
+                return follower.enter_event_stop();
             }
         }
     }

@@ -28,7 +28,7 @@ mod relocated;
 mod rendezvous;
 mod shared_cpu;
 
-pub use follow::{Guide, Missed};
+pub use follow::{FollowError, StartObserver};
 pub use held::HeldProcess;
 pub use library::{loads, opened, process_of};
 pub use pin::{Pin, unpin_all};
@@ -46,7 +46,7 @@ pub fn prepare() -> io::Result<()> {
     crate::sys::tracee::make_wakeable()
 }
 
-/// Lets the follower on thread `tid` of this program ask its [`Guide`].
+/// Lets the follower on thread `tid` of this program ask its [`StartObserver`].
 pub fn wake(tid: i32) {
     crate::sys::tracee::wake(tid);
 }

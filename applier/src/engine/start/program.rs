@@ -1,7 +1,7 @@
 //! A program from `execve` to the point before its code.
 
 use super::{
-    follow::{Follower, Guide, Missed},
+    follow::{FollowError, Follower, StartObserver},
     held::HeldProcess,
     relocated,
     rendezvous::Rendezvous,
@@ -31,26 +31,26 @@ const PASSES: usize = 8;
 /// Where this fails, the calling OS thread has to end: that lets the thread go.
 ///
 /// # Errors
-/// See [`Missed`].
+/// See [`FollowError`].
 pub fn executed<'a>(
     tid: i32,
     allow: impl FnOnce() -> bool,
-    guide: &'a dyn Guide,
-) -> Result<HeldProcess<'a>, Missed> {
-    let follower = Follower::seize(tid, guide);
+    observer: &'a dyn StartObserver,
+) -> Result<HeldProcess<'a>, FollowError> {
+    let follower = Follower::seize(tid, observer);
     let was_held = allow();
     let mut follower = follower?;
     if !was_held {
         follower.interrupt()?;
     }
-    guide.attached();
+    observer.attached();
     let executed = follower.await_exec(!was_held)?;
     if executed {
         // A thread that executes a program becomes the first of its process, and the only one.
         let (process, alone) = Process::begin(follower.tid)?;
         return start(follower, process, alone);
     }
-    let pid = super::process_of(tid).ok_or(Missed::Gone)?;
+    let pid = super::process_of(tid).ok_or(FollowError::Gone)?;
     let process = Process::open(pid, &Options::default())?;
     // Its first instruction is as good as the end of `execve`.
     let begun = follower.registers()?.pc() != process.auxv.entry;
@@ -71,17 +71,21 @@ pub fn executing(tid: i32) -> bool {
     })
 }
 
-fn start(mut follower: Follower<'_>, mut process: Process, alone: bool) -> Result<HeldProcess<'_>, Missed> {
+fn start(
+    mut follower: Follower<'_>,
+    mut process: Process,
+    alone: bool,
+) -> Result<HeldProcess<'_>, FollowError> {
     if process.auxv.loader != 0 {
         return to_end_of_loading(follower, process, alone);
     }
     follow_static(&mut follower)?;
-    follower.settle()?;
+    follower.enter_event_stop()?;
     process.look_again()?;
     Ok(HeldProcess::of(follower, process, alone, None)?)
 }
 
-fn follow_static(follower: &mut Follower<'_>) -> Result<(), Missed> {
+fn follow_static(follower: &mut Follower<'_>) -> Result<(), FollowError> {
     for _ in 0..2 * ENOUGH {
         if calls::has_set_thread_pointer(&follower.run_to_syscall()?) {
             return Ok(());
@@ -96,7 +100,7 @@ pub(super) fn to_end_of_loading(
     mut follower: Follower<'_>,
     mut process: Process,
     alone: bool,
-) -> Result<HeldProcess<'_>, Missed> {
+) -> Result<HeldProcess<'_>, FollowError> {
     // A blocked signal would stay behind; a filter might kill for the system call.
     let tid = follower.tid;
     let quiet = |signal: i32| ptrace::signal_mask(tid).is_ok_and(|m| m >> (signal - 1) & 1 == 0);
@@ -123,7 +127,11 @@ pub(super) fn to_end_of_loading(
 }
 
 /// Lets the thread pass the rendezvous until the loader has finished. Tells whether it has.
-fn pass(follower: &mut Follower<'_>, process: &mut Process, rendezvous: Rendezvous) -> Result<bool, Missed> {
+fn pass(
+    follower: &mut Follower<'_>,
+    process: &mut Process,
+    rendezvous: Rendezvous,
+) -> Result<bool, FollowError> {
     for _ in 0..PASSES {
         follower.run_to_mark(|regs| rendezvous.sent(regs))?;
         process.look_again()?;
@@ -138,12 +146,12 @@ fn by_syscalls(
     mut follower: Follower<'_>,
     mut process: Process,
     alone: bool,
-) -> Result<HeldProcess<'_>, Missed> {
+) -> Result<HeldProcess<'_>, FollowError> {
     loop {
         follower.run_to_syscall()?;
         process.look_again()?;
         if has_loaded(&process) {
-            follower.settle()?;
+            follower.enter_event_stop()?;
             return Ok(HeldProcess::of(follower, process, alone, None)?);
         }
     }

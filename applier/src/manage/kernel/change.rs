@@ -3,7 +3,7 @@
 
 use super::errors::not_loaded;
 use crate::{
-    kernel::{Holder, Kernel, Live, Said},
+    kernel::{Holder, Kernel, KernelMessages, LivePatch},
     manage::{Context, Error},
 };
 use patchfile::{Manifest, Uuid, exit::ManageExit};
@@ -34,7 +34,7 @@ pub(crate) struct Transition {
 
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum TransitionOutcome {
     /// Changed now.
     Done,
     /// Was so already.
@@ -73,7 +73,7 @@ pub(crate) fn bring(
     manifest: &Manifest,
     image: &[u8],
     how: Transition,
-) -> Result<Ended, Error> {
+) -> Result<TransitionOutcome, Error> {
     let (id, uuid) = (manifest.id(), manifest.uuid);
     let Some(wanted) = &manifest.kernel else { return Err(Error::failed(id, "is no patch of the kernel")) };
     let (kernel, module) = (ctx.backend.kernel(), wanted.module.as_str());
@@ -94,8 +94,8 @@ pub(crate) fn bring(
             // Left there by whoever was killed.
             None if kernel.has(module) => unload(&kernel, &id, module)?,
             None => {
-                let mut said = Said::from_now(kernel.root);
-                match kernel.hands.load(image) {
+                let mut messages = KernelMessages::from_now(kernel.root);
+                match kernel.ops.load(image) {
                     Ok(()) => {
                         tracing::info!(module, "loaded; its transition has begun");
                         break true;
@@ -104,7 +104,7 @@ pub(crate) fn bring(
                     Err(_) if ctx.stop.asked() => {
                         return Err(Error::failed(&id, "interrupted; nothing was changed"));
                     }
-                    Err(e) => return Err(not_loaded(&kernel, &id, module, &e, &mut said)),
+                    Err(e) => return Err(not_loaded(&kernel, &id, module, &e, &mut messages)),
                 }
             }
         }
@@ -112,7 +112,7 @@ pub(crate) fn bring(
         pause = (pause * 2).min(PAUSE.1);
     };
     if !begun {
-        return Ok(Ended::Already);
+        return Ok(TransitionOutcome::Already);
     }
     if kernel.live_of(module).is_none() {
         unload(&kernel, &id, module)?;
@@ -121,18 +121,18 @@ pub(crate) fn bring(
     let over = || kernel.live_of(module).is_none_or(|live| live.enabled && !live.moving);
     let wait = wait(ctx, how.until, over);
     let holders = match wait {
-        Wait::Over if kernel.live_of(module).is_some() => return Ok(Ended::Done),
+        Wait::Over if kernel.live_of(module).is_some() => return Ok(TransitionOutcome::Done),
         Wait::Over => return Err(Error::failed(id, "somebody else has taken it out at the same time")),
         // Who comes by again names nobody, and has no time for it.
-        _ if how.timeout.is_zero() && how.lazy => return Ok(Ended::Pending(Vec::new())),
+        _ if how.timeout.is_zero() && how.lazy => return Ok(TransitionOutcome::Pending(Vec::new())),
         _ => held(&kernel, module, true),
     };
     if how.lazy && matches!(wait, Wait::Late) {
-        return Ok(Ended::Pending(holders));
+        return Ok(TransitionOutcome::Pending(holders));
     }
     // It may have ended while the tasks were looked at, or end before it is turned round.
     if over() {
-        return Ok(Ended::Done);
+        return Ok(TransitionOutcome::Done);
     }
     tracing::info!(module, "is turned round");
     let error = late(&id, &wait, how, &holders);
@@ -145,9 +145,14 @@ pub(crate) fn bring(
 ///
 /// # Errors
 /// The transition did not end in time and was turned round: then nothing has changed. Or the kernel refuses.
-pub(crate) fn take(ctx: &Context<'_>, id: &str, uuid: Uuid, how: Transition) -> Result<Ended, Error> {
+pub(crate) fn take(
+    ctx: &Context<'_>,
+    id: &str,
+    uuid: Uuid,
+    how: Transition,
+) -> Result<TransitionOutcome, Error> {
     let kernel = ctx.backend.kernel();
-    let Some(module) = kernel.module_of(uuid) else { return Ok(Ended::Already) };
+    let Some(module) = kernel.module_of(uuid) else { return Ok(TransitionOutcome::Already) };
     let live = || kernel.live_of(&module);
     let mut pause = PAUSE.0;
     while live().is_some_and(|live| live.enabled) {
@@ -155,7 +160,9 @@ pub(crate) fn take(ctx: &Context<'_>, id: &str, uuid: Uuid, how: Transition) -> 
             Ok(()) => break,
             Err(e) if again(&e) && Instant::now() < how.until && !ctx.stop.asked() => {}
             Err(_) if live().is_none() => break,
-            Err(e) => return Err(not_loaded(&kernel, id, &module, &e, &mut Said::from_now(kernel.root))),
+            Err(e) => {
+                return Err(not_loaded(&kernel, id, &module, &e, &mut KernelMessages::from_now(kernel.root)));
+            }
         }
         ctx.stop.wait(pause);
         pause = (pause * 2).min(PAUSE.1);
@@ -164,11 +171,11 @@ pub(crate) fn take(ctx: &Context<'_>, id: &str, uuid: Uuid, how: Transition) -> 
     let wait = wait(ctx, how.until, over);
     if !matches!(wait, Wait::Over) {
         if how.timeout.is_zero() && how.lazy {
-            return Ok(Ended::Pending(Vec::new()));
+            return Ok(TransitionOutcome::Pending(Vec::new()));
         }
         let holders = held(&kernel, &module, false);
         if how.lazy && matches!(wait, Wait::Late) {
-            return Ok(Ended::Pending(holders));
+            return Ok(TransitionOutcome::Pending(holders));
         }
         if !over() {
             let error = late(id, &wait, how, &holders);
@@ -177,7 +184,7 @@ pub(crate) fn take(ctx: &Context<'_>, id: &str, uuid: Uuid, how: Transition) -> 
         }
     }
     unload(&kernel, id, &module)?;
-    Ok(Ended::Done)
+    Ok(TransitionOutcome::Done)
 }
 
 fn again(error: &io::Error) -> bool {
@@ -209,7 +216,7 @@ fn turn(kernel: &Kernel<'_>, id: &str, module: &str, on: bool) -> Result<(), Err
         None => true,
         Some(live) => on && live.enabled && !live.moving,
     };
-    let is_turned = |live: &Live| live.enabled == on;
+    let is_turned = |live: &LivePatch| live.enabled == on;
     let until = Instant::now() + BACK;
     while !there() {
         let turned = kernel.live_of(module).as_ref().is_none_or(is_turned);
@@ -229,7 +236,7 @@ fn unload(kernel: &Kernel<'_>, id: &str, module: &str) -> Result<(), Error> {
     let until = Instant::now() + BACK;
     loop {
         // Others may read its files at this moment, which holds it.
-        match kernel.hands.unload(module) {
+        match kernel.ops.unload(module) {
             Ok(()) => return Ok(()),
             Err(_) if !kernel.has(module) => return Ok(()),
             Err(e) if Instant::now() >= until => {

@@ -1,20 +1,20 @@
 //! Why the kernel does not take a module: one number stands for many reasons, so more is looked at.
 
 use crate::{
-    kernel::{Kernel, Said},
+    kernel::{Kernel, KernelMessages},
     manage::Error,
 };
 use nix::errno::Errno;
 use patchfile::exit::ManageExit;
 use std::io;
 
-/// The error of a load that failed with `error`, when the kernel `said` something meanwhile.
+/// The error of a load that failed with `error`. `messages`: what the kernel has logged meanwhile.
 pub(super) fn not_loaded(
     kernel: &Kernel<'_>,
     id: &str,
     module: &str,
     error: &io::Error,
-    said: &mut Said,
+    messages: &mut KernelMessages,
 ) -> Error {
     use ManageExit::{Conflict, DoesNotFit, Failed, NotPermitted};
     let is = |path: &str, value: &str| kernel.line(path).is_some_and(|line| line == value);
@@ -66,7 +66,7 @@ pub(super) fn not_loaded(
         ),
         _ => (Failed, format!("the kernel does not take the module: {error}"), "dmesg may tell more"),
     };
-    let lines = said.about(module);
+    let lines = messages.about(module);
     let from = lines.len().saturating_sub(MOST);
     let told = lines[from..].iter().map(|line| format!("the kernel says: {line}"));
     told.fold(Error::new(exit, id, why), Error::hint).hint(hint)

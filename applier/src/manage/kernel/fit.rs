@@ -3,7 +3,7 @@
 use crate::{
     catalog::Known,
     kernel::Kernel,
-    manage::{Context, Error, World},
+    manage::{Context, Error, Inventory},
     state::builds,
 };
 use patchfile::{
@@ -44,7 +44,7 @@ pub(crate) fn is_for_this_kernel(kernel: &Kernel<'_>, wanted: &kernel::Kernel) -
 ///
 /// # Errors
 /// It is for another build; this kernel cannot be patched now; another patch replaces one of its functions.
-pub(crate) fn fits(ctx: &Context<'_>, world: &World, manifest: &Manifest) -> Result<(), Error> {
+pub(crate) fn fits(ctx: &Context<'_>, inventory: &Inventory, manifest: &Manifest) -> Result<(), Error> {
     let Some(wanted) = &manifest.kernel else { return Ok(()) };
     let (kernel, id) = (ctx.backend.kernel(), manifest.id());
     let misfit = |why: String| Error::new(ManageExit::DoesNotFit, &id, why);
@@ -83,18 +83,18 @@ pub(crate) fn fits(ctx: &Context<'_>, world: &World, manifest: &Manifest) -> Res
         return Err(Error::failed(&id, "ftrace is switched off, and live patches of the kernel need it")
             .hint("sysctl kernel.ftrace_enabled=1; if that fails, ftrace has found a fault: boot again"));
     }
-    conflicts(ctx, world, manifest)
+    conflicts(ctx, inventory, manifest)
 }
 
 /// Two patches for one function: the upper one was made from the shipped source, so the fix of the lower one
 /// would be lost. Versions of one patch take each other's place.
-fn conflicts(ctx: &Context<'_>, world: &World, manifest: &Manifest) -> Result<(), Error> {
+fn conflicts(ctx: &Context<'_>, inventory: &Inventory, manifest: &Manifest) -> Result<(), Error> {
     let mine = |object: &str, function: &String| {
         manifest.elfs.iter().any(|e: &Elf| object_of(&e.name) == object && e.changed.contains(function))
     };
     for live in ctx.backend.kernel().live() {
-        let entry = live.uuid.and_then(|uuid| world.catalog.get(uuid));
-        let record = live.uuid.and_then(|uuid| world.state.get(uuid));
+        let entry = live.uuid.and_then(|uuid| inventory.catalog.get(uuid));
+        let record = live.uuid.and_then(|uuid| inventory.state.get(uuid));
         let theirs = entry.map_or_else(|| record.map(|r| r.id.clone()), |e| Some(e.manifest.id()));
         let same = |b: &[String]| crate::state::same_file(b, &builds(manifest));
         let built = entry.map(|e| builds(&e.manifest)).or_else(|| record.map(|r| r.builds.clone()));

@@ -1,7 +1,7 @@
 //! What `list`, `status` and `info` show of patches of the kernel.
 
 use crate::{
-    kernel::{Kernel, Live},
+    kernel::{Kernel, LivePatch},
     manage::ProcessView,
     state::ProcessKey,
 };
@@ -10,14 +10,14 @@ use patchfile::{Manifest, kernel::VMLINUX, state::ProcessState};
 /// Per object: its name, whether it is patched, and that in words.
 pub(crate) fn object_lines(
     kernel: &Kernel<'_>,
-    live: Option<&Live>,
+    live: Option<&LivePatch>,
     manifest: Option<&Manifest>,
 ) -> Vec<(String, bool, &'static str)> {
     let Some(live) = live else {
         let named = manifest.and_then(|m| m.kernel.as_ref()).map_or(&[][..], |k| k.objects.as_slice());
         return named.iter().map(|o| (o.clone(), false, "not patched")).collect();
     };
-    let line = |o: &crate::kernel::LiveObject| {
+    let line = |o: &crate::kernel::LivePatchObject| {
         let words = match (o.patched, kernel.has(&o.name)) {
             (true, _) if live.moving => "in transition",
             (true, _) => "patched",
@@ -30,7 +30,7 @@ pub(crate) fn object_lines(
 }
 
 /// A line for each task that holds up a transition.
-pub(crate) fn task_lines(kernel: &Kernel<'_>, live: &Live) -> Vec<ProcessView> {
+pub(crate) fn task_lines(kernel: &Kernel<'_>, live: &LivePatch) -> Vec<ProcessView> {
     if !live.moving {
         return Vec::new();
     }
@@ -46,7 +46,7 @@ pub(crate) fn task_lines(kernel: &Kernel<'_>, live: &Live) -> Vec<ProcessView> {
 }
 
 /// Live patches that are not ours.
-pub(crate) fn foreign(kernel: &Kernel<'_>) -> Vec<Live> {
+pub(crate) fn foreign(kernel: &Kernel<'_>) -> Vec<LivePatch> {
     kernel.live().into_iter().filter(|live| live.uuid.is_none()).collect()
 }
 

@@ -1,7 +1,7 @@
 //! One operation on many processes: side by side, busy ones tried again until time is up, no process ever
 //! left half done.
 
-use super::{backend::Subject, error::exit_of, guard::Stop};
+use super::{backend::SurveyedProcess, error::exit_of, stop_request::StopRequest};
 use crate::{
     Outcome, ProcessError,
     state::{Event, ProcessKey},
@@ -25,7 +25,7 @@ const WORKERS: usize = 8;
 
 /// How it ended with one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ProcessOutcome {
     /// Changed now.
     Done,
     /// Changed now, with this to be known.
@@ -40,7 +40,7 @@ pub(crate) enum Ending {
     Gone,
 }
 
-impl Ending {
+impl ProcessOutcome {
     /// As it is kept and shown.
     pub(crate) fn state(&self) -> ProcessState {
         match self {
@@ -76,16 +76,16 @@ fn is_upatch(pid: i32) -> bool {
 
 /// One process and how it ended with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct ProcessResult {
     /// The process.
     pub key: ProcessKey,
     /// Its name.
     pub comm: String,
     /// How it ended.
-    pub ending: Ending,
+    pub outcome: ProcessOutcome,
 }
 
-impl Line {
+impl ProcessResult {
     /// An event of the log about it.
     pub(crate) fn event(&self, verb: &str, id: &str, uuid: Uuid, outcome: String) -> Event {
         Event::new(verb, id, uuid, outcome).on(self.key.pid, &self.comm)
@@ -94,7 +94,7 @@ impl Line {
     /// The events where it was changed, which is called `done`.
     pub(crate) fn done(&self, verb: &str, id: &str, uuid: Uuid, done: &str) -> Vec<Event> {
         let mut events = vec![self.event(verb, id, uuid, done.into())];
-        if let Ending::DoneBut(what) = &self.ending {
+        if let ProcessOutcome::DoneBut(what) = &self.outcome {
             events.push(self.event(verb, id, uuid, format!("warning: {what}")));
         }
         events
@@ -103,32 +103,36 @@ impl Line {
 
 /// How it ended with all.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Results {
     /// In the order given.
-    pub lines: Vec<Line>,
+    pub lines: Vec<ProcessResult>,
     /// Was it stopped before the end?
     pub interrupted: bool,
     /// What was in force in processes and gives way to what is brought into force.
     pub replaces: Vec<(ProcessKey, Uuid)>,
 }
 
-impl Tally {
+impl Results {
     /// Number of processes where `test` holds.
-    pub(crate) fn count(&self, test: impl Fn(&Ending) -> bool) -> usize {
-        self.lines.iter().filter(|l| test(&l.ending)).count()
+    pub(crate) fn count(&self, test: impl Fn(&ProcessOutcome) -> bool) -> usize {
+        self.lines.iter().filter(|l| test(&l.outcome)).count()
     }
 
     /// Processes now as wanted.
     pub(crate) fn reached(&self) -> usize {
-        self.count(|e| matches!(e, Ending::Done | Ending::DoneBut(_) | Ending::Already))
+        self.count(|e| {
+            matches!(e, ProcessOutcome::Done | ProcessOutcome::DoneBut(_) | ProcessOutcome::Already)
+        })
     }
 
     /// Processes not as wanted, that still live.
-    pub(crate) fn missed(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().filter(|l| matches!(l.ending, Ending::Pending(_) | Ending::Refused(..)))
+    pub(crate) fn missed(&self) -> impl Iterator<Item = &ProcessResult> {
+        self.lines
+            .iter()
+            .filter(|l| matches!(l.outcome, ProcessOutcome::Pending(_) | ProcessOutcome::Refused(..)))
     }
 
-    /// Adds another tally.
+    /// Adds the results of another run.
     pub(crate) fn extend(&mut self, other: Self) {
         for line in other.lines {
             self.lines.retain(|l| l.key != line.key);
@@ -140,8 +144,8 @@ impl Tally {
 
     /// The exit code: when everything was refused, what it was refused for.
     pub(crate) fn exit(&self) -> ManageExit {
-        let mut refusals = self.lines.iter().filter_map(|l| match &l.ending {
-            Ending::Refused(_, exit) => Some(*exit),
+        let mut refusals = self.lines.iter().filter_map(|l| match &l.outcome {
+            ProcessOutcome::Refused(_, exit) => Some(*exit),
             _ => None,
         });
         match (self.missed().next(), refusals.next()) {
@@ -159,29 +163,29 @@ impl Tally {
 
     /// Refused everywhere, so nothing was changed?
     pub(crate) fn all_refused(&self) -> bool {
-        let refused = self.count(|e| matches!(e, Ending::Refused(..)));
-        refused > 0 && refused == self.lines.len() - self.count(|e| *e == Ending::Gone)
+        let refused = self.count(|e| matches!(e, ProcessOutcome::Refused(..)));
+        refused > 0 && refused == self.lines.len() - self.count(|e| *e == ProcessOutcome::Gone)
     }
 }
 
 /// Does `work` on every process, again on busy ones until `timeout` has passed (zero: one try each).
-pub(crate) fn drive(
-    processes: &[Subject],
+pub(crate) fn for_each_process(
+    processes: &[SurveyedProcess],
     timeout: Duration,
-    stop: &dyn Stop,
+    stop: &dyn StopRequest,
     work: impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync,
-) -> Tally {
+) -> Results {
     let until = Instant::now() + timeout;
     let _batch = crate::batch();
-    let mut endings: Vec<Option<Ending>> = vec![None; processes.len()];
+    let mut outcomes: Vec<Option<ProcessOutcome>> = vec![None; processes.len()];
     let mut open: Vec<usize> = (0..processes.len()).collect();
     let mut pause = PAUSE.0;
     let mut interrupted = false;
     while !open.is_empty() {
-        for (index, ending) in round(&open, processes, stop, &work) {
-            endings[index] = Some(ending);
+        for (index, outcome) in round(&open, processes, stop, &work) {
+            outcomes[index] = Some(outcome);
         }
-        open.retain(|i| matches!(endings[*i], None | Some(Ending::Pending(_))));
+        open.retain(|i| matches!(outcomes[*i], None | Some(ProcessOutcome::Pending(_))));
         let left = until.saturating_duration_since(Instant::now());
         interrupted = stop.asked();
         if open.is_empty() || interrupted || left.is_zero() {
@@ -190,29 +194,31 @@ pub(crate) fn drive(
         stop.wait(pause.min(left));
         pause = (pause * 2).min(PAUSE.1);
     }
-    let ended =
-        |e: Option<Ending>| e.unwrap_or_else(|| Ending::Pending("interrupted before it was its turn".into()));
-    let line = |(p, e): (&Subject, _)| Line { key: p.key, comm: p.comm.clone(), ending: ended(e) };
-    Tally { lines: processes.iter().zip(endings).map(line).collect(), interrupted, replaces: Vec::new() }
+    let ended = |e: Option<ProcessOutcome>| {
+        e.unwrap_or_else(|| ProcessOutcome::Pending("interrupted before it was its turn".into()))
+    };
+    let line =
+        |(p, e): (&SurveyedProcess, _)| ProcessResult { key: p.key, comm: p.comm.clone(), outcome: ended(e) };
+    Results { lines: processes.iter().zip(outcomes).map(line).collect(), interrupted, replaces: Vec::new() }
 }
 
 /// One try on each process in `open`, a few at a time. Those not begun when a stop is asked for are left out.
 fn round(
     open: &[usize],
-    processes: &[Subject],
-    stop: &dyn Stop,
+    processes: &[SurveyedProcess],
+    stop: &dyn StopRequest,
     work: &(impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync),
-) -> Vec<(usize, Ending)> {
+) -> Vec<(usize, ProcessOutcome)> {
     let next = AtomicUsize::new(0);
-    let endings = Mutex::new(Vec::with_capacity(open.len()));
+    let outcomes = Mutex::new(Vec::with_capacity(open.len()));
     let worker = || {
         while let Some(&index) = open.get(next.fetch_add(1, Ordering::Relaxed)) {
             if stop.asked() {
                 break;
             }
-            let ending = Ending::of(work(processes[index].key));
-            tracing::debug!(pid = processes[index].key.pid, ?ending, "tried");
-            endings.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, ending));
+            let outcome = ProcessOutcome::of(work(processes[index].key));
+            tracing::debug!(pid = processes[index].key.pid, ?outcome, "tried");
+            outcomes.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((index, outcome));
         }
     };
     let workers = thread::available_parallelism().map_or(1, NonZero::get).min(WORKERS).min(open.len());
@@ -221,5 +227,5 @@ fn round(
     } else {
         thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(worker))));
     }
-    endings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    outcomes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

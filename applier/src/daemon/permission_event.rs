@@ -1,4 +1,4 @@
-//! One process held by the kernel in `open` or `execve`, until the ticket for it is answered.
+//! One process held by the kernel in `open` or `execve`, until the event for it is answered.
 
 use super::plan::lock;
 use crate::engine::start::Pin;
@@ -19,7 +19,7 @@ const ATTACHING: Duration = Duration::from_millis(200);
 /// gone on: a worker that is asleep so long after it began waits for that, and attaches at once when it has.
 const ASLEEP: Duration = Duration::from_millis(1);
 
-/// How a ticket stands.
+/// Has the event been answered?
 #[derive(Debug, Default)]
 struct Answer {
     given: bool,
@@ -29,7 +29,7 @@ struct Answer {
 
 /// One event that wants an answer. Dropping answers it.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct PermissionEvent {
     group: Arc<Fanotify>,
     event: FanotifyEvent,
     came: Instant,
@@ -40,7 +40,7 @@ pub(super) struct Ticket {
     notes: Arc<Path>,
 }
 
-impl Ticket {
+impl PermissionEvent {
     pub(super) fn new(group: Arc<Fanotify>, event: FanotifyEvent, notes: Arc<Path>) -> Self {
         let (came, begun, answer) = (Instant::now(), Mutex::default(), Mutex::default());
         Self { group, event, came, begun, answer, notes }
@@ -85,7 +85,7 @@ impl Ticket {
     }
 
     /// Was it answered? One that has waited for too long is answered now.
-    pub(super) fn settled(&self, now: Instant) -> bool {
+    pub(super) fn is_answered(&self, now: Instant) -> bool {
         let mut answer = lock(&self.answer);
         if answer.given {
             return true;
@@ -116,7 +116,7 @@ fn attaches(tid: i32) -> bool {
         .is_ok_and(|text| text.split_ascii_whitespace().next() == Some(&libc::SYS_ptrace.to_string()))
 }
 
-impl Drop for Ticket {
+impl Drop for PermissionEvent {
     fn drop(&mut self) {
         self.allow();
     }

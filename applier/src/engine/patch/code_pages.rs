@@ -1,22 +1,22 @@
-//! Pages of code that a patch writes to ([`crate::engine::load::Text`]).
+//! Pages of code that a patch writes to ([`crate::engine::load::CodePages`]).
 
 use super::{
-    entry::{EntrySite, Found, jump_at},
+    entry::{EntrySite, SiteContent, jump_at},
     instances::Instance,
 };
 use crate::{
     Located,
     arch::redirect::JUMP,
-    engine::{load::Text, target::process::Process},
+    engine::{load::CodePages, target::process::Process},
 };
 use patchfile::control::Entry;
 
 /// Those of files that hold anything that redirecting the functions of `instances` writes.
-pub(super) fn to_exchange(process: &Process, instances: &[Instance<'_>], images: &[Located]) -> Text {
+pub(super) fn to_exchange(process: &Process, instances: &[Instance<'_>], images: &[Located]) -> CodePages {
     let redirects =
         instances.iter().flat_map(|i| i.elf.image.redirects.iter().map(|r| EntrySite::of(r, i.module.bias)));
     let written = redirects.flat_map(|way| std::iter::once(way.overwritten()).chain(way.between()));
-    Text::find(process, written, &jumps(process, images))
+    CodePages::find(process, written, &jumps(process, images))
 }
 
 /// What we have written to code: jumps of patches in force, as they are without breakpoints of others.
@@ -27,9 +27,9 @@ fn jumps(process: &Process, images: &[Located]) -> Vec<(u64, Vec<u8>)> {
     let at = |entry: &Entry| {
         let way = EntrySite::from(entry);
         let to = match way.found(memory).ok()? {
-            Found::Linked => return None,
-            Found::Jump(to) => Some(to),
-            Found::Other => way.below_breakpoint(memory).ok()?,
+            SiteContent::Linked => return None,
+            SiteContent::Jump(to) => Some(to),
+            SiteContent::Other => way.below_breakpoint(memory).ok()?,
         };
         way.lead(to.filter(|to| ours(entry.site, *to))?).ok()
     };
@@ -37,7 +37,7 @@ fn jumps(process: &Process, images: &[Located]) -> Vec<(u64, Vec<u8>)> {
     let left = |entry: &Entry| {
         let hop = entry.hop?.0;
         match jump_at(memory, hop).ok()? {
-            Found::Jump(to) if ours(entry.site, to) => Some((hop, memory.read(hop, JUMP).ok()?)),
+            SiteContent::Jump(to) if ours(entry.site, to) => Some((hop, memory.read(hop, JUMP).ok()?)),
             _ => None,
         }
     };

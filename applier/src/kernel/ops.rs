@@ -4,7 +4,7 @@ use nix::kmod::{DeleteModuleFlags, delete_module, init_module};
 use std::{ffi::CString, fs, io, path::Path};
 
 /// Everything that changes the kernel.
-pub(crate) trait Hands: Sync {
+pub(crate) trait KernelOps: Sync {
     /// Loads a module, which begins the transition of a live patch (init_module(2)). The bytes are those that
     /// were checked: no file is read again.
     ///
@@ -30,9 +30,9 @@ pub(crate) trait Hands: Sync {
 
 /// This machine's kernel.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct RealHands;
+pub(crate) struct RealKernel;
 
-impl Hands for RealHands {
+impl KernelOps for RealKernel {
     fn load(&self, image: &[u8]) -> io::Result<()> {
         Ok(init_module(image, c"")?)
     }

@@ -1,15 +1,15 @@
 //! Bringing processes to where a patch shall be. Verbs and the daemon both do it this way.
 
 use super::{
-    backend::{Backend, Subject, Survey},
+    backend::{Backend, Survey, SurveyedProcess},
     context::Context,
-    drive::{Ending, Tally, drive},
-    guard::Stop,
-    world::World,
+    each_process::{ProcessOutcome, Results, for_each_process},
+    inventory::Inventory,
+    stop_request::StopRequest,
 };
 use crate::{
     TargetId,
-    catalog::{Loaded, unkeep},
+    catalog::{LoadedEntry, unkeep},
     state::{Event, ProcessKey, Record, SERVICE, append},
 };
 use patchfile::{Manifest, Uuid};
@@ -19,11 +19,11 @@ use std::{collections::HashSet, io, path::Path, time::Duration};
 const SWEEPS: usize = 3;
 
 /// Brings processes to where a patch shall be.
-pub(crate) struct Settler<'a> {
+pub(crate) struct Reconciler<'a> {
     /// What touches processes.
     pub backend: &'a dyn Backend,
     /// Who may ask to stop.
-    pub stop: &'a dyn Stop,
+    pub stop: &'a dyn StopRequest,
     /// File-system root.
     pub root: &'a Path,
     /// What the log calls it.
@@ -34,7 +34,7 @@ pub(crate) struct Settler<'a> {
     pub timeout: Duration,
 }
 
-impl<'a> Settler<'a> {
+impl<'a> Reconciler<'a> {
     /// As a command does it that was called `verb`.
     pub(crate) fn of_verb<'c: 'a>(
         ctx: &Context<'c>,
@@ -54,9 +54,12 @@ impl<'a> Settler<'a> {
     }
 }
 
-impl std::fmt::Debug for Settler<'_> {
+impl std::fmt::Debug for Reconciler<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settler").field("root", &self.root).field("verb", &self.verb).finish_non_exhaustive()
+        f.debug_struct("Reconciler")
+            .field("root", &self.root)
+            .field("verb", &self.verb)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,27 +70,27 @@ pub(crate) fn targets(manifest: &Manifest) -> Vec<TargetId> {
 
 /// Is `uuid` in force in every one of the `wanted` ELF files that the process maps, and has nobody touched it
 /// since?
-pub(crate) fn complete(process: &Subject, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
+pub(crate) fn complete(process: &SurveyedProcess, uuid: Uuid, wanted: &[(usize, u32)]) -> bool {
     let there = process.in_force(uuid);
     !there.is_empty()
         && !process.is_disturbed(uuid)
         && wanted.iter().all(|(target, elf)| !process.targets.contains(target) || there.contains(elf))
 }
 
-impl Settler<'_> {
+impl Reconciler<'_> {
     /// Applies `patch` to every process in `survey` that maps one of its ELF files and that `wants` lets
     /// through, then to those that have started meanwhile (if `again`). `older` versions of it that a process
     /// has give way in the same step.
     pub(crate) fn activate(
         &self,
-        patch: &Loaded,
+        patch: &LoadedEntry,
         older: &[Uuid],
         survey: Survey,
         again: bool,
         wants: impl Fn(ProcessKey) -> bool,
-    ) -> Tally {
+    ) -> Results {
         let wanted = targets(&patch.manifest);
-        let mut tally = Tally::default();
+        let mut results = Results::default();
         let mut seen = HashSet::new();
         let mut survey = survey;
         for _ in 0..SWEEPS {
@@ -102,20 +105,20 @@ impl Settler<'_> {
             let work = |p| self.backend.apply(p, &patch.patch, older, self.lazy);
             for process in &fresh {
                 let carried = older.iter().filter(|old| process.runs(**old));
-                tally.replaces.extend(carried.map(|old| (process.key, *old)));
+                results.replaces.extend(carried.map(|old| (process.key, *old)));
             }
-            let now = drive(&fresh, self.timeout, self.stop, work);
+            let now = for_each_process(&fresh, self.timeout, self.stop, work);
             // Which may have been an `execve` half done, of the same program.
-            for line in now.lines.iter().filter(|l| l.ending == Ending::Gone) {
+            for line in now.lines.iter().filter(|l| l.outcome == ProcessOutcome::Gone) {
                 seen.remove(&line.key);
             }
-            tally.extend(now);
-            if tally.interrupted || !again {
+            results.extend(now);
+            if results.interrupted || !again {
                 break;
             }
             survey = self.backend.survey(&wanted, &[]);
         }
-        tally
+        results
     }
 
     /// Takes `uuid` out of every process in `survey` that runs it and that `wants` lets through.
@@ -124,9 +127,9 @@ impl Settler<'_> {
         uuid: Uuid,
         survey: &Survey,
         wants: impl Fn(ProcessKey) -> bool,
-    ) -> Tally {
+    ) -> Results {
         let carriers: Vec<_> = survey.carriers(uuid).filter(|p| wants(p.key)).cloned().collect();
-        drive(&carriers, self.timeout, self.stop, |p| self.backend.deactivate(p, uuid, self.lazy))
+        for_each_process(&carriers, self.timeout, self.stop, |p| self.backend.deactivate(p, uuid, self.lazy))
     }
 
     /// Where another version of the patch `uuid` was left beside it, by whoever was killed or refused on the
@@ -134,16 +137,16 @@ impl Settler<'_> {
     ///
     /// # Errors
     /// The log cannot be written.
-    pub(crate) fn take_over(&self, world: &mut World, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
-        let old: Vec<Record> = world.state.versions(uuid).cloned().collect();
+    pub(crate) fn take_over(&self, inventory: &mut Inventory, uuid: Uuid, pids: &[i32]) -> io::Result<()> {
+        let old: Vec<Record> = inventory.state.versions(uuid).cloned().collect();
         for record in old {
             let survey = self.backend.survey(&[], pids);
             let new: HashSet<_> = survey.carriers(uuid).map(|p| p.key).collect();
-            let tally = self.deactivate(record.uuid, &survey, |p| new.contains(&p));
-            self.note(world, &record.id, record.uuid, &tally, "replaced by a newer version")?;
+            let results = self.deactivate(record.uuid, &survey, |p| new.contains(&p));
+            self.note(inventory, &record.id, record.uuid, &results, "replaced by a newer version")?;
             if pids.is_empty() && self.backend.survey(&[], &[]).is_free_of(record.uuid) {
-                world.state.forget(record.uuid);
-                if world.writable {
+                inventory.state.forget(record.uuid);
+                if inventory.writable {
                     unkeep(self.root, record.uuid)?;
                 }
             }
@@ -157,30 +160,30 @@ impl Settler<'_> {
     /// The log cannot be written.
     pub(crate) fn note(
         &self,
-        world: &mut World,
+        inventory: &mut Inventory,
         id: &str,
         uuid: Uuid,
-        tally: &Tally,
+        results: &Results,
         done: &str,
     ) -> io::Result<()> {
         let mut events = Vec::new();
-        for line in &tally.lines {
-            let state = line.ending.state();
-            let changed = world.attempts.get(uuid, line.key) != Some(&state);
+        for line in &results.lines {
+            let state = line.outcome.state();
+            let changed = inventory.attempts.get(uuid, line.key) != Some(&state);
             let event = |outcome| line.event(self.verb, id, uuid, outcome);
-            match &line.ending {
-                Ending::Done | Ending::DoneBut(_) => {
+            match &line.outcome {
+                ProcessOutcome::Done | ProcessOutcome::DoneBut(_) => {
                     events.extend(line.done(self.verb, id, uuid, done));
-                    for (_, old) in tally.replaces.iter().filter(|(key, _)| *key == line.key) {
+                    for (_, old) in results.replaces.iter().filter(|(key, _)| *key == line.key) {
                         events.push(Event { uuid: *old, ..event("replaced by a newer version".into()) });
                     }
                 }
-                Ending::Pending(why) if changed => events.push(event(format!("pending: {why}"))),
-                Ending::Refused(why, _) if changed => events.push(event(format!("refused: {why}"))),
+                ProcessOutcome::Pending(why) if changed => events.push(event(format!("pending: {why}"))),
+                ProcessOutcome::Refused(why, _) if changed => events.push(event(format!("refused: {why}"))),
                 _ => {}
             }
-            world.attempts.set(uuid, line.key, state);
+            inventory.attempts.set(uuid, line.key, state);
         }
-        if world.writable { append(self.root, &events) } else { Ok(()) }
+        if inventory.writable { append(self.root, &events) } else { Ok(()) }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum StartHandling {
 
 /// A running service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Presence {
+pub(crate) struct ServiceStatus {
     /// Its process.
     #[serde(flatten)]
     pub process: ProcessKey,
@@ -44,7 +44,7 @@ fn path(root: &Path) -> PathBuf {
     root.join(paths::RUN).join("service.yaml")
 }
 
-impl Presence {
+impl ServiceStatus {
     /// Writes it down for `root`.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Presence {
     }
 }
 
-impl std::fmt::Display for Presence {
+impl std::fmt::Display for ServiceStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let pid = self.process.pid;
         match &self.way {

@@ -5,7 +5,7 @@ use crate::engine::target::procfile;
 
 /// What a process is part of, as its control group tells (systemd.unit(5); cgroups(7)).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub(crate) enum SystemdUnit {
     /// A service of the system.
     Service(String),
     /// A service of a user's own manager.
@@ -20,7 +20,7 @@ pub(crate) enum Unit {
     None,
 }
 
-impl Unit {
+impl SystemdUnit {
     /// That of a process.
     pub(crate) fn of(pid: i32) -> Self {
         if pid == 1 {
@@ -70,28 +70,28 @@ impl Unit {
 
 #[cfg(test)]
 mod tests {
-    use super::Unit;
+    use super::SystemdUnit;
 
     #[test]
     fn units_of_control_groups() {
-        let v2 = |path: &str| Unit::parse(&format!("0::{path}\n"));
-        assert_eq!(v2("/system.slice/redis.service"), Unit::Service("redis.service".into()));
+        let v2 = |path: &str| SystemdUnit::parse(&format!("0::{path}\n"));
+        assert_eq!(v2("/system.slice/redis.service"), SystemdUnit::Service("redis.service".into()));
         assert_eq!(
             v2("/system.slice/system-getty.slice/getty@tty1.service/sub"),
-            Unit::Service("getty@tty1.service".into())
+            SystemdUnit::Service("getty@tty1.service".into())
         );
         assert_eq!(
             v2("/user.slice/user-1000.slice/user@1000.service/app.slice/syncthing.service"),
-            Unit::OfUser("syncthing.service".into())
+            SystemdUnit::OfUser("syncthing.service".into())
         );
         assert_eq!(
             v2("/user.slice/user-1000.slice/session-3.scope"),
-            Unit::Session("session-3.scope".into())
+            SystemdUnit::Session("session-3.scope".into())
         );
-        assert_eq!(v2("/system.slice/docker-0a1b.scope"), Unit::Scope("docker-0a1b.scope".into()));
-        assert_eq!(v2("/init.scope"), Unit::Manager);
-        assert_eq!(v2("/"), Unit::None);
+        assert_eq!(v2("/system.slice/docker-0a1b.scope"), SystemdUnit::Scope("docker-0a1b.scope".into()));
+        assert_eq!(v2("/init.scope"), SystemdUnit::Manager);
+        assert_eq!(v2("/"), SystemdUnit::None);
         let v1 = "12:pids:/x\n1:name=systemd:/system.slice/cron.service\n0::/\n";
-        assert_eq!(Unit::parse(v1), Unit::Service("cron.service".into()));
+        assert_eq!(SystemdUnit::parse(v1), SystemdUnit::Service("cron.service".into()));
     }
 }

@@ -1,4 +1,4 @@
-//! Pages of code that hold redirected entries stop being pages of their file: memory with the same content
+//! Pages of code that hold redirected entries stop being pages of their file: memory with the same contents
 //! takes their place.
 //!
 //! A uprobe is set on a file, and the kernel writes it into every mapping of that file, also over a jump of
@@ -30,7 +30,7 @@ const PAGE: u64 = FACTS.page;
 
 /// Pages of code that are to be exchanged.
 #[derive(Debug, Default)]
-pub(crate) struct Text {
+pub(crate) struct CodePages {
     /// In address order.
     pages: Vec<Page>,
 }
@@ -45,9 +45,9 @@ struct Page {
     ours: Vec<(u64, Vec<u8>)>,
 }
 
-/// What is to stand in the pages of [`Text`].
+/// What is to stand in the pages of [`CodePages`].
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Content {
+pub(crate) struct PageContents {
     /// What stood there when it was looked at.
     seen: Vec<u8>,
     bytes: Vec<u8>,
@@ -55,7 +55,7 @@ pub(crate) struct Content {
     pub(crate) traps: Vec<u64>,
 }
 
-impl Text {
+impl CodePages {
     /// The pages of files that hold any of the bytes `written`. `ours`: what we have written to code already.
     pub(crate) fn find(
         process: &Process,
@@ -115,34 +115,34 @@ impl Text {
     ///
     /// # Errors
     /// When breakpoints cannot be told from what is in the code otherwise.
-    pub(crate) fn content(&self, process: &Process) -> Result<Content, ProcessError> {
-        let mut content = Content::default();
+    pub(crate) fn contents(&self, process: &Process) -> Result<PageContents, ProcessError> {
+        let mut contents = PageContents::default();
         let mut files = Files { process, last: None };
         for page in &self.pages {
             let bytes = process.memory.read(page.address, PAGE as usize)?;
-            content.seen.extend(&bytes);
+            contents.seen.extend(&bytes);
             let (bytes, traps) = if pages::is_copied(process, page.address) {
                 page.without_traps(bytes, files.page(page.address))?
             } else {
                 (bytes, Vec::new())
             };
-            content.bytes.extend(bytes);
-            content.traps.extend(traps);
+            contents.bytes.extend(bytes);
+            contents.traps.extend(traps);
         }
-        Ok(content)
+        Ok(contents)
     }
 
     /// The same, where most likely it still is as it was when it was `known`.
-    pub(super) fn content_again<'a>(
+    pub(super) fn contents_again<'a>(
         &self,
         process: &Process,
-        known: &'a Content,
-    ) -> Result<Cow<'a, Content>, ProcessError> {
+        known: &'a PageContents,
+    ) -> Result<Cow<'a, PageContents>, ProcessError> {
         let mut now = vec![0; known.seen.len()];
         for (page, bytes) in self.pages.iter().zip(now.chunks_exact_mut(PAGE as usize)) {
             process.memory.read_into(page.address, bytes)?;
         }
-        Ok(if now == known.seen { Cow::Borrowed(known) } else { Cow::Owned(self.content(process)?) })
+        Ok(if now == known.seen { Cow::Borrowed(known) } else { Cow::Owned(self.contents(process)?) })
     }
 
     /// The calls that move it from `place` to where it belongs, the first of it first.
@@ -165,8 +165,8 @@ impl Text {
     }
 }
 
-impl Content {
-    /// Fills the memory that [`Text::make`] has made.
+impl PageContents {
+    /// Fills the memory that [`CodePages::make`] has made.
     pub(super) fn fill(&self, memory: &Memory, place: u64) -> Result<(), ProcessError> {
         memory.write(place, &self.bytes)
     }

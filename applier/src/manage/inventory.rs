@@ -1,4 +1,5 @@
-//! What is known when a verb begins: the patches, what shall be with them, and what was tried.
+//! What this machine knows about patches when a verb begins: their files, the state wanted of each, and the
+//! last attempts on processes.
 
 use super::{
     backend::{Backend, Survey},
@@ -24,14 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a held lock is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What is known.
+/// The patches that this machine knows, with the state of each. Holds the lock where it was taken.
 #[derive(Debug)]
-pub(crate) struct World {
-    /// The patches.
+pub(crate) struct Inventory {
+    /// The patches on disk.
     pub catalog: Catalog,
-    /// What shall be with them.
+    /// The state wanted of each patch.
     pub state: State,
-    /// What was tried.
+    /// The last attempts on processes that failed.
     pub attempts: Attempts,
     /// Can the state be written? Not without root.
     pub writable: bool,
@@ -40,12 +41,12 @@ pub(crate) struct World {
     lock: Option<Lock>,
 }
 
-impl World {
+impl Inventory {
     /// Reads everything, for looking at it.
     ///
     /// # Errors
     /// The state file cannot be read.
-    pub(crate) fn look(ctx: &mut Context<'_>) -> Result<Self, Error> {
+    pub(crate) fn read(ctx: &mut Context<'_>) -> Result<Self, Error> {
         let path = StateFile::path(&ctx.root);
         let file = StateFile::read(&ctx.root, &ctx.boot)
             .map_err(|e| Error::new(kind_exit(e.kind()), path.display().to_string(), e))?;
@@ -91,7 +92,7 @@ impl World {
     /// # Errors
     /// Another `upatch` holds the lock for too long, a stop was asked for meanwhile, or the lock cannot be
     /// made.
-    pub(crate) fn change(ctx: &mut Context<'_>, pids: &[i32]) -> Result<Self, Error> {
+    pub(crate) fn lock(ctx: &mut Context<'_>, pids: &[i32]) -> Result<Self, Error> {
         let until = Instant::now() + PATIENCE;
         let lock = loop {
             match Lock::take(&ctx.root) {
@@ -112,10 +113,10 @@ impl World {
                 }
             }
         };
-        let mut world = Self::look(ctx)?;
-        world.writable = lock.is_some();
-        world.lock = lock;
-        Ok(world)
+        let mut inventory = Self::read(ctx)?;
+        inventory.writable = lock.is_some();
+        inventory.lock = lock;
+        Ok(inventory)
     }
 
     /// Writes the state.

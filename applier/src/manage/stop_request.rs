@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Somebody who may ask to stop.
-pub(crate) trait Stop: Sync {
+pub(crate) trait StopRequest: Sync {
     /// Was a stop asked for?
     fn asked(&self) -> bool;
 
@@ -31,9 +31,9 @@ pub(crate) trait Stop: Sync {
 
 /// Nobody asks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Never;
+pub(crate) struct NeverStop;
 
-impl Stop for Never {
+impl StopRequest for NeverStop {
     fn asked(&self) -> bool {
         false
     }
@@ -89,7 +89,7 @@ fn suspending() -> SigSet {
     [Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU].into_iter().collect()
 }
 
-impl Stop for Signals {
+impl StopRequest for Signals {
     fn asked(&self) -> bool {
         self.poll(PollTimeout::ZERO)
     }

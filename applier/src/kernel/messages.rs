@@ -16,9 +16,9 @@ const LONGEST: usize = 8192;
 
 /// The kernel's messages from some moment on.
 #[derive(Debug)]
-pub(crate) struct Said(Option<File>);
+pub(crate) struct KernelMessages(Option<File>);
 
-impl Said {
+impl KernelMessages {
     /// Those from now on; none where they may not be read.
     pub(crate) fn from_now(root: &Path) -> Self {
         let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits();
@@ -26,7 +26,7 @@ impl Said {
         Self(file.ok().filter(|mut file| file.seek(SeekFrom::End(0)).is_ok()))
     }
 
-    /// What was said since.
+    /// The messages since then.
     pub(crate) fn lines(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         let Some(file) = &mut self.0 else { return lines };
@@ -40,13 +40,13 @@ impl Said {
                 Err(_) => break,
             };
             // After its head comes the message; lines with a blank before are about the device.
-            let said = text.lines().filter(|l| !l.starts_with(' ')).filter_map(|l| l.split_once(';'));
-            lines.extend(said.map(|(_, message)| message.to_owned()));
+            let messages = text.lines().filter(|l| !l.starts_with(' ')).filter_map(|l| l.split_once(';'));
+            lines.extend(messages.map(|(_, message)| message.to_owned()));
         }
         lines
     }
 
-    /// What was said since about live patches or this module.
+    /// Messages since then about live patches or this module.
     pub(crate) fn about(&mut self, module: &str) -> Vec<String> {
         let mut lines = self.lines();
         let words = ["livepatch", "ftrace", "Lockdown", "module verification", "Loading of", module];
