@@ -5,7 +5,7 @@
 //! package in `usr/src`, the source as `linux-source-*.tar.xz`, and `vmlinux`, which is unpacked here.
 
 use anyhow::{Context, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A kernel that tests run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,22 @@ pub fn folder() -> PathBuf {
     cache.unwrap_or_else(home).join("upatch-kernels")
 }
 
+/// The numbers of a release, for putting releases in order.
+fn numbers(release: &str) -> Vec<u32> {
+    release.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok()).collect()
+}
+
+/// The archive of the source in a kernel's folder.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn source(kernel: &Path) -> Result<Option<PathBuf>> {
+    let files = std::fs::read_dir(kernel).context("folder of a kernel")?.flatten().map(|e| e.path());
+    let is_source =
+        |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("linux-source-"));
+    Ok(files.filter(is_source).find(|p| p.is_file()))
+}
+
 /// The fetched kernel of a series (`6.1`, `6.12`), if there is one.
 ///
 /// # Errors
@@ -39,15 +55,12 @@ pub fn fetched(series: &str) -> Result<Option<Kernel>> {
         .flatten()
         .flatten()
         .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|n| n.starts_with(&format!("{series}.")))
+        .filter(|n| n.starts_with(&format!("{series}.")) && base.join(n).is_dir())
         .collect();
-    names.sort();
+    names.sort_by_key(|n| numbers(n));
     for release in names.into_iter().rev() {
         let dir = base.join(&release);
-        let sources = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|e| e.path());
-        let is_source =
-            |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("linux-source-"));
-        let Some(source) = sources.filter(is_source).find(|p| p.is_file()) else { continue };
+        let Some(source) = source(&dir)? else { continue };
         if !dir.join("vmlinuz").is_file()
             || !dir.join("usr/src").join(format!("linux-headers-{release}")).is_dir()
         {

@@ -1,7 +1,8 @@
 //! Live patches written by hand, for testing what applies them without what makes them: a C file with the new
 //! function and a line that names the old one, built by the kernel's own build system.
 
-use crate::paths::testdata;
+use crate::kernels;
+use crate::paths::{program, testdata};
 use crate::run::Cmd;
 use anyhow::{Context, Result};
 use patchfile::kernel::Kernel;
@@ -9,6 +10,7 @@ use patchfile::manifest::{Elf, FORMAT_KERNEL, Kind, Package};
 use patchfile::{Arch, BuildId, Digest, Manifest, Uuid, identity, paths};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A live patch to be made.
 #[derive(Clone, Copy, Debug)]
@@ -25,27 +27,46 @@ pub struct Livepatch<'a> {
     pub function: &'a str,
 }
 
-/// The newest kernel of a series (`6.1`) in `$UPATCH_KERNELS`, or in `upatch-kernels` in the user's cache: a
-/// folder for each release, which holds `vmlinux` and `lib/modules`. `None`, loudly, where there is none:
-/// then what needs one is left out.
-pub fn kernel(series: &str) -> Option<PathBuf> {
-    let cache = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/upatch-kernels"));
-    let all = std::env::var_os("UPATCH_KERNELS").map(PathBuf::from).or_else(cache)?;
-    let folders = fs::read_dir(&all).into_iter().flatten().flatten().map(|e| e.path());
-    let is = |k: &PathBuf| {
-        let name = k.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(&format!("{series}.")) && k.join("vmlinux").is_file()
-    };
-    let found = folders.filter(is).max();
-    if found.is_none() {
-        eprintln!("SKIPPED: no kernel {series} in {}", all.display());
+/// The newest fetched kernel of a series (`6.1`). `None`, loudly, where there is none, or no machine to run it
+/// on: then what needs one is left out.
+///
+/// # Errors
+/// When its image cannot be unpacked.
+pub fn kernel(series: &str) -> Result<Option<PathBuf>> {
+    if let Some(why) = crate::vm::missing() {
+        eprintln!("SKIPPED: {why}");
+        return Ok(None);
     }
-    found
+    let found = kernels::fetched(series)?;
+    if found.is_none() {
+        eprintln!(
+            "SKIPPED: no kernel {series} in {}: run scripts/kernel {series}",
+            kernels::folder().display()
+        );
+    }
+    Ok(found.map(|k| k.dir))
 }
 
-/// The prepared source tree of a kernel, `None` where it is not there.
-pub fn tree(kernel: &Path) -> Option<PathBuf> {
-    Some(kernel.join("tree")).filter(|t| t.join("Module.symvers").is_file())
+/// The prepared source tree of a kernel: that of the store of `upatch-build`, which prepares it where it is
+/// not there yet.
+///
+/// # Errors
+/// When the kernel was not fetched whole, or its tree cannot be prepared.
+pub fn tree(kernel: &Path) -> Result<PathBuf> {
+    let release = kernel.file_name().context("kernel")?.to_string_lossy().into_owned();
+    let output = tempfile::tempdir()?;
+    let said = Cmd::new(program("upatch-build")?)
+        .args(["--kernel", &release, "--tree-only", "--quiet"])
+        .arg("--source")
+        .arg(kernels::source(kernel)?.context("no archive of the kernel's source")?)
+        .arg("--kernel-devel")
+        .arg(kernel)
+        .arg("--output")
+        .arg(output.path())
+        .limit(Duration::from_secs(1800))
+        .run()?
+        .ok()?;
+    Ok(PathBuf::from(said.stdout.trim()))
 }
 
 impl Livepatch<'_> {
@@ -70,7 +91,7 @@ impl Livepatch<'_> {
         fs::write(build.path().join("Kbuild"), format!("obj-m := {module}.o\n{flags}"))?;
         Cmd::new("make")
             .args(["-s", "-C"])
-            .arg(tree(kernel).context("no prepared source tree")?)
+            .arg(tree(kernel)?)
             .args(["CC=gcc-12", &format!("KERNELRELEASE={release}"), "KBUILD_MODPOST_WARN=1"])
             .arg(format!("M={}", build.path().display()))
             .arg("modules")

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 use tests::livepatch::{self, Livepatch};
 use tests::paths::{program, testdata};
@@ -17,16 +17,6 @@ const LOADAVG: Livepatch<'_> = Livepatch {
     object: "vmlinux",
     function: "loadavg_proc_show",
 };
-
-/// The kernel that the hand-written patches are for, with a prepared source tree.
-fn kernel_with_tree() -> Option<PathBuf> {
-    let kernel = livepatch::kernel("6.1")?;
-    if livepatch::tree(&kernel).is_none() {
-        eprintln!("SKIPPED: no prepared source tree in {}", kernel.display());
-        return None;
-    }
-    Some(kernel)
-}
 
 /// A machine with upatch and the patches in `/p`.
 fn machine(kernel: &Path, patches: &Path) -> Result<Vm> {
@@ -49,7 +39,7 @@ fn reseal(from: &Path, to: &Path, change: impl FnOnce(&mut patchfile::Manifest))
 
 #[test]
 fn every_verb() -> Result<()> {
-    let Some(kernel) = kernel_with_tree() else { return Ok(()) };
+    let Some(kernel) = livepatch::kernel("6.1")? else { return Ok(()) };
     let scratch = tempfile::tempdir()?;
     let p = scratch.path().join("p");
     let with = |source, object, function| Livepatch { source, name: source, object, function, ..LOADAVG };
@@ -88,7 +78,7 @@ fn every_verb() -> Result<()> {
 #[test]
 #[ignore = "a campaign: make kernel-cycles"]
 fn cycles_under_load() -> Result<()> {
-    let Some(kernel) = kernel_with_tree() else { return Ok(()) };
+    let Some(kernel) = livepatch::kernel("6.1")? else { return Ok(()) };
     let count: u32 = std::env::var("CYCLES").ok().and_then(|c| c.parse().ok()).unwrap_or(1000);
     let scratch = tempfile::tempdir()?;
     let p = scratch.path().join("p");

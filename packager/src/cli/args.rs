@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// [default: where distributions install them]
     #[arg(long, value_name = "DIR|RPM|DEB", requires = "kernel", help_heading = "Kernel")]
     pub kernel_devel: Option<PathBuf>,
+    /// Only prepare the kernel's tree in the store, and print where it is
+    #[arg(long, requires = "kernel", conflicts_with_all = ["no_cache", "patch", "srpm_only"], help_heading = "Kernel")]
+    pub tree_only: bool,
     /// Compiler that made the kernel [default: the one that its configuration names]
     #[arg(long, value_name = "GCC", requires = "kernel", help_heading = "Kernel")]
     pub cc: Option<String>,

@@ -76,10 +76,13 @@ impl KernelRequest {
             let option = lossy(&rpmbuild[0]);
             return usage(&format!("{option} is an option of rpmbuild, which only --spec and --srpm use"));
         }
+        if args.tree_only && args.store().is_none() {
+            return usage("--tree-only needs a store that can be written to: name one with --cache");
+        }
         if args.srpm_only && !of_rpm {
             return usage("--srpm-only goes with --spec or --srpm");
         }
-        if args.patch.is_empty() {
+        if args.patch.is_empty() && !args.tree_only {
             return usage("--patch is needed");
         }
         if let Some(name) = &args.name

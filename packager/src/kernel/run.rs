@@ -31,6 +31,7 @@ use linker::{
 };
 use patchfile::Arch;
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Makes the patch. `report` is filled in as far as the run comes.
@@ -46,8 +47,27 @@ pub(crate) fn run(request: &KernelRequest, progress: &mut Progress, report: &mut
     if args.keep_workdir {
         progress.info(&format!("scratch directory: {}", work.root().display()));
     }
-    let made = make(request, progress, report, &work, &mut staged);
+    let made = match args.tree_only {
+        true => only_tree(request, progress, report, &work),
+        false => make(request, progress, report, &work, &mut staged),
+    };
     end(made, staged, &args.output, report)
+}
+
+/// Prepares the tree, if the store has none yet, and prints where it is.
+fn only_tree(
+    request: &KernelRequest,
+    progress: &mut Progress,
+    report: &mut Report,
+    work: &Work,
+) -> Result<()> {
+    report.package = Some(request.package.nvr());
+    let devel = Devel::find(request, &work.path("devel"))?;
+    let compiler = Compiler::find(request, &devel.config)?;
+    let source = Source::find(request, work)?;
+    progress.begin(Step::KernelTree);
+    let tree = PreparedTree::take(request, &source, &devel, compiler, work, progress)?;
+    writeln!(std::io::stdout(), "{}", tree.dir.display()).what("standard output")
 }
 
 fn make(
