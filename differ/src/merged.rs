@@ -4,7 +4,7 @@ use crate::elf;
 use crate::error::Error;
 use crate::model::{Binding, SymbolType};
 use crate::reading::Reading;
-use crate::unit::{Home, SHF_MERGE};
+use crate::unit::{DefinedIn, SHF_MERGE};
 
 /// The local constants of an object as it was built that lie in sections which the linker merges by content.
 /// With `-fmerge-all-constants` GCC puts arrays there that have sections of their own with `-fdata-sections`.
@@ -15,8 +15,7 @@ use crate::unit::{Home, SHF_MERGE};
 /// When the object cannot be read.
 pub fn merged(plain: &[u8]) -> Result<Vec<String>, Error> {
     let unit = elf::read_unit(plain, "plain", Reading::Program)?;
-    let is_merged =
-        |home| matches!(home, Home::Section(s) if unit.sections.get(s).is_some_and(|s| s.has(SHF_MERGE)));
+    let is_merged = |home| matches!(home, DefinedIn::Section(s) if unit.sections.get(s).is_some_and(|s| s.has(SHF_MERGE)));
     let constants = unit.symbols.iter().filter(|s| {
         s.binding == Binding::Local
             && s.stype == SymbolType::Object

@@ -148,12 +148,12 @@ pub(crate) struct Symbol<'a> {
     pub(crate) stype: SymbolType,
     pub(crate) value: u64,
     pub(crate) size: u64,
-    pub(crate) home: Home,
+    pub(crate) home: DefinedIn,
 }
 
 /// Where a symbol is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Home {
+pub(crate) enum DefinedIn {
     Undefined,
     Absolute,
     Section(usize),

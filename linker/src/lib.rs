@@ -17,18 +17,18 @@ mod error;
 mod image;
 mod livepatch;
 mod locate;
-mod made;
+mod product;
 
 pub use chunks::SiblingUse;
 pub use elf::ParsedElf;
 pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, fit, ledger};
 pub use error::LinkError;
 pub use image::{
-    ChangedFunction, Elsewhere, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, NOT_IN_FILE,
+    ChangedFunction, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, MovedDefinitions, NOT_IN_FILE,
     NewSymbol, ReadFile, Sibling, UnitPatch, link,
 };
 pub use livepatch::{
-    FittedFunction, Found, KernelContext, KernelFit, KernelImage, KernelModuleFile, KernelObject,
+    FittedFunction, FunctionMatch, KernelContext, KernelFit, KernelImage, KernelModuleFile, KernelObject,
     KernelSymbol, KernelUnit, PartObject, Parts, Reference, ReplacedFunction, Symvers, Way, fidelity, finish,
     parts,
 };
@@ -36,4 +36,4 @@ pub use locate::{
     LinkedSymbol, ObjectSymbol, OptimisedUnit, OriginalUnit, SameLayout, TargetAddresses, Used,
     UsedAddresses, addresses, contributing, functions_alike, names_of,
 };
-pub use made::Made;
+pub use product::Product;

@@ -107,6 +107,22 @@ fn verbs_and_targets_are_there() -> Result<()> {
     Ok(())
 }
 
+/// Source files are named by their paths. Where a name is to be filled in, it is in capitals.
+#[test]
+fn source_files_that_documents_name_are_there() -> Result<()> {
+    let tops =
+        ["applier/", "differ/", "linker/", "packager/", "patchfile/", "records/", "tests/", "wrapper/"];
+    for (path, text) in documents()? {
+        for word in text.split('`').skip(1).step_by(2).filter(|w| tops.iter().any(|top| w.starts_with(top))) {
+            let is_path = word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            let to_fill_in = word.split(['/', '.']).any(|part| part.len() > 1 && part == part.to_uppercase());
+            let is_there = repository().join(word).exists();
+            ensure!(!is_path || to_fill_in || is_there, "{}: there is no {word}", path.display());
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn files_that_the_readme_names_are_there() -> Result<()> {
     let readme = read("README.md")?;

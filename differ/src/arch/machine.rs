@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use super::code::Code;
 use super::flow::{Counter, Counts, Kept, LabelUse, Labels, MemberUse, ValueSource};
-use super::relocations::{RelocationType, StandsIn, find};
+use super::relocations::{ReadBy, RelocationType, find};
 use super::x86_64;
 
 /// One instruction set. An object is compared with that of its `e_machine`.
@@ -76,7 +76,7 @@ pub(crate) trait Arch: Debug + Sync {
 
     /// A relocation type that may stand in an object; `None`: unknown, to be refused.
     fn relocation(&self, number: u32) -> Option<&'static RelocationType> {
-        let supported = |t: &&RelocationType| matches!(t.stands_in, StandsIn::Objects | StandsIn::Both);
+        let supported = |t: &&RelocationType| matches!(t.read_by, ReadBy::Objects | ReadBy::Both);
         find(self.relocation_types(), number).filter(supported)
     }
 

@@ -14,4 +14,4 @@ pub(crate) use flow::{
 };
 pub(crate) use machine::{Arch, known, of};
 pub use machine::{relocation_name, relocation_type};
-pub use relocations::{Computes, Range, Relaxation, RelocationType, Rewrites, StandsIn, Tls};
+pub use relocations::{Computes, Range, ReadBy, Relaxation, RelocationType, Rewrites, Tls};

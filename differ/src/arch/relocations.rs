@@ -12,7 +12,7 @@ pub struct RelocationType {
     /// Name as in the psABI, for messages.
     pub name: &'static str,
     /// Where relocations of this type stand.
-    pub stands_in: StandsIn,
+    pub read_by: ReadBy,
     /// What is written.
     pub computes: Computes,
     /// Bytes from the first to the last one that holds a bit of the value.
@@ -49,7 +49,7 @@ impl RelocationType {
 
 /// Who reads relocations of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StandsIn {
+pub enum ReadBy {
     /// Objects, and read by the linker only.
     Objects,
     /// Linked files, and read by the dynamic loader only.

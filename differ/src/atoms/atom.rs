@@ -24,7 +24,7 @@ pub(crate) enum AtomKind {
 
 /// What an atom holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nature {
+pub(crate) enum AtomContent {
     /// Instructions.
     Code,
     /// Data. It may lie in a code section.
@@ -43,7 +43,7 @@ pub(crate) struct Atom {
     /// So many bytes before its start belong to it: padding that the kernel may write code into.
     pub(crate) padding: u64,
     pub(crate) kind: AtomKind,
-    pub(crate) nature: Nature,
+    pub(crate) nature: AtomContent,
     /// Symbols at its start, the best name first. Of [`AtomKind::Anonymous`] only copied data has names, see
     /// [`Atoms::is_copied`].
     pub(crate) names: Vec<usize>,

@@ -3,10 +3,10 @@
 //! Hand-written assembly keeps its tables beside the functions that use them, often under a name without a
 //! type or under none. What is done with a piece tells what it is.
 
-use super::atom::{Atom, AtomKind, Atoms, Nature};
+use super::atom::{Atom, AtomContent, AtomKind, Atoms};
 use crate::atoms::Target;
 use crate::model::SymbolType;
-use crate::unit::Home;
+use crate::unit::DefinedIn;
 
 /// Decides what each piece of a code section is. References are resolved by then; those that decoding has
 /// found in data are taken away.
@@ -16,11 +16,11 @@ pub(super) fn tell(all: &mut Atoms) {
     }
     let unwound = unwound(all);
     loop {
-        let natures: Vec<Nature> = (0..all.atoms.len()).map(|id| nature(all, id, &unwound)).collect();
+        let natures: Vec<AtomContent> = (0..all.atoms.len()).map(|id| nature(all, id, &unwound)).collect();
         let mut found = false;
         for (atom, nature) in all.atoms.iter_mut().zip(natures) {
             atom.nature = nature;
-            if nature == Nature::Data && atom.code.take().is_some() {
+            if nature == AtomContent::Data && atom.code.take().is_some() {
                 found = true;
                 atom.refs.retain(|r| !r.resolved);
                 if atom.kind == AtomKind::Function {
@@ -54,26 +54,26 @@ fn unwound(all: &Atoms) -> Vec<(usize, u64)> {
     let relocs = sections.flat_map(|(_, section)| &section.relocs);
     let places = relocs.filter_map(|r| {
         let symbol = all.symbol(r.symbol);
-        let Home::Section(home) = symbol.home else { return None };
+        let DefinedIn::Section(home) = symbol.home else { return None };
         Some((home, u64::try_from(symbol.value.cast_signed() + r.addend).ok()?))
     });
     places.collect()
 }
 
-fn nature(all: &Atoms, id: usize, unwound: &[(usize, u64)]) -> Nature {
+fn nature(all: &Atoms, id: usize, unwound: &[(usize, u64)]) -> AtomContent {
     let atom = all.atom(id);
-    let Some(code) = &atom.code else { return Nature::Data };
+    let Some(code) = &atom.code else { return AtomContent::Data };
     if !is_untyped(all, id) {
-        return Nature::Code;
+        return AtomContent::Code;
     }
     if atom.names.iter().any(|&s| all.symbol(s).stype == SymbolType::Object) {
-        return Nature::Data;
+        return AtomContent::Data;
     }
     let has_records =
         |&(section, at): &(usize, u64)| section == atom.section && (atom.start..atom.end).contains(&at);
     let users = uses(all, id);
     if unwound.iter().any(has_records) || users.iter().any(|(.., branches)| *branches) {
-        return Nature::Code;
+        return AtomContent::Code;
     }
     let ends = code.instructions.iter().rev().find(|i| !i.is_padding).is_some_and(|i| !i.falls_through);
     let held = |(user, ..): &(usize, Vec<u64>, bool)| all.atom(*user).code.is_none();
@@ -83,11 +83,11 @@ fn nature(all: &Atoms, id: usize, unwound: &[(usize, u64)]) -> Nature {
     };
     match users.is_empty() {
         // Only other units use it, as they use functions.
-        true if atom.kind == AtomKind::Function => Nature::Code,
+        true if atom.kind == AtomKind::Function => AtomContent::Code,
         // Pointers in data, to something that ends as a function does.
-        false if code.valid && ends && users.iter().all(held) => Nature::Code,
-        false if users.iter().all(reads) => Nature::Data,
-        _ => Nature::Unknown,
+        false if code.valid && ends && users.iter().all(held) => AtomContent::Code,
+        false if users.iter().all(reads) => AtomContent::Data,
+        _ => AtomContent::Unknown,
     }
 }
 

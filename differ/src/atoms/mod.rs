@@ -7,5 +7,5 @@ mod load;
 mod references;
 mod split;
 
-pub(crate) use atom::{AtomKind, Atoms, Nature, Ref, Target};
+pub(crate) use atom::{AtomContent, AtomKind, Atoms, Ref, Target};
 pub(crate) use load::{load, load_by_place};

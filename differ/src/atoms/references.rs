@@ -10,7 +10,7 @@ use super::atom::{Atom, AtomKind, Atoms, Ref, Target};
 use crate::arch::RelocationType;
 use crate::error::Error;
 use crate::model::SymbolType;
-use crate::unit::{Home, Reloc};
+use crate::unit::{DefinedIn, Reloc};
 
 /// Fills in the references of all atoms.
 pub(super) fn resolve(all: &mut Atoms) -> Result<(), Error> {
@@ -65,7 +65,7 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
         for r in relocs.iter().take_while(|r| r.offset < atom.end) {
             let kind = kind_of(all, atom.section, r)?;
             let symbol = all.symbol(r.symbol);
-            let Home::Section(section) = symbol.home else { continue };
+            let DefinedIn::Section(section) = symbol.home else { continue };
             if counts_from_table(all, atom, kind) && !is_list(all, atom.section) {
                 // An entry of a jump table refers to code. To which code is known only once the beginning of
                 // the table is known.
@@ -83,7 +83,7 @@ fn marks(all: &Atoms) -> Result<Vec<Vec<u64>>, Error> {
     for (_, section) in sections.filter(|(index, _)| all.records_in(*index).is_some()) {
         for r in &section.relocs {
             let symbol = all.symbol(r.symbol);
-            if let Home::Section(home) = symbol.home
+            if let DefinedIn::Section(home) = symbol.home
                 && let Ok(target) = u64::try_from(symbol.value.cast_signed() + r.addend)
             {
                 marks[home].push(target);
@@ -116,7 +116,7 @@ fn count_from_themselves(all: &Atoms, atom: &Atom, (from, to): (u64, u64)) -> bo
     let leads = |from: Option<u64>| {
         relocs.iter().skip(first).take_while(|r| r.offset < to).all(|r| {
             let symbol = all.symbol(r.symbol);
-            let Home::Section(home) = symbol.home else { return true };
+            let DefinedIn::Section(home) = symbol.home else { return true };
             let distance = from.map_or(0, |from| (r.offset - from).cast_signed());
             let place = symbol.value.cast_signed() + r.addend - distance;
             if symbol.stype == SymbolType::Section {
@@ -170,10 +170,10 @@ fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Re
     let target = match symbol.home {
         // An IFUNC shares its address with its resolver, an ordinary function. Only the symbol tells that the
         // function is meant which the resolver chose.
-        Home::Section(_) if symbol.stype == SymbolType::IFunc => {
+        DefinedIn::Section(_) if symbol.stype == SymbolType::IFunc => {
             Target::Symbol { symbol: r.symbol, offset: r.addend + extra }
         }
-        Home::Section(section) => {
+        DefinedIn::Section(section) => {
             let offset = symbol.value.cast_signed() + r.addend + extra;
             // A named symbol says which atom is meant; a section symbol leaves only the offset.
             let found = if symbol.stype == SymbolType::Section {
@@ -197,7 +197,9 @@ fn one(all: &Atoms, id: usize, r: &Reloc, tables: &mut HashMap<u64, bool>) -> Re
                 }
             }
         }
-        Home::Undefined | Home::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend + extra },
+        DefinedIn::Undefined | DefinedIn::Absolute => {
+            Target::Symbol { symbol: r.symbol, offset: r.addend + extra }
+        }
     };
     Ok(Some(Ref {
         at,

@@ -6,12 +6,12 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
-use super::atom::{Atom, AtomKind, Atoms, Nature};
+use super::atom::{Atom, AtomContent, AtomKind, Atoms};
 use crate::arch::Arch;
 use crate::kernel;
 use crate::model::{Binding, KernelOptions, SymbolType};
 use crate::profile::Profile;
-use crate::unit::{Home, Section, Symbol, Unit};
+use crate::unit::{DefinedIn, Section, Symbol, Unit};
 
 /// Splits `unit`. References are not resolved yet.
 pub(super) fn split<'a>(
@@ -22,7 +22,7 @@ pub(super) fn split<'a>(
 ) -> Atoms<'a> {
     let mut in_section: Vec<Vec<usize>> = vec![Vec::new(); unit.sections.len()];
     for (index, symbol) in unit.symbols.iter().enumerate() {
-        if let Home::Section(section) = symbol.home
+        if let DefinedIn::Section(section) = symbol.home
             && symbol.stype != SymbolType::Section
             && !symbol.name.is_empty()
             // Labels of the compiler (`.LC0`). The assembler keeps them for references into mergeable
@@ -110,7 +110,7 @@ fn anonymous(section: &Section<'_>, index: usize, start: u64, end: u64) -> Atom 
         end,
         padding: 0,
         kind: AtomKind::Anonymous,
-        nature: if section.is_text() { Nature::Code } else { Nature::Data },
+        nature: if section.is_text() { AtomContent::Code } else { AtomContent::Data },
         names: Vec::new(),
         inner: Vec::new(),
         code: None,

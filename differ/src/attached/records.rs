@@ -8,7 +8,7 @@ use crate::kernel;
 use crate::model::SymbolType;
 use crate::profile::Profile;
 use crate::record_kind::RecordKind;
-use crate::unit::{Home, Reloc};
+use crate::unit::{DefinedIn, Reloc};
 
 use super::{call_frames, table};
 
@@ -95,7 +95,7 @@ pub(super) fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> R
     })?;
     let symbol = all.symbol(r.symbol);
     let target = match symbol.home {
-        Home::Section(home) => {
+        DefinedIn::Section(home) => {
             let offset = symbol.value.cast_signed() + r.addend;
             let probe = if symbol.stype == SymbolType::Section { offset } else { symbol.value.cast_signed() };
             let atom = all.find(home, probe).ok_or_else(|| Error::Unsupported {
@@ -104,7 +104,7 @@ pub(super) fn reference(all: &Atoms, section: usize, r: &Reloc, start: u64) -> R
             })?;
             Target::Atom { atom, offset: offset - all.atom(atom).start.cast_signed() }
         }
-        Home::Undefined | Home::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend },
+        DefinedIn::Undefined | DefinedIn::Absolute => Target::Symbol { symbol: r.symbol, offset: r.addend },
     };
     Ok(Ref {
         at: r.offset - start,

@@ -23,14 +23,14 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone)]
 pub(crate) struct Variable {
     pub(crate) type_id: TypeId,
-    pub(crate) begins: Begins,
+    pub(crate) begins: InitialPlace,
     /// The entry that declares it.
     declared: usize,
 }
 
 /// Where the value of a variable is at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begins {
+pub(crate) enum InitialPlace {
     /// The debug information does not tell, or the variable is in one place for as long as it lives.
     Unknown,
     /// In the register with this number in DWARF (psABI, figure 3.36).
@@ -107,14 +107,14 @@ fn add<'a>(list: &mut Vec<Variable>, dwarf: &Dwarf<'a>, unit: &Unit<'a>, base: u
     }
 }
 
-fn begins<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, die: &Die<'a>) -> Begins {
-    let Some(value) = die.attr_value(gimli::DW_AT_location) else { return Begins::Unknown };
+fn begins<'a>(dwarf: &Dwarf<'a>, unit: &Unit<'a>, die: &Die<'a>) -> InitialPlace {
+    let Some(value) = die.attr_value(gimli::DW_AT_location) else { return InitialPlace::Unknown };
     if matches!(value, AttributeValue::Exprloc(_)) {
-        return Begins::Unknown;
+        return InitialPlace::Unknown;
     }
-    let Ok(Some(mut places)) = dwarf.attr_locations(unit, value) else { return Begins::Unknown };
-    let Ok(Some(first)) = places.next() else { return Begins::Unknown };
-    register(first.data, unit).map_or(Begins::Elsewhere, Begins::Register)
+    let Ok(Some(mut places)) = dwarf.attr_locations(unit, value) else { return InitialPlace::Unknown };
+    let Ok(Some(first)) = places.next() else { return InitialPlace::Unknown };
+    register(first.data, unit).map_or(InitialPlace::Elsewhere, InitialPlace::Register)
 }
 
 /// The register that the expression names, directly or as its value at the call.

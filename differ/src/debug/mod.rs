@@ -11,7 +11,7 @@ mod statics;
 mod types;
 mod walk;
 
-pub(crate) use arguments::{Arguments, Begins, Variable, read as read_arguments};
+pub(crate) use arguments::{Arguments, InitialPlace, Variable, read as read_arguments};
 pub(crate) use inlined::read as read_inlining;
 pub(crate) use origins::read as read_origins;
 pub(crate) use statics::{Static, read as read_statics};

@@ -14,7 +14,7 @@ use super::sections::Sections;
 use super::statics::in_table;
 use crate::model::{Origin, SymbolType};
 use crate::reading::RANGES;
-use crate::unit::{Home, Reloc, SHF_ALLOC, Unit};
+use crate::unit::{DefinedIn, Reloc, SHF_ALLOC, Unit};
 
 /// How gcc calls the unit of what it made while linking. An entry of this unit that refers to no other entry
 /// comes from a source file that was compiled without debug information.
@@ -113,7 +113,7 @@ fn by_symbol(unit: &Unit<'_>, entries: &[Entry], sources: &[Option<String>]) -> 
     let (info, lists, table) = (relocations(".debug_info"), relocations(RANGES), relocations(".debug_addr"));
     let mut symbols: HashMap<(usize, u64), Vec<&str>> = HashMap::new();
     for symbol in unit.symbols.iter().filter(|s| s.stype != SymbolType::Section && !s.name.is_empty()) {
-        if let Home::Section(section) = symbol.home {
+        if let DefinedIn::Section(section) = symbol.home {
             symbols.entry((section, symbol.value)).or_default().push(symbol.name);
         }
     }
@@ -184,7 +184,7 @@ fn in_list(unit: &Unit<'_>, relocs: &[Reloc], from: usize) -> Vec<(usize, u64)> 
 
 fn target(unit: &Unit<'_>, r: &Reloc) -> Option<(usize, u64)> {
     let symbol = &unit.symbols[r.symbol];
-    let Home::Section(section) = symbol.home else { return None };
+    let DefinedIn::Section(section) = symbol.home else { return None };
     unit.sections[section]
         .has(SHF_ALLOC)
         .then(|| (section, symbol.value.wrapping_add(r.addend.cast_unsigned())))

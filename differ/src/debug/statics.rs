@@ -7,7 +7,7 @@ use gimli::{AttributeValue, Operation, Section as _};
 use super::entries::{Die, Dwarf, Slice, Unit, each, linkage_name, number, reference};
 use super::sections::Sections;
 use super::types::TypeId;
-use crate::unit::{self, Home, Reloc};
+use crate::unit::{self, DefinedIn, Reloc};
 
 /// A variable of a function with a place in memory.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ const STEPS: usize = 8;
 pub(crate) fn read(unit: &unit::Unit<'_>) -> Option<Vec<Static>> {
     let sections = Sections::load(unit)?;
     let dwarf = sections.dwarf();
-    let mut found = Found {
+    let mut found = FoundStatics {
         places: Places::new(unit)?,
         functions: Vec::new(),
         names: HashMap::new(),
@@ -104,7 +104,7 @@ impl<'u> Places<'u> {
         let at = relocs.partition_point(|r| r.offset < field);
         let r = relocs.get(at).filter(|r| r.offset == field)?;
         let symbol = &self.unit.symbols[r.symbol];
-        let Home::Section(section) = symbol.home else { return None };
+        let DefinedIn::Section(section) = symbol.home else { return None };
         Some((section, symbol.value.wrapping_add(r.addend.cast_unsigned())))
     }
 }
@@ -115,7 +115,7 @@ pub(super) fn in_table(unit: &Unit<'_>, index: gimli::DebugAddrIndex) -> Option<
     index.0.checked_mul(size)?.checked_add(unit.addr_base.0)
 }
 
-struct Found<'a, 'u> {
+struct FoundStatics<'a, 'u> {
     places: Places<'u>,
     /// Functions and their inlined copies: the offset of the entry, and the function around it.
     functions: Vec<(TypeId, Option<usize>)>,
@@ -132,7 +132,7 @@ enum Name<'a> {
     Of(TypeId),
 }
 
-impl<'a> Found<'a, '_> {
+impl<'a> FoundStatics<'a, '_> {
     fn function(
         &mut self,
         dwarf: &Dwarf<'a>,

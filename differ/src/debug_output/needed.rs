@@ -18,7 +18,7 @@ use crate::model::LinkedAddress;
 
 /// Which parts of an entry are converted with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Along {
+enum ConvertedParts {
     /// All parts.
     Parts,
     /// Parameters: for functions whose code is elsewhere.
@@ -44,7 +44,7 @@ struct Node {
     parent: Option<usize>,
     depth: isize,
     role: Role,
-    along: Along,
+    along: ConvertedParts,
 }
 
 /// The entries of an object.
@@ -98,7 +98,7 @@ impl<'a> Graph<'a, '_> {
                 dw::DW_TAG_subprogram => {
                     let entry = from.entry(offset)?;
                     if !converter.code(from, &entry)?.is_empty() {
-                        (along, wanted) = (Along::Parts, true);
+                        (along, wanted) = (ConvertedParts::Parts, true);
                     } else if entry.has_attr(dw::DW_AT_virtuality) {
                         // These members tell a debugger that an object itself says which class it is of.
                         role = Role::Part;
@@ -129,10 +129,12 @@ impl<'a> Graph<'a, '_> {
     fn follow(&mut self, index: usize) -> gimli::Result<()> {
         let Node { offset, unit, parent, depth, along, .. } = self.nodes[index];
         self.todo.extend(parent);
-        if along != Along::Nothing {
+        if along != ConvertedParts::Nothing {
             let inside = self.nodes.iter().enumerate().skip(index + 1);
             let inside = inside.take_while(|(_, n)| n.unit == unit && n.depth > depth);
-            let goes = |n: &Node| n.role == Role::Parameter || n.role == Role::Part && along == Along::Parts;
+            let goes = |n: &Node| {
+                n.role == Role::Parameter || n.role == Role::Part && along == ConvertedParts::Parts
+            };
             self.todo.extend(inside.filter(|(_, n)| n.parent == Some(index) && goes(n)).map(|(i, _)| i));
         }
         let from = self.units[unit].unit_ref(self.dwarf);
@@ -190,11 +192,11 @@ impl<'a> Graph<'a, '_> {
     }
 }
 
-fn along(tag: DwTag) -> Along {
+fn along(tag: DwTag) -> ConvertedParts {
     match tag {
-        dw::DW_TAG_namespace | dw::DW_TAG_module => Along::Nothing,
-        dw::DW_TAG_subprogram => Along::Signature,
-        _ => Along::Parts,
+        dw::DW_TAG_namespace | dw::DW_TAG_module => ConvertedParts::Nothing,
+        dw::DW_TAG_subprogram => ConvertedParts::Signature,
+        _ => ConvertedParts::Parts,
     }
 }
 

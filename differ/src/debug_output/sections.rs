@@ -8,7 +8,7 @@ use super::Slice;
 use crate::arch::{self, Computes, Range, Tls};
 use crate::elf::read_unit;
 use crate::reading::{CONVERTED, Reading};
-use crate::unit::{Home, SHF_ALLOC, Section, Unit};
+use crate::unit::{DefinedIn, SHF_ALLOC, Section, Unit};
 
 /// Types in units of their own (DWARF 4, 7.30). They are not converted, so an object that has them is left
 /// out.
@@ -89,7 +89,7 @@ impl<'a> Object<'a> {
 }
 
 /// What a field of a debug section holds.
-enum Holds {
+enum FieldContent {
     Address,
     /// An offset in another section, in so many bytes.
     Offset(usize),
@@ -98,13 +98,13 @@ enum Holds {
     InBlock,
 }
 
-fn holds(machine: u16, number: u32) -> Option<Holds> {
+fn holds(machine: u16, number: u32) -> Option<FieldContent> {
     let of = arch::of(machine)?.relocation(number)?;
     match of.computes {
         Computes::Address if of.is_pc_relative() => None,
-        Computes::Address if of.width == ADDRESS => Some(Holds::Address),
-        Computes::Address if of.width == 4 && of.range == Range::Unsigned => Some(Holds::Offset(4)),
-        Computes::Tls(Tls::BlockOffset) => Some(Holds::InBlock),
+        Computes::Address if of.width == ADDRESS => Some(FieldContent::Address),
+        Computes::Address if of.width == 4 && of.range == Range::Unsigned => Some(FieldContent::Offset(4)),
+        Computes::Tls(Tls::BlockOffset) => Some(FieldContent::InBlock),
         _ => None,
     }
 }
@@ -117,17 +117,17 @@ fn relocated<'a>(unit: &Unit<'a>, section: &Section<'a>) -> Result<Cow<'a, [u8]>
     for r in &section.relocs {
         let symbol = unit.symbols.get(r.symbol).ok_or("a relocation names no symbol")?;
         let value = match symbol.home {
-            Home::Section(home) => {
+            DefinedIn::Section(home) => {
                 let target = unit.sections.get(home).ok_or("a symbol is in no section")?;
                 if target.has(SHF_ALLOC) { address(home, symbol.value) } else { symbol.value }
             }
-            Home::Absolute | Home::Undefined => ELSEWHERE,
+            DefinedIn::Absolute | DefinedIn::Undefined => ELSEWHERE,
         };
         let value = value.wrapping_add(r.addend.cast_unsigned());
         let width = match holds(unit.machine, r.r_type) {
-            Some(Holds::Address) => usize::from(ADDRESS),
-            Some(Holds::Offset(width)) if is_offset(value) => width,
-            Some(Holds::InBlock) => continue,
+            Some(FieldContent::Address) => usize::from(ADDRESS),
+            Some(FieldContent::Offset(width)) if is_offset(value) => width,
+            Some(FieldContent::InBlock) => continue,
             _ => return Err(format!("relocation of type {} in {}", r.r_type, section.name)),
         };
         let from = usize::try_from(r.offset).unwrap_or(usize::MAX);

@@ -9,7 +9,7 @@ use object::read::elf::{CompressionHeader, FileHeader, Rela, SectionHeader, Sym}
 use crate::error::Error;
 use crate::model::{Binding, SymbolType, Visibility};
 use crate::reading::Reading;
-use crate::unit::{Home, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
+use crate::unit::{DefinedIn, Reloc, SHF_ALLOC, SHF_TLS, SHF_WRITE, SHT_NOBITS, Section, Symbol, Unit};
 
 const ENDIAN: LittleEndian = LittleEndian;
 /// No real object has sizes or addends beyond this. Below it no sum of offsets overflows.
@@ -135,16 +135,16 @@ pub(crate) fn read_unit<'a>(data: &'a [u8], side: &'static str, reading: Reading
                 common: true,
             });
             value = 0;
-            Home::Section(sections.len() - 1)
+            DefinedIn::Section(sections.len() - 1)
         } else if raw_section == elf::SHN_ABS {
-            Home::Absolute
+            DefinedIn::Absolute
         } else {
             match symtab.symbol_section(ENDIAN, symbol, index).map_err(broken)? {
-                None => Home::Undefined,
-                Some(section) => Home::Section(section.0),
+                None => DefinedIn::Undefined,
+                Some(section) => DefinedIn::Section(section.0),
             }
         };
-        if let Home::Section(section) = home {
+        if let DefinedIn::Section(section) = home {
             let Some(section) = sections.get(section) else {
                 return Err(bad(format!("symbol {name} is in section {section}, which does not exist")));
             };

@@ -5,7 +5,7 @@ mod reach;
 mod symbols;
 mod tables;
 
-use crate::atoms::{AtomKind, Atoms, Nature, Ref};
+use crate::atoms::{AtomContent, AtomKind, Atoms, Ref};
 use crate::attached::Records;
 use crate::correlate::Pairs;
 use crate::model::{Extent, Extents, PatchObject, PatchSection, Relocation, SectionKind};
@@ -121,7 +121,7 @@ fn section(all: &Atoms, id: usize) -> PatchSection {
             .iter()
             .any(|r| all.arch.relocation(r.r_type).is_some_and(|t| !t.is_pc_relative() && t.width == 8))
     };
-    let is_table = section.is_text() && atom.nature == Nature::Data;
+    let is_table = section.is_text() && atom.nature == AtomContent::Data;
     let kind = if is_table {
         SectionKind::Rodata
     } else if section.is_text() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::atoms::{AtomKind, Atoms, Nature, Ref, Target};
+use crate::atoms::{AtomContent, AtomKind, Atoms, Ref, Target};
 use crate::attached::Records;
 use crate::correlate::Pairs;
 use crate::model::Binding;
@@ -57,8 +57,9 @@ pub(super) fn reach(
             }
             let is_stub = all.section(id).is_lsda() && !section.is_text();
             let is_live = !section.is_read_only() && !is_pool(all, target) && !all.is_copied(target);
-            let is_code =
-                section.is_text() && all.atom(target).nature == Nature::Code && !all.is_companion(target);
+            let is_code = section.is_text()
+                && all.atom(target).nature == AtomContent::Code
+                && !all.is_companion(target);
             if !is_stub && (is_code || is_live) {
                 verdict.refuse(
                     if is_code { "code without a symbol" } else { "live data without a symbol" },
@@ -82,9 +83,9 @@ pub(super) fn reach(
 fn may_be_copied(all: &Atoms, id: usize) -> bool {
     let atom = all.atom(id);
     match atom.nature {
-        Nature::Unknown => false,
-        Nature::Data if all.section(id).is_text() => atom.refs.is_empty() && !all.leads_to_code(id),
-        Nature::Code | Nature::Data => true,
+        AtomContent::Unknown => false,
+        AtomContent::Data if all.section(id).is_text() => atom.refs.is_empty() && !all.leads_to_code(id),
+        AtomContent::Code | AtomContent::Data => true,
     }
 }
 
@@ -94,7 +95,7 @@ pub(super) fn stays<'a>(old: &'a Atoms<'_>, all: &Atoms, id: usize) -> Option<(&
     let is_plain = |all: &Atoms, id: usize| {
         let atom = all.atom(id);
         atom.kind == AtomKind::Anonymous
-            && atom.nature != Nature::Code
+            && atom.nature != AtomContent::Code
             && atom.refs.is_empty()
             && all.section(id).is_text()
     };

@@ -6,7 +6,7 @@ use super::reach::stays;
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::correlate::Pairs;
 use crate::model::{Binding, PatchSymbol, SymbolPlace, SymbolType, Visibility};
-use crate::unit::Home;
+use crate::unit::DefinedIn;
 use crate::verdict::Verdict;
 
 pub(super) struct Symbols<'a> {
@@ -85,7 +85,7 @@ impl<'a> Symbols<'a> {
     pub(super) fn of(&mut self, target: Target, out: &mut Vec<PatchSymbol>) -> Option<(usize, i64)> {
         match target {
             Target::Symbol { symbol, offset } => {
-                if self.new.symbol(symbol).home == Home::Absolute {
+                if self.new.symbol(symbol).home == DefinedIn::Absolute {
                     return None;
                 }
                 let index = *self.of_symbol.entry(symbol).or_insert_with(|| {

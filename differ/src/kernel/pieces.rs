@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tables::{ALTERNATIVES, Table, layout};
-use crate::unit::{Home, Section, Unit};
+use crate::unit::{DefinedIn, Section, Unit};
 
 /// Code of alternatives, as long as the table says.
 pub(super) const REPLACEMENTS: &str = ".altinstr_replacement";
@@ -28,7 +28,7 @@ pub(crate) fn pieces(unit: &Unit<'_>, index: usize, sizes: &BTreeMap<String, u64
         }
         for r in &section.relocs {
             let symbol = &unit.symbols[r.symbol];
-            if symbol.home != Home::Section(index) || section.name == unit.sections[index].name {
+            if symbol.home != DefinedIn::Section(index) || section.name == unit.sections[index].name {
                 continue;
             }
             // A jump counts from the end of its field.
@@ -60,7 +60,7 @@ pub(crate) fn padding_before(unit: &Unit<'_>, index: usize, from: u64, start: u6
     let places = lists.flat_map(|list| &list.relocs).filter_map(|r| {
         let symbol = &unit.symbols[r.symbol];
         let place = u64::try_from(symbol.value.cast_signed() + r.addend).ok()?;
-        (symbol.home == Home::Section(index)).then_some(place)
+        (symbol.home == DefinedIn::Section(index)).then_some(place)
     });
     let begin = places.filter(|place| (from..start).contains(place)).min().unwrap_or(start);
     let (Ok(a), Ok(b)) = (usize::try_from(begin), usize::try_from(start)) else { return 0 };

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Verdict, place};
 use crate::atoms::{AtomKind, Atoms, Target};
 use crate::compare::Comparer;
-use crate::debug::{Arguments, Begins, Info, Types, Variable};
+use crate::debug::{Arguments, Info, InitialPlace, Types, Variable};
 use crate::symbol_names;
 
 /// What functions take, by their names, in the original and in the patched unit.
@@ -73,9 +73,9 @@ fn object<'a>(types: &Types, function: &'a Arguments, parameter: &'a Variable) -
         return Some(parameter).filter(points);
     }
     let may_be_it = |v: &&Variable| match v.begins {
-        Begins::Unknown => true,
-        Begins::Register(_) => v.begins == parameter.begins,
-        Begins::Elsewhere => false,
+        InitialPlace::Unknown => true,
+        InitialPlace::Register(_) => v.begins == parameter.begins,
+        InitialPlace::Elsewhere => false,
     };
     function.variables.iter().filter(may_be_it).find(points)
 }

@@ -10,7 +10,7 @@ use crate::kernel;
 use crate::model::SymbolType;
 use crate::profile::Profile;
 use crate::symbol_names;
-use crate::unit::{Home, SHT_NOTE, Section};
+use crate::unit::{DefinedIn, SHT_NOTE, Section};
 
 pub(super) fn judge(cmp: &mut Comparer<'_>, verdict: &mut Verdict, source_file: &str) {
     let (old, new) = (wholes(cmp.old), wholes(cmp.new));
@@ -137,7 +137,7 @@ fn replaced_inside(cmp: &Comparer<'_>, verdict: &Verdict, id: usize, inside: boo
 fn places(all: &Atoms, section: &Section<'_>) -> Vec<(usize, u64)> {
     let place = |r: &crate::unit::Reloc| {
         let symbol = all.symbol(r.symbol);
-        let Home::Section(home) = symbol.home else { return None };
+        let DefinedIn::Section(home) = symbol.home else { return None };
         let offset = symbol.value.cast_signed() + r.addend;
         Some((all.find(home, offset)?, r.offset))
     };

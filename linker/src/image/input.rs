@@ -9,7 +9,7 @@ use crate::chunks::SiblingUse;
 use crate::elf::ParsedElf;
 use crate::image::libraries::Libraries;
 use crate::locate::{OriginalUnit, TargetAddresses};
-use crate::made::Made;
+use crate::product::Product;
 
 /// Everything about one ELF file.
 #[derive(Clone, Copy)]
@@ -34,13 +34,13 @@ pub struct LinkInput<'a> {
     /// Where symbols come from that the target does not import yet; see [`crate::LibraryFiles`].
     pub libraries: &'a dyn Libraries,
     /// New names of the touched units for what the original has from other units.
-    pub elsewhere: &'a Elsewhere,
+    pub moved: &'a MovedDefinitions,
 }
 
 /// Names that are new in a unit, while the original file has them from another one: their definition moved,
 /// or overrides a weak one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Elsewhere {
+pub struct MovedDefinitions {
     /// The original has the same: that is used.
     pub same: HashSet<String>,
     /// Functions that are others in the original: the new ones replace them.
@@ -78,7 +78,7 @@ pub struct UnitPatch<'a> {
 #[derive(Clone, Debug)]
 pub struct LinkOutput {
     /// The product.
-    pub made: Made,
+    pub product: Product,
     /// Replaced functions.
     pub changed: Vec<ChangedFunction>,
     /// Functions and data that the target did not have.

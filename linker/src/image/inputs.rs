@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use differ::{Binding, PatchObject, PatchSymbol, Refusal, SymbolPlace, SymbolType};
 
-use super::input::Elsewhere;
+use super::input::MovedDefinitions;
 use super::libraries::Libraries;
 use super::target::TargetElf;
 use crate::arch::Machine;
 use crate::locate::command_line::Options;
-use crate::locate::linked::{Found, Linked, is_function};
+use crate::locate::linked::{Linked, LinkedDefinition, is_function};
 use crate::locate::unit::LocatedUnit;
 use crate::locate::{LinkedSymbol, TargetAddresses};
 
@@ -34,7 +34,7 @@ pub(crate) struct Inputs<'a, 'b> {
     /// Definitions in the image of names that other units see: unit and symbol index.
     pub(crate) globals: HashMap<String, (usize, usize)>,
     /// New names for what the program has from another unit.
-    pub(crate) elsewhere: &'b Elsewhere,
+    pub(crate) moved: &'b MovedDefinitions,
     /// How the linker was told to bind names.
     pub(crate) options: Options,
     /// What runs was made from bytecode during the link.
@@ -45,17 +45,17 @@ impl Inputs<'_, '_> {
     /// The program's own copy of what exists once in a program: an inline variable, a static local of an
     /// inline function, type information, and what another unit defined before. One that the unit had before
     /// is shipped because its content changed.
-    pub(crate) fn shared(&self, owner: &Unit<'_>, symbol: &PatchSymbol) -> Option<Found> {
+    pub(crate) fn shared(&self, owner: &Unit<'_>, symbol: &PatchSymbol) -> Option<LinkedDefinition> {
         let vague = matches!(symbol.binding, Binding::Weak | Binding::Unique)
             && matches!(symbol.stype, SymbolType::Object | SymbolType::Tls);
         let had = |p: &LocatedUnit<'_>| p.symbol(&symbol.name).is_some_and(|s| s.is_defined());
         let looked_up =
-            (vague || self.elsewhere.same.contains(&symbol.name)) && !owner.located.as_ref().is_some_and(had);
+            (vague || self.moved.same.contains(&symbol.name)) && !owner.located.as_ref().is_some_and(had);
         self.linked.global(&symbol.name).ok().flatten().filter(|_| looked_up)
     }
 
     /// Address in the target of something found in the linked file.
-    pub(crate) fn translate(&self, name: &str, file: &str, found: &Found) -> Result<u64, Refusal> {
+    pub(crate) fn translate(&self, name: &str, file: &str, found: &LinkedDefinition) -> Result<u64, Refusal> {
         let function = is_function(found.kind);
         self.addresses.translate(LinkedSymbol {
             name,

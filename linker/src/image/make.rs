@@ -25,7 +25,7 @@ use crate::locate::command_line::Options;
 use crate::locate::linked::Linked;
 use crate::locate::map::LinkMap;
 use crate::locate::unit::LocatedUnit;
-use crate::made::Made;
+use crate::product::Product;
 
 /// Joins the patch objects of one ELF file.
 ///
@@ -50,7 +50,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         globals: globals(&units)?,
         options: Options::read(input.record.expanded_argv.iter().map(|a| a.as_bytes())),
         optimised: input.record.lto,
-        elsewhere: input.elsewhere,
+        moved: input.moved,
     };
     let (replacements, replaced) = replacements(&inputs, &mut refused, &mut warnings);
     let code = |r: &Replacement| std::iter::once((r.old, r.old_size)).chain(r.fragments.clone());
@@ -114,8 +114,8 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         })
         .collect();
     let new = new_symbols(&units, &linked);
-    let made = Made::Image(image);
-    Ok(LinkOutput { made, changed, new, warnings, used: chunks.used, shared, places })
+    let product = Product::Image(image);
+    Ok(LinkOutput { product, changed, new, warnings, used: chunks.used, shared, places })
 }
 
 /// Can C code of the target be unwound at run time? A library may be called back from C++; a program does it

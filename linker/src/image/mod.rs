@@ -20,7 +20,7 @@ mod settled;
 mod tail_calls;
 mod target;
 
-pub use input::{ChangedFunction, Elsewhere, LinkInput, LinkOutput, NewSymbol, UnitPatch};
+pub use input::{ChangedFunction, LinkInput, LinkOutput, MovedDefinitions, NewSymbol, UnitPatch};
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
 pub use library::ReadFile;
 pub use make::link;

@@ -14,7 +14,7 @@ use crate::locate::linked::Linked;
 
 /// An entry with the chunks of its stub and of the old first instructions.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed {
+pub(crate) struct PlacedEntry {
     entry: Entry,
     stub: usize,
     resume: Option<usize>,
@@ -72,7 +72,7 @@ pub(crate) fn place_entries(
     entries: Vec<Entry>,
     machine: &dyn Machine,
     chunks: &mut Chunks,
-) -> Result<Vec<Placed>, LinkError> {
+) -> Result<Vec<PlacedEntry>, LinkError> {
     let mut described = chunks.take_described();
     let mut placed = Vec::with_capacity(entries.len());
     for (index, (replacement, mut entry)) in replacements.iter().zip(entries).enumerate() {
@@ -85,7 +85,7 @@ pub(crate) fn place_entries(
             described.push(Described { chunk: resume, size, program: steps(&moves) });
             resume
         });
-        placed.push(Placed { entry, stub, resume });
+        placed.push(PlacedEntry { entry, stub, resume });
     }
     if !described.is_empty() {
         let table = table(machine.frame_rules(), &described)
@@ -97,11 +97,11 @@ pub(crate) fn place_entries(
 
 pub(crate) fn redirects(
     replacements: &[Replacement],
-    placed: &[Placed],
+    placed: &[PlacedEntry],
     layout: &Layout,
 ) -> Result<Vec<Redirect>, LinkError> {
     let mut redirects = Vec::with_capacity(replacements.len());
-    for (r, Placed { entry, stub, resume }) in replacements.iter().zip(placed) {
+    for (r, PlacedEntry { entry, stub, resume }) in replacements.iter().zip(placed) {
         let Some(new) = layout.address(r.new) else {
             return Err(LinkError::Inconsistent(format!("{}: the new function has no address", r.name)));
         };

@@ -9,7 +9,7 @@ use super::inputs::{Inputs, Unit};
 use crate::chunks::Place;
 use crate::elf::{STB_LOCAL, STT_GNU_IFUNC};
 use crate::error::refusal;
-use crate::locate::linked::{Found, is_function};
+use crate::locate::linked::{LinkedDefinition, is_function};
 
 /// A function to redirect.
 #[derive(Clone, Debug)]
@@ -109,7 +109,7 @@ fn displaced(
 ) -> Option<Result<Replacement, Refusal>> {
     let wanted = symbol.binding != Binding::Local
         && symbol.stype == SymbolType::Function
-        && inputs.elsewhere.displaced.contains(&symbol.name);
+        && inputs.moved.displaced.contains(&symbol.name);
     let found = inputs.linked.global(&symbol.name).ok().flatten().filter(|_| wanted)?;
     let place = format!("{} ({})", symbol.name, unit.name);
     if !is_function(found.kind) || found.kind == STT_GNU_IFUNC {
@@ -118,7 +118,7 @@ fn displaced(
     }
     let mut fragments = Vec::new();
     for (part, file) in inputs.linked.locals(&format!("{}.cold", symbol.name)) {
-        let found = Found { value: part.value, size: part.size, kind: part.kind, absolute: false };
+        let found = LinkedDefinition { value: part.value, size: part.size, kind: part.kind, absolute: false };
         match inputs.translate(&part.name, file, &found) {
             Ok(address) => fragments.push((address, part.size)),
             Err(refusal) => return Some(Err(refusal)),

@@ -10,7 +10,7 @@ use super::target::Imported;
 use crate::chunks::{Chunks, Place, Resolved, Tls, TlsSlots};
 use crate::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_OBJECT, STT_TLS};
 use crate::error::refusal;
-use crate::locate::linked::{Found, is_function};
+use crate::locate::linked::{LinkedDefinition, is_function};
 use crate::locate::object::Located;
 
 /// Resolves symbols. There is one only when it is known what gets replaced and which thread-local variables
@@ -159,7 +159,7 @@ impl Resolver<'_, '_> {
             return Err(dropped(neighbour, owner.name));
         }
         // Only where all code is at its place can it be found without a name.
-        let found = Found { value, size: 0, kind: STT_OBJECT, absolute: false };
+        let found = LinkedDefinition { value, size: 0, kind: STT_OBJECT, absolute: false };
         let address = self.inputs.translate(&format!("{name} beside {neighbour}"), &file, &found)?;
         Ok(Resolved::at(name, Place::Target(address), false))
     }
@@ -168,7 +168,7 @@ impl Resolver<'_, '_> {
         &self,
         name: &str,
         file: &str,
-        found: &Found,
+        found: &LinkedDefinition,
         global: bool,
         chunks: &mut Chunks,
     ) -> Result<Resolved, Refusal> {

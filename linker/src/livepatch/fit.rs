@@ -25,12 +25,12 @@ pub struct FittedFunction {
     /// Its name.
     pub name: String,
     /// What was found.
-    pub found: Found,
+    pub found: FunctionMatch,
 }
 
 /// What was found of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FunctionMatch {
     /// It is there, byte for byte, and each of its references leads to what it names.
     Identical,
     /// It is there, and differs.
@@ -48,7 +48,7 @@ pub enum Found {
     Ambiguous,
 }
 
-impl std::fmt::Display for Found {
+impl std::fmt::Display for FunctionMatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Identical => f.write_str("the same"),
@@ -76,11 +76,11 @@ pub fn fidelity(
     let function = |(symbol, state): (&usize, &State)| {
         let symbol = &located.original.object.symbols[*symbol];
         let found = match state {
-            State::Same(_) => Found::Identical,
-            State::Differs(_) | State::Missing if symbol.binding == STB_WEAK => Found::Overridden,
-            State::Differs(d) => Found::Differs { offset: d.offset, detail: d.detail.clone() },
-            State::Several(_) => Found::Ambiguous,
-            State::Missing => Found::Missing,
+            State::Same(_) => FunctionMatch::Identical,
+            State::Differs(_) | State::Missing if symbol.binding == STB_WEAK => FunctionMatch::Overridden,
+            State::Differs(d) => FunctionMatch::Differs { offset: d.offset, detail: d.detail.clone() },
+            State::Several(_) => FunctionMatch::Ambiguous,
+            State::Missing => FunctionMatch::Missing,
         };
         FittedFunction { name: symbol.name.clone(), found }
     };
@@ -104,8 +104,8 @@ impl KernelFit {
         }
         let differs = |f: &&FittedFunction| {
             let name = f.name.as_str();
-            let uses = used.contains(name) && f.found != Found::Overridden;
-            f.found != Found::Identical && (replaced.contains(name) || uses)
+            let uses = used.contains(name) && f.found != FunctionMatch::Overridden;
+            f.found != FunctionMatch::Identical && (replaced.contains(name) || uses)
         };
         self.functions.iter().filter(differs).collect()
     }

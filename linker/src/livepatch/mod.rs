@@ -26,7 +26,7 @@ mod tables;
 mod unit;
 
 pub use finish::finish;
-pub use fit::{FittedFunction, Found, KernelFit, fidelity};
+pub use fit::{FittedFunction, FunctionMatch, KernelFit, fidelity};
 pub use image::KernelImage;
 pub use kallsyms::KernelSymbol;
 pub use module_file::KernelModuleFile;

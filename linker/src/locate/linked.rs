@@ -10,7 +10,7 @@ use crate::locate::map::LinkMap;
 
 /// A symbol of the linked file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct LinkedDefinition {
     /// Link-time address; of a thread-local variable its offset in the TLS segment.
     pub(crate) value: u64,
     /// Size in bytes, 0 if not known.
@@ -56,10 +56,10 @@ impl<'a> Linked<'a> {
     }
 
     /// The definition of a global symbol, whatever its visibility. `Err`: several that contradict each other.
-    pub(crate) fn global(&self, name: &str) -> Result<Option<Found>, Vec<u64>> {
-        let mut found: Vec<Found> = Vec::new();
+    pub(crate) fn global(&self, name: &str) -> Result<Option<LinkedDefinition>, Vec<u64>> {
+        let mut found: Vec<LinkedDefinition> = Vec::new();
         for symbol in self.symbols(name).filter(|s| self.was_global(s)) {
-            let entry = Found {
+            let entry = LinkedDefinition {
                 value: symbol.value,
                 size: symbol.size,
                 kind: symbol.kind,
@@ -79,10 +79,10 @@ impl<'a> Linked<'a> {
     }
 
     /// A link with `-s` leaves no symbol table; then there are the map and the dynamic symbols.
-    fn global_without_symtab(&self, name: &str) -> Vec<Found> {
+    fn global_without_symtab(&self, name: &str) -> Vec<LinkedDefinition> {
         let dynamic = self.elf.dynamic_symbols.iter().find(|s| s.is_defined() && s.name == name);
         if let Some(s) = dynamic {
-            return vec![Found {
+            return vec![LinkedDefinition {
                 value: s.value,
                 size: s.size,
                 kind: s.kind,
@@ -107,7 +107,7 @@ impl<'a> Linked<'a> {
         };
         addresses
             .into_iter()
-            .map(|value| Found { value, size: 0, kind: kind(value), absolute: false })
+            .map(|value| LinkedDefinition { value, size: 0, kind: kind(value), absolute: false })
             .collect()
     }
 

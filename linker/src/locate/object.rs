@@ -16,7 +16,7 @@ use crate::elf::{
     STB_LOCAL, STB_WEAK, STT_FILE, STT_TLS, Symbol,
 };
 use crate::error::{LinkError, refusal};
-use crate::locate::linked::{Found, Linked};
+use crate::locate::linked::{Linked, LinkedDefinition};
 use crate::locate::map::names_of;
 use crate::locate::mask;
 
@@ -48,7 +48,7 @@ pub(crate) struct LocatedObject<'a> {
 pub(crate) struct Located {
     /// Name in the object, hence in the linked file.
     pub(crate) name: String,
-    pub(crate) found: Found,
+    pub(crate) found: LinkedDefinition,
     pub(crate) binding: u8,
     pub(crate) visibility: u8,
     /// Source file as the object names it (`STT_FILE`), a key for local symbols.
@@ -135,7 +135,7 @@ impl<'a> LocatedObject<'a> {
             ));
         };
         let file = symbol.file.and_then(|i| self.object.symbols.get(i)).map_or("", |f| f.name.as_str());
-        let located = |found: Found| Located {
+        let located = |found: LinkedDefinition| Located {
             name: name.to_owned(),
             found,
             binding: symbol.binding,
@@ -144,7 +144,12 @@ impl<'a> LocatedObject<'a> {
             overridden: false,
         };
         if symbol.reserved == SHN_ABS {
-            let found = Found { value: symbol.value, size: symbol.size, kind: symbol.kind, absolute: true };
+            let found = LinkedDefinition {
+                value: symbol.value,
+                size: symbol.size,
+                kind: symbol.kind,
+                absolute: true,
+            };
             return Ok(Some(located(found)));
         }
         let base = if symbol.reserved == SHN_COMMON { None } else { self.bases.get(symbol.section) };
@@ -170,7 +175,7 @@ impl<'a> LocatedObject<'a> {
                 return Err(contradiction(&place, &why));
             }
             let size = if symbol.size == 0 { self.extent(symbol) } else { symbol.size };
-            return Ok(Some(located(Found { value, size, kind: symbol.kind, absolute: false })));
+            return Ok(Some(located(LinkedDefinition { value, size, kind: symbol.kind, absolute: false })));
         }
         if symbol.binding != STB_LOCAL {
             let kept = linked.global(name).map_err(|values| {
@@ -205,13 +210,23 @@ impl<'a> LocatedObject<'a> {
 
     /// A local symbol whose section is not in the map, though the symbol is in the file: the linker folded
     /// the section into an equal one (`--icf`).
-    fn folded(&self, symbol: &Symbol, file: &str, linked: &Linked<'_>) -> Result<Option<Found>, Refusal> {
+    fn folded(
+        &self,
+        symbol: &Symbol,
+        file: &str,
+        linked: &Linked<'_>,
+    ) -> Result<Option<LinkedDefinition>, Refusal> {
         let same = |(s, f): &(&Symbol, &str)| *f == file && s.size == symbol.size && s.kind == symbol.kind;
         let mut found: Vec<&Symbol> = linked.locals(&symbol.name).filter(same).map(|(s, _)| s).collect();
         found.dedup_by_key(|s| s.value);
         match found.as_slice() {
             [] => Ok(None),
-            [one] => Ok(Some(Found { value: one.value, size: one.size, kind: one.kind, absolute: false })),
+            [one] => Ok(Some(LinkedDefinition {
+                value: one.value,
+                size: one.size,
+                kind: one.kind,
+                absolute: false,
+            })),
             several => Err(contradiction(
                 &format!("{} ({})", symbol.name, self.name),
                 &format!(

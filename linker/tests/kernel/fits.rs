@@ -1,11 +1,11 @@
 //! Reading the kernel, and holding units against it.
 
-use linker::{Found, KernelContext, KernelImage, KernelObject, Symvers, fidelity};
+use linker::{FunctionMatch, KernelContext, KernelImage, KernelObject, Symvers, fidelity};
 
 use crate::little::{Layout, Little, table};
 use crate::{A, B, C};
 
-fn found(little: &Little, unit: &str, text: &str) -> Vec<(String, Found)> {
+fn found(little: &Little, unit: &str, text: &str) -> Vec<(String, FunctionMatch)> {
     let image = KernelImage::read(&little.vmlinux).unwrap();
     let symvers = Symvers::default();
     let context = KernelContext { image: &image, modules: &[], symvers: &symvers };
@@ -51,7 +51,11 @@ fn the_same_source_is_identical() {
     for (unit, text) in [("a", A), ("b", B), ("c", C)] {
         for (name, found) in found(&little, unit, text) {
             // Of two definitions, the strong one of the other unit is linked.
-            let want = if unit == "a" && name == "either" { Found::Overridden } else { Found::Identical };
+            let want = if unit == "a" && name == "either" {
+                FunctionMatch::Overridden
+            } else {
+                FunctionMatch::Identical
+            };
             assert_eq!(found, want, "{name}");
         }
     }
@@ -72,8 +76,9 @@ fn another_source_is_seen() {
             text = text.replace("const char *a_text", "const char *other(const char *); const char *a_text");
         }
         let all = found(&little, "a", &text);
-        let differing: Vec<_> = all.iter().filter(|(_, f)| matches!(f, Found::Differs { .. })).collect();
-        let [(name, Found::Differs { detail, .. })] = differing.as_slice() else { panic!("{all:?}") };
+        let differing: Vec<_> =
+            all.iter().filter(|(_, f)| matches!(f, FunctionMatch::Differs { .. })).collect();
+        let [(name, FunctionMatch::Differs { detail, .. })] = differing.as_slice() else { panic!("{all:?}") };
         assert!(name == function && detail.contains(says), "{name}: {detail}");
     }
 }
@@ -82,7 +87,7 @@ fn another_source_is_seen() {
 fn a_function_that_is_not_there_is_missing() {
     let little = Little::new(&[("a", A), ("b", B), ("c", C)]);
     let all = found(&little, "a", &format!("{A} int nowhere(int x) {{ return x; }}"));
-    assert!(all.contains(&("nowhere".to_owned(), Found::Missing)), "{all:?}");
+    assert!(all.contains(&("nowhere".to_owned(), FunctionMatch::Missing)), "{all:?}");
 }
 
 /// Strings are merged and moved one by one, also those that a label of the compiler is left for.
@@ -95,6 +100,6 @@ fn strings_are_found_one_by_one() {
     let b = format!("{B} const char *b_text(void) {{ return \"longer than the first one\"; }}");
     let little = Little::new(&[("b", &b), ("a", &a), ("c", C)]);
     for (name, found) in found(&little, "a", &a) {
-        assert!(matches!(found, Found::Identical | Found::Overridden), "{name}: {found:?}");
+        assert!(matches!(found, FunctionMatch::Identical | FunctionMatch::Overridden), "{name}: {found:?}");
     }
 }

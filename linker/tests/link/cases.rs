@@ -131,7 +131,7 @@ fn no_map_and_stripped_target() {
     );
     let stripped = std::fs::read(stripped).unwrap();
     let other = join_with(&built, &TWINS, &[1, 2], &stripped, None).unwrap();
-    assert_eq!(with_map.made, other.made, "the symbol table leads to the same places as the map");
+    assert_eq!(with_map.product, other.product, "the symbol table leads to the same places as the map");
 }
 
 #[test]

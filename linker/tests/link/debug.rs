@@ -83,7 +83,7 @@ fn carried(built: &Built) -> (LinkOutput, DebugSections) {
         addresses: &*addresses(&linked, &linked, None).unwrap(),
         patched: None,
         libraries: &LibraryFiles::new(|path| std::fs::read(path).ok(), None, [(libc.clone(), libc)], []),
-        elsewhere: &linker::Elsewhere::default(),
+        moved: &linker::MovedDefinitions::default(),
     })
     .unwrap();
     let debug = sections(built, &output);

@@ -19,14 +19,15 @@ use std::process::Command;
 use build::{Built, Plan, Source, build};
 use differ::Extents;
 use linker::{
-    LibraryFiles, LinkError, LinkInput, LinkOutput, Made, OriginalUnit, ParsedElf, UnitPatch, addresses, link,
+    LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit, ParsedElf, Product, UnitPatch, addresses,
+    link,
 };
 use patchfile::Digest;
 use patchfile::image::{Image, Reference};
 
 /// The image that was made.
 fn image(output: &LinkOutput) -> &Image {
-    let Made::Image(image) = &output.made;
+    let Product::Image(image) = &output.product;
     image
 }
 
@@ -81,7 +82,7 @@ fn join_with(
         addresses: &*addresses,
         patched: None,
         libraries: &libraries,
-        elsewhere: &linker::Elsewhere::default(),
+        moved: &linker::MovedDefinitions::default(),
     })
 }
 

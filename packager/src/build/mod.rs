@@ -1,12 +1,12 @@
 //! The two recorded builds.
 
 mod altered;
-mod configured;
 mod recorder;
 mod rpmbuild;
+mod site_script;
 mod tree;
 
-pub(crate) use configured::Configured;
 pub(crate) use recorder::Recorder;
 pub(crate) use rpmbuild::{RpmBuild, Stage};
+pub(crate) use site_script::SiteScript;
 pub(crate) use tree::TreeBuild;

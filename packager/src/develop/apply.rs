@@ -7,12 +7,12 @@ use std::process::Command;
 
 /// What is wanted of `report.yaml`.
 #[derive(Deserialize)]
-struct Made {
-    patch: Named,
+struct ReportFile {
+    patch: ReportPatch,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct ReportPatch {
     name: String,
 }
 
@@ -23,7 +23,7 @@ struct Named {
 pub(super) fn apply(output: &Path, pids: &[i32]) -> Result<()> {
     let report = output.join("report.yaml");
     let text = std::fs::read_to_string(&report).at(&report)?;
-    let Made { patch } = serde_yaml::from_str(&text).at(&report)?;
+    let ReportFile { patch } = serde_yaml::from_str(&text).at(&report)?;
     let upatch = program()?;
     let mut failed = Vec::new();
     for pid in pids {

@@ -2,7 +2,7 @@
 //! changes.
 
 use super::builds::{Builds, Original, Patched};
-use super::checks::{Elsewhere, idle, read_at_run_time};
+use super::checks::{OtherFiles, idle, read_at_run_time};
 use super::compare::{Joined, NotKnown, analyse, join, of_untouched, settle};
 use crate::build::Recorder;
 use crate::error::Result;
@@ -23,7 +23,7 @@ pub(super) struct Comparison {
     /// Numbers of the patch files that contribute nothing.
     pub(super) idle: Vec<usize>,
     /// What the fix changes in other files.
-    pub(super) elsewhere: Elsewhere,
+    pub(super) other_files: OtherFiles,
     /// Targets that no recorded link made.
     pub(super) unmade: Vec<Warned>,
     /// Units whose object the fix changes.
@@ -47,7 +47,7 @@ pub(super) fn compare(
     progress: &mut Progress,
 ) -> Result<Comparison> {
     let found = original.matches(builds.request)?;
-    let elsewhere = Elsewhere::look(original, patched, &found, builds.work);
+    let other_files = OtherFiles::look(original, patched, &found, builds.work);
     progress.begin(Step::Compare);
     let analysis = analyse(original, patched, &found, builds.work, recorder, progress)?;
     let mut warnings = analysis.warnings.clone();
@@ -80,7 +80,7 @@ pub(super) fn compare(
         warnings,
         joined,
         idle,
-        elsewhere,
+        other_files,
     })
 }
 
@@ -92,9 +92,9 @@ impl Comparison {
             return;
         }
         if self.joined.is_empty() && self.elfs.iter().all(|e| e.refused.is_empty()) {
-            self.elfs.extend(self.elsewhere.refusals());
+            self.elfs.extend(self.other_files.refusals());
         } else {
-            self.warnings.extend(self.elsewhere.warnings());
+            self.warnings.extend(self.other_files.warnings());
         }
     }
 }

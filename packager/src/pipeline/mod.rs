@@ -5,10 +5,10 @@ mod checks;
 mod compare;
 mod comparison;
 mod name;
+mod report;
 mod run;
 mod ship;
 mod task;
-mod told;
 
 pub(crate) use name::name;
 pub(crate) use run::{end, run};

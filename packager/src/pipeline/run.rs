@@ -143,5 +143,5 @@ fn make(
 
 /// The fix changes nothing that could be patched.
 fn nothing(compared: &Comparison) -> CompareError {
-    CompareError::Nothing { why: compared.elsewhere.nothing(&compared.unmade) }
+    CompareError::Nothing { why: compared.other_files.nothing(&compared.unmade) }
 }

@@ -6,7 +6,7 @@
 //! the end of the file, so that no two lines share a number. The file name stays, so debug information and
 //! dependencies do too.
 
-use super::scan::Places;
+use super::scan::DirectivePositions;
 use crate::source::C_EXTENSIONS;
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(crate) fn keep_line_numbers(path: &Path, old: &[u8], new: &[u8]) -> Option<V
     }
     let old_lines: Vec<&[u8]> = old.split_inclusive(|b| *b == b'\n').collect();
     let new_lines: Vec<&[u8]> = new.split_inclusive(|b| *b == b'\n').collect();
-    let mut out = Numbered::new(&new_lines, Places::of(new), old_lines.len());
+    let mut out = Numbered::new(&new_lines, DirectivePositions::of(new), old_lines.len());
     for op in capture_diff_slices(Algorithm::Myers, &old_lines, &new_lines) {
         match op {
             DiffOp::Equal { old_index, new_index, len } => out.kept(old_index, new_index, len),
@@ -39,7 +39,7 @@ pub(crate) fn keep_line_numbers(path: &Path, old: &[u8], new: &[u8]) -> Option<V
 /// The patched text as it is put together.
 struct Numbered<'t> {
     lines: &'t [&'t [u8]],
-    places: Places,
+    places: DirectivePositions,
     /// What the compiler may count from here on, minus the place in the new text (both from 0): by the branch
     /// of a conditional with the directive that says so. Only the first is certain; the branches of the
     /// others may be left out.
@@ -53,7 +53,7 @@ struct Numbered<'t> {
 }
 
 impl<'t> Numbered<'t> {
-    fn new(lines: &'t [&'t [u8]], places: Places, old_lines: usize) -> Self {
+    fn new(lines: &'t [&'t [u8]], places: DirectivePositions, old_lines: usize) -> Self {
         let fresh = isize::try_from(old_lines).unwrap_or(isize::MAX);
         Self { lines, places, shifts: vec![(0, 0)], fresh, out: Vec::new(), written: 0, inserted: false }
     }

@@ -7,7 +7,7 @@
 
 /// Lines of a text, counted from 0, as far as directives matter.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct DirectivePositions {
     /// May a directive be put in front of the line? In front of one that begins or ends a branch of a
     /// conditional there is no use for one.
     legal: Vec<bool>,
@@ -17,7 +17,7 @@ pub(super) struct Places {
     around: Vec<usize>,
 }
 
-impl Places {
+impl DirectivePositions {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut scan = Scan { around: vec![0], ..Scan::default() };
         let (mut legal, mut branch) = (Vec::new(), Vec::new());
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     fn illegal(text: &str) -> Vec<usize> {
-        let places = Places::of(text.as_bytes());
+        let places = DirectivePositions::of(text.as_bytes());
         (0..places.legal.len()).filter(|i| !places.legal(*i)).collect()
     }
 
@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn branches_of_conditionals_are_told_apart() {
         let text = "a\n#if X\nb\n#if Y\nc\n#endif\n#else\nd\n#endif\ne\n";
-        let places = Places::of(text.as_bytes());
+        let places = DirectivePositions::of(text.as_bytes());
         let of = |line: usize| places.branch(line);
         assert_eq!([0, 2, 4, 7, 9].map(of), [0, 1, 2, 3, 0]);
         assert!(places.encloses(of(2), of(4)) && places.encloses(of(0), of(7)));

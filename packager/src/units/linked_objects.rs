@@ -46,13 +46,13 @@ pub(crate) struct LinkedObjects {
     /// What link-time optimisation took and made.
     pub optimised: Optimised,
     /// Outputs of `-r` links in which objcopy has hidden symbols.
-    pub joined: BTreeMap<ObjectPlace, Joined>,
+    pub joined: BTreeMap<ObjectPlace, PartialLink>,
 }
 
 /// The output of a `-r` link in which objcopy has hidden symbols. To the other files of the program it is one
 /// object, whose parts alone can name what is hidden.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Joined {
+pub(crate) struct PartialLink {
     /// Hash of the output.
     pub sha256: String,
     /// Hashes of the objects in it, in the order of the link; none where a part is not an object that was
@@ -101,7 +101,7 @@ impl<'r> Walk<'r> {
             return Ok(());
         }
         let taken = match &link.map {
-            Some(map) => Some(Taken::read(&std::fs::read(map).at(map.as_path())?)),
+            Some(map) => Some(MapMembers::read(&std::fs::read(map).at(map.as_path())?)),
             None => None,
         };
         let mut contributes: Option<HashSet<_>> = None;
@@ -130,7 +130,7 @@ impl<'r> Walk<'r> {
                 self.add(inner, &[])?;
                 let inside = std::mem::replace(&mut self.found, found);
                 let plain = inside.joined.is_empty() && inside.optimised.pieces.is_empty();
-                let joined = Joined {
+                let joined = PartialLink {
                     sha256: input.sha256.clone(),
                     objects: if plain { inside.order } else { Vec::new() },
                     passes: inner.copied.clone(),
@@ -169,7 +169,7 @@ fn bytecode(link: &LinkRecord, unit: Option<&UnitRecord>, sha256: &str) -> bool 
 
 /// What a link was made of, as far as the recorder has kept it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Made<'r> {
+pub(crate) struct LinkSources<'r> {
     /// Content of the inputs, also of those of `-r` links before it, by hash.
     pub objects: HashMap<String, Vec<u8>>,
     /// The `-r` links, with the texts of their maps.
@@ -177,8 +177,8 @@ pub(crate) struct Made<'r> {
 }
 
 /// Reads what a link was made of.
-pub(crate) fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> Made<'r> {
-    let mut made = Made::default();
+pub(crate) fn made_of<'r>(records: &'r Records, link: &'r LinkRecord) -> LinkSources<'r> {
+    let mut made = LinkSources::default();
     let mut todo = vec![link];
     while let Some(link) = todo.pop() {
         for input in &link.inputs {
@@ -206,12 +206,12 @@ fn in_map(link: &LinkRecord) -> HashSet<(String, Option<String>)> {
 
 /// Archive members that a map file names as `archive(member)`, and those of thin archives, which stand there
 /// as files.
-struct Taken {
+struct MapMembers {
     members: HashMap<Vec<u8>, Vec<Vec<u8>>>,
     files: HashSet<Vec<u8>>,
 }
 
-impl Taken {
+impl MapMembers {
     fn read(map: &[u8]) -> Self {
         let mut found: HashMap<Vec<u8>, Vec<Vec<u8>>> = HashMap::new();
         let mut files = HashSet::new();
@@ -261,7 +261,7 @@ mod tests {
     fn members_are_found_in_a_map() {
         let map = b"Archive member included to satisfy reference by file (symbol)\n\nlib x.a(one.o)        \
          main.o (f)\n .text          0x1 0x2 lib x.a(one.o)\n";
-        let taken = Taken::read(map);
+        let taken = MapMembers::read(map);
         let has = |archive: &str, member: &str| taken.has(&[(archive.to_owned(), Some(member.to_owned()))]);
         assert!(has("lib x.a", "one.o"));
         assert!(!has("lib x.a", "two.o"));
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_archive_of_a_longer_name_is_another() {
-        let taken = Taken::read(b" .text          0x1 0x2 ./libx.a(one.o)\n");
+        let taken = MapMembers::read(b" .text          0x1 0x2 ./libx.a(one.o)\n");
         let has = |archive: &str| taken.has(&[(archive.to_owned(), Some("one.o".to_owned()))]);
         assert!(has("./libx.a"));
         assert!(!has("libx.a") && !has("x.a"));
@@ -281,7 +281,7 @@ mod tests {
         let map = b"Archive member included to satisfy reference by file \
          (symbol)\n\nd/x.p/f.o                     m.o (f)\n\n .text          0x0000000000001134        0xb \
          d/x.p/f.o\n";
-        let taken = Taken::read(map);
+        let taken = MapMembers::read(map);
         assert!(taken.has(&[("d/x.p/f.o".to_owned(), None)]));
         assert!(!taken.has(&[("x.p/f.o".to_owned(), None)]));
     }

@@ -1,6 +1,5 @@
 //! Which compilation units the fix touches, and their two forms for the comparison.
 
-pub(crate) mod besides;
 mod compare;
 mod compared;
 mod dates;
@@ -9,6 +8,7 @@ mod linked_objects;
 mod lto;
 mod members;
 mod optimised;
+pub(crate) mod other_inputs;
 mod pair;
 mod pairs;
 mod renamed;
@@ -18,7 +18,7 @@ pub(crate) mod stamps;
 pub(crate) use compare::{compare, only_debug_differs};
 pub(crate) use compared::Compared;
 pub use compared::compare_objects;
-pub(crate) use linked_objects::{Made, made_of};
+pub(crate) use linked_objects::{LinkSources, made_of};
 pub(crate) use members::added;
 pub(crate) use pair::Pair;
 pub(crate) use pairs::pair;

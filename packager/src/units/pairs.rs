@@ -1,6 +1,6 @@
 //! Pairs the objects of a link in the original build with those of the same link in the patched build.
 
-use super::linked_objects::{Joined, LinkedObjects, ObjectPlace, Optimised};
+use super::linked_objects::{LinkedObjects, ObjectPlace, Optimised, PartialLink};
 use super::lto::{Program, Programs};
 use super::members;
 use super::pair::Pair;
@@ -65,19 +65,19 @@ pub(crate) fn pair<'r>(
 fn joined<'r>(
     before: &'r Records,
     after: &'r Records,
-    original: BTreeMap<ObjectPlace, Joined>,
-    mut patched: BTreeMap<ObjectPlace, Joined>,
+    original: BTreeMap<ObjectPlace, PartialLink>,
+    mut patched: BTreeMap<ObjectPlace, PartialLink>,
 ) -> Vec<Pair<'r>> {
-    let mut both: Vec<(ObjectPlace, Option<Joined>, Option<Joined>)> = Vec::new();
+    let mut both: Vec<(ObjectPlace, Option<PartialLink>, Option<PartialLink>)> = Vec::new();
     for (place, was) in original {
         let is = patched.remove(&place);
         both.push((place, Some(was), is));
     }
     both.extend(patched.into_iter().map(|(place, is)| (place, None, Some(is))));
     both.retain(|(_, was, is)| was.as_ref().map(|j| &j.sha256) != is.as_ref().map(|j| &j.sha256));
-    let pair = |(place, was, is): (ObjectPlace, Option<Joined>, Option<Joined>)| {
-        let hash = |side: &Option<Joined>| Some(side.as_ref()?.sha256.clone());
-        let program = |records, side: &Option<Joined>| {
+    let pair = |(place, was, is): (ObjectPlace, Option<PartialLink>, Option<PartialLink>)| {
+        let hash = |side: &Option<PartialLink>| Some(side.as_ref()?.sha256.clone());
+        let program = |records, side: &Option<PartialLink>| {
             side.as_ref().map(|joined| Program::of_joined(records, joined)).unwrap_or_default()
         };
         let path = place.through.last().cloned().unwrap_or_default();

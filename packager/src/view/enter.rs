@@ -2,7 +2,7 @@
 
 use super::namespace::{Covered, enter, parent_of, show_at, show_nothing};
 use super::paths::{absolute, plain};
-use super::search::Held;
+use super::search::PathsInFiles;
 use crate::cli::Args;
 use crate::elf::Elf;
 use crate::error::{Context, Result};
@@ -104,17 +104,17 @@ fn package(dir: &Path) -> String {
     name.map_or_else(|| folder.split("-").next().unwrap_or_default().to_owned(), str::to_owned)
 }
 
-fn held(args: &Args) -> Held {
-    let mut held = Held::default();
+fn held(args: &Args) -> PathsInFiles {
+    let mut held = PathsInFiles::default();
     args.target.iter().for_each(|file| read(file, &mut held));
-    let mut debug = Held::default();
+    let mut debug = PathsInFiles::default();
     args.debuginfo.iter().for_each(|file| read(file, &mut debug));
     held.debug.append(&mut debug.debug);
     held
 }
 
 /// Reads an ELF file, or all of an RPM.
-fn read(file: &Path, held: &mut Held) {
+fn read(file: &Path, held: &mut PathsInFiles) {
     let is_fit = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() < BIGGEST);
     let Some(data) = is_fit.then(|| fs::read(file).ok()).flatten() else { return };
     if data.starts_with(&[0xed, 0xab, 0xee, 0xdb]) {
@@ -129,7 +129,7 @@ fn read(file: &Path, held: &mut Held) {
     read_elf(&data, held);
 }
 
-fn read_elf(data: &[u8], held: &mut Held) {
+fn read_elf(data: &[u8], held: &mut PathsInFiles) {
     if !data.starts_with(b"\x7fELF") {
         return;
     }

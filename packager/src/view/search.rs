@@ -15,14 +15,14 @@ const SOURCES: [&str; 19] = [
 
 /// Paths that files hold.
 #[derive(Debug, Default)]
-pub(super) struct Held {
+pub(super) struct PathsInFiles {
     /// In what is loaded.
     pub(super) loaded: BTreeSet<PathBuf>,
     /// In debug information.
     pub(super) debug: BTreeSet<PathBuf>,
 }
 
-impl Held {
+impl PathsInFiles {
     /// Where the source tree at `dir` was when it was built. `package` is its name.
     pub(super) fn tree(&self, dir: &Path, package: &str) -> Option<PathBuf> {
         let mut votes: BTreeMap<PathBuf, usize> = BTreeMap::new();
@@ -113,8 +113,8 @@ fn plausible(place: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn held(loaded: &[&str]) -> Held {
-        Held { loaded: loaded.iter().map(PathBuf::from).collect(), debug: BTreeSet::new() }
+    fn held(loaded: &[&str]) -> PathsInFiles {
+        PathsInFiles { loaded: loaded.iter().map(PathBuf::from).collect(), debug: BTreeSet::new() }
     }
 
     #[test]

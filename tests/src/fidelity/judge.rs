@@ -148,7 +148,7 @@ fn patched(
     before: &[String; 2],
     after: &[String; 2],
 ) -> Result<Option<String>> {
-    let linker::Made::Image(made) = &output.made;
+    let linker::Product::Image(made) = &output.product;
     let image = Image::parse(&made.write()?).context("reading the image")?;
     let uuid = Uuid::from_bytes(fastrand::u128(..).to_le_bytes());
     let patch = LoadedPatch { uuid, name: "FIDELITY".into(), elfs: vec![LoadedElf { index: 0, image }] };

@@ -165,19 +165,19 @@ impl Rebuild {
             addresses: &places,
             patched: None,
             libraries: &libraries,
-            elsewhere: &linker::Elsewhere::default(),
+            moved: &linker::MovedDefinitions::default(),
         }) {
             Ok(output) => output,
             Err(e) => return refused(e),
         };
-        let linker::Made::Image(image) = &output.made;
+        let linker::Product::Image(image) = &output.product;
         ensure!(!image.redirects.is_empty(), "nothing is redirected");
         let used = places.used(output.changed.iter().map(|c| c.old));
         let paths: Vec<Vec<u8>> =
             self.built.dir.ancestors().map(|f| f.as_os_str().as_bytes().to_vec()).collect();
         let kept: HashMap<String, Vec<u8>> =
             self.built.plain.iter().map(|o| (Digest::of(o).to_string(), o.clone())).collect();
-        let brought = output.made.contents();
+        let brought = output.product.contents();
         let fit = linker::fit(&FitInput {
             linked: &parsed,
             map: Some(map),

@@ -167,11 +167,11 @@ impl Original {
             addresses: &*addresses,
             patched: None,
             libraries: &libraries,
-            elsewhere: &linker::Elsewhere::default(),
+            moved: &linker::MovedDefinitions::default(),
         };
         match linker::link(&input) {
             Ok(output) => {
-                let linker::Made::Image(image) = &output.made;
+                let linker::Product::Image(image) = &output.product;
                 Ok(if image.redirects.is_empty() { Made::Nothing } else { Made::Patch(Box::new(output)) })
             }
             Err(LinkError::Refused(refusals) | LinkError::NoRoom { refusals, .. }) => Ok(Made::Refused(
@@ -184,7 +184,7 @@ impl Original {
     /// The patch in a process: in, out, in again, out again. Gives what the process did that it should not
     /// have done.
     fn live(&self, output: &LinkOutput, patched: &[String; 2]) -> Result<Option<String>> {
-        let linker::Made::Image(made) = &output.made;
+        let linker::Product::Image(made) = &output.product;
         let bytes = made.write().context("writing the image")?;
         let image = Image::parse(&bytes).context("reading the image")?;
         ensure!(image == *made, "the image is not the same after it was written and read");

@@ -14,14 +14,14 @@ pub(crate) enum Input {
     /// A regular file, or none at all.
     File,
     /// It came through this descriptor of ours, and has been read; the compiler gets a copy.
-    Held(Held),
+    DescriptorText(DescriptorText),
     /// Only the compiler may read it.
     Untouchable(String),
 }
 
 /// Text of a descriptor.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct DescriptorText {
     pub(crate) fd: i32,
     pub(crate) text: Vec<u8>,
     /// The descriptor is at its end now, so the compiler must get another one.
@@ -62,7 +62,7 @@ impl Input {
         };
         let open = format!("/proc/self/fd/{fd}");
         let Ok(meta) = fs::metadata(&open) else { return Self::Untouchable(why(name)) };
-        let held = |text, used_up| Self::Held(Held { fd, text, used_up });
+        let held = |text, used_up| Self::DescriptorText(DescriptorText { fd, text, used_up });
         if name == b"-" {
             return held(rest_of_stdin(), true);
         }

@@ -54,7 +54,7 @@ pub(crate) fn ask_compiler(
 
 /// What the store must know of a unit beyond its inputs' hashes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct ExaminedInputs {
     /// Must still be missing.
     pub(crate) absent: Absences,
     /// Must still be there, whatever they hold.
@@ -63,7 +63,7 @@ pub(crate) struct Found {
     pub(crate) timed: bool,
 }
 
-impl Found {
+impl ExaminedInputs {
     pub(crate) fn notes(&self) -> Option<String> {
         self.timed.then(|| "uses __DATE__, __TIME__ or __TIMESTAMP__".to_owned())
     }
@@ -95,16 +95,16 @@ pub(crate) fn precompiled(
         return None;
     }
     let search = SearchPath::of(recorder, real, line, source)?;
-    let mut found = Vec::new();
+    let mut examined = Vec::new();
     for (operand, folder) in named_headers(recorder, line, source) {
         for dir in places(&search, &operand, &folder) {
             let header = dir.join(OsBytes::from(operand.name.as_slice()).as_path());
             for ending in PRECOMPILED {
                 let candidate = with_ending(&header, ending);
                 if candidate.is_file() {
-                    found.push(candidate);
+                    examined.push(candidate);
                 } else if let Ok(entries) = fs::read_dir(&candidate) {
-                    found.extend(entries.flatten().map(|entry| entry.path()));
+                    examined.extend(entries.flatten().map(|entry| entry.path()));
                 }
             }
             if header.is_file() && !operand.next {
@@ -112,7 +112,7 @@ pub(crate) fn precompiled(
             }
         }
     }
-    Some(found)
+    Some(examined)
 }
 
 /// Endings of precompiled headers: gcc's, and clang's, which knows both.
@@ -154,7 +154,7 @@ pub(crate) fn examine(
     source: &Source,
     deps: &[Dep],
     told: bool,
-) -> Result<Found, String> {
+) -> Result<ExaminedInputs, String> {
     let preprocessed = source.language != "assembler" && !source.language.ends_with("cpp-output");
     let search = if preprocessed {
         SearchPath::of(recorder, real, line, source).ok_or("the compiler does not tell its include path")?
@@ -189,16 +189,16 @@ pub(crate) fn examine(
         if let Some(why) = scan::unlisted(&text).filter(|_| !told) {
             return Err(format!("{}: {why}", path.display()));
         }
-        let found = scan::scan(&text);
-        if let Some(why) = found.opaque {
+        let examined = scan::scan(&text);
+        if let Some(why) = examined.opaque {
             return Err(format!("{}: {why}", path.display()));
         }
-        date |= found.date;
-        timestamp |= found.timestamp;
-        computed |= found.computed_include;
+        date |= examined.date;
+        timestamp |= examined.timestamp;
+        computed |= examined.computed_include;
         let folder = path.parent().unwrap_or(Path::new("/"));
-        found.includes.iter().for_each(|operand| look.include(operand, folder));
-        found.has_includes.iter().for_each(|operand| look.has_include(operand, folder));
+        examined.includes.iter().for_each(|operand| look.include(operand, folder));
+        examined.has_includes.iter().for_each(|operand| look.has_include(operand, folder));
         look.precompiled(path)?;
     }
     for name in &line.reads {
@@ -221,7 +221,7 @@ pub(crate) fn examine(
     // GCC's manual: with SOURCE_DATE_EPOCH, __DATE__ and __TIME__ are fixed. clang has that from version 16
     // only.
     let fixed = family == Tool::Gcc && std::env::var_os("SOURCE_DATE_EPOCH").is_some();
-    Ok(Found {
+    Ok(ExaminedInputs {
         absent: look.absent.finish(),
         present: look.present.into_iter().collect(),
         timed: timestamp || (date && !fixed),

@@ -15,7 +15,7 @@ use crate::base::error::{IoContext, Result};
 use crate::base::files;
 use crate::base::hash::{self, KeyHasher, Memo};
 use crate::inputs::absent::{Absences, Listings};
-use crate::inputs::examine::Found;
+use crate::inputs::examine::ExaminedInputs;
 use crate::record::session::Session;
 use crate::record::unit::Dep;
 use crate::store::key::UnitKey;
@@ -99,7 +99,7 @@ impl Store {
         Some(stored)
     }
 
-    pub(crate) fn keep(&self, key: &UnitKey, stored: &StoredUnit, found: &Found) {
+    pub(crate) fn keep(&self, key: &UnitKey, stored: &StoredUnit, found: &ExaminedInputs) {
         let session = found.timed.then(|| key.session.clone());
         let mut id = KeyHasher::new("result 1");
         id.field(key.key.as_bytes());

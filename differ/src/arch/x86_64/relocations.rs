@@ -3,7 +3,7 @@
 //! What a linker may rewrite: psABI, "Optimize GOTPCRELX Relocations"; ELF Handling for Thread-Local Storage,
 //! 5.5.
 
-use crate::arch::relocations::{Computes, Range, Relaxation, RelocationType, Rewrites, StandsIn, Tls};
+use crate::arch::relocations::{Computes, Range, ReadBy, Relaxation, RelocationType, Rewrites, Tls};
 
 // A name must not begin with a digit: `R_X86_64_32S` is `ABS32S` here.
 macro_rules! numbers {
@@ -58,7 +58,7 @@ const fn field(number: u32, name: &'static str, width: u8, computes: Computes) -
     RelocationType {
         number,
         name,
-        stands_in: StandsIn::Objects,
+        read_by: ReadBy::Objects,
         computes,
         width,
         bits: if width >= 8 { u64::MAX } else { (1 << (8 * width)) - 1 },
@@ -78,12 +78,12 @@ const fn distance(number: u32, name: &'static str, width: u8, computes: Computes
 
 /// Read by nobody but the dynamic loader.
 const fn dynamic(number: u32, name: &'static str, width: u8, computes: Computes) -> RelocationType {
-    RelocationType { stands_in: StandsIn::LinkedFiles, ..field(number, name, width, computes) }
+    RelocationType { read_by: ReadBy::LinkedFiles, ..field(number, name, width, computes) }
 }
 
 /// In objects of the large code model, and of instruction-set extensions.
 const fn unsupported(of: RelocationType) -> RelocationType {
-    RelocationType { stands_in: StandsIn::Unsupported, ..of }
+    RelocationType { read_by: ReadBy::Unsupported, ..of }
 }
 
 /// A reference that a linker may relax, and then writes `before` bytes before the field and `after` from the
@@ -102,7 +102,7 @@ const fn ranged(of: RelocationType, range: Range) -> RelocationType {
 }
 
 const fn both(of: RelocationType) -> RelocationType {
-    RelocationType { stands_in: StandsIn::Both, ..of }
+    RelocationType { read_by: ReadBy::Both, ..of }
 }
 
 const fn same(of: RelocationType, same_as: u32) -> RelocationType {
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_may_be_rewritten_holds_the_field() {
-        for t in TYPES.iter().filter(|t| t.stands_in != StandsIn::LinkedFiles) {
+        for t in TYPES.iter().filter(|t| t.read_by != ReadBy::LinkedFiles) {
             assert!(t.rewrites.after >= t.width, "{}", t.name);
             assert!(t.relaxations.is_empty() || t.rewrites.before + t.rewrites.after > t.width, "{}", t.name);
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::{Verdict, place};
 use crate::atoms::Atoms;
 use crate::compare::Comparer;
-use crate::unit::{Home, Section};
+use crate::unit::{DefinedIn, Section};
 
 /// What is refused, and the entries of the list.
 struct List {
@@ -80,7 +80,7 @@ fn exports(all: &Atoms<'_>) -> BTreeSet<String> {
     let mut out = BTreeSet::new();
     let mut namespaces = BTreeMap::new();
     for symbol in &all.unit.symbols {
-        let Home::Section(home) = symbol.home else { continue };
+        let DefinedIn::Section(home) = symbol.home else { continue };
         let section = &all.unit.sections[home];
         if let Some(name) = symbol.name.strip_prefix("__kstrtabns_") {
             namespaces.insert(name, text(section, symbol.value));
@@ -116,7 +116,7 @@ fn initcalls(all: &Atoms<'_>) -> BTreeSet<String> {
     let name = |(list, r): (&Section<'_>, &crate::unit::Reloc)| {
         let symbol = all.symbol(r.symbol);
         let found = match symbol.home {
-            Home::Section(home) => all.find(home, symbol.value.cast_signed() + r.addend),
+            DefinedIn::Section(home) => all.find(home, symbol.value.cast_signed() + r.addend),
             _ => None,
         };
         format!("{} in {}", found.map_or(symbol.name, |id| all.name(id)), list.name)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::conflicts::conflicts;
-use super::function_use::{Asks, FunctionUse};
+use super::function_use::{AllocationCall, FunctionUse};
 use super::reach::{members, short_lived};
 use crate::arch::MemberUse;
 use crate::atoms::{AtomKind, Atoms};
@@ -168,8 +168,9 @@ impl<'a> Candidate<'a> {
             let Some(was) = before.uses.sized.get(offset) else { continue };
             let old: Vec<_> = was.iter().map(|(by, given)| before.asks(*by, *given)).collect();
             let new: Vec<_> = now.iter().map(|(by, given)| self.after.asks(*by, *given)).collect();
-            let grown =
-                |n: &Asks<'_>| !old.contains(n) && old.iter().any(|o| !new.contains(o) && n.is_more_than(o));
+            let grown = |n: &AllocationCall<'_>| {
+                !old.contains(n) && old.iter().any(|o| !new.contains(o) && n.is_more_than(o))
+            };
             found.extend(
                 new.iter().find(|n| callees.allocates(n.callee) && grown(n)).map(|n| (*offset, n.callee)),
             );

@@ -13,7 +13,7 @@ pub(super) const LOWER: &str = "--";
 
 /// A call for memory.
 #[derive(PartialEq, Eq)]
-pub(super) struct Asks<'a> {
+pub(super) struct AllocationCall<'a> {
     pub(super) callee: &'a str,
     /// The first two arguments, as far as they are known: a term, and how much more than that.
     amounts: [Option<(Option<Term<'a>>, i64)>; 2],
@@ -26,7 +26,7 @@ enum Term<'a> {
     Member(i64),
 }
 
-impl Asks<'_> {
+impl AllocationCall<'_> {
     pub(super) fn is_more_than(&self, other: &Self) -> bool {
         let mut pairs = self.amounts.iter().zip(&other.amounts);
         self.callee == other.callee
@@ -72,7 +72,7 @@ impl<'a> FunctionUse<'a> {
         }
     }
 
-    pub(super) fn asks(&self, by: Actor, given: FirstArguments) -> Asks<'a> {
+    pub(super) fn asks(&self, by: Actor, given: FirstArguments) -> AllocationCall<'a> {
         let amounts = given.map(|amount| {
             let Amount { of, plus } = amount?;
             let of = of.map(|origin| match origin {
@@ -82,7 +82,7 @@ impl<'a> FunctionUse<'a> {
             });
             Some((of, plus))
         });
-        Asks { callee: self.name(by), amounts }
+        AllocationCall { callee: self.name(by), amounts }
     }
 
     /// Members that a function deals with here and not there, with the name of that function.

@@ -12,7 +12,7 @@ use crate::prep::PrepAnswer;
 use crate::process::check_stopped;
 use crate::progress::Progress;
 use crate::scratch::Tree;
-use crate::units::besides::{Build, read_besides};
+use crate::units::other_inputs::{RecordedBuild, read_other_inputs};
 use patchfile::exit::BuildExit;
 use wrapper::Phase;
 
@@ -44,19 +44,22 @@ impl Builds<'_> {
             other => return other,
         };
         let (place, original_tree) = (self.work.build(), self.work.tree_of(Tree::Original));
-        let before = Build { records: &original.records, window: original.window, tree: &original_tree };
-        let after = Build { records: &numbered.records, window: numbered.window, tree: &place };
-        let Some(what) = read_besides(before, after, &place, &numbered.files) else { return Ok(numbered) };
+        let before =
+            RecordedBuild { records: &original.records, window: original.window, tree: &original_tree };
+        let after = RecordedBuild { records: &numbered.records, window: numbered.window, tree: &place };
+        let Some(what) = read_other_inputs(before, after, &place, &numbered.files) else {
+            return Ok(numbered);
+        };
         progress
             .verbose(&format!("{what} differs: built once more, to see whether that is of the line numbers"));
         self.work.call(Tree::Numbered);
         self.work.begin(Tree::Patched)?;
         recorder.rename(Phase::Patched, Phase::Numbered)?;
         let built = plain.patched_configured(recorder, original, install, progress)?;
-        let truth = Build { records: &built.records, window: built.window, tree: &place };
+        let truth = RecordedBuild { records: &built.records, window: built.window, tree: &place };
         let numbered_tree = self.work.tree_of(Tree::Numbered);
-        let after = Build { tree: &numbered_tree, ..after };
-        if let Some(what) = read_besides(truth, after, &place, &numbered.files) {
+        let after = RecordedBuild { tree: &numbered_tree, ..after };
+        if let Some(what) = read_other_inputs(truth, after, &place, &numbered.files) {
             progress.verbose(&format!("it is, of {what}: line numbers are not kept"));
             self.work.remove(Tree::Numbered)?;
             return Ok(built);

@@ -34,11 +34,11 @@ pub(in crate::pipeline) struct Original {
     /// `%install` was run too.
     pub(in crate::pipeline) installed: bool,
     pub(in crate::pipeline) window: Window,
-    found: OnceLock<Vec<Found>>,
+    found: OnceLock<Vec<NumberedMatch>>,
 }
 
 /// A match, with the link's number in the records.
-type Found = (usize, usize, Fidelity, String);
+type NumberedMatch = (usize, usize, Fidelity, String);
 
 impl Original {
     /// The links that made the targets that are asked for.
@@ -70,7 +70,7 @@ impl Original {
             let found = found.filter_map(|m| Some((m.target, number(m.link)?, m.fidelity, m.difference)));
             found.collect()
         });
-        let with_link = |(target, link, fidelity, difference): &Found| {
+        let with_link = |(target, link, fidelity, difference): &NumberedMatch| {
             let (target, fidelity, difference) = (*target, *fidelity, difference.clone());
             Some(Match { target, link: self.records.links.get(*link)?, fidelity, difference })
         };

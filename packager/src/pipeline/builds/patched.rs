@@ -2,7 +2,7 @@
 
 use super::both::now;
 use super::{Builds, Original, Source};
-use crate::build::{Configured, Recorder, Stage};
+use crate::build::{Recorder, SiteScript, Stage};
 use crate::error::Result;
 use crate::prep::{Changes, PatchFiles, PrepAnswer, touched_files};
 use crate::process::{Log, check_stopped};
@@ -39,11 +39,11 @@ impl Builds<'_> {
         let (to, aside) = (self.work.path("log"), self.work.tree_of(Tree::Original));
         let touched = self.touched();
         let files = touched.old.union(&touched.new).cloned().collect();
-        let known = Configured::write(&to, (&aside, &self.work.build()), &original.records, &files)?;
-        recorder.site_script(known.as_ref().map(Configured::script));
+        let known = SiteScript::write(&to, (&aside, &self.work.build()), &original.records, &files)?;
+        recorder.site_script(known.as_ref().map(SiteScript::script));
         let built = self.patched_once(recorder, install, progress);
         recorder.site_script(None);
-        let Some(known) = known.filter(Configured::used) else { return built };
+        let Some(known) = known.filter(SiteScript::used) else { return built };
         if built.is_ok() && known.held() {
             progress.verbose("what configure found out in the original build was taken over");
             return built;

@@ -12,7 +12,7 @@ use crate::pipeline::compare::{Analysis, Joined};
 use crate::prep::touched_files;
 use crate::scratch::Tree;
 use crate::source::is_source;
-use crate::units::besides::same_command;
+use crate::units::other_inputs::same_command;
 use crate::units::stamps::equal_but_for_times;
 use crate::units::{Pair, Window};
 use std::collections::{BTreeSet, HashMap, HashSet};

@@ -22,7 +22,7 @@ pub(in crate::pipeline) struct Counterparts<'r> {
     patched: &'r Records,
     /// The original tree and the patched one.
     trees: [PathBuf; 2],
-    places: Option<[Places; 2]>,
+    places: Option<[LinkedFiles; 2]>,
     alike: Option<HashMap<String, &'r LinkRecord>>,
 }
 
@@ -52,7 +52,8 @@ impl<'r> Counterparts<'r> {
     /// Is a file in the patched tree where the link's output went in the original one?
     pub(in crate::pipeline) fn is_there(&mut self, link: &LinkRecord) -> bool {
         let [before, after] = self.places();
-        link.output.as_path().exists() || before.of(&Made::by(link)).any(|place| after.0.contains_key(place))
+        link.output.as_path().exists()
+            || before.of(&FileFacts::by(link)).any(|place| after.0.contains_key(place))
     }
 
     /// Could it be one of those links of the patched build that no original link is known to go with?
@@ -64,19 +65,20 @@ impl<'r> Counterparts<'r> {
         })
     }
 
-    fn places(&mut self) -> &[Places; 2] {
+    fn places(&mut self) -> &[LinkedFiles; 2] {
         let trees = &self.trees;
-        self.places.get_or_insert_with(|| [Places::below(&trees[0]), Places::below(&trees[1])])
+        self.places.get_or_insert_with(|| [LinkedFiles::below(&trees[0]), LinkedFiles::below(&trees[1])])
     }
 
     fn in_same_place(&mut self, link: &LinkRecord) -> Option<&'r LinkRecord> {
         let patched = self.patched;
         let [before, after] = self.places();
-        let there: Vec<&Made> = before.of(&Made::by(link)).filter_map(|place| after.0.get(place)).collect();
+        let there: Vec<&FileFacts> =
+            before.of(&FileFacts::by(link)).filter_map(|place| after.0.get(place)).collect();
         if there.is_empty() {
             return None;
         }
-        links(patched).rev().find(|l| there.iter().any(|file| file.is(&Made::by(l))))
+        links(patched).rev().find(|l| there.iter().any(|file| file.is(&FileFacts::by(l))))
     }
 
     fn alike(&mut self, link: &LinkRecord) -> Option<&'r LinkRecord> {
@@ -159,15 +161,15 @@ fn described<'r>(records: &'r Records, others: &Records) -> Vec<(&'r LinkRecord,
 }
 
 /// The linked ELF files of a tree, by their paths below it.
-struct Places(BTreeMap<PathBuf, Made>);
+struct LinkedFiles(BTreeMap<PathBuf, FileFacts>);
 
 /// What is known of a file, whether it was stripped or not.
-struct Made {
+struct FileFacts {
     sha256: String,
     build_id: Option<BuildId>,
 }
 
-impl Made {
+impl FileFacts {
     fn of(data: &[u8], sha256: String) -> Self {
         Self { sha256, build_id: Elf::parse(data).ok().and_then(|elf| elf.build_id) }
     }
@@ -181,19 +183,19 @@ impl Made {
     }
 }
 
-impl Places {
+impl LinkedFiles {
     fn below(tree: &Path) -> Self {
         let files = walkdir::WalkDir::new(tree).into_iter().flatten().filter(|e| e.file_type().is_file());
         let entry = |e: walkdir::DirEntry| {
             let data = is_linked(e.path()).then(|| std::fs::read(e.path()).ok()).flatten()?;
-            let made = Made::of(&data, patchfile::Digest::of(&data).to_string());
+            let made = FileFacts::of(&data, patchfile::Digest::of(&data).to_string());
             Some((e.path().strip_prefix(tree).ok()?.to_path_buf(), made))
         };
         Self(files.filter_map(entry).collect())
     }
 
     /// Where what a link made lies.
-    fn of<'p>(&'p self, made: &'p Made) -> impl Iterator<Item = &'p PathBuf> {
+    fn of<'p>(&'p self, made: &'p FileFacts) -> impl Iterator<Item = &'p PathBuf> {
         self.0.iter().filter(|(_, file)| file.is(made)).map(|(path, _)| path)
     }
 }

@@ -11,7 +11,7 @@ use crate::target::{Fidelity, TargetFile, causes};
 use crate::units::{Compared, Pair, made_of};
 use differ::ChangeKind;
 use linker::{
-    Elsewhere, Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, OriginalUnit,
+    Fit, FitInput, Libraries, LibraryFiles, LinkError, LinkInput, LinkOutput, MovedDefinitions, OriginalUnit,
     ParsedElf, UnitPatch, UsedAddresses, addresses, fit, link,
 };
 use patchfile::Arch;
@@ -58,9 +58,9 @@ pub(in crate::pipeline) fn join(
     let links = ((&original.records, reached.matched.link), (&patched.records, reached.patched));
     let ledger = ledger::of_links(links.0, links.1, &ledger::units(reached, analysis))?;
     let ledger = ledger.unwrap_or_default();
-    let elsewhere = ledger::elsewhere(&ledger);
+    let moved = ledger::moved(&ledger);
     loop {
-        let mut report = describe(reached, &units, target, &elsewhere);
+        let mut report = describe(reached, &units, target, &moved);
         report.ledger = Some(ledger::report(&ledger)).filter(|l| l.same > 0);
         for refusal in &handed_over {
             if !report.refused.iter().any(|r| r.what == refusal.what && r.place == refusal.place) {
@@ -82,7 +82,7 @@ pub(in crate::pipeline) fn join(
         if !report.refused.is_empty() || patches.is_empty() {
             return Ok(ElfResult { target: number, report, joined: None });
         }
-        let refusals = match link_units(&patches, reached, analysis, original, &elsewhere)? {
+        let refusals = match link_units(&patches, reached, analysis, original, &moved)? {
             Ok(Linked { output, fit }) => {
                 if let Some(fit) = fit {
                     if !fit.refused.is_empty() {
@@ -209,7 +209,7 @@ fn link_units(
     reached: &Reached<'_>,
     analysis: &Analysis<'_>,
     original: &Original,
-    elsewhere: &Elsewhere,
+    moved: &MovedDefinitions,
 ) -> Result<std::result::Result<Linked, LinkError>> {
     let number = reached.matched.target;
     let target = &original.targets[number];
@@ -246,7 +246,7 @@ fn link_units(
         addresses: &places,
         patched: Some(&patched),
         libraries: &libraries as &dyn Libraries,
-        elsewhere,
+        moved,
     });
     let output = match output {
         Ok(output) => output,
@@ -257,7 +257,7 @@ fn link_units(
     }
     let used = places.used(output.changed.iter().map(|c| c.old));
     let touched = touched(units);
-    let brought = output.made.contents();
+    let brought = output.product.contents();
     let made = made_of(&original.records, record);
     let fit = fit(&FitInput {
         linked: &parsed,
@@ -341,7 +341,7 @@ fn describe(
     reached: &Reached<'_>,
     units: &[Cow<'_, Compared>],
     target: &TargetFile,
-    elsewhere: &Elsewhere,
+    moved: &MovedDefinitions,
 ) -> ElfReport {
     let mut report = ElfReport {
         name: target.name.clone(),
@@ -358,8 +358,8 @@ fn describe(
         for (kind, change) in kinds.iter().flat_map(|(k, list)| list.iter().map(move |c| (*k, c))) {
             let kind_here = match change.kind {
                 // The file has it, from another unit.
-                ChangeKind::New if elsewhere.same.contains(&change.name) => continue,
-                ChangeKind::New if elsewhere.displaced.contains(&change.name) => ChangeKind::Changed,
+                ChangeKind::New if moved.same.contains(&change.name) => continue,
+                ChangeKind::New if moved.displaced.contains(&change.name) => ChangeKind::Changed,
                 kind => kind,
             };
             let list = match kind_here {

@@ -5,9 +5,9 @@ use crate::elf::read_loaded;
 use crate::error::{CompareError, Context, Result};
 use crate::output::{ElfReport, LedgerEntry, LedgerReport, Refused};
 use crate::pipeline::builds::{Original, Patched};
-use crate::units::{Compared, Made, Pair, made_of};
+use crate::units::{Compared, LinkSources, Pair, made_of};
 use differ::ChangeKind;
-use linker::{BuiltFile, Elsewhere, Ledger, LedgerUnit, Part, ledger};
+use linker::{BuiltFile, Ledger, LedgerUnit, MovedDefinitions, Part, ledger};
 use std::path::Path;
 use wrapper::{LinkRecord, Records, UnitRecord};
 
@@ -47,7 +47,7 @@ pub(in crate::pipeline) fn of_links(
 }
 
 /// The `-r` links of a link.
-pub(in crate::pipeline) fn parts<'m>(made: &'m Made<'_>) -> Vec<Part<'m>> {
+pub(in crate::pipeline) fn parts<'m>(made: &'m LinkSources<'_>) -> Vec<Part<'m>> {
     made.parts.iter().map(|(record, map)| Part { record, map }).collect()
 }
 
@@ -126,8 +126,8 @@ fn parts_of(pair: &Pair<'_>, compared: &Compared) -> Vec<LedgerUnit> {
 }
 
 /// What the link has to know of it.
-pub(in crate::pipeline) fn elsewhere(ledger: &Ledger) -> Elsewhere {
-    Elsewhere {
+pub(in crate::pipeline) fn moved(ledger: &Ledger) -> MovedDefinitions {
+    MovedDefinitions {
         same: ledger.settled.clone(),
         displaced: ledger.displaced.iter().map(|entry| entry.name.clone()).collect(),
     }

@@ -3,7 +3,7 @@
 
 use super::join::{ElfResult, Joined};
 use crate::output::Refused;
-use linker::{Made, SiblingUse};
+use linker::{Product, SiblingUse};
 use std::collections::{HashMap, HashSet};
 
 /// Settles what the images need of each other. Afterwards an image exports what another one uses, is there
@@ -38,7 +38,7 @@ pub(in crate::pipeline) fn settle(outcomes: &mut [ElfResult], name: impl Fn(usiz
         let before = joined.len();
         // Hooks alone are a patch too: they may repair data.
         joined.retain(|j| {
-            let Made::Image(image) = &j.output.made;
+            let Product::Image(image) = &j.output.product;
             !image.redirects.is_empty() || !image.hooks.is_empty() || !image.exports.is_empty()
         });
         if joined.len() == before {
@@ -75,7 +75,7 @@ fn refuse_shared(outcomes: &mut [ElfResult]) {
 fn exports(outcomes: &[ElfResult], used: &SiblingUse) -> bool {
     let of = outcomes.iter().find(|o| o.target == used.number).and_then(|o| o.joined.as_ref());
     of.is_some_and(|j| {
-        let Made::Image(image) = &j.output.made;
+        let Product::Image(image) = &j.output.product;
         image.exports.iter().any(|e| e.name == used.name && e.version == used.version)
     })
 }
@@ -85,7 +85,7 @@ fn prune(joined: &mut [Joined]) {
     let used: Vec<SiblingUse> = joined.iter().flat_map(|j| j.output.used.iter().cloned()).collect();
     for one in joined {
         let number = one.target;
-        let Made::Image(image) = &mut one.output.made;
+        let Product::Image(image) = &mut one.output.product;
         image.exports.retain(|e| {
             used.iter().any(|u| u.number == number && u.name == e.name && u.version == e.version)
         });

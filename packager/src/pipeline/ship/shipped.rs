@@ -6,7 +6,7 @@ use crate::naming::Naming;
 use crate::pipeline::compare::Joined;
 use crate::pipeline::task::Task;
 use crate::target::TargetFile;
-use linker::Made;
+use linker::Product;
 use patchfile::image::DebugLink;
 use patchfile::manifest::{self, Kind};
 use patchfile::{Arch, Digest, Manifest, paths};
@@ -47,7 +47,7 @@ pub(in crate::pipeline) fn make(
         }
         let debug = debug::collect(one, &sources_at);
         left_out.extend(debug.left_out.into_iter().map(|why| format!("{}: {why}", target.name)));
-        let Made::Image(image) = &one.output.made;
+        let Product::Image(image) = &one.output.product;
         let debug = image.write_debug(&debug.sections);
         let link =
             DebugLink { file: format!("{file}.{}", paths::DEBUG_EXTENSION), crc: crc32fast::hash(&debug) };
@@ -79,7 +79,7 @@ pub(in crate::pipeline) fn make(
     let plain =
         if elfs.iter().all(|e| e.also.is_empty()) { manifest::FORMAT } else { manifest::FORMAT_SIBLINGS };
     let format = |j: &Joined| {
-        let Made::Image(image) = &j.output.made;
+        let Product::Image(image) = &j.output.product;
         image.format()
     };
     let mut manifest = Manifest {

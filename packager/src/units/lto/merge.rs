@@ -36,8 +36,8 @@ pub(crate) struct Merged {
 /// When the tools of binutils fail, or the programs have no debug information, without which symbols of one
 /// name from different source files cannot be told apart.
 pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Result<Merged> {
-    let was = Joined::new(original, &dir.join("original"))?;
-    let is = Joined::new(patched, &dir.join("patched"))?;
+    let was = MergedPieces::new(original, &dir.join("original"))?;
+    let is = MergedPieces::new(patched, &dir.join("patched"))?;
     let [was_names, is_names] = names::canonical([&was.symbols, &is.symbols]);
     let mut pieces = OptimisedUnit::default();
     for unit in &original.program.pieces {
@@ -58,7 +58,8 @@ pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Resu
         None => None,
     };
     let piece_of = |(symbol, name): (&Symbol, &String)| (name.clone(), (symbol.piece, symbol.own.clone()));
-    let names_of = |side: &Joined, names: &[String]| side.symbols.iter().zip(names).map(piece_of).collect();
+    let names_of =
+        |side: &MergedPieces, names: &[String]| side.symbols.iter().zip(names).map(piece_of).collect();
     let names = [names_of(&was, &was_names), names_of(&is, &is_names)];
     let sectioned = sectioned.collect::<Result<_>>()?;
     Ok(Merged { original, patched, patched_file, pieces, linked, names, sectioned })
@@ -74,13 +75,13 @@ pub(crate) struct Side<'a> {
 }
 
 /// The pieces of one side in one file, each symbol with a name of its own.
-struct Joined {
+struct MergedPieces {
     dir: PathBuf,
     file: PathBuf,
     symbols: Vec<Symbol>,
 }
 
-impl Joined {
+impl MergedPieces {
     fn new(side: &Side<'_>, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir).at(dir)?;
         let mut symbols = Vec::new();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use wrapper::{LinkRecord, Pass, Records, UnitRecord};
 
-use crate::units::linked_objects::{Joined, Optimised};
+use crate::units::linked_objects::{Optimised, PartialLink};
 
 /// What link-time optimisation made of a program before and after the fix.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl<'r> Program<'r> {
 
     /// The objects of which a `-r` link has made one. It has no pieces if how one of them was made was not
     /// recorded.
-    pub(crate) fn of_joined(records: &'r Records, joined: &Joined) -> Self {
+    pub(crate) fn of_joined(records: &'r Records, joined: &PartialLink) -> Self {
         let units = joined.objects.iter().map(|hash| records.unit_by_object(hash));
         let pieces: Vec<&UnitRecord> = units.collect::<Option<_>>().unwrap_or_default();
         let cplusplus = pieces.iter().any(|u| u.language.contains("c++"));

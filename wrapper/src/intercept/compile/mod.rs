@@ -1,8 +1,8 @@
 //! A compiler driver was called.
 
 pub(crate) mod clang_log;
+pub(crate) mod compiler_run;
 pub(crate) mod described;
-pub(crate) mod made;
 mod run;
 pub(crate) mod unit;
 

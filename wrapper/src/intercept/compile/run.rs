@@ -7,14 +7,14 @@ use std::process::Stdio;
 use crate::base::env;
 use crate::base::error::Result;
 use crate::base::files::{self, Scratch};
-use crate::base::streams::{self, Held, Input};
+use crate::base::streams::{self, DescriptorText, Input};
 use crate::command_line::driver::CommandLine;
 use crate::command_line::flags::Stage;
 use crate::command_line::{prefix, response};
 use crate::inputs::assembled;
 use crate::intercept::call::{self, Next};
+use crate::intercept::compile::compiler_run::CompilerRun;
 use crate::intercept::compile::described;
-use crate::intercept::compile::made::CompilerRun;
 use crate::intercept::compile::unit::{Listing, Unit};
 use crate::intercept::parent::Parent;
 use crate::record::probe::is_probe;
@@ -114,7 +114,7 @@ impl Unit<'_> {
         let (headers, assembled) = (scratch("deps"), scratch("as"));
         let mut command = call::recorded_command(&self.recorder, self.real, self.family);
         command.env(env::ACTIVE, "1");
-        if let Input::Held(Held { fd, text, used_up: true }) = &input {
+        if let Input::DescriptorText(DescriptorText { fd, text, used_up: true }) = &input {
             match streams::feed(text.clone()) {
                 Ok(pipe) => child::give(&mut command, pipe.into(), *fd),
                 Err(_) => drop(command.stdin(Stdio::null())),

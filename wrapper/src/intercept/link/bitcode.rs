@@ -40,7 +40,7 @@ pub(crate) fn is_bitcode(head: &[u8]) -> bool {
 }
 
 /// What was made, as inputs of the link that `map` is of.
-pub(crate) struct Made {
+pub(crate) struct BitcodeObjects {
     pub(crate) pieces: Vec<LinkInput>,
     pub(crate) map: Vec<u8>,
 }
@@ -63,7 +63,7 @@ pub(crate) fn made(
     real: &Path,
     line: &LinkLine,
     lld: bool,
-) -> std::result::Result<Made, String> {
+) -> std::result::Result<BitcodeObjects, String> {
     let text = |error: crate::Error| error.to_string();
     let values = recorder.argv.iter().flat_map(|word| word.split(|byte| matches!(byte, b'=' | b'@')));
     if values.map(|value| recorder.absolute(value)).any(|path| streams::is_stream(&path)) {
@@ -93,7 +93,7 @@ pub(crate) fn made(
     if pieces.is_empty() {
         return Err("the linker left no object of link-time optimisation".into());
     }
-    Ok(Made { pieces, map })
+    Ok(BitcodeObjects { pieces, map })
 }
 
 fn unit(recorder: &mut Recorder, real: &Path, line: &LinkLine, object: &Path) -> Result<UnitRecord> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::base::error::Result;
 use crate::base::files::{self, Scratch};
 use crate::base::hash;
-use crate::base::streams::{self, Held, Input};
+use crate::base::streams::{self, DescriptorText, Input};
 use crate::inputs::{assembled, dep_file, examine};
 use crate::intercept::compile::unit::{Listing, Unit};
 use crate::record::unit::UnitRecord;
@@ -41,7 +41,7 @@ impl Unit<'_> {
         let object = self.recorder.set_object(&mut unit, &self.line.object_of(self.source))?;
         match &run.input {
             Input::File => {}
-            Input::Held(Held { text, .. }) => {
+            Input::DescriptorText(DescriptorText { text, .. }) => {
                 let kept = self.recorder.session.dir().join("stdin").join(hash::sha256(text));
                 files::write(&kept, text)?;
                 unit.stdin = Some(kept.into());

@@ -28,7 +28,7 @@ const OWN: [&[u8]; 2] = [b"ac_cv_env_", b"ac_cv_file"];
 
 /// The site script of a patched build, and what it is about.
 #[derive(Debug)]
-pub(crate) struct Configured {
+pub(crate) struct SiteScript {
     /// Directories below the build directory that have results to take over.
     places: Vec<PathBuf>,
     aside: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct Configured {
 
 /// The results of one `configure`.
 #[derive(Debug, PartialEq, Eq)]
-struct Log {
+struct ConfigureLog {
     /// The command line, as it stands in the log.
     command: Vec<u8>,
     /// `name=value`, quoted for the shell.
@@ -48,7 +48,7 @@ struct Log {
     variables: Vec<Vec<u8>>,
 }
 
-impl Configured {
+impl SiteScript {
     /// Writes the site script `config.site` to `to`, from the original build, whose tree is `aside` and was
     /// at `build`. `touched` are the files of the fix. `None` if there is nothing to take over.
     ///
@@ -71,7 +71,9 @@ impl Configured {
         for entry in logs.filter(|e| e.file_name() == "config.log" && e.file_type().is_file()) {
             let Some(dir) = entry.path().parent() else { continue };
             let Some(below) = dir.strip_prefix(aside).ok().map(Path::to_path_buf) else { continue };
-            let Some(log) = std::fs::read(entry.path()).ok().and_then(|l| Log::read(&l)) else { continue };
+            let Some(log) = std::fs::read(entry.path()).ok().and_then(|l| ConfigureLog::read(&l)) else {
+                continue;
+            };
             let Some(configure) = log.configure(dir, aside, build) else { continue };
             if !dir.join("config.status").is_file() || names_any(&configure, &names) {
                 continue;
@@ -109,7 +111,7 @@ impl Configured {
     }
 }
 
-impl Log {
+impl ConfigureLog {
     /// Reads `config.log`. Values that are quoted in a way that not every shell knows are left out.
     fn read(log: &[u8]) -> Option<Self> {
         let mut lines = log.split(|b| *b == b'\n');
@@ -260,7 +262,7 @@ mod tests {
         . \"$CONFIG_SITE\" || exit 1\necho \"$ac_cv_header_stdio_h $lt_cv_pipe\"\n# config.h.in\n";
 
     /// An original and a patched tree; the fix changes one file.
-    fn made(fix: &str) -> (tempfile::TempDir, Option<Configured>) {
+    fn made(fix: &str) -> (tempfile::TempDir, Option<SiteScript>) {
         let work = tempfile::tempdir().unwrap();
         let (aside, build) = (work.path().join("aside"), work.path().join("build"));
         for tree in [&aside, &build] {
@@ -270,19 +272,19 @@ mod tests {
         }
         std::fs::write(aside.join("p/config.log"), LOG).unwrap();
         let touched = BTreeSet::from([PathBuf::from(fix)]);
-        let made = Configured::write(work.path(), (&aside, &build), &Records::default(), &touched).unwrap();
+        let made = SiteScript::write(work.path(), (&aside, &build), &Records::default(), &touched).unwrap();
         (work, made)
     }
 
     #[test]
     fn results_of_macros_that_look_at_the_system_are_read() {
-        let log = Log::read(LOG.as_bytes()).unwrap();
+        let log = ConfigureLog::read(LOG.as_bytes()).unwrap();
         assert_eq!(log.command, b"  $ ./configure --prefix=/usr CC=gcc");
         let results = [&b"ac_cv_header_stdio_h=yes"[..], b"lt_cv_pipe='sed -e '\\''s/x/y/'\\'''"];
         assert_eq!(log.results, results);
         assert_eq!(log.variables, [&b"ac_cv_env_CC_set=set"[..], b"ac_cv_env_CC_value=gcc"]);
         let odd = LOG.replace("CC_value=gcc", "CC_value=$'a\\n'");
-        assert_eq!(Log::read(odd.as_bytes()), None);
+        assert_eq!(ConfigureLog::read(odd.as_bytes()), None);
     }
 
     fn run(dir: &Path, site: &Path, args: &[&str], cc: Option<&str>) -> String {

@@ -15,7 +15,7 @@ const SHOWN: usize = 8;
 
 /// ELF files that differ between the builds and that are none of those to patch.
 #[derive(Debug, Default)]
-pub(in crate::pipeline) struct Elsewhere {
+pub(in crate::pipeline) struct OtherFiles {
     /// No target, or left out by `--elf`: copies of what both builds linked, not the same to the byte.
     others: Vec<(String, [PathBuf; 2])>,
     /// With what they are that no patch can be made for.
@@ -24,7 +24,7 @@ pub(in crate::pipeline) struct Elsewhere {
     unmade: Vec<String>,
 }
 
-impl Elsewhere {
+impl OtherFiles {
     /// Looks at both builds. `found` are the files to patch.
     pub(in crate::pipeline) fn look(
         original: &Original,
@@ -32,7 +32,7 @@ impl Elsewhere {
         found: &[Match<'_>],
         work: &Work,
     ) -> Self {
-        let mut elsewhere = Self::default();
+        let mut other_files = Self::default();
         let trees = [Tree::Original, Tree::Patched].map(|tree| work.tree_of(tree));
         let mut counterparts = Counterparts::new(original, patched, trees.clone());
         let mut seen: HashSet<&str> = found.iter().map(|m| m.link.output_sha256.as_str()).collect();
@@ -50,19 +50,19 @@ impl Elsewhere {
             let top = original.top.as_ref().map_or_else(|| work.build(), |top| work.build().join(top));
             let name = path.strip_prefix(top).unwrap_or(path).display().to_string();
             match foreign(&std::fs::read(&copies[1]).unwrap_or_default()) {
-                Some(kind) if differs(&copies) => elsewhere.foreign.push((name, kind)),
+                Some(kind) if differs(&copies) => other_files.foreign.push((name, kind)),
                 Some(_) => {}
-                None => elsewhere.others.push((name, copies)),
+                None => other_files.others.push((name, copies)),
             }
         }
         for stray in &original.strays {
             let both =
                 original.top.as_ref().map(|top| trees.each_ref().map(|tree| tree.join(top).join(stray)));
             if both.is_some_and(|both| both.iter().all(|file| file.exists()) && differs(&both)) {
-                elsewhere.unmade.push(stray.clone());
+                other_files.unmade.push(stray.clone());
             }
         }
-        elsewhere
+        other_files
     }
 
     /// Of what a patch would not reach, beside others that it does.

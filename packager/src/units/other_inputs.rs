@@ -12,7 +12,7 @@ use wrapper::{OsBytes, Records, UnitRecord};
 
 /// A build as it was recorded.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Build<'b> {
+pub(crate) struct RecordedBuild<'b> {
     /// What was recorded.
     pub records: &'b Records,
     /// When it ran.
@@ -24,9 +24,9 @@ pub(crate) struct Build<'b> {
 /// Something that compilers read in the second build and not in the first: a file that is none of `files`,
 /// which the fix changes, an argument, or the text of a directive that came into an object. Both trees were
 /// at `place` when they were built. `None` if there is none.
-pub(crate) fn read_besides(
-    before: Build<'_>,
-    after: Build<'_>,
+pub(crate) fn read_other_inputs(
+    before: RecordedBuild<'_>,
+    after: RecordedBuild<'_>,
     place: &Path,
     files: &[PathBuf],
 ) -> Option<String> {
@@ -42,7 +42,7 @@ pub(crate) fn read_besides(
         {
             continue;
         }
-        let read = |build: Build<'_>| {
+        let read = |build: RecordedBuild<'_>| {
             let below = path.strip_prefix(place).ok()?;
             std::fs::read(build.tree.join(below)).ok()
         };
@@ -63,7 +63,7 @@ fn units(records: &Records) -> impl Iterator<Item = &UnitRecord> {
 }
 
 /// A unit that is compiled by another command.
-fn commands_differ(before: Build<'_>, after: Build<'_>, place: &Path) -> Option<String> {
+fn commands_differ(before: RecordedBuild<'_>, after: RecordedBuild<'_>, place: &Path) -> Option<String> {
     let key = |unit: &UnitRecord| (unit.cwd.clone(), unit.source.clone());
     let mut commands: HashMap<_, Vec<&[OsBytes]>> = HashMap::new();
     for unit in units(before.records) {
@@ -154,8 +154,8 @@ mod tests {
         let records = |unit| Records { units: vec![unit], ..Records::default() };
         let (before, after) = (records(before), records(after));
         let window = Window { start: 1_700_000_000, end: 1_700_000_100 };
-        let build = |records| Build { records, window, tree: place };
-        read_besides(build(&before), build(&after), place, &["x.c".into()])
+        let build = |records| RecordedBuild { records, window, tree: place };
+        read_other_inputs(build(&before), build(&after), place, &["x.c".into()])
     }
 
     #[test]
