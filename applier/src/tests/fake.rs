@@ -313,6 +313,7 @@ fn image(build: u8) -> Image {
         unwind: None,
         hooks: vec![],
         exports: vec![],
+        companions: vec![],
     }
 }
 

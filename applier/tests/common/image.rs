@@ -257,6 +257,7 @@ pub fn image(elf: &Elf, new: Vec<New>, register: bool) -> Image {
         unwind: Some(Unwind { eh_frame, eh_frame_size, register }),
         hooks: Vec::new(),
         exports: Vec::new(),
+        companions: Vec::new(),
     }
 }
 

@@ -129,6 +129,12 @@ impl Target {
         self.read_line()
     }
 
+    /// Sends this byte and waits for the answer.
+    pub fn ask_with(&mut self, byte: &[u8; 1]) -> String {
+        self.input.write_all(byte).unwrap();
+        self.read_line()
+    }
+
     pub fn send(&mut self) {
         self.input.write_all(b"x").unwrap();
     }

@@ -56,6 +56,8 @@ pub(crate) struct Chunks {
     described: Vec<Described>,
     /// What is used of other ELF files' patches.
     pub(crate) used: Vec<SiblingUse>,
+    /// See [`patchfile::image::Image::companions`].
+    pub(crate) companions: Vec<String>,
 }
 
 impl Chunks {
@@ -71,6 +73,14 @@ impl Chunks {
             sizes: Vec::new(),
             described: Vec::new(),
             used: Vec::new(),
+            companions: Vec::new(),
+        }
+    }
+
+    /// The image needs this library, which the target does not load.
+    pub(crate) fn bring(&mut self, library: String) {
+        if !self.companions.contains(&library) {
+            self.companions.push(library);
         }
     }
 

@@ -55,6 +55,9 @@ pub trait Libraries {
     fn find(&self, needed: &[String], name: &str) -> Option<Export>;
     /// A library that the link saw and that provides `name`, loaded by the target or not.
     fn find_unloaded(&self, name: &str) -> Option<String>;
+    /// The first library of the patched build's link that provides `name`, if the dynamic loader finds it by
+    /// its name alone and the package is not where it comes from: a process can load it too.
+    fn find_later(&self, name: &str) -> Option<Export>;
     /// A file of the same package to which the fix adds `name`, loaded by the target or not.
     fn find_added(&self, name: &str) -> Option<String>;
 }
@@ -65,6 +68,8 @@ pub struct LibraryFiles {
     /// Name inside the library, the path that the link saw, and where the file is.
     seen: Vec<(String, PathBuf, PathBuf)>,
     directories: Vec<PathBuf>,
+    /// Where the dynamic loader searches by itself.
+    system: Vec<PathBuf>,
     siblings: Vec<Sibling>,
     /// Files that the link of the patched build took, of which the running program may know nothing.
     later: Vec<PathBuf>,
@@ -87,7 +92,9 @@ impl LibraryFiles {
         let system =
             ["/lib64", "/usr/lib64", "/lib/ARCH-linux-gnu", "/usr/lib/ARCH-linux-gnu", "/lib", "/usr/lib"];
         let arch = arch.map_or("ARCH", Arch::name);
-        all.extend(system.map(|path| PathBuf::from(path.replace("ARCH", arch))));
+        let system: Vec<PathBuf> =
+            system.iter().map(|path| PathBuf::from(path.replace("ARCH", arch))).collect();
+        all.extend(system.iter().cloned());
         let mut known = HashSet::new();
         all.retain(|d| known.insert(d.clone()));
         let read = ReadLibraries::new(file);
@@ -97,7 +104,7 @@ impl LibraryFiles {
             Some((soname.or_else(file_name)?, path, file))
         };
         let seen = seen.into_iter().filter_map(named).collect();
-        Self { seen, directories: all, siblings: Vec::new(), later: Vec::new(), read }
+        Self { seen, directories: all, system, siblings: Vec::new(), later: Vec::new(), read }
     }
 
     /// With the other ELF files of the package, to which the fix may add symbols.
@@ -177,6 +184,20 @@ impl Libraries for LibraryFiles {
                 library.soname.clone().or_else(file_name)
             })
         })
+    }
+
+    fn find_later(&self, name: &str) -> Option<Export> {
+        let provides = |file: &PathBuf| {
+            let library = self.read.get(file)?;
+            export(&library, library.soname.as_deref()?, name)
+        };
+        let found = self.later.iter().find_map(provides)?;
+        let own = self.siblings.iter().any(|s| s.soname.as_deref() == Some(found.library.as_str()));
+        let installed = |dir: &PathBuf| {
+            let library = self.read.get(&dir.join(&found.library));
+            library.is_some_and(|l| l.soname.as_deref() == Some(found.library.as_str()))
+        };
+        Some(found.clone()).filter(|_| !own && self.system.iter().any(installed))
     }
 
     fn find_added(&self, name: &str) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use differ::{Binding, Refusal, SectionKind, SymbolPlace, SymbolType};
+use differ::{Binding, Refusal, SectionKind, SymbolPlace, SymbolType, Warning};
 use patchfile::image::{Image, Symbol, Unwind};
 
 use super::caller_module::CallerModule;
@@ -84,6 +84,16 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
     let register = lsda || input.units.iter().any(|u| u.cplusplus) || unwinds(&target, &linked);
     let unwind =
         layout.eh_frame.map(|(eh_frame, eh_frame_size)| Unwind { eh_frame, eh_frame_size, register });
+    warnings.extend(chunks.companions.iter().map(|library| {
+        Warning {
+            what: "library that the target does not load".to_owned(),
+            place: format!("{library} ({})", input.name),
+            why:
+                "the dynamic loader of each process is asked for it (`dlopen`) before the patch goes in; it \
+              stays loaded when the patch goes out, and has to be installed where the process sees it"
+                    .to_owned(),
+        }
+    }));
     let (mut exports, mut shared) = (Vec::new(), Vec::new());
     if let Some(patched) = input.patched {
         let patched = crate::elf::ElfFile::parse(patched, "ELF file of the patched build")?;
@@ -101,6 +111,7 @@ pub fn link(input: &LinkInput<'_>) -> Result<LinkOutput, LinkError> {
         unwind,
         hooks: hooks::collect(&units, &layout),
         exports,
+        companions: chunks.companions,
         segments: layout.segments,
     };
     let changed = replacements

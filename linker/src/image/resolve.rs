@@ -4,6 +4,7 @@ use differ::{Binding, PatchSymbol, Refusal, SymbolPlace, SymbolType, Visibility}
 use patchfile::image::ImportKind;
 
 use super::inputs::{Inputs, Unit};
+use super::libraries::Export;
 use super::new_tls::NewTls;
 use super::replacements::Replaced;
 use super::target::Imported;
@@ -12,6 +13,10 @@ use crate::elf::{STB_LOCAL, STT_GNU_IFUNC, STT_OBJECT, STT_TLS};
 use crate::error::refusal;
 use crate::locate::linked::{LinkedDefinition, is_function};
 use crate::locate::object::Located;
+
+/// Folders of libraries that a file names itself (gABI, "Dynamic Section").
+const DT_RPATH: u64 = 15;
+const DT_RUNPATH: u64 = 29;
 
 /// Resolves symbols. There is one only when it is known what gets replaced and which thread-local variables
 /// are new.
@@ -322,6 +327,19 @@ impl Resolver<'_, '_> {
         resolved
     }
 
+    /// A library that the fix links and the target does not load, but that the process can load by itself.
+    /// Not where the file names folders for its libraries: a call of `dlopen` from elsewhere does not search
+    /// them, and might find another library of that name.
+    fn companion(&self, name: &str, needed: &[String]) -> Option<Export> {
+        let elf = &self.inputs.target.elf;
+        let own_folders = [DT_RPATH, DT_RUNPATH].iter().any(|tag| !elf.dynamic_names(*tag).is_empty());
+        if own_folders || needed.is_empty() {
+            return None;
+        }
+        self.inputs.libraries.find(needed, "dlopen")?;
+        self.inputs.libraries.find_later(name).filter(|export| !export.tls)
+    }
+
     fn new_import(
         &self,
         owner: &Unit<'_>,
@@ -360,6 +378,11 @@ impl Resolver<'_, '_> {
                 Err(dropped(name, owner.name))
             }
             None => {
+                if let Some(brought) = self.companion(name, &needed) {
+                    chunks.bring(brought.library);
+                    let outside = chunks.import(name, brought.version, weak, brought.kind);
+                    return Ok(Resolved::at(name, outside, brought.kind == ImportKind::Function));
+                }
                 if let Some(sibling) = self.inputs.libraries.find_added(name) {
                     return Err(refusal(
                         "symbol new in a file that the target does not load",

@@ -1,7 +1,7 @@
 //! The typed form of a patch ELF. Layout of the file: `docs/reference/patch-format.md`.
 
 pub use crate::arch::RelocationKind;
-use crate::manifest::{FORMAT, FORMAT_HOPS, FORMAT_SIBLINGS};
+use crate::manifest::{FORMAT, FORMAT_BYTES, FORMAT_HOPS, FORMAT_SIBLINGS};
 use crate::{Arch, BuildId, Digest};
 
 /// A patch for one ELF file, laid out: all addresses inside it are final relative to the image's base, which
@@ -31,6 +31,9 @@ pub struct Image {
     /// What the patch adds to the symbols that the target exports, for the patch's other ELF files. No two of
     /// one name and version.
     pub exports: Vec<Export>,
+    /// Libraries (`DT_SONAME`) that the patch needs and the target does not load: the dynamic loader of the
+    /// process loads them before the image comes in. Names of files, without a folder; none twice.
+    pub companions: Vec<String>,
 }
 
 /// Identity and shape of the target ELF.
@@ -285,7 +288,9 @@ impl Image {
     /// The oldest format version that can express it: what an older program can apply, it shall read.
     pub fn format(&self) -> u32 {
         let sibling = |r: &Reference| matches!(r, Reference::Sibling { .. });
-        if self.redirects.iter().any(|r| r.hop.is_some()) {
+        if !self.companions.is_empty() {
+            FORMAT_BYTES
+        } else if self.redirects.iter().any(|r| r.hop.is_some()) {
             FORMAT_HOPS
         } else if self.exports.is_empty() && !self.references.iter().any(sibling) {
             FORMAT

@@ -66,6 +66,7 @@ impl Image {
         // The version first: another one may mean anything else has changed.
         let (format, target) = tables::decode_target(table(tables::TARGET)?)?;
         let exports = table(tables::EXPORTS).map_or(Ok(Vec::new()), tables::decode_exports)?;
+        let companions = table(tables::COMPANIONS).map_or(Ok(Vec::new()), tables::decode_companions)?;
         let mut redirects = tables::decode_redirects(table(tables::REDIRECTS)?)?;
         if let Ok(hops) = table(tables::HOPS) {
             tables::decode_hops(hops, &mut redirects)?;
@@ -81,6 +82,7 @@ impl Image {
             unwind: tables::decode_unwind(table(tables::UNWIND)?)?,
             hooks: tables::decode_hooks(table(tables::HOOKS)?)?,
             exports,
+            companions,
         };
         if image.format() > format {
             return Err(not_ours(format!("it holds what format version {format} does not know")));

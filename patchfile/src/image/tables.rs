@@ -6,7 +6,7 @@ use super::{
     Export, Exported, Hook, Hop, Image, ImageError, ImportKind, POINTS, Redirect, Reference, Relocation,
     RelocationKind, Target, Unwind,
 };
-use crate::manifest::{FORMAT_HOPS, is_known_format};
+use crate::manifest::{FORMAT_BYTES, is_known_format};
 use crate::{BuildId, Digest};
 
 pub(super) const TARGET: &str = ".upatch.target";
@@ -17,6 +17,7 @@ pub(super) const UNWIND: &str = ".upatch.unwind";
 pub(super) const HOOKS: &str = ".upatch.hooks";
 pub(super) const EXPORTS: &str = ".upatch.exports";
 pub(super) const HOPS: &str = ".upatch.hops";
+pub(super) const COMPANIONS: &str = ".upatch.companions";
 
 /// Every table with the section it goes to.
 pub(super) fn encode(image: &Image) -> Vec<(&'static str, Vec<u8>)> {
@@ -34,6 +35,9 @@ pub(super) fn encode(image: &Image) -> Vec<(&'static str, Vec<u8>)> {
     if image.redirects.iter().any(|r| r.hop.is_some()) {
         tables.push((HOPS, hops(&image.redirects)));
     }
+    if !image.companions.is_empty() {
+        tables.push((COMPANIONS, companions(&image.companions)));
+    }
     tables
 }
 
@@ -50,7 +54,7 @@ pub(super) fn decode_target(bytes: &[u8]) -> Result<(u32, Target), ImageError> {
     let mut d = Decoder::new(TARGET, bytes);
     let found = d.u32()?;
     if !is_known_format(found) {
-        return Err(ImageError::Format { found, newest: FORMAT_HOPS });
+        return Err(ImageError::Format { found, newest: FORMAT_BYTES });
     }
     let fixed = match d.u8()? {
         0 => false,
@@ -263,6 +267,22 @@ pub(super) fn decode_exports(bytes: &[u8]) -> Result<Vec<Export>, ImageError> {
         };
         Ok(Export { name, version, at })
     })?;
+    d.end()?;
+    Ok(list)
+}
+
+fn companions(list: &[String]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.count(list.len());
+    for name in list {
+        e.bytes(name.as_bytes());
+    }
+    e.0
+}
+
+pub(super) fn decode_companions(bytes: &[u8]) -> Result<Vec<String>, ImageError> {
+    let mut d = Decoder::new(COMPANIONS, bytes);
+    let list = d.list(4, |d| d.string())?;
     d.end()?;
     Ok(list)
 }

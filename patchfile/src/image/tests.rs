@@ -65,6 +65,7 @@ fn sample() -> Image {
         unwind: Some(Unwind { eh_frame: 0x2010, eh_frame_size: 0x20, register: true }),
         hooks: vec![Hook { when: HookPoint::PreUnapply, address: 0x1010 }],
         exports: vec![],
+        companions: vec![],
     }
 }
 
@@ -221,6 +222,9 @@ fn rules_are_enforced() {
         ("export outside", |i| i.exports[0].at = Exported::Image(0x1000_0000)),
         ("export outside of the address space", |i| i.exports[1].at = Exported::Target(1 << 50)),
         ("export twice", |i| i.exports[1].version = None),
+        ("companion with a path", |i| i.companions = vec!["/tmp/libm.so.6".into()]),
+        ("companion without a name", |i| i.companions = vec![String::new()]),
+        ("companion twice", |i| i.companions = vec!["libm.so.6".into(), "libm.so.6".into()]),
         ("huge", |i| i.segments[3].size = 1 << 40),
     ];
     for (what, edit) in edits {
@@ -235,7 +239,19 @@ fn other_format_version_is_told() {
     let mut bytes = sample().write().unwrap();
     let at = version_at(&bytes);
     bytes[at] = 9;
-    assert_eq!(Image::parse(&bytes), Err(ImageError::Format { found: 9, newest: 4 }));
+    assert_eq!(Image::parse(&bytes), Err(ImageError::Format { found: 9, newest: 5 }));
+}
+
+#[test]
+fn companions_are_kept_and_need_a_new_reader() {
+    let image = Image { companions: vec!["libm.so.6".into(), "libstdc++.so.6".into()], ..sample() };
+    let bytes = image.write().unwrap();
+    assert_eq!(Image::parse(&bytes).as_ref(), Ok(&image));
+    assert_eq!(image.format(), 5);
+    let mut older = bytes;
+    let at = version_at(&older);
+    older[at] = 4;
+    assert!(matches!(Image::parse(&older), Err(ImageError::Elf(_))));
 }
 
 /// Where the format version is.

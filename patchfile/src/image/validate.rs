@@ -7,6 +7,8 @@ use std::collections::HashSet;
 
 /// No patch is larger; bounds what a damaged file can ask for.
 const MAX_SIZE: u64 = 512 << 20;
+/// Longest name of a file (`NAME_MAX`), in bytes.
+const MAX_NAME: usize = 255;
 
 fn damaged(table: &'static str, why: impl Into<String>) -> ImageError {
     ImageError::Damaged { table, why: why.into() }
@@ -63,7 +65,18 @@ impl Image {
                 return Err(damaged("hooks", "a hook lies outside the code"));
             }
         }
-        self.validate_exports()
+        self.validate_exports()?;
+        self.validate_companions()
+    }
+
+    fn validate_companions(&self) -> Result<(), ImageError> {
+        let is_file_name =
+            |name: &str| !name.is_empty() && name.len() <= MAX_NAME && !name.contains(['/', '$', '\0']);
+        let mut known = HashSet::new();
+        match self.companions.iter().find(|name| !is_file_name(name) || !known.insert(name.as_str())) {
+            Some(name) => Err(damaged("companions", format!("{name:?} is no file name, or there twice"))),
+            None => Ok(()),
+        }
     }
 
     fn validate_exports(&self) -> Result<(), ImageError> {

@@ -17,13 +17,13 @@ pub const FORMAT_HOPS: u32 = 4;
 
 /// Version of a manifest whose digest is over its bytes as they are in the file. In the versions before, it
 /// is over the text that the YAML library makes of the parsed content, so that another version of that
-/// library could take a patch for damaged. Nothing writes this version yet: it comes with the next change of
-/// the format, so that older programs read what they can.
+/// library could take a patch for damaged. It is also the version of a patch that brings libraries
+/// ([`crate::image::Image::companions`]), and written only for one: older programs read what they can.
 pub const FORMAT_BYTES: u32 = 5;
 
 /// Does this crate read patch ELF files of this version?
 pub fn is_known_format(format: u32) -> bool {
-    matches!(format, FORMAT | FORMAT_SIBLINGS | FORMAT_HOPS)
+    matches!(format, FORMAT | FORMAT_SIBLINGS | FORMAT_HOPS | FORMAT_BYTES)
 }
 
 /// The key of the digest. In [`FORMAT_BYTES`] it is in the last line, and the digest is over all lines

@@ -1,7 +1,7 @@
 //! Loading and activating a patch.
 
 use super::{
-    code_pages,
+    code_pages, companions,
     entry::{EntrySite, SiteContent, jump_at},
     hooks, inspect,
     instances::{Instance, find_instances, loaded, outdated, pending},
@@ -132,6 +132,9 @@ pub(crate) fn apply_here(
         return Ok(outcome);
     }
     check_entries(process, &instances, &images)?;
+    if companions::bring(process, &instances, &images, &steps, options)? {
+        instances = find_instances(process, patch, &images)?;
+    }
     let mut tables = tables(process, &images);
     let code_pages = code_pages::to_exchange(process, &instances, &images);
     let mut traps = Vec::new();
@@ -300,7 +303,11 @@ fn check_here(
     }
     check_entries(process, &instances, &images)?;
     code_pages::to_exchange(process, &instances, &images).contents(process)?;
-    load::rehearse(process, &pending(&instances), &loaded(&instances, &images))?;
+    if companions::missing(process, &instances).is_empty() {
+        load::rehearse(process, &pending(&instances), &loaded(&instances, &images))?;
+    } else {
+        companions::can_bring(process)?;
+    }
     let zones = zones(process, &instances, &images, options.lazy);
     let mut tables = tables(process, &images);
     let stacks = switches::stacks(process);

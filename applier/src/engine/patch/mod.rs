@@ -2,6 +2,7 @@
 
 mod apply;
 mod code_pages;
+mod companions;
 mod entry;
 mod find;
 mod hooks;

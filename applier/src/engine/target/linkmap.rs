@@ -3,6 +3,8 @@
 
 use super::{elf, memory::Memory, modules::Module, process::Process};
 
+const DT_STRTAB: u64 = 5;
+const DT_SONAME: u64 = 14;
 const DT_DEBUG: u64 = 21;
 /// More modules than any process has; ends a list that runs in a circle.
 const MOST: usize = 1 << 16;
@@ -38,6 +40,16 @@ fn link_map<'a>(process: &'a Process, program: &Module) -> Option<Vec<&'a Module
         entry = memory.cached_word(entry.checked_add(24)?)?;
     }
     (!order.is_empty()).then_some(order)
+}
+
+/// Does the module call itself so (`DT_SONAME`)?
+pub(crate) fn is_called(module: &Module, name: &str, memory: &Memory) -> bool {
+    let dynamic = dynamic(module, memory);
+    let value = |tag: u64| dynamic.iter().find(|(t, _)| *t == tag).map(|(_, value)| *value);
+    let Some((names, at)) = value(DT_STRTAB).zip(value(DT_SONAME)) else { return false };
+    // As with all pointers of the dynamic section: relocated by glibc, left as linked by musl.
+    let names = if names < module.start { names.wrapping_add(module.bias) } else { names };
+    memory.string_is(names.wrapping_add(at), name)
 }
 
 /// The dynamic section of a module as (tag, value) pairs, as it is in memory.

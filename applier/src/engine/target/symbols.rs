@@ -9,6 +9,8 @@ use std::cell::Cell;
 pub(crate) struct Definition {
     /// Run-time address; of an IFUNC, that of its resolver.
     pub address: u64,
+    /// Its size in bytes.
+    pub size: u64,
     /// `STT_GNU_IFUNC`?
     pub ifunc: bool,
     /// `STT_TLS`?
@@ -135,6 +137,7 @@ impl<'a> Symbols<'a> {
         let string = u32::from_le_bytes(symbol[..4].try_into().ok()?);
         let section = u16::from_le_bytes(symbol[6..8].try_into().ok()?);
         let value = u64::from_le_bytes(symbol[8..16].try_into().ok()?);
+        let size = u64::from_le_bytes(symbol[16..24].try_into().ok()?);
         let (kind, binding) = (symbol[4] & 15, symbol[4] >> 4);
         let defined = section != 0 && binding != 0;
         if !defined
@@ -145,7 +148,7 @@ impl<'a> Symbols<'a> {
         }
         let absolute = section == 0xfff1;
         let address = if absolute { value } else { self.bias.wrapping_add(value) };
-        Some(Definition { address, ifunc: kind == 10, tls: kind == 6 })
+        Some(Definition { address, size, ifunc: kind == 10, tls: kind == 6 })
     }
 
     fn fits(&self, index: u32, version: Option<&str>) -> bool {
