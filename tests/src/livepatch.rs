@@ -27,8 +27,8 @@ pub struct Livepatch<'a> {
     pub function: &'a str,
 }
 
-/// The newest fetched kernel of a series (`6.1`). `None`, loudly, where there is none, or no machine to run it
-/// on: then what needs one is left out.
+/// The newest fetched kernel of a series (`6.1`). `None`, loudly, where there is none, or no machine to run
+/// it on: then what needs one is left out.
 ///
 /// # Errors
 /// When its image cannot be unpacked.
