@@ -28,6 +28,11 @@ fn one_function(program: &Path) -> LoadedPatch {
 fn patch_called(name: &str, program: &Path) -> LoadedPatch {
     match name {
         "pair" => pair_patch(program, "pair"),
+        "brings" => {
+            let mut patch = pair_patch(program, "brings");
+            patch.elfs[0].image.companions = vec!["libm.so.6".into()];
+            patch
+        }
         "padded" => by_padding(pair_patch(program, "padded"), &Elf::read(program), 8),
         _ => one_function(program),
     }
@@ -118,6 +123,11 @@ fn killed_at_every_step_two_functions() {
 #[test]
 fn killed_at_every_step_two_functions_by_padding() {
     every_kill("padded", NEW);
+}
+
+#[test]
+fn killed_at_every_step_with_a_library_to_load() {
+    every_kill("brings", NEW);
 }
 
 #[test]

@@ -358,6 +358,8 @@ impl<'a> BorrowedThread<'a> {
         self.park()?;
         self.run_to_syscall_stop(what)?;
         self.park()?;
+        // The landing code may be unmapped by what is called next, and nobody be left to say so.
+        self.set_return(self.gadgets.sigreturn)?;
         frame::set_extended_state(self.tid, &self.extended).map_err(ProcessError::os(what))?;
         Ok(result)
     }
