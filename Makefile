@@ -136,7 +136,7 @@ kernel: build
 	$(BIN)/upatch-kernel $(CASES)
 
 kernel-cycles: build
-	CYCLES=$(CYCLES) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture
+	UPATCH_BIN=$(BIN) CYCLES=$(if $(filter file,$(origin CYCLES)),1000,$(CYCLES)) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture cycles_under_load
 
 soak-random: setup build
 	$(BIN)/upatch-random --pairs $(PAIRS) --seed $(SEED)

@@ -10,6 +10,7 @@ pub mod differ_speed;
 pub mod fidelity;
 pub mod folders;
 pub mod kernel_cases;
+pub mod kernel_keys;
 pub mod kernels;
 pub mod latency;
 pub mod livepatch;

@@ -154,7 +154,10 @@ impl Livepatch<'_> {
 }
 
 /// The build-id of an image, out of its section of notes.
-fn build_id_of(image: &Path) -> Result<BuildId> {
+///
+/// # Errors
+/// It has none.
+pub fn build_id_of(image: &Path) -> Result<BuildId> {
     let scratch = tempfile::tempdir()?;
     let notes = scratch.path().join("notes");
     let dump = format!(".notes={}", notes.display());

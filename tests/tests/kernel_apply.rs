@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
+use tests::kernel_keys::Key;
 use tests::livepatch::{self, Livepatch};
 use tests::paths::{program, testdata};
 use tests::run::Cmd;
@@ -27,13 +28,39 @@ fn machine(kernel: &Path, patches: &Path) -> Result<Vm> {
 
 /// Changes a sealed manifest, and seals it again.
 fn reseal(from: &Path, to: &Path, change: impl FnOnce(&mut patchfile::Manifest)) -> Result<()> {
+    with_module(from, to, |_| Ok(()), change)
+}
+
+/// The same, after a change of its module.
+fn with_module(
+    from: &Path,
+    to: &Path,
+    module: impl FnOnce(&Path) -> Result<()>,
+    change: impl FnOnce(&mut patchfile::Manifest),
+) -> Result<()> {
     fs::create_dir_all(to)?;
     let mut manifest = patchfile::Manifest::parse(&fs::read_to_string(from.join("manifest.yaml"))?)?;
-    let module = manifest.elfs[0].patch.clone();
-    fs::copy(from.join(&module), to.join(&module))?;
+    let file = to.join(&manifest.elfs[0].patch);
+    fs::copy(from.join(&manifest.elfs[0].patch), &file)?;
+    module(&file)?;
+    manifest.elfs[0].sha256 = patchfile::Digest::of(&fs::read(&file)?);
     change(&mut manifest);
     manifest.seal()?;
     fs::write(to.join("manifest.yaml"), manifest.text()?)?;
+    Ok(())
+}
+
+/// A script of `testdata/livepatch`, with what all begin with.
+fn script(name: &str, settings: &str) -> Result<String> {
+    let read = |name: &str| fs::read_to_string(testdata("livepatch").join(name));
+    Ok(format!("{settings}\n{}{}", read("say.sh")?, read(name)?))
+}
+
+/// Runs it, which must end with 0.
+fn passes(machine: &Vm, script: &str) -> Result<()> {
+    let ran = machine.run(script)?;
+    eprintln!("{}", ran.output);
+    ensure!(ran.code == Some(0), "exit code {:?}; the console:\n{}", ran.code, ran.console);
     Ok(())
 }
 
@@ -66,11 +93,62 @@ fn every_verb() -> Result<()> {
     reseal(&loadavg, &p.join("damaged"), |_| {})?;
     fs::write(p.join("damaged/upatch_loadavg.ko"), b"\x7fELF")?;
 
-    let script = fs::read_to_string(testdata("livepatch").join("cases.sh"))?;
     let machine = machine(&kernel, &p)?.bring("dummy").limit(Duration::from_secs(900));
-    let ran = machine.run(&script)?;
-    eprintln!("{}", ran.output);
-    ensure!(ran.code == Some(0), "exit code {:?}", ran.code);
+    passes(&machine, &script("cases.sh", "")?)
+}
+
+/// Kernels that load nothing without a signature that they trust: stock ones, and one whose owner trusts a
+/// key of ours.
+#[test]
+fn signatures() -> Result<()> {
+    let Some(kernel) = livepatch::kernel("6.1")? else { return Ok(()) };
+    let tree = livepatch::tree(&kernel)?;
+    let scratch = tempfile::tempdir()?;
+    let p = scratch.path().join("p");
+    let loadavg = p.join("loadavg");
+    LOADAVG.make(&kernel, &loadavg)?;
+    let (owner, stranger) = (Key::new("Owner")?, Key::new("Stranger")?);
+    with_module(&loadavg, &p.join("owner"), |module| owner.sign(&tree, module), |_| {})?;
+    with_module(&loadavg, &p.join("stranger"), |module| stranger.sign(&tree, module), |_| {})?;
+    let damage = |module: &Path| {
+        owner.sign(&tree, module)?;
+        let mut bytes = fs::read(module)?;
+        let at = bytes.windows(8).position(|w| w == b"livepatc").unwrap_or_default();
+        bytes[at] ^= 1;
+        Ok(fs::write(module, bytes)?)
+    };
+    with_module(&loadavg, &p.join("changed"), damage, |_| {})?;
+
+    // The same kernel, with another certificate in it.
+    let theirs = scratch.path().join("kernel").join(kernel.file_name().unwrap_or_default());
+    fs::create_dir_all(&theirs)?;
+    fs::write(theirs.join("vmlinux"), owner.trusted_by(&fs::read(kernel.join("vmlinux"))?)?)?;
+    std::os::unix::fs::symlink(kernel.join("lib"), theirs.join("lib"))?;
+    let enforced = "WHO='module.sig_enforce is set'";
+    let locked = "WHO='the kernel is locked down (integrity)'";
+    for (kernel, settings, parameters) in [
+        (&kernel, enforced.to_owned(), "module.sig_enforce=1"),
+        (&theirs, format!("{enforced}; TRUSTED=1"), "module.sig_enforce=1"),
+        (&theirs, format!("{locked}; TRUSTED=1"), "lockdown=integrity"),
+    ] {
+        let machine = machine(kernel, &p)?.parameters(parameters);
+        passes(&machine, &script("signatures.sh", &settings)?)?;
+    }
+
+    // Signatures are looked at before anything else of a module, so one of the older kernel will do.
+    let Some(newer) = livepatch::kernel("6.12")? else { return Ok(()) };
+    let q = scratch.path().join("newer/p");
+    let release = newer.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let id = livepatch::build_id_of(&newer.join("vmlinux"))?;
+    for name in ["loadavg", "stranger"] {
+        reseal(&p.join(name), &q.join(name), |m| {
+            m.kernel.iter_mut().for_each(|k| (k.release, k.build_id) = (release.clone(), id.clone()));
+            m.elfs.iter_mut().for_each(|e| e.build_id = Some(id.clone()));
+        })?;
+    }
+    for (settings, parameters) in [(enforced, "module.sig_enforce=1"), (locked, "lockdown=integrity")] {
+        passes(&machine(&newer, &q)?.parameters(parameters), &script("signatures.sh", settings)?)?;
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::{
     catalog::Entry,
     manage::{
         Context, Error, Inventory,
-        kernel::{Transition, TransitionOutcome, bring, fits, is_for_this_kernel, take},
+        kernel::{Transition, TransitionOutcome, bring, fits, image, is_for_this_kernel, take},
     },
     state::{Event, Record, SERVICE, append},
 };
@@ -50,10 +50,9 @@ pub(super) fn reconcile(
 }
 
 fn load(ctx: &Context<'_>, inventory: &Inventory, entry: &Entry) -> Result<TransitionOutcome, Error> {
-    fits(ctx, inventory, &entry.manifest)?;
     let patch = entry.load(ctx.owner).map_err(|e| Error::entry(&entry.manifest.id(), &e))?;
-    let image = patch.files.iter().find(|(name, _)| name.ends_with(".ko")).map(|(_, bytes)| bytes);
-    bring(ctx, &entry.manifest, image.map_or(&[][..], Vec::as_slice), Transition::of_service())
+    fits(ctx, inventory, &patch)?;
+    bring(ctx, &entry.manifest, image(&patch), Transition::of_service())
 }
 
 fn tell(

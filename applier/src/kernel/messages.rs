@@ -49,7 +49,8 @@ impl KernelMessages {
     /// Messages since then about live patches or this module.
     pub(crate) fn about(&mut self, module: &str) -> Vec<String> {
         let mut lines = self.lines();
-        let words = ["livepatch", "ftrace", "Lockdown", "module verification", "Loading of", module];
+        let words =
+            ["livepatch", "ftrace", "Lockdown", "module verification", "Loading of", "is rejected", module];
         lines.retain(|line| words.iter().any(|word| line.contains(word)));
         // The kernel says these of every live patch.
         lines.retain(|line| !line.contains("tainting kernel") && !line.contains("enabling patch"));

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::manage::StopRequest;
 use patchfile::{
-    Manifest,
+    Digest, Manifest,
     exit::ManageExit::{Conflict, DoesNotFit, Done, Failed, NotPermitted, Partly, Usage},
     paths,
     state::PatchState,
@@ -111,12 +111,12 @@ fn what_the_kernel_says_and_what_it_means() {
     let (stage, _) = stage();
     let machine = &stage.backend.machine;
     let cases = [
-        (libc::EPERM, NotPermitted, "may load no module"),
-        (libc::EKEYREJECTED, NotPermitted, "module.sig_enforce is set"),
+        (libc::EPERM, NotPermitted, "does not let this process load modules"),
+        (libc::EKEYREJECTED, NotPermitted, "the module is not signed"),
         (libc::ENODEV, Failed, "switched ftrace off"),
         (libc::EINVAL, DoesNotFit, "does not take the module"),
         (libc::ENOEXEC, DoesNotFit, "does not take the module"),
-        (libc::ENOMEM, Failed, "does not take the module"),
+        (libc::ENOMEM, Failed, "not enough memory"),
         (libc::EACCES, NotPermitted, "security module"),
     ];
     for (error, exit, why) in cases {
@@ -124,14 +124,59 @@ fn what_the_kernel_says_and_what_it_means() {
         stage.run("apply HP1").exits(exit).warns(why);
         stage.run("list").says("NOT-APPLIED");
     }
-    machine.write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
     machine.is(Mood::Refuses(libc::EPERM));
-    stage.run("apply HP1").exits(NotPermitted).warns("the kernel is locked down").warns("--sign-key");
+    machine.write("proc/self/status", "Name:\tupatch\nCapEff:\t000001fffffeffff\n");
+    stage.run("apply HP1").exits(NotPermitted).warns("may load no module (CAP_SYS_MODULE)");
+    machine.write("proc/self/status", "Name:\tupatch\nCapEff:\t000001ffffffffff\n");
     machine.write("proc/sys/kernel/modules_disabled", "1");
     stage.run("apply HP1").exits(NotPermitted).warns("modules_disabled");
     machine.begin("other_patch", None, "vmlinux", "g", true);
     machine.is(Mood::Refuses(libc::EBUSY));
     stage.run("apply --timeout 0.05 HP1").exits(Conflict).warns("other_patch is in transition");
+}
+
+#[test]
+fn kernels_that_want_signatures() {
+    let (stage, manifest) = stage();
+    let machine = &stage.backend.machine;
+    // Refused before the kernel is asked: it takes any module here.
+    machine.write("sys/kernel/security/lockdown", "none [integrity] confidentiality\n");
+    for verb in ["check", "apply --dry-run", "apply"] {
+        let ran = stage.run(&format!("{verb} HP1")).exits(NotPermitted);
+        has(&ran, "the kernel is locked down (integrity), and the module is not signed");
+        has(&ran, "--sign-key");
+    }
+    machine.write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n");
+    machine.write("sys/module/module/parameters/sig_enforce", "Y\n");
+    stage
+        .run("check HP1")
+        .exits(NotPermitted)
+        .warns("module.sig_enforce is set, and the module is not signed");
+    stage.run("list").says("NOT-APPLIED");
+    machine.write("sys/module/module/parameters/sig_enforce", "N\n");
+    stage.run("apply HP1").exits(Done);
+    // What is in the kernel already needs none.
+    machine.write("sys/module/module/parameters/sig_enforce", "Y\n");
+    stage.run("apply HP1").exits(Done);
+    stage.run("remove HP1").exits(Done);
+
+    let dir = stage.root.path().join(paths::PATCHES).join("linux-1/HP1");
+    let mut module = fs::read(dir.join("upatch_HP1.ko")).unwrap();
+    module.extend_from_slice(b" ~Module signature appended~\n");
+    fs::write(dir.join("upatch_HP1.ko"), &module).unwrap();
+    let mut manifest = manifest;
+    manifest.elfs[0].sha256 = Digest::of(&module);
+    manifest.seal().unwrap();
+    fs::write(dir.join(paths::MANIFEST), manifest.text().unwrap()).unwrap();
+    stage.run("check HP1").exits(Done);
+    machine.is(Mood::Refuses(libc::EKEYREJECTED));
+    // The kernel has said nothing of it, so it is the signature itself.
+    stage.run("apply HP1").exits(NotPermitted).warns("signature is not that of its contents");
+    machine.write("sys/kernel/security/lockdown", "none integrity [confidentiality]\n");
+    machine.is(Mood::Refuses(libc::EPERM));
+    let ran = stage.run("apply HP1").exits(NotPermitted);
+    has(&ran, "the kernel is locked down (confidentiality), and it does not trust the key");
+    stage.run("list").says("NOT-APPLIED");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub(crate) fn check(ctx: &mut Context<'_>, args: &Check) -> Result<ManageExit, E
     let exit = each(ctx, patches, |ctx, known| {
         let checked = load(ctx, &known).and_then(|patch| {
             if patch.manifest.kernel.is_some() {
-                kernel::fits(ctx, &inventory, &patch.manifest)?;
+                kernel::fits(ctx, &inventory, &patch)?;
                 return Ok(Results::default());
             }
             let survey = ctx.backend.survey(&targets(&patch.manifest), pids);

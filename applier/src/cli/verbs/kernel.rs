@@ -8,8 +8,8 @@ use crate::{
     manage::{
         Context, Error, Inventory, Survey,
         kernel::{
-            Transition, TransitionOutcome, bring, fits, is_for_this_kernel, note_on_modules, object_lines,
-            take,
+            Transition, TransitionOutcome, bring, fits, image, is_for_this_kernel, note_on_modules,
+            object_lines, take,
         },
     },
     state::{Event, append, builds},
@@ -27,7 +27,7 @@ pub(super) fn apply(
     state: PatchState,
 ) -> Result<ManageExit, Error> {
     let (id, uuid, manifest) = (&known.id, known.uuid, &patch.manifest);
-    fits(ctx, inventory, manifest)?;
+    fits(ctx, inventory, patch)?;
     // The intention is on disk before the kernel is touched: killed from here on, the service, or the next
     // command, completes it.
     let before = inventory.state.clone();
@@ -40,10 +40,9 @@ pub(super) fn apply(
             .map_err(|e| Error::failed(id, format_args!("its files cannot be kept: {e}")))?;
     }
     inventory.save(&ctx.root)?;
-    let image = patch.files.iter().find(|(name, _)| name.ends_with(".ko")).map(|(_, bytes)| bytes);
     let how = Transition::new(args.how.timeout, args.how.lazy);
     let room = make_room(ctx, inventory, known, manifest, how);
-    let ended = match room.and_then(|()| bring(ctx, manifest, image.map_or(&[][..], Vec::as_slice), how)) {
+    let ended = match room.and_then(|()| bring(ctx, manifest, image(patch), how)) {
         Ok(ended) => ended,
         Err(error) => {
             note(ctx, Event::new(verb, id, uuid, error.why.as_str()));
@@ -189,7 +188,7 @@ pub(super) fn would_apply(
     inventory: &Inventory,
     patch: &LoadedEntry,
 ) -> Result<ManageExit, Error> {
-    fits(ctx, inventory, &patch.manifest)?;
+    fits(ctx, inventory, patch)?;
     let id = patch.manifest.id();
     let there = ctx.backend.kernel().find(patch.manifest.uuid).is_some_and(|live| live.enabled);
     let words = if there { "the kernel has it already" } else { "would patch the kernel" };

@@ -1,7 +1,7 @@
 //! Loading and unloading, and the transition between: one operation at a time, each of which can be taken up
 //! where another `upatch` was killed, since what is there is read from the kernel.
 
-use super::errors::not_loaded;
+use super::errors::{Module, not_loaded, not_taken_out};
 use crate::{
     kernel::{Holder, Kernel, KernelMessages, LivePatch},
     manage::{Context, Error},
@@ -104,7 +104,10 @@ pub(crate) fn bring(
                     Err(_) if ctx.stop.asked() => {
                         return Err(Error::failed(&id, "interrupted; nothing was changed"));
                     }
-                    Err(e) => return Err(not_loaded(&kernel, &id, module, &e, &mut messages)),
+                    Err(e) => {
+                        let module = Module { id: &id, name: module, image };
+                        return Err(not_loaded(&kernel, module, &e, &mut messages));
+                    }
                 }
             }
         }
@@ -160,9 +163,7 @@ pub(crate) fn take(
             Ok(()) => break,
             Err(e) if again(&e) && Instant::now() < how.until && !ctx.stop.asked() => {}
             Err(_) if live().is_none() => break,
-            Err(e) => {
-                return Err(not_loaded(&kernel, id, &module, &e, &mut KernelMessages::from_now(kernel.root)));
-            }
+            Err(e) => return Err(not_taken_out(&kernel, id, &module, &e)),
         }
         ctx.stop.wait(pause);
         pause = (pause * 2).min(PAUSE.1);

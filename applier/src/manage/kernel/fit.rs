@@ -1,7 +1,8 @@
 //! Does a patch fit this kernel, and what is there already?
 
+use super::signature::suffices;
 use crate::{
-    catalog::Known,
+    catalog::{Known, LoadedEntry},
     kernel::Kernel,
     manage::{Context, Error, Inventory},
     state::builds,
@@ -40,11 +41,19 @@ pub(crate) fn is_for_this_kernel(kernel: &Kernel<'_>, wanted: &kernel::Kernel) -
     kernel.release() == wanted.release && kernel.build_id().is_none_or(|id| id == wanted.build_id)
 }
 
+/// The module of a patch, as it was checked.
+pub(crate) fn image(patch: &LoadedEntry) -> &[u8] {
+    let module = patch.files.iter().find(|(name, _)| name.ends_with(".ko"));
+    module.map_or(&[], |(_, bytes)| bytes.as_slice())
+}
+
 /// Does the patch fit this kernel, and is nothing in its way?
 ///
 /// # Errors
-/// It is for another build; this kernel cannot be patched now; another patch replaces one of its functions.
-pub(crate) fn fits(ctx: &Context<'_>, inventory: &Inventory, manifest: &Manifest) -> Result<(), Error> {
+/// It is for another build; this kernel cannot be patched now; another patch replaces one of its functions;
+/// the kernel loads only signed modules, and this is none.
+pub(crate) fn fits(ctx: &Context<'_>, inventory: &Inventory, patch: &LoadedEntry) -> Result<(), Error> {
+    let manifest = &patch.manifest;
     let Some(wanted) = &manifest.kernel else { return Ok(()) };
     let (kernel, id) = (ctx.backend.kernel(), manifest.id());
     let misfit = |why: String| Error::new(ManageExit::DoesNotFit, &id, why);
@@ -83,7 +92,8 @@ pub(crate) fn fits(ctx: &Context<'_>, inventory: &Inventory, manifest: &Manifest
         return Err(Error::failed(&id, "ftrace is switched off, and live patches of the kernel need it")
             .hint("sysctl kernel.ftrace_enabled=1; if that fails, ftrace has found a fault: boot again"));
     }
-    conflicts(ctx, inventory, manifest)
+    conflicts(ctx, inventory, manifest)?;
+    if kernel.find(manifest.uuid).is_some() { Ok(()) } else { suffices(&kernel, &id, image(patch)) }
 }
 
 /// Two patches for one function: the upper one was made from the shipped source, so the fix of the lower one

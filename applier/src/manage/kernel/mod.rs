@@ -3,8 +3,9 @@
 mod change;
 mod errors;
 mod fit;
+mod signature;
 mod view;
 
 pub(crate) use change::{Transition, TransitionOutcome, bring, take};
-pub(crate) use fit::{fits, is_for_this_kernel, is_of_kernel, refuses_pids};
+pub(crate) use fit::{fits, image, is_for_this_kernel, is_of_kernel, refuses_pids};
 pub(crate) use view::{foreign, note_on_modules, object_lines, task_lines};
