@@ -50,6 +50,8 @@ pub(crate) struct Feature {
     pub(crate) params: [u32; 8],
     local: bool,
     local_constants: bool,
+    /// A strong definition elsewhere takes its place.
+    weak: bool,
     /// Entry that it may call.
     callee: Option<u32>,
 }
@@ -65,12 +67,14 @@ impl Feature {
     ) -> Self {
         let mut params = [0; 8];
         params.fill_with(|| number(rng));
+        let local = local && rng.bool();
         Self {
             id,
             language,
             template: rng.usize(..language.templates().len()),
             params,
-            local: local && rng.bool(),
+            local,
+            weak: !local && rng.u32(..6) == 0,
             local_constants: rng.u32(..5) > 0,
             callee,
         }
@@ -102,6 +106,16 @@ impl Feature {
         format!("feature {} ({}): static: {}", self.id, self.kind(), self.local)
     }
 
+    /// A strong definition with one number changed, if this one is weak.
+    pub(crate) fn overriding(&self, rng: &mut Rng) -> Option<Self> {
+        if !self.weak || self.local {
+            return None;
+        }
+        let mut strong = Self { weak: false, local_constants: true, ..self.clone() };
+        strong.mutate(rng);
+        Some(strong)
+    }
+
     pub(crate) fn calls(&self, id: u32) -> bool {
         self.callee == Some(id)
     }
@@ -130,7 +144,11 @@ impl Feature {
             }
             match chars.next() {
                 Some('L') if chars.next_if_eq(&'0').is_some() => out.push(if self.local { '1' } else { '0' }),
-                Some('L') => out.push_str(if self.local { "static" } else { "" }),
+                Some('L') => out.push_str(match (self.local, self.weak) {
+                    (true, _) => "static",
+                    (false, true) => "__attribute__((weak))",
+                    (false, false) => "",
+                }),
                 Some('K') => out.push_str(if self.local_constants { "static" } else { "" }),
                 Some('C') => match self.callee {
                     Some(id) => {

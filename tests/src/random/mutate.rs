@@ -30,7 +30,7 @@ pub(super) fn mutate(rng: &mut Rng, original: &Program) -> Mutant {
         if what.len() == wanted {
             break;
         }
-        let done = match rng.u32(..20) {
+        let done = match rng.u32(..22) {
             0 => constant(rng, &mut program),
             1 => operator(rng, &mut program),
             2 => negate(rng, &mut program),
@@ -44,6 +44,8 @@ pub(super) fn mutate(rng: &mut Rng, original: &Program) -> Mutant {
                 Some(program.add_feature(rng, unit))
             }
             18 => remove_call(rng, &mut program),
+            19 => moved(rng, &mut program),
+            20 => overridden(rng, &mut program),
             _ if rng.u32(..4) == 0 => initial_value(rng, &mut program),
             _ if rng.bool() => linkage(rng, &mut program),
             _ => reorder(rng, &mut program),
@@ -214,6 +216,38 @@ fn reorder(rng: &mut Rng, program: &mut Program) -> Option<String> {
     let unit = rng.usize(..program.units.len());
     rng.shuffle(&mut program.units[unit].features);
     Some(format!("features of {} in another order", program.units[unit].name))
+}
+
+/// Another unit of the same language.
+fn another_unit(rng: &mut Rng, program: &Program, unit: usize) -> Option<usize> {
+    let alike = |u: &usize| *u != unit && program.units[*u].language == program.units[unit].language;
+    rng.choice((0..program.units.len()).filter(alike).collect::<Vec<_>>())
+}
+
+/// A definition that moves to another unit, as it is or with a change.
+fn moved(rng: &mut Rng, program: &mut Program) -> Option<String> {
+    let unit = rng.usize(..program.units.len());
+    let to = another_unit(rng, program, unit)?;
+    let index = rng.choice(0..program.units[unit].features.len())?;
+    if program.units[unit].features[index].is_local() {
+        return None;
+    }
+    let mut feature = program.units[unit].features.remove(index);
+    let change = if rng.bool() { format!(", {}", feature.mutate(rng)) } else { String::new() };
+    let what = format!("feature {} moved to {}{change}", feature.id, program.units[to].name);
+    program.units[to].features.push(feature);
+    Some(what)
+}
+
+/// A strong definition in one unit that takes the place of a weak one in another.
+fn overridden(rng: &mut Rng, program: &mut Program) -> Option<String> {
+    let unit = rng.usize(..program.units.len());
+    let to = another_unit(rng, program, unit)?;
+    let index = rng.choice(0..program.units[unit].features.len())?;
+    let strong = program.units[unit].features[index].overriding(rng)?;
+    let what = format!("feature {} overridden in {}", strong.id, program.units[to].name);
+    program.units[to].features.push(strong);
+    Some(what)
 }
 
 fn initial_value(rng: &mut Rng, program: &mut Program) -> Option<String> {
