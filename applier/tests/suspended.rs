@@ -27,6 +27,7 @@ const PROGRAM: &str = r#"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <ucontext.h>
 #include <unistd.h>
 #if defined SWITCH
@@ -65,7 +66,12 @@ int main(void) {
     signal(SIGUSR1, handler);
     pthread_t t;
     if (pthread_create(&t, 0, thread, 0) || pthread_join(t, 0)) return 1;
+#ifdef WRITE_ONLY
+    char *stack = mmap(0, 1 << 16, PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (stack == MAP_FAILED) return 1;
+#else
     char *stack = malloc(1 << 16);
+#endif
 #if defined SWITCH
     void **top = (void **)(stack + (1 << 16)) - 2;
     top[0] = coroutine;
@@ -153,9 +159,9 @@ fn contexts_in_a_static_program() {
 }
 
 /// With old return addresses about, it may only be busy for too long.
-fn by_hand(name: &str, switch: &str) {
+fn by_hand(name: &str, switch: &str, flag: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let program = compile(dir.path(), name, PROGRAM, &["-pthread", &format!("-DSWITCH=\"{switch}\"")]);
+    let program = compile(dir.path(), name, PROGRAM, &["-pthread", &format!("-DSWITCH=\"{switch}\""), flag]);
     let patch = patch(&Elf::read(&program), "one", vec![with_prologue("one", 5, &program)]);
     let mut target = Target::start(&program);
     for stop in ["2", "2"] {
@@ -170,8 +176,15 @@ fn by_hand(name: &str, switch: &str) {
 
 #[test]
 fn stacks_that_a_program_switches_itself() {
-    by_hand("register", "mov %rsi,%rsp");
-    by_hand("memory", "mov %rsi,-8(%rsp)\\nlea -8(%rsp),%rax\\nmov (%rax),%rsp");
+    by_hand("register", "mov %rsi,%rsp", "-DREADABLE");
+    by_hand("memory", "mov %rsi,-8(%rsp)\\nlea -8(%rsp),%rax\\nmov (%rax),%rsp", "-DREADABLE");
+}
+
+/// Memory that a program may write and not read is read like any other on x86, but not by
+/// process_vm_readv(2).
+#[test]
+fn stacks_in_memory_that_may_only_be_written() {
+    by_hand("written", "mov %rsi,%rsp", "-DWRITE_ONLY");
 }
 
 /// Old return addresses are on the stacks of threads too, of such as run and of such as are over; nobody goes

@@ -99,8 +99,10 @@ impl Search<'_> {
         while at < range.end {
             let len = usize::try_from(PIECE.min(range.end - at)).unwrap_or(0);
             let piece = &mut bytes[..len];
-            let got = pieces::read(self.process.view, &mut [(at, &mut *piece)]).unwrap_or(0);
-            for (line, place) in piece[..got].chunks(LINE).zip((at..).step_by(LINE)) {
+            if let Err(unreadable) = self.read(at, piece) {
+                return Some(unreadable);
+            }
+            for (line, place) in piece.chunks(LINE).zip((at..).step_by(LINE)) {
                 // All but a few words mean nothing, so this is what takes the time.
                 let suspect = placed(line, place).fold(false, |any, (w, at)| any | self.is_suspect(w, at));
                 if suspect && let Some(found) = self.line(tables, line, before, place) {
@@ -111,6 +113,22 @@ impl Search<'_> {
             at += PIECE;
         }
         None
+    }
+
+    /// Reads memory of the process, also what it may only write. What cannot be read may hold anything.
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<(), Busy> {
+        let got = pieces::read(self.process.view, &mut [(at, &mut *bytes)]).unwrap_or(0);
+        let Some((rest, from)) = bytes.get_mut(got..).zip(at.checked_add(got as u64)) else { return Ok(()) };
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.process.memory.read_into(from, rest).map_err(|error| {
+            let why = format!(
+                "is out of the way, but whether a suspended stack (of a coroutine, fiber or context) lies at \
+                 {from:#x} or behind is not known: {error}"
+            );
+            Busy { tid: self.process.pid, function: None, why }
+        })
     }
 
     /// May the word at `place` mean anything?
@@ -199,7 +217,10 @@ impl Search<'_> {
     /// A part of a stack that cannot be followed.
     fn rest(&self, mapping: &Mapping, from: u64) -> Option<Busy> {
         let len = mapping.end.checked_sub(from)?.min(SEARCHED);
-        let bytes = self.process.memory.read(from, usize::try_from(len).ok()?).ok()?;
+        let mut bytes = vec![0; usize::try_from(len).ok()?];
+        if let Err(unreadable) = self.read(from, &mut bytes) {
+            return Some(unreadable);
+        }
         let zone = words(&bytes).find_map(|pc| self.zone(Frame { pc, exact: false, sp: from }))?;
         Some(self.busy(from, zone))
     }
