@@ -18,7 +18,21 @@ use common::{
     image::{Elf, length_of, pair_patch, patch},
     was_killed,
 };
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
 
 const OLD: &str = "1 2";
 const NEW: &str = "11 22";
@@ -164,4 +178,54 @@ fn a_function_is_called_before_the_program_begins() {
     assert_eq!(result.unwrap(), Outcome::Done);
     assert_eq!(target.ask(), "1 22");
     assert_eq!(target.tracer(), "0");
+}
+
+/// Counts the stops in which a thread makes system calls for us.
+#[derive(Clone, Default)]
+struct Stops(Arc<AtomicUsize>);
+
+impl Visit for Stops {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let is_one = field.name() == "what" && format!("{value:?}").contains("make system calls");
+        self.0.fetch_add(usize::from(is_one), Ordering::Relaxed);
+    }
+}
+
+impl Subscriber for Stops {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// A program that starts maps the image and exchanges its pages of code in one stop. Where it has no `/proc`,
+/// by which it writes to its own memory, that takes another one.
+#[test]
+fn one_stop_for_the_image_and_for_pages_of_code() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "pair", PAIR, &[]);
+    let patch = pair_patch(&program, "pair");
+    for (before, stops) in [("", 1), ("umount -l /proc; ", 2)] {
+        let mut gate = Command::new("unshare");
+        gate.args(["-m", "sh", "-c", &format!("{before}read line; exec \"$0\"")]).arg(&program);
+        let mut target = Target::about_to_execute_by(gate);
+        let (pid, ours) = (target.pid(), &patch);
+        let counted = Stops::default();
+        let counter = counted.clone();
+        let work = move || tracing::subscriber::with_default(counter, || follow(pid, ours, None));
+        let result = std::thread::scope(|scope| scope.spawn(work).join().unwrap());
+        assert_eq!(result.unwrap(), Outcome::Done);
+        assert_eq!(target.ask(), NEW);
+        assert_eq!(counted.0.load(Ordering::Relaxed), stops, "{before}");
+        sound(&mut target, &patch, before);
+    }
 }

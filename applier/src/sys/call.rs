@@ -9,19 +9,19 @@ pub(crate) struct SystemCall {
     pub number: i64,
     /// Its arguments.
     pub args: [u64; 6],
-    /// Index of the argument that is the result of the first call of the same batch, whatever stands in
-    /// `args`.
-    pub first: Option<usize>,
+    /// An argument that is the result of an earlier call of the same batch, whatever stands in `args`: the
+    /// number of that call, and the index of the argument.
+    pub from_result: Option<(usize, usize)>,
 }
 
 impl SystemCall {
     pub(crate) fn new(number: i64, args: [u64; 6]) -> Self {
-        Self { number, args, first: None }
+        Self { number, args, from_result: None }
     }
 
-    /// The same with the result of the first call of the same batch for argument `index`.
-    pub(crate) fn of_first(self, index: usize) -> Self {
-        Self { first: Some(index), ..self }
+    /// The same with the result of call number `call` of the same batch for argument `index`.
+    pub(crate) fn with_result(self, call: usize, index: usize) -> Self {
+        Self { from_result: Some((call, index)), ..self }
     }
 
     /// Must its result be its first argument? An `mmap` that maps elsewhere than where it should counts as

@@ -109,12 +109,18 @@ impl Target {
     pub fn about_to_execute(program: &Path) -> Self {
         let mut gate = Command::new("sh");
         gate.args(["-c", "read line; exec \"$0\""]).arg(program);
+        Self::about_to_execute_by(gate)
+    }
+
+    /// The same of a `gate` that reads a line and then executes a program.
+    pub fn about_to_execute_by(mut gate: Command) -> Self {
         let mut child = gate.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let target = Self { child, input, output };
         // In `read`, so that nothing of the shell is on its way.
-        while !std::fs::read_to_string(format!("/proc/{}/syscall", target.pid())).unwrap().starts_with("0 ") {
+        let waits = |call: String| call.starts_with("0 0x0 ");
+        while !waits(std::fs::read_to_string(format!("/proc/{}/syscall", target.pid())).unwrap()) {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
         target

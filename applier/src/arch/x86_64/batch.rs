@@ -62,10 +62,11 @@ pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[Sys
     let mut ends = Vec::new();
     for (made, call) in calls.iter().enumerate() {
         for (index, (register, value)) in ARGUMENTS.into_iter().zip(call.args).enumerate() {
-            if call.first == Some(index) && made > 0 {
-                load(code, register, made - 1);
-            } else {
-                set(code, register, value);
+            // The last result is on top of the stack.
+            let below_top = |of: usize| made.checked_sub(of + 1);
+            match call.from_result.filter(|(_, of)| *of == index).and_then(|(of, _)| below_top(of)) {
+                Some(words) => load(code, register, words),
+                None => set(code, register, value),
             }
         }
         set(code, Register::Rax, call.number.cast_unsigned());

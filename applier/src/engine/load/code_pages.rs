@@ -145,6 +145,24 @@ impl CodePages {
         Ok(if now == known.seen { Cow::Borrowed(known) } else { Cow::Owned(self.contents(process)?) })
     }
 
+    /// What the calls of [`CodePages::moves`] move, before it is moved: where each run of pages is, where its
+    /// copy belongs in the memory at `place`, and its size in bytes.
+    pub(super) fn copies(&self, place: u64) -> Vec<(u64, u64, u64)> {
+        self.moves(place).into_iter().map(|call| (call.args[4], call.args[0], call.args[1])).collect()
+    }
+
+    /// Writes `contents` to those of the pages, at their places, that hold something else.
+    pub(super) fn correct(&self, memory: &Memory, contents: &PageContents) -> Result<(), ProcessError> {
+        let mut now = [0; PAGE as usize];
+        for (page, bytes) in self.pages.iter().zip(contents.bytes.chunks_exact(PAGE as usize)) {
+            memory.read_into(page.address, &mut now)?;
+            if now != bytes {
+                memory.write(page.address, bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The calls that move it from `place` to where it belongs, the first of it first.
     pub(super) fn moves(&self, place: u64) -> Vec<SystemCall> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
@@ -166,6 +184,11 @@ impl CodePages {
 }
 
 impl PageContents {
+    /// Is it what stands in the pages already?
+    pub(super) fn is_in_place(&self) -> bool {
+        self.bytes == self.seen
+    }
+
     /// Fills the memory that [`CodePages::make`] has made.
     pub(super) fn fill(&self, memory: &Memory, place: u64) -> Result<(), ProcessError> {
         memory.write(place, &self.bytes)

@@ -71,6 +71,13 @@ impl<'a> SyscallBatch<'a> {
         self.cave.address
     }
 
+    /// Is there room for these data and calls?
+    pub(crate) fn has_room(&self, data: &[u8], calls: &[SystemCall]) -> bool {
+        let mut code = Vec::new();
+        batch::write(&mut code, self.own_id, &self.returns, calls);
+        (data.len().next_multiple_of(16) + code.len()) as u64 <= self.cave.size
+    }
+
     /// Makes the calls one after the other, up to the first that fails. Gives the result of each that was
     /// made.
     ///
