@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tracing::level_filters::LevelFilter;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -41,11 +42,8 @@ pub fn main() -> ExitCode {
     // Before there is any other thread.
     let view = View::enter(&mut args);
     let color = args.color.decide(std::io::stderr().is_terminal());
-    let logs = args.verbose > 1;
+    let logs = log(args.verbose, color);
     let causes = args.verbose > 0;
-    if logs {
-        log(color);
-    }
     // A bar would be torn by the log.
     let bar = !logs && args.progress.decide(Progress::on_terminal());
     let of_kernel = args.kernel.is_some();
@@ -93,11 +91,19 @@ pub fn main() -> ExitCode {
     error.exit.into()
 }
 
-/// `-vv`: every program that is run goes to standard error.
-fn log(color: bool) {
+/// Begins to log to standard error: up to the level that `UPATCH_LOG` names, else, with `-vv`, every program
+/// that is run. Tells whether anything is logged.
+fn log(verbose: u8, color: bool) -> bool {
+    let named = std::env::var("UPATCH_LOG").ok().filter(|level| !level.is_empty());
+    let of_count = if verbose > 1 { LevelFilter::DEBUG } else { LevelFilter::OFF };
+    let Ok(most) = named.map_or(Ok(of_count), |level| level.parse::<LevelFilter>()) else {
+        let _ = writeln!(std::io::stderr(), "warning: UPATCH_LOG: wants error, warn, info, debug or trace");
+        return false;
+    };
     let format = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(color).with_target(false);
     // Whoever runs us in one process with a log of their own keeps it.
-    let _ = format.with_max_level(tracing::Level::DEBUG).without_time().try_init();
+    let _ = format.with_max_level(most).without_time().try_init();
+    most != LevelFilter::OFF
 }
 
 /// Says that the builds were not where the target's was, unless they came out the same.

@@ -131,7 +131,7 @@ pub(crate) struct Args {
     /// Print errors only
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,
-    /// Print more, and the causes of an error; twice: the commands too
+    /// Print more, and the causes of an error; twice, or UPATCH_LOG=debug: the commands too
     #[arg(short, long, action = ArgAction::Count, help_heading = "Running")]
     pub verbose: u8,
     /// Colours
