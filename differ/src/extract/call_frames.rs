@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use super::record::append;
 use super::symbols::Symbols;
 use crate::atoms::Atoms;
 use crate::attached::{BEGIN, Record, Records};
-use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
+use crate::model::{PatchObject, PatchSection, SectionKind};
 use crate::record_kind::RecordKind;
 use crate::unit::SHF_ALLOC;
 use crate::verdict::Verdict;
@@ -67,28 +68,6 @@ pub(super) fn ship(
     if !section.data.is_empty() {
         section.size = section.data.len() as u64;
         out.sections.push(section);
-    }
-    Some(())
-}
-
-fn append(
-    all: &Atoms,
-    entry: &Record,
-    symbols: &mut Symbols<'_>,
-    section: &mut PatchSection,
-    out: &mut PatchObject,
-) -> Option<()> {
-    let start = section.data.len() as u64;
-    section.data.extend(entry.content(all));
-    for r in &entry.refs {
-        let (symbol, base) = symbols.of(r.target, &mut out.symbols)?;
-        section.relocations.push(Relocation {
-            offset: start + r.at,
-            r_type: r.r_type,
-            symbol,
-            addend: base + r.bias,
-            is_branch: false,
-        });
     }
     Some(())
 }

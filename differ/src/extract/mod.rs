@@ -2,6 +2,7 @@
 
 mod call_frames;
 mod reach;
+mod record;
 mod symbols;
 mod tables;
 

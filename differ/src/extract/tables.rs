@@ -1,10 +1,11 @@
 //! Slices of the kernel's tables: the entries that are about shipped code, one section for each table.
 
+use super::record::append;
 use super::symbols::Symbols;
 use crate::atoms::Atoms;
 use crate::attached::Records;
 use crate::kernel::{Handling, Table};
-use crate::model::{PatchObject, PatchSection, Relocation, SectionKind};
+use crate::model::{PatchObject, PatchSection, SectionKind};
 use crate::record_kind::RecordKind;
 use crate::verdict::Verdict;
 
@@ -35,17 +36,8 @@ pub(super) fn ship(
                 flags: section.flags,
                 relocations: Vec::new(),
             });
-            let start = slice.data.len() as u64;
-            slice.data.extend(entry.content(all));
+            let start = append(all, entry, symbols, slice, out)?;
             for r in &entry.refs {
-                let (symbol, base) = symbols.of(r.target, &mut out.symbols)?;
-                slice.relocations.push(Relocation {
-                    offset: start + r.at,
-                    r_type: r.r_type,
-                    symbol,
-                    addend: base + r.bias,
-                    is_branch: false,
-                });
                 // A relocated field holds nothing of its own (RELA).
                 let from = usize::try_from(start + r.at).ok()?;
                 slice.data.get_mut(from..from + usize::from(r.width))?.fill(0);

@@ -3,7 +3,7 @@
 use object::elf;
 use object::read::ReadRef;
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable};
-use patchfile::{Arch, BuildId, Digest};
+use patchfile::{Arch, BuildId, Digest, identity};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -162,32 +162,22 @@ impl Elf {
             });
         }
         sections.sort_by_key(|s| s.address);
-        let mut code = Vec::new();
-        let mut build_id = None;
-        for segment in header.program_headers(endian, data).map_err(in_words)? {
-            if contents
-                && segment.p_type(endian) == elf::PT_LOAD
-                && segment.p_flags(endian).0 & elf::PF_X.0 != 0
-            {
-                let bytes = segment
-                    .data(endian, data)
-                    .map_err(|()| "executable segment outside the file".to_owned())?;
-                code.extend_from_slice(bytes);
-            }
-        }
+        let segments = header.program_headers(endian, data).map_err(in_words)?.iter();
+        let is_code = |s: &&elf::ProgramHeader64<_>| {
+            contents && identity::is_code(s.p_type(endian).0, s.p_flags(endian).0)
+        };
+        let content = |s: &elf::ProgramHeader64<_>| match s.data(endian, data) {
+            Ok(bytes) => Ok(bytes.to_vec()),
+            Err(()) => Err("executable segment outside the file".to_owned()),
+        };
+        let code = identity::code_digest_of_pieces(segments.filter(is_code).map(content))?;
         // By section: in a debug file the segments' offsets point nowhere.
-        for section in table.iter() {
-            let Ok(Some(mut notes)) = section.notes(endian, data) else { continue };
-            while let Ok(Some(note)) = notes.next() {
-                if note.name() == elf::ELF_NOTE_GNU && note.n_type(endian) == elf::NT_GNU_BUILD_ID {
-                    build_id = BuildId::new(note.desc());
-                }
-            }
-        }
+        let notes = table.iter().filter(|s| s.sh_type(endian) == elf::SHT_NOTE);
+        let build_id = notes.filter_map(|s| identity::build_id(s.data(endian, data).ok()?)).last();
         Ok(Self {
             arch: Arch::from_e_machine(header.e_machine(endian).0),
             build_id,
-            code: Digest::of(&code),
+            code,
             symbols: table.iter().any(|s| s.sh_type(endian) == elf::SHT_SYMTAB),
             sections,
         })
