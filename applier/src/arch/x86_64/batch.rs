@@ -20,7 +20,7 @@ enum Register {
     R10 = 10,
 }
 
-/// Those of a system call's arguments (psABI appendix A.2.1).
+/// The registers of a system call's arguments (psABI appendix A.2.1).
 const ARGUMENTS: [Register; 6] =
     [Register::Rdi, Register::Rsi, Register::Rdx, Register::R10, Register::R8, Register::R9];
 
@@ -57,8 +57,9 @@ pub(crate) fn write_mark(code: &mut Vec<u8>, tid: i32) {
 }
 
 /// Appends the function, for a thread that calls itself `tid` and has the registers `home` when it is called.
-/// Gives the offset at which the thread is when it has sent itself the signal.
-pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[SystemCall]) -> usize {
+/// Gives the offset at which the thread is when it has sent itself the signal; `None` for more code than a
+/// jump spans.
+pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[SystemCall]) -> Option<usize> {
     let mut ends = Vec::new();
     for (made, call) in calls.iter().enumerate() {
         for (index, (register, value)) in ARGUMENTS.into_iter().zip(call.args).enumerate() {
@@ -84,7 +85,7 @@ pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[Sys
     }
     let end = code.len();
     for at in ends {
-        let distance = u32::try_from(end - at - 4).unwrap_or(0);
+        let distance = i32::try_from(end - at - 4).ok()?;
         code[at..at + 4].copy_from_slice(&distance.to_le_bytes());
     }
     write_mark(code, tid);
@@ -92,7 +93,7 @@ pub(crate) fn write(code: &mut Vec<u8>, tid: i32, home: &Registers, calls: &[Sys
     set(code, Register::Rax, home.sp());
     // mov %rax,%rsp; ret
     code.extend([0x48, 0x89, 0xc4, 0xc3]);
-    mark
+    Some(mark)
 }
 
 /// Where the results lie, 8 bytes each, the first one at the end, when the thread that had the registers

@@ -25,7 +25,7 @@ use std::{
 /// What the whole may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// A thread that can be sent. It stays stopped where it was.
+/// A stopped thread that can be made to run batches. It stays stopped where it was.
 #[derive(Debug)]
 pub(crate) struct SyscallBatch<'a> {
     pid: i32,
@@ -74,8 +74,8 @@ impl<'a> SyscallBatch<'a> {
     /// Is there room for these data and calls?
     pub(crate) fn has_room(&self, data: &[u8], calls: &[SystemCall]) -> bool {
         let mut code = Vec::new();
-        batch::write(&mut code, self.own_id, &self.returns, calls);
-        (data.len().next_multiple_of(16) + code.len()) as u64 <= self.cave.size
+        batch::write(&mut code, self.own_id, &self.returns, calls).is_some()
+            && (data.len().next_multiple_of(16) + code.len()) as u64 <= self.cave.size
     }
 
     /// Makes the calls one after the other, up to the first that fails. Gives the result of each that was
@@ -93,9 +93,9 @@ impl<'a> SyscallBatch<'a> {
         let mut bytes = data.to_vec();
         bytes.resize(start, 0);
         let mark = batch::write(&mut bytes, self.own_id, &self.returns, calls);
-        if bytes.len() as u64 > self.cave.size {
+        let Some(mark) = mark.filter(|_| bytes.len() as u64 <= self.cave.size) else {
             return Err(ProcessError::unfit(format!("{what}: no room for so many system calls")));
-        }
+        };
         self.steps.next("write system calls")?;
         self.memory.write(self.cave.address, &bytes)?;
         let regs = self.returns.with_pc(self.cave.address + start as u64);

@@ -39,13 +39,14 @@ const BELOW: u64 = RED_ZONE + 16;
 /// would sleep on it.
 fn brings_mask(thread: &Thread) -> bool {
     let r = &thread.registers;
-    let word = |address: u64| ptrace::word(thread.tid, address).unwrap_or(0);
+    // What cannot be read may be a mask.
+    let is_set = |address: u64| ptrace::word(thread.tid, address).map_or(true, |word| word != 0);
     let (fifth, sixth) = (r.argument(4), r.argument(5));
     match r.call() {
         Some(libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2) => fifth != 0,
-        Some(IO_PGETEVENTS) => sixth != 0 && word(sixth) != 0,
+        Some(IO_PGETEVENTS) => sixth != 0 && is_set(sixth),
         // IORING_ENTER_EXT_ARG: the address of the mask is in a structure.
-        Some(libc::SYS_io_uring_enter) if r.argument(3) & 8 != 0 => word(fifth) != 0,
+        Some(libc::SYS_io_uring_enter) if r.argument(3) & 8 != 0 => is_set(fifth),
         Some(libc::SYS_io_uring_enter) => fifth != 0,
         _ => false,
     }
@@ -114,8 +115,10 @@ fn set_timeout(tid: i32, regs: &mut Registers, place: TimeoutArgument, left: Dur
 /// one that the program makes itself has another.
 pub(crate) fn argument_for(regs: &Registers, place: TimeoutArgument, left: Duration) -> u64 {
     match place {
-        // Rounded up.
-        TimeoutArgument::Milliseconds => u64::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(0),
+        // Rounded up. It is an `int`, in which a negative number means no timeout.
+        TimeoutArgument::Milliseconds => {
+            i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX).cast_unsigned().into()
+        }
         TimeoutArgument::Timespec(_) => regs.sp().wrapping_sub(BELOW) & !7,
     }
 }
