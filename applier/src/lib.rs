@@ -28,8 +28,8 @@ mod tests;
 
 pub use engine::{
     Batch, Busy, Candidate, CheckReport, Fault, FaultKind, LoadedElf, LoadedPatch, Located, Options, Outcome,
-    ProcessError, Scan, ScannedProcess, TargetId, apply, batch, check, deactivate, find_in, find_processes,
-    inspect, replace, scan, start, start_time,
+    ProcessError, Scan, ScannedProcess, TargetId, apply, batch, check, deactivate, find_processes, inspect,
+    replace, scan, start, start_time,
 };
 
 use patchfile::exit::ManageExit;

@@ -15,7 +15,8 @@ use crate::unit::{DefinedIn, SHF_MERGE};
 /// When the object cannot be read.
 pub fn merged(plain: &[u8]) -> Result<Vec<String>, Error> {
     let unit = elf::read_unit(plain, "plain", Reading::Program)?;
-    let is_merged = |home| matches!(home, DefinedIn::Section(s) if unit.sections.get(s).is_some_and(|s| s.has(SHF_MERGE)));
+    let has_flag = |section: usize| unit.sections.get(section).is_some_and(|s| s.has(SHF_MERGE));
+    let is_merged = |home| matches!(home, DefinedIn::Section(s) if has_flag(s));
     let constants = unit.symbols.iter().filter(|s| {
         s.binding == Binding::Local
             && s.stype == SymbolType::Object

@@ -42,7 +42,7 @@ pub(crate) enum Reading {
     Program,
     /// Debug information alone: its relocations, and its content unpacked.
     Debug,
-    /// The same, and where variables are.
+    /// Debug information alone, with the places of variables.
     Locations,
     /// All debug information that is converted for a debugger.
     Converted,

@@ -19,7 +19,7 @@ pub fn same_code(plain: &[u8], sectioned: &[u8]) -> Result<Vec<Mismatch>, Error>
     let old = atoms::load_by_place(plain, "plain", &Options::default())?;
     let new = atoms::load(sectioned, "sectioned", &Options::default())?;
     let pairs = by_name(&old, &new);
-    // The same compiler made the records of the same code.
+    // Records are not compared: one compiler made them for the same code.
     let records = Records::default();
     let mut cmp = Comparer::new(&old, &new, &records, &records, &pairs);
     cmp.by_place = true;

@@ -34,7 +34,7 @@ pub(crate) struct Unit<'a> {
     pub(crate) symbols: Vec<Symbol<'a>>,
 }
 
-/// One section, with the relocations that apply to it.
+/// A section with the relocations that apply to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Section<'a> {
     pub(crate) name: Cow<'a, str>,

@@ -9,7 +9,8 @@ use linker::{KernelContext, KernelImage, KernelModuleFile, KernelObject, Parts, 
 static SEED: &[u8] = include_bytes!("../corpus/kernel/seed-vmlinux");
 
 fuzz_target!(|data: &[u8]| {
-    let symvers = std::str::from_utf8(data).ok().and_then(|text| Symvers::read(text).ok()).unwrap_or_default();
+    let text = std::str::from_utf8(data).ok();
+    let symvers = text.and_then(|text| Symvers::read(text).ok()).unwrap_or_default();
     if let Ok(image) = KernelImage::read(data) {
         let _ = (image.banner(), image.build_id(), image.structure_size("alt_instr"));
         for symbol in image.symbols() {

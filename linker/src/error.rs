@@ -21,9 +21,9 @@ pub enum LinkError {
     /// callers were replaced too (`differ::Options::too_short`), it might do.
     #[error("{}", describe(.refusals))]
     NoRoom {
-        /// Why it cannot be live-patched as it is.
+        /// Why the change cannot be live-patched as it is.
         refusals: Vec<Refusal>,
-        /// Those functions: index in [`crate::LinkInput::units`], and name in the original unit.
+        /// The functions: index in [`crate::LinkInput::units`], and name in the original unit.
         functions: Vec<(usize, String)>,
     },
     /// What was linked contradicts itself: a fault of this program or of a record.

@@ -25,7 +25,7 @@ pub use equiv::{BuiltFile, Entry, Fit, FitInput, Ledger, LedgerUnit, Part, fit, 
 pub use error::LinkError;
 pub use image::{
     ChangedFunction, Export, Libraries, LibraryFiles, LinkInput, LinkOutput, MovedDefinitions, NOT_IN_FILE,
-    NewSymbol, ReadFile, Sibling, UnitPatch, link,
+    NewSymbol, Sibling, UnitPatch, link,
 };
 pub use livepatch::{
     FittedFunction, FunctionMatch, KernelContext, KernelFit, KernelImage, KernelModuleFile, KernelObject,

@@ -101,7 +101,7 @@ fn log(verbose: u8, color: bool) -> bool {
         return false;
     };
     let format = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(color).with_target(false);
-    // Whoever runs us in one process with a log of their own keeps it.
+    // A program that runs us in one process with a log of its own keeps that log.
     let _ = format.with_max_level(most).without_time().try_init();
     most != LevelFilter::OFF
 }

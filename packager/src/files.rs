@@ -36,7 +36,7 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = open(path)?;
     let mut data = Vec::new();
-    // The length that it says it has may be that of a moment ago.
+    // The length that the file reports may be out of date already.
     if file.metadata()?.len() <= limit {
         file.take(limit.saturating_add(1)).read_to_end(&mut data)?;
         if data.len() as u64 <= limit {

@@ -61,7 +61,7 @@ pub enum RelocationKind {
 }
 
 impl RelocationKind {
-    /// All of them, by their number.
+    /// All kinds, by their number.
     pub(crate) const ALL: [Self; 5] = [Self::Abs64, Self::Abs32, Self::Abs32Signed, Self::Pc32, Self::Pc64];
 
     /// Width of the field in bytes.
@@ -134,7 +134,7 @@ impl Arch {
         self.facts().e_machine
     }
 
-    /// The architecture this program was compiled for, if it is one of ours.
+    /// The architecture that this program was compiled for, if patches for it exist.
     pub fn native() -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.name() == std::env::consts::ARCH)
     }

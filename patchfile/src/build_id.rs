@@ -1,4 +1,4 @@
-//! The build-id that names one linked ELF file.
+//! The build-id, which names a linked ELF file.
 
 use crate::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

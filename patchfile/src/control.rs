@@ -42,7 +42,7 @@ pub const MAGIC: [u8; 8] = *b"UPATCH\x1a\n";
 pub const VERSION: u32 = 1;
 /// Version of a layout with hops. Written only where there is one: a program that does not know them must
 /// leave the block alone.
-pub const VERSION_HOPS: u32 = 2;
+pub(crate) const VERSION_HOPS: u32 = 2;
 /// Offset of the word whose first byte a stub tests.
 pub const ACTIVE: u64 = 32;
 /// Offset of the sequence number.
@@ -56,7 +56,7 @@ pub const REGISTERED: u64 = 72;
 /// Size of the part before the entries.
 pub const HEADER_SIZE: u64 = 128;
 /// Size of one entry.
-pub const ENTRY_SIZE: u64 = 64;
+pub(crate) const ENTRY_SIZE: u64 = 64;
 /// Offset, inside an entry, of the address the stub continues at while the patch is not active.
 pub const PREVIOUS: u64 = 8;
 

@@ -27,12 +27,11 @@ impl Digest {
         Self(hash.finalize().into())
     }
 
-    /// Digest of what `pieces` give, one after the other, as if it were one: of a file that need not be in
-    /// memory whole.
+    /// Digest of all `pieces`, one after the other, for a file that need not be in memory as a whole.
     ///
     /// # Errors
     /// What one of them is instead.
-    pub fn of_all<E>(pieces: impl IntoIterator<Item = Result<Vec<u8>, E>>) -> Result<Self, E> {
+    pub(crate) fn of_all<E>(pieces: impl IntoIterator<Item = Result<Vec<u8>, E>>) -> Result<Self, E> {
         let mut hash = Sha256::new();
         for piece in pieces {
             hash.update(piece?);

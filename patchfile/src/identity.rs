@@ -47,8 +47,8 @@ pub fn code_digest(file: &[u8], segments: impl IntoIterator<Item = (u64, u64)>) 
     Digest::of_concatenated(segments.into_iter().map(|s| content(s).unwrap_or_default()))
 }
 
-/// The same of a file that is read piece by piece: `pieces` are the contents of its segments of code, one
-/// after the other.
+/// The code digest of a file that is read piece by piece: `pieces` are the contents of its segments of code,
+/// one after the other.
 ///
 /// # Errors
 /// The error of the first piece that could not be read.

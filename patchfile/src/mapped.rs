@@ -31,13 +31,13 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// That of an image.
+    /// The offsets of an image.
     pub fn of(image: &Image) -> Self {
         let page = image.arch.facts().page;
         Self { page, size: image.size() + 2 * page }
     }
 
-    /// That of an image for `arch`, with a mapping of `size` bytes, as its control block says.
+    /// The offsets of an image for `arch`, with a mapping of `size` bytes, as its control block says.
     pub fn with_size(arch: Arch, size: u64) -> Self {
         Self { page: arch.facts().page, size }
     }

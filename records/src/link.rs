@@ -47,7 +47,7 @@ pub struct LinkRecord {
     pub linker: OsBytes,
     /// Its arguments as given, response files not expanded, without the added map option.
     pub argv: Vec<OsBytes>,
-    /// The same with response files expanded.
+    /// The command line with response files expanded.
     pub expanded_argv: Vec<OsBytes>,
     /// Working directory.
     pub cwd: OsBytes,

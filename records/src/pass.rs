@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 pub struct Pass {
     /// The real tool.
     pub tool: OsBytes,
-    /// Its options, without those that change nothing that is linked.
+    /// Its options, without options that change nothing that is linked.
     pub options: Vec<OsBytes>,
     /// Working directory.
     pub cwd: OsBytes,
 }
 
 impl Pass {
-    /// Does it change nothing but which symbols other files can name?
+    /// Does the pass change only which symbols other files can name?
     #[must_use]
     pub fn only_hides(&self) -> bool {
         const NAMES: [&str; 10] = [

@@ -1,4 +1,4 @@
-//! Which of the builds of a run it is.
+//! One of the builds of a run.
 
 use std::fmt;
 

@@ -228,7 +228,8 @@ fn script(number: usize, made: &Made) -> String {
          while [ \"$(cat $p/transition)\" != 0 ] && [ $i -lt 600 ]; do usleep 100000; i=$((i+1)); done\n\
          look after\necho 0 > $p/enabled\n\
          while [ -e $p ] && [ $i -lt 1200 ]; do usleep 100000; i=$((i+1)); done\n\
-         rmmod {name} || echo '@@failed rmmod'; else echo '@@failed insmod'; dmesg | tail -3; fi\nlook back\necho @@end\n"
+         rmmod {name} || echo '@@failed rmmod'; else echo '@@failed insmod'; dmesg | tail -3; fi\n\
+         look back\necho @@end\n"
     )
 }
 

@@ -200,7 +200,8 @@ impl Bench {
     /// Something does not work.
     pub fn threads(&self, rounds: usize) -> Result<String> {
         let mut table = format!(
-            "one process, {rounds} rounds, milliseconds: median (best)\n{:>8} {:4} {:>15} {:>15} {:>15} {:>15} {:>12} {:>15}\n",
+            "one process, {rounds} rounds, milliseconds: median (best)\n\
+             {:>8} {:4} {:>15} {:>15} {:>15} {:>15} {:>12} {:>15}\n",
             "threads", "", "idle gap", "pause: apply", "command: apply", "deactive", "memory KiB", "call ns"
         );
         for threads in [1, 50, 500] {
@@ -318,7 +319,8 @@ impl Bench {
     /// Something does not work.
     pub fn processes(&self, rounds: usize) -> Result<String> {
         let mut table = format!(
-            "many processes of one thread, {rounds} rounds, milliseconds: median (best)\n{:>10} {:4} {:>18} {:>18}\n",
+            "many processes of one thread, {rounds} rounds, milliseconds: median (best)\n\
+             {:>10} {:4} {:>18} {:>18}\n",
             "processes", "", "command: apply", "deactive"
         );
         for size in [200, 1000] {
@@ -362,7 +364,8 @@ impl Bench {
     /// Something does not work.
     pub fn starts(&self, rounds: usize) -> Result<String> {
         let mut table = format!(
-            "a process from start to end, {rounds} rounds, milliseconds: median (best)\n{:<34} {:4} {:>15} {:>9}\n",
+            "a process from start to end, {rounds} rounds, milliseconds: median (best)\n\
+             {:<34} {:4} {:>15} {:>9}\n",
             "", "", "", "more"
         );
         let rows = ["no service", "service, patch not active", "service, patch active"];

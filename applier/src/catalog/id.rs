@@ -108,8 +108,8 @@ pub(crate) fn resolve(
             .iter()
             .filter(|k| by_uuid.map_or_else(|| k.answers_to(text), |uuid| k.uuid == uuid))
             .collect();
-        // Of two versions of one patch, one installed and one known only from processes that still carry it,
-        // the name means the installed one; the other has its uuid.
+        // Two versions of a patch may be known: one that is installed, and one that only processes still
+        // carry. The name means the installed version; the other is named by its uuid.
         if found.len() > 1 && found.iter().any(|k| k.entry.is_some()) {
             found.retain(|k| k.entry.is_some());
         }

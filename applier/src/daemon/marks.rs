@@ -25,9 +25,9 @@ type Version = (u64, u64, u64, i64, i64);
 #[derive(Debug)]
 pub(super) struct Marks {
     group: Arc<Fanotify>,
-    /// By device and inode: what it is, and where it was found.
+    /// What each file is, and where it was found, by device and inode.
     marked: HashMap<(u64, u64), (ElfFile, PathBuf)>,
-    /// What files are, so that each is read once.
+    /// What is known of files, so that each is read once.
     known: HashMap<Version, Option<ElfFile>>,
     targets: Vec<TargetId>,
     /// Mappings looked at: device and inode as `/proc/PID/maps` has them.
@@ -40,7 +40,7 @@ fn version(meta: &Metadata) -> Version {
     (meta.dev(), meta.ino(), meta.size(), meta.mtime_nsec() ^ meta.mtime(), meta.ctime_nsec() ^ meta.ctime())
 }
 
-/// What is asked about: programs when they are executed, libraries when they are opened.
+/// The kernel asks about programs when they are executed, and about libraries when they are opened.
 fn mask(file: &ElfFile) -> MaskFlags {
     let program = if file.program { MaskFlags::FAN_OPEN_EXEC_PERM } else { MaskFlags::empty() };
     let library = if file.library { MaskFlags::FAN_OPEN_PERM } else { MaskFlags::empty() };

@@ -29,7 +29,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// What the service manager asks for, if it does.
+    /// The time between two signs of life that the service manager asks for, if it does.
     pub(super) fn from_environment() -> Option<Self> {
         let number = |name: &str| env::var(name).ok()?.parse::<u64>().ok();
         let meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));

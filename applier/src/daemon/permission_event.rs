@@ -23,11 +23,11 @@ const ASLEEP: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 struct Answer {
     given: bool,
-    /// What was done so that the worker is in time.
+    /// Keeps the thread on the worker's processor until the worker is attached.
     pin: Option<Pin>,
 }
 
-/// One event that wants an answer. Dropping answers it.
+/// A permission event of fanotify(7): the kernel holds a thread until it is answered. Dropping answers it.
 #[derive(Debug)]
 pub(super) struct PermissionEvent {
     group: Arc<Fanotify>,
@@ -51,7 +51,7 @@ impl PermissionEvent {
         self.event.pid()
     }
 
-    /// Is it about to execute the file? Else it opens it.
+    /// Is the thread about to execute the file? Otherwise it opens it.
     pub(super) fn executes(&self) -> bool {
         self.event.mask().contains(MaskFlags::FAN_OPEN_EXEC_PERM)
     }
@@ -84,7 +84,7 @@ impl PermissionEvent {
         drop(lock(&self.answer).pin.take());
     }
 
-    /// Was it answered? One that has waited for too long is answered now.
+    /// Was the event answered? An event that has waited for too long is answered now.
     pub(super) fn is_answered(&self, now: Instant) -> bool {
         let mut answer = lock(&self.answer);
         if answer.given {

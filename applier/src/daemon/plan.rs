@@ -29,7 +29,7 @@ pub(super) struct Planned {
     pub(super) elfs: Vec<(usize, u32)>,
     /// Versions of it that give way to it.
     pub(super) older: Vec<Uuid>,
-    /// Versions that it gives way to where they are not refused.
+    /// Newer versions, to which this one gives way in processes that do not refuse them.
     pub(super) newer: Vec<Uuid>,
 }
 

@@ -66,7 +66,7 @@ pub(crate) fn serve(ctx: &mut Context<'_>, interval: Duration) -> Result<ManageE
             Err(_) if ctx.stop.asked() => break,
             Err(error) if count == 0 => return Err(error),
             Err(error) => {
-                // The same trouble every second is said once.
+                // Trouble that comes back every second is reported once.
                 let text = error.to_string();
                 if text != service.said {
                     ctx.warn(&text);
@@ -135,7 +135,7 @@ struct Service {
     state: Option<Stamp>,
     /// The directories of installed packages as they were then, where files of an active patch are missing.
     missing: Option<Vec<Stamp>>,
-    /// Processes that were there when they were last counted, and when that was.
+    /// The number of processes at the last count, and when that was.
     pids: HashSet<i32>,
     counted: Option<Instant>,
     presence: Option<ServiceStatus>,
@@ -332,7 +332,7 @@ impl Service {
             };
             let older = inventory.state.older(uuid);
             let newer = inventory.state.newer(uuid);
-            // What a newer version of it covers gets that, unless it was refused there.
+            // A process that a newer version fits gets the newer one, unless it has refused it.
             let superseded = |p: &SurveyedProcess| {
                 let loaded = |n: &Record| active.iter().any(|(r, _)| r.uuid == n.uuid);
                 newer

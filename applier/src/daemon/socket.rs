@@ -62,14 +62,14 @@ struct Answering {
     reading: Mutex<()>,
 }
 
-/// Answers beside the others: one that says nothing holds nobody up. Only where very many do, they have to
-/// wait for each other.
+/// Each client is answered by a thread of its own, so a client that says nothing holds nobody up. Only where
+/// there are very many they wait for each other.
 fn serve(stream: UnixStream, shared: &Arc<Shared>, answering: &Arc<Answering>) {
     let many = answering.at_work.fetch_add(1, Ordering::Relaxed) >= AT_ONCE;
     let at_work = &answering.at_work;
     let (shared, answering) = (Arc::clone(shared), Arc::clone(answering));
     let work = move || {
-        // The other side went away, or has no business here.
+        // The client went away, or has no business here.
         if let Err(error) = answer(stream, &shared, &answering.reading) {
             shared.tell(format_args!("socket: {error}"));
         }
@@ -79,7 +79,7 @@ fn serve(stream: UnixStream, shared: &Arc<Shared>, answering: &Arc<Answering>) {
         work();
     } else {
         let spawned = thread::Builder::new().name("upatch-answer".into()).spawn(work);
-        // The other side is told nothing, and goes by that.
+        // The client gets no answer, and acts as it does without a service.
         if spawned.is_err() {
             at_work.fetch_sub(1, Ordering::Relaxed);
         }

@@ -33,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Most threads: one that waits for events, the others each follow a start.
+/// Most threads. One waits for events, each of the others follows a start.
 const WORKERS: usize = 17;
 /// Most events that wait. More are let through at once: each holds a file descriptor, and the kernel denies
 /// what it has none for.
@@ -46,7 +46,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// How often a worker that waits for its process is asked to think about it.
 const WAKE: Duration = Duration::from_millis(10);
 
-/// What came of one patch for one process that started.
+/// How it ended with one patch for one process that started.
 #[derive(Debug)]
 pub(super) struct StartResult {
     /// The patch.
@@ -74,8 +74,9 @@ pub(super) struct Jobs {
     /// By thread that is followed.
     pub(super) followed: HashMap<i32, Job>,
     pub(super) workers: usize,
-    /// Those among them that have just been started, and those that wait.
+    /// Workers that were just started.
     pub(super) fresh: usize,
+    /// Workers that wait for work.
     idle: usize,
     /// Does one of them wait for events?
     watched: bool,
@@ -265,7 +266,7 @@ impl Watch {
         if jobs.queue.is_empty() {
             return false;
         }
-        // One of the others watches, and the rest see to one event each.
+        // Another worker waits for events, and the rest take one event each.
         while jobs.idle + jobs.fresh < jobs.queue.len() && jobs.workers < WORKERS {
             if self.hire(&mut jobs).is_err() {
                 break;

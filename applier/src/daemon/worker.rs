@@ -138,7 +138,8 @@ fn follow(watch: &Watch, event: &PermissionEvent, following: &Following<'_>) -> 
 /// Brings everything that is planned into the process that is held.
 fn patch(watch: &Watch, held: &HeldProcess<'_>) -> Vec<StartResult> {
     let pid = held.pid();
-    // Whoever changes the plan waits for this, so that a patch being taken out is not put in behind its back.
+    // A thread that replaces the plan waits for this lock. So a patch that is being taken out is not put in
+    // meanwhile.
     let plan = watch.shared.plan.read().unwrap_or_else(PoisonError::into_inner);
     held.start_time().map_or_else(|_| Vec::new(), |start| put_in(&plan, held, ProcessKey { pid, start }))
 }

@@ -118,7 +118,7 @@ impl ProcessError {
 pub struct Busy {
     /// The thread.
     pub tid: i32,
-    /// The function it is in, if that is what holds it up.
+    /// The function that the thread is in, if that holds the change up.
     pub function: Option<String>,
     /// For people: `is in foo (at 0x…)`, `has a frame without unwind information at 0x…`.
     pub why: String,
@@ -149,7 +149,7 @@ impl From<ProcessError> for Hindrance {
 const ASLEEP: &str = "sleeps uninterruptibly (in vfork, or waiting for a device)";
 
 impl Busy {
-    /// A thread that stops when it comes back from what it is in.
+    /// A thread that will stop when it returns from the function that it is in.
     pub(crate) fn asleep(tid: i32) -> Self {
         Self { tid, function: None, why: ASLEEP.into() }
     }

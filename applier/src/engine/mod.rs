@@ -10,7 +10,7 @@ mod types;
 
 pub(crate) use error::Hindrance;
 pub use error::{Busy, ProcessError};
-pub use patch::{apply, check, deactivate, find_in, find_processes, inspect, replace, scan};
+pub use patch::{apply, check, deactivate, find_processes, inspect, replace, scan};
 pub use target::cache::{Batch, batch};
 pub use target::status::start_time;
 pub use types::{

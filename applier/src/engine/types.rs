@@ -1,4 +1,4 @@
-//! What goes into the engine and what comes out.
+//! Arguments and results of the engine.
 
 use super::error::{Busy, Hindrance, ProcessError};
 use patchfile::image::Image;
@@ -148,7 +148,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// What it means for whoever asked for a change.
+    /// The outcome of a change, as its caller sees it.
     pub(crate) fn of(result: Result<Self, Hindrance>) -> Result<Self, ProcessError> {
         match result {
             Ok(outcome) => Ok(outcome),

@@ -1,4 +1,4 @@
-//! Reading the kernel: which one it is, and which live patches are in it
+//! Reads which kernel runs, and which live patches it has
 //! (`Documentation/ABI/testing/sysfs-kernel-livepatch`).
 
 use super::KernelOps;
@@ -22,7 +22,7 @@ pub(crate) struct Kernel<'a> {
 pub(crate) struct LivePatch {
     /// Its module.
     pub module: String,
-    /// The patch that this module is of, if it is one of ours.
+    /// The patch that this module belongs to, if we made it.
     pub uuid: Option<Uuid>,
     /// In force, or on its way there; otherwise on its way out.
     pub enabled: bool,

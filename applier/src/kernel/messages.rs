@@ -19,7 +19,7 @@ const LONGEST: usize = 8192;
 pub(crate) struct KernelMessages(Option<File>);
 
 impl KernelMessages {
-    /// Those from now on; none where they may not be read.
+    /// Begins with the messages from now on; there are none where they may not be read.
     pub(crate) fn from_now(root: &Path) -> Self {
         let flags = (OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits();
         let file = OpenOptions::new().read(true).custom_flags(flags).open(root.join("dev/kmsg"));

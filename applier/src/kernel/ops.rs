@@ -1,4 +1,4 @@
-//! What changes the kernel. A trait, so that every verb is tested without one.
+//! Operations that change the kernel. They are a trait, so that every verb is tested without changing one.
 
 use nix::kmod::{DeleteModuleFlags, delete_module, init_module};
 use std::{ffi::CString, fs, io, path::Path};

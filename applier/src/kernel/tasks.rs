@@ -10,7 +10,7 @@ pub(crate) struct Holder {
     pub tid: i32,
     /// Its name.
     pub comm: String,
-    /// What it does, as far as that can be told.
+    /// What the task does, as far as can be told.
     pub why: Option<String>,
 }
 

@@ -46,12 +46,12 @@ pub(crate) struct Survey {
     pub processes: Vec<SurveyedProcess>,
     /// Processes that exist but may not be looked into.
     pub unseen: Vec<i32>,
-    /// Are there perhaps others, which `/proc` does not list?
+    /// May there be more processes, which `/proc` does not list?
     pub hidden: bool,
 }
 
 impl Survey {
-    /// Of which it is not known whether they carry a patch.
+    /// Processes of which it is not known whether they carry a patch.
     pub(crate) fn unknown(&self) -> Vec<i32> {
         let unread = self.processes.iter().filter(|p| p.blocks.is_err()).map(|p| p.key.pid);
         let mut all: Vec<i32> = self.unseen.iter().copied().chain(unread).collect();
@@ -72,7 +72,7 @@ impl Survey {
 
 /// Everything that touches processes and the kernel.
 pub(crate) trait Backend: Sync {
-    /// The kernel that the patches for it are for.
+    /// The kernel that runs, for patches of the kernel.
     fn kernel(&self) -> Kernel<'_>;
 
     /// Looks at all processes, or only at those in `only` (when not empty), for the ELF files in `wanted` and
@@ -109,7 +109,7 @@ pub(crate) trait Backend: Sync {
         lazy: bool,
     ) -> Result<CheckReport, ProcessError>;
 
-    /// Does it look at the processes of this machine, so that starts can be watched?
+    /// Does the backend work on the processes of this machine, so that starts can be watched?
     fn is_real(&self) -> bool {
         false
     }

@@ -34,7 +34,7 @@ pub(crate) enum ProcessOutcome {
     Already,
     /// Not yet.
     Pending(String),
-    /// Not possible, and what that means for the exit code when it is so everywhere.
+    /// The change is not possible, and the exit code where no process can be changed.
     Refused(String, ManageExit),
     /// The process ended by itself, or its program did: neither success nor failure.
     Gone,

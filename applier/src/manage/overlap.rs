@@ -22,7 +22,7 @@ pub(crate) struct Overlap {
 }
 
 impl Overlap {
-    /// What it means for `uuid`: is it covered, and the other patch.
+    /// Is `uuid` covered here, and by or over which other patch?
     pub(crate) fn of(&self, uuid: Uuid) -> Option<(bool, &(Uuid, String))> {
         match uuid {
             u if u == self.lower.0 => Some((true, &self.upper)),
@@ -46,13 +46,13 @@ impl Overlap {
     }
 }
 
-/// All of them, in order of application.
+/// All overlaps of active patches, in order of application.
 pub(crate) fn overlaps(inventory: &Inventory, survey: &Survey, owner: Owner) -> Vec<Overlap> {
     let active = active(inventory, survey);
     let mut found = Vec::new();
     for (at, lower) in active.iter().enumerate() {
         for upper in active[at + 1..].iter().filter(|upper| meet(lower, upper, survey)) {
-            // In a process that has both, it tells itself which is on top.
+            // A process that has both tells which is on top.
             let swapped = on_top(survey, lower.0.manifest.uuid, upper.0.manifest.uuid);
             let (lower, upper) = if swapped { (upper.0, lower.0) } else { (lower.0, upper.0) };
             let named = |e: &Entry| (e.manifest.uuid, e.manifest.id());
@@ -104,7 +104,8 @@ pub(crate) fn covers(
     found
 }
 
-/// Can both be in one process? A patch that is only for some processes must be in one that has the other.
+/// Can one process have both? A patch that is only for some processes counts only if one of these has the
+/// other.
 fn meet(a: &Active<'_>, b: &Active<'_>, survey: &Survey) -> bool {
     match (a.1, b.1) {
         (Some(a), Some(b)) if a.is_version_of(b) => return false,

@@ -35,7 +35,7 @@ pub(crate) struct Reconciler<'a> {
 }
 
 impl<'a> Reconciler<'a> {
-    /// As a command does it that was called `verb`.
+    /// For the command `verb`.
     pub(crate) fn of_verb<'c: 'a>(
         ctx: &Context<'c>,
         root: &'a Path,
@@ -47,7 +47,7 @@ impl<'a> Reconciler<'a> {
         Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout }
     }
 
-    /// As the service does it: one try for each process, it comes by again.
+    /// For the service: one try for each process, since it tries again by itself.
     pub(crate) fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
         let (verb, lazy, timeout) = (SERVICE, false, Duration::ZERO);
         Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout }

@@ -20,7 +20,7 @@ pub(crate) enum StartHandling {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trouble: Option<String>,
     },
-    /// They are looked for from time to time, and run old code until they are found.
+    /// The service looks for new processes from time to time. They run old code until it finds them.
     Polled {
         /// Seconds between two looks.
         seconds: f64,

@@ -21,7 +21,7 @@ pub(crate) enum SystemdUnit {
 }
 
 impl SystemdUnit {
-    /// That of a process.
+    /// The unit that a process belongs to.
     pub(crate) fn of(pid: i32) -> Self {
         if pid == 1 {
             return Self::Manager;
@@ -55,7 +55,7 @@ impl SystemdUnit {
         }
     }
 
-    /// What starts it anew: a command where there is one.
+    /// What restarts the process: a command, where there is one.
     pub(crate) fn remedy(&self, pid: i32) -> String {
         match self {
             Self::Service(name) => format!("systemctl restart {name}"),

@@ -44,7 +44,7 @@ pub(crate) struct PatchView {
     pub(crate) objects: Option<Vec<(String, bool, &'static str)>>,
     /// What else there is to say about it.
     pub(crate) note: Option<String>,
-    /// Is it wanted for another kernel than the one that runs?
+    /// Is the patch for another kernel than the one that runs?
     pub(crate) is_elsewhere: bool,
 }
 
@@ -74,14 +74,14 @@ pub(crate) struct TargetIndex {
 }
 
 impl TargetIndex {
-    /// Those of `patches`; of one without files there is nothing to look for.
+    /// The ELF files of `patches`. A patch without files on disk has none to look for.
     pub(crate) fn new<'a>(patches: impl IntoIterator<Item = &'a Known>) -> Self {
         Self::of(
             patches.into_iter().map(|k| k.entry.as_ref().map_or(&[][..], |e| e.manifest.elfs.as_slice())),
         )
     }
 
-    /// Those of `manifests`.
+    /// The ELF files of `manifests`.
     pub(crate) fn of_manifests<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> Self {
         Self::of(manifests.into_iter().map(|m| m.elfs.as_slice()))
     }

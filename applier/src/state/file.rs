@@ -1,4 +1,4 @@
-//! Files that are either whole or as they were.
+//! Files that are replaced as a whole or stay as they were.
 
 use crate::sys::plain;
 use serde::{Serialize, de::DeserializeOwned};

@@ -48,7 +48,7 @@ impl Event {
         Self { when, verb, patch, uuid, pid: None, comm: None, user, outcome: outcome.into() }
     }
 
-    /// The same, about one process.
+    /// The event with the process that it is about.
     pub(crate) fn on(self, pid: i32, comm: &str) -> Self {
         Self { pid: Some(pid), comm: Some(comm.into()), ..self }
     }

@@ -25,7 +25,7 @@ pub(crate) struct ProcessKey {
 pub(crate) struct Record {
     /// Identity.
     pub uuid: Uuid,
-    /// `<package>/<PATCH>`, so that it can be named when its files are gone.
+    /// `<package>/<PATCH>`: the name of the patch, also when its files are gone.
     pub id: String,
     /// Intended state.
     pub state: PatchState,
@@ -121,7 +121,7 @@ impl State {
         self.patches.iter().filter(move |r| r.uuid != uuid && mine.is_some_and(|m| m.is_version_of(r)))
     }
 
-    /// Versions of the patch `uuid` that were applied before it, which takes their place.
+    /// Older versions of the patch `uuid`, which it replaces.
     pub(crate) fn older(&self, uuid: Uuid) -> Vec<Uuid> {
         let at = self.place(uuid);
         self.versions(uuid).filter(|r| self.place(r.uuid) < at).map(|r| r.uuid).collect()

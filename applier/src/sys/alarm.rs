@@ -5,7 +5,7 @@
 
 use std::{io, mem, ptr, sync::OnceLock, time::Duration};
 
-/// A timer of the thread that made it; every system call that it interrupts gives `EINTR`.
+/// A timer that interrupts system calls of the thread that made it: they give `EINTR`.
 #[derive(Debug)]
 pub(crate) struct Alarm {
     timer: libc::timer_t,
@@ -41,8 +41,7 @@ impl Alarm {
         }
         // SAFETY: all-zero is a value of this plain C structure.
         let mut wanted: libc::sigset_t = unsafe { mem::zeroed() };
-        // Whoever started us may have blocked it.
-        // SAFETY: the set is ours and valid.
+        // The program that started us may have blocked it. SAFETY: the set is ours and valid.
         unsafe {
             libc::sigemptyset(&raw mut wanted);
             libc::sigaddset(&raw mut wanted, signal());

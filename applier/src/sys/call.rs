@@ -19,7 +19,7 @@ impl SystemCall {
         Self { number, args, from_result: None }
     }
 
-    /// The same with the result of call number `call` of the same batch for argument `index`.
+    /// This call with the result of call number `call` of the same batch for argument `index`.
     pub(crate) fn with_result(self, call: usize, index: usize) -> Self {
         Self { from_result: Some((call, index)), ..self }
     }

@@ -24,9 +24,10 @@ pub(crate) struct Progress {
 
 /// Time between two looks, in milliseconds.
 const LOOK: i32 = 250;
-/// The same while there is nothing to do.
+/// Time between two looks while there is nothing to do, in milliseconds.
 const IDLE: i32 = 1000;
-/// Looks without progress after which a program that is stopped is ended, and one that is not.
+/// Number of looks without progress after which the program is ended: while it is stopped by job control, and
+/// otherwise.
 const STRIKES_STOPPED: u32 = 4;
 const STRIKES: u32 = 40;
 
@@ -49,7 +50,7 @@ pub(crate) fn guard(listener: RawFd) -> io::Result<&'static Progress> {
     let progress: &'static Progress = unsafe { &*memory.cast() };
     // SAFETY: takes nothing, cannot fail.
     let parent = unsafe { libc::getpid() };
-    // SAFETY: this program has one thread, so the child may do whatever it could.
+    // SAFETY: this program has one thread, so the child may do whatever the parent could.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {

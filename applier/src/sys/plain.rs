@@ -79,7 +79,7 @@ pub(crate) fn open_memory(path: &str) -> io::Result<File> {
     if !meta.is_file() || Some(meta.dev()) != memory_device() {
         return Err(io::Error::other("another file has taken the place of the patch's"));
     }
-    // The same file, whatever its number in the other process means by now.
+    // Opens the file again that was looked at, whatever its number means in the other process by now.
     OpenOptions::new().read(true).write(true).open(format!("/proc/self/fd/{}", place.as_raw_fd()))
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn open_memory(path: &str) -> io::Result<File> {
 fn memory_device() -> Option<u64> {
     static DEVICE: OnceLock<Option<u64>> = OnceLock::new();
     *DEVICE.get_or_init(|| {
-        // Since Linux 6.3 it can be forbidden to make one that could be executed.
+        // Since Linux 6.3 an administrator can forbid files in memory that may be executed.
         const NOEXEC: u32 = 8;
         let make = |flags| memfd_create(c"upatch", MFdFlags::MFD_CLOEXEC | flags);
         let file = make(MFdFlags::from_bits_retain(NOEXEC)).or_else(|_| make(MFdFlags::empty())).ok()?;

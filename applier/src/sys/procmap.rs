@@ -49,9 +49,9 @@ pub(crate) enum Runs {
     OnlySuch,
     /// Something else too.
     Other,
-    /// It has no memory: a kernel thread, a process that is ending, or one whose first thread has ended.
+    /// The process has no memory: it is a kernel thread, is ending, or its first thread has ended.
     Nothing,
-    /// That cannot be asked.
+    /// The kernel does not tell.
     Unknown,
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn next() -> io::Result<Option<(i32, Stop)>> {
     Ok(Some((tid, stop)))
 }
 
-/// The signal that ends a wait. Nothing else sends it to this program.
+/// The signal that ends a wait. Only [`wake`] sends it to this program.
 const WAKE: i32 = libc::SIGUSR1;
 
 extern "C" fn nothing(_: i32) {}

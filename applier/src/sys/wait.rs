@@ -23,7 +23,7 @@ pub(crate) enum Report {
     Ended,
     /// Stopped by us.
     Interrupted,
-    /// The same, or just so, while its process is stopped by job control.
+    /// As `Interrupted`, or without being asked, while job control has stopped the process.
     Suspended,
     /// At the entry to or exit from a system call.
     Syscall,
@@ -65,8 +65,8 @@ thread_local! {
     static SHARES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The calling OS thread is likely to share its processor with the one thread that it traces: it waits for it
-/// asleep.
+/// Notes that the calling OS thread is likely to share its processor with the one thread that it traces. From
+/// then on it sleeps while it waits.
 pub(crate) fn share_processor() {
     SHARES.set(true);
 }
@@ -151,7 +151,7 @@ fn ask(tid: i32, flags: i32) -> io::Result<Report> {
     ask_for(tid, flags).map(|(_, report)| report)
 }
 
-/// The same of one thread or, for -1, of any. Tells which.
+/// Asks for a report of one thread or, for -1, of any thread. Tells which.
 fn ask_for(tid: i32, flags: i32) -> io::Result<(i32, Report)> {
     let mut status = 0;
     // SAFETY: the kernel writes one int.

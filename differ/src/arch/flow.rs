@@ -23,7 +23,7 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Both together.
+    /// Adds what another piece of code does with the counter.
     pub(crate) fn add(&mut self, other: Self) {
         self.up |= other.up;
         self.down |= other.down;
@@ -38,16 +38,16 @@ pub(crate) type MemberField = (i64, usize);
 pub(crate) struct ValueSource {
     /// Operands that name a variable.
     pub(crate) variables: Vec<u64>,
-    /// Operands of calls that return the source, or what was made of it.
+    /// Operands of calls that return the source, or a value made from it.
     pub(crate) calls: Vec<u64>,
 }
 
-/// What a function does with values that it computes from a [`ValueSource`].
+/// How a function uses values that it computes from a [`ValueSource`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// A member that holds a computed value, and that the function also answers from.
     pub(crate) answered_from: Option<MemberField>,
-    /// A member that holds such a value, and that the function compares with such a value elsewhere.
+    /// A member that holds such a value. The function compares it with such a value elsewhere.
     pub(crate) compared: Option<MemberField>,
     /// The function returns a value that comes from the source.
     pub(crate) returns: bool,
@@ -60,7 +60,7 @@ pub(crate) enum Actor {
     Call(usize),
     /// A counter in the object that the value points to goes up by one.
     Raise,
-    /// Such a counter goes down by one.
+    /// A counter in the object that the value points to goes down by one.
     Lower,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct MemberUse {
     pub(crate) stored: BTreeSet<i64>,
     /// Members that are read; `true`: before, in the order of the bytes, anything is put there.
     pub(crate) read: BTreeMap<i64, bool>,
-    /// Members that hold what a function returned, with the first two arguments that it got.
+    /// Members that hold the result of a function, with the first two arguments of the call.
     pub(crate) sized: BTreeMap<i64, BTreeSet<(Actor, FirstArguments)>>,
 }
 
@@ -120,7 +120,7 @@ pub(crate) struct Labels {
 /// What a function does with addresses of its labels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct LabelUse {
-    /// They get to memory that outlives the call, to another function or to the caller.
+    /// The values get to memory that outlives the call, to another function or to the caller.
     pub(crate) escapes: bool,
     /// It jumps to an address that does not come straight from a table of its labels.
     pub(crate) jumps: bool,

@@ -60,7 +60,7 @@ pub(crate) trait Arch: Debug + Sync {
     /// Does code count something up, or down?
     fn counts(&self, bytes: &[u8], counter: &Counter) -> Counts;
 
-    /// What a function does with values that it computes from a source.
+    /// How a function uses values that it computes from a source.
     fn keeps(&self, bytes: &[u8], source: &ValueSource) -> Kept;
 
     /// Does code compute something from what it is given and nothing else? It calls nobody, writes to its own

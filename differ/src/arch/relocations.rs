@@ -54,7 +54,7 @@ pub enum ReadBy {
     Objects,
     /// Linked files, and read by the dynamic loader only.
     LinkedFiles,
-    /// Both.
+    /// Objects and linked files.
     Both,
     /// Objects, but nothing here can treat the type. Only its name and width are known.
     Unsupported,
@@ -88,8 +88,8 @@ pub enum Computes {
     Copy,
     /// The address of a symbol that the dynamic loader looks up.
     Lookup,
-    /// The same in a slot that only calls go through: until the first one the loader may leave the address of
-    /// its binder there.
+    /// An address that is looked up, in a slot that only calls go through: until the first call the loader
+    /// may leave the address of its binder there.
     LookupForCalls,
     /// Load bias + A (dynamic loader).
     Relative,
@@ -140,7 +140,7 @@ pub struct Rewrites {
     pub after: u8,
 }
 
-/// What a linker makes of a reference that it may relax.
+/// What a linker may turn a reference into when it relaxes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relaxation {
     /// A load from a slot of the global offset table becomes the address itself, relative to the instruction.

@@ -139,7 +139,7 @@ impl<'a> Atoms<'a> {
         self.section(id).data.get(start..end).unwrap_or(&[])
     }
 
-    /// The same, with the padding before it.
+    /// The bytes of an atom with the padding before it.
     pub(crate) fn bytes_with_padding(&self, id: usize) -> &[u8] {
         let atom = &self.atoms[id];
         let range = (usize::try_from(atom.start - atom.padding), usize::try_from(atom.end));
@@ -158,12 +158,12 @@ impl<'a> Atoms<'a> {
         self.atoms[id].kind == AtomKind::Anonymous && !self.atoms[id].names.is_empty()
     }
 
-    /// Is it code without a name that tables of the kernel lead to? It is shipped with what refers to it.
+    /// Is it unnamed code that tables of the kernel lead to? It is shipped with the code that refers to it.
     pub(crate) fn is_companion(&self, id: usize) -> bool {
         self.profile == Profile::Kernel && kernel::is_companion(&self.section(id).name)
     }
 
-    /// Is it what the kernel or a module does when it begins? It does not run again.
+    /// Does the kernel or a module run this only when it starts? It does not run again.
     pub(crate) fn has_passed(&self, id: usize) -> bool {
         self.profile == Profile::Kernel && kernel::has_passed(self.section(id))
     }

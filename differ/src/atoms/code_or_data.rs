@@ -28,7 +28,7 @@ pub(super) fn tell(all: &mut Atoms) {
                 }
             }
         }
-        // What data seemed to refer to, it does not.
+        // The atom has other references as code than it seemed to have as data, so the users are found anew.
         all.users.take();
         if !found {
             break;
@@ -82,7 +82,7 @@ fn nature(all: &Atoms, id: usize, unwound: &[(usize, u64)]) -> AtomContent {
         code && all.arch.only_reads(all.bytes(*user), fields)
     };
     match users.is_empty() {
-        // Only other units use it, as they use functions.
+        // Only other units use it, and they use it like a function.
         true if atom.kind == AtomKind::Function => AtomContent::Code,
         // Pointers in data, to something that ends as a function does.
         false if code.valid && ends && users.iter().all(held) => AtomContent::Code,
@@ -103,7 +103,8 @@ fn uses(all: &Atoms, id: usize) -> Vec<(usize, Vec<u64>, bool)> {
     uses.collect()
 }
 
-/// Leaves out the padding before what has no name, so that it begins where the assembler has aligned it.
+/// Leaves out the padding before an atom without a name, so that it begins where the assembler has aligned
+/// it.
 fn trim(all: &mut Atoms, id: usize) {
     let (atom, align) = (all.atom(id), all.section(id).align.max(1));
     let Some(begin) = atom.start.checked_next_multiple_of(align).filter(|b| *b < atom.end) else { return };

@@ -19,7 +19,7 @@ pub(crate) fn load<'a>(data: &'a [u8], side: &'static str, opts: &Options) -> Re
     load_with(data, side, (opts.profile, &opts.kernel), false)
 }
 
-/// The same, for a comparison by place ([`Atoms::by_place`]).
+/// Loads a unit for a comparison by place ([`Atoms::by_place`]).
 pub(crate) fn load_by_place<'a>(
     data: &'a [u8],
     side: &'static str,

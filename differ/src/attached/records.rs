@@ -31,7 +31,7 @@ pub(crate) struct Record {
     pub(crate) end: usize,
     /// Bytes of it that are no content: its length, where another record is, line numbers.
     pub(crate) passed_over: Range<usize>,
-    /// Index of the record that it needs and that others need too.
+    /// Index of the record that this one needs and that others need too.
     pub(crate) common: Option<usize>,
     /// Relocated fields; offsets count from `start`.
     pub(crate) refs: Vec<Ref>,
@@ -44,7 +44,7 @@ impl Records {
         records.filter(move |record| record.kind == kind)
     }
 
-    /// Everything that the records of an atom refer to, also through what they have in common with others.
+    /// All references of an atom's records, also those of records that they share with other atoms.
     pub(crate) fn refs(&self, atom: usize) -> impl Iterator<Item = &Ref> {
         let records = self.of_atom.get(atom).into_iter().flatten().filter_map(|&index| self.all.get(index));
         records.flat_map(|record| {

@@ -63,7 +63,7 @@ pub(super) fn pair_constants(old: &Atoms, new: &Atoms, olds: &[usize], news: &[u
             _ => unnamed.push((id, print)),
         }
     }
-    // In order, so that of several equal constants the first one is taken.
+    // The order is kept, so that the first of several equal constants is taken.
     let mut left: HashMap<Fingerprint, VecDeque<usize>> = HashMap::new();
     for &o in olds.iter().filter(|&&o| pairs.new_of[o].is_none()) {
         left.entry(fingerprint(old, o)).or_default().push_back(o);

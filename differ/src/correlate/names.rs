@@ -1,4 +1,4 @@
-//! Pairs atoms by their names: those that the source chose, then those that the compiler numbered.
+//! Pairs atoms by name: first by names from the source, then by names that the compiler has numbered.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -11,8 +11,8 @@ use super::sections::Sections;
 use super::types::TypeId;
 use crate::unit;
 
-/// Parameters and variables of one function, in order. Those of functions that are inlined in it do not
-/// count.
+/// Parameters and variables of a function, in order. Parameters and variables of functions that are inlined
+/// in it do not count.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Arguments {
     pub(crate) parameters: Vec<Variable>,
@@ -96,7 +96,7 @@ fn name_of(names: &HashMap<usize, String>, base: usize, die: &Die<'_>) -> Option
     names.get(&(base + die.offset().0)).or_else(|| names.get(&origin()?)).cloned()
 }
 
-/// One entry may declare a variable, and another one say where it is.
+/// One entry may declare a variable, and another entry may tell where it is.
 fn add<'a>(list: &mut Vec<Variable>, dwarf: &Dwarf<'a>, unit: &Unit<'a>, base: usize, die: &Die<'a>) {
     let begins = begins(dwarf, unit, die);
     let origin = reference(base, die, gimli::DW_AT_abstract_origin);

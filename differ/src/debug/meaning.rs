@@ -18,8 +18,8 @@ enum Kind {
 }
 
 impl Types {
-    /// In words what objects of the one type are, and what objects of the other type, which is of other debug
-    /// information, are; `None` if that is the same.
+    /// Describes how the meaning of objects of two types differs, each with its own debug information; `None`
+    /// if it does not.
     pub(crate) fn disagreement(&self, id: TypeId, other: &Self, with: TypeId) -> Option<(String, String)> {
         self.disagrees(id, other, with, DEPTH).then(|| (self.describe(id), other.describe(with)))
     }

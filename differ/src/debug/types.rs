@@ -11,7 +11,7 @@ pub(crate) struct Types {
     pub(crate) all: HashMap<TypeId, Type>,
     /// Structures, classes, unions and enumerations by qualified name.
     pub(crate) named: HashMap<String, TypeId>,
-    /// The same names, by type.
+    /// Qualified names by type.
     pub(crate) labels: HashMap<TypeId, String>,
 }
 

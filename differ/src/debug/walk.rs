@@ -28,7 +28,7 @@ pub(crate) struct Info {
     pub(crate) functions: HashMap<String, Function>,
 }
 
-/// The types that a function uses, and what is inlined in it.
+/// The types that a function uses, and the functions that are inlined in it.
 #[derive(Debug, Default)]
 pub(crate) struct Function {
     /// Types of its variables, parameters and result, and of those of functions that are inlined in it.
@@ -132,7 +132,7 @@ fn is_wanted(tag: gimli::DwTag) -> bool {
         )
 }
 
-/// Types that are made of another one, and those that the language has.
+/// Types that are derived from another type, and types of the language.
 fn is_derived(tag: gimli::DwTag) -> bool {
     matches!(
         tag,
@@ -379,8 +379,7 @@ impl<'a> Walk<'a, '_> {
             && let (Some(type_id), Some(name)) = (type_id, slice(dwarf, unit, die, gimli::DW_AT_name))
         {
             let name = self.qualified(name);
-            // Several blocks of one function may have a variable of that name. Which is which is not known
-            // here.
+            // Several blocks of a function may have a variable of that name. They cannot be told apart here.
             let one = self.info.statics.entry(name).or_insert(Some(type_id));
             one.take_if(|known| *known != type_id);
         }

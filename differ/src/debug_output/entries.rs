@@ -145,7 +145,7 @@ impl Converter<'_> {
         use read::AttributeValue as Value;
         let value = attribute.value();
         match attribute.name() {
-            // It refers to a table that is not converted.
+            // The attribute refers to a table that is not converted.
             dw::DW_AT_GNU_locviews
             | dw::DW_AT_GNU_entry_view
             | dw::DW_AT_GNU_pubnames

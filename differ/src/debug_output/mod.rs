@@ -87,7 +87,7 @@ pub fn debug_sections(
     }
 }
 
-/// Why it failed, and at which object if that is known.
+/// Why the conversion failed, and at which object, if that is known.
 type Failure = (Option<usize>, String);
 
 fn join(

@@ -16,7 +16,7 @@ use super::Slice;
 use super::entries::Converter;
 use crate::model::LinkedAddress;
 
-/// Which parts of an entry are converted with it.
+/// Which parts of an entry are converted together with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ConvertedParts {
     /// All parts.
@@ -32,7 +32,7 @@ enum ConvertedParts {
 enum Role {
     Parameter,
     Part,
-    /// It matters only to entries that refer to it.
+    /// Only entries that refer to it need it.
     Thing,
 }
 

@@ -91,7 +91,7 @@ impl<'a> Symbols<'a> {
                 let index = *self.of_symbol.entry(symbol).or_insert_with(|| {
                     let s = self.new.symbol(symbol);
                     let place = if s.stype == SymbolType::IFunc {
-                        // A new one was refused, so the original has it under the same name.
+                        // A new symbol of this kind was refused, so the original has it under the same name.
                         SymbolPlace::Existing { orig_name: s.name.to_owned(), is_function: true }
                     } else {
                         SymbolPlace::Undefined

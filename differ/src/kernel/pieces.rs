@@ -12,7 +12,7 @@ pub(super) const UNTIL_APPLIED: &str = ".altinstr_aux";
 /// Code of faulting instructions (5.10).
 const FIXUPS: &str = ".fixup";
 
-/// Does the section hold such code? It is shipped with what refers to it.
+/// Does the section hold such code? It is shipped with the code that refers to it.
 pub(crate) fn is_companion(section: &str) -> bool {
     [REPLACEMENTS, UNTIL_APPLIED, FIXUPS].contains(&section)
 }

@@ -16,9 +16,9 @@ use crate::unit::Section;
 /// What becomes of the entries of included functions.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Handling {
-    /// They are shipped.
+    /// The entries are shipped.
     Ship,
-    /// They mean something only in the kernel's own image: what, why, remedy.
+    /// The entries mean something only in the kernel's own image: what, why, remedy.
     Refuse(&'static str, &'static str, &'static str),
 }
 

@@ -88,7 +88,7 @@ pub struct Change {
     pub orig_name: Option<String>,
     /// Its own content differs. `false`: something differs that it refers to.
     pub content: bool,
-    /// In words: which instruction, which datum, or what it refers to.
+    /// The difference in words: the instruction, the datum, or the reference.
     pub reasons: Vec<String>,
 }
 
@@ -136,20 +136,20 @@ pub struct MemberChange {
 /// What is different in the way in which a function treats a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberChangeKind {
-    /// It no longer puts there what the other function returns.
+    /// The function no longer stores the result of the other function in the member.
     NoLongerKeeps,
     /// It no longer hands the value to the other function.
     NoLongerGives,
     /// It puts there what the other function returns.
     Keeps,
-    /// It hands to the other function what it puts there.
+    /// The function passes to the other function what it stores in the member.
     Counts,
     /// It hands the value to the other function.
     Gives,
     /// It asks the other function for more memory to put there.
     Enlarges,
-    /// It uses what is there. Of the functions that do so this counts only those of units in which another
-    /// function enlarges it.
+    /// The function uses the member. Among functions that do so, only those count whose unit has another
+    /// function that enlarges it.
     Reads,
 }
 

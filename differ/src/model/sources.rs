@@ -16,7 +16,7 @@ pub struct Declared {
 /// What a compiler did with the functions of a unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inlining {
-    /// All functions that the debug information describes, also those that exist only inside of others.
+    /// All functions that the debug information describes, also functions that exist only inlined in others.
     pub functions: Vec<Declared>,
     /// By symbol name: what was put into a function, directly or through others.
     pub inlined: BTreeMap<String, Vec<Declared>>,

@@ -167,7 +167,7 @@ fn plain(function: &str) -> &str {
     function.strip_suffix("_noprof").unwrap_or(function)
 }
 
-/// Does the function end the use of what it gets, or take it back?
+/// Does the function end the use of its argument, or take it back?
 pub(super) fn releases(function: &str) -> bool {
     let freed = ["_ZdlPv", "_ZdaPv"].iter().any(|p| function.starts_with(p));
     let words = words(function);
@@ -176,7 +176,7 @@ pub(super) fn releases(function: &str) -> bool {
     function == "--" || freed || frees || among(&words, &RELEASES.0, &RELEASES.1)
 }
 
-/// Does the function keep what it gets from ending?
+/// Does the function keep its argument from ending?
 pub(super) fn acquires(function: &str) -> bool {
     function == "++" || (among(&words(function), &ACQUIRES.0, &ACQUIRES.1) && !releases(function))
 }

@@ -1,4 +1,5 @@
-//! Judges the differences: which functions are replaced, which data is shipped, what is refused.
+//! Judges the differences: which functions are replaced, which data are shipped, and which changes are
+//! refused.
 
 pub(crate) mod callbacks;
 mod callees;
@@ -45,7 +46,7 @@ pub(crate) struct Verdict {
     in_callers: HashMap<usize, BTreeSet<usize>>,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) warnings: Vec<Warning>,
-    /// The warnings again, so that none is given twice.
+    /// The warnings that were given, so that none is given twice.
     warned: HashSet<Warning>,
     pub(crate) global_rodata: Vec<String>,
     pub(crate) member_changes: Vec<MemberChange>,

@@ -102,8 +102,8 @@ pub(super) fn is_variable(cmp: &Comparer<'_>, id: usize) -> bool {
     cmp.new.atom(id).kind == AtomKind::Object && !cmp.new.section(id).is_read_only() && !is_guard
 }
 
-/// Functions that keep what they compute with one of the variables, in an object from which both old and new
-/// code answer.
+/// Functions that store a value computed with one of the variables in an object that both old and new code
+/// read.
 fn keepers(cmp: &Comparer<'_>, variables: &BTreeSet<usize>) -> Vec<(usize, MemberField)> {
     let functions: Vec<usize> =
         (0..cmp.new.atoms.len()).filter(|&id| cmp.new.atom(id).kind == AtomKind::Function).collect();

@@ -35,7 +35,7 @@ pub(super) fn judge(cmp: &Comparer<'_>, opts: &Options, verdict: &mut Verdict) {
     }
 }
 
-/// Is it a function, and one that stays? What runs at the start is refused as such.
+/// Is it a function that stays? A function that runs at the start only is refused as such.
 fn may_be_promoted(cmp: &Comparer<'_>, new: usize) -> bool {
     cmp.new.atom(new).kind == AtomKind::Function && is_passing(cmp.new.section(new)).is_none()
 }

@@ -80,9 +80,9 @@ pub(crate) struct Epilogue {
 /// What the last instructions do with the word on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Saves {
-    /// They only take it off, or overwrite a register that no caller counts on.
+    /// The instructions only take the word off the stack, or overwrite a register that no caller counts on.
     Nothing,
-    /// It goes to this register, which the caller wants back (DWARF number).
+    /// The word goes to this register (DWARF number), which the caller expects to be kept.
     Register(u8),
     /// It is the caller's frame pointer, and the frame counts from the frame pointer.
     FramePointer,
@@ -93,8 +93,8 @@ pub(crate) trait Reading: Debug + Sync {
     /// The machine.
     fn arch(&self) -> Arch;
 
-    /// The instructions of `code`, whose first byte is at address `at`. What is no instruction is one too,
-    /// which says so in `opcode`.
+    /// The instructions of `code`, whose first byte is at address `at`. Bytes that are no instruction count
+    /// as one too, whose `opcode` says so.
     fn instructions<'c>(&self, code: &'c [u8], at: u64) -> Box<dyn Iterator<Item = Instruction<'c>> + 'c>;
 
     /// An instruction in words, for messages.

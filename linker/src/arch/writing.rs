@@ -46,7 +46,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) getter: Option<Place>,
     /// Whose address a call of the local-dynamic model has to return in this section.
     pub(crate) base: TlsBase,
-    /// Leads a call to a function that asks which module called it through the target; `None` for all others.
+    /// Leads a call through the target if the called function asks which module called it; `None` for all
+    /// other calls.
     pub(crate) through_target: &'a ThroughTarget<'a>,
 }
 
@@ -62,7 +63,7 @@ pub(crate) enum TlsBase {
     Target,
     /// New variables.
     New,
-    /// Both; or the call for new ones was not found.
+    /// Old and new variables; or the call for new ones was not found.
     Unclear,
 }
 
@@ -175,7 +176,7 @@ pub(crate) trait Writing: Stubs + Debug + Sync {
     /// block says.
     fn redirect_stub(&self, index: usize, name: &str, new: Place) -> Chunk;
 
-    /// The stub that leads to `to` so that it returns through the target.
+    /// The code of a stub that calls `to` so that `to` returns through the target.
     fn returning_stub(&self, to: Place, epilogue: Epilogue) -> Returning;
 
     /// The function that gives each thread its block of new thread-local variables.

@@ -24,7 +24,7 @@ pub struct SiblingUse {
     pub version: Option<String>,
 }
 
-/// A stub that leads to a function so that it returns through the target.
+/// A stub that calls a function so that it returns through the target.
 #[derive(Clone, Debug)]
 pub(crate) struct Returning {
     pub(crate) chunk: Chunk,
@@ -84,7 +84,7 @@ impl Chunks {
         }
     }
 
-    /// The chunk of this index, if there is one.
+    /// The chunk with this index.
     pub(crate) fn get(&self, index: usize) -> Option<&Chunk> {
         self.chunks.get(index)
     }
@@ -128,7 +128,7 @@ impl Chunks {
         weak: bool,
         kind: ImportKind,
     ) -> Place {
-        // One symbol is one reference, also where one unit calls it and another takes its address.
+        // Each symbol is one reference, also where one unit calls it and another unit takes its address.
         let known = self.references.iter().position(
             |r| matches!(r, Reference::Import { name: n, version: v, .. } if n == name && *v == version),
         );
@@ -189,7 +189,7 @@ impl Chunks {
         Place::Chunk { chunk, offset: 0 }
     }
 
-    /// The stub that leads to `place` so that it returns through the target, which `make` makes.
+    /// The stub, made by `make`, that calls `place` so that it returns through the target.
     pub(crate) fn returning(&mut self, place: Place, make: impl FnOnce(Place) -> Returning) -> Place {
         let chunk = match self.returning.get(&place) {
             Some(chunk) => *chunk,

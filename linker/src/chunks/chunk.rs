@@ -15,7 +15,7 @@ pub(crate) enum Place {
     Target(u64),
     /// Index of a reference: an import, or a word of the running target.
     Outside(u32),
-    /// The same in every process.
+    /// A number that is the same in every process.
     Constant(u64),
 }
 

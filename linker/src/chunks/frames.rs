@@ -1,5 +1,5 @@
-//! `.eh_frame` of the code that was made here, so that an unwinder which meets it needs no guess (LSB core,
-//! 10.6; DWARF 5, 6.4).
+//! Makes `.eh_frame` for code that was made here, so that an unwinder need not guess (LSB core, 10.6; DWARF
+//! 5, 6.4).
 
 use std::num::TryFromIntError;
 
@@ -11,7 +11,7 @@ use super::chunk::{Chunk, Fixup, Place, Role};
 /// The stack pointer has moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Offset in the code from which on this holds.
+    /// Offset in the code from which this holds.
     pub(crate) at: u64,
     /// Canonical frame address minus stack pointer, in bytes.
     pub(crate) depth: i64,
@@ -100,7 +100,7 @@ pub(crate) fn program(changes: &[(u64, Change)]) -> Vec<u8> {
     out
 }
 
-/// The same for code that only moves the stack pointer.
+/// Rules for code that only moves the stack pointer.
 pub(crate) fn steps(steps: &[Step]) -> Vec<u8> {
     let changes = steps.iter().flat_map(|step| {
         let saved = step.saved.map(|register| (step.at, Change::Saved(register, step.depth / 8)));
@@ -109,7 +109,7 @@ pub(crate) fn steps(steps: &[Step]) -> Vec<u8> {
     program(&changes.collect::<Vec<_>>())
 }
 
-/// Code with what an unwind table says of it.
+/// Code with its unwind rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Described {
     /// Index of the chunk.

@@ -58,7 +58,7 @@ impl Matcher<'_, '_> {
         }
     }
 
-    /// Compares what is not a reference, and follows what is one. `None`: nothing differs.
+    /// Compares the bytes that are no reference, and follows the references. `None`: nothing differs.
     fn instruction(
         &mut self,
         atom: &Atom,
@@ -90,7 +90,7 @@ impl Matcher<'_, '_> {
                     }
                 }
                 (Value::Data(here), Value::Data(to)) => {
-                    // Asked for is only whose variables: which one is counted from there.
+                    // The reference only names the module. The variable is counted from there.
                     let whose = |f: &&Field| tls(f) == Some(Tls::LocalDynamic);
                     if !fields.iter().any(whose) {
                         self.reference(atom, base(), here, to);

@@ -27,7 +27,7 @@ impl<'a> DebugSections<'a> {
         Self(crate::elf::debug_sections(file, &SECTIONS))
     }
 
-    /// What they hold; `None` if that cannot be read.
+    /// The content of the sections; `None` if it cannot be read.
     pub(super) fn dwarf(&self) -> Option<gimli::Dwarf<Bytes<'_>>> {
         let load = |id: gimli::SectionId| -> Result<_, gimli::Error> {
             Ok(EndianSlice::new(self.0.get(id.name()).map_or(&[][..], |b| &**b), LittleEndian))

@@ -114,7 +114,7 @@ pub fn fit(input: &FitInput<'_>) -> Result<Fit, LinkError> {
             let _ = matcher.pair(start, there);
         }
     }
-    // All names of functions that the target has, if it says so.
+    // The names of all functions of the target, if it has a symbol table.
     let names: HashSet<&str> = symbols.iter().filter(|_| complete).map(|s| s.name.as_str()).collect();
     matcher.watch(replaced.clone());
     let (places, relied_on, differences) = matcher.run();

@@ -42,9 +42,9 @@ pub struct LedgerUnit {
     pub patched: Option<String>,
     /// Functions and data that the comparison found changed: name, and name in the original.
     pub changed: Vec<(String, String)>,
-    /// Those that it found new.
+    /// Names that the differ found new.
     pub new: Vec<String>,
-    /// Those that are gone.
+    /// Names that are gone.
     pub removed: Vec<String>,
     /// Why the objects differ although the fix does not reach the unit.
     pub explained: Option<&'static str>,
@@ -61,7 +61,7 @@ pub struct Entry {
     pub why: String,
 }
 
-/// All of it.
+/// How the two linked files differ, and why each difference is accounted for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
     /// Functions and data of the patched file that are the same in the original.

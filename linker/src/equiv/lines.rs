@@ -7,7 +7,7 @@ use super::debug::DebugSections;
 pub(super) struct Lines(Vec<(u64, u64)>);
 
 impl Lines {
-    /// Those of a file; none where it has no debug information.
+    /// The lines of a file; none where it has no debug information.
     pub(super) fn of(file: &[u8]) -> Self {
         let mut lines = Self::default();
         let sections = DebugSections::of(file);

@@ -176,7 +176,7 @@ impl<'a> LoadedFile<'a> {
         self.copies.iter().any(|(start, size, _)| address >= *start && address - start < *size)
     }
 
-    /// What code or data that names `address` refers to.
+    /// What a reference to `address` means.
     pub(super) fn meaning(&self, address: u64) -> Meaning {
         if let Some(slot) = self.plt.get(&address) {
             return self.held(*slot);

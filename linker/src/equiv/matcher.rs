@@ -1,5 +1,5 @@
-//! One consistent one-to-one map from the atoms of a known file to places of another one, which grows along
-//! the references.
+//! A consistent one-to-one map from the atoms of a known file to places of another file. It grows along the
+//! references.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -28,11 +28,11 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) kind: Kind,
-    /// Start of the atom that shows it: what differs, or what refers to it.
+    /// Start of the atom that differs or that has the reference.
     pub(crate) atom: u64,
     /// Start of the atom that a reference leads to here, and not there.
     pub(crate) leads: Option<u64>,
-    /// The number in an instruction here and there, if it is one that differs.
+    /// The number in the instruction of each file, if a number differs.
     pub(crate) numbers: Option<(u64, u64)>,
     /// It is a reference that differs.
     pub(crate) reference: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Matcher<'k, 'a> {
     absent: HashSet<u64>,
     /// The linker may have given equal functions one place.
     folded: bool,
-    /// Atoms of which it counts what data they refer to.
+    /// Atoms whose references to data are noted.
     watched: HashSet<u64>,
     /// The data that they refer to.
     relied_on: HashSet<u64>,
@@ -97,7 +97,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
         self.accounted.insert(start);
     }
 
-    /// The other file has nothing that stands for the atom at `start`.
+    /// Notes that the other file has nothing for the atom at `start`.
     pub(super) fn has_not(&mut self, start: u64) {
         self.absent.insert(start);
     }
@@ -139,7 +139,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
         self.to.get(&start).copied()
     }
 
-    /// Compares all that is reached, and gives what differs.
+    /// Compares all atoms that are reached, and gives the differences.
     pub(crate) fn run(mut self) -> Matched {
         loop {
             while let Some(start) = self.queue.pop_front() {
@@ -272,7 +272,7 @@ impl<'k, 'a> Matcher<'k, 'a> {
             let near = [self.known.before(atom), self.known.atom(atom.end())];
             let beside = |p: &Atom| self.place_of(p.start).map(|at| at.wrapping_sub(p.start));
             let shift = there.wrapping_sub(here);
-            // The end of what lies before it, or a place before what follows.
+            // The reference may mean the end of the atom before it, or a place before the atom behind it.
             if !atom.code
                 && near.into_iter().flatten().any(|p| p.region == atom.region && beside(p) == Some(shift))
             {

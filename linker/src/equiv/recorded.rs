@@ -66,7 +66,8 @@ impl Atom {
 pub(super) enum Base {
     /// The symbol at this address.
     Symbol(u64),
-    /// The same, through a slot of the global offset table, unless the linker has made it a direct reference.
+    /// An address through a slot of the global offset table, unless the linker has made it a direct
+    /// reference.
     InSlot(u64),
     /// The region that starts there: the assembler has dropped the symbol's name.
     Region(u64),
@@ -81,7 +82,7 @@ pub(super) enum Base {
 pub(super) struct Field {
     /// Address of the field as the object has it.
     pub(super) at: u64,
-    /// All bytes that the linker may change for it.
+    /// All bytes that the linker may change for the reference.
     pub(super) start: u64,
     pub(super) end: u64,
     /// Number of the relocation type.
@@ -198,7 +199,8 @@ impl<'a> RecordedFile<'a> {
         mask::same(object.content(section), self.loaded.rest(start), &masked)
     }
 
-    /// What the map does not tell of: what the linker makes, and what it brings from the system.
+    /// Parts of the file that the map does not list: what the linker makes, and what it brings from the
+    /// system.
     fn fill_gaps(&mut self) {
         let sections: Vec<(u64, u64)> = self
             .loaded
@@ -476,7 +478,8 @@ fn merged(section: &Section) -> Merged {
     }
 }
 
-/// The same of a section whose object was not kept, by the names that compilers give them.
+/// What the linker may have merged in a section whose object was not kept, judged by the names that compilers
+/// give.
 fn by_name(section: &str) -> Merged {
     match section.strip_prefix(".rodata.") {
         Some(rest) if rest.starts_with("str") || rest.contains(".str1.") => {

@@ -70,7 +70,7 @@ pub(super) fn same(known: &LoadedFile<'_>, other: &LoadedFile<'_>, here: u64, th
     }
 }
 
-/// Variables that begin with other values in the other file.
+/// Variables with other initial values in the other file.
 pub(super) fn other_values(known: &LoadedFile<'_>, other: &LoadedFile<'_>) -> Vec<String> {
     let bytes = |side: &LoadedFile<'_>, v: &ThreadLocal, size: u64| -> Option<Vec<u8>> {
         let segment = side.elf.segments.iter().find(|s| s.kind == PT_TLS)?;

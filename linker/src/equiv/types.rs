@@ -164,7 +164,7 @@ impl Reader<'_, '_> {
         Ok((words.join("; "), names.into_iter().min()))
     }
 
-    /// A type as far as its users see it: what it is called and how large it is.
+    /// A type as its users see it: its name and size.
     fn type_of(&self, entry: &Entry<'_>, depth: usize) -> String {
         let reference = entry.attr_value(gimli::DW_AT_type);
         let Some(AttributeValue::UnitRef(offset)) = reference else { return "void".to_owned() };

@@ -7,7 +7,7 @@ use differ::{Refusal, Relocation};
 use crate::arch::{Machine, Site};
 use crate::chunks::{Chunks, Place, Resolved};
 
-/// Functions whose first argument is an address that they look for in the modules.
+/// Functions that look for the address in their first argument among the modules.
 const ASKING: [&str; 2] = ["dladdr", "dladdr1"];
 
 /// New things that a section's code has formed the address of: name by the offset of the field.

@@ -87,7 +87,7 @@ pub struct LinkOutput {
     pub warnings: Vec<Warning>,
     /// What the image refers to in the images of other ELF files of the same patch.
     pub used: Vec<SiblingUse>,
-    /// New variables that the file would share with others that define them too.
+    /// New variables that other files define too, so that this file would share them.
     pub shared: Vec<String>,
     /// For each unit where the pieces of its patched object are: in the image, or still in the target. For
     /// debuggers.

@@ -23,7 +23,7 @@ pub(crate) struct Unit<'a> {
     pub(crate) chunks: Vec<usize>,
 }
 
-/// All of it.
+/// The patch objects of one ELF file, and what is known of the original and of the target.
 pub(crate) struct Inputs<'a, 'b> {
     pub(crate) machine: &'static dyn Machine,
     pub(crate) units: &'b [Unit<'a>],

@@ -1,4 +1,4 @@
-//! Shared libraries: which of those that the target loads provides a symbol, and with what version.
+//! Shared libraries of a target: which of them provides a symbol, and with what version.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::{Path, PathBuf};

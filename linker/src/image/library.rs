@@ -56,7 +56,7 @@ impl Library {
 }
 
 /// Gives the content of a file; `None` if it cannot be read.
-pub type ReadFile = fn(&Path) -> Option<Vec<u8>>;
+pub(crate) type ReadFile = fn(&Path) -> Option<Vec<u8>>;
 
 /// Libraries by their files, each read once.
 #[derive(Clone, Debug)]

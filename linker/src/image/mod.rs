@@ -22,6 +22,5 @@ mod target;
 
 pub use input::{ChangedFunction, LinkInput, LinkOutput, MovedDefinitions, NewSymbol, UnitPatch};
 pub use libraries::{Export, Libraries, LibraryFiles, Sibling};
-pub use library::ReadFile;
 pub use make::link;
 pub use replacements::NOT_IN_FILE;

@@ -66,7 +66,7 @@ struct Constant {
     piece: Piece,
     address: u64,
     name: String,
-    /// Where the function refers to it, or to what refers to it.
+    /// Where the function refers to the constant, or to data that refers to it.
     of: u64,
 }
 
@@ -111,7 +111,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// What `objtool` made of the jump at this place, if it is one of a static key.
+    /// What `objtool` made of the jump at this place, if it belongs to a static key.
     fn nop_for(&self, here: &[u8], at: usize, piece: Piece) -> Option<&'static [u8]> {
         if !self.original.is_nop(piece.section, piece.start + at as u64) {
             return None;

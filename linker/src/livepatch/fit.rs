@@ -12,7 +12,7 @@ use super::unit::KernelContext;
 use crate::elf::STB_WEAK;
 use crate::error::LinkError;
 
-/// What the comparison of one unit with the object that it is linked into gave.
+/// The result of comparing a unit with the object that it is linked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelFit {
     /// All functions of the unit, in the order of its symbol table.

@@ -1,4 +1,4 @@
-//! A shipped kernel: what is at which address, and which symbols it has.
+//! A shipped kernel: its content by address, and its symbols.
 
 use std::collections::HashSet;
 
@@ -85,7 +85,7 @@ impl<'a> KernelImage<'a> {
         self.section_at(address).is_some_and(|s| s.flags & SHF_EXECINSTR != 0)
     }
 
-    /// Is this in what the kernel frees once it has started?
+    /// Does this lie in memory that the kernel frees once it has started?
     pub(super) fn is_of_start(&self, address: u64) -> bool {
         let bound = |name: &str| self.named(name).next().map(|symbol| symbol.address);
         let bounds = bound("__init_begin").zip(bound("__init_end"));

@@ -136,7 +136,7 @@ impl Names {
         (adjacent && markers.iter().enumerate().all(fits)).then_some(Self { number_at, number })
     }
 
-    /// Addresses that ascend, wherever and however they are written.
+    /// Looks for ascending addresses, wherever and however they are written.
     fn addresses(&self, rodata: &[u8], tokens: &Tokens<'_>) -> Option<Vec<u64>> {
         let size = (4 * self.number).next_multiple_of(8);
         let before = self.number_at.checked_sub(8).and_then(|base| Some((base.checked_sub(size)?, base)));

@@ -23,7 +23,7 @@ pub(super) enum State {
     Missing,
 }
 
-/// The symbols of one unit and where they are.
+/// The symbols of a unit with their addresses.
 #[derive(Debug)]
 pub(super) struct Located<'a> {
     pub(super) original: Original,
@@ -146,8 +146,8 @@ impl<'a> Located<'a> {
         fields.iter().filter_map(leads).collect()
     }
 
-    /// Which of several equal functions is the unit's: the one that its other functions and data lead to, or
-    /// the one among them.
+    /// Tells which of several equal functions is the unit's: the one that its other functions and data lead
+    /// to, or the one among them.
     fn decide(&mut self) -> bool {
         let open: Vec<(usize, Vec<u64>)> = self
             .functions

@@ -21,7 +21,7 @@ use crate::error::{LinkError, refusal};
 pub(super) enum Goal {
     /// A symbol that the patch object of the same unit defines, by its index.
     Own(usize),
-    /// One that the patch object of another unit defines.
+    /// A symbol that the patch object of another unit defines.
     Unit { unit: usize, symbol: usize, name: String },
     /// Something of the shipped kernel.
     Shipped(Meaning),
@@ -274,7 +274,7 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// Another unit of the patch that defines a name for this one.
+    /// The unit of the patch that defines a name for this unit.
     fn defined_elsewhere(&self, name: &str) -> Option<(usize, usize)> {
         let definitions = self.definitions.get(name)?;
         let reaches = |(unit, _): &&(usize, usize)| {

@@ -16,7 +16,7 @@ pub(super) struct Meaning {
     pub(super) object: KernelObject,
     pub(super) name: String,
     pub(super) sympos: u32,
-    /// The object whose livepatch relocations have it; `None`: it is exported.
+    /// The object whose livepatch relocations use the symbol; `None`: the symbol is exported.
     pub(super) by: Option<KernelObject>,
     /// Its address, where it is a function that no indirect call may lead to any more.
     pub(super) sealed: bool,

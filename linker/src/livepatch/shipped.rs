@@ -84,7 +84,7 @@ impl<'a> Shipped<'a> {
         }
     }
 
-    /// Where the symbol of this name is that other units can refer to.
+    /// The address of the symbol of this name that other units can refer to.
     pub(super) fn global(self, name: &str) -> Option<u64> {
         match self {
             Self::Kernel(image) => image.named(name).find(|s| s.is_global()).map(|s| s.address),

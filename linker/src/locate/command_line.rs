@@ -9,8 +9,8 @@ pub(crate) struct Options {
     pub(crate) folds: bool,
     /// `-Bsymbolic`: own definitions first.
     pub(crate) binds_own: bool,
-    /// The same for functions only, also with `-Bsymbolic-functions`: the library's variables may then still
-    /// be copied into a program.
+    /// Own definitions first for functions, also with `-Bsymbolic-functions`: the library's variables may
+    /// then still be copied into a program.
     pub(crate) binds_own_functions: bool,
     /// `--wrap`: these names.
     wrapped: BTreeSet<String>,
@@ -48,8 +48,7 @@ impl Options {
         self.wrapped.insert(String::from_utf8_lossy(name).into_owned());
     }
 
-    /// What a reference by this name means, in an object that does not define it, if it is not the name
-    /// itself.
+    /// The name that a reference by `name` means instead, in an object that does not define `name`.
     pub(crate) fn wrapper_of(&self, name: &str) -> Option<String> {
         if self.wrapped.contains(name) {
             return Some(format!("__wrap_{name}"));

@@ -152,7 +152,7 @@ impl<'a> Linked<'a> {
     }
 }
 
-/// Function, also one that is chosen at load time.
+/// Is it a function, perhaps one that is chosen at load time?
 pub(crate) fn is_function(kind: u8) -> bool {
     matches!(kind, STT_FUNC | STT_GNU_IFUNC)
 }

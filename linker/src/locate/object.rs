@@ -53,7 +53,7 @@ pub(crate) struct Located {
     pub(crate) visibility: u8,
     /// Source file as the object names it (`STT_FILE`), a key for local symbols.
     pub(crate) file: String,
-    /// The unit's own definition is weak and lost against another one, which this is.
+    /// The unit's own definition is weak, and this other definition is linked in its place.
     pub(crate) overridden: bool,
 }
 
@@ -277,8 +277,8 @@ struct Candidate {
     input: Option<usize>,
 }
 
-/// Sections that fit one place only tell which of several inputs of one name this is; that decides for the
-/// others (zero pages, equal bytes).
+/// A section that fits one place only tells which of several inputs of one name this object is. That decides
+/// for the other sections (zero pages, equal bytes).
 fn choose(fits: Vec<Result<Vec<Candidate>, Base>>) -> Vec<Base> {
     let certain = fits.iter().filter_map(|f| match f.as_deref() {
         Ok([one]) if one.size > 0 => one.input,

@@ -58,7 +58,7 @@ impl<'a> SameCode<'a> {
         Some(this)
     }
 
-    /// Compares one function and notes what it refers to.
+    /// Compares a function, and notes its references.
     fn pair(&mut self, address: u64, size: u64) -> Option<()> {
         let length = usize::try_from(size).ok()?;
         let (ours, theirs) =

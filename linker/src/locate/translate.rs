@@ -108,7 +108,7 @@ pub struct UsedAddresses<'a> {
 }
 
 impl<'a> UsedAddresses<'a> {
-    /// Those of `inner`.
+    /// Notes the addresses that `inner` is asked for.
     pub fn new(inner: &'a dyn TargetAddresses) -> Self {
         Self { inner, used: RefCell::default() }
     }

@@ -138,7 +138,7 @@ pub(crate) fn find_wrapper() -> Result<PathBuf> {
     found.ok_or_else(|| BuildError::NoWrapper { beside: beside.to_path_buf() }.into())
 }
 
-/// The path of this program. One that was upgraded while it runs has its successor there.
+/// The path of this program. Where it was upgraded while it runs, its successor lies there.
 ///
 /// # Errors
 /// When it is not known.

@@ -44,7 +44,7 @@ struct ConfigureLog {
     command: Vec<u8>,
     /// `name=value`, quoted for the shell.
     results: Vec<Vec<u8>>,
-    /// The same for variables that influence it, which have to be as they were.
+    /// `name=value` of variables that influence it. They have to be as they were.
     variables: Vec<Vec<u8>>,
 }
 
@@ -140,7 +140,7 @@ impl ConfigureLog {
         (!results.is_empty()).then_some(Self { command, results, variables })
     }
 
-    /// The script that was run, where it lies now.
+    /// The path where the script that was run lies now.
     fn configure(&self, dir: &Path, aside: &Path, build: &Path) -> Option<PathBuf> {
         let word = self.command.get(4..)?.split(|b| *b == b' ').next()?;
         let script = Path::new(OsStr::from_bytes(word));
@@ -257,7 +257,8 @@ mod tests {
         ac_cv_file__etc_motd=yes\nlt_cv_pipe='sed -e \
         '\\''s/x/y/'\\'''\nown_cv_version=1.2\nax_cv_check_gl=-lGL\nac_cv_odd=$'a\\tb'\n\n\
         ## Output variables. ##\nac_cv_not='x'\n";
-    /// A `configure` as far as it matters here: it reads the site script and says what it then knows.
+    /// A `configure` that does what matters here: it reads the site script and prints the results that it has
+    /// then.
     const CONFIGURE: &str = "ac_unique_file=\"src/a.c\"\nac_cv_env_CC_set=${CC+set}\nac_cv_env_CC_value=$CC\n\
         . \"$CONFIG_SITE\" || exit 1\necho \"$ac_cv_header_stdio_h $lt_cv_pipe\"\n# config.h.in\n";
 

@@ -11,9 +11,11 @@ use std::path::PathBuf;
     name = "upatch-build",
     version,
     about = "Make a live patch from a spec file, a source RPM or a source tree, and a fix",
-    after_help = "Options of rpmbuild (--define 'M V', --with X, --without X, --nocheck, --nodeps, …) are handed to it.\n\n\
-        Exit codes: 0 patch written; 1 failure; 2 usage; 3 the patch changes no code or data; 4 cannot be live-patched \
-        safely; 5 the original does not build; 6 the patch does not apply or build; 7 the rebuild does not match --target."
+    after_help = "Options of rpmbuild (--define 'M V', --with X, --without X, --nocheck, --nodeps, …) are \
+        handed to it.\n\n\
+        Exit codes: 0 patch written; 1 failure; 2 usage; 3 the patch changes no code or data; 4 cannot be \
+        live-patched safely; 5 the original does not build; 6 the patch does not apply or build; 7 the \
+        rebuild does not match --target."
 )]
 pub(crate) struct Args {
     /// Spec file of the package

@@ -34,7 +34,7 @@ pub(crate) struct KernelRequest {
     pub args: Args,
     /// `uname -r` of the kernel.
     pub release: String,
-    /// The package that it is said to be of.
+    /// The package that the kernel belongs to, as its files say.
     pub package: Package,
     /// Its source.
     pub source: KernelSource,

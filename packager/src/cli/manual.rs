@@ -1,4 +1,4 @@
-//! The manual page: what the options say, and what they do not.
+//! The manual page: the options, and sections that the options do not tell.
 
 use super::command;
 use clap_mangen::Man;

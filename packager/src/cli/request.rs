@@ -1,4 +1,4 @@
-//! The options, checked against each other: what is to be made from what.
+//! The options, checked against each other, as a request: what to make, and from what.
 
 use super::Args;
 use crate::error::{Context, OptionError, Result};

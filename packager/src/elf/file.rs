@@ -173,7 +173,7 @@ impl Elf {
         let code = identity::code_digest_of_pieces(segments.filter(is_code).map(content))?;
         // By section: in a debug file the segments' offsets point nowhere.
         let notes = table.iter().filter(|s| s.sh_type(endian) == elf::SHT_NOTE);
-        let build_id = notes.filter_map(|s| identity::build_id(s.data(endian, data).ok()?)).last();
+        let build_id = notes.filter_map(|s| identity::build_id(s.data(endian, data).ok()?)).next_back();
         Ok(Self {
             arch: Arch::from_e_machine(header.e_machine(endian).0),
             build_id,
@@ -244,7 +244,7 @@ pub(crate) struct Name {
     pub name: String,
     /// `STB_LOCAL`
     pub local: bool,
-    /// Other modules can see it: neither local nor hidden.
+    /// Can other modules see the symbol? It is neither local nor hidden.
     pub exported: bool,
 }
 

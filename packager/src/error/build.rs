@@ -166,8 +166,8 @@ fn not_recorded(made: &str) -> Words {
     )
     .hint(format!(
         "link not recorded ({made}): the build made it, but by no linker that the recorder could see: one \
-         with PATH set to something else, in a sandbox, after a change of root, or as another user; let the build \
-         find its tools on the PATH that it is given, and see that the scratch directory (--workdir) can be \
-         written from there"
+         with PATH set to something else, in a sandbox, after a change of root, or as another user; let the \
+         build find its tools on the PATH that it is given, and see that the scratch directory (--workdir) \
+         can be written from there"
     ))
 }

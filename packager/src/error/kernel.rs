@@ -50,7 +50,7 @@ pub(crate) enum KernelError {
     OtherImage {
         /// Where it is.
         path: PathBuf,
-        /// The kernel that it is of; empty if it does not say.
+        /// The release of the image's kernel; empty if the image does not say.
         of: String,
         /// The kernel that is to be patched.
         release: String,
@@ -75,7 +75,7 @@ pub(crate) enum KernelError {
     Compiler {
         /// The one that made it.
         wanted: String,
-        /// Those that are here, in words.
+        /// The compilers that are here, in words.
         seen: Vec<String>,
     },
     /// A compiler that is not gcc.
@@ -134,7 +134,7 @@ pub(crate) enum KernelError {
         /// `uname -r`
         release: String,
     },
-    /// The shipped kernel is another one than that which was compiled.
+    /// The shipped kernel is not the one that was compiled.
     Mismatch {
         /// The unit.
         unit: String,
@@ -167,22 +167,22 @@ impl Worded for KernelError {
                 Words::failed(format!("{}: cannot be unpacked", path.display()), said)
             }
             Self::NoDevel { named, release } => {
-                Words::failed(named, format!("no directory with .config and Module.symvers of {release}")).hint(
-                    format!(
-                        "install linux-headers-{release} (Debian) or kernel-devel-{release} (RPM), or name its \
-                         file or directory with --kernel-devel"
-                    ),
-                )
+                Words::failed(named, format!("no directory with .config and Module.symvers of {release}"))
+                    .hint(format!(
+                        "install linux-headers-{release} (Debian) or kernel-devel-{release} (RPM), or \
+                 name its file or directory with --kernel-devel"
+                    ))
             }
             Self::OtherDevel { dir, of, release } => {
                 Words::failed(dir.display().to_string(), format!("is of kernel {of}, not of {release}")).hint(
-                    "name the headers of this kernel with --kernel-devel, or the kernel with --kernel RELEASE",
+                    "name the headers of this kernel with --kernel-devel, or the kernel with --kernel \
+                     RELEASE",
                 )
             }
             Self::NoImage { named, release } => {
                 Words::failed(named, format!("no image (vmlinux or vmlinuz) of {release}")).hint(
-                    "name it with --target: vmlinuz or vmlinux, the kernel's package, or the directory that it \
-                     is unpacked in",
+                    "name it with --target: vmlinuz or vmlinux, the kernel's package, or the directory \
+                     that it is unpacked in",
                 )
             }
             Self::OtherImage { path, of, release } => {
@@ -199,16 +199,18 @@ impl Worded for KernelError {
                     "name the folder lib/modules/RELEASE, the module's file or its package with --target",
                 )
             }
-            Self::NoSource { release, series } => {
-                Words::failed(format!("source of kernel {release}"), format!("no /usr/src/linux-source-{series}*"))
-                    .hint(
-                        "name it with --source: the tree or the archive that the distribution ships; or use \
+            Self::NoSource { release, series } => Words::failed(
+                format!("source of kernel {release}"),
+                format!("no /usr/src/linux-source-{series}*"),
+            )
+            .hint(
+                "name it with --source: the tree or the archive that the distribution ships; or use \
                          --srpm or --spec",
-                    )
-                    .hint(format!(
-                        "Debian: apt-get install linux-source-{series}, in the version of the kernel's package"
-                    ))
-            }
+            )
+            .hint(format!(
+                "Debian: apt-get install linux-source-{series}, in the version of the \
+                 kernel's package"
+            )),
             Self::NoTree(dir) => Words::failed(dir.display().to_string(), "is no source tree of a kernel")
                 .hint("name the folder that holds Kbuild and scripts/"),
             Self::Compiler { wanted, seen } => {
@@ -217,8 +219,9 @@ impl Worded for KernelError {
                     seen => format!("the kernel was made by {wanted}, but {}", seen.join(", and ")),
                 };
                 let named = wanted.split(' ').next().unwrap_or_default();
-                Words::new(BuildExit::OriginalBuild, "compiler of the kernel", why)
-                    .hint(format!("install the package of {named} in that very version, or name it with --cc"))
+                Words::new(BuildExit::OriginalBuild, "compiler of the kernel", why).hint(format!(
+                    "install the package of {named} in that very version, or name it with --cc"
+                ))
             }
             Self::OtherCompiler(wanted) => Words::new(
                 BuildExit::OriginalBuild,
@@ -237,8 +240,8 @@ impl Worded for KernelError {
                 format!("differ from those of the shipped kernel: {}", names.join(", ")),
             )
             .hint(
-                "the source is of another version than the kernel, or its configuration or compiler is another \
-                 one",
+                "the source is of another version than the kernel, or its configuration or compiler is \
+                 another one",
             ),
             Self::Step { what, why, log, exit, hint } => {
                 let words = Words::new(*exit, *what, why).log(log);
@@ -260,16 +263,20 @@ impl Worded for KernelError {
                     [] => "no function of the kernel or of its modules differs".to_owned(),
                     names => format!("not built in the configuration of {release}: {}", names.join(", ")),
                 };
-                Words::new(BuildExit::NoChange, "the patch changes nothing", why)
-                    .hint("a change of comments, or of what this kernel is not built from, needs no live patch")
+                Words::new(BuildExit::NoChange, "the patch changes nothing", why).hint(
+                    "a change of comments, or of what this kernel is not built from, needs no live \
+                     patch",
+                )
             }
-            Self::Mismatch { unit, why } => {
-                Words::new(BuildExit::Mismatch, format!("the rebuild of {unit} does not match the kernel"), why)
-                    .hint(
-                        "source, configuration or compiler are not those of the shipped kernel: see that source, \
-                         headers and image are of one version of the package",
-                    )
-            }
+            Self::Mismatch { unit, why } => Words::new(
+                BuildExit::Mismatch,
+                format!("the rebuild of {unit} does not match the kernel"),
+                why,
+            )
+            .hint(
+                "source, configuration or compiler are not those of the shipped kernel: see that \
+                 source, headers and image are of one version of the package",
+            ),
             Self::Link(source) => Words::failed("the module cannot be made", source),
             Self::NoSignatures => {
                 Words::failed("--sign-key", "the kernel's configuration is without signatures of modules")

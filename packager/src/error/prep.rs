@@ -16,7 +16,7 @@ pub(crate) enum PrepError {
     Rejected {
         /// The patch.
         patch: PathBuf,
-        /// Hunks that fail and files that are not there.
+        /// Hunks that fail, and files that are missing.
         failed: Vec<String>,
         /// Is the fix in the sources already?
         is_applied: bool,

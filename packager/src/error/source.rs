@@ -33,7 +33,7 @@ pub(crate) enum SourceError {
         /// The last.
         head: String,
     },
-    /// A submodule of whose commits one is not here.
+    /// A submodule that lacks one of the commits.
     Submodule(PathBuf),
     /// A submodule that git does not check out.
     SubmoduleCheckout(#[source] Box<Failure>),

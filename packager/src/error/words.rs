@@ -96,7 +96,7 @@ impl fmt::Display for Words {
     }
 }
 
-/// One line whatever the text holds: tools that read it go by lines.
+/// Makes one line of any text: programs read the messages line by line.
 fn one_line(text: &str) -> String {
     text.trim().replace('\n', "; ")
 }

@@ -24,7 +24,7 @@ const OF_THE_MACHINE: [&str; 14] = [
     "SYSTEM_REVOCATION_KEYS",
     "INITRAMFS_SOURCE",
 ];
-/// The same by how their names begin.
+/// Beginnings of names of such options.
 const OF_THE_MACHINE_BEGIN: [&str; 3] = ["HAVE_RUST", "RUSTC_", "CC_HAS_RUST"];
 
 impl Config {

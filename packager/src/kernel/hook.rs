@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 /// The text of `hook.c` for these parts and hooks, in which the module's version is `version`.
 pub(super) fn source(parts: &Parts, callbacks: &[Callback], version: &str) -> String {
     let mut out = String::from(
-        "/* Made by upatch-build. */\n#include <linux/module.h>\n#include <linux/kernel.h>\n#include <linux/livepatch.h>\n\n",
+        "/* Made by upatch-build. */\n#include <linux/module.h>\n#include <linux/kernel.h>\n\
+         #include <linux/livepatch.h>\n\n",
     );
     let mut objects: Vec<&KernelObject> = parts.functions.iter().map(|f| &f.object).collect();
     objects.extend(callbacks.iter().map(|c| &c.object));

@@ -73,7 +73,9 @@ impl Reach {
         if name == "Kbuild" || name.starts_with("Makefile") || name.starts_with("Kconfig") {
             refuse(
                 "change of how the kernel is built",
-                "flags and configuration decide about each object, and the shipped ones were built with the old".into(),
+                "flags and configuration decide about each object, and the shipped ones were built with \
+                 the old"
+                    .into(),
                 "leave it out of the fix; put new code into a file that is built already",
             );
             return Ok(());

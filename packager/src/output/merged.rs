@@ -1,7 +1,7 @@
 //! One line for what was met in many units: a header's change shows in each unit that includes it, in the
 //! same words.
 
-/// Files that a line names before it counts the others.
+/// Most files that a line names. It counts the rest.
 const NAMED: usize = 3;
 
 /// What was met, where, and the rest of the line.
@@ -37,7 +37,7 @@ fn split(place: &str) -> (String, Option<String>) {
 fn place(symbol: &str, files: &[String]) -> String {
     match files {
         [] => symbol.to_owned(),
-        // One more is named where it would take as much room to count it.
+        // One file more is named, since counting it would take as much room.
         all if all.len() <= NAMED + 1 => format!("{symbol} ({})", all.join(", ")),
         all => format!("{symbol} ({} and {} more)", all[..NAMED].join(", "), all.len() - NAMED),
     }

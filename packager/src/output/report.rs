@@ -101,7 +101,7 @@ pub(crate) struct PatchReport {
 pub(crate) struct WithoutEffect {
     /// Its name.
     pub file: String,
-    /// CVE ids that only such files name: the patch does not say that it fixes them.
+    /// CVE ids that only these files name. The patch does not claim to fix them.
     pub cve: Vec<String>,
 }
 
@@ -159,7 +159,7 @@ pub(crate) struct ElfReport {
     /// What differs between rebuild and target.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub difference: String,
-    /// What it probably differs for, if it does not match.
+    /// The likely causes of the difference, if the file does not match.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<String>,
     /// What of that the patch was proven not to depend on.
@@ -171,7 +171,7 @@ pub(crate) struct ElfReport {
     pub new: Vec<String>,
     /// Functions and objects that are gone.
     pub removed: Vec<String>,
-    /// All that differs between what both builds linked, and where it went.
+    /// Every difference between the files that both builds linked, and how it is accounted for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ledger: Option<LedgerReport>,
     /// Why it cannot be patched.

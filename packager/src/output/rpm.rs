@@ -289,7 +289,7 @@ impl PatchPackage<'_> {
             std::fs::create_dir_all(&place).at(&place)?;
             tool = tool.arg("--define").arg(format!("{name} {}", place.display()));
         }
-        // Whoever makes the source RPM, its files are root's.
+        // The files of the source RPM belong to root, whoever makes it.
         tool = tool.args(["--define", "_srcdefattr (0644,root,root)"]);
         // rpm heeds the date only where these macros say so, and writes the name of the host.
         if source_date().is_some() {

@@ -30,7 +30,7 @@ pub(super) struct Comparison {
     pub(super) touched: usize,
     /// Units compiled for the comparison.
     pub(super) compiled: usize,
-    /// The same, taken from the store.
+    /// Units for the comparison that came out of the store.
     pub(super) reused: usize,
     /// Some targets are not those that the links of the build made, and something could not be patched.
     pub(super) is_unsure: bool,
@@ -67,7 +67,7 @@ pub(super) fn compare(
     let idle = idle(builds, (original, patched), &analysis, &joined);
     let reports = outcomes.into_iter().map(|one| one.report);
     elfs.extend(reports.filter(|r| !r.details.is_empty() || !r.refused.is_empty()));
-    // The links of %build may be others than those that were shipped.
+    // The links of %build need not be those of the shipped files.
     let others = found.len() < original.targets.len();
     let unlike = others || found.iter().any(|m| m.fidelity == Fidelity::Mismatch);
     Ok(Comparison {

@@ -49,7 +49,7 @@ impl<'a> Task<'a> {
         Ok(Self { request, work, source, patches, naming, package, requires, targets })
     }
 
-    /// Both builds.
+    /// What both builds need to know of the task.
     pub(super) fn builds(&self) -> Builds<'_> {
         let Self { request, work, source, patches, .. } = self;
         Builds { request, work, source, patches, numbered: true }

@@ -86,7 +86,7 @@ impl<'t> Numbered<'t> {
     fn line(&mut self, place: usize, shift: isize) {
         if self.places.legal(place) {
             let branch = self.places.branch(place);
-            // A directive that is compiled wherever this line is hides those before it.
+            // A directive hides the earlier ones if it is compiled wherever this line is.
             let certain = self.shifts.iter().rposition(|(of, _)| self.places.encloses(*of, branch));
             self.shifts.drain(..certain.unwrap_or(0));
             if self.shifts.iter().any(|(_, is)| *is != shift)

@@ -17,8 +17,8 @@ pub(crate) struct PatchFiles {
     pub old: BTreeSet<PathBuf>,
     /// Files that may be there afterwards.
     pub new: BTreeSet<PathBuf>,
-    /// The names that one part of the diff has for a file that is there before: patch(1) takes the one that
-    /// is.
+    /// The names that a part of the diff has for a file that exists before: patch(1) takes the one that is
+    /// there.
     pub either: Vec<Vec<PathBuf>>,
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn touched_files(diff: &[u8], strip: u32) -> PatchFiles {
 
 /// Changed lines of one file of a diff, counted in the original.
 pub(super) struct Span {
-    /// By the names that the diff has for it.
+    /// The files, by the names that the diff has for them.
     pub(super) files: Vec<PathBuf>,
     pub(super) lines: Vec<u64>,
 }

@@ -40,7 +40,7 @@ impl DirectivePositions {
         self.branch.get(line).copied().unwrap_or(0)
     }
 
-    /// Is one branch the other, or around it? Then what stands in it is compiled wherever the other is.
+    /// Does `outer` hold `inner`, or is it the same branch? Then `outer` is compiled wherever `inner` is.
     pub(super) fn encloses(&self, outer: usize, mut inner: usize) -> bool {
         while inner > outer {
             inner = self.around.get(inner).copied().unwrap_or(0);

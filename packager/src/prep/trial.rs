@@ -17,7 +17,7 @@ pub(crate) fn try_fix(tree: &Path, patches: &[PathBuf], strip: u32) -> Result<()
     for (number, patch) in patches.iter().enumerate() {
         match apply_fix(copy.path(), std::slice::from_ref(patch), strip, false) {
             Err(Failure::Prep(PrepError::Rejected { patch, failed, is_applied, missing_with })) => {
-                // As it was before this patch was half applied.
+                // The files as they were before this patch was half applied.
                 let before = copy_of(tree, patches, strip)?;
                 apply_fix(before.path(), &patches[..number], strip, false)?;
                 let is_applied = is_applied || is_undone(before.path(), &patch, strip)?;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// Those that are half made now.
+/// Directories that are half made now.
 static HALF_MADE: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// A removal is waited for this long, as most take no time.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -24,8 +24,8 @@ impl HalfMade {
         Self(dir.to_path_buf())
     }
 
-    /// After a signal it is removed by a program that outlives us, so that nobody waits for it. Whether that
-    /// is so.
+    /// Does a program that outlives us remove the directory? After a signal it does, so that nobody waits for
+    /// it.
     pub(crate) fn is_left_to_others(&self) -> bool {
         is_stopped() && remove_later(&self.0)
     }

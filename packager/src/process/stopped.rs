@@ -34,7 +34,7 @@ pub(crate) fn undisturbed() -> MutexGuard<'static, ()> {
     locked(&WHOLE)
 }
 
-/// Whoever asks first is the one to say how the run ended.
+/// Is the calling thread the first that asks? It is the one that says how the run ended.
 pub(crate) fn is_first_to_end() -> bool {
     static ENDED: AtomicBool = AtomicBool::new(false);
     !ENDED.swap(true, Ordering::SeqCst)

@@ -134,7 +134,7 @@ impl Tool {
         self.wait(|program| program.stdout_file(file).stderr_capture())
     }
 
-    /// Runs it to its end, and fails with what it said if it fails.
+    /// Runs the program to its end. Its output is part of the error if it fails.
     ///
     /// # Errors
     /// When it cannot be started or fails.

@@ -1,6 +1,6 @@
 //! The source trees of a run.
 
-/// A tree with what a build made in it.
+/// A source tree with the results of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tree {
     /// The build as shipped.

@@ -40,7 +40,7 @@ impl Work {
         })
     }
 
-    /// Says that the tree in place is this one from now on.
+    /// Records which tree is in place from now on.
     pub(crate) fn call(&self, tree: Tree) {
         *self.in_place.lock().unwrap_or_else(PoisonError::into_inner) = tree;
     }

@@ -78,7 +78,8 @@ impl Work {
             let file = file.at(&lock_file)?;
             // Taken by another run: the next.
             let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-            // A run that ends removes the file that it has locked: then this is the lock of nothing.
+            // A run that ends removes the file that it has locked. Then this lock is on a file that nobody
+            // sees any more.
             let same = |path: &Path| Some((lock.metadata().ok()?.ino(), path.metadata().ok()?.ino()));
             if same(&lock_file).is_none_or(|(ours, there)| ours != there) {
                 continue;

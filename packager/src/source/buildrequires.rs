@@ -12,7 +12,7 @@ pub(crate) fn host_uses_rpm() -> bool {
     Tool::new("rpm").arg("-qf").arg(rpm).output().is_ok_and(|o| o.status.success())
 }
 
-/// Those of `requires` that the host does not seem to have; empty where rpmbuild checks by itself.
+/// The packages among `requires` that the host does not seem to have; empty where rpmbuild checks by itself.
 pub(crate) fn missing(requires: &[String]) -> Vec<String> {
     if requires.is_empty() || host_uses_rpm() {
         return Vec::new();

@@ -17,14 +17,14 @@ pub(crate) struct GitFix {
     head: String,
     /// The tree's place below the repository's top.
     prefix: PathBuf,
-    /// The branch that the fix is on, if it is one made for it.
+    /// The branch that was made for the fix, if there is one.
     branch: Option<String>,
 }
 
 /// Branches that say nothing of a fix.
 const COMMON: [&str; 6] = ["main", "master", "trunk", "devel", "develop", "default"];
 
-/// What stands for work that nobody has committed yet.
+/// Stands in place of a subject where the work is not committed yet.
 const UNCOMMITTED: &str = "Uncommitted work";
 
 impl GitFix {
@@ -107,7 +107,7 @@ impl GitFix {
     }
 }
 
-/// The branch that this name of a commit means, if it is one made for a fix.
+/// The branch that this name of a commit means, if it was made for a fix.
 fn branch(dir: &Path, head: &str) -> Option<String> {
     let out = git(dir).args(["rev-parse", "--symbolic-full-name", "--end-of-options", head]).output().ok()?;
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -144,8 +144,8 @@ fn work_tree(dir: &Path, parent: &str, scratch: &Path) -> Result<(PathBuf, Strin
     here().args(["config", "core.fsmonitor", "false"]).check()?;
     here().args(["config", "core.worktree"]).arg(&top).check()?;
     here().args(["read-tree", parent]).check()?;
-    // Whoever writes an object that another repository has already gives that one's file a new time. So the
-    // user's objects are out of sight while files are added.
+    // git gives an object file a new time when the same object is written again, also where another
+    // repository holds it. So the user's objects are out of sight while files are added.
     let aside = scratch.join("alternates");
     std::fs::rename(&alternates, &aside).at(&aside)?;
     here().args(["add", "--update", "."]).check()?;

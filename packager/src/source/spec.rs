@@ -85,8 +85,7 @@ impl SpecSource {
         Ok(String::from_utf8_lossy(&out.stdout).into_owned())
     }
 
-    /// Those of the user's options that matter for reading the spec, and where it and its sources
-    /// are.
+    /// The options of the user that matter for reading the spec file, and where it and its sources are.
     fn parse_options(&self) -> Vec<OsString> {
         let mut args: Vec<OsString> = Vec::new();
         let mut options = self.options.iter();

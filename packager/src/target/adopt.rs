@@ -48,7 +48,8 @@ pub(crate) fn adopt_shipped(
     taken
 }
 
-/// The same files on this host, if rpm says that this version of the package is installed and owns them.
+/// The files of the package as they are installed on this host, if rpm says that this version is installed
+/// and owns them.
 fn installed(files: &[TargetFile], package: &Package) -> Option<Vec<TargetFile>> {
     let nvr = format!("{}-{}", package.version, package.release);
     let mut found = Vec::new();

@@ -15,7 +15,8 @@ pub(crate) fn causes(target: &TargetFile, rebuilt: &[u8]) -> Vec<String> {
         let why = if target.other_debug {
             "the files of --debuginfo are those of another build: none has the build-id of the target"
         } else {
-            "the target is stripped: with its debuginfo (--debuginfo) functions are compared by name, wherever they lie"
+            "the target is stripped: with its debuginfo (--debuginfo) functions are compared by name, \
+             wherever they lie"
         };
         causes.push(why.to_owned());
     }
@@ -58,7 +59,8 @@ fn between(shipped: &Origin, rebuilt: &Origin) -> Vec<String> {
     }
     if causes.is_empty() {
         causes.push(
-            "other sources (another release, or patches that only one of them has), or another path: both files \
+            "other sources (another release, or patches that only one of them has), or another path: both \
+             files \
              name the same compiler, options, libraries and names, as far as they name any"
                 .to_owned(),
         );

@@ -75,7 +75,7 @@ impl TargetFile {
         (self.data, self.debug, self.other_debug, self.elf) = (data, debug, other_debug, elf);
     }
 
-    /// Is it the same file to those that look at processes?
+    /// Is it the same file for a program that looks at processes?
     fn is_same(&self, other: &Self) -> bool {
         let identity = self.elf.build_id.is_some()
             && self.elf.build_id == other.elf.build_id

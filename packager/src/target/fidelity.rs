@@ -1,4 +1,4 @@
-//! Which link made which ELF file, and is it the same?
+//! Finds the link that made an ELF file, and judges how alike the two are.
 
 use super::TargetFile;
 use crate::elf::Elf;

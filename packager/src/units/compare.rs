@@ -16,7 +16,7 @@ use differ::{Refusal, UnitDiff};
 use rayon::prelude::*;
 use wrapper::UnitRecord;
 
-/// Is what runs the same on both sides, so that only debug information differs?
+/// Is the code and data that runs the same on both sides, so that only debug information differs?
 pub(crate) fn only_debug_differs(original: &UnitRecord, patched: &UnitRecord) -> bool {
     // Bytecode for link-time optimisation is not in sections that are loaded.
     if original.lto || patched.lto {
@@ -66,7 +66,7 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
         let object = std::fs::read(file).at(file)?;
         out.patched = Some(file.clone());
         match compare_objects(&unit, &[], &EMPTY, &object) {
-            // Whatever it holds, nothing that runs has dealt with it.
+            // A new unit may hold anything, since nothing that runs has used it yet.
             Ok(diff) => out.diff = UnitDiff { warnings: Vec::new(), ..diff },
             Err(e) => {
                 refuse("comparison failed", e.to_string(), "add the source of what is needed to the fix")
@@ -137,7 +137,8 @@ fn one(pair: &Pair<'_>, sectioned: &Sectioned, changes: &Changes, work: &Work) -
     Ok(out)
 }
 
-/// Was the unit made from bytecode, or does it hold some, so that the linker may have made other code of it?
+/// Was the object made from bytecode, or does it hold bytecode? Then the linker may have made other code of
+/// it.
 fn by_lto(unit: &UnitRecord) -> bool {
     let bytecode = || std::fs::read(&unit.stored).map_or(true, |data| elf::holds_bytecode(&data));
     unit.not_recompilable.is_some() || bytecode()

@@ -17,11 +17,11 @@ pub(crate) struct Compared {
     pub plain: Vec<u8>,
     /// The original objects of a program that was optimised at link time, instead of [`Compared::plain`].
     pub pieces: Option<OptimisedUnit>,
-    /// Where each side is of several objects, which of them has which name, and what it is called there.
+    /// Where a side consists of several objects: by name the object, and the name of the symbol there.
     pub names: [HashMap<String, (usize, String)>; 2],
     /// Changed functions that have something inlined that the fix changes.
     pub inlined: Inlined,
-    /// Both objects that were compared, if they are files.
+    /// The two objects that were compared, if they are files.
     pub(super) objects: Option<[PathBuf; 2]>,
     /// The patched object that was compared.
     pub patched: Option<PathBuf>,

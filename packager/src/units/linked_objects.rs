@@ -39,7 +39,7 @@ impl ObjectPlace {
 pub(crate) struct LinkedObjects {
     /// Hash by place.
     pub hashes: BTreeMap<ObjectPlace, String>,
-    /// The same hashes in the order of the link.
+    /// The hashes in the order of the link.
     order: Vec<String>,
     /// Objects that hold bytecode, of which the linker took the machine code all the same.
     pub direct: HashSet<ObjectPlace>,

@@ -20,7 +20,7 @@ pub(super) const WHAT: &str = "link-time optimisation";
 pub(super) const REMEDY: &str = "ship the package built with -fno-lto (with rpm: %global _lto_cflags \
  %{nil}), then it can be live-patched";
 
-/// The same of objects that a `-r` link has joined.
+/// Name for messages of an object that a `-r` link has joined.
 const JOINED: &str = "object joined of several";
 const SEPARATE: &str = "build its parts with -g by plain compiler commands, or link them without `ld -r`";
 

@@ -102,7 +102,7 @@ pub(super) fn stamped_command(
     original.iter().zip(patched).map(word).collect()
 }
 
-/// Is one what the other is, but for the times of the respective build?
+/// Are both the same, but for the times of the respective build?
 pub(crate) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Window)) -> bool {
     mask(old, windows.0) == mask(new, windows.1)
 }

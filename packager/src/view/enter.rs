@@ -47,7 +47,7 @@ impl View {
         self.at.as_deref()
     }
 
-    /// The same if it is the source tree's, not that of the folder in which rpm unpacks it.
+    /// The place, if the builds see the source tree itself there and not the folder in which rpm unpacks it.
     pub(crate) fn tree(&self) -> Option<&Path> {
         self.at().filter(|_| self.is_tree)
     }

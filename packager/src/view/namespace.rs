@@ -112,7 +112,7 @@ impl Cover<'_> {
         let options = format!("mode={mode:o}");
         mount(memory, on, memory, MsFlags::empty(), Some(Path::new(&options)))?;
         let filled = (|| {
-            // Else it would hold itself where the folder that it lies on is in it.
+            // Without this the mount would contain itself where it lies on a folder that it shows.
             set(on, MsFlags::MS_UNBINDABLE)?;
             shown.iter().try_for_each(|(file, entry)| self.show(file, entry, on))?;
             fs::create_dir(on.join(OUTSIDE))?;

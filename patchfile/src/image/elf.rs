@@ -77,7 +77,7 @@ impl Image {
         self.write_with(None)
     }
 
-    /// The same, with the name of the file that has the debug information.
+    /// As [`Image::write`], with the name of the file that has the debug information.
     ///
     /// # Errors
     /// As [`Image::write`].

@@ -285,7 +285,8 @@ pub enum ImageError {
 }
 
 impl Image {
-    /// The oldest format version that can express it: what an older program can apply, it shall read.
+    /// The oldest format version that can express this image. A program that can apply it can then read it
+    /// too.
     pub fn format(&self) -> u32 {
         let sibling = |r: &Reference| matches!(r, Reference::Sibling { .. });
         if !self.companions.is_empty() {

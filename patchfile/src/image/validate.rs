@@ -14,7 +14,7 @@ fn damaged(table: &'static str, why: impl Into<String>) -> ImageError {
     ImageError::Damaged { table, why: why.into() }
 }
 
-/// Checks that the images of one patch have what they want of each other.
+/// Checks that the images of a patch have the symbols that they take from each other.
 ///
 /// # Errors
 /// [`ImageError::Damaged`] naming the first symbol that one image wants of the others and none has.

@@ -1,15 +1,15 @@
-//! What the manifest of a patch for the kernel says beside that of other patches: for which kernel it is
-//! made, and the module that holds it.
+//! The part of the manifest that only patches of the kernel have: the kernel that they are for, and the
+//! module that holds them.
 
 use super::{Kind, Manifest};
 use crate::{BuildId, Uuid};
 use serde::{Deserialize, Serialize};
 
 /// What the names of our modules begin with.
-pub const MODULE_PREFIX: &str = "upatch_";
+pub(crate) const MODULE_PREFIX: &str = "upatch_";
 /// Longest name of a module in bytes: `MODULE_NAME_LEN` of `linux/module.h` on a 64-bit machine, less the
 /// ending zero.
-pub const MODULE_NAME_MAX: usize = 55;
+pub(crate) const MODULE_NAME_MAX: usize = 55;
 /// How the object of functions that are in no module is called, as by the kernel itself.
 pub const VMLINUX: &str = "vmlinux";
 

@@ -13,7 +13,7 @@ pub const FORMAT_SIBLINGS: u32 = 2;
 /// Version of the manifest of a patch for the kernel, which has a module in place of patch ELF files.
 pub const FORMAT_KERNEL: u32 = 3;
 /// Version of a patch that redirects a function by way of padding near by. Written only where it is needed.
-pub const FORMAT_HOPS: u32 = 4;
+pub(crate) const FORMAT_HOPS: u32 = 4;
 
 /// Version of a manifest whose digest is over its bytes as they are in the file. In the versions before, it
 /// is over the text that the YAML library makes of the parsed content, so that another version of that
@@ -22,7 +22,7 @@ pub const FORMAT_HOPS: u32 = 4;
 pub const FORMAT_BYTES: u32 = 5;
 
 /// Does this crate read patch ELF files of this version?
-pub fn is_known_format(format: u32) -> bool {
+pub(crate) fn is_known_format(format: u32) -> bool {
     matches!(format, FORMAT | FORMAT_SIBLINGS | FORMAT_HOPS | FORMAT_BYTES)
 }
 
@@ -366,7 +366,7 @@ mod tests {
         let (content, _) = other.split_at(other.rfind(DIGEST_KEY).unwrap());
         let sealed = format!("{content}{DIGEST_KEY}{}\n", Digest::of(content.as_bytes()));
         assert_eq!(Manifest::parse(&sealed).unwrap().package.name, "redis");
-        // Nothing behind the digest is covered by it, so nothing may be there but what it covers.
+        // The digest does not cover what stands behind it, so nothing may stand there.
         let behind = format!("{text}license: other\n");
         assert!(Manifest::parse(&behind).is_err());
     }

@@ -18,24 +18,31 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$PWD/up,workdir=$PWD/work" root
 rm -rf root/etc/systemd/system; mkdir root/etc/systemd/system; cp "$stage"/units/* root/etc/systemd/system/
 mkdir -p root/stage; rm -f root/etc/machine-id; : > root/etc/machine-id
 # The filter that this turns off is one of the container, which would act on everything inside.
-SYSTEMD_SECCOMP=0 exec timeout --kill-after=5 280 systemd-nspawn --quiet --register=no --keep-unit --directory="$PWD/root" \
-    --private-network --capability=all --console=pipe --bind="$stage:/stage" --boot -- systemd.unit=test.target"#;
+SYSTEMD_SECCOMP=0 exec timeout --kill-after=5 280 systemd-nspawn --quiet --register=no --keep-unit \
+    --directory="$PWD/root" --private-network --capability=all --console=pipe --bind="$stage:/stage" \
+    --boot -- systemd.unit=test.target"#;
 
 /// Ends the container with itself.
-const SCRIPT_UNIT: &str = "[Unit]\nFailureAction=poweroff-force\nSuccessAction=poweroff-force\n[Service]\nType=oneshot\n\
-    StandardOutput=file:/stage/log\nStandardError=inherit\nTimeoutStartSec=270\nExecStart=/bin/bash \
-    /stage/script\n";
+const SCRIPT_UNIT: &str = "[Unit]\nFailureAction=poweroff-force\nSuccessAction=poweroff-force\n\
+    [Service]\nType=oneshot\nStandardOutput=file:/stage/log\nStandardError=inherit\n\
+    TimeoutStartSec=270\nExecStart=/bin/bash /stage/script\n";
 
 /// What runs inside, after a line that names the unit and a function that makes it work.
 const SCRIPT: &str = r#"
-export DEBIAN_FRONTEND=noninteractive PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 look() {
     for _ in $(seq 20); do probe > "/stage/$1" 2>&1 && break; sleep 0.5; done
     /stage/upatch status PATCH > "/stage/$1.status" 2>&1
     systemctl show -P MainPID "$unit" > "/stage/$1.pid"
     grep Seccomp: "/proc/$(cat "/stage/$1.pid")/status" | tr -dc 0-9 > "/stage/$1.seccomp"
 }
-patched() { for _ in $(seq 100); do /stage/upatch status PATCH 2>&1 | grep -q ' [1-9][0-9]* patched' && return; sleep 0.1; done; }
+patched() {
+    for _ in $(seq 100); do
+        /stage/upatch status PATCH 2>&1 | grep -q ' [1-9][0-9]* patched' && return
+        sleep 0.1
+    done
+}
 dpkg -i --force-all /stage/debs/*.deb > /stage/dpkg.log 2>&1
 setup
 /stage/upatch apply /stage/PATCH

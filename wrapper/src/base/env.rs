@@ -1,4 +1,4 @@
-//! Environment variables: those that can change what a compiler makes, and those of the recorder itself.
+//! Environment variables that can change what a compiler makes, and the recorder's own.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -43,7 +43,7 @@ pub(crate) const RELEVANT: &[&str] = &[
     "LANGUAGE",
 ];
 
-/// The same, for families of variables.
+/// Prefixes of names of such variables.
 pub(crate) const RELEVANT_PREFIXES: &[&str] = &["GCC_", "LC_"];
 
 /// Variables that make the compiler write more files; a recompilation runs without them.

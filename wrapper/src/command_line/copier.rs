@@ -44,12 +44,14 @@ impl CopyOption {
 /// Long options with a value.
 #[rustfmt::skip]
 const VALUED: &[&str] = &[
-    "add-gnu-debuglink", "add-section", "add-symbol", "binary-architecture", "dump-section", "globalize-symbol", "globalize-symbols",
-    "input-target", "keep-global-symbol", "keep-global-symbols", "keep-section", "keep-symbol", "keep-symbols", "localize-symbol",
-    "localize-symbols", "only-section", "output-target", "prefix-alloc-sections", "prefix-sections", "prefix-symbols", "redefine-sym",
-    "redefine-syms", "remove-relocations", "remove-section", "rename-section", "set-section-alignment", "set-section-flags",
-    "set-symbol-visibility", "set-symbols-visibility", "strip-symbol", "strip-symbols", "strip-unneeded-symbol", "strip-unneeded-symbols",
-    "target", "update-section", "weaken-symbol", "weaken-symbols",
+    "add-gnu-debuglink", "add-section", "add-symbol", "binary-architecture", "dump-section",
+    "globalize-symbol", "globalize-symbols", "input-target", "keep-global-symbol", "keep-global-symbols",
+    "keep-section", "keep-symbol", "keep-symbols", "localize-symbol", "localize-symbols", "only-section",
+    "output-target", "prefix-alloc-sections", "prefix-sections", "prefix-symbols", "redefine-sym",
+    "redefine-syms", "remove-relocations", "remove-section", "rename-section", "set-section-alignment",
+    "set-section-flags", "set-symbol-visibility", "set-symbols-visibility", "strip-symbol", "strip-symbols",
+    "strip-unneeded-symbol", "strip-unneeded-symbols", "target", "update-section", "weaken-symbol",
+    "weaken-symbols",
 ];
 
 /// Long options without a value that change what is linked.
@@ -63,24 +65,28 @@ const FLAGS: &[&str] = &[
     "readonly-text",
 ];
 
-/// Those that take away or add what no program holds.
+/// Options that take away or add only what no running program holds.
 #[rustfmt::skip]
 const ASIDE: &[&str] = &[
-    "add-gnu-debuglink", "add-section", "compress-debug-sections", "decompress-debug-sections", "disable-deterministic-archives",
-    "discard-all", "discard-locals", "dump-section", "enable-deterministic-archives", "keep-file-symbols", "keep-section-symbols",
-    "merge-notes", "no-merge-notes", "preserve-dates", "strip-debug", "strip-dwo", "strip-unneeded", "verbose",
+    "add-gnu-debuglink", "add-section", "compress-debug-sections", "decompress-debug-sections",
+    "disable-deterministic-archives", "discard-all", "discard-locals", "dump-section",
+    "enable-deterministic-archives", "keep-file-symbols", "keep-section-symbols", "merge-notes",
+    "no-merge-notes", "preserve-dates", "strip-debug", "strip-dwo", "strip-unneeded", "verbose",
 ];
 
 /// Sections that hold no code or data.
 #[rustfmt::skip]
-const NO_CONTENT: &[&str] =
-    &[".comment", ".note", ".debug", ".zdebug", ".gnu.debug", ".gnu.warning", ".gnu.glibc-stub", ".gnu.build.attributes", ".stab", ".GCC."];
+const NO_CONTENT: &[&str] = &[
+    ".comment", ".note", ".debug", ".zdebug", ".gnu.debug", ".gnu.warning", ".gnu.glibc-stub",
+    ".gnu.build.attributes", ".stab", ".GCC.",
+];
 
 /// Without one of these strip takes all symbols away.
 #[rustfmt::skip]
 const STRIPS: &[&str] = &[
-    "-g", "-S", "-d", "-x", "-X", "-N", "--strip-debug", "--strip-unneeded", "--discard-all", "--discard-locals", "--strip-symbol",
-    "--strip-symbols", "--only-keep-debug", "--strip-dwo", "-s", "--strip-all",
+    "-g", "-S", "-d", "-x", "-X", "-N", "--strip-debug", "--strip-unneeded", "--discard-all",
+    "--discard-locals", "--strip-symbol", "--strip-symbols", "--only-keep-debug", "--strip-dwo", "-s",
+    "--strip-all",
 ];
 
 /// Reads the words behind the tool's name.

@@ -238,7 +238,7 @@ impl CommandLine {
         self.words_of(|number| Some(number) == first, extra)
     }
 
-    /// The same for all sources at once: those of link-time optimisation make one object.
+    /// The words for all sources at once: the sources of link-time optimisation make one object.
     pub(crate) fn words_for_all(&self, extra: &[Vec<u8>]) -> Vec<Vec<u8>> {
         self.words_of(|_| true, extra)
     }
@@ -258,7 +258,7 @@ impl CommandLine {
                     | Meaning::SaveTemps,
                 ) => {}
                 Kind::Source(number) => {
-                    // The language holds for files that follow it: say it again for this one.
+                    // `-x` holds for the files that follow it, so it is repeated for this file.
                     if chosen(number) {
                         let source = &self.sources[number];
                         files.extend([b"-x".to_vec(), source.language.clone().into_bytes()]);

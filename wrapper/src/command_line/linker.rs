@@ -34,12 +34,14 @@ pub(crate) struct LinkLine {
 /// Options whose argument is the next word, without dashes.
 #[rustfmt::skip]
 const WITH_ARGUMENT: &[&str] = &[
-    "a", "A", "architecture", "audit", "b", "format", "c", "mri-script", "defsym", "dynamic-linker", "dynamic-list",
-    "export-dynamic-symbol", "export-dynamic-symbol-list", "e", "entry", "f", "auxiliary", "F", "filter", "fini", "G", "gpsize", "h", "soname", "I", "init", "just-symbols",
-    "m", "O-", "P", "depaudit", "plugin", "plugin-opt", "R", "rpath", "rpath-link", "retain-symbols-file", "section-start", "sysroot", "T",
-    "script", "dT", "default-script", "Tbss", "Tdata", "Ttext", "Ttext-segment", "Trodata-segment", "Tldata-segment", "u",
-    "undefined", "require-defined", "version-script", "wrap", "y", "trace-symbol", "Y", "z", "assert", "hash-style", "dependency-file",
-    "ignore-unresolved-symbol", "image-base", "oformat", "output-format", "out-implib", "exclude-libs", "build-id-", "max-cache-size",
+    "a", "A", "architecture", "audit", "b", "format", "c", "mri-script", "defsym", "dynamic-linker",
+    "dynamic-list", "export-dynamic-symbol", "export-dynamic-symbol-list", "e", "entry", "f", "auxiliary",
+    "F", "filter", "fini", "G", "gpsize", "h", "soname", "I", "init", "just-symbols", "m", "O-", "P",
+    "depaudit", "plugin", "plugin-opt", "R", "rpath", "rpath-link", "retain-symbols-file", "section-start",
+    "sysroot", "T", "script", "dT", "default-script", "Tbss", "Tdata", "Ttext", "Ttext-segment",
+    "Trodata-segment", "Tldata-segment", "u", "undefined", "require-defined", "version-script", "wrap", "y",
+    "trace-symbol", "Y", "z", "assert", "hash-style", "dependency-file", "ignore-unresolved-symbol",
+    "image-base", "oformat", "output-format", "out-implib", "exclude-libs", "build-id-", "max-cache-size",
     "section-ordering-file", "symbol-ordering-file", "thread-count", "remap-inputs", "remap-inputs-file",
 ];
 

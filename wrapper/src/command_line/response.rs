@@ -29,7 +29,7 @@ pub(crate) fn expand(args: &[Vec<u8>], cwd: &Path) -> Vec<Vec<u8>> {
     done
 }
 
-/// GNU's tools leave the name of a pipe as it is; others read it, which is theirs alone.
+/// GNU's tools leave the name of a pipe as it is. Other tools read the pipe, which nobody else may do then.
 fn text_of(file: &Path) -> Option<Vec<u8>> {
     if streams::is_stream(file) { None } else { std::fs::read(file).ok() }
 }

@@ -1,5 +1,5 @@
-//! What a unit is made from: the files that were read, those that must not be there, and whether they still
-//! are what they were.
+//! The inputs of a unit: files that were read, files that must be missing, and whether both are still as they
+//! were.
 
 pub(crate) mod absent;
 pub(crate) mod assembled;

@@ -12,7 +12,8 @@ use crate::base::files;
 use crate::base::hash::Memo;
 use crate::record::unit::UnitRecord;
 
-/// Units that are compiled from the files as they are, or one alone whose files are put in place.
+/// Held for reading by units that are compiled from the files as they are, for writing by a unit whose former
+/// files are put in place.
 static TREE: RwLock<()> = RwLock::new(());
 
 /// The inputs are right as long as this lives.
@@ -49,7 +50,7 @@ impl InputsInPlace {
 
 impl Drop for InputsInPlace {
     fn drop(&mut self) {
-        // The last one first: it may be in a folder that was made for an earlier one.
+        // The last file goes first: it may lie in a folder that was made for an earlier file.
         while self.restored.pop().is_some() {}
     }
 }

@@ -59,7 +59,7 @@ impl SearchPath {
     }
 }
 
-/// The flags that may change the path: all but those that certainly do not.
+/// The flags that may change the search path: all but those that certainly do not.
 fn flags(line: &CommandLine) -> Vec<Vec<u8>> {
     let mut words = Vec::new();
     for item in &line.items {

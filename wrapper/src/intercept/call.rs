@@ -17,7 +17,7 @@ use crate::tools::resolve;
 pub(crate) enum Next {
     /// Nothing (more) to record: become the real tool.
     Exec,
-    /// The same, but find our linker where this one would be found.
+    /// Run the tool with our linker in the place where it would find its own.
     ExecForLinker(PathBuf),
     /// The real tool has run.
     Done(End),

@@ -1,4 +1,5 @@
-//! objcopy or strip was called: what they make of an object that was recorded still is that unit's.
+//! A call of objcopy or strip. The object that it makes of a recorded object still belongs to that object's
+//! unit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub(crate) fn run(session: Session, tool: Tool, real: &Path, argv: Vec<Vec<u8>>)
     if todo.is_empty() {
         return Next::Exec;
     }
-    // Before the run, which may be what removes them.
+    // This is read before the run, since the run may remove it.
     let pass = pass(&recorder, real, &line);
     let Ok((end, _)) = child::run(&mut call::recorded_command(&recorder, real, tool), false) else {
         return Next::Exec;

@@ -24,7 +24,7 @@ pub(crate) struct Parent {
     pub(crate) line: CommandLine,
     /// It is the driver of the link-time optimiser.
     pub(crate) links_lto: bool,
-    /// How many of its sources were assembled before, where that tells which one this is.
+    /// Number of its sources that were assembled before this one, where it can be known.
     pub(crate) turn: Option<usize>,
 }
 
@@ -72,7 +72,7 @@ impl Parent {
         if let (Some(only), None) = (namesakes.next(), namesakes.next()) {
             return Some((only, true));
         }
-        // They take turns in the order of the command line.
+        // The driver compiles its sources in the order of the command line.
         Some((self.line.sources.get(self.turn?)?, false))
     }
 
@@ -87,7 +87,7 @@ impl Parent {
     }
 }
 
-/// How many texts the driver that called us has had assembled before this one.
+/// Number of texts that the calling driver had assembled before this one.
 pub(crate) fn turn(session: &Session) -> Option<usize> {
     let parent = std::os::unix::process::parent_id();
     // Process numbers come again; the start time does not.

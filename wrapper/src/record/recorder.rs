@@ -87,7 +87,7 @@ impl Recorder {
         self.session.dir().join("objects").join(sha256)
     }
 
-    /// Keeps what is linked, too, if it is no unit's object: it may be one that strip or objcopy has been at.
+    /// Also keeps linked files that are no unit's object: strip or objcopy may have made them of one.
     pub(crate) fn keep_input(&self, sha256: &str, bytes: &[u8]) -> Result<()> {
         let kept = self.object_file(sha256);
         if kept.exists() { Ok(()) } else { files::write(&kept, bytes) }

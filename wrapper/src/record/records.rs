@@ -52,9 +52,9 @@ impl Records {
         self.units.iter().rev().chain(&self.copied).find(|unit| unit.object_sha256 == sha256)
     }
 
-    /// Units whose object an input of a link may be after strip or objcopy changed it, the last one first:
-    /// those that wrote a file of this path, of a member those that wrote a file of its name. Whether it is
-    /// one, the contents must tell.
+    /// Units whose object may be an input of a link after strip or objcopy changed it, the last one first:
+    /// units that wrote a file of this path or, for a member, a file of its name. The contents must tell
+    /// whether it is one.
     pub fn units_by_name<'r>(
         &'r self,
         link: &LinkRecord,

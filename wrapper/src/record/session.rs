@@ -251,7 +251,7 @@ impl Session {
     ///
     /// # Errors
     /// If the directory cannot be read or a record does not parse.
-    pub fn read_records(phase_dir: &Path) -> Result<Records> {
+    pub(crate) fn read_records(phase_dir: &Path) -> Result<Records> {
         let units: Vec<UnitRecord> = files::read_all(&phase_dir.join("units"))?;
         let copies: Vec<CopyRecord> = files::read_all(&phase_dir.join("copies"))?;
         Ok(Records {

@@ -62,7 +62,7 @@ pub struct UnitRecord {
     pub expanded_argv: Vec<OsBytes>,
     /// Working directory.
     pub cwd: OsBytes,
-    /// Those environment variables that can change the object; see [`crate::base::env::RELEVANT`].
+    /// Environment variables that can change the object; see [`crate::base::env::RELEVANT`].
     pub env: Vec<(OsBytes, OsBytes)>,
     /// When the session was made, in seconds since the epoch: [`crate::recompile::recompile`] gives it to the
     /// compiler as `SOURCE_DATE_EPOCH` if the build had none, so that `__DATE__` is the same for both sides
@@ -76,7 +76,7 @@ pub struct UnitRecord {
     pub deps: Vec<Dep>,
     /// Object as given or implied by the command line.
     pub object: OsBytes,
-    /// The same, absolute.
+    /// The object's absolute path.
     pub object_path: OsBytes,
     /// SHA-256 of the object's bytes.
     pub object_sha256: String,
@@ -130,13 +130,13 @@ pub struct CopyRecord {
 impl UnitRecord {
     /// SHA-256 of the object as the compiler made it.
     #[must_use]
-    pub fn compiled_sha256(&self) -> &str {
+    pub(crate) fn compiled_sha256(&self) -> &str {
         self.copied.as_ref().map_or(&self.object_sha256, |copied| &copied.compiled_sha256)
     }
 
     /// Copy of an input as it was when the unit was made, if one was kept.
     #[must_use]
-    pub fn kept_input(&self, sha256: &str) -> Option<std::path::PathBuf> {
+    pub(crate) fn kept_input(&self, sha256: &str) -> Option<std::path::PathBuf> {
         let session = self.stored.as_path().parent()?.parent()?;
         Some(session.join(super::session::INPUTS).join(sha256)).filter(|kept| kept.is_file())
     }

@@ -29,8 +29,8 @@ extern "C" fn forward(signal: libc::c_int) {
     }
 }
 
-/// Signals that ask a program to end: a `make` that gives up sends them to the process that it started, which
-/// is us.
+/// Signals that ask a program to end. A `make` that gives up sends them to the process that it started, which
+/// is this one.
 const FORWARDED: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
 
 fn install_forwarding() {

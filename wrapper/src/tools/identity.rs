@@ -1,4 +1,4 @@
-//! Which compiler it is: everything whose replacement may change what it makes.
+//! The identity of a compiler: every file whose replacement may change what it makes.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use crate::base::{env, files};
 use crate::tools::names::Tool;
 use records::OsBytes;
 
-/// Programs that a driver runs, and files that it reads, for one unit.
+/// Programs that a driver runs for a unit, and files that it reads.
 const PASSES: &[&str] = &["cc1", "cc1plus", "cc1obj", "as", "lto1", "liblto_plugin.so"];
 
 /// A hash over path, size and modification time of the driver, the compilers proper, the assembler, the

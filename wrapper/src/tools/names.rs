@@ -7,7 +7,7 @@ pub(crate) enum Tool {
     Clang,
     Assembler,
     Linker,
-    /// Only there so that a build sees one tool family; never records anything.
+    /// Never records anything. It is here so that a build sees all tools of a family in one place.
     Archiver,
     /// objcopy.
     Copier,
@@ -54,11 +54,11 @@ pub(crate) const MASQUERADERS: &[&str] =
 /// are no links of ours record nothing.
 #[rustfmt::skip]
 const COMPANIONS: &[&str] = &[
-    "addr2line", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm", "gcc-ranlib", "gcov", "gcov-dump", "gcov-tool", "gprof",
-    "nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip",
+    "addr2line", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm", "gcc-ranlib", "gcov", "gcov-dump",
+    "gcov-tool", "gprof", "nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip",
 ];
 
-/// Is it a program that belongs to a compiler, looked for beside it?
+/// Does this program belong to a compiler, beside which it is looked for?
 pub(crate) fn is_companion(name: &str) -> bool {
     let bare = match name.rsplit_once('-') {
         Some((front, version)) if version.bytes().all(|b| b.is_ascii_digit() || b == b'.') => front,

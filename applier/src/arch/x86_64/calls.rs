@@ -30,7 +30,7 @@ pub(crate) const RESTARTABLE: [i64; 19] = [
     libc::SYS_io_uring_enter,
 ];
 
-/// Those among them that have their timeout in milliseconds, in the fourth argument.
+/// The calls among them whose fourth argument is a timeout in milliseconds.
 pub(crate) const IN_MILLISECONDS: [i64; 2] = [libc::SYS_epoll_wait, libc::SYS_epoll_pwait];
 
 /// System calls that open a file.

@@ -51,7 +51,7 @@ pub(crate) fn build(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64
     place(regs, mask, extended, sigreturn, regs.sp().wrapping_sub(RED_ZONE))
 }
 
-/// The same, below another address.
+/// As [`build`], but below the address `top`.
 pub(crate) fn place(regs: &Registers, mask: u64, extended: &[u8], sigreturn: u64, top: u64) -> Frame {
     laid_out(regs, mask, &signal_state(extended), FP_XSTATE, sigreturn, top)
 }

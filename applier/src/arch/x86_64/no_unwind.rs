@@ -15,7 +15,7 @@ pub(crate) enum Leads {
     Back,
 }
 
-/// What a thread has when it is stopped, as far as such code asks for it.
+/// The state of a stopped thread that such code depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct State {
     pc: u64,

@@ -35,7 +35,7 @@ pub(crate) fn jump_target(from: u64, bytes: &[u8]) -> Option<u64> {
     Some(from.wrapping_add(JUMP as u64).wrapping_add_signed(distance.into()))
 }
 
-/// The same of a short jump.
+/// Where the short jump with these bytes leads, which stands at `from`. `None` for any other code.
 pub(crate) fn short_jump_target(from: u64, bytes: &[u8]) -> Option<u64> {
     let [SHORT_OPCODE, distance, ..] = bytes else { return None };
     Some(from.wrapping_add(SHORT as u64).wrapping_add_signed(distance.cast_signed().into()))

@@ -39,7 +39,7 @@ impl Registers {
         self.0.fs_base
     }
 
-    /// The same with another program counter.
+    /// These registers with another program counter.
     pub(crate) fn with_pc(mut self, pc: u64) -> Self {
         self.0.rip = pc;
         self
@@ -70,7 +70,7 @@ impl Registers {
         self.0.rax.cast_signed()
     }
 
-    /// The same outside of any system call: the kernel will restart none.
+    /// These registers as they are outside of any system call: the kernel will restart none.
     pub(crate) fn outside_call(mut self) -> Self {
         self.0.orig_rax = NO_CALL;
         self

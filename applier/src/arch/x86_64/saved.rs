@@ -4,7 +4,7 @@ use super::registers::{Registers, is_syscall, syscall_before};
 
 /// `struct ucontext_t` (sys/ucontext.h) up to the registers: bytes.
 pub(crate) const CONTEXT: usize = 176;
-/// Where in it is a pointer into itself, and what that leads to.
+/// Offset of a pointer into the structure itself, and the offset that it points to.
 pub(crate) const POINTER: u64 = 224;
 pub(crate) const POINTS_TO: u64 = 424;
 /// Where in it is the result of a system call.
@@ -73,7 +73,7 @@ pub(crate) fn jump_buffer(
 /// What a signal has interrupted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupted {
-    /// A system call that has given up for it.
+    /// A system call that has given up for the signal.
     GaveUp,
     /// A system call of this number, which the thread makes again when the handler returns.
     ToBeMadeAgain(i64),

@@ -11,7 +11,7 @@ pub(crate) fn may_be_in(code: &[u8]) -> bool {
     code.contains(&BREAKPOINT)
 }
 
-/// Is it one that makes `found` differ from `linked` at index `at`?
+/// Does a trap make `found` differ from `linked` at index `at`?
 pub(crate) fn is_trap(found: &[u8], linked: &[u8], at: usize) -> bool {
     let in_long_nop =
         || (at.saturating_sub(LONG_NOP.len() - 1)..=at).any(|i| linked[i..].starts_with(LONG_NOP));

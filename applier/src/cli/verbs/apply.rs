@@ -127,7 +127,7 @@ pub(super) fn intend(
     let record = inventory.state.entry(known.uuid, &known.id);
     let accepted = pids.is_empty() && (accepted_version || record.accepted);
     let state = if accepted { PatchState::Accepted } else { state };
-    // Where it is in force already it stays below what was applied since.
+    // In a process that has the patch already, it stays below the patches that were applied since.
     let newest = !record.state.is_active() || covered;
     if pids.is_empty() {
         record.only = None;

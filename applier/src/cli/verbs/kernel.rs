@@ -94,7 +94,8 @@ fn make_room(
         return Ok(());
     };
     ctx.warn(format_args!(
-        "{}: the older version's module has the same name ({name}) and goes first: the old code runs meanwhile",
+        "{}: the older version's module has the same name ({name}) and goes first: the old code runs \
+         meanwhile",
         known.id
     ));
     take(ctx, &old.id, old.uuid, how).map(drop)

@@ -62,7 +62,7 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
             overlaps,
         ]);
     }
-    // Live patches of the kernel that others have made; they are left alone.
+    // Live patches that other programs have put into the kernel; they are left alone.
     for live in &foreign {
         let patched = live.objects.iter().filter(|o| o.patched).count().to_string();
         let row = [&live.module, "FOREIGN", &patched, "0", "0", "-", "-", ""];
@@ -73,7 +73,7 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
     Ok(ManageExit::Done)
 }
 
-/// Is it one of those that the options of `list` name?
+/// Do the options of `list` name this patch?
 fn is_asked_for(v: &PatchView, args: &List) -> bool {
     let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
     let is = |a: &str, b: &str| a.eq_ignore_ascii_case(b);
@@ -228,7 +228,10 @@ fn namesakes(ctx: &mut Context<'_>, views: &[PatchView]) {
 fn summary_json(v: &PatchView, overlaps: &[Overlap]) -> Value {
     let [patched, pending, refused] = v.counts();
     let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
-    let object = |(name, patched, words): &(String, bool, &str)| json!({ "name": name, "patched": patched, "state": words });
+    let object = |(name, patched, words): &(String, bool, &str)| {
+        let (name, state) = (name.as_str(), *words);
+        json!({ "name": name, "patched": patched, "state": state })
+    };
     json!({
         "id": v.known.id,
         "type": if v.objects.is_some() { "kernel" } else { "user" },

@@ -32,7 +32,7 @@ pub(crate) fn log(ctx: &mut Context<'_>, args: &Log) -> Result<ManageExit, Error
     Ok(ManageExit::Done)
 }
 
-/// What happened to patches, also to those whose files are gone, and how they stand now.
+/// The history of patches, also of patches whose files are gone, and their present state.
 pub(crate) fn history(ctx: &mut Context<'_>, args: &Named) -> Result<ManageExit, Error> {
     let inventory = Inventory::read(ctx)?;
     let events = read_log(&ctx.root).map_err(|e| Error::failed("log", e))?;

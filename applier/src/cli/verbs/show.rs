@@ -115,7 +115,8 @@ pub(crate) fn target(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, E
                 "id": m.id(),
                 "uuid": m.uuid,
                 "package": {
-                    "name": p.name, "epoch": p.epoch, "version": p.version, "release": p.release, "nvr": p.nvr(),
+                    "name": p.name, "epoch": p.epoch, "version": p.version, "release": p.release,
+                    "nvr": p.nvr(),
                 },
                 "arch": m.arch,
                 "elfs": m.elfs.iter().map(elf).collect::<Vec<_>>(),

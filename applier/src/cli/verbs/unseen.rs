@@ -41,7 +41,7 @@ pub(super) fn blind_error(id: &str, why: &str) -> Error {
         .hint("run it as the root of this machine, or name the processes that you may look into with --pid")
 }
 
-/// For those who look: what they see is not all.
+/// Tells users of verbs that only look that they do not see everything.
 pub(super) fn warn(ctx: &mut Context<'_>, survey: &Survey) {
     if survey.unseen.is_empty() && !survey.hidden {
         return;

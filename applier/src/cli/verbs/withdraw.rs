@@ -7,7 +7,7 @@ use crate::{
 };
 use patchfile::{Uuid, exit::ManageExit};
 
-/// The named processes, and those of them that wait for the patch: they are not to get it.
+/// The named processes, and those among them that wait for the patch and are not to get it.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) named: Vec<ProcessKey>,
@@ -57,7 +57,7 @@ impl Waiting {
         Results { lines: pending.map(line).collect(), ..Results::default() }
     }
 
-    /// Forgets why they wait, and writes down that they do no more.
+    /// Forgets why these processes wait, and logs that they no longer wait.
     pub(super) fn withdraw(
         &self,
         ctx: &mut Context<'_>,

@@ -41,7 +41,7 @@ struct Page {
     /// The part of it that is code. Behind that nothing of the program's is, but what a killed one of us left
     /// may be.
     code: Range<usize>,
-    /// Bytes of ours in it, as they should be.
+    /// Jumps of ours in the page, as they should be.
     ours: Vec<(u64, Vec<u8>)>,
 }
 
@@ -132,7 +132,7 @@ impl CodePages {
         Ok(contents)
     }
 
-    /// The same, where most likely it still is as it was when it was `known`.
+    /// As [`CodePages::contents`], for pages that have most likely not changed since they were `known`.
     pub(super) fn contents_again<'a>(
         &self,
         process: &Process,
@@ -163,7 +163,7 @@ impl CodePages {
         Ok(())
     }
 
-    /// The calls that move it from `place` to where it belongs, the first of it first.
+    /// The calls that move the memory from `place` over the pages, in ascending order.
     pub(super) fn moves(&self, place: u64) -> Vec<SystemCall> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         for page in &self.pages {
@@ -255,7 +255,8 @@ fn code_in(process: &Process, address: u64) -> Range<usize> {
     (start - address) as usize..(end - address) as usize
 }
 
-/// Is it memory into which the kernel writes uprobes? Not what may be written, and what is shared.
+/// Does the kernel write uprobes into this mapping? It does not write into memory that the process may write,
+/// or that is shared.
 fn is_of_file(m: &Mapping) -> bool {
     m.inode != 0 && !m.replaced && !m.write && !m.shared
 }

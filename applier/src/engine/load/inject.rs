@@ -47,7 +47,7 @@ pub(super) struct PreparedImage {
 }
 
 impl PreparedImage {
-    /// What there is to find before it is complete: whose it is, and how large.
+    /// The control block as it is found before the image is complete: whose it is, and how large.
     pub(super) fn header(&self) -> Vec<u8> {
         Control { entries: Vec::new(), ..self.control.clone() }.encode()
     }
@@ -92,7 +92,7 @@ impl Leftovers {
     }
 }
 
-/// Is this open file of the process one that we made in it?
+/// Did we open this file in the process?
 fn is_ours(process: &Process, fd: u64) -> bool {
     let link = fs::read_link(format!("/proc/{}/fd/{fd}", process.view));
     link.is_ok_and(|to| is_name_of_ours(&to))
@@ -135,11 +135,11 @@ pub(crate) struct LoadRequest<'a> {
 pub(crate) struct LoadResult {
     /// The images, not active yet.
     pub images: Vec<Located>,
-    /// Breakpoints and uprobes of others that are no more.
+    /// Addresses of other programs' breakpoints and uprobes that were removed.
     pub traps: Vec<u64>,
 }
 
-/// The same when it is known where everything goes.
+/// A [`LoadRequest`] with the addresses where everything goes.
 pub(super) struct Placements<'a> {
     pub(super) name: &'a str,
     pub(super) images: &'a [PreparedImage],
@@ -183,7 +183,7 @@ pub(crate) fn load(
     Ok(LoadResult { images, traps })
 }
 
-/// The same in one go.
+/// Does what [`load`] does, with one thread that is borrowed once.
 fn load_at_once(
     process: &mut Process,
     tables: &mut Tables,
@@ -219,7 +219,7 @@ fn load_at_once(
     }
 }
 
-/// Mappings that others of the process may make meanwhile.
+/// Mappings that other threads of the process may make meanwhile.
 const SPARE: usize = 64;
 
 impl Placements<'_> {
@@ -331,7 +331,7 @@ fn put(bytes: &mut [u8], at: u64, data: &[u8]) -> Result<(), ProcessError> {
     Ok(())
 }
 
-/// With one thread stopped: maps everything. Tells which traps of others are no more.
+/// Maps everything while one thread is stopped. Gives the traps of other programs that were removed.
 fn inject(
     process: &Process,
     tables: &mut Tables,

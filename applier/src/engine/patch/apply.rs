@@ -105,7 +105,7 @@ pub(super) fn last_first(images: &[Located], mut change: Vec<usize>) -> Vec<usiz
     change
 }
 
-/// The same on the calling OS thread, which has the process for itself.
+/// Does what [`apply`] does, on the calling OS thread. No other thread of ours is at the process.
 pub(crate) fn apply_here(
     process: &mut Process,
     patch: &LoadedPatch,
@@ -211,7 +211,8 @@ pub(crate) fn apply_here(
     }
     hooks::call(process, &held, &mut tables, &images, &old, HookPoint::PreUnapply, &steps)?;
     hooks::call(process, &held, &mut tables, &images, &change, HookPoint::PreApply, &steps)?;
-    // First on top of the old one, then that one goes: what either of them changed is never as it was linked.
+    // The new patch goes on top of the old one, then the old one goes. So what both change is never as it was
+    // linked in between.
     Transaction::new(&process.memory, &mut images, &steps).run(&change, true)?;
     if let Err(error) = Transaction::new(&process.memory, &mut images, &steps).run(&old, false) {
         Transaction::new(&process.memory, &mut images, &steps).run(&change, false)?;

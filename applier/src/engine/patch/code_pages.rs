@@ -11,7 +11,7 @@ use crate::{
 };
 use patchfile::control::Entry;
 
-/// Those of files that hold anything that redirecting the functions of `instances` writes.
+/// Pages of files that hold any byte which redirecting the functions of `instances` writes.
 pub(super) fn to_exchange(process: &Process, instances: &[Instance<'_>], images: &[Located]) -> CodePages {
     let redirects =
         instances.iter().flat_map(|i| i.elf.image.redirects.iter().map(|r| EntrySite::of(r, i.module.bias)));

@@ -39,7 +39,7 @@ impl From<&Entry> for EntrySite {
 }
 
 impl EntrySite {
-    /// That of a redirect in a module with this load bias.
+    /// The entry that `redirect` is about, in a module with this load bias.
     pub(crate) fn of(redirect: &Redirect, bias: u64) -> Self {
         let hop = redirect.hop.map(|hop| (bias.wrapping_add(hop.address), hop.original));
         Self { site: bias.wrapping_add(redirect.site()), original: redirect.original, hop }
@@ -122,7 +122,7 @@ impl EntrySite {
         })
     }
 
-    /// What is written to lead it to `to`, in this order.
+    /// The writes that lead the entry to `to`, in this order.
     ///
     /// # Errors
     /// When that is out of reach.

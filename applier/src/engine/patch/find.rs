@@ -26,17 +26,6 @@ pub fn find_processes(targets: &[TargetId]) -> Vec<Candidate> {
     look_at_all(&pids(), targets, ScanScope::Targets).seen.into_iter().flat_map(|s| s.candidates).collect()
 }
 
-/// The mappings of `targets` in one process.
-///
-/// # Errors
-/// [`ProcessError::Gone`], [`ProcessError::NotPermitted`].
-pub fn find_in(pid: i32, targets: &[TargetId]) -> Result<Vec<Candidate>, ProcessError> {
-    // Tells a process that is gone or not ours from one that just does not map the target.
-    maps::read(status::view(pid)?)?;
-    let seen = look_into(pid, targets, &Mutex::default(), ScanScope::Targets).ok().flatten();
-    Ok(seen.map(|s| s.candidates).unwrap_or_default())
-}
-
 /// All processes, or those in `only` (when not empty), that map one of `targets` or carry a patch, in order
 /// of their ids: each is looked at once.
 pub fn scan(targets: &[TargetId], only: &[i32]) -> Scan {
@@ -79,7 +68,7 @@ fn look_at_all(pids: &[i32], targets: &[TargetId], look: ScanScope) -> Scan {
         for pid in pids {
             match look_into(*pid, targets, &known, look) {
                 Ok(seen) => survey.seen.extend(seen),
-                // One that runs nothing of a program cannot have what is looked for.
+                // A process that runs no program cannot have what is looked for.
                 Err(ProcessError::NotPermitted { .. }) if status::has_no_program(*pid) => {}
                 Err(ProcessError::NotPermitted { .. }) => survey.unseen.push(*pid),
                 Err(ProcessError::Gone) if hidden::is(*pid) => survey.unseen.push(*pid),
@@ -100,7 +89,7 @@ fn look_at_all(pids: &[i32], targets: &[TargetId], look: ScanScope) -> Scan {
             .map(|pids| thread::Builder::new().spawn_scoped(scope, || some(pids)).map_err(|_| pids))
             .collect();
         for part in work {
-            // No thread to be had (`RLIMIT_NPROC`): then this one does it.
+            // Where no thread can be started (`RLIMIT_NPROC`), this one does the work.
             let part = match part {
                 Ok(handle) => handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 Err(pids) => some(pids),
@@ -112,7 +101,7 @@ fn look_at_all(pids: &[i32], targets: &[TargetId], look: ScanScope) -> Scan {
     survey
 }
 
-/// One process. `None` when it has nothing of what is looked for.
+/// Looks into one process. `None` when it has nothing of what is looked for.
 fn look_into(
     pid: i32,
     targets: &[TargetId],

@@ -19,7 +19,8 @@ pub fn inspect(pid: i32) -> Result<Vec<Located>, ProcessError> {
     Ok(locate(&process.maps, &process.memory))
 }
 
-/// Entries that are read in one process: it says itself how many there are.
+/// Most entries that are read in one process. The process's memory says how many there are, and may say
+/// anything.
 const ENTRIES: usize = 1 << 16;
 /// Images are mapped at multiples of this.
 const PAGE: usize = FACTS.page as usize;

@@ -10,7 +10,7 @@ use crate::{
 };
 use patchfile::{Arch, control::Phase, mapped::MOST_HOOKS};
 
-/// One ELF of the patch and one module it is for.
+/// An ELF file of the patch, with a module of the process that it is for.
 pub(super) struct Instance<'a> {
     pub(super) elf: &'a LoadedElf,
     pub(super) module: Module,
@@ -18,7 +18,7 @@ pub(super) struct Instance<'a> {
     pub(super) loaded: Option<usize>,
 }
 
-/// Those that are not loaded yet.
+/// The instances that are not loaded yet.
 pub(super) fn pending<'a>(instances: &[Instance<'a>]) -> Vec<PendingImage<'a>> {
     let missing = instances.iter().filter(|i| i.loaded.is_none());
     missing
@@ -63,7 +63,7 @@ pub(super) fn find_instances<'a>(
     Ok(instances)
 }
 
-/// What those that are loaded add to the symbols of their modules.
+/// The symbols that loaded images add to their modules.
 pub(super) fn loaded<'a>(instances: &[Instance<'a>], images: &[Located]) -> Vec<Sibling<'a>> {
     let sibling = |i: &Instance<'a>| {
         let base = images.get(i.loaded?)?.address;

@@ -19,6 +19,6 @@ mod transaction;
 
 pub(crate) use apply::apply_here;
 pub use apply::{apply, check, replace};
-pub use find::{find_in, find_processes, scan};
+pub use find::{find_processes, scan};
 pub use inspect::inspect;
 pub use remove::deactivate;

@@ -100,7 +100,7 @@ impl<'a> Quiescence<'a> {
                 }
                 still.extend(now);
             }
-            // Those that were started by the ones that ran.
+            // Threads that the running ones have started.
             let fresh = match self.held.rest(self.process, trace_options) {
                 Ok(fresh) => fresh,
                 Err(Hindrance::Busy(stuck)) => return Ok(Some(stuck)),
@@ -151,7 +151,7 @@ impl<'a> Quiescence<'a> {
         Ok(self.in_the_way(which)?.into_iter().map(|o| o.busy).collect())
     }
 
-    /// Those of the threads `which`, or of all, that are in the zones.
+    /// The threads among `which` (or among all) that are in the zones.
     fn in_the_way(&mut self, which: Option<&[i32]>) -> Result<Vec<BusyThread>, ProcessError> {
         let wanted = |t: &&Thread| which.is_none_or(|w| w.contains(&t.tid));
         let threads: Vec<&Thread> = self.held.threads().iter().filter(wanted).collect();

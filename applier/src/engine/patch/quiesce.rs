@@ -32,13 +32,14 @@ pub(crate) struct Zone {
 /// Which threads count as being in a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ZoneRule {
-    /// Those with a frame of its functions on the stack. A return address belongs to the function of the call
-    /// before it.
+    /// Threads with a frame of the zone's functions on the stack. A return address belongs to the function of
+    /// the call before it.
     Function,
-    /// Those that are at, or will return to, an address in it: bytes that are overwritten.
+    /// Threads that are at an address in the zone or will return to one: its bytes are overwritten.
     Bytes,
-    /// Those that were stopped or interrupted by a signal while they ran its code, and so may hold one of its
-    /// locks. A thread that waits in a system call in which nobody holds such a lock does not.
+    /// Threads that were stopped or interrupted by a signal while they ran code of the zone. Such a thread
+    /// may hold one of its locks. A thread that waits in a system call counts only if somebody may hold a
+    /// lock in that call.
     Running,
 }
 

@@ -32,7 +32,7 @@ pub fn deactivate(pid: i32, uuid: Uuid, options: &Options) -> Result<Outcome, Pr
     })
 }
 
-/// The same, on the calling OS thread, which has the process for itself.
+/// Does what [`deactivate`] does, on the calling OS thread. No other thread of ours is at the process.
 pub(super) fn deactivate_in(
     process: &mut Process,
     uuid: Uuid,

@@ -8,8 +8,9 @@
 //! stack nor a register is an address in that code. The reverse does not hold: what lies there may be old.
 //! Then the thread counts as busy, and is looked at again.
 //!
-//! That holds on the stack that the thread was made with, and for a stack pointer that is aligned as calls
-//! leave it. On any other stack, a handler's or a coroutine's, nobody knows where the rest of the frames is.
+//! This rule holds on the stack that the thread was made with, and for a stack pointer that is aligned as
+//! calls leave it. On any other stack, a handler's or a coroutine's, nobody knows where the rest of the
+//! frames is.
 
 use super::quiesce::Zone;
 use crate::{
@@ -29,7 +30,7 @@ pub(super) enum StackSearch<'a> {
     Nothing,
     /// One in this.
     In(&'a Zone),
-    /// The stack is not one that can be searched.
+    /// The stack cannot be searched.
     Unknown,
 }
 

@@ -103,7 +103,7 @@ impl Search<'_> {
                 return Some(unreadable);
             }
             for (line, place) in piece.chunks(LINE).zip((at..).step_by(LINE)) {
-                // All but a few words mean nothing, so this is what takes the time.
+                // Nearly all words mean nothing, so this test takes most of the time.
                 let suspect = placed(line, place).fold(false, |any, (w, at)| any | self.is_suspect(w, at));
                 if suspect && let Some(found) = self.line(tables, line, before, place) {
                     return Some(found);

@@ -259,7 +259,8 @@ impl<'a> BorrowedThread<'a> {
             .map_err(|source| ProcessError::Os { what: format!("{what} in the process"), source })
     }
 
-    /// The same, where what the call itself fails with is told from what keeps us from making it.
+    /// As [`BorrowedThread::call`], but tells apart why the call itself has failed and why it could not be
+    /// made.
     ///
     /// # Errors
     /// [`ProcessError::Gone`], and whatever leaves the thread in a state that is not known: no more calls can

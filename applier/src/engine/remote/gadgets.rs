@@ -65,7 +65,7 @@ impl Gadgets {
                 }
                 let find = |needle| memmem::find(&bytes, needle).map(|i| at + i as u64);
                 let here = |found: Option<u64>| found.is_none_or(|at| mapping.contains(at));
-                // Of one mapping, so that one hint tells both.
+                // Both are taken from one mapping, so that one hint finds both.
                 syscall = syscall.filter(|_| here(syscall)).or_else(|| find(SYSCALL));
                 sigreturn = sigreturn
                     .filter(|_| here(sigreturn))

@@ -32,7 +32,7 @@ pub fn loads(tid: i32) -> bool {
 }
 
 /// The process that thread `tid` belongs to.
-pub fn process_of(tid: i32) -> Option<i32> {
+pub(crate) fn process_of(tid: i32) -> Option<i32> {
     let status = procfile::text(&format!("/proc/{tid}/status")).ok()?;
     status.lines().find_map(|l| l.strip_prefix("Tgid:"))?.trim().parse().ok()
 }

@@ -30,11 +30,13 @@ mod shared_cpu;
 
 pub use follow::{FollowError, StartObserver};
 pub use held::HeldProcess;
-pub use library::{loads, opened, process_of};
-pub use pin::{Pin, unpin_all};
-pub use program::{executed, executing};
+pub(crate) use library::process_of;
+pub use library::{loads, opened};
+pub(crate) use pin::{Pin, unpin_all};
+pub use program::executed;
+pub(crate) use program::executing;
 pub use rendezvous::mend;
-pub use shared_cpu::{SharedCpu, WorkerCpu};
+pub(crate) use shared_cpu::{SharedCpu, WorkerCpu};
 
 use std::io;
 
@@ -47,7 +49,7 @@ pub fn prepare() -> io::Result<()> {
 }
 
 /// Lets the follower on thread `tid` of this program ask its [`StartObserver`].
-pub fn wake(tid: i32) {
+pub(crate) fn wake(tid: i32) {
     crate::sys::tracee::wake(tid);
 }
 
@@ -56,7 +58,7 @@ pub fn wake(tid: i32) {
 pub fn enter() -> i32 {
     // Not allowed: then it runs when its turn comes.
     let _ = crate::sys::tracee::be_urgent();
-    // It and the thread that it follows never run at the same time, which the scheduler notices.
+    // The worker and the thread that it follows never run at the same time, which the scheduler notices.
     crate::sys::wait::share_processor();
     crate::sys::tracee::enter()
 }

@@ -27,7 +27,7 @@ use std::{
 
 /// A thread kept to one processor together with a worker. Dropping gives both back what they had.
 #[derive(Debug)]
-pub struct Pin {
+pub(crate) struct Pin {
     tid: i32,
     worker: i32,
     mask: CpuSet,
@@ -42,7 +42,7 @@ fn pid(tid: i32) -> Pid {
 impl Pin {
     /// Keeps thread `tid`, which is held in the kernel, and thread `worker` of this program to one processor.
     /// `None` where that cannot be done, or would not help. Notes are kept in the directory `notes`.
-    pub fn set(tid: i32, worker: i32, notes: &Path) -> Option<Self> {
+    pub(crate) fn set(tid: i32, worker: i32, notes: &Path) -> Option<Self> {
         let outranks = tracee::outrank(worker, tid).unwrap_or(false);
         if !outranks {
             return None;
@@ -97,7 +97,7 @@ pub(super) fn give_back(tid: i32, mask: &CpuSet, whole: bool) -> nix::Result<()>
     sched_setaffinity(pid(tid), &mask)
 }
 
-/// What a note says that is about no thread.
+/// The text of a note that is about no thread.
 const NOBODY: &[u8] = b"0\n";
 
 /// A note about one thread: its id, when it was written, the processor that it is kept to, and those that it
@@ -148,7 +148,7 @@ fn ticks() -> io::Result<u64> {
 }
 
 /// Gives back what a killed service has left with threads, by its notes in `notes`. Tells with how many.
-pub fn unpin_all(notes: &Path) -> usize {
+pub(crate) fn unpin_all(notes: &Path) -> usize {
     let entries = fs::read_dir(notes).into_iter().flatten().filter_map(Result::ok);
     let given = entries.filter(|entry| {
         let given = unpin(&entry.path());
@@ -166,11 +166,12 @@ fn unpin(note: &Path) -> Option<()> {
     let (mut one, mut mask) = (CpuSet::new(), CpuSet::new());
     one.set(numbers.next()?.parse().ok()?).ok()?;
     numbers.try_for_each(|cpu| mask.set(cpu.parse().ok()?).ok())?;
-    // One that began later has the id of one that is gone. A thread that executes a program takes over the id
-    // of the first one, but `/proc` knows it by its own as long as it has that.
+    // A thread that began later may have the id of one that is gone. A thread that executes a program takes
+    // over the id of its process's first thread, but `/proc` shows it under its own until it has that.
     (status::process(tid).ok()?.start_time <= written).then_some(())?;
     let whole = is_whole(&mask);
-    // Those that it has started meanwhile have what it had. What a thread has chosen for itself stays.
+    // Threads that it has started meanwhile have inherited its processors. What a thread has chosen for
+    // itself stays.
     let threads = status::threads(tid).ok()?.into_iter();
     let given = threads.filter(|t| {
         sched_getaffinity(pid(*t)).is_ok_and(|now| now == one) && give_back(*t, &mask, whole).is_ok()

@@ -61,7 +61,7 @@ pub fn executed<'a>(
 }
 
 /// Is thread `tid` in `execve`? Once it is not, no program will come of it.
-pub fn executing(tid: i32) -> bool {
+pub(crate) fn executing(tid: i32) -> bool {
     // A thread that is not the first of its process loses its id on the way. While it runs in the kernel its
     // system call is not shown.
     fs::read_to_string(format!("/proc/{tid}/syscall")).map_or(true, |text| {

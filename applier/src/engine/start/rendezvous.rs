@@ -37,7 +37,7 @@ pub(super) struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// Finds the function in `loader`. `None` where it is not what it should be.
+    /// Finds the function in `loader`. `None` where its code is not as expected.
     pub(super) fn find(process: &Process, loader: &Module) -> Option<Self> {
         let symbols = Symbols::of(loader, &process.memory)?;
         let address = debug_function(process, loader)?;

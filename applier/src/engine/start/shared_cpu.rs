@@ -17,7 +17,7 @@ use std::{fs::File, io, num::NonZero, os::unix::fs::FileExt, path::Path, thread}
 
 /// Where a worker of this program sits.
 #[derive(Debug)]
-pub struct WorkerCpu {
+pub(crate) struct WorkerCpu {
     note: Note,
     /// Where it may run.
     mask: CpuSet,
@@ -34,7 +34,7 @@ impl WorkerCpu {
     ///
     /// # Errors
     /// No notes can be kept.
-    pub fn take(worker: i32, notes: &Path) -> io::Result<Self> {
+    pub(crate) fn take(worker: i32, notes: &Path) -> io::Result<Self> {
         let note = Note::open(notes, worker)?;
         let mask = sched_getaffinity(Pid::from_raw(0))?;
         let count = thread::available_parallelism().map_or(1, NonZero::get);
@@ -43,7 +43,7 @@ impl WorkerCpu {
 
     /// Keeps thread `tid`, which sleeps, and the calling worker to the processor that the worker is on.
     /// `None` where others want it too, or where there is no other one anyway.
-    pub fn share(&self, tid: i32) -> Option<SharedCpu<'_>> {
+    pub(crate) fn share(&self, tid: i32) -> Option<SharedCpu<'_>> {
         let free = self.count > 1 && self.running()? <= self.count;
         if free { self.keep(tid) } else { None }
     }
@@ -77,7 +77,7 @@ impl WorkerCpu {
 
 /// A thread that shares the processor with a worker. Dropping gives both back what they had.
 #[derive(Debug)]
-pub struct SharedCpu<'a> {
+pub(crate) struct SharedCpu<'a> {
     cpu: &'a WorkerCpu,
     tid: i32,
     mask: CpuSet,

@@ -9,7 +9,7 @@ const AT_PHDR: u64 = 3;
 const AT_ENTRY: u64 = 9;
 const AT_RANDOM: u64 = 25;
 
-/// What of it matters here; 0 for what it does not have.
+/// The entries that matter here; 0 for an entry that is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Auxv {
     /// Lowest address of the dynamic loader; 0 for a static program.

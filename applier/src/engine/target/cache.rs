@@ -65,8 +65,8 @@ pub(crate) fn known(targets: &[TargetId]) -> Arc<Mutex<Known>> {
     known
 }
 
-/// Which stacks the code of a module can make, as `find` finds it; it tells also whether it has that from the
-/// file, and so for other processes too.
+/// Which stacks the code of a module can make. `find` finds that, and tells whether it read the file, so that
+/// the answer holds for other processes too.
 pub(crate) fn stacks(module: &Module, memory: &Memory, find: impl FnOnce() -> (Stacks, bool)) -> Stacks {
     let shared = CURRENT.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
     let (Some(shared), Some(id)) = (shared, module.build_id(memory)) else { return find().0 };

@@ -241,8 +241,8 @@ impl Table {
     }
 }
 
-/// What holds for registers that no rule names: those that a function leaves as they were; the stack pointer
-/// of the caller, which is the CFA; nothing is known about the others.
+/// The value of a register that no rule names. A function leaves callee-saved registers as they were. The
+/// stack pointer of the caller is the CFA. Nothing is known about the others.
 fn default_rules() -> [Rule; COUNT] {
     std::array::from_fn(|register| match register {
         SP => Rule::Value(0),

@@ -27,7 +27,7 @@ pub(crate) struct Mapping {
     pub inode: u64,
     /// The rest of the line: a path, `[stack]`, or nothing.
     pub name: String,
-    /// Is it memory without a file in the place of what it says?
+    /// Is this memory without a file that has taken the place of a page of the named file?
     pub replaced: bool,
 }
 

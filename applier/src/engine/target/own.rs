@@ -36,7 +36,7 @@ pub(crate) fn denied(filters: bool) -> &'static str {
     }
 }
 
-/// Why it may not even be looked into: `why`, unless this program is one that may look into all.
+/// Why a process may not even be looked into: `why`, unless this program may look into all.
 pub(crate) fn unread(why: &str) -> String {
     if may_trace() { denied(false).into() } else { why.into() }
 }

@@ -73,7 +73,7 @@ impl Approach {
         Ok(Self { pid, view, start_time, memory: Memory::open(view)?, status })
     }
 
-    /// Keeps all others of us away. What is in the way of that?
+    /// Locks the process, so that no other upatch changes it. Tells what keeps us from that.
     fn alone(&self) -> Result<Option<Busy>, ProcessError> {
         let busy = |why: &str| Ok(Some(Busy { tid: self.pid, function: None, why: why.into() }));
         if !self.memory.try_lock()? {
@@ -196,7 +196,7 @@ impl Process {
         self.held.is_some_and(|h| h.cave.is_some())
     }
 
-    /// Is this the thread that is held for us?
+    /// Does the calling thread hold this thread?
     pub(crate) fn holds(&self, tid: i32) -> bool {
         self.held.is_some_and(|h| h.tid == tid)
     }
@@ -288,7 +288,7 @@ mod tests {
         let mut child =
             Command::new("sh").args(["-c", "read x; exec cat"]).stdin(Stdio::piped()).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        // It has its name before it has its memory.
+        // A process that executes a program has the new name before it has the new memory.
         let process = loop {
             match Process::open(pid, &Options::default()) {
                 Ok(process) if process.status.name == "sh" => break process,

@@ -17,8 +17,8 @@ pub(crate) fn read(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The same as text. Names of files and processes are not always text; nothing that is read here is found by
-/// such a name.
+/// A whole file as text. Names of files and processes are not always text; nothing that is read here is found
+/// by such a name.
 pub(crate) fn text(path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&read(path)?).into_owned())
 }
@@ -49,5 +49,5 @@ pub(crate) fn gone_or(error: io::Error, path: &str) -> ProcessError {
     }
 }
 
-/// What is printed in one go is mostly shorter than this.
+/// Most files that the kernel prints in one go are shorter than this.
 const FIRST: usize = 4096;

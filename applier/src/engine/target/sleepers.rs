@@ -81,7 +81,7 @@ impl Sleepers {
         self.0.iter().any(|(t, ..)| *t == tid)
     }
 
-    /// It ran on: what it waits in now is something else.
+    /// The thread ran on, so it waits in another call now.
     pub(crate) fn forget(&mut self, tid: i32) {
         self.0.retain(|(t, ..)| *t != tid);
     }

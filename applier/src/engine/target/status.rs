@@ -42,7 +42,7 @@ pub(crate) fn view(pid: i32) -> Result<i32, ProcessError> {
     view_of(pid, &process(pid)?)
 }
 
-/// The same, where its `stat` has been read.
+/// As [`view`], for a process whose `stat` has been read.
 pub(crate) fn view_of(pid: i32, stat: &Stat) -> Result<i32, ProcessError> {
     if stat.state != b'Z' {
         return Ok(pid);
@@ -115,7 +115,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// What thread `tid`, whose status this is, calls itself.
+    /// The id by which thread `tid` knows itself, in its own PID namespace. This is its status.
     pub(crate) fn own_id_of(&self, tid: i32) -> i32 {
         if self.own_id == 0 { tid } else { self.own_id }
     }

@@ -1,11 +1,9 @@
 //! Can a process have stacks that no thread is on: coroutines, fibers, contexts, suspended until somebody
 //! goes back to them?
 //!
-//! Whoever goes to another stack loads the stack pointer with an address from somewhere else. The C library
+//! Code that goes to another stack loads the stack pointer with an address from somewhere else. The C library
 //! does that for programs that import `swapcontext` or the like, or go from a handler's stack with `longjmp`;
-//! libraries and programs that do it themselves have the instruction in their code, which compilers make for
-//! nothing but variables of variable size, and then from the frame. Bytes that only look like the instruction
-//! cost the time of a search.
+//! libraries and programs that do it themselves have
 
 use super::{cache, elf, identity, linkmap, modules::Module, process::Process};
 use crate::arch::stack_switch::{self, LONGEST, Source};
@@ -17,7 +15,7 @@ pub(crate) enum Stacks {
     /// None.
     #[default]
     Own,
-    /// Those whose registers the C library has saved (`swapcontext`, `setjmp`).
+    /// Stacks whose registers the C library has saved (`swapcontext`, `setjmp`).
     Saved,
     /// Any.
     Any,
@@ -54,7 +52,7 @@ fn names(process: &Process, module: &Module, file: Option<&File>) -> Option<Vec<
     process.memory.read(at, usize::try_from(size).ok()?).ok()
 }
 
-/// By the functions that it imports. (What it defines itself is seen in its code.)
+/// Judges by the functions that the module imports. (Its code shows what it defines itself.)
 fn by_names(strings: &[u8]) -> Stacks {
     let (mut handler, mut jump) = (false, false);
     for name in strings.split(|b| *b == 0) {

@@ -33,13 +33,13 @@ pub(crate) struct Thread {
 pub(crate) struct StoppedThreads {
     pid: i32,
     threads: Vec<Thread>,
-    /// Those that were asked to stop.
+    /// Threads that were asked to stop.
     seen: HashSet<i32>,
-    /// Those among them that have not been seen to.
+    /// Threads among them that have not stopped yet.
     late: Vec<i32>,
     /// Which of them wait in a call that ends by itself, and since when.
     sleepers: Sleepers,
-    /// Those that stay stopped when the others are let go.
+    /// Threads that stay stopped when the others are let go.
     kept: Vec<i32>,
 }
 
@@ -78,7 +78,7 @@ impl StoppedThreads {
         };
         for tid in ours {
             held.seen.insert(*tid);
-            // Else it was killed.
+            // Reading fails for a thread that was killed.
             if let Ok(registers) = Registers::read(*tid) {
                 held.threads.push(Thread { tid: *tid, registers, suspended: false });
             }
@@ -90,7 +90,7 @@ impl StoppedThreads {
         Ok(held)
     }
 
-    /// Those that are to stay stopped when the others are let go.
+    /// Notes threads that are to stay stopped when the others are let go.
     pub(crate) fn leave_stopped(&mut self, tids: impl Iterator<Item = i32>) {
         self.kept.extend(tids);
     }
@@ -220,7 +220,7 @@ impl Drop for StoppedThreads {
             restart::again(thread, &self.sleepers);
             let _ = ptrace::detach(thread.tid);
         }
-        // Those that stand go on at once; the others are waited for.
+        // Threads that have stopped go on at once; the others are waited for.
         release_late(self.pid, self.late.iter().copied());
     }
 }

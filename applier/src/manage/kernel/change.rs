@@ -17,7 +17,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_m
 /// For how long a transition is waited for, unless `--timeout` says otherwise: the kernel sends sleeping
 /// tasks a signal after 15 seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The same with `--lazy`, where it need not end.
+/// Time for a transition with `--lazy`, which need not end in that time.
 const TIMEOUT_LAZY: Duration = Duration::from_secs(5);
 /// For how long a reversal is waited for, and what comes after a transition. Neither depends on other tasks
 /// but those that have gone over already.
@@ -28,7 +28,7 @@ const BACK: Duration = Duration::from_secs(60);
 pub(crate) struct Transition {
     until: Instant,
     timeout: Duration,
-    /// Leave it as it is when time is up, rather than turn it round.
+    /// Leave the transition as it is when time is up, and do not reverse it.
     lazy: bool,
 }
 
@@ -57,7 +57,7 @@ impl Transition {
         Self { until: Instant::now() + timeout, timeout, lazy }
     }
 
-    /// As the service does it: it comes by again.
+    /// For the service: it does not wait, since it looks again by itself.
     pub(crate) fn of_service() -> Self {
         Self::new(Some(Duration::ZERO), true)
     }
@@ -236,7 +236,7 @@ fn turn(kernel: &Kernel<'_>, id: &str, module: &str, on: bool) -> Result<(), Err
 fn unload(kernel: &Kernel<'_>, id: &str, module: &str) -> Result<(), Error> {
     let until = Instant::now() + BACK;
     loop {
-        // Others may read its files at this moment, which holds it.
+        // Another program may read the module's files at this moment, which keeps it in use.
         match kernel.ops.unload(module) {
             Ok(()) => return Ok(()),
             Err(_) if !kernel.has(module) => return Ok(()),

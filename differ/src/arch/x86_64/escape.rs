@@ -19,7 +19,7 @@ pub(super) const ARGUMENTS: [Register; 6] =
 pub(super) const CALLEE_SAVED: [Register; 6] =
     [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 
-/// Registers that hold the address, or one derived from it. `true`: the code has used it to read memory.
+/// Registers that hold the address, or an address derived from it. `true`: the code has read memory by it.
 pub(super) type Held = HashMap<Register, bool>;
 
 /// Whether the address may get out that the instructions form with their fields at `fields` (offsets in

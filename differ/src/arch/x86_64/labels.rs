@@ -234,7 +234,7 @@ impl Walk<'_> {
         let written: Set = (self.factory.info(insn).used_registers().iter())
             .filter(|u| matches!(u.access(), OpAccess::Write | OpAccess::ReadWrite))
             .fold(0, |set, u| set | bit(u.register()));
-        // Widened in place, without an operand that says so.
+        // The instruction widens a value in place; no operand says so.
         if matches!(insn.mnemonic(), Mnemonic::Cdqe | Mnemonic::Cwde) {
             return after;
         }
@@ -369,7 +369,7 @@ fn note(slots: &mut Vec<Slot>, slot: Slot) {
     }
 }
 
-/// Whether one of the slots may be the one that is read.
+/// May one of the slots be the one that is read?
 fn holds(slots: &[Slot], (base, from, to): Slot) -> bool {
     let open = to == i64::MAX || base == Register::None;
     slots.iter().any(|&(b, f, t)| {

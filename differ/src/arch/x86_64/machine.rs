@@ -1,4 +1,4 @@
-//! Answers what the comparison asks of x86-64, and names the file that does so.
+//! Implements [`Arch`] for x86-64; each answer is in a file of its own.
 
 use std::collections::HashMap;
 

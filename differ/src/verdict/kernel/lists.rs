@@ -109,7 +109,7 @@ fn export(name: &str, licence: &str, namespace: &str) -> String {
     if notes.is_empty() { name.to_owned() } else { format!("{name} ({})", notes.join(", ")) }
 }
 
-/// Functions that run at the start, with the list that they are in.
+/// Functions that run at the start only, with the list that they are in.
 fn initcalls(all: &Atoms<'_>) -> BTreeSet<String> {
     let lists = all.unit.sections.iter().filter(|s| s.name.starts_with(".initcall"));
     let entries = lists.flat_map(|list| list.relocs.iter().map(move |r| (list, r)));

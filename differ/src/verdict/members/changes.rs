@@ -90,7 +90,7 @@ fn debugged<'a>(info: &'a Info, all: &Atoms<'_>, id: usize) -> Option<&'a Functi
 }
 
 impl<'a> Candidate<'a> {
-    /// What the function begins to do, and what it no longer does.
+    /// What the function starts to do, and what it stops doing.
     fn changes(
         &self,
         callees: Callees,

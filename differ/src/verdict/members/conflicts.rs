@@ -1,4 +1,4 @@
-//! Holds what functions do with members against each other.
+//! Compares what functions do with members.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ fn clash(
         (Kind::Counts | Kind::Gives, Kind::Gives)
             if a != b && acquires(f) && anew() && !moved(maker, Kind::NoLongerGives) =>
         {
-            // One function does both: it gives back what it takes.
+            // One function does both: it gives back what it has taken.
             let balanced = |one: &str, other: fn(&str) -> bool| {
                 all.iter().any(|d| {
                     d.function == one
@@ -96,8 +96,7 @@ fn handing(callee: &str) -> String {
     if callee == LOWER { "lower its count".to_owned() } else { format!("hand it to `{callee}`") }
 }
 
-/// Members that both functions may mean: one function has such an object at hand, the other one can get at
-/// one.
+/// Members that both functions may mean: one function has such an object, and the other one can reach one.
 fn common<'a>(one: &'a MemberChange, other: &'a MemberChange) -> impl Iterator<Item = &'a str> {
     one.members.iter().filter_map(|(name, direct)| {
         let also = other.members.get(name)?;

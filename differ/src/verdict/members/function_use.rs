@@ -1,4 +1,4 @@
-//! What a function of one side does with members, by the names of the functions that it calls.
+//! How a function of one side uses members, by the names of the functions that it calls.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -34,7 +34,7 @@ impl AllocationCall<'_> {
     }
 }
 
-/// What a function of one side does with members, and the names of the functions that it calls.
+/// How a function of one side uses members, and the names of the functions that it calls.
 pub(super) struct FunctionUse<'a> {
     pub(super) names: Vec<&'a str>,
     pub(super) uses: MemberUse,

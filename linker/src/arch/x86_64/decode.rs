@@ -4,7 +4,7 @@ use iced_x86::{Code, Decoder, DecoderOptions, OpKind, Register};
 
 use crate::arch::{Instruction, Operand, Value};
 
-/// The instructions of some code, one after the other.
+/// Decodes code, one instruction after the other.
 pub(super) struct Instructions<'c> {
     code: &'c [u8],
     start: u64,

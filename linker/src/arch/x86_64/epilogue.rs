@@ -43,7 +43,7 @@ fn stays(replaced: &[(u64, u64)], start: u64, end: u64) -> bool {
     replaced.iter().all(|(address, size)| end <= *address || start >= address.saturating_add(*size))
 }
 
-/// One that an unwind table describes. The functions that it finds unfit go to `ranges`.
+/// Finds an epilogue that an unwind table describes. Functions that are unfit go to `ranges`.
 fn described(target: &ElfFile<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilogue> {
     let section = target.sections.iter().find(|s| s.name == ".eh_frame")?;
     let frames = EhFrame::new(target.content(section), LittleEndian);
@@ -67,8 +67,8 @@ fn described(target: &ElfFile<'_>, ranges: &mut Vec<(u64, u64)>) -> Option<Epilo
         let code = target.bytes_from(start);
         let code = code.get(..usize::try_from(size).unwrap_or(0)).unwrap_or_default();
         for (at, saves) in candidates(code) {
-            // A return address belongs to the instruction before it; a thread that is stopped there, to this
-            // one.
+            // A return address belongs to the instruction before it. A thread that is stopped at the address
+            // belongs to this instruction.
             let address = start + at as u64;
             let fits = [address - 1, address].iter().all(|pc| {
                 let row = fde.unwind_info_for_address(&frames, &bases, &mut context, *pc);

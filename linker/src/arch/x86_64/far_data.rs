@@ -120,7 +120,7 @@ enum Part {
     Immediate,
 }
 
-/// The same operation with a register in place of a sign-extended immediate.
+/// The instruction that does the same with a register in place of a sign-extended immediate.
 fn by_register(code: Code) -> Option<Code> {
     Some(match code {
         Code::Add_rm64_imm32 | Code::Add_RAX_imm32 => Code::Add_rm64_r64,

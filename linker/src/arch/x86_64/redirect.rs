@@ -138,7 +138,7 @@ fn resume(old: &OldFunction<'_>, skip: usize, jump: usize) -> Option<(Chunk, Vec
     Some((Chunk::code(format!("{}.resume", old.name), code, fixups), steps))
 }
 
-/// Appends one instruction so that it does the same elsewhere. `None`: not possible.
+/// Appends an instruction so that it does the same at another address. `None`: not possible.
 fn relocate(
     instruction: &Instruction,
     decoder: &Decoder<'_>,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use wrapper::Phase;
 
-/// Both builds share these.
+/// What both builds share.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::pipeline) struct Builds<'a> {
     pub(in crate::pipeline) request: &'a Request,
@@ -24,8 +24,8 @@ pub(in crate::pipeline) struct Builds<'a> {
 }
 
 impl Builds<'_> {
-    /// Both builds once more, now through `%install`, in the trees that are there. False if there is nothing
-    /// more to run.
+    /// Runs both builds once more, now through `%install`, in the trees that are there. False if there is
+    /// nothing more to run.
     pub(in crate::pipeline) fn deepen(
         &self,
         recorder: &mut Recorder,

@@ -62,7 +62,7 @@ impl Original {
         Ok(found)
     }
 
-    /// The links that made the targets. All that was linked is read for it, so it is found out once.
+    /// The links that made the targets. This reads everything that was linked, so it is done once.
     fn all_matches(&self) -> Vec<Match<'_>> {
         let found = self.found.get_or_init(|| {
             let number = |link: &LinkRecord| self.records.links.iter().position(|l| std::ptr::eq(l, link));

@@ -19,7 +19,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use wrapper::{Dep, Records, UnitRecord};
 
-/// A unit that differs, as each build made it.
+/// A unit that differs, as the original and the patched build recorded it.
 type Sides<'r> = (Option<&'r UnitRecord>, Option<&'r UnitRecord>);
 
 /// Where both builds are, and when they ran.
@@ -35,7 +35,7 @@ struct Trees {
 struct Fix {
     /// By patch file the names of what it changes, relative to the tree.
     names: Vec<BTreeSet<PathBuf>>,
-    /// By the content that such a file has in the patched tree the patch files that change it.
+    /// Patch files, by the hash of a file in the patched tree that they change.
     contents: HashMap<String, Vec<usize>>,
 }
 
@@ -112,7 +112,7 @@ impl Fix {
         fix
     }
 
-    /// The patch files that make a unit another one.
+    /// The patch files that change the object of a unit.
     fn causes(&self, (before, after): Sides<'_>, known: &HashSet<&str>, trees: &Trees) -> BTreeSet<usize> {
         let Some(after) = after else {
             // It is gone, or how its object was made is not known.

@@ -1,5 +1,5 @@
-//! What the fix changes besides the ELF files that a patch is asked for: programs that are no target, and
-//! those that no patch can be made for. It is named, so that "changes nothing" is true as it stands.
+//! ELF files that the fix changes and that this run makes no patch for: programs that are no target, and
+//! programs that no patch can be made for. They are named, so that "changes nothing" is true as it stands.
 
 use crate::elf::foreign;
 use crate::output::{ElfReport, Refused, Warned};
@@ -18,7 +18,7 @@ const SHOWN: usize = 8;
 pub(in crate::pipeline) struct OtherFiles {
     /// No target, or left out by `--elf`: copies of what both builds linked, not the same to the byte.
     others: Vec<(String, [PathBuf; 2])>,
-    /// With what they are that no patch can be made for.
+    /// Files that no patch can be made for, with their kind.
     foreign: Vec<(String, String)>,
     /// Made by no recorded link.
     unmade: Vec<String>,
@@ -65,7 +65,7 @@ impl OtherFiles {
         other_files
     }
 
-    /// Of what a patch would not reach, beside others that it does.
+    /// Warns of files that the patch will not reach, where it reaches others.
     pub(in crate::pipeline) fn warnings(&self) -> Vec<Warned> {
         let warned = |(name, kind): &(String, String)| Warned {
             what: "ELF file of another kind left out".into(),

@@ -44,14 +44,14 @@ pub(in crate::pipeline) struct Analysis<'r> {
     pub(in crate::pipeline) reached: Vec<Reached<'r>>,
     /// Objects that differ although the fix does not reach their units, and why: original, patched.
     pub(in crate::pipeline) unreal: Vec<Unreal>,
-    /// Files whose units differ in nothing that is real.
+    /// Files whose units do not really differ.
     pub(in crate::pipeline) untouched: Vec<(Match<'r>, &'r LinkRecord)>,
     /// All ELF files that both builds linked, numbered as the targets.
     pub(in crate::pipeline) siblings: Vec<Sibling>,
     pub(in crate::pipeline) warnings: Vec<Warned>,
     /// Units compiled for the comparison.
     pub(in crate::pipeline) compiled: usize,
-    /// The same, taken from the store.
+    /// Units for the comparison that came out of the store.
     pub(in crate::pipeline) reused: usize,
     /// ELF files that the patched build did not link.
     pub(in crate::pipeline) lost: Vec<String>,

@@ -102,7 +102,7 @@ impl<'r> Counterparts<'r> {
                         |l: &LinkRecord| l.expanded_argv.iter().skip_while(|w| !is_soname(w)).nth(1).cloned();
                     let same_kind = link.shared == other.shared && soname(link) == soname(other);
                     if same_kind && common * ALIKE.1 >= whole * ALIKE.0 && common > 0 {
-                        // The order of equal ones is that in which they were made.
+                        // Links with equal scores keep the order in which they were made.
                         scores.push(((common << 16) / whole.max(1), i, j, 0));
                     }
                 }

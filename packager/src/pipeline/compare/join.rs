@@ -21,8 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use wrapper::{LinkRecord, Records};
 
-/// One image. Whether it is shipped, and with what of its exports, the others decide: see
-/// [`super::siblings`].
+/// An image, before [`super::siblings`] has decided whether it is shipped, and with which of its exports.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Joined {
     /// Index of the target.

@@ -65,7 +65,7 @@ pub(in crate::pipeline) fn units(reached: &Reached<'_>, analysis: &Analysis<'_>)
     touched.chain(unreal(&analysis.unreal)).collect()
 }
 
-/// What is known of units that differ in nothing that is of the fix.
+/// Units whose objects differ for other reasons than the fix.
 pub(in crate::pipeline) fn unreal(all: &[Unreal]) -> impl Iterator<Item = LedgerUnit> {
     all.iter().map(|one| LedgerUnit {
         name: one.name.clone(),
@@ -94,7 +94,7 @@ fn unit(pair: &Pair<'_>, compared: &Compared) -> LedgerUnit {
     }
 }
 
-/// What was compared: one unit, or each of those that a `-r` link has joined.
+/// The units that were compared: one, or each of the units that a `-r` link has joined.
 fn parts_of(pair: &Pair<'_>, compared: &Compared) -> Vec<LedgerUnit> {
     let whole = unit(pair, compared);
     let Some(programs) = pair.optimised.as_ref().filter(|p| p.joined()) else { return vec![whole] };

@@ -6,8 +6,9 @@ use crate::output::Refused;
 use linker::{Product, SiblingUse};
 use std::collections::{HashMap, HashSet};
 
-/// Settles what the images need of each other. Afterwards an image exports what another one uses, is there
-/// only if it does something, and stands behind those that it uses. `name` gives the file name of a target.
+/// Decides what the images export to each other. Afterwards an image exports what another one uses. It is
+/// left out if it does nothing, and it stands behind the images that it uses. `name` gives the file name of a
+/// target.
 pub(in crate::pipeline) fn settle(outcomes: &mut [ElfResult], name: impl Fn(usize) -> String) -> Vec<Joined> {
     for i in 0..outcomes.len() {
         let Some(joined) = &outcomes[i].joined else { continue };
@@ -80,7 +81,7 @@ fn exports(outcomes: &[ElfResult], used: &SiblingUse) -> bool {
     })
 }
 
-/// LinkedObjects of the exports those that another image uses.
+/// Keeps only the exports that another image uses.
 fn prune(joined: &mut [Joined]) {
     let used: Vec<SiblingUse> = joined.iter().flat_map(|j| j.output.used.iter().cloned()).collect();
     for one in joined {
@@ -92,8 +93,8 @@ fn prune(joined: &mut [Joined]) {
     }
 }
 
-/// Those that others use first: so they are in force first, and out of force last, wherever a change of
-/// several files is cut short.
+/// Sorts files so that those come first whose additions others use. They come into force first and go out of
+/// force last, wherever a change of several files is cut short.
 fn ordered(mut rest: Vec<Joined>) -> Vec<Joined> {
     let mut done: Vec<Joined> = Vec::new();
     while !rest.is_empty() {

@@ -22,7 +22,7 @@ pub(in crate::pipeline) struct Shipped {
     pub(in crate::pipeline) left_out: Vec<String>,
 }
 
-/// Manifest, sealed, and the files that lie beside it.
+/// Makes the sealed manifest and the files beside it.
 pub(in crate::pipeline) fn make(
     task: &Task<'_>,
     naming: &Naming,

@@ -18,13 +18,13 @@ pub(crate) struct Merged {
     pub(crate) original: Vec<u8>,
     /// The patched one.
     pub(crate) patched: Vec<u8>,
-    /// The same as a file.
+    /// The patched unit as a file.
     pub(crate) patched_file: PathBuf,
-    /// The original pieces as they were linked, and whose names are whose.
+    /// The original pieces as they were linked, and the piece that each name belongs to.
     pub(crate) pieces: OptimisedUnit,
     /// The original pieces as one object, where a `-r` link has made one of them.
     pub(crate) linked: Option<OptimisedUnit>,
-    /// Which piece of each program has which name, and what it is called there.
+    /// For each program, by name: the piece, and the name of the symbol there.
     pub(crate) names: [HashMap<String, (usize, String)>; 2],
     /// The original pieces with a section for each function, one by one.
     pub(crate) sectioned: Vec<Vec<u8>>,
@@ -70,7 +70,7 @@ pub(crate) fn merge(original: &Side<'_>, patched: &Side<'_>, dir: &Path) -> Resu
 pub(crate) struct Side<'a> {
     /// How the pieces were made.
     pub(crate) program: &'a Program<'a>,
-    /// The same, compiled once more.
+    /// The pieces, compiled once more.
     pub(crate) compiled: &'a [PathBuf],
 }
 
@@ -131,8 +131,8 @@ impl MergedPieces {
         Ok(Self { dir: dir.to_path_buf(), file, symbols })
     }
 
-    /// The merged object with other names. What only pieces shared with each other is local in it: what a
-    /// linker would hide, or what objcopy has hidden.
+    /// Makes the merged object with other names. Names that only the pieces share with each other become
+    /// local: a linker would hide them, or objcopy has hidden them.
     fn renamed(&self, names: &[String], passes: &[Pass]) -> Result<(PathBuf, Vec<u8>)> {
         let pairs = self.symbols.iter().zip(names).filter(|(symbol, name)| symbol.name != **name);
         let renames = pairs.map(|(symbol, name)| (symbol.name.clone(), name.clone())).collect();
@@ -183,7 +183,7 @@ fn hide(mut file: PathBuf, passes: &[Pass], dir: &Path) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Gives symbols other names; with `localise` those that a linker would hide become local.
+/// Renames symbols. With `localise`, names that a linker would hide become local.
 fn rename(object: &Path, names: &BTreeMap<String, String>, output: &Path, localise: bool) -> Result<PathBuf> {
     if names.is_empty() && !localise {
         return Ok(object.to_path_buf());

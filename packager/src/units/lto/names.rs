@@ -12,7 +12,7 @@ use differ::Origin;
 /// A symbol of one side.
 #[derive(Clone, Debug)]
 pub(super) struct Symbol {
-    /// In the merged object, where no other has it.
+    /// The name in the merged object, where it is unique.
     pub(super) name: String,
     /// In its piece.
     pub(super) own: String,
@@ -77,8 +77,8 @@ pub(super) fn canonical(sides: [&[Symbol]; 2]) -> [Vec<String>; 2] {
 struct Known<'n> {
     /// By base name.
     sources: HashMap<&'n str, BTreeSet<&'n str>>,
-    /// Names that one source file defines for all, on one side at least: they stay what they are when the fix
-    /// makes them `static`.
+    /// Global names of one source file, on one side at least: they stay what they are when the fix makes them
+    /// `static`.
     external: BTreeSet<(&'n str, &'n str)>,
 }
 

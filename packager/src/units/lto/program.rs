@@ -1,4 +1,4 @@
-//! One side: the pieces of a program and what they were made from.
+//! A program before or after the fix: its pieces and the objects that they were made from.
 
 use std::path::{Path, PathBuf};
 

@@ -84,7 +84,7 @@ struct Call<'a> {
     real: &'a Path,
     expanded: &'a [Vec<u8>],
     line: &'a AsLine,
-    /// What was assembled, or the first part of it.
+    /// The text that was assembled, or its first part.
     text: &'a Path,
     from_stdin: bool,
     /// What the assembler says that it read besides.

@@ -235,7 +235,10 @@ fn unquote(line: &[u8]) -> Option<Vec<Vec<u8>>> {
 mod tests {
     use super::*;
 
-    const LINE: &str = r#" "/usr/bin/clang" "-cc1" "-emit-obj" "-D" "X=\"a b\"" "-fcoverage-compilation-dir=/tmp" "-o" "x.o" "-dependency-file" "x.d" "-x" "c" "a b.c""#;
+    const LINE: &str = concat!(
+        r#" "/usr/bin/clang" "-cc1" "-emit-obj" "-D" "X=\"a b\"" "-fcoverage-compilation-dir=/tmp" "-o" "x.o""#,
+        r#" "-dependency-file" "x.d" "-x" "c" "a b.c""#
+    );
 
     #[test]
     fn a_line_is_taken_apart() {

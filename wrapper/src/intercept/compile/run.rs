@@ -178,7 +178,7 @@ impl Unit<'_> {
         let taken = variables || scratch.is_none();
         match (self.line.writes_deps, self.family) {
             (Some(true), _) => Listing::OwnFile,
-            // Both ways below would be ignored by gcc, or change what clang writes.
+            // gcc would ignore both ways below, and clang would write something else.
             (Some(false), _) => Listing::AskAgain,
             (None, _) if taken => Listing::AskAgain,
             (None, Tool::Clang) => Listing::Headers,

@@ -1,4 +1,4 @@
-//! One source that a compiler driver makes one object of.
+//! A source file that a compiler driver makes an object of.
 
 use std::path::Path;
 

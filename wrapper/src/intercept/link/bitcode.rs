@@ -31,7 +31,7 @@ const UNNAMED: &str = "lto.tmp";
 /// word or behind `=`.
 const SIDE_EFFECTS: &[&[u8]] = &[b"dependency-file", b"out-implib"];
 
-/// The same without an argument in the next word.
+/// Options that write more files and have no argument in the next word.
 const TEMPORARIES: &[&[u8]] = &[b"save-temps", b"plugin-opt=save-temps", b"time-trace"];
 
 /// Is this bitcode?

@@ -33,8 +33,8 @@ pub(super) fn gather(recorder: &mut Recorder, line: &LinkLine) -> LinkInputs {
             inputs.notes.push(format!("input {} was not found", String::from_utf8_lossy(&file.name)));
             continue;
         };
-        // One that is named again, since libraries need each other, gives what it has not given yet: no
-        // member twice.
+        // An archive may be named again, since libraries need each other. It then gives only members that it
+        // has not given yet.
         if !named.insert(path.clone()) && kind_of(&recorder.absolute(path.as_bytes())) == FileKind::Archive {
             continue;
         }
