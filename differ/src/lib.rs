@@ -14,6 +14,7 @@ mod compare;
 mod correlate;
 mod debug;
 mod debug_output;
+mod declarations;
 mod diff;
 mod elf;
 mod error;
@@ -32,6 +33,7 @@ mod unit;
 mod verdict;
 
 pub use debug_output::{DebugSections, DebugUnit, debug_sections};
+pub use declarations::declarations;
 pub use diff::diff;
 pub use error::Error;
 pub use inlining::inlining;

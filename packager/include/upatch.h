@@ -22,6 +22,13 @@
 
 #include <errno.h>
 
+/* UPATCH_OPT_OUT; once in a program, outside of functions: no process of the program is patched. It is of the program,
+ * not of a patch: a note in the ELF file that upatch reads. */
+#define UPATCH_OPT_OUT                                        \
+    __asm__(".pushsection .note.upatch,\"a\",%note\n"         \
+            ".balign 4\n.long 7, 0, 1\n.asciz \"upatch\"\n" \
+            ".balign 4\n.popsection")
+
 #define UPATCH_PRE_APPLY(name) UPATCH_HOOK_WITH_RESULT(pre_apply, name)
 #define UPATCH_POST_APPLY(name) UPATCH_HOOK_WITHOUT_RESULT(post_apply, name)
 #define UPATCH_PRE_UNAPPLY(name) UPATCH_HOOK_WITH_RESULT(pre_unapply, name)

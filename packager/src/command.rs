@@ -4,7 +4,7 @@ use crate::cli::{Args, KernelRequest, Request, command, manual, split};
 use crate::develop;
 use crate::error::{Failure, Words};
 use crate::kernel;
-use crate::output::{Report, Warned};
+use crate::output::{Report, Warned, explained};
 use crate::pipeline;
 use crate::prep::{HOOK_COMMAND, run_hook};
 use crate::process::{catch_signals, is_first_to_end};
@@ -44,6 +44,7 @@ pub fn main() -> ExitCode {
     let color = args.color.decide(std::io::stderr().is_terminal());
     let logs = log(args.verbose, color);
     let causes = args.verbose > 0;
+    let explain = args.explain;
     // A bar would be torn by the log.
     let bar = !logs && args.progress.decide(Progress::on_terminal());
     let of_kernel = args.kernel.is_some();
@@ -78,6 +79,9 @@ pub fn main() -> ExitCode {
         error.log = error.log.take().map(outside_name);
     }
     let written = report.write(&output);
+    if explain {
+        let _ = std::io::stderr().write_all(explained(&report).as_bytes());
+    }
     let Some(error) = error.or_else(|| Some(written.err()?.words())) else {
         for file in &report.files {
             progress.info(&format!("written: {}", shown.join(file).display()));

@@ -8,6 +8,7 @@ mod elf;
 mod error;
 mod files;
 mod kernel;
+mod names;
 mod naming;
 mod output;
 mod pipeline;

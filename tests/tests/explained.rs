@@ -62,9 +62,13 @@ fn callers_that_inlining_draws_in_are_told_with_what_differs() -> Result<()> {
 #[test]
 fn a_refusal_names_the_datum_and_says_what_to_write_instead() -> Result<()> {
     let (ended, report) = told(2, "int limit = 5;", 4)?;
-    for part in
-        ["initial value of live data changed: limit (case.c)", "0x03 -> 0x05", "leave the initial value"]
-    {
+    for part in [
+        "initial value of live data changed: limit (case.c)",
+        "--> case.c:2",
+        "why:  byte at +0x0: 0x03 -> 0x05",
+        "do:   leave the initial value",
+        "see:  docs/guide/when-refused.md#initial-value-of-live-data-changed",
+    ] {
         ensure!(ended.stderr.contains(part), "no `{part}`: {}", ended.account());
     }
     ensure!(report.contains("remedy:"), "{report}");

@@ -91,7 +91,7 @@ fn declarations<'a>(
     Some(known)
 }
 
-fn file_name<'a>(
+pub(super) fn file_name<'a>(
     dwarf: &gimli::Dwarf<Slice<'a>>,
     unit: &gimli::Unit<Slice<'a>>,
     index: u64,

@@ -2,6 +2,7 @@
 //! of types.
 
 mod arguments;
+mod declared;
 mod entries;
 mod inlined;
 mod meaning;
@@ -12,6 +13,7 @@ mod types;
 mod walk;
 
 pub(crate) use arguments::{Arguments, InitialPlace, Variable, read as read_arguments};
+pub(crate) use declared::read as read_declarations;
 pub(crate) use inlined::read as read_inlining;
 pub(crate) use origins::read as read_origins;
 pub(crate) use statics::{Static, read as read_statics};

@@ -3,7 +3,7 @@
 use super::Recorder;
 use crate::error::{BuildError, Context, Result, Side};
 use crate::prep::{HOOK_COMMAND, Order, PrepAnswer};
-use crate::process::{Log, Tool};
+use crate::process::{Log, Tool, word};
 use crate::scratch::Work;
 use crate::source::{SpecSource, host_uses_rpm};
 use std::ffi::OsString;
@@ -172,6 +172,24 @@ impl RpmBuild<'_> {
         Ok(args)
     }
 
+    /// What to type to go on with %build in what is kept.
+    fn again(&self) -> Option<String> {
+        let place = |path: PathBuf| self.work.kept_place(&path).display().to_string();
+        let mut words = vec!["rpmbuild".to_owned()];
+        words.extend(self.source.options.iter().map(|o| o.to_string_lossy().into_owned()));
+        words.extend(["-bc", "--short-circuit", "--nodeps"].map(String::from));
+        for (name, path) in [
+            ("_topdir", self.work.path("rpm")),
+            ("_builddir", self.work.build()),
+            ("_sourcedir", self.source.sourcedir.clone()),
+        ] {
+            words.extend(["--define".to_owned(), format!("{name} {}", place(path))]);
+        }
+        words.push(self.source.spec.display().to_string());
+        let words: Vec<String> = words.iter().map(|w| word(w)).collect();
+        self.work.is_kept().then(|| words.join(" "))
+    }
+
     fn error(&self, log: &Log) -> BuildError {
         let text = log.text();
         let (side, path) = (Side::of(self.phase), log.path.clone());
@@ -191,7 +209,7 @@ impl RpmBuild<'_> {
             .take(3)
             .collect();
         let why = if errors.is_empty() { "rpmbuild failed".to_owned() } else { errors.join("; ") };
-        BuildError::Fails { side, why, log: path }
+        BuildError::Fails { side, why, log: path, again: self.again() }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Recorder;
 use crate::error::{BuildError, Result, Side};
 use crate::prep::{Applied, PrepAnswer, apply_fix, settle, tree_for, try_fix};
-use crate::process::{Log, Tool};
+use crate::process::{Log, Tool, word};
 use crate::scratch::Work;
 use crate::source::TreeSource;
 use std::path::{Path, PathBuf};
@@ -79,6 +79,8 @@ impl TreeBuild<'_> {
         if !errors.is_empty() {
             why = format!("{why}; {}", errors.join("; "));
         }
-        Err(BuildError::Fails { side: Side::of(self.phase), why, log: log.path.clone() }.into())
+        let here = self.work.is_kept().then(|| self.work.kept_place(dir));
+        let again = here.map(|dir| format!("cd {} && {command}", word(&dir.to_string_lossy())));
+        Err(BuildError::Fails { side: Side::of(self.phase), why, log: log.path.clone(), again }.into())
     }
 }

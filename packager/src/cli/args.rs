@@ -130,6 +130,9 @@ pub(crate) struct Args {
     /// Parallel jobs [default: all CPUs]
     #[arg(short = 'j', long = "jobs", value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Running")]
     pub jobs: Option<u32>,
+    /// Print each change and each refusal with all reasons, and what the guide says of them
+    #[arg(long, help_heading = "Running")]
+    pub explain: bool,
     /// Print errors only
     #[arg(short, long, conflicts_with = "verbose", help_heading = "Running")]
     pub quiet: bool,

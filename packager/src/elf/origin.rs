@@ -10,6 +10,8 @@ pub(crate) struct Origin {
     pub compilers: BTreeSet<String>,
     /// Options of the compilers, as the producers have them; none without debug information.
     pub options: BTreeSet<String>,
+    /// Macros of the compiler's command, as annobin notes them; none without it. Producers do not have these.
+    pub noted: BTreeSet<String>,
     /// Libraries that it needs (`DT_NEEDED`).
     pub needed: BTreeSet<String>,
     /// Names that it takes from others.
@@ -41,11 +43,69 @@ impl Origin {
             origin.compilers.insert(words[..named].join(" "));
             origin.options.extend(words[named..].iter().filter(|w| counts(w)).map(|w| (*w).to_owned()));
         }
+        // What annobin notes is in the file, and moves to that with the debug information.
+        for file in [Some(&file), debug.as_ref()].into_iter().flatten() {
+            let noted = Noted::read(&section(file, ".gnu.build.attributes"));
+            if origin.compilers.is_empty() {
+                origin.compilers = noted.compilers;
+            }
+            origin.noted.extend(noted.options);
+        }
         if origin.compilers.is_empty() {
             origin.compilers.extend(strings(&section(&file, ".comment")));
         }
         origin
     }
+}
+
+/// What the compiler's plugin annobin notes ("Watermark" specification: the value stands in the note's name).
+#[derive(Debug, Default)]
+struct Noted {
+    compilers: BTreeSet<String>,
+    options: BTreeSet<String>,
+}
+
+impl Noted {
+    fn read(notes: &[u8]) -> Self {
+        let mut noted = Self::default();
+        let mut rest = notes;
+        let padded = |size: usize| size.checked_next_multiple_of(4);
+        while let Some((name, size)) = name(rest) {
+            noted.take(name);
+            let next = padded(name.len()).zip(padded(size)).and_then(|(a, b)| rest.get(12 + a + b..));
+            let Some(next) = next else { break };
+            rest = next;
+        }
+        noted
+    }
+
+    fn take(&mut self, name: &[u8]) {
+        match name {
+            // Version of the tool: the compiler that ran, and the one that the plugin was built for.
+            [b'G', b'A', b'$', 5, text @ ..] => {
+                let text = String::from_utf8_lossy(text);
+                let text = text.trim_end_matches('\0');
+                self.compilers.extend(text.strip_prefix("running ").map(str::to_owned));
+            }
+            [b'G', b'A', b'*', value @ ..] => {
+                if let Some(value) = value.strip_prefix(b"FORTIFY\0") {
+                    let number = value.iter().rev().fold(0u64, |n, b| n << 8 | u64::from(*b));
+                    self.options.insert(format!("-D_FORTIFY_SOURCE={number}"));
+                }
+            }
+            [b'G', b'A', b'+', text @ ..] if text.starts_with(b"GLIBCXX_ASSERTIONS") => {
+                self.options.insert("-D_GLIBCXX_ASSERTIONS".to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Name of the first note, and the size of its content.
+fn name(notes: &[u8]) -> Option<(&[u8], usize)> {
+    let word = |at: usize| notes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
+    let (name, content) = (word(0)? as usize, word(4)? as usize);
+    Some((notes.get(12..12usize.checked_add(name)?)?, content))
 }
 
 /// Could the option change code? Not those about debug information and about names of folders.
@@ -90,6 +150,33 @@ fn strings(data: &[u8]) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_annobin_notes_is_read() {
+        let note = |name: &[u8], content: &[u8]| {
+            let size = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
+            let mut note = [size(name), size(content), 0x100u32.to_le_bytes()].concat();
+            for part in [name, content] {
+                note.extend(part);
+                note.resize(note.len().next_multiple_of(4), 0);
+            }
+            note
+        };
+        let notes = [
+            note(b"GA$\x013p1213\0", &[0; 16]),
+            note(b"GA$\x05running gcc 12.3.1 20230508\0", b""),
+            note(b"GA$\x05annobin gcc 12.2.1 20221121\0", b""),
+            note(b"GA*FORTIFY\0\x02\0", b""),
+            note(b"GA+GLIBCXX_ASSERTIONS\0", b""),
+        ]
+        .concat();
+        let noted = Noted::read(&notes);
+        assert!(noted.compilers.iter().eq(["gcc 12.3.1 20230508"]), "{noted:?}");
+        assert!(noted.options.iter().eq(["-D_FORTIFY_SOURCE=2", "-D_GLIBCXX_ASSERTIONS"]), "{noted:?}");
+        for len in 0..notes.len() {
+            Noted::read(&notes[..len]);
+        }
+    }
 
     #[test]
     fn this_program_tells_its_libraries() {

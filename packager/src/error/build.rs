@@ -17,6 +17,8 @@ pub(crate) enum BuildError {
         why: String,
         /// Its log.
         log: PathBuf,
+        /// What to type to go on by hand, if what was built is kept.
+        again: Option<String>,
     },
     /// Packages that the spec file asks for are not here.
     MissingRequires(Vec<String>),
@@ -109,7 +111,16 @@ impl BuildError {
 impl Worded for BuildError {
     fn words(&self) -> Words {
         match self {
-            Self::Fails { side, why, log } => Words::new(side.exit(), side.fails(), why).log(log),
+            Self::Fails { side, why, log, again } => {
+                let words = Words::new(side.exit(), side.fails(), why).log(log);
+                words.hint(match again {
+                    Some(again) => format!("to go on by hand: {again}"),
+                    None => {
+                        "with --keep-workdir what was built stays, and the command to go on by hand is shown"
+                            .to_owned()
+                    }
+                })
+            }
             Self::MissingRequires(names) => {
                 Words::new(BuildExit::OriginalBuild, "missing BuildRequires", names.join(", "))
                     .hint("install them; if they are there under another name, pass --nodeps")

@@ -32,7 +32,7 @@ pub(crate) enum CompareError {
     /// Link-time optimisation without debug information.
     OptimisedWithoutDebug,
     /// The change cannot be live-patched.
-    Refused(Vec<RefusalLine>),
+    Refused(Vec<Cause>),
     /// The rebuild is not the target.
     Mismatch {
         /// The file's name.
@@ -64,6 +64,48 @@ pub(crate) struct RefusalLine {
     pub why: String,
 }
 
+/// One cause for which a change cannot be live-patched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cause {
+    /// What was met.
+    pub what: String,
+    /// Symbol, as its author wrote it.
+    pub symbol: String,
+    /// The symbol with the units where it was met, as `limit (server.c)`.
+    pub place: String,
+    /// Where the source declares it: `file:line`, or the units where it was met.
+    pub site: String,
+    /// Why it is not safe.
+    pub why: String,
+    /// What to do.
+    pub remedy: String,
+    /// What else is refused only for this cause.
+    pub follows: Vec<String>,
+}
+
+impl Cause {
+    /// One line: what, and in which units.
+    fn line(&self) -> String {
+        format!("{}: {}", self.what, self.place)
+    }
+
+    /// All that is to be known, in lines.
+    fn block(&self) -> String {
+        let mut lines = vec![format!("{}: {}", self.what, self.symbol)];
+        if !self.site.is_empty() {
+            lines.push(format!("--> {}", self.site));
+        }
+        lines.push(format!("why:  {}", self.why));
+        lines.push(format!("do:   {}", self.remedy));
+        lines.extend(self.follows.iter().map(|follows| format!("with: {follows}")));
+        lines.push(format!("see:  {GUIDE}{}", anchor(&self.what)));
+        lines.join("\n")
+    }
+}
+
+/// The guide to refusals, as it is installed below the documents.
+const GUIDE: &str = "docs/guide/when-refused.md";
+
 impl Worded for CompareError {
     fn words(&self) -> Words {
         match self {
@@ -79,21 +121,14 @@ impl Worded for CompareError {
                 "without debug information functions of one name in several source files cannot be told \
                  apart",
             ),
-            Self::Refused(lines) => {
-                let places: Vec<String> = lines.iter().map(|l| format!("{}: {}", l.what, l.place)).collect();
-                let mut words = Words::new(
-                    BuildExit::Refused,
-                    "the change cannot be live-patched safely",
-                    places.join("; "),
-                );
-                let hint = |l: &RefusalLine| format!("{} ({}): {}", l.what, l.place, l.why);
-                words.hints = lines.iter().map(hint).collect();
-                let mut anchors: Vec<String> = lines.iter().map(|l| anchor(&l.what)).collect();
-                anchors.dedup();
-                words.hint(format!(
-                    "how to write it otherwise: docs/guide/when-refused.md, {}",
-                    anchors.join(", ")
-                ))
+            Self::Refused(causes) => {
+                let lines: Vec<String> = causes.iter().map(Cause::line).collect();
+                let what = "the change cannot be live-patched safely";
+                let mut words = Words::new(BuildExit::Refused, what, lines.join("; "));
+                words.blocks = causes.iter().map(Cause::block).collect();
+                words.hint(
+                    "how to write it otherwise is in the guide; --explain prints its entries, and the rest",
+                )
             }
             Self::Mismatch { file, difference, causes, refused, remedies } => {
                 let mut words = Words::new(BuildExit::Mismatch, MISMATCH, format!("{file}: {difference}"));
@@ -120,7 +155,7 @@ impl Worded for CompareError {
 }
 
 /// Where a reason stands in the guide to refusals.
-fn anchor(what: &str) -> String {
+pub(crate) fn anchor(what: &str) -> String {
     let words = what.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     format!("#{}", words.collect::<Vec<_>>().join("-").to_lowercase())
 }
@@ -131,10 +166,9 @@ mod tests {
 
     #[test]
     fn a_refusal_leads_to_its_place_in_the_guide() {
-        let line = |what: &str| RefusalLine { what: what.into(), place: "x (x.c)".into(), why: "so".into() };
-        let error = CompareError::Refused(vec![line("size of live data changed"), line("link not recorded")]);
-        let last = error.words().hints.pop().unwrap_or_default();
-        assert!(last.ends_with("#size-of-live-data-changed, #link-not-recorded"), "{last}");
+        let cause = Cause { what: "size of live data changed".into(), ..Cause::default() };
+        let block = CompareError::Refused(vec![cause]).words().blocks.pop().unwrap_or_default();
+        assert!(block.ends_with("see:  docs/guide/when-refused.md#size-of-live-data-changed"), "{block}");
         let guide = include_str!("../../../docs/guide/when-refused.md");
         assert!(guide.contains("<a id=\"size-of-live-data-changed\"></a>"));
     }

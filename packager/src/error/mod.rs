@@ -17,7 +17,7 @@ mod target;
 mod words;
 
 pub(crate) use build::{BuildError, OtherTree, Side};
-pub(crate) use compare::{CompareError, RefusalLine};
+pub(crate) use compare::{Cause, CompareError, RefusalLine, anchor};
 pub(crate) use develop::DevelopError;
 pub(crate) use failure::{Failure, Result, keep_log};
 pub(crate) use kernel::KernelError;

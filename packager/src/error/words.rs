@@ -17,6 +17,8 @@ pub(crate) struct Words {
     pub what: String,
     /// Why not.
     pub why: String,
+    /// What the error is made of, a paragraph of several lines each.
+    pub blocks: Vec<String>,
     /// What to do about it, one line each.
     pub hints: Vec<String>,
     /// Log of the build that failed; its last lines are shown.
@@ -37,7 +39,8 @@ impl Words {
     /// An error with `exit`.
     pub(super) fn new(exit: BuildExit, what: impl Into<String>, why: impl fmt::Display) -> Self {
         let (what, why) = (what.into(), why.to_string());
-        Self { exit, what, why, hints: Vec::new(), log: None, signal: None, causes: Vec::new() }
+        let blocks = Vec::new();
+        Self { exit, what, why, blocks, hints: Vec::new(), log: None, signal: None, causes: Vec::new() }
     }
 
     /// An error with no exit code of its own (1).
@@ -77,6 +80,12 @@ impl Words {
         }
         let word = if color { "\x1b[31;1merror:\x1b[0m" } else { "error:" };
         out.push_str(&format!("{word} {self}\n"));
+        for block in &self.blocks {
+            out.push_str(&format!("\n{}\n", indented(block, color)));
+        }
+        if !self.blocks.is_empty() {
+            out.push('\n');
+        }
         for cause in self.causes.iter().filter(|_| causes) {
             out.push_str(&format!("cause: {}\n", one_line(cause)));
         }
@@ -94,6 +103,16 @@ impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", one_line(&self.what), one_line(&self.why))
     }
+}
+
+/// A paragraph below the line that it belongs to. Its first line is its title.
+fn indented(block: &str, color: bool) -> String {
+    let lines = block.lines().enumerate().map(|(number, line)| match (number, color) {
+        (0, true) => format!("  \x1b[1m{line}\x1b[0m"),
+        (0, false) => format!("  {line}"),
+        _ => format!("    {line}"),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Makes one line of any text: programs read the messages line by line.

@@ -110,6 +110,7 @@ impl Devel {
             place,
             why,
             remedy: "boot a new kernel".into(),
+            ..Refused::default()
         };
         off.chain(on).map(refused).collect()
     }

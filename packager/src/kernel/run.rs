@@ -15,7 +15,7 @@ use crate::cli::KernelRequest;
 use crate::error::{Context, Failure, KernelError, Result};
 use crate::naming::Naming;
 use crate::output::{
-    Detail, ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned,
+    Detail, ElfReport, PatchPackage, PatchReport, Refused, Report, RpmInput, Staged, Warned, locate,
 };
 use crate::pipeline::{end, name};
 use crate::prep::apply_fix;
@@ -153,6 +153,10 @@ fn make(
     refusals.extend(report.elfs.iter().flat_map(|e| e.refused.clone()));
     show_warnings(report, progress);
     if !refusals.is_empty() {
+        locate(&mut refusals, |name| declarations(&units, name));
+        for elf in &mut report.elfs {
+            locate(&mut elf.refused, |name| declarations(&units, name));
+        }
         return Err(crate::output::refusals(&refusals).into());
     }
     units.retain(|u| u.diff.patch.is_some());
@@ -343,6 +347,12 @@ fn show_warnings(report: &Report, progress: &Progress) {
             progress.warning(&format!("{}: {}: {}", w.what, w.place, w.why));
         }
     }
+}
+
+/// What both objects of a unit declare.
+fn declarations(units: &[Unit], name: &str) -> Option<[differ::Declarations; 2]> {
+    let unit = units.iter().find(|u| u.name == name)?;
+    Some([differ::declarations(&unit.original).ok()?, differ::declarations(&unit.patched).ok()?])
 }
 
 /// Refusals that belong to no object yet go into the report with the first.

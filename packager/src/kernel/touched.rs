@@ -61,6 +61,7 @@ impl Reach {
                 place: place.clone(),
                 why,
                 remedy: remedy.into(),
+                ..Refused::default()
             });
         };
         let foreign = file.strip_prefix("arch").ok().and_then(|f| f.iter().next());

@@ -49,24 +49,26 @@ pub(super) struct Unit {
 }
 
 /// The module of a unit, or why it cannot be patched.
-fn object(touched: &Touched) -> std::result::Result<(KernelObject, Option<String>), Refused> {
+fn object(touched: &Touched) -> std::result::Result<(KernelObject, Option<String>), Box<Refused>> {
     match &touched.part {
         Part::Kernel => Ok((KernelObject::Kernel, None)),
         Part::Modules(names) if names.len() == 1 => {
             Ok((KernelObject::of_path(&names[0]), Some(names[0].clone())))
         }
-        Part::Modules(names) => Err(Refused {
+        Part::Modules(names) => Err(Box::new(Refused {
             what: "unit of several modules".into(),
             place: touched.source.display().to_string(),
             why: format!("its object is linked into {}", names.join(", ")),
             remedy: "make the change in a file of one module".into(),
-        }),
-        Part::NotBuilt => Err(Refused {
+            ..Refused::default()
+        })),
+        Part::NotBuilt => Err(Box::new(Refused {
             what: "file that is not built".into(),
             place: touched.source.display().to_string(),
             why: "nothing in this configuration is built from it".into(),
             remedy: "leave it out of the fix".into(),
-        }),
+            ..Refused::default()
+        })),
     }
 }
 
@@ -137,7 +139,7 @@ pub(super) fn compile(
         let Some(unit) = unit? else { continue };
         match object(touched) {
             Ok(_) => units.push(unit),
-            Err(refusal) => refused.push(refusal),
+            Err(refusal) => refused.push(*refusal),
         }
     }
     Ok((units, compiled))

@@ -29,18 +29,20 @@ pub(crate) fn merged(lines: impl IntoIterator<Item = Line>) -> Vec<Line> {
 }
 
 /// `limit (server.c)` as symbol and file.
-fn split(place: &str) -> (String, Option<String>) {
+pub(super) fn split(place: &str) -> (String, Option<String>) {
     let parts = place.strip_suffix(')').and_then(|p| p.rsplit_once(" ("));
     parts.map_or((place.to_owned(), None), |(symbol, file)| (symbol.to_owned(), Some(file.to_owned())))
 }
 
-fn place(symbol: &str, files: &[String]) -> String {
-    match files {
-        [] => symbol.to_owned(),
+/// The symbol with the files behind it, or the files alone.
+pub(super) fn place(symbol: &str, files: &[String]) -> String {
+    let list = match files {
+        [] => return symbol.to_owned(),
         // One file more is named, since counting it would take as much room.
-        all if all.len() <= NAMED + 1 => format!("{symbol} ({})", all.join(", ")),
-        all => format!("{symbol} ({} and {} more)", all[..NAMED].join(", "), all.len() - NAMED),
-    }
+        all if all.len() <= NAMED + 1 => all.join(", "),
+        all => format!("{} and {} more", all[..NAMED].join(", "), all.len() - NAMED),
+    };
+    if symbol.is_empty() { list } else { format!("{symbol} ({list})") }
 }
 
 #[cfg(test)]

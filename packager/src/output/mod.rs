@@ -1,6 +1,8 @@
 //! What is written to `--output`.
 
 mod dir;
+mod explained;
+mod locate;
 mod merged;
 mod refusals;
 mod report;
@@ -8,6 +10,8 @@ mod rpm;
 mod template;
 
 pub(crate) use dir::{Staged, is_free, publish};
+pub(crate) use explained::explained;
+pub(crate) use locate::locate;
 pub(crate) use merged::merged;
 pub(crate) use refusals::refusals;
 pub(crate) use report::{

@@ -183,7 +183,7 @@ pub(crate) struct ElfReport {
 }
 
 /// One refusal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Refused {
     /// What was met.
     pub what: String,
@@ -194,6 +194,12 @@ pub(crate) struct Refused {
     pub why: String,
     /// What to do.
     pub remedy: String,
+    /// Where the source declares the symbol, `file:line`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// The refusal that this one comes from, `what: where`. Without it this one is gone too.
+    #[serde(rename = "follows_from", skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
 }
 
 /// One warning.
@@ -253,7 +259,8 @@ impl Detail {
 
 impl From<&differ::Refusal> for Refused {
     fn from(r: &differ::Refusal) -> Self {
-        Self { what: r.what.clone(), place: r.place.clone(), why: r.why.clone(), remedy: r.remedy.clone() }
+        let (what, place) = (r.what.clone(), r.place.clone());
+        Self { what, place, why: r.why.clone(), remedy: r.remedy.clone(), ..Self::default() }
     }
 }
 

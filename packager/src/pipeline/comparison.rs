@@ -135,6 +135,7 @@ fn unrecorded(name: &str, [why, remedy]: &NotKnown) -> ElfReport {
 }
 
 fn refused(name: &str, what: &str, why: &str, remedy: &str) -> ElfReport {
-    let refused = Refused { what: what.into(), place: name.into(), why: why.into(), remedy: remedy.into() };
+    let (what, place) = (what.into(), name.into());
+    let refused = Refused { what, place, why: why.into(), remedy: remedy.into(), ..Refused::default() };
     ElfReport { name: name.to_owned(), refused: vec![refused], ..ElfReport::default() }
 }

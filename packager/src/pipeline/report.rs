@@ -3,11 +3,12 @@
 use super::comparison::Comparison;
 use super::ship::Shipped;
 use super::task::Task;
+use crate::names::{demangled, readable};
 use crate::naming::Naming;
 use crate::output::{PatchReport, Report, WithoutEffect, merged};
 use crate::progress::Progress;
 use crate::target::Fidelity;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Report {
     /// Takes in what is to be done.
@@ -54,6 +55,21 @@ impl Report {
         self.elfs.clone_from(&compared.elfs);
     }
 
+    /// Leaves out of the texts where the builds ran: nobody finds anything there afterwards.
+    pub(super) fn without_places(&mut self, tops: &[&Path]) {
+        let refused = self.elfs.iter_mut().flat_map(|elf| &mut elf.refused);
+        for text in
+            refused.flat_map(|r| [&mut r.place, &mut r.why, &mut r.remedy].into_iter().chain(&mut r.at))
+        {
+            for top in tops {
+                let top = format!("{}/", top.display());
+                if text.contains(&top) {
+                    *text = text.replace(&top, "");
+                }
+            }
+        }
+    }
+
     /// Takes in which patch files contribute nothing. `naming` is without the CVE ids that go with them.
     pub(super) fn take_idle(&mut self, idle: &[usize], task: &Task<'_>, naming: &Naming) {
         let Some(patch) = &mut self.patch else { return };
@@ -80,7 +96,7 @@ impl Report {
     pub(super) fn show_changes(&self, progress: &Progress) {
         for elf in &self.elfs {
             for detail in &elf.details {
-                progress.verbose(&format!("{}: {}", elf.name, detail.explain()));
+                progress.verbose(&readable(&format!("{}: {}", elf.name, detail.explain())));
             }
         }
     }
@@ -90,7 +106,7 @@ impl Report {
         let elfs = self.elfs.iter().flat_map(|e| &e.warnings);
         let all = self.warnings.iter().chain(elfs);
         for (what, place, why) in merged(all.map(|w| (w.what.clone(), w.place.clone(), w.why.clone()))) {
-            progress.warning(&format!("{what}: {place}: {why}"));
+            progress.warning(&readable(&format!("{what}: {place}: {why}")));
         }
         if !self.problems.is_empty() {
             let count = self.problems.len();
@@ -100,12 +116,21 @@ impl Report {
 
     /// Shows what the patch changes in each ELF file.
     pub(crate) fn show_result(&self, progress: &Progress) {
-        let list = |names: &[String]| if names.is_empty() { "nothing".to_owned() } else { names.join(" ") };
         for elf in &self.elfs {
             let identical = |f: Fidelity| f == Fidelity::Identical;
             let fidelity = elf.fidelity.map_or("", |f| if identical(f) { "identical" } else { "equivalent" });
-            let (changed, new) = (list(&elf.changed), list(&elf.new));
+            let (changed, new) = (listed(&elf.changed), listed(&elf.new));
             progress.info(&format!("{} ({fidelity}): changed {changed}; new {new}", elf.name));
         }
+    }
+}
+
+/// Symbols in one line, as their authors wrote them.
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().map(|n| demangled(n).unwrap_or_else(|| n.clone())).collect();
+    match shown.iter().any(|name| name.contains(' ')) {
+        _ if shown.is_empty() => "nothing".to_owned(),
+        true => shown.join(", "),
+        false => shown.join(" "),
     }
 }

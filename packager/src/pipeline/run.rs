@@ -114,6 +114,7 @@ fn make(
     let naming = task.naming.without(&compared.idle);
     report.take_builds(&[&original.records, &patched.records]);
     report.take_comparison(&compared);
+    report.without_places(&[&work.build(), work.root()]);
     report.take_idle(&compared.idle, &task, &naming);
     report.show_changes(progress);
     report.show_warnings(progress);

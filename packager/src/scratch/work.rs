@@ -118,6 +118,11 @@ impl Work {
         &self.root
     }
 
+    /// Does it stay when the run is over?
+    pub(crate) fn is_kept(&self) -> bool {
+        self.half_made.is_none()
+    }
+
     /// A path in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
@@ -141,6 +146,11 @@ impl Work {
     /// Where the source tree `name` is built.
     pub(crate) fn tree(&self, name: &str) -> PathBuf {
         self.view.tree().map_or_else(|| self.build().join(name), Path::to_path_buf)
+    }
+
+    /// The path of a file of the builds once they are over: nothing is shown at another path then.
+    pub(crate) fn kept_place(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.build()).map_or_else(|_| path.to_path_buf(), |p| self.path(BUILD).join(p))
     }
 
     /// The folder that the source tree's is in.

@@ -15,6 +15,8 @@ pub(crate) struct GitFix {
     repository: PathBuf,
     base: String,
     head: String,
+    /// What the user calls both ends.
+    named: [String; 2],
     /// The tree's place below the repository's top.
     prefix: PathBuf,
     /// The branch that was made for the fix, if there is one.
@@ -56,13 +58,14 @@ impl GitFix {
                     source: e.into(),
                 })
         };
+        let named = [base.to_owned(), head.unwrap_or("the files of the tree").to_owned()];
         let base = commit(base)?;
         let branch = branch(dir, head.unwrap_or("HEAD"));
         let (repository, head) = match head {
             Some(head) => (repository, commit(head)?),
             None => work_tree(dir, &commit("HEAD")?, scratch)?,
         };
-        Ok(Self { repository, base, head, prefix, branch })
+        Ok(Self { repository, base, head, named, prefix, branch })
     }
 
     /// Writes the tree of the first commit to `to`, submodules included.
@@ -81,7 +84,7 @@ impl GitFix {
     pub(crate) fn write_diff(&self, to: &Path) -> Result<()> {
         let diff = diff(&self.repository, &self.base, &self.head, Path::new(""))?;
         if diff.is_empty() {
-            let (base, head) = (self.base.clone(), self.head.clone());
+            let [base, head] = self.named.clone();
             return Err(SourceError::NothingBetween { base, head }.into());
         }
         std::fs::write(to, diff).at(to)

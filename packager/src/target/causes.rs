@@ -23,15 +23,32 @@ pub(crate) fn causes(target: &TargetFile, rebuilt: &[u8]) -> Vec<String> {
     causes
 }
 
+/// Are these other compilers? Debug information, annobin and `.comment` name one in three ways; names given
+/// in different ways are compared by the version in them.
+fn are_others(theirs: &BTreeSet<String>, ours: &BTreeSet<String>) -> bool {
+    let forms = |set: &BTreeSet<String>| -> BTreeSet<String> {
+        set.iter().filter_map(|name| name.split(' ').next()).map(str::to_owned).collect()
+    };
+    let is_version = |word: &&str| word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let versions = |set: &BTreeSet<String>| -> BTreeSet<String> {
+        set.iter().filter_map(|name| name.split(' ').find(is_version)).map(str::to_owned).collect()
+    };
+    if theirs.is_empty() || !theirs.is_disjoint(ours) {
+        return false;
+    }
+    !forms(theirs).is_disjoint(&forms(ours)) || versions(theirs).is_disjoint(&versions(ours))
+}
+
 fn between(shipped: &Origin, rebuilt: &Origin) -> Vec<String> {
     let mut causes = Vec::new();
-    if !shipped.compilers.is_empty() && shipped.compilers.is_disjoint(&rebuilt.compilers) {
+    if are_others(&shipped.compilers, &rebuilt.compilers) {
         let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
         let (theirs, ours) = (names(&shipped.compilers), names(&rebuilt.compilers));
         causes.push(format!("another compiler: the target was made by {theirs}, the rebuild by {ours}"));
     }
     let kinds = [
         ("other options of the compiler", &shipped.options, &rebuilt.options),
+        ("other options of the compiler, as annobin noted them", &shipped.noted, &rebuilt.noted),
         ("other libraries", &shipped.needed, &rebuilt.needed),
         (
             "other imported names (another configuration or other libraries)",
@@ -97,5 +114,15 @@ mod tests {
         // A stripped target tells no options.
         let stripped = Origin { options: BTreeSet::new(), ..shipped };
         assert!(between(&stripped, &rebuilt).iter().all(|c| !c.contains("options")));
+    }
+
+    #[test]
+    fn one_compiler_may_be_named_in_several_ways() {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<BTreeSet<String>>();
+        let noted = names(&["gcc 12.3.1 20230508"]);
+        assert!(!are_others(&noted, &names(&["GCC: (GNU) 12.3.1 20230508"])));
+        assert!(are_others(&noted, &names(&["GNU C17 12.2.0"])));
+        assert!(are_others(&noted, &names(&["gcc 12.3.1 20230801"])));
+        assert!(!are_others(&noted, &noted) && !are_others(&names(&[]), &noted));
     }
 }

@@ -1,7 +1,7 @@
 //! What the comparison of one pair gave.
 
 use super::inlined::Inlined;
-use differ::{Options, Refusal, UnitDiff};
+use differ::{Declarations, Options, Refusal, UnitDiff};
 use linker::OptimisedUnit;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -30,6 +30,15 @@ pub(crate) struct Compared {
 }
 
 impl Compared {
+    /// What the original declares, and the patched object. `None` where they are no files.
+    pub(crate) fn declarations(&self) -> Option<[Declarations; 2]> {
+        let read = |path: &PathBuf| differ::declarations(&std::fs::read(path).ok()?).ok();
+        match &self.objects {
+            Some([original, patched]) => Some([read(original)?, read(patched)?]),
+            None => Some([Declarations::default(), read(self.patched.as_ref()?)?]),
+        }
+    }
+
     /// Compares once more, so that the callers of these functions are replaced and their entries left alone.
     /// `None` where that cannot be done: another comparison gives nothing that can be shipped, or was made
     /// already.

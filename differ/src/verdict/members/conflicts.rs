@@ -22,7 +22,7 @@ pub fn conflicts(own: &[MemberChange], all: &[MemberChange], profile: Profile) -
                 continue;
             };
             refusals.push(Refusal {
-                what: "what a member holds is made and treated in another way".into(),
+                what: "live objects hold what the new code would misuse".into(),
                 place: place(member, &maker.source_file),
                 why: how,
                 remedy: "let the new code treat what it finds in old objects as the old code did, or tell \

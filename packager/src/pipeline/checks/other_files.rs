@@ -79,7 +79,8 @@ impl OtherFiles {
     pub(in crate::pipeline) fn refusals(&self) -> Vec<ElfReport> {
         let refused = |name: &String, what: &str, why: String, remedy: &str| {
             let place = name.clone();
-            let refused = Refused { what: what.into(), place, why, remedy: remedy.into() };
+            let refused =
+                Refused { what: what.into(), place, why, remedy: remedy.into(), ..Refused::default() };
             ElfReport { name: name.clone(), refused: vec![refused], ..ElfReport::default() }
         };
         let foreign = self.foreign.iter().map(|(name, kind)| {

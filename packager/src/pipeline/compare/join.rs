@@ -5,7 +5,7 @@ use super::ledger;
 use super::members::needed;
 use crate::elf::Elf;
 use crate::error::{CompareError, Context, RefusalLine, Result};
-use crate::output::{Detail, ElfReport, Refused, Warned};
+use crate::output::{Detail, ElfReport, Refused, Warned, locate};
 use crate::pipeline::builds::{Original, Patched};
 use crate::target::{Fidelity, TargetFile, causes};
 use crate::units::{Compared, Pair, made_of};
@@ -43,6 +43,21 @@ pub(in crate::pipeline) struct ElfResult {
 
 /// Reports the comparison of one ELF file's units, then links them unless something was refused.
 pub(in crate::pipeline) fn join(
+    reached: &Reached<'_>,
+    analysis: &Analysis<'_>,
+    original: &Original,
+    patched: &Patched,
+) -> Result<ElfResult> {
+    let mut result = joined(reached, analysis, original, patched)?;
+    if !result.report.refused.is_empty() {
+        locate(&mut result.report.refused, |unit| {
+            analysis.compared.iter().find(|c| c.unit == unit)?.declarations()
+        });
+    }
+    Ok(result)
+}
+
+fn joined(
     reached: &Reached<'_>,
     analysis: &Analysis<'_>,
     original: &Original,
@@ -152,6 +167,7 @@ fn not_displaced(entry: &linker::Entry) -> Refused {
             entry.why
         ),
         remedy: "leave the definition in its file, and change it there".into(),
+        ..Refused::default()
     }
 }
 
@@ -162,6 +178,7 @@ fn not_found(place: &str) -> Refused {
         place: place.to_owned(),
         why: "both builds linked it, and the patch found no place of it".into(),
         remedy: "link the object of its unit itself, not one that another tool has made of it".into(),
+        ..Refused::default()
     }
 }
 

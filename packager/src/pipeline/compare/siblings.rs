@@ -28,6 +28,7 @@ pub(in crate::pipeline) fn settle(outcomes: &mut [ElfResult], name: impl Fn(usiz
                      file"
                 ),
                 remedy: "add a new function to the library that does what is needed, and call that".into(),
+                ..Refused::default()
             };
             outcomes[i].report.refused.push(refused);
         }
@@ -68,6 +69,7 @@ fn refuse_shared(outcomes: &mut [ElfResult]) {
                 remedy: "define it in one of the files (`extern` in the header), and use it from the \
                  other"
                     .into(),
+                ..Refused::default()
             });
         }
     }
