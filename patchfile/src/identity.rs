@@ -4,6 +4,8 @@
 use crate::{BuildId, Digest};
 
 /// `NT_GNU_BUILD_ID`, in a note whose owner is `GNU` (gABI, "Note Section").
+/// Type of the note by which a program opts out.
+const NT_OPT_OUT: u32 = 1;
 const NT_GNU_BUILD_ID: u32 = 3;
 const OWNER: &[u8] = b"GNU\0";
 /// Owner's size, descriptor's size, kind: four bytes each.
@@ -16,19 +18,28 @@ const PF_X: u32 = 1;
 /// padded to 4 bytes. Notes that are aligned to 8 (`NT_GNU_PROPERTY_TYPE_0`) are in sections and segments of
 /// their own.
 pub fn build_id(notes: &[u8]) -> Option<BuildId> {
+    let found = all_notes(notes).find(|(owner, kind, _)| *owner == OWNER && *kind == NT_GNU_BUILD_ID);
+    BuildId::new(found?.2)
+}
+
+/// Do notes (contents of a `PT_NOTE` segment) say that processes of this program are not to be patched? The
+/// owner is `upatch`, the type 1; `UPATCH_OPT_OUT` of `upatch.h` makes one.
+pub fn opts_out(notes: &[u8]) -> bool {
+    all_notes(notes).any(|(owner, kind, _)| owner == b"upatch\0" && kind == NT_OPT_OUT)
+}
+
+/// Owner, type and content of each note.
+fn all_notes(notes: &[u8]) -> impl Iterator<Item = (&[u8], u32, &[u8])> {
     let mut rest = notes;
-    loop {
+    std::iter::from_fn(move || {
         let word = |at: usize| rest.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes);
         let (owner_size, size, kind) = (word(0)? as usize, word(4)? as usize, word(8)?);
+        let owner = rest.get(NOTE_HEADER..NOTE_HEADER.checked_add(owner_size)?)?;
         let start = NOTE_HEADER.checked_add(owner_size.checked_next_multiple_of(4)?)?;
-        let end = start.checked_add(size)?;
-        if kind == NT_GNU_BUILD_ID
-            && rest.get(NOTE_HEADER..NOTE_HEADER.checked_add(owner_size)?) == Some(OWNER)
-        {
-            return BuildId::new(rest.get(start..end)?);
-        }
-        rest = rest.get(end.checked_next_multiple_of(4)?..)?;
-    }
+        let content = rest.get(start..start.checked_add(size)?)?;
+        rest = rest.get(start.checked_add(size.checked_next_multiple_of(4)?)?..).unwrap_or_default();
+        Some((owner, kind, content))
+    })
 }
 
 /// Does a segment with these `p_type` and `p_flags` count for the digest of the code?
@@ -78,6 +89,8 @@ mod tests {
         assert_eq!(build_id(&notes[..notes.len() - 4]), None);
         assert_eq!(build_id(&[0xff; 40]), None);
         assert_eq!(build_id(&[]), None);
+        assert!(opts_out(&[note(3, b"GNU\0", b"x"), note(1, b"upatch\0", b"")].concat()));
+        assert!(!opts_out(&note(2, b"upatch\0", b"")) && !opts_out(&notes) && !opts_out(&[0xff; 40]));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! One patch directory: its manifest, and its images once they are needed.
 
-use super::{Owner, PatchDir, ReadError};
+use super::{
+    Owner, PatchDir, ReadError,
+    package::{Package, is_package},
+};
 use crate::LoadedPatch;
 use patchfile::{
     Digest, Manifest,
-    image::{Image, validate_together},
+    image::{Image, ImageError, validate_together},
+    manifest::ManifestError,
     paths,
 };
 use std::path::{Path, PathBuf};
@@ -48,6 +52,30 @@ pub(crate) enum EntryError {
     /// A file cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// It was made for a newer upatch.
+    #[error("{}: {why}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Which format it has.
+        why: String,
+    },
+    /// The manifest is not as it was written.
+    #[error("{}: {why}", path.display())]
+    Edited {
+        /// The file.
+        path: PathBuf,
+        /// What shows it.
+        why: String,
+    },
+    /// A package that cannot be looked into, or holds no patch.
+    #[error("{}: {why}", path.display())]
+    Package {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The contents are not acceptable.
     #[error("{}: {why}", path.display())]
     Content {
@@ -58,18 +86,50 @@ pub(crate) enum EntryError {
     },
 }
 
+/// Where the files of a patch are.
+enum Files {
+    Directory(PatchDir),
+    Package(Package),
+}
+
+impl Files {
+    fn open(path: &Path, owner: Owner) -> Result<Self, EntryError> {
+        if is_package(path) {
+            let failed = |why: String| EntryError::Package { path: path.into(), why };
+            return Package::read(path).map(Self::Package).map_err(failed);
+        }
+        Ok(Self::Directory(PatchDir::open(path, owner)?))
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, ReadError> {
+        match self {
+            Self::Directory(dir) => dir.read(name),
+            Self::Package(package) => package.file(name),
+        }
+    }
+}
+
 impl Entry {
     /// Reads the manifest of the patch directory at `path`.
     ///
     /// # Errors
     /// The directory or manifest cannot be read, is not trusted, or is not a valid manifest.
     pub(crate) fn read(path: &Path, origin: Origin, owner: Owner) -> Result<Self, EntryError> {
-        let dir = PatchDir::open(path, owner)?;
-        let bytes = dir.read(paths::MANIFEST)?;
-        let content = |why: String| EntryError::Content { path: path.join(paths::MANIFEST), why };
+        let bytes = Files::open(path, owner)?.read(paths::MANIFEST)?;
+        let at = || path.join(paths::MANIFEST);
+        let content = |why: String| EntryError::Content { path: at(), why };
         let text = std::str::from_utf8(&bytes).map_err(|_| content("is not UTF-8 text".into()))?;
-        let manifest = Manifest::parse(text).map_err(|e| content(e.to_string()))?;
+        let manifest = Manifest::parse(text).map_err(|e| match e {
+            ManifestError::Format { .. } => EntryError::Newer { path: at(), why: e.to_string() },
+            ManifestError::Digest { .. } => EntryError::Edited { path: at(), why: e.to_string() },
+            other => content(other.to_string()),
+        })?;
         Ok(Self { manifest, directory: path.into(), origin })
+    }
+
+    /// Is it in a package that is not installed?
+    pub(crate) fn is_packed(&self) -> bool {
+        is_package(&self.directory)
     }
 
     /// Reads the images. The manifest's digests tie them to the manifest read before, so a directory that is
@@ -79,7 +139,7 @@ impl Entry {
     /// A file is missing, not trusted, has another digest than the manifest says, or is not a valid image for
     /// the ELF file the manifest says.
     pub(crate) fn load(&self, owner: Owner) -> Result<LoadedEntry, EntryError> {
-        let dir = PatchDir::open(&self.directory, owner)?;
+        let dir = Files::open(&self.directory, owner)?;
         let text = self.manifest.text().map_err(|e| self.content(paths::MANIFEST, e.to_string()))?;
         let mut files = vec![(paths::MANIFEST.to_owned(), text.into_bytes())];
         let mut images = Vec::new();
@@ -95,7 +155,12 @@ impl Entry {
                 files.push((elf.patch.clone(), bytes));
                 break;
             }
-            let image = Image::parse(&bytes).map_err(|e| self.content(&elf.patch, e.to_string()))?;
+            let image = Image::parse(&bytes).map_err(|e| match e {
+                ImageError::Format { .. } => {
+                    EntryError::Newer { path: self.directory.join(&elf.patch), why: e.to_string() }
+                }
+                other => self.content(&elf.patch, other.to_string()),
+            })?;
             if image.format() > self.manifest.format {
                 let why =
                     format!("has format version {}, the manifest {}", image.format(), self.manifest.format);

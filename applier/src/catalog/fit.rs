@@ -45,6 +45,8 @@ pub(crate) struct ElfFile {
     pub program: bool,
     /// Is it loaded into programs?
     pub library: bool,
+    /// Does it ask to be left alone?
+    pub opts_out: bool,
 }
 
 impl ElfFile {
@@ -77,6 +79,7 @@ pub(crate) fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>>
     let field = |at| usize::from(u16_at(&header, at).unwrap_or(0));
     let (kind, size, count) = (field(16), field(54), field(56));
     let (Some(table), 56..) = (offset_at(&header, 32), size) else { return Ok(None) };
+    let mut opts_out = false;
     let (mut build_id, mut interpreted, mut position_independent_program) = (None, false, false);
     let mut code = Vec::new();
     for header in read(table, size * count)?.chunks_exact(size) {
@@ -86,7 +89,11 @@ pub(crate) fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>>
             continue;
         };
         match kind {
-            PT_NOTE => build_id = build_id.or_else(|| identity::build_id(&read(offset, len).ok()?)),
+            PT_NOTE => {
+                let notes = read(offset, len).unwrap_or_default();
+                build_id = build_id.or_else(|| identity::build_id(&notes));
+                opts_out |= identity::opts_out(&notes);
+            }
             _ if u32_at(header, 4).is_some_and(|flags| identity::is_code(kind, flags)) => {
                 code.push((offset as u64, len as u64));
             }
@@ -101,7 +108,8 @@ pub(crate) fn elf_file(file: &File, digest: bool) -> io::Result<Option<ElfFile>>
     }
     let code = digest.then(|| plain::digest(file, &code)).transpose()?;
     // A library with an interpreter (libc) can be executed too.
-    Ok(Some(ElfFile { build_id, code, program: executable || interpreted, library: !executable }))
+    let (program, library) = (executable || interpreted, !executable);
+    Ok(Some(ElfFile { build_id, code, program, library, opts_out }))
 }
 
 /// Do the flags of a dynamic section say that this is a program?

@@ -1,8 +1,8 @@
 //! From what a user types to one patch.
 
-use super::{Catalog, Entry, Origin, Owner, entry::EntryError};
+use super::{Catalog, Entry, Origin, Owner, entry::EntryError, package::is_package};
 use patchfile::{Uuid, paths};
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, path::Path, sync::Arc};
 
 /// A patch that is known, be it from its files, from the state on disk, or from a process that carries it.
 #[derive(Clone, Debug)]
@@ -13,12 +13,30 @@ pub(crate) struct Known {
     pub id: String,
     /// Its files, unless they are gone.
     pub entry: Option<Entry>,
+    /// Its files are there, and why they cannot be used.
+    pub broken: Option<Arc<EntryError>>,
 }
 
 impl Known {
     /// A patch whose files are there.
     pub(crate) fn from_entry(entry: Entry) -> Self {
-        Self { uuid: entry.manifest.uuid, id: entry.manifest.id(), entry: Some(entry) }
+        Self { uuid: entry.manifest.uuid, id: entry.manifest.id(), entry: Some(entry), broken: None }
+    }
+
+    /// A patch without files that can be used.
+    pub(crate) fn without_files(uuid: Uuid, id: String, catalog: &Catalog) -> Self {
+        let of_it =
+            |p: &&super::Problem| p.directory.ends_with(&id) || p.directory.ends_with(uuid.to_string());
+        let broken = catalog.problems.iter().find(of_it).map(|p| Arc::clone(&p.error));
+        Self { uuid, id, entry: None, broken }
+    }
+
+    /// Why there is no [`Known::entry`].
+    pub(crate) fn absence(&self) -> String {
+        match &self.broken {
+            Some(why) => format!("its files cannot be used: {why}"),
+            None => "its files are gone".into(),
+        }
     }
 
     fn answers_to(&self, text: &str) -> bool {
@@ -48,7 +66,10 @@ fn means(known: &Known, text: &str) -> bool {
             || is(&format!("{}-{}", package.name, package.version))
             || is(&format!("{}/{}", package.name, manifest.name))
     });
-    is(&known.id) || is(name) || is_beginning || of_manifest
+    // `patch-PACKAGE-PATCH`, with or without the version of the patch and what follows: its own package.
+    let package = format!("patch-{}", known.id.replace('/', "-")).to_ascii_lowercase();
+    let is_package = text.strip_prefix(&package).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    is(&known.id) || is(name) || is_beginning || of_manifest || is_package
 }
 
 /// So many characters of a uuid are taken for one.
@@ -132,7 +153,7 @@ pub(crate) fn resolve(
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         return Ok(Known::from_entry(Entry::read(parent, Origin::Named, owner)?));
     }
-    if path.is_dir() {
+    if path.is_dir() || is_package(path) {
         return Ok(Known::from_entry(Entry::read(path, Origin::Named, owner)?));
     }
     Err(ResolveError::Unknown)

@@ -5,6 +5,7 @@
 mod entry;
 mod fit;
 mod id;
+mod package;
 mod read;
 mod scan;
 mod walk;
@@ -13,4 +14,4 @@ pub(crate) use entry::{Entry, EntryError, LoadedEntry, Origin};
 pub(crate) use fit::{ElfFile, disk_elf, elf_file};
 pub(crate) use id::{Known, ResolveError, alike, resolve};
 pub(crate) use read::{Owner, PatchDir, ReadError};
-pub(crate) use scan::{Catalog, keep, keep_debug, kept_directory, sync_kept, unkeep};
+pub(crate) use scan::{Catalog, Problem, keep, keep_debug, kept_directory, sync_kept, unkeep};

@@ -7,6 +7,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A directory that should hold a patch but cannot be used.
@@ -15,7 +16,7 @@ pub(crate) struct Problem {
     /// The directory.
     pub directory: PathBuf,
     /// Why.
-    pub error: EntryError,
+    pub error: Arc<EntryError>,
 }
 
 /// The patches of a root.
@@ -40,7 +41,10 @@ impl Catalog {
                 // first.
                 Ok(e) if catalog.entries.iter().any(|known| known.manifest.uuid == e.manifest.uuid) => {}
                 Ok(entry) => catalog.entries.push(entry),
-                Err(error) => catalog.problems.push(Problem { directory, error }),
+                Err(error) => {
+                    let error = Arc::new(error);
+                    catalog.problems.push(Problem { directory, error });
+                }
             }
         }
         catalog.entries.sort_by_cached_key(|e| (e.manifest.id(), e.manifest.uuid));

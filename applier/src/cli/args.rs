@@ -1,6 +1,6 @@
 //! What can be typed.
 
-use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand};
+use clap::{ArgAction, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use patchfile::state::PatchState;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -12,7 +12,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
     about = "Apply live patches to running processes, and take them out again",
     after_help = "ID: <package>/<PATCH>; <PATCH>, a CVE id or a package where that is unique; a uuid or its \
      beginning; or the \
-        path of a patch directory\n\n\
+        path of a patch directory (to look at, also of a patch's .rpm)\n\n\
         Exit codes:\n  \
         0  done everywhere\n  \
         1  failed, nothing changed\n  \
@@ -50,7 +50,7 @@ pub(crate) enum Verb {
     /// Would these patches apply here? Changes nothing
     Check(Check),
     /// Load and activate patches, in running processes and in every process started later
-    Apply(Change),
+    Apply(Apply),
     /// Activate patches again after `deactive`
     #[command(visible_alias = "activate")]
     Active(Change),
@@ -87,6 +87,12 @@ pub(crate) enum Verb {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print what a shell completes
+    #[command(hide = true)]
+    Complete {
+        /// Of which kind.
+        what: Candidates,
+    },
     /// Print the manual page
     #[command(hide = true)]
     Man,
@@ -117,6 +123,7 @@ impl Verb {
             | Self::Prune(_)
             | Self::Gdb(_)
             | Self::Completions { .. }
+            | Self::Complete { .. }
             | Self::Man => false,
         }
     }
@@ -169,6 +176,29 @@ pub(crate) struct Change {
     /// How.
     #[command(flatten)]
     pub how: How,
+}
+
+/// Options of `apply`.
+#[derive(Clone, Debug, ClapArgs)]
+pub(crate) struct Apply {
+    /// What, and how.
+    #[command(flatten)]
+    pub change: Change,
+    /// Then take out all other patches of the same package
+    #[arg(long)]
+    pub replace: bool,
+    /// Print as JSON how the patches stand afterwards, as `status --json`, and the exit code
+    #[arg(long, conflicts_with = "dry_run")]
+    pub json: bool,
+}
+
+/// What a shell can complete.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Candidates {
+    /// Names of patches.
+    Ids,
+    /// Processes that have a patch.
+    Pids,
 }
 
 /// Options of `list`.

@@ -13,7 +13,44 @@ const TAIL: &str = include_str!("manual.roff");
 pub(super) fn completions(ctx: &mut Context<'_>, shell: clap_complete::Shell) -> Result<ManageExit, Error> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "upatch", &mut text);
-    print(ctx, &text)
+    let text = with_names(shell, &String::from_utf8_lossy(&text));
+    print(ctx, text.as_bytes())
+}
+
+/// Verbs that are followed by names of patches.
+const NAMING: &str =
+    "status info target check apply active activate deactive deactivate accept remove log history";
+
+/// A script that also completes what only `upatch` itself knows: names of patches, and processes.
+fn with_names(shell: clap_complete::Shell, script: &str) -> String {
+    use clap_complete::Shell;
+    match shell {
+        Shell::Bash => {
+            // The generated function is kept and completes all else.
+            let script = script.replace("complete -F _upatch ", "complete -F _upatch_with_names ");
+            include_str!("complete.bash").replace("@VERBS@", &NAMING.replace(' ', "|")) + &script
+        }
+        Shell::Zsh => script
+            .lines()
+            .map(|line| {
+                let line = if line.contains(":PID:_default") || line.contains(":pid -- ") {
+                    line.replace(":_default", ":_upatch_pids")
+                } else if line.contains("::ids -- ") {
+                    line.replace(":_default", ":_upatch_ids")
+                } else {
+                    line.to_owned()
+                };
+                // Functions come behind the line that names the command.
+                if line.starts_with("#compdef") {
+                    line + "\n" + include_str!("complete.zsh")
+                } else {
+                    line + "\n"
+                }
+            })
+            .collect(),
+        Shell::Fish => script.to_owned() + &include_str!("complete.fish").replace("@VERBS@", NAMING),
+        _ => script.to_owned(),
+    }
 }
 
 /// Prints the manual page: the program, then each verb.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 /// Options of the verbs that take a value in the next word.
 const WITH_VALUE: [&str; 2] = ["--pid", "--timeout"];
 /// Options of the verbs that take none.
-const PLAIN: [&str; 3] = ["--lazy", "--dry-run", "--json"];
+const PLAIN: [&str; 4] = ["--lazy", "--dry-run", "--json", "--replace"];
 
 /// The words of a command line with the verb's options moved behind the verb. Everything else stays in its
 /// place, so that what is wrong is told as it was typed.

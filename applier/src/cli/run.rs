@@ -55,6 +55,7 @@ pub(crate) fn main(serve: Serve) -> ManageExit {
             return error.exit;
         }
     };
+    let terminal = terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0));
     let mut ctx = Context {
         root: args.root.clone(),
         backend: &ProcessBackend,
@@ -62,6 +63,7 @@ pub(crate) fn main(serve: Serve) -> ManageExit {
         owner,
         boot,
         settings,
+        terminal,
         out: &mut out,
         err: &mut err,
     };
@@ -94,8 +96,9 @@ fn verb(verb: &Verb, ctx: &mut Context<'_>, serve: Serve) -> Result<ManageExit, 
         Verb::Info(args) => verbs::info(ctx, args),
         Verb::Target(args) => verbs::target(ctx, args),
         Verb::Check(args) => verbs::check(ctx, args),
-        Verb::Apply(args) => verbs::apply(ctx, "apply", args),
-        Verb::Active(args) => verbs::apply(ctx, "active", args),
+        Verb::Apply(args) if args.json => verbs::apply_json(ctx, args),
+        Verb::Apply(args) => verbs::apply(ctx, "apply", &args.change, args.replace),
+        Verb::Active(args) => verbs::apply(ctx, "active", args, false),
         Verb::Deactive(args) => verbs::deactivate(ctx, args),
         Verb::Accept(args) => verbs::accept(ctx, args),
         Verb::Remove(args) => verbs::remove(ctx, args),
@@ -112,6 +115,7 @@ fn verb(verb: &Verb, ctx: &mut Context<'_>, serve: Serve) -> Result<ManageExit, 
         Verb::Doctor(args) => verbs::doctor(ctx, args),
         Verb::Prune(args) => verbs::prune(ctx, args),
         Verb::Gdb(args) => verbs::gdb(ctx, args),
+        Verb::Complete { what } => verbs::complete(ctx, *what),
         Verb::Completions { shell } => generate::completions(ctx, *shell),
         Verb::Man => generate::man(ctx),
     }

@@ -4,7 +4,7 @@ use super::marks::Marks;
 use crate::{
     TargetId,
     catalog::{Catalog, LoadedEntry, Owner},
-    manage::{Error, TargetIndex},
+    manage::{Error, OptOut, TargetIndex},
     state::{Record, State, StateFile},
 };
 use patchfile::Uuid;
@@ -57,6 +57,8 @@ pub(super) struct Shared {
     /// The plan. Locked for reading while a start is being patched, so that whoever replaces it knows
     /// that nobody works by the old one any more.
     pub(super) plan: RwLock<Plan>,
+    /// Processes that are left alone.
+    pub(super) opt_out: OptOut,
     /// Patches read before.
     cache: Mutex<HashMap<Uuid, Option<Arc<LoadedEntry>>>>,
     /// What there is to tell the administrator.
@@ -66,9 +68,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(root: PathBuf, owner: Owner, boot: String, marks: Option<Marks>) -> Self {
+    pub(super) fn new(
+        root: PathBuf,
+        owner: Owner,
+        boot: String,
+        opt_out: OptOut,
+        marks: Option<Marks>,
+    ) -> Self {
         let (plan, cache, messages) = (RwLock::default(), Mutex::default(), Mutex::default());
-        Self { root, owner, boot, plan, cache, messages, marks: marks.map(Mutex::new) }
+        Self { root, owner, boot, opt_out, plan, cache, messages, marks: marks.map(Mutex::new) }
     }
 
     /// Messages since the last call.

@@ -187,7 +187,10 @@ impl Service {
             None
         };
         let marks = group.as_ref().map(|g| Marks::new(Arc::clone(g)));
-        let shared = Arc::new(Shared::new(ctx.root.clone(), ctx.owner, ctx.boot.clone(), marks));
+        let shared = {
+            let opt_out = ctx.settings.opt_out.clone();
+            Arc::new(Shared::new(ctx.root.clone(), ctx.owner, ctx.boot.clone(), opt_out, marks))
+        };
         let guarded = group.as_ref().map(|g| guard(g.as_fd().as_raw_fd()));
         let progress = guarded.and_then(|g| {
             g.map_err(|e| ctx.warn(format_args!("nobody ends this program should it stand still: {e}"))).ok()

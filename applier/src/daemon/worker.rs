@@ -8,9 +8,10 @@ use super::{
 use crate::{
     Options,
     engine::start::{self, FollowError, HeldProcess, SharedCpu, StartObserver, WorkerCpu},
-    manage::{ProcessOutcome, ProcessResult, comm, printable},
+    manage::{OptOut, ProcessOutcome, ProcessResult, comm, printable},
     state::ProcessKey,
 };
+use patchfile::exit::ManageExit;
 use std::{
     cell::RefCell,
     collections::VecDeque,
@@ -141,10 +142,13 @@ fn patch(watch: &Watch, held: &HeldProcess<'_>) -> Vec<StartResult> {
     // A thread that replaces the plan waits for this lock. So a patch that is being taken out is not put in
     // meanwhile.
     let plan = watch.shared.plan.read().unwrap_or_else(PoisonError::into_inner);
-    held.start_time().map_or_else(|_| Vec::new(), |start| put_in(&plan, held, ProcessKey { pid, start }))
+    held.start_time().map_or_else(
+        |_| Vec::new(),
+        |start| put_in(&plan, &watch.shared.opt_out, held, ProcessKey { pid, start }),
+    )
 }
 
-fn put_in(plan: &Plan, held: &HeldProcess<'_>, key: ProcessKey) -> Vec<StartResult> {
+fn put_in(plan: &Plan, opt_out: &OptOut, held: &HeldProcess<'_>, key: ProcessKey) -> Vec<StartResult> {
     let Ok(mapped) = held.mapped(&plan.targets) else { return Vec::new() };
     let concerned = plan
         .patches
@@ -156,6 +160,16 @@ fn put_in(plan: &Plan, held: &HeldProcess<'_>, key: ProcessKey) -> Vec<StartResu
     let current = concerned.iter().filter(|p| !concerned.iter().any(|n| p.newer.contains(&n.record.uuid)));
     let mut todo: VecDeque<&Planned> = current.copied().collect();
     let options = Options::default();
+    let left_alone = if todo.is_empty() { None } else { opt_out.why(key.pid) };
+    if let Some(why) = left_alone {
+        let comm = held.name().map_or_else(|| comm(key.pid), |name| printable(&name));
+        let outcome = ProcessOutcome::Refused(why, ManageExit::Failed);
+        let result = |planned: &Planned| {
+            let line = ProcessResult { key, comm: comm.clone(), outcome: outcome.clone() };
+            StartResult { uuid: planned.record.uuid, id: planned.record.id.clone(), line }
+        };
+        return todo.into_iter().map(result).collect();
+    }
     while let Some(planned) = todo.pop_front() {
         let apply = || ProcessOutcome::of(held.apply(&planned.patch.patch, &planned.older, &options));
         let mut outcome = apply();

@@ -1,6 +1,7 @@
 //! What the command line asks of the engine. A trait, so that every verb and every exit code is tested
 //! without processes.
 
+use super::opt_out::OptOut;
 use crate::{
     CheckReport, LoadedPatch, Located, Outcome, ProcessError, TargetId, kernel::Kernel, state::ProcessKey,
 };
@@ -97,6 +98,11 @@ pub(crate) trait Backend: Sync {
     /// # Errors
     /// See [`ProcessError`].
     fn deactivate(&self, process: ProcessKey, uuid: Uuid, lazy: bool) -> Result<Outcome, ProcessError>;
+
+    /// Why a process is left alone, whatever shall be done with it.
+    fn opts_out(&self, process: ProcessKey, by_settings: &OptOut) -> Option<String> {
+        by_settings.why(process.pid)
+    }
 
     /// Would it work? See [`crate::check`].
     ///

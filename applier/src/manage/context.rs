@@ -22,6 +22,8 @@ pub(crate) struct Context<'a> {
     pub boot: String,
     /// Defaults of this machine.
     pub settings: Settings,
+    /// Width of the terminal that results go to, in columns, if they go to one.
+    pub terminal: Option<usize>,
     /// Results.
     pub out: &'a mut dyn Write,
     /// Messages.

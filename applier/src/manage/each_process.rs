@@ -168,14 +168,29 @@ impl Results {
     }
 }
 
-/// Does `work` on every process, again on busy ones until `timeout` has passed (zero: one try each).
+/// What keeps a process from being changed just now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Obstacle<'a> {
+    /// The process.
+    pub process: &'a SurveyedProcess,
+    /// Which thread, and where it is.
+    pub why: &'a str,
+    /// For how long this has been so, as far as it was seen.
+    pub since: Duration,
+}
+
+/// Does `work` on every process, again on busy ones until `timeout` has passed (zero: one try each). `tell`
+/// learns of what is in the way between two tries, and at the end that nothing is.
 pub(crate) fn for_each_process(
     processes: &[SurveyedProcess],
     timeout: Duration,
     stop: &dyn StopRequest,
+    tell: &dyn Fn(&[Obstacle<'_>]),
     work: impl Fn(ProcessKey) -> Result<Outcome, ProcessError> + Sync,
 ) -> Results {
-    let until = Instant::now() + timeout;
+    let began = Instant::now();
+    let until = began + timeout;
+    let mut since = vec![began; processes.len()];
     let _batch = crate::batch();
     let mut outcomes: Vec<Option<ProcessOutcome>> = vec![None; processes.len()];
     let mut open: Vec<usize> = (0..processes.len()).collect();
@@ -183,6 +198,10 @@ pub(crate) fn for_each_process(
     let mut interrupted = false;
     while !open.is_empty() {
         for (index, outcome) in round(&open, processes, stop, &work) {
+            // A thread that is elsewhere now is another obstacle.
+            if outcomes[index].as_ref() != Some(&outcome) {
+                since[index] = Instant::now();
+            }
             outcomes[index] = Some(outcome);
         }
         open.retain(|i| matches!(outcomes[*i], None | Some(ProcessOutcome::Pending(_))));
@@ -191,9 +210,17 @@ pub(crate) fn for_each_process(
         if open.is_empty() || interrupted || left.is_zero() {
             break;
         }
+        let obstacle = |i: &usize| match &outcomes[*i] {
+            Some(ProcessOutcome::Pending(why)) => {
+                Some(Obstacle { process: &processes[*i], why, since: since[*i].elapsed() })
+            }
+            _ => None,
+        };
+        tell(&open.iter().filter_map(obstacle).collect::<Vec<_>>());
         stop.wait(pause.min(left));
         pause = (pause * 2).min(PAUSE.1);
     }
+    tell(&[]);
     let ended = |e: Option<ProcessOutcome>| {
         e.unwrap_or_else(|| ProcessOutcome::Pending("interrupted before it was its turn".into()))
     };

@@ -2,7 +2,7 @@
 
 use crate::{
     ProcessError,
-    catalog::{EntryError, ReadError},
+    catalog::{EntryError, Known, ReadError},
 };
 use patchfile::exit::ManageExit;
 use std::fmt;
@@ -37,6 +37,14 @@ impl Error {
         self
     }
 
+    /// About a patch without files that can be used; `gone` says what to do where there are none.
+    pub(crate) fn absent(known: &Known, gone: &str) -> Self {
+        match &known.broken {
+            Some(broken) => Self::entry(&known.id, broken),
+            None => Self::new(ManageExit::Unknown, &known.id, known.absence()).hint(gone),
+        }
+    }
+
     /// About the files of the patch `id`.
     pub(crate) fn entry(id: &str, error: &EntryError) -> Self {
         match error {
@@ -49,7 +57,16 @@ impl Error {
                     "install the patch package, or as its author: chown -R and chmod -R go-w its \
                  directory",
                 ),
-            EntryError::Read(ReadError::Denied(_)) => Self::new(ManageExit::NotPermitted, id, error),
+            EntryError::Read(ReadError::Denied(_)) => {
+                Self::new(ManageExit::NotPermitted, id, error).hint("run it as root")
+            }
+            EntryError::Newer { .. } => Self::new(ManageExit::DoesNotFit, id, error)
+                .hint("the patch was made for a newer upatch: update upatch on this machine"),
+            EntryError::Edited { .. } => Self::new(ManageExit::DoesNotFit, id, error).hint(
+                "a manifest cannot be edited: install the patch's package again, or make the patch again",
+            ),
+            EntryError::Package { .. } => Self::failed(id, error)
+                .hint("rpm -qpl lists what a package holds; an installed patch is found by its name"),
             EntryError::Read(ReadError::System { .. }) => Self::failed(id, error),
             EntryError::Read(ReadError::Absent(_) | ReadError::Unusable { .. })
             | EntryError::Content { .. } => Self::new(ManageExit::DoesNotFit, id, error).hint(

@@ -204,7 +204,7 @@ impl Inventory {
     fn recorded(&self) -> Vec<Known> {
         let gone = self.state.patches.iter().filter(|r| self.catalog.get(r.uuid).is_none());
         let gone = gone.filter(|r| r.state != PatchState::NotApplied);
-        gone.map(|r| Known { uuid: r.uuid, id: r.id.clone(), entry: None }).collect()
+        gone.map(|r| Known::without_files(r.uuid, r.id.clone(), &self.catalog)).collect()
     }
 
     fn unresolved(&self, id: &OsStr, error: ResolveError) -> Error {
@@ -285,13 +285,13 @@ fn carried(catalog: &Catalog, recorded: &[Known], survey: &Survey) -> Vec<Known>
             }
         }
     }
-    found.into_iter().map(|(uuid, id)| Known { uuid, id, entry: None }).collect()
+    found.into_iter().map(|(uuid, id)| Known::without_files(uuid, id, catalog)).collect()
 }
 
 /// Patches that only the kernel knows; they have the names of their modules.
 fn in_kernel(ctx: &Context<'_>, catalog: &Catalog, known: &[Known]) -> Vec<Known> {
     let live = ctx.backend.kernel().live().into_iter();
-    let live = live.filter_map(|live| Some(Known { uuid: live.uuid?, id: live.module, entry: None }));
+    let live = live.filter_map(|live| Some(Known::without_files(live.uuid?, live.module, catalog)));
     live.filter(|k| catalog.get(k.uuid).is_none() && known.iter().all(|o| o.uuid != k.uuid)).collect()
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod examine;
 mod inventory;
 pub(crate) mod kernel;
+mod opt_out;
 mod overlap;
 mod processes;
 mod reconcile;
@@ -18,6 +19,7 @@ mod settings;
 mod stop_request;
 mod systemd_unit;
 mod view;
+mod waiting;
 
 pub(crate) use announce::{CHANGED, DONE, PATIENCE, socket, tell};
 #[cfg(test)]
@@ -30,6 +32,7 @@ pub(crate) use error::exit_of;
 pub(crate) use examine::{Finding, examine};
 pub(crate) use inventory::Inventory;
 pub(crate) use inventory::kind_exit;
+pub(crate) use opt_out::{LEFT_ALONE, OptOut};
 pub(crate) use overlap::{Overlap, covers, overlaps};
 pub(crate) use processes::ProcessBackend;
 pub(crate) use processes::{comm, printable};

@@ -3,16 +3,18 @@
 use super::{
     backend::{Backend, Survey, SurveyedProcess},
     context::Context,
-    each_process::{ProcessOutcome, Results, for_each_process},
+    each_process::{Obstacle, ProcessOutcome, ProcessResult, Results, for_each_process},
     inventory::Inventory,
+    opt_out::OptOut,
     stop_request::StopRequest,
+    waiting,
 };
 use crate::{
     TargetId,
     catalog::{LoadedEntry, unkeep},
     state::{Event, ProcessKey, Record, SERVICE, append},
 };
-use patchfile::{Manifest, Uuid};
+use patchfile::{Manifest, Uuid, exit::ManageExit};
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
 /// How often processes are looked up again for such as started meanwhile.
@@ -32,6 +34,10 @@ pub(crate) struct Reconciler<'a> {
     pub lazy: bool,
     /// See `--timeout`.
     pub timeout: Duration,
+    /// Processes that are left alone.
+    pub opt_out: OptOut,
+    /// Who is told what is in the way.
+    pub tell: fn(&[Obstacle<'_>]),
 }
 
 impl<'a> Reconciler<'a> {
@@ -44,13 +50,16 @@ impl<'a> Reconciler<'a> {
         timeout: Option<Duration>,
     ) -> Self {
         let timeout = ctx.settings.timeout(timeout);
-        Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout }
+        let opt_out = ctx.settings.opt_out.clone();
+        let tell = if ctx.terminal.is_some() { waiting::show } else { waiting::nobody };
+        Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout, opt_out, tell }
     }
 
     /// For the service: one try for each process, since it tries again by itself.
     pub(crate) fn of_service<'c: 'a>(ctx: &Context<'c>, root: &'a Path) -> Self {
         let (verb, lazy, timeout) = (SERVICE, false, Duration::ZERO);
-        Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout }
+        let (opt_out, tell) = (ctx.settings.opt_out.clone(), waiting::nobody as fn(&[Obstacle<'_>]));
+        Self { backend: ctx.backend, stop: ctx.stop, root, verb, lazy, timeout, opt_out, tell }
     }
 }
 
@@ -90,6 +99,7 @@ impl Reconciler<'_> {
         wants: impl Fn(ProcessKey) -> bool,
     ) -> Results {
         let wanted = targets(&patch.manifest);
+        let uuid = patch.manifest.uuid;
         let mut results = Results::default();
         let mut seen = HashSet::new();
         let mut survey = survey;
@@ -102,12 +112,26 @@ impl Reconciler<'_> {
             if fresh.is_empty() {
                 break;
             }
+            let mut left_alone = Results::default();
+            let fresh: Vec<_> = fresh
+                .into_iter()
+                .filter(|p| {
+                    let why = self.backend.opts_out(p.key, &self.opt_out).filter(|_| !p.runs(uuid));
+                    let outcome = why.map(|why| ProcessOutcome::Refused(why, ManageExit::Failed));
+                    let line =
+                        outcome.map(|outcome| ProcessResult { key: p.key, comm: p.comm.clone(), outcome });
+                    let wanted = line.is_none();
+                    left_alone.lines.extend(line);
+                    wanted
+                })
+                .collect();
+            results.extend(left_alone);
             let work = |p| self.backend.apply(p, &patch.patch, older, self.lazy);
             for process in &fresh {
                 let carried = older.iter().filter(|old| process.runs(**old));
                 results.replaces.extend(carried.map(|old| (process.key, *old)));
             }
-            let now = for_each_process(&fresh, self.timeout, self.stop, work);
+            let now = for_each_process(&fresh, self.timeout, self.stop, &self.tell, work);
             // Which may have been an `execve` half done, of the same program.
             for line in now.lines.iter().filter(|l| l.outcome == ProcessOutcome::Gone) {
                 seen.remove(&line.key);
@@ -129,7 +153,9 @@ impl Reconciler<'_> {
         wants: impl Fn(ProcessKey) -> bool,
     ) -> Results {
         let carriers: Vec<_> = survey.carriers(uuid).filter(|p| wants(p.key)).cloned().collect();
-        for_each_process(&carriers, self.timeout, self.stop, |p| self.backend.deactivate(p, uuid, self.lazy))
+        for_each_process(&carriers, self.timeout, self.stop, &self.tell, |p| {
+            self.backend.deactivate(p, uuid, self.lazy)
+        })
     }
 
     /// Where another version of the patch `uuid` was left beside it, by whoever was killed or refused on the
@@ -144,7 +170,16 @@ impl Reconciler<'_> {
             let new: HashSet<_> = survey.carriers(uuid).map(|p| p.key).collect();
             let results = self.deactivate(record.uuid, &survey, |p| new.contains(&p));
             self.note(inventory, &record.id, record.uuid, &results, "replaced by a newer version")?;
-            if pids.is_empty() && self.backend.survey(&[], &[]).is_free_of(record.uuid) {
+            let left = match inventory.state.get_mut(record.uuid).and_then(|r| r.only.as_mut()) {
+                _ if pids.is_empty() => 0,
+                // Those that have the new version do not wait for the old one.
+                Some(only) => {
+                    only.retain(|p| !new.contains(p) && self.backend.alive(*p));
+                    only.len()
+                }
+                None => 1,
+            };
+            if left == 0 && self.backend.survey(&[], &[]).is_free_of(record.uuid) {
                 inventory.state.forget(record.uuid);
                 if inventory.writable {
                     unkeep(self.root, record.uuid)?;

@@ -1,13 +1,13 @@
 //! `/etc/upatch/upatch.yaml`: defaults of this machine. Options on the command line come first.
 
-use super::error::Error;
+use super::{error::Error, opt_out::OptOut};
 use crate::catalog::{Owner, PatchDir, ReadError};
 use patchfile::{exit::ManageExit, paths};
 use serde::Deserialize;
 use std::{path::Path, time::Duration};
 
 /// What an administrator may set.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// Seconds for which busy processes are tried again: the default of `--timeout`.
@@ -16,11 +16,13 @@ pub(crate) struct Settings {
     interval: f64,
     /// May the service let the kernel hold processes as they start? If not, it finds them at its next look.
     pub hold: bool,
+    /// Processes that are left alone.
+    pub opt_out: OptOut,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { timeout: 10.0, interval: 1.0, hold: true }
+        Self { timeout: 10.0, interval: 1.0, hold: true, opt_out: OptOut::default() }
     }
 }
 

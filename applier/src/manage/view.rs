@@ -199,6 +199,10 @@ fn process_view(
         };
         return runs.then(|| seen(ProcessState::Patched, Some(&format!("deactivation pending: {why}"))))?;
     }
+    // A newer version has taken its place here.
+    if !runs && inventory.state.newer(known.uuid).iter().any(|newer| process.runs(newer.uuid)) {
+        return None;
+    }
     let maps = elfs.iter().any(|(target, _)| process.targets.contains(target));
     if runs && complete(process, known.uuid, elfs) {
         return seen(ProcessState::Patched, None);

@@ -104,6 +104,11 @@ impl State {
         self.patches.iter().find(|r| r.uuid == uuid)
     }
 
+    /// The record of `uuid`.
+    pub(crate) fn get_mut(&mut self, uuid: Uuid) -> Option<&mut Record> {
+        self.patches.iter_mut().find(|r| r.uuid == uuid)
+    }
+
     /// The record of `uuid`, made if there is none.
     pub(crate) fn entry(&mut self, uuid: Uuid, id: &str) -> &mut Record {
         let at = self.patches.iter().position(|r| r.uuid == uuid).unwrap_or_else(|| {

@@ -40,11 +40,12 @@ pub(super) struct FakeProcess {
     /// Patch, index of its ELF, in force.
     pub(super) blocks: Vec<(Uuid, u32, bool)>,
     pub(super) mood: Mood,
+    pub(super) opts_out: bool,
 }
 
 pub(super) fn process(pid: i32, build: u8) -> FakeProcess {
     let key = ProcessKey { pid, start: 7 };
-    FakeProcess { key, builds: vec![build], blocks: Vec::new(), mood: Mood::Willing }
+    FakeProcess { key, builds: vec![build], blocks: Vec::new(), mood: Mood::Willing, opts_out: false }
 }
 
 #[derive(Debug, Default)]
@@ -191,6 +192,12 @@ impl Backend for FakeBackend {
         self.processes.lock().unwrap().iter().any(|p| p.key == process)
     }
 
+    fn opts_out(&self, process: ProcessKey, _: &crate::manage::OptOut) -> Option<String> {
+        let processes = self.processes.lock().unwrap();
+        let found = processes.iter().any(|p| p.key == process && p.opts_out);
+        found.then(|| "left alone: by the test".to_owned())
+    }
+
     fn namesakes(&self, _: &str) -> Vec<(i32, String)> {
         self.namesakes.clone()
     }
@@ -254,6 +261,7 @@ impl Stage {
         };
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let mut ctx = Context {
+            terminal: None,
             root: self.root.path().into(),
             backend: &self.backend,
             stop: &*self.stop,

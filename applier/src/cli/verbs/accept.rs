@@ -20,8 +20,11 @@ pub(crate) fn accept(ctx: &mut Context<'_>, args: &Accept) -> Result<ManageExit,
     each(ctx, patches, |ctx, known| {
         let (id, uuid) = (&known.id, known.uuid);
         if known.entry.is_none() {
-            return Err(Error::failed(id, "its files are gone, so it could not come back after a reboot")
-                .hint("install its package again"));
+            return Err(Error::failed(
+                id,
+                format_args!("{}, so it could not come back after a reboot", known.absence()),
+            )
+            .hint("install its package again"));
         }
         let unloaded = is_of_kernel(ctx, &known) && ctx.backend.kernel().find(uuid).is_none();
         match inventory.state.get(uuid).map_or(PatchState::NotApplied, |r| r.state) {

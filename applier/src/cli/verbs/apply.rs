@@ -1,9 +1,9 @@
 //! `apply` and `active`.
 
-use super::common::{all_refused, each, exist, fits, load, name_missed, probe_all, summary};
+use super::common::{all_refused, each, exist, fits, load, name_missed, probe_all, summary, would_be};
 use super::kernel;
 use crate::{
-    catalog::{self, Known, LoadedEntry, Origin},
+    catalog::{self, Entry, Known, LoadedEntry, Origin},
     cli::args::Change,
     manage::kernel::refuses_pids,
     manage::{
@@ -15,7 +15,12 @@ use crate::{
 use patchfile::{exit::ManageExit, state::PatchState};
 
 /// Brings patches into force.
-pub(crate) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<ManageExit, Error> {
+pub(crate) fn apply(
+    ctx: &mut Context<'_>,
+    verb: &str,
+    args: &Change,
+    replace: bool,
+) -> Result<ManageExit, Error> {
     if !args.how.dry_run {
         ctx.needs_root(verb, &args.only.pids)?;
     }
@@ -23,6 +28,14 @@ pub(crate) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<
     let mut inventory =
         if args.how.dry_run { Inventory::read(ctx)? } else { Inventory::lock(ctx, &args.only.pids)? };
     let patches = inventory.resolve(ctx, &args.ids)?;
+    if let Some(packed) = patches.iter().find(|k| k.entry.as_ref().is_some_and(Entry::is_packed)) {
+        let file = packed.entry.as_ref().map(|e| e.directory.display().to_string()).unwrap_or_default();
+        return Err(Error::failed(
+            &file,
+            "is a package; rpm checks who made it, and installing it applies it",
+        )
+        .hint(format!("rpm -i {file}")));
+    }
     refuses_pids(ctx, &patches, &args.only.pids)?;
     // All of them are read before the first is applied: a damaged one is noticed while nothing has been
     // changed.
@@ -34,7 +47,8 @@ pub(crate) fn apply(ctx: &mut Context<'_>, verb: &str, args: &Change) -> Result<
         } else if args.how.dry_run {
             would(ctx, &known, &patch, args)
         } else {
-            one(ctx, &mut inventory, verb, &known, &patch, args, PatchState::Actived)
+            let done = one(ctx, &mut inventory, verb, &known, &patch, args, PatchState::Actived)?;
+            if replace { super::replace::others(ctx, &mut inventory, &patch, args, done) } else { Ok(done) }
         }
     })
 }
@@ -225,6 +239,6 @@ fn would(
             _ => {}
         }
     }
-    ctx.say(format_args!("{id}: dry run: {}", summary(&results, "can be patched")))?;
+    ctx.say(format_args!("{id}: dry run: {}", would_be(&results, "would be patched", "is so already")))?;
     Ok(results.exit())
 }

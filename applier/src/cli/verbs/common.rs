@@ -14,7 +14,8 @@ use std::{path::Path, time::Duration};
 /// Reads the images of `known`.
 pub(super) fn load(ctx: &Context<'_>, known: &Known) -> Result<LoadedEntry, Error> {
     let Some(entry) = &known.entry else {
-        return Err(Error::new(ManageExit::Unknown, &known.id, "its files are gone").hint(
+        return Err(Error::absent(
+            known,
             "install its package again; `upatch remove` takes it out of the processes without the files",
         ));
     };
@@ -173,6 +174,22 @@ pub(super) fn summary(results: &Results, done: &str) -> String {
     text
 }
 
+/// What a dry run found: how many processes would change, how many need not, how many would not.
+pub(super) fn would_be(results: &Results, done: &str, already: &str) -> String {
+    let would = results.count(|e| matches!(e, ProcessOutcome::Done | ProcessOutcome::DoneBut(_)));
+    let mut text = format!("{would} process{} {done}", if would == 1 { "" } else { "es" });
+    for (count, what) in [
+        (results.count(|e| *e == ProcessOutcome::Already), already),
+        (results.count(|e| matches!(e, ProcessOutcome::Pending(_))), "pending"),
+        (results.count(|e| matches!(e, ProcessOutcome::Refused(..))), "refused"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    text
+}
+
 /// The error for a patch that every process refused.
 pub(super) fn all_refused(id: &str, results: &Results, what: &str) -> Error {
     let error = Error::new(results.exit(), id, format_args!("{what}; nothing was changed"));
@@ -243,7 +260,10 @@ pub(super) fn probe_all<'a>(
     let line = |p: &SurveyedProcess| ProcessResult {
         key: p.key,
         comm: p.comm.clone(),
-        outcome: probe(ctx.backend.check(p.key, &patch.patch, lazy)),
+        outcome: match ctx.backend.opts_out(p.key, &ctx.settings.opt_out) {
+            Some(why) if !p.runs(patch.manifest.uuid) => ProcessOutcome::Refused(why, ManageExit::Failed),
+            _ => probe(ctx.backend.check(p.key, &patch.patch, lazy)),
+        },
     };
     Results { lines: processes.map(line).collect(), ..Results::default() }
 }

@@ -134,6 +134,8 @@ fn would(ctx: &mut Context<'_>, known: &Known, survey: &Survey) -> Result<Manage
         carriers += 1;
         ctx.say(format_args!("{id}: would take it out of process {} ({})", process.key.pid, process.comm))?;
     }
+    let es = if carriers == 1 { "" } else { "es" };
+    ctx.say(format_args!("{id}: dry run: {carriers} process{es} would get the old code back"))?;
     match unknown(survey) {
         None => Ok(ManageExit::Done),
         Some(why) if carriers == 0 => Err(blind_error(id, &why)),

@@ -4,13 +4,13 @@ use super::unseen;
 use crate::{
     catalog::Known,
     cli::{
-        args::{List, Status},
-        report,
+        args::{Apply, List, Status},
+        report::{self, Tone},
     },
     kernel::LivePatch,
     manage::{
-        Context, Error, Inventory, Overlap, PatchView, ProcessView, ServiceStatus, TargetIndex, kernel,
-        overlaps, view, view_all,
+        Context, Error, Inventory, LEFT_ALONE, Overlap, PatchView, ProcessView, ServiceStatus, TargetIndex,
+        kernel, overlaps, view, view_all,
     },
 };
 use patchfile::{
@@ -47,7 +47,14 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
     for v in &views {
         let [patched, pending, refused] = v.counts().map(|n| n.to_string());
         let cve = v.known.entry.as_ref().map(|e| e.manifest.cve.join(",")).filter(|c| !c.is_empty());
-        let cve = cve.unwrap_or_else(|| if v.known.entry.is_none() { "(files gone)" } else { "-" }.into());
+        let cve = cve.unwrap_or_else(|| {
+            match (&v.known.entry, &v.known.broken) {
+                (None, None) => "(files gone)",
+                (None, Some(_)) => "(files unusable)",
+                _ => "-",
+            }
+            .into()
+        });
         let manifest = v.known.entry.as_ref().map(|e| &e.manifest);
         let version = manifest.map_or("-".into(), |m| format!("{}-{}", m.version, m.release));
         let overlaps = in_short(&overlaps, v.known.uuid);
@@ -68,7 +75,15 @@ pub(crate) fn list(ctx: &mut Context<'_>, args: &List) -> Result<ManageExit, Err
         let row = [&live.module, "FOREIGN", &patched, "0", "0", "-", "-", ""];
         rows.push(row.map(str::to_owned));
     }
-    report::table(ctx, &rows)?;
+    let tone = |column: usize, cell: &str| match (column, cell) {
+        (1, "ACTIVED" | "ACCEPTED") => Tone::Good,
+        (1, "DEACTIVED") => Tone::Busy,
+        (3, count) if count != "0" => Tone::Busy,
+        (4, count) if count != "0" => Tone::Bad,
+        (5, cell) if cell.starts_with("(files") => Tone::Bad,
+        _ => Tone::Plain,
+    };
+    report::table(ctx, &rows, &[7, 5, 0], tone)?;
     namesakes(ctx, &views);
     Ok(ManageExit::Done)
 }
@@ -90,6 +105,12 @@ fn is_asked_for(v: &PatchView, args: &List) -> bool {
 /// Is something not as it should be?
 fn is_troubled(v: &PatchView) -> bool {
     let [_, pending, refused] = v.counts();
+    // That is as somebody wants it.
+    let left_alone = |p: &&ProcessView| match &p.state {
+        ProcessState::Refused { why } => why.starts_with(LEFT_ALONE),
+        _ => false,
+    };
+    let refused = refused - v.processes.iter().filter(left_alone).count();
     let unwanted = !v.state.is_active() && !v.processes.is_empty();
     let gone = v.known.entry.is_none() && v.state != PatchState::NotApplied;
     pending + refused > 0 || unwanted || gone || v.note.as_ref().is_some_and(|_| !v.is_elsewhere)
@@ -137,6 +158,42 @@ fn troubled(ctx: &mut Context<'_>, inventory: &Inventory, args: &Status) -> Resu
     Ok(exit)
 }
 
+/// `apply --json`: how the patches stand when it is done.
+pub(crate) fn apply_json(ctx: &mut Context<'_>, args: &Apply) -> Result<ManageExit, Error> {
+    let (mut nowhere, settings) = (std::io::sink(), ctx.settings.clone());
+    let mut quiet = Context {
+        root: ctx.root.clone(),
+        backend: ctx.backend,
+        stop: ctx.stop,
+        owner: ctx.owner,
+        boot: ctx.boot.clone(),
+        settings,
+        terminal: ctx.terminal,
+        out: &mut nowhere,
+        err: &mut *ctx.err,
+    };
+    let done = super::apply(&mut quiet, "apply", &args.change, args.replace);
+    let exit = match done {
+        Ok(exit) => exit,
+        Err(error) => {
+            // There is nowhere to report that standard error is gone.
+            writeln!(ctx.err, "{error}").ok();
+            error.exit
+        }
+    };
+    let inventory = Inventory::read(ctx)?;
+    // What is not known was told above.
+    let known = inventory.resolve(ctx, &args.change.ids).unwrap_or_default();
+    let wanted = TargetIndex::new(&known);
+    let survey = ctx.backend.survey(&wanted.targets, &args.change.only.pids);
+    let views = known.into_iter().zip(&wanted.elfs);
+    let views: Vec<_> = views.map(|(k, elfs)| view(ctx, &inventory, k, elfs, &survey)).collect();
+    let overlaps = overlaps(&inventory, &survey, ctx.owner);
+    let patches: Vec<_> = views.iter().map(|v| full_json(v, &overlaps)).collect();
+    report::json(ctx, &json!({ "patches": patches, "exit": exit as u8 }))?;
+    Ok(exit)
+}
+
 fn show(
     ctx: &mut Context<'_>,
     views: &[PatchView],
@@ -166,7 +223,7 @@ fn show(
             ctx.say(format_args!("  {note}"))?;
         }
         if v.known.entry.is_none() {
-            ctx.say("  its files are gone; `upatch remove` takes it out of the processes")?;
+            ctx.say(format_args!("  {}; `upatch remove` takes it out of the processes", v.known.absence()))?;
         }
         for words in overlaps.iter().filter_map(|o| o.words(v.known.uuid)) {
             ctx.say(format_args!("  {words}"))?;
@@ -217,7 +274,7 @@ fn namesakes(ctx: &mut Context<'_>, views: &[PatchView]) {
         }
         let file = |k: &Known| k.entry.as_ref().and_then(|e| Some(e.manifest.elfs.first()?.path.clone()));
         let describe = |o: &&PatchView| {
-            let file = file(&o.known).map_or("its files are gone".into(), |f| format!("for {f}"));
+            let file = file(&o.known).map_or(o.known.absence(), |f| format!("for {f}"));
             format!("{} ({file}, {})", o.known.uuid, o.state)
         };
         let all: Vec<_> = same.iter().map(describe).collect();

@@ -64,7 +64,7 @@ pub(crate) fn restore(ctx: &mut Context<'_>, args: &Restore) -> Result<ManageExi
     let change = Change { ids: Vec::new(), only: Only::default(), how: args.how.clone() };
     each(ctx, wanted, |ctx, record| {
         let entry = inventory.catalog.get(record.uuid).cloned();
-        let known = Known { uuid: record.uuid, id: record.id, entry };
+        let known = Known { entry, ..Known::without_files(record.uuid, record.id, &inventory.catalog) };
         if args.how.dry_run {
             ctx.say(format_args!("{}: would be {}", known.id, record.state))?;
             return Ok(ManageExit::Done);

@@ -13,8 +13,7 @@ fn entries(ctx: &Context<'_>, inventory: &Inventory, args: &Show) -> Result<Vec<
     let known = inventory.resolve(ctx, &args.ids)?;
     let with_entry = known.into_iter().map(|known| match known.entry.clone() {
         Some(entry) => Ok((known, entry)),
-        None => Err(Error::new(ManageExit::Unknown, known.id, "its files are gone")
-            .hint("`upatch status` shows which processes still have it")),
+        None => Err(Error::absent(&known, "`upatch status` shows which processes still have it")),
     });
     with_entry.collect()
 }
