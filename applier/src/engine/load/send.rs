@@ -19,7 +19,11 @@ use patchfile::image::Access;
 use std::{
     io,
     os::unix::fs::FileExt,
-    sync::atomic::{AtomicBool, Ordering},
+    path::Path,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Calls in one batch: the code for one takes up to 70 bytes.
@@ -89,6 +93,15 @@ fn unmap(batch: &mut SyscallBatch<'_>, mapped: &[(u64, u64)]) {
 /// (`proc_mem.force_override`).
 static REFUSED: AtomicBool = AtomicBool::new(false);
 
+/// Does AppArmor confine programs here? Where that cannot be told, each program is asked about.
+fn apparmor() -> bool {
+    static ENABLED: OnceLock<bool> = OnceLock::new();
+    *ENABLED.get_or_init(|| match procfile::text("/sys/module/apparmor/parameters/enabled") {
+        Ok(enabled) => enabled.starts_with('Y'),
+        Err(_) => !Path::new("/sys/module").is_dir(),
+    })
+}
+
 /// Can the process copy its pages of code itself? It has to have them as they should be. AppArmor would log
 /// that a confined program opens its memory.
 fn can_copy_itself(process: &Process, placements: &Placements<'_>) -> bool {
@@ -96,7 +109,8 @@ fn can_copy_itself(process: &Process, placements: &Placements<'_>) -> bool {
         let label = procfile::text(&format!("/proc/{}/attr/current", process.view)).unwrap_or_default();
         ["(enforce)", "(complain)", "(kill)", "(prompt)"].iter().any(|mode| label.trim_end().ends_with(mode))
     };
-    placements.contents.is_in_place() && !REFUSED.load(Ordering::Relaxed) && !is_confined()
+    let is_free = !apparmor() || !is_confined();
+    placements.contents.is_in_place() && !REFUSED.load(Ordering::Relaxed) && is_free
 }
 
 /// Pages of code that are dealt with together with the last image.
