@@ -1,5 +1,5 @@
 //! Patches of the kernel, on a little kernel that is compiled and linked here; and the readers on real
-//! kernels, where `KERNELS` names a folder of them.
+//! kernels, where `scripts/kernel` has fetched some.
 
 #![expect(
     clippy::unwrap_used,

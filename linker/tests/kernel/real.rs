@@ -1,8 +1,9 @@
-//! The readers on real kernels: folders of the one that `KERNELS` names, each with an unpacked `vmlinux` and
-//! its `lib/modules`.
+//! The readers on real kernels: those that `scripts/kernel` has fetched, each with an unpacked `vmlinux`, which
+//! tests that need machines leave there, and its `lib/modules`.
 
 use std::fs;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use linker::{KernelImage, KernelModuleFile};
 
@@ -11,12 +12,11 @@ const MODULES: usize = 40;
 
 #[test]
 fn real_kernels_are_read() {
-    let Some(kernels) = std::env::var_os("KERNELS") else {
-        eprintln!("SKIPPED: no real kernel is read, since KERNELS does not name a folder of them");
-        return;
-    };
+    let named = std::env::var_os("UPATCH_KERNELS").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/upatch-kernels"));
+    let kernels = named.or_else(home).unwrap_or_default();
     let mut read = 0;
-    for folder in fs::read_dir(&kernels).unwrap().map(|f| f.unwrap().path()) {
+    for folder in fs::read_dir(&kernels).into_iter().flatten().map(|f| f.unwrap().path()) {
         let Ok(vmlinux) = fs::read(folder.join("vmlinux")) else { continue };
         let image = KernelImage::read(&vmlinux).unwrap();
         let symbols = image.symbols();
@@ -35,7 +35,11 @@ fn real_kernels_are_read() {
         }
         read += 1;
     }
-    assert!(read > 0, "no kernel in {kernels:?}");
+    if read == 0 {
+        // Past the test's own output, which is shown only of tests that fail.
+        let said = format!("SKIPPED: no kernel with an unpacked vmlinux in {}\n", kernels.display());
+        std::io::stderr().write_all(said.as_bytes()).unwrap();
+    }
 }
 
 fn modules_below(dir: &Path, found: &mut Vec<std::path::PathBuf>) {

@@ -22,6 +22,7 @@ mod touched;
 mod tree;
 mod units;
 mod unpack;
+mod warnings;
 
 pub(crate) use run::run;
 pub use unpack::kernel_image;

@@ -10,7 +10,7 @@ use super::target::{Shipped, ShippedModule};
 use super::touched::Reach;
 use super::tree::PreparedTree;
 use super::units::{self, Unit};
-use super::{callbacks, candidates, hook, module};
+use super::{callbacks, candidates, hook, module, warnings};
 use crate::cli::KernelRequest;
 use crate::error::{Context, Failure, KernelError, Result};
 use crate::naming::Naming;
@@ -167,6 +167,9 @@ fn make(
 
     progress.begin(Step::Link);
     let parts = join(&mut units, &context, &options, report)?;
+    let warned = warnings::of(&parts, &image);
+    warned.iter().for_each(|w| progress.warning(&format!("{}: {}: {}", w.what, w.place, w.why)));
+    report.warnings.extend(warned);
     report.elfs = reports(&units, &modules, &shipped, request);
     report.elfs.iter_mut().for_each(|e| e.fidelity = Some(Fidelity::Identical));
     report.fidelity = Some(Fidelity::Identical);

@@ -92,6 +92,13 @@ pub(super) fn manifest(from: &Ingredients<'_>, parts: &Parts) -> Result<Manifest
         digest: None,
     };
     manifest.uuid = Uuid::from_digest(&Digest::of(manifest.text().what("manifest")?.as_bytes()));
+    // A later version is loaded while the one before is still there, so it needs a name of its own.
+    let is_first = (manifest.version, manifest.release) == (1, 1);
+    if let Some(kernel) = manifest.kernel.as_mut().filter(|_| !is_first) {
+        kernel.module = Kernel::module_name(&naming.name, Some(manifest.uuid));
+        let file = kernel.file();
+        manifest.elfs.iter_mut().for_each(|elf| elf.patch.clone_from(&file));
+    }
     Ok(manifest)
 }
 
