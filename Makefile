@@ -12,6 +12,7 @@
 # make faults    every system call of applying and taking out fails once, and is the applier's last once
 # make soak      a patch goes into programs at work and out again: make soak CYCLES=10000 SUBJECTS="redis nginx hot"
 # make kernel         patches of stock kernels are made and loaded in virtual machines: make kernel CASES=string
+# make kernel-faults  upatch is killed at each step of loading and unloading a patch of the kernel, or the step fails
 # make kernel-cycles  a patch of the kernel goes in and out under load, in a virtual machine: make kernel-cycles CYCLES=1000
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
 # make soak-fidelity  random programs in pairs that differ in one thing: a patch for the one fits the other, or is refused:
@@ -44,7 +45,7 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel kernel-cycles \
+.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel kernel-cycles kernel-faults \
 	soak-random soak-fidelity null-diff same-patches fuzz install dist rpm clean
 
 all: build
@@ -137,6 +138,9 @@ kernel: build
 
 kernel-cycles: build
 	UPATCH_BIN=$(BIN) CYCLES=$(if $(filter file,$(origin CYCLES)),1000,$(CYCLES)) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture cycles_under_load
+
+kernel-faults: build
+	UPATCH_BIN=$(BIN) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture faults_at_every_step
 
 soak-random: setup build
 	$(BIN)/upatch-random --pairs $(PAIRS) --seed $(SEED)

@@ -153,6 +153,53 @@ impl Livepatch<'_> {
     }
 }
 
+/// Turns the references of the sections that are called `.klp.rela.OBJECT.…` into ones that the kernel fills
+/// in when that object comes (`Documentation/livepatch/module-elf-format.rst`). Their symbols have such names
+/// already.
+///
+/// # Errors
+/// When the file cannot be read or written, or has no such reference.
+pub fn refer(module: &Path) -> Result<()> {
+    const ALLOC_LIVEPATCH: u64 = 0x10_0002;
+    const RELA: u32 = 4;
+    const SYMTAB: u32 = 2;
+    const LIVEPATCH: u16 = 0xff20;
+    let mut file = fs::read(module)?;
+    let u16_at = |f: &[u8], at: usize| u16::from_le_bytes([f[at], f[at + 1]]);
+    let u32_at = |f: &[u8], at: usize| u32::from_le_bytes([f[at], f[at + 1], f[at + 2], f[at + 3]]);
+    let u64_at = |f: &[u8], at: usize| u64::from(u32_at(f, at)) | u64::from(u32_at(f, at + 4)) << 32;
+    let (headers, count) = (u64_at(&file, 0x28) as usize, u16_at(&file, 0x3c) as usize);
+    let section = |number: usize| headers + 64 * number;
+    let start = |f: &[u8], number: usize| u64_at(f, section(number) + 0x18) as usize;
+    let names = start(&file, u16_at(&file, 0x3e) as usize);
+    let begins = |f: &[u8], at: usize, text: &str| f[at..].starts_with(text.as_bytes());
+    let mut changed = 0;
+    for number in 0..count {
+        let at = section(number);
+        let (name, kind) = (u32_at(&file, at), u32_at(&file, at + 4));
+        if kind == RELA && begins(&file, names + name as usize, ".rela.klp.rela.") {
+            // The rest of the name is the one that is wanted.
+            file[at..at + 4].copy_from_slice(&(name + 5).to_le_bytes());
+            let flags = u64_at(&file, at + 8) | ALLOC_LIVEPATCH;
+            file[at + 8..at + 16].copy_from_slice(&flags.to_le_bytes());
+            changed += 1;
+        }
+        if kind == SYMTAB {
+            let strings = start(&file, u32_at(&file, at + 0x28) as usize);
+            let (begin, size) = (start(&file, number), u64_at(&file, at + 0x20) as usize);
+            for symbol in (begin..begin + size).step_by(24) {
+                let name = strings + u32_at(&file, symbol) as usize;
+                if begins(&file, name, ".klp.sym.") {
+                    file[symbol + 6..symbol + 8].copy_from_slice(&LIVEPATCH.to_le_bytes());
+                    changed += 1;
+                }
+            }
+        }
+    }
+    anyhow::ensure!(changed >= 2, "{} refers to nothing", module.display());
+    Ok(fs::write(module, file)?)
+}
+
 /// The build-id of an image, out of its section of notes.
 ///
 /// # Errors

@@ -152,6 +152,61 @@ fn signatures() -> Result<()> {
     Ok(())
 }
 
+/// The machine of [`faults`], with the program that lets others fail.
+fn faulty(kernel: &Path, patches: &Path) -> Result<Vm> {
+    let killer = patches.parent().unwrap_or(patches).join("killer");
+    Cmd::new("gcc")
+        .args(["-O1", "-o"])
+        .arg(&killer)
+        .arg(testdata("livepatch").join("killer.c"))
+        .run()?
+        .ok()?;
+    Ok(machine(kernel, patches)?.file(killer, "/bin/killer"))
+}
+
+/// Killed, and without space or memory, at the steps that matter most; on a kernel at random addresses.
+#[test]
+fn faults() -> Result<()> {
+    let Some(kernel) = livepatch::kernel("6.1")? else { return Ok(()) };
+    let scratch = tempfile::tempdir()?;
+    let p = scratch.path().join("p");
+    LOADAVG.make(&kernel, &p.join("loadavg"))?;
+    let machine = faulty(&kernel, &p)?.packed().limit(Duration::from_secs(900));
+    passes(&machine, &script("faults.sh", "CALLS='init_module:0 rename:0 delete_module:0'")?)
+}
+
+/// The same at each system call that changes something.
+#[test]
+#[ignore = "a campaign: make kernel-faults"]
+fn faults_at_every_step() -> Result<()> {
+    let Some(kernel) = livepatch::kernel("6.1")? else { return Ok(()) };
+    let scratch = tempfile::tempdir()?;
+    let p = scratch.path().join("p");
+    LOADAVG.make(&kernel, &p.join("loadavg"))?;
+    let machine = faulty(&kernel, &p)?.limit(Duration::from_secs(7200));
+    passes(&machine, &script("faults.sh", "CALLS=all")?)
+}
+
+/// A module that is unloaded and comes again while a patch that refers to it is there. The older kernel does
+/// not take it back, unless the patch is loaded anew.
+#[test]
+fn a_module_that_comes_again() -> Result<()> {
+    let Some(kernel) = livepatch::kernel("6.1")? else { return Ok(()) };
+    let scratch = tempfile::tempdir()?;
+    let p = scratch.path().join("p");
+    let reload = Livepatch {
+        source: "reload",
+        name: "reload",
+        object: "dummy",
+        function: "dummy_get_drvinfo",
+        ..LOADAVG
+    };
+    reload.make(&kernel, &p.join("made"))?;
+    with_module(&p.join("made"), &p.join("reload"), livepatch::refer, |_| {})?;
+    let machine = machine(&kernel, &p)?.bring("dummy").limit(Duration::from_secs(900));
+    passes(&machine, &script("reload.sh", "")?)
+}
+
 /// In and out again, as often as `CYCLES` says, while other programs are at work. A campaign.
 #[test]
 #[ignore = "a campaign: make kernel-cycles"]
@@ -163,7 +218,11 @@ fn cycles_under_load() -> Result<()> {
     LOADAVG.make(&kernel, &p.join("loadavg"))?;
     let script = fs::read_to_string(testdata("livepatch").join("cycles.sh"))?;
     let limit = Duration::from_secs(120 + u64::from(count) * 60);
-    let ran = machine(&kernel, &p)?.limit(limit).run(&format!("COUNT={count}\n{script}"))?;
+    // A machine that stands still shows where.
+    let ran = machine(&kernel, &p)?
+        .limit(limit)
+        .parameters("softlockup_panic=1")
+        .run(&format!("COUNT={count}\n{script}"))?;
     eprintln!("{}", ran.output);
     ensure!(
         ran.code == Some(0) && ran.output.contains(&format!("{count} cycles")),

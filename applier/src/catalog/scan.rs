@@ -1,6 +1,7 @@
 //! Finding the patches of a file-system root.
 
 use super::{Entry, LoadedEntry, Origin, Owner, PatchDir, entry::EntryError};
+use crate::sys::scratch::scratch;
 use patchfile::{Uuid, paths};
 use std::{
     fs::{self, File},
@@ -93,7 +94,7 @@ pub(crate) fn keep(root: &Path, patch: &LoadedEntry, owner: Owner) -> io::Result
     }
     let parent = kept_root(root);
     fs::DirBuilder::new().recursive(true).mode(0o755).create(&parent)?;
-    let scratch = parent.join(format!(".{}.{}", patch.manifest.uuid, std::process::id()));
+    let scratch = scratch(&parent, &patch.manifest.uuid.to_string(), fs::remove_dir_all);
     let written = fs::DirBuilder::new().mode(0o755).create(&scratch).and_then(|()| {
         for (name, bytes) in &patch.files {
             let mut file =

@@ -142,7 +142,7 @@ struct Service {
     /// Not written down yet.
     start_results: Vec<StartResult>,
     said: String,
-    kernel_reports: kernel::LastReports,
+    of_kernel: kernel::Memory,
 }
 
 type Stamp = (u64, u64, i64);
@@ -215,7 +215,7 @@ impl Service {
             presence: None,
             start_results: Vec::new(),
             said: String::new(),
-            kernel_reports: kernel::LastReports::new(),
+            of_kernel: kernel::Memory::default(),
         }
     }
 
@@ -237,10 +237,13 @@ impl Service {
         let state = fs::metadata(StateFile::path(&self.shared.root)).ok().map(|m| stamp(&m));
         let now = Instant::now();
         let since = |t: Option<Instant>| t.map_or(Duration::MAX, |t| now.saturating_duration_since(t));
+        // Looked at each time, also when there is another reason: what was there is remembered.
+        let gone = self.of_kernel.is_one_gone(ctx);
         let due = self.watch.is_none()
             || self.open
             || !missed.is_empty()
             || state != self.state
+            || gone
             || self.missing.as_ref().is_some_and(|m| *m != installed(&self.shared.root))
             || since(self.looked) >= LOOK_AGAIN
             || (since(self.counted) >= self.interval && self.somebody_new(ctx));
@@ -305,7 +308,7 @@ impl Service {
         if first {
             self.mend(ctx, &inventory);
         }
-        let moving = kernel::reconcile(ctx, &inventory, &mut self.kernel_reports)?;
+        let moving = kernel::reconcile(ctx, &inventory, &mut self.of_kernel)?;
         // What is planned and watched before the processes are looked up holds for those that start
         // meanwhile.
         self.shared.follow(&inventory.state, &mut None);

@@ -157,7 +157,15 @@ fn view_in_kernel(ctx: &Context<'_>, inventory: &Inventory, known: Known) -> Pat
             note = Some("is to be taken out and still in force: upatch deactive it again".to_owned());
             wanted
         }
-        Some(_) => wanted,
+        Some(live) => {
+            if live.objects.iter().any(|o| !kernel.has(&o.name)) {
+                note = known.entry.as_ref().and_then(|entry| {
+                    let loaded = entry.load(ctx.owner).ok();
+                    kernel::note_on_modules(&kernel, &entry.manifest, loaded.as_ref().map(kernel::image))
+                });
+            }
+            wanted
+        }
         None if !wanted.is_active() => wanted,
         None => {
             let wants = manifest.and_then(|m| m.kernel.as_ref());

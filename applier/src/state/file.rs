@@ -1,6 +1,6 @@
 //! Files that are replaced as a whole or stay as they were.
 
-use crate::sys::plain;
+use crate::sys::{plain, scratch::scratch};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fs::{self, File},
@@ -20,9 +20,7 @@ pub(crate) fn write_yaml(path: &Path, value: &impl Serialize, durable: bool) -> 
     let parent = path.parent().ok_or_else(|| io::Error::other("no directory"))?;
     fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let scratch = parent.join(format!(".{name}.{}", std::process::id()));
-    // One left by a crashed process of the same id would be in the way of create_new.
-    fs::remove_file(&scratch).ok();
+    let scratch = scratch(parent, &name, fs::remove_file);
     let written =
         File::options().write(true).create_new(true).mode(0o644).open(&scratch).and_then(|mut f| {
             f.write_all(text.as_bytes())?;

@@ -8,6 +8,7 @@ pub(crate) mod page;
 pub(crate) mod plain;
 pub(crate) mod procmap;
 pub(crate) mod ptrace;
+pub(crate) mod scratch;
 pub(crate) mod sharing;
 pub(crate) mod tracee;
 pub(crate) mod wait;

@@ -116,7 +116,7 @@ impl KernelOps for FakeKernel {
             return Err(io::Error::from_raw_os_error(error));
         }
         let text = String::from_utf8_lossy(image).into_owned();
-        let [module, uuid, object, function] = *text.split(' ').collect::<Vec<_>>() else {
+        let [module, uuid, object, function, _] = *text.split(' ').collect::<Vec<_>>() else {
             return Err(io::Error::from_raw_os_error(libc::ENOEXEC));
         };
         self.begin(module, Some(uuid), object, function, mood == Mood::Held);
@@ -173,7 +173,8 @@ pub(super) fn write_patch_as(
     fs::create_dir_all(dir).unwrap();
     let uuid = Uuid::from_digest(&Digest::of(format!("{name}{version}{object}{function}").as_bytes()));
     let module = TargetIndex::module_name(name, own.then_some(uuid));
-    let image = format!("{module} {uuid} {object} {function}");
+    // With a section of references to the object.
+    let image = format!("{module} {uuid} {object} {function} .klp.rela.{object}..text");
     fs::write(dir.join(format!("{module}.ko")), &image).unwrap();
     let mut manifest = Manifest {
         format: FORMAT_KERNEL,

@@ -302,6 +302,42 @@ fn what_was_killed_on_the_way_is_taken_up() {
 }
 
 #[test]
+fn a_patch_is_loaded_anew_so_that_its_module_can_come_again() {
+    let (mut stage, _) = stage();
+    install(&stage, "HP2", 1, "dummy", "f");
+    stage.run("apply HP2").exits(Done).says("waits for the module").says("cannot be loaded again while");
+    let patched = "sys/kernel/livepatch/upatch_HP2/dummy/patched";
+    // It goes with the module that it is put in.
+    let mark = "sys/module/upatch_HP2/mark";
+    let machine = &stage.backend.machine;
+    machine.write(mark, "");
+    machine.write("sys/module/dummy/initstate", "live\n");
+    machine.write(patched, "1\n");
+    stage.run("apply HP2").exits(Done);
+    assert!(machine.path(mark).exists(), "it is in force");
+    fs::remove_dir_all(machine.path("sys/module/dummy")).unwrap();
+    machine.write(patched, "0\n");
+    for verb in ["info", "status"] {
+        stage.run(&format!("{verb} HP2")).exits(Done).says("so does `upatch apply`");
+    }
+    stage.run("apply HP2").exits(Done).says("waits for the module");
+    assert!(!machine.path(mark).exists());
+
+    // A kernel that clears what it has filled in, whatever its version.
+    machine.write("proc/kallsyms", "ffffffff81000000 T startup_64\nffffffff81000010 T clear_relocate_add\n");
+    machine.write(mark, "");
+    let ran = stage.run("apply HP2").exits(Done);
+    assert!(machine.path(mark).exists() && !ran.out.contains("cannot be loaded again"), "{ran:?}");
+    let ran = stage.run("info HP2").exits(Done);
+    assert!(!ran.out.contains("cannot be loaded again"), "{ran:?}");
+
+    fs::remove_file(machine.path("proc/kallsyms")).unwrap();
+    stage.stop = Box::new(Soon::default());
+    stage.run("daemon").says("HP2: patched the kernel");
+    assert!(!stage.backend.machine.path(mark).exists());
+}
+
+#[test]
 fn what_only_the_kernel_knows() {
     let (stage, manifest) = stage();
     stage.run("apply HP1").exits(Done);

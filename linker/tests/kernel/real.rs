@@ -1,5 +1,5 @@
-//! The readers on real kernels: those that `scripts/kernel` has fetched, each with an unpacked `vmlinux`, which
-//! tests that need machines leave there, and its `lib/modules`.
+//! The readers on real kernels: those that `scripts/kernel` has fetched, each with an unpacked `vmlinux`,
+//! which tests that need machines leave there, and its `lib/modules`.
 
 use std::fs;
 use std::io::Write;

@@ -73,7 +73,7 @@ pub(super) fn apply(
     if state == PatchState::Actived {
         ctx.say(format_args!("  until the next boot: `upatch accept {id}` makes it last"))?;
     }
-    if let Some(note) = note_on_modules(manifest) {
+    if let Some(note) = note_on_modules(&ctx.backend.kernel(), manifest, Some(image(patch))) {
         ctx.say(format_args!("  {note}"))?;
     }
     Ok(exit)

@@ -3,7 +3,7 @@
 use crate::{
     catalog::{Entry, Known},
     cli::{args::Show, report},
-    manage::kernel::note_on_modules,
+    manage::kernel::{image, note_on_modules},
     manage::{Context, Error, Inventory, TargetIndex, view},
 };
 use patchfile::exit::ManageExit;
@@ -74,7 +74,9 @@ pub(crate) fn info(ctx: &mut Context<'_>, args: &Show) -> Result<ManageExit, Err
             for (name, value) in fields {
                 ctx.say(format_args!("{:<12} {value}", format!("{name}:")))?;
             }
-            if let Some(note) = note_on_modules(m) {
+            let loaded = entry.load(ctx.owner).ok();
+            let note = note_on_modules(&ctx.backend.kernel(), m, loaded.as_ref().map(image));
+            if let Some(note) = note {
                 ctx.say(format_args!("{:<12} {note}", "note:"))?;
             }
         }

@@ -1,7 +1,10 @@
 //! Loading and unloading, and the transition between: one operation at a time, each of which can be taken up
 //! where another `upatch` was killed, since what is there is read from the kernel.
 
-use super::errors::{Module, not_loaded, not_taken_out};
+use super::{
+    errors::{Module, not_loaded, not_taken_out},
+    reload::{is_idle, once_only},
+};
 use crate::{
     kernel::{Holder, Kernel, KernelMessages, LivePatch},
     manage::{Context, Error},
@@ -78,9 +81,17 @@ pub(crate) fn bring(
     let Some(wanted) = &manifest.kernel else { return Err(Error::failed(id, "is no patch of the kernel")) };
     let (kernel, module) = (ctx.backend.kernel(), wanted.module.as_str());
     let mut pause = PAUSE.0;
+    let mut anew = !once_only(&kernel, manifest, Some(image)).is_empty();
     let begun = loop {
         match kernel.live_of(module) {
             Some(live) if live.uuid != Some(uuid) => return Err(taken(&id, &kernel, module)),
+            // Asked for once more: its modules may have gone since it was loaded, and can come again then.
+            Some(live) if anew && is_idle(&kernel, &live) => {
+                anew = false;
+                tracing::info!(module, "is loaded anew");
+                take(ctx, &id, uuid, how)?;
+                continue;
+            }
             Some(live) if live.enabled => break live.moving,
             Some(_) => {
                 // On its way out: turned round, unless it has arrived meanwhile.

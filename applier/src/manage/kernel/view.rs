@@ -5,7 +5,7 @@ use crate::{
     manage::ProcessView,
     state::ProcessKey,
 };
-use patchfile::{Manifest, kernel::VMLINUX, state::ProcessState};
+use patchfile::{Manifest, state::ProcessState};
 
 /// Per object: its name, whether it is patched, and that in words.
 pub(crate) fn object_lines(
@@ -48,17 +48,4 @@ pub(crate) fn task_lines(kernel: &Kernel<'_>, live: &LivePatch) -> Vec<ProcessVi
 /// Live patches that are not ours.
 pub(crate) fn foreign(kernel: &Kernel<'_>) -> Vec<LivePatch> {
     kernel.live().into_iter().filter(|live| live.uuid.is_none()).collect()
-}
-
-/// What is to be known of a patch for modules on older kernels: before Linux 6.3 (commit 0c05e7bd2d01) the
-/// kernel cannot undo a module's relocations in the patch, so that it refuses the module the second time.
-pub(crate) fn note_on_modules(manifest: &Manifest) -> Option<String> {
-    let kernel = manifest.kernel.as_ref()?;
-    let mut numbers = kernel.release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
-    let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
-    let modules: Vec<_> = kernel.objects.iter().filter(|o| *o != VMLINUX).cloned().collect();
-    (version < (6, 3) && !modules.is_empty()).then(|| {
-        let modules = modules.join(", ");
-        format!("on this kernel {modules}, once unloaded, cannot be loaded again while the patch is active")
-    })
 }
