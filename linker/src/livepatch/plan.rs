@@ -274,12 +274,22 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
-    /// The unit of the patch that defines a name for this unit.
+    /// Another unit of the patch that defines a name for this one: one of the same object, one whose object
+    /// exports the name, or a unit of the kernel with something new. The patch module has what is new, and
+    /// code of the kernel in it is complete as soon as it is loaded. New code of a module is complete only
+    /// while the module is there, so no other object may use it.
     fn defined_elsewhere(&self, name: &str) -> Option<(usize, usize)> {
         let definitions = self.definitions.get(name)?;
-        let reaches = |(unit, _): &&(usize, usize)| {
+        let is_new = |unit: usize, symbol: usize| {
+            let place = self.units[unit].patch.symbols.get(symbol).map(|s| &s.place);
+            self.units[unit].object == KernelObject::Kernel
+                && matches!(place, Some(SymbolPlace::Defined { replaces: None, .. }))
+                && !self.references.is_shipped(name)
+        };
+        let reaches = |(unit, symbol): &&(usize, usize)| {
             let object = &self.units[*unit].object;
             *object == self.unit.object
+                || is_new(*unit, *symbol)
                 || self.references.context.symvers.exporter(name).as_ref() == Some(object)
         };
         definitions.iter().find(reaches).copied()

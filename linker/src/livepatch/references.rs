@@ -125,6 +125,15 @@ impl References<'_> {
         })
     }
 
+    /// Does a name mean something to the shipped module that the unit belongs to: its own, or an export?
+    pub(super) fn is_shipped(&self, name: &str) -> bool {
+        let is_own = match self.located.shipped {
+            Shipped::Module(module) => module.named(name).any(|(_, s)| s.binding != STB_LOCAL),
+            Shipped::Kernel(_) => false,
+        };
+        is_own || self.context.symvers.is_open(name) || self.context.symvers.exporter(name).is_some()
+    }
+
     /// What a name means that the unit does not define.
     pub(super) fn elsewhere(&self, name: &str) -> Result<Meaning, Refusal> {
         let meaning = |object: KernelObject, sympos, by, sealed| {

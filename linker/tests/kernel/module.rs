@@ -235,3 +235,46 @@ fn a_patch_of_a_module_refers_to_the_module_to_others_and_to_the_kernel() {
         assert_eq!(file.section_by_name(".klp.rela.vmlinux..text.m_first").unwrap().size(), 24);
     });
 }
+
+#[test]
+fn a_module_uses_what_the_patch_brings_for_the_kernel_and_not_the_other_way_round() {
+    let little = Little::new(&[("a", A), ("b", B), ("c", C)]);
+    let shipped = || KernelModuleFile::read("lib/m-one.ko", &little.module("m", M)).unwrap();
+    let bring = |text: &str, before: &str| {
+        text.replace(
+            before,
+            &format!(
+                "int amount;\n__attribute__((noinline)) int brought(int x) {{ return x + amount; }}\n{before}"
+            ),
+        )
+    };
+    let a = bring(A, "int a_first(int x) {")
+        .replace("int a_first(int x) {", "int a_first(int x) { x = brought(x);");
+    let m = M.replace(
+        "int m_first(int x) {",
+        "extern int amount; int brought(int);\nint m_first(int x) { x = brought(x) + amount;",
+    );
+    let module = |after| Change {
+        unit: "m",
+        before: M,
+        after,
+        replaced: &["m_first"],
+        object: KernelObject::Module("m_one".to_owned()),
+    };
+    let changes = [in_kernel("a", A, &a, &["a_first"]), module(&m)];
+    with_parts(&little, &[shipped()], &changes, |parts, context| {
+        let parts = parts.unwrap();
+        let meanings = meanings(&parts);
+        assert!(!meanings.contains_key("brought") && !meanings.contains_key("amount"), "{meanings:?}");
+        finish(&little.link(&parts, HOOK), &parts, context).unwrap();
+    });
+
+    let m = bring(M, "int m_first(int x) {")
+        .replace("int m_first(int x) {", "int m_first(int x) { x = brought(x);");
+    let a = A.replace("int a_first(int x) {", "int brought(int);\nint a_first(int x) { x = brought(x);");
+    let changes = [in_kernel("a", A, &a, &["a_first"]), module(&m)];
+    with_parts(&little, &[shipped()], &changes, |parts, _| {
+        let refused = parts.unwrap_err().to_string();
+        assert!(refused.contains("brought"), "{refused}");
+    });
+}
