@@ -109,7 +109,9 @@ impl<'a> Candidate<'a> {
                 (Kind::NoLongerGives, &before.given, &after.given),
             ] {
                 let lost = seen.only_here(callees, here, &self.after, there);
-                let lost = lost.into_iter().filter(|(_, callee)| !inlined(self.now, callee));
+                let lost = lost.into_iter().filter(|(offset, callee)| {
+                    !inlined(self.now, callee) && !self.hands_on(callees, all, kind, *offset, callee)
+                });
                 changes.extend(lost.map(|(offset, callee)| (kind, offset, callee)));
             }
         }
@@ -158,6 +160,28 @@ impl<'a> Candidate<'a> {
         changes.extend(read.map(|offset| (Kind::Reads, *offset, "")));
         changes.extend(enlarges.iter().map(|(offset, callee)| (Kind::Enlarges, *offset, *callee)));
         changes
+    }
+
+    /// Does a new function that this one calls do with the member what this one no longer does itself? A
+    /// compiler that makes a function of code that it had inlined changes nothing.
+    fn hands_on(
+        &self,
+        callees: Callees,
+        all: &[Candidate<'_>],
+        kind: Kind,
+        offset: i64,
+        callee: &str,
+    ) -> bool {
+        let calls = |new: &Candidate<'_>| {
+            let name = new.name.split('.').next().unwrap_or(new.name);
+            new.before.is_none() && self.after.names.contains(&name)
+        };
+        all.iter().filter(|new| calls(new)).any(|new| {
+            let uses = &new.after.uses;
+            let does = if kind == Kind::NoLongerKeeps { &uses.made } else { &uses.given };
+            let does = does.get(&offset).into_iter().flatten();
+            does.into_iter().any(|by| callees.kind(new.after.name(*by)) == callees.kind(callee))
+        })
     }
 
     /// Members for which the function asks for more memory than before.
