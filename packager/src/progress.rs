@@ -22,6 +22,8 @@ pub(crate) enum Step {
     Compile,
     /// Units are compared.
     Compare,
+    /// The shipped kernel is proved to be the one that the units were compiled for.
+    Fidelity,
     /// Images are linked.
     Link,
     /// Results are written.
@@ -33,8 +35,15 @@ impl Step {
     pub(crate) const OF_PROGRAMS: &[Self] =
         &[Self::Prepare, Self::OriginalBuild, Self::PatchedBuild, Self::Compare, Self::Link, Self::Package];
     /// The steps of a patch for the kernel.
-    pub(crate) const OF_KERNEL: &[Self] =
-        &[Self::Prepare, Self::KernelTree, Self::Compile, Self::Compare, Self::Link, Self::Package];
+    pub(crate) const OF_KERNEL: &[Self] = &[
+        Self::Prepare,
+        Self::KernelTree,
+        Self::Compile,
+        Self::Compare,
+        Self::Fidelity,
+        Self::Link,
+        Self::Package,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -44,6 +53,7 @@ impl Step {
             Self::KernelTree => "kernel tree",
             Self::Compile => "compile",
             Self::Compare => "compare",
+            Self::Fidelity => "fidelity",
             Self::Link => "link",
             Self::Package => "package",
         }

@@ -163,6 +163,7 @@ fn make(
     if units.is_empty() {
         return Err(nothing(&reach, request));
     }
+    progress.begin(Step::Fidelity);
     check_fit(&units, &context, report)?;
 
     progress.begin(Step::Link);

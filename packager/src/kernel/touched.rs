@@ -18,6 +18,9 @@ const APART: [(&str, &str); 6] = [
 /// Top folders of which nothing is a part of a kernel.
 const NO_CODE: [&str; 6] = ["Documentation", "LICENSES", "tools", "samples", "scripts", "usr"];
 
+/// Endings of the names of lists that code is generated from (the system calls), and of linker scripts.
+const LISTS: [&str; 4] = [".tbl", ".lds", ".lds.S", ".lds.h"];
+
 /// A unit to compile.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touched {
@@ -81,6 +84,15 @@ impl Reach {
             );
             return Ok(());
         }
+        if LISTS.iter().any(|ending| name.ends_with(ending)) {
+            refuse(
+                "change of what the kernel's build reads",
+                "code and tables are generated from it, or the kernel is laid out by it, when it is built"
+                    .into(),
+                "leave it out of the fix, or boot a new kernel",
+            );
+            return Ok(());
+        }
         let extension = file.extension().and_then(|e| e.to_str()).unwrap_or_default();
         let apart = APART.iter().find(|(dir, _)| file.starts_with(dir));
         match extension {
@@ -106,7 +118,7 @@ impl Reach {
                 ),
                 part => self.units.push(Touched { source: file.to_path_buf(), part }),
             },
-            "h" | "inc" | "def" | "tbl" | "lds" => self.included.push(file.to_path_buf()),
+            "h" | "inc" | "def" => self.included.push(file.to_path_buf()),
             _ => self.unused.push(file.to_path_buf()),
         }
         Ok(())

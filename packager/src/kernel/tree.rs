@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// Changes when trees are prepared in another way.
 const RECIPE: u32 = 2;
 /// Generated headers that objects depend on, and that the headers package has too.
-const GENERATED: [&str; 4] = ["asm-offsets.h", "bounds.h", "timeconst.h", "utsrelease.h"];
+const GENERATED: [&str; 5] = ["asm-offsets.h", "bounds.h", "package.h", "timeconst.h", "utsrelease.h"];
 
 /// A prepared tree.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub(super) struct PreparedTree {
     pub(super) compiler: Compiler,
     /// The release.
     pub(super) release: String,
+    /// The package that the shipped kernel says it is of.
+    named: Option<Named>,
     slot: Slot,
 }
 
@@ -63,19 +65,24 @@ impl PreparedTree {
         let srcarch = devel.srcarch();
         if !slot.is_ready() {
             progress.info("preparing the kernel's tree, once for this kernel and compiler");
-            prepare(&slot, request, source, devel, &compiler, work, progress)?;
+            if let Err(failure) = prepare(&slot, request, source, devel, &compiler, work, progress) {
+                // Half a tree is of no use to anybody, and takes a gigabyte.
+                let _ = std::fs::remove_dir_all(slot.tree());
+                return Err(failure);
+            }
         }
         slot.ready()?;
         slot.prune();
         let dir = slot.tree();
         let text = std::fs::read_to_string(dir.join(".config")).what("configuration of the prepared tree")?;
         let config = Config::read(&text);
-        Ok(Self { dir, config, srcarch, compiler, release: request.release.clone(), slot })
+        let named = Named::of(devel);
+        Ok(Self { dir, config, srcarch, compiler, release: request.release.clone(), named, slot })
     }
 
     /// `make` in it, as the shipped kernel was made.
     pub(super) fn make(&self) -> Tool {
-        make(&self.dir, &self.compiler, &self.release)
+        make(&self.dir, &self.compiler, &self.release, self.named.as_ref())
     }
 
     /// Its place in the store, for locks and what lies beside the tree.
@@ -84,9 +91,32 @@ impl PreparedTree {
     }
 }
 
-fn make(dir: &Path, compiler: &Compiler, release: &str) -> Tool {
-    Tool::new("make")
-        .args(["-s", "--no-print-directory"])
+/// What Debian's kernels call themselves in warnings (`LINUX_PACKAGE_ID`): a distributor and a version, which
+/// the build gets in variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    distributor: String,
+    version: String,
+}
+
+impl Named {
+    fn of(devel: &Devel) -> Option<Self> {
+        Self::read(&std::fs::read_to_string(devel.dir.join("include/generated/package.h")).ok()?)
+    }
+
+    fn read(header: &str) -> Option<Self> {
+        let (distributor, version) = header.split('"').nth(1)?.trim().split_once(' ')?;
+        Some(Self { distributor: distributor.to_owned(), version: version.to_owned() })
+    }
+}
+
+fn make(dir: &Path, compiler: &Compiler, release: &str, named: Option<&Named>) -> Tool {
+    let mut tool = Tool::new("make");
+    if let Some(named) = named {
+        tool = tool.env("DISTRIBUTION_OFFICIAL_BUILD", "1");
+        tool = tool.env("DISTRIBUTOR", &named.distributor).env("DISTRIBUTION_VERSION", &named.version);
+    }
+    tool.args(["-s", "--no-print-directory"])
         .arg(format!("CC={}", compiler.program))
         .arg(format!("KERNELRELEASE={release}"))
         .env("LC_ALL", "C")
@@ -119,10 +149,12 @@ fn prepare(
         .args
         .jobs
         .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |j| j as usize);
+    let named = Named::of(devel);
     let make = |target: &str, log: &mut Log| {
         check_stopped()?;
         progress.detail(&format!("make {target}"));
-        let tool = make(&dir, compiler, &request.release).arg(format!("-j{jobs}")).arg(target);
+        let tool =
+            make(&dir, compiler, &request.release, named.as_ref()).arg(format!("-j{jobs}")).arg(target);
         run(tool, log, ("the kernel's tree cannot be prepared", BuildExit::OriginalBuild))
     };
     make("olddefconfig", &mut log)?;
@@ -178,4 +210,16 @@ fn compare_generated(dir: &Path, devel: &Devel) -> Result<()> {
         return Ok(());
     }
     Err(KernelError::Generated(differs).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Named;
+
+    #[test]
+    fn the_name_of_the_package_is_read() {
+        let named = Named::read("#define LINUX_PACKAGE_ID \" Debian 6.1.192-3\"\n").unwrap();
+        assert_eq!((named.distributor.as_str(), named.version.as_str()), ("Debian", "6.1.192-3"));
+        assert_eq!(Named::read("#define LINUX_PACKAGE_ID \"\"\n"), None);
+    }
 }

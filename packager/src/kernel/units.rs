@@ -48,8 +48,22 @@ pub(super) struct Unit {
     too_short: Vec<String>,
 }
 
+/// The kernel's code that puts live patches in force.
+const LIVE_PATCHING: &str = "kernel/livepatch";
+
 /// The module of a unit, or why it cannot be patched.
 fn object(touched: &Touched) -> std::result::Result<(KernelObject, Option<String>), Box<Refused>> {
+    if touched.source.starts_with(LIVE_PATCHING) {
+        return Err(Box::new(Refused {
+            what: "code of live patching itself".into(),
+            place: touched.source.display().to_string(),
+            why: "the kernel runs it while it puts a live patch in force and takes it out, so that old and \
+                  new code would work on one and the same patch"
+                .into(),
+            remedy: "leave it out of the fix, or boot a new kernel".into(),
+            ..Refused::default()
+        }));
+    }
     match &touched.part {
         Part::Kernel => Ok((KernelObject::Kernel, None)),
         Part::Modules(names) if names.len() == 1 => {
