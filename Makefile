@@ -13,6 +13,8 @@
 # make soak      a patch goes into programs at work and out again: make soak CYCLES=10000 SUBJECTS="redis nginx hot"
 # make kernel         patches of stock kernels are made and loaded in virtual machines: make kernel CASES=string
 # make kernel-faults  upatch is killed at each step of loading and unloading a patch of the kernel, or the step fails
+# make kernel-fixes   real fixes between two stock kernels, made for the older one and loaded there, as a table
+# make kernel-figures what patches of a kernel cost, phase by phase, against its own build
 # make kernel-cycles  a patch of the kernel goes in and out under load, in a virtual machine: make kernel-cycles CYCLES=1000
 # make soak-random  random pairs of programs, patched live and compared with cold builds: make soak-random PAIRS=2000 SEED=1
 # make soak-fidelity  random programs in pairs that differ in one thing: a patch for the one fits the other, or is refused:
@@ -45,13 +47,16 @@ export UPATCH_RELEASED = $(abspath $(BIN)/upatch)
 # A failed test tells what it saw, not where in the test code it saw it.
 export RUST_BACKTRACE = 0
 
-.PHONY: all build setup setup-corpus fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel kernel-cycles kernel-faults \
+.PHONY: all build setup setup-corpus setup-kernel fmt locks clippy check test e2e demo bench corpus shipped specs pipelines walk identity testdata faults soak kernel kernel-fixes kernel-figures kernel-cycles kernel-faults \
 	soak-random soak-fidelity null-diff same-patches fuzz install dist rpm clean
 
 all: build
 
 setup:
 	@scripts/setup
+
+setup-kernel:
+	@scripts/setup --kernel
 
 setup-corpus:
 	@scripts/setup --corpus $(CASES)
@@ -80,7 +85,7 @@ test:
 e2e: setup setup-corpus build
 	$(CARGO) test --locked -p tests --no-fail-fast
 
-check: setup setup-corpus fmt locks clippy test
+check: setup setup-corpus setup-kernel fmt locks clippy test
 
 # Only what the demo needs is installed and built; without optimisation, which takes half the time, unless
 # `make build` was here before.
@@ -128,18 +133,25 @@ soak: setup setup-corpus build
 	@scripts/setup --soak
 	$(BIN)/upatch-soak --cycles $(CYCLES) $(SUBJECTS)
 
-# Downloads some 400 MB once, and keeps the kernels and their prepared trees (3 GB).
-KERNEL_PACKAGES := qemu-system-x86 busybox-static kmod gcc-12 flex bison bc m4 libelf-dev libssl-dev pahole xz-utils zstd lz4
+# Downloads 220 MB a kernel once, and keeps the kernels and their prepared trees (1.5 GB each).
 kernel: build
-	dpkg -s $(KERNEL_PACKAGES) >/dev/null 2>&1 || apt-get install -y -qq --no-install-recommends $(KERNEL_PACKAGES)
-	scripts/kernel 6.1
-	scripts/kernel 6.12
+	@scripts/setup --kernel 6.1 6.12
 	$(BIN)/upatch-kernel $(CASES)
 
+kernel-fixes: build
+	@scripts/setup --kernel 6.1.0-47-amd64 6.1.0-57-amd64
+	$(BIN)/upatch-kernel --fixes $(CASES)
+
+kernel-figures: build
+	@scripts/setup --kernel
+	$(BIN)/upatch-kernel --figures
+
 kernel-cycles: build
+	@scripts/setup --kernel
 	UPATCH_BIN=$(BIN) CYCLES=$(if $(filter file,$(origin CYCLES)),1000,$(CYCLES)) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture cycles_under_load
 
 kernel-faults: build
+	@scripts/setup --kernel
 	UPATCH_BIN=$(BIN) $(CARGO) test --locked -p tests --test kernel_apply -- --ignored --nocapture faults_at_every_step
 
 soak-random: setup build

@@ -1,14 +1,18 @@
 //! Cases of `testdata/kernel/cases.yaml`: patches of stock kernels are made, those that must work are loaded
 //! one after the other in one virtual machine, looked at and taken out again.
 
+#![expect(clippy::print_stdout, reason = "a transcript is what these functions are for")]
+
+use crate::kernel_inputs::Inputs;
 use crate::kernels::Kernel;
+use crate::livepatch;
 use crate::paths::{program, testdata};
-use crate::run::{Cmd, Ended};
+use crate::run::{Cmd, Ended, children_cpu_seconds};
 use crate::vm::Vm;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The file.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,7 +23,7 @@ pub struct Cases {
 }
 
 /// One patch.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// Its name.
@@ -51,8 +55,8 @@ pub struct Case {
     pub after: String,
     /// and when it is out again, where that is not as before.
     pub back: Option<String>,
-    /// Options in place of `--target` and `--kernel-devel` of the kernel; `KERNEL` and `OTHER` stand for the
-    /// folders of this kernel and of another one.
+    /// Options in place of those that say where the kernel is; words in capitals stand for inputs that are
+    /// wrong in one thing, see [`crate::kernel_inputs`].
     #[serde(default)]
     pub options: Vec<String>,
     /// A word in the patch, and what is put in its place.
@@ -61,6 +65,12 @@ pub struct Case {
     /// Only kernels of these series.
     #[serde(default)]
     pub only: Vec<String>,
+    /// Is the patch loaded? One that would never come into force is not.
+    #[serde(default = "yes")]
+    pub load: bool,
+    /// Is it one of those that `make check` makes?
+    #[serde(default)]
+    pub quick: bool,
 }
 
 /// One change of a file.
@@ -69,7 +79,7 @@ pub struct Case {
 pub struct Edit {
     /// Relative to the tree.
     pub file: PathBuf,
-    /// A text in it.
+    /// A text in it; empty where the file is new.
     pub replace: String,
     /// What takes its place.
     pub with: String,
@@ -80,6 +90,10 @@ pub struct Edit {
 
 fn once() -> usize {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// All cases.
@@ -100,6 +114,8 @@ pub struct Made {
     pub case: Case,
     /// The module.
     pub module: PathBuf,
+    /// What it patches: `vmlinux`, modules.
+    pub objects: Vec<String>,
 }
 
 /// Where cases are made.
@@ -112,25 +128,12 @@ pub struct Bench<'k> {
 }
 
 impl<'k> Bench<'k> {
-    /// For a kernel; the source files that the cases change are unpacked once, beside the kernel.
+    /// For a kernel; the source files that the cases change are those of its prepared tree.
     ///
     /// # Errors
-    /// When the source cannot be unpacked.
-    pub fn new(kernel: &'k Kernel, other: Option<&'k Kernel>, cases: &[Case], work: &Path) -> Result<Self> {
-        let sources = kernel.dir.join("touched");
-        let files = cases.iter().flat_map(|c| &c.edits).map(|e| e.file.display().to_string());
-        let missing: std::collections::BTreeSet<String> =
-            files.filter(|f| !sources.join(f).is_file()).collect();
-        if !missing.is_empty() {
-            std::fs::create_dir_all(&sources)?;
-            let top = kernel.source.file_name().unwrap_or_default().to_string_lossy().replace(".tar.xz", "");
-            let mut tar = Cmd::new("tar").arg("-xf").arg(&kernel.source).arg("-C").arg(&sources);
-            tar = tar.arg("--strip-components=1");
-            for file in &missing {
-                tar = tar.arg(format!("{top}/{file}"));
-            }
-            tar.run()?.ok().context("source of the kernel")?;
-        }
+    /// When the tree cannot be prepared.
+    pub fn new(kernel: &'k Kernel, other: Option<&'k Kernel>, work: &Path) -> Result<Self> {
+        let sources = livepatch::tree(&kernel.dir)?;
         Ok(Self { kernel, other, sources, work: work.to_path_buf() })
     }
 
@@ -142,34 +145,39 @@ impl<'k> Bench<'k> {
         let dir = self.work.join(&case.name);
         std::fs::create_dir_all(&dir)?;
         let patch = self.patch(case, &dir)?;
+        self.make_of(case, &patch)
+    }
+
+    /// The same, of a patch that is there.
+    ///
+    /// # Errors
+    /// When something else than expected comes of it.
+    pub fn make_of(&self, case: &Case, patch: &Path) -> Result<Option<Made>> {
+        let dir = self.work.join(&case.name);
+        std::fs::create_dir_all(&dir)?;
         let output = dir.join("out");
-        let (kernel, other) =
-            (self.kernel.dir.display().to_string(), self.other.map(|k| k.dir.display().to_string()));
-        if other.is_none() && case.options.iter().any(|o| o.contains("OTHER")) {
-            return Ok(None);
-        }
+        let Some(inputs) = Inputs::of(self.kernel, self.other, &case.options, &dir)? else { return Ok(None) };
         let mut build = Cmd::new(program("upatch-build")?)
             .args(["--kernel", &self.kernel.release, "--name", &case.name, "--progress", "never", "-v"])
-            .arg("--source")
-            .arg(&self.kernel.source)
             .arg("--patch")
-            .arg(&patch)
+            .arg(patch)
             .arg("--output")
             .arg(&output)
             .limit(Duration::from_secs(1800));
-        let given = |option: &str| case.options.iter().any(|o| o == option);
-        for option in ["--kernel-devel", "--target"].into_iter().filter(|o| !given(o)) {
-            build = build.arg(option).arg(&self.kernel.dir);
+        let usual = [
+            ("--source", &self.kernel.source),
+            ("--kernel-devel", &self.kernel.dir),
+            ("--target", &self.kernel.dir),
+        ];
+        for (option, value) in usual.into_iter().filter(|(name, _)| !case.options.iter().any(|o| o == name)) {
+            build = build.arg(option).arg(value);
         }
-        for option in &case.options {
-            build = build.arg(
-                option.replace("KERNEL", &kernel).replace("OTHER", other.as_deref().unwrap_or_default()),
-            );
-        }
+        build = build.args(&inputs.options);
         let ended = build.run()?.expect_code(&[case.exit])?;
         for text in &case.says {
             ensure!(ended.stderr.contains(text), "does not say {text:?}: {}", ended.account());
         }
+        inputs.check()?;
         if case.exit != 0 {
             let written = std::fs::read_dir(&output).into_iter().flatten().flatten().map(|e| e.path());
             let left: Vec<PathBuf> = written.filter(|p| p.is_dir()).collect();
@@ -186,8 +194,9 @@ impl<'k> Bench<'k> {
         let changed: Vec<&String> = manifest.elfs.iter().flat_map(|e| &e.changed).collect();
         let wanted: Vec<&String> = case.changed.iter().collect();
         ensure!(wanted.is_empty() || changed == wanted, "changed {changed:?}: {}", ended.account());
-        let module = manifest.kernel.context("no kernel in the manifest")?.file();
-        Ok(Some(Made { case: case.clone(), module: dir.join(module) }))
+        let kernel = manifest.kernel.context("no kernel in the manifest")?;
+        let module = dir.join(kernel.file());
+        Ok(case.load.then(|| Made { case: case.clone(), module, objects: kernel.objects }))
     }
 
     fn patch(&self, case: &Case, dir: &Path) -> Result<PathBuf> {
@@ -195,11 +204,15 @@ impl<'k> Bench<'k> {
             for side in ["a", "b"] {
                 let to = dir.join(side).join(&edit.file);
                 std::fs::create_dir_all(to.parent().unwrap_or(dir))?;
-                if !to.is_file() {
+                if !to.is_file() && !edit.replace.is_empty() {
                     std::fs::copy(self.sources.join(&edit.file), &to)?;
                 }
             }
             let path = dir.join("b").join(&edit.file);
+            if edit.replace.is_empty() {
+                std::fs::write(&path, &edit.with)?;
+                continue;
+            }
             let text = std::fs::read_to_string(&path)?;
             let found = text.matches(&edit.replace).count();
             if found < edit.count {
@@ -223,13 +236,13 @@ fn script(number: usize, made: &Made) -> String {
     let name = made.module.file_stem().unwrap_or_default().to_string_lossy();
     let look = &made.case.look;
     format!(
-        "look() {{ echo \"@@{number} $1\"; {look}; }}\nlook before\n\
+        "answer() {{ echo \"@@{number} $1\"; {look}; }}\nanswer before\n\
          if insmod {name}.ko; then p=/sys/kernel/livepatch/{name}; i=0\n\
          while [ \"$(cat $p/transition)\" != 0 ] && [ $i -lt 600 ]; do usleep 100000; i=$((i+1)); done\n\
-         look after\necho 0 > $p/enabled\n\
+         answer after\necho 0 > $p/enabled\n\
          while [ -e $p ] && [ $i -lt 1200 ]; do usleep 100000; i=$((i+1)); done\n\
          rmmod {name} || echo '@@failed rmmod'; else echo '@@failed insmod'; dmesg | tail -3; fi\n\
-         look back\necho @@end\n"
+         answer back\necho @@end\n"
     )
 }
 
@@ -238,7 +251,15 @@ fn script(number: usize, made: &Made) -> String {
 /// # Errors
 /// When the machine cannot be run or dies.
 pub fn load(kernel: &Kernel, all: &[Made]) -> Result<Vec<String>> {
-    let mut vm = Vm::new(&kernel.dir).limit(Duration::from_secs(900));
+    let dir = tempfile::tempdir()?;
+    let look = dir.path().join("look");
+    Cmd::new("gcc")
+        .args(["-O1", "-static", "-o"])
+        .arg(&look)
+        .arg(testdata("kernel").join("look.c"))
+        .run()?
+        .ok()?;
+    let mut vm = Vm::new(&kernel.dir).file(look, "/bin/look").limit(Duration::from_secs(900));
     let mut modules: Vec<&String> = all.iter().flat_map(|m| &m.case.modules).collect();
     modules.sort();
     modules.dedup();
@@ -251,8 +272,13 @@ pub fn load(kernel: &Kernel, all: &[Made]) -> Result<Vec<String>> {
         vm = vm.file(&made.module, &name);
         text.push_str(&script(number, made));
     }
-    text.push_str("dmesg | grep -E 'WARNING|BUG:|ftrace bug|Oops' && exit 3\nexit 0\n");
+    text.push_str(
+        "dmesg >> /tmp/dmesg; cat /tmp/dmesg | grep -E 'WARNING|BUG:|ftrace bug|Oops' && exit 3\nexit 0\n",
+    );
     let ran = vm.run(&text)?;
+    if ran.output.is_empty() {
+        bail!("the machine does not start:\n{}", last_lines(&ran.console));
+    }
     let mut wrong = Vec::new();
     for (number, made) in all.iter().enumerate() {
         let case = &made.case;
@@ -269,12 +295,54 @@ pub fn load(kernel: &Kernel, all: &[Made]) -> Result<Vec<String>> {
         }
     }
     if ran.code != Some(0) || ran.output.contains("@@failed") {
-        let lines: Vec<&str> = ran.console.lines().collect();
-        wrong.push(format!(
-            "the machine ended with {:?}:\n{}",
-            ran.code,
-            lines[lines.len().saturating_sub(80)..].join("\n")
-        ));
+        wrong.push(format!("the machine ended with {:?}:\n{}", ran.code, last_lines(&ran.console)));
     }
     Ok(wrong)
+}
+
+fn last_lines(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    lines[lines.len().saturating_sub(80)..].join("\n")
+}
+
+/// Makes and loads all of them, and prints a line for each; how many passed and failed.
+///
+/// # Errors
+/// When nothing can be made or run at all.
+pub fn run(kernel: &Kernel, other: Option<&Kernel>, cases: &[Case]) -> Result<(usize, usize)> {
+    println!("\n## {}", kernel.release);
+    let work = tempfile::tempdir()?;
+    let bench = Bench::new(kernel, other, work.path())?;
+    let (mut made, mut wrong) = (Vec::new(), 0);
+    for case in cases {
+        let (began, used) = (Instant::now(), children_cpu_seconds()?);
+        let result = bench.make(case);
+        let cpu = children_cpu_seconds()? - used;
+        let took = began.elapsed().as_secs_f64();
+        match result {
+            Ok(module) => {
+                println!("{:22} {took:6.1} s, {cpu:5.1} s CPU: {}", case.name, case.shows);
+                made.extend(module);
+            }
+            Err(error) => {
+                wrong += 1;
+                println!("{:22} FAILED: {error:#}", case.name);
+            }
+        }
+    }
+    if !made.is_empty() {
+        let (began, used) = (Instant::now(), children_cpu_seconds()?);
+        let problems = load(kernel, &made)?;
+        let cpu = children_cpu_seconds()? - used;
+        println!(
+            "{} modules in a machine: {:.1} s, {cpu:.1} s CPU",
+            made.len(),
+            began.elapsed().as_secs_f64()
+        );
+        for problem in &problems {
+            println!("FAILED: {problem}");
+        }
+        wrong += problems.len();
+    }
+    Ok((cases.len().saturating_sub(wrong), wrong))
 }

@@ -4,7 +4,9 @@
 //! `scripts/kernel RELEASE` does it. A kernel's folder holds `vmlinuz`, `lib/modules/RELEASE`, the headers
 //! package in `usr/src`, the source as `linux-source-*.tar.xz`, and `vmlinux`, which is unpacked here.
 
+use crate::run::Cmd;
 use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A kernel that tests run on.
@@ -49,31 +51,62 @@ pub fn source(kernel: &Path) -> Result<Option<PathBuf>> {
 /// # Errors
 /// When its image cannot be unpacked.
 pub fn fetched(series: &str) -> Result<Option<Kernel>> {
-    let base = folder();
-    let mut names: Vec<String> = std::fs::read_dir(&base)
+    let mut names: Vec<String> = std::fs::read_dir(folder())
         .into_iter()
         .flatten()
         .flatten()
         .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|n| n.starts_with(&format!("{series}.")) && base.join(n).is_dir())
+        .filter(|n| n.starts_with(&format!("{series}.")) && folder().join(n).is_dir())
         .collect();
     names.sort_by_key(|n| numbers(n));
     for release in names.into_iter().rev() {
-        let dir = base.join(&release);
-        let Some(source) = source(&dir)? else { continue };
-        if !dir.join("vmlinuz").is_file()
-            || !dir.join("usr/src").join(format!("linux-headers-{release}")).is_dir()
-        {
-            continue;
+        if let Some(kernel) = at(&release)? {
+            return Ok(Some(kernel));
         }
-        let image = dir.join("vmlinux");
-        if !image.is_file() {
-            let data = packager::kernel_image(&dir.join("vmlinuz")).map_err(anyhow::Error::msg)?;
-            let new = tempfile::NamedTempFile::new_in(&dir).context("folder of kernels")?;
-            std::fs::write(new.path(), data)?;
-            new.persist(&image)?;
-        }
-        return Ok(Some(Kernel { release, dir, source }));
     }
     Ok(None)
+}
+
+/// The fetched kernel of a release, if it is there.
+///
+/// # Errors
+/// When its image cannot be unpacked.
+pub fn at(release: &str) -> Result<Option<Kernel>> {
+    let dir = folder().join(release);
+    if !dir.join("vmlinuz").is_file()
+        || !dir.join("usr/src").join(format!("linux-headers-{release}")).is_dir()
+    {
+        return Ok(None);
+    }
+    let Some(source) = source(&dir)? else { return Ok(None) };
+    let image = dir.join("vmlinux");
+    if !image.is_file() {
+        let data = packager::kernel_image(&dir.join("vmlinuz")).map_err(anyhow::Error::msg)?;
+        let new = tempfile::NamedTempFile::new_in(&dir).context("folder of kernels")?;
+        std::fs::write(new.path(), data)?;
+        new.persist(&image)?;
+    }
+    Ok(Some(Kernel { release: release.to_owned(), dir, source }))
+}
+
+impl Kernel {
+    /// A folder with these files of the source, unpacked once beside the kernel.
+    ///
+    /// # Errors
+    /// When the source has no such file or cannot be unpacked.
+    pub fn files(&self, wanted: impl Iterator<Item = PathBuf>) -> Result<PathBuf> {
+        let dir = self.dir.join("touched");
+        let missing: BTreeSet<PathBuf> = wanted.filter(|f| !dir.join(f).is_file()).collect();
+        if !missing.is_empty() {
+            std::fs::create_dir_all(&dir)?;
+            let top = self.source.file_name().unwrap_or_default().to_string_lossy().replace(".tar.xz", "");
+            let mut tar = Cmd::new("tar").arg("-xf").arg(&self.source).arg("-C").arg(&dir);
+            tar = tar.arg("--strip-components=1");
+            for file in &missing {
+                tar = tar.arg(format!("{top}/{}", file.display()));
+            }
+            tar.run()?.ok().context("source of the kernel")?;
+        }
+        Ok(dir)
+    }
 }

@@ -53,10 +53,21 @@ pub fn kernel(series: &str) -> Result<Option<PathBuf>> {
 /// # Errors
 /// When the kernel was not fetched whole, or its tree cannot be prepared.
 pub fn tree(kernel: &Path) -> Result<PathBuf> {
+    tree_in(kernel, None)
+}
+
+/// The same, of another store.
+///
+/// # Errors
+/// The same.
+pub fn tree_in(kernel: &Path, store: Option<&Path>) -> Result<PathBuf> {
     let release = kernel.file_name().context("kernel")?.to_string_lossy().into_owned();
     let output = tempfile::tempdir()?;
-    let said = Cmd::new(program("upatch-build")?)
-        .args(["--kernel", &release, "--tree-only", "--quiet"])
+    let mut build = Cmd::new(program("upatch-build")?).args(["--kernel", &release, "--tree-only", "--quiet"]);
+    if let Some(store) = store {
+        build = build.arg("--cache").arg(store);
+    }
+    let said = build
         .arg("--source")
         .arg(kernels::source(kernel)?.context("no archive of the kernel's source")?)
         .arg("--kernel-devel")

@@ -139,7 +139,8 @@ impl Vm {
         self
     }
 
-    /// Boots it and runs the script with busybox's shell, in `/w`.
+    /// Boots it and runs the script with busybox's shell, in `/w`. On a busy host the kernel waits in vain
+    /// for ticks of its timer as it starts, so it is told not to check (`no_timer_check`).
     ///
     /// # Errors
     /// When the machine cannot be put together or qemu not be run. How the script ended is in the answer.
@@ -168,7 +169,10 @@ impl Vm {
             .arg("-initrd")
             .arg(&initrd)
             .arg("-append")
-            .arg(format!("console=ttyS0 quiet panic=-1 oops=panic rdinit=/init {}", self.parameters))
+            .arg(format!(
+                "console=ttyS0 quiet panic=-1 oops=panic no_timer_check rdinit=/init {}",
+                self.parameters
+            ))
             .limit(self.limit)
             .run()
             .context("qemu")?;

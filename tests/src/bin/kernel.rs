@@ -1,24 +1,35 @@
 //! `upatch-kernel [--series 6.1] [CASE...]`: the patches of `testdata/kernel` for stock kernels of Debian,
 //! made and loaded in a virtual machine. `scripts/kernel` fetches the kernels; without them it says SKIPPED.
+//! `upatch-kernel --fixes [FILE...]`: real fixes, between two kernels of a series. `upatch-kernel --figures`:
+//! what patches cost.
 
 #![expect(clippy::print_stdout, reason = "a transcript is what this program is for")]
 
 use anyhow::Result;
 use std::process::ExitCode;
-use std::time::Instant;
-use tests::kernel_cases::{Bench, Case, cases, load};
-use tests::kernels::{Kernel, fetched, folder};
-use tests::run::children_cpu_seconds;
+use tests::kernel_cases::{Case, cases, run};
+use tests::kernel_figures;
+use tests::kernel_fixes;
+use tests::kernels::{fetched, folder};
 
 fn main() -> Result<ExitCode> {
     let mut series = vec!["6.1".to_owned(), "6.12".to_owned()];
     let mut names = Vec::new();
+    let mut fixes = false;
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--fixes" => fixes = true,
+            "--figures" => {
+                kernel_figures::run()?;
+                return Ok(ExitCode::SUCCESS);
+            }
             "--series" => series = args.next().into_iter().collect(),
             _ => names.push(arg),
         }
+    }
+    if fixes {
+        return Ok(end(kernel_fixes::run(&names)?));
     }
     let kernels = [fetched("6.1")?, fetched("6.12")?];
     let mut failed = 0;
@@ -42,39 +53,10 @@ fn main() -> Result<ExitCode> {
         done += passed;
         failed += wrong;
     }
-    println!("\n{done} passed, {failed} failed");
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(end((done, failed)))
 }
 
-fn run(kernel: &Kernel, other: Option<&Kernel>, cases: &[Case]) -> Result<(usize, usize)> {
-    println!("\n## {}", kernel.release);
-    let work = tempfile::tempdir()?;
-    let bench = Bench::new(kernel, other, cases, work.path())?;
-    let (mut made, mut wrong) = (Vec::new(), 0);
-    for case in cases {
-        let (began, used) = (Instant::now(), children_cpu_seconds()?);
-        let result = bench.make(case);
-        let cpu = children_cpu_seconds()? - used;
-        let took = began.elapsed().as_secs_f64();
-        match result {
-            Ok(module) => {
-                println!("{:18} {took:6.1} s, {cpu:5.1} s CPU: {}", case.name, case.shows);
-                made.extend(module);
-            }
-            Err(error) => {
-                wrong += 1;
-                println!("{:18} FAILED: {error:#}", case.name);
-            }
-        }
-    }
-    if !made.is_empty() {
-        let began = Instant::now();
-        let problems = load(kernel, &made)?;
-        println!("{} modules in a machine: {:.1} s", made.len(), began.elapsed().as_secs_f64());
-        for problem in &problems {
-            println!("FAILED: {problem}");
-        }
-        wrong += problems.len();
-    }
-    Ok((cases.len().saturating_sub(wrong), wrong))
+fn end((done, failed): (usize, usize)) -> ExitCode {
+    println!("\n{done} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
