@@ -7,6 +7,7 @@ mod develop;
 mod elf;
 mod error;
 mod files;
+mod kept;
 mod kernel;
 mod names;
 mod naming;

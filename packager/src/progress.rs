@@ -192,6 +192,11 @@ impl Progress {
         }
     }
 
+    /// Are lines for `-v` shown?
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose > 0
+    }
+
     /// A line for `-v`.
     pub(crate) fn verbose(&self, text: &str) {
         if self.verbose > 0 {
@@ -234,7 +239,7 @@ fn rounded(times: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
 }
 
 /// Processor time of this process and of its children that have ended, in seconds.
-fn processor_time() -> f64 {
+pub(crate) fn processor_time() -> f64 {
     use nix::sys::resource::{UsageWho, getrusage};
     let of = |who| {
         getrusage(who).map_or(0.0, |usage| {

@@ -1,6 +1,7 @@
 //! What the end-to-end tests and the benchmarks share: building packages, running the programs of upatch,
 //! talking to daemons.
 
+pub mod build_cost;
 pub mod builds;
 pub mod cases;
 pub mod comments;

@@ -34,6 +34,27 @@ impl Recorder {
         Ok(Self { session, site_script: None, no_clang_log: false })
     }
 
+    /// Goes on with what an earlier run recorded, whose session had this name and age: its records are there.
+    ///
+    /// # Errors
+    /// When the session cannot be written.
+    pub(crate) fn resume(&mut self, (id, created): &(String, u64)) -> Result<()> {
+        self.session.resume(id, *created).what("recording session")
+    }
+
+    /// Name of the session, and when it was made.
+    pub(crate) fn identity(&self) -> (String, u64) {
+        (self.session.id().to_owned(), self.session.created())
+    }
+
+    /// The programs that make up this one.
+    ///
+    /// # Errors
+    /// When they are not found.
+    pub(crate) fn programs() -> Result<Vec<PathBuf>> {
+        Ok(vec![own_executable()?, find_wrapper()?])
+    }
+
     /// Starts a phase.
     ///
     /// # Errors
@@ -75,6 +96,11 @@ impl Recorder {
     /// recorded.
     pub(crate) fn without_clang_log(&mut self) {
         self.no_clang_log = true;
+    }
+
+    /// Is clang not asked for a log?
+    pub(crate) fn is_without_clang_log(&self) -> bool {
+        self.no_clang_log
     }
 
     /// The file with the command that is run before each compilation, while it is there.

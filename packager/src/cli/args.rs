@@ -115,12 +115,15 @@ pub(crate) struct Args {
     #[arg(long, overrides_with = "rpm", help_heading = "Output")]
     pub no_rpm: bool,
 
-    /// Store of compiled units, kept between runs [default: $XDG_CACHE_HOME/upatch]
+    /// Store of original builds and compiled units, kept between runs [default: $XDG_CACHE_HOME/upatch]
     #[arg(long, value_name = "DIR", help_heading = "Running")]
     pub cache: Option<PathBuf>,
     /// Keep no store
     #[arg(long, conflicts_with = "cache", help_heading = "Running")]
     pub no_cache: bool,
+    /// Build the original in any case, also where the store has its build
+    #[arg(long, help_heading = "Running")]
+    pub full_build: bool,
     /// Scratch space [default: a temporary directory, removed]
     #[arg(long, value_name = "DIR", help_heading = "Running")]
     pub workdir: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use super::{
     BuildError, CompareError, DevelopError, KernelError, OptionError, OutputError, PrepError, ProcessError,
-    ScratchError, SourceError, StepError, TargetError, Worded, Words,
+    ScratchError, SourceError, StepError, StoreError, TargetError, Worded, Words,
 };
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -49,6 +49,9 @@ pub(crate) enum Failure {
     /// The scratch directory.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
+    /// The store of original builds.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Failure {
@@ -86,6 +89,7 @@ impl Failure {
             Self::Output(e) => e,
             Self::Process(e) => e,
             Self::Scratch(e) => e,
+            Self::Store(e) => e,
         }
     }
 }

@@ -13,6 +13,7 @@ mod process;
 mod scratch;
 mod source;
 mod step;
+mod store;
 mod target;
 mod words;
 
@@ -28,5 +29,6 @@ pub(crate) use process::ProcessError;
 pub(crate) use scratch::ScratchError;
 pub(crate) use source::SourceError;
 pub(crate) use step::{Context, StepError};
+pub(crate) use store::StoreError;
 pub(crate) use target::TargetError;
 pub(crate) use words::{Worded, Words};

@@ -34,6 +34,9 @@ pub(crate) struct Report {
     /// The path that the builds had, if it is the target's and not the scratch directory's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub built_at: Option<PathBuf>,
+    /// Seconds of processor time that the original build once took, if it came out of the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub saved: Option<f64>,
     /// The compilation units.
     pub units: UnitsReport,
     /// Warnings of no ELF file in particular.

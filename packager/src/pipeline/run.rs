@@ -83,6 +83,7 @@ fn make(
     progress.count(&recorder.dir(Phase::Original), None);
     let mut original = builds.original(&mut recorder, targets, progress)?;
     report.take_builds(&[&original.records]);
+    report.saved = original.saved.map(|seconds| (seconds * 1000.0).round() / 1000.0);
     let found = original.matches(request)?;
     for told in early_fit(&original, &found, &task)? {
         progress.info(&told);

@@ -39,6 +39,9 @@ pub(crate) struct Order {
 pub(crate) struct PrepAnswer {
     /// Directory the fix was applied in.
     pub tree: PathBuf,
+    /// Where the fix may belong, the likeliest folder first.
+    #[serde(default)]
+    pub places: Vec<PathBuf>,
     /// Files changed, relative to `tree`.
     pub files: Vec<PathBuf>,
     /// Files that got `#line` directives.
@@ -149,9 +152,11 @@ fn perform(order: &Order, top: &Path, sub: Option<&Path>) -> Result<PrepAnswer> 
     if order.trial || order.late.is_some() {
         try_fix(&tree, &order.patches, order.strip)?;
     }
+    let places = candidates;
     if order.trial {
-        return Ok(PrepAnswer::default());
+        return Ok(PrepAnswer { tree, places, ..PrepAnswer::default() });
     }
     let applied = apply_fix(&tree, &order.patches, order.strip, order.numbered)?;
-    Ok(PrepAnswer { tree, files: applied.files, renumbered: applied.renumbered, failure: None })
+    let (files, renumbered) = (applied.files, applied.renumbered);
+    Ok(PrepAnswer { tree, places, files, renumbered, failure: None })
 }

@@ -77,6 +77,14 @@ impl SpecSource {
         Ok(source)
     }
 
+    /// Its text with all macros expanded.
+    ///
+    /// # Errors
+    /// Exit code 5 when it does not parse.
+    pub(crate) fn expanded(&self) -> Result<String> {
+        self.rpmspec(&["-P"])
+    }
+
     fn rpmspec(&self, args: &[&str]) -> Result<String> {
         let out = Tool::new("rpmspec").args(self.parse_options()).args(args).arg(&self.spec).output()?;
         if !out.status.success() {

@@ -107,6 +107,23 @@ pub(crate) fn equal_but_for_times(old: &[u8], new: &[u8], windows: (Window, Wind
     mask(old, windows.0) == mask(new, windows.1)
 }
 
+/// Are two objects, whose inputs and commands are the same, equal but for the time at which each was
+/// compiled (`__TIME__`)?
+pub(crate) fn only_clocks_differ(
+    original: &UnitRecord,
+    patched: &UnitRecord,
+    windows: (Window, Window),
+) -> bool {
+    let known = |unit: &UnitRecord| unit.untracked.is_none() && unit.not_recompilable.is_none();
+    let read = |unit: &UnitRecord| std::fs::read(&unit.stored).ok();
+    match (read(original), read(patched)) {
+        (Some(old), Some(new)) if known(original) && known(patched) && original.env == patched.env => {
+            old.len() == new.len() && equal_but_for_times(&old, &new, windows)
+        }
+        _ => false,
+    }
+}
+
 /// Gives the patched tree at `build` the stamps of the original one at `aside`, so that units with them can
 /// be compared.
 ///

@@ -6,13 +6,12 @@
 #![expect(clippy::print_stdout, reason = "tables are what this program is for")]
 
 use anyhow::{Context, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tests::corpus::{folder, lay_out, required};
-use tests::differ_speed;
 use tests::latency::Bench;
-use tests::paths::program;
-use tests::run::{Cmd, children_cpu_seconds};
+use tests::run::Cmd;
+use tests::{build_cost, differ_speed};
 
 const ROUNDS: usize = 20;
 const STARTS: usize = 500;
@@ -33,20 +32,9 @@ fn main() -> Result<()> {
         comparisons()?;
     }
     if wanted("build") {
-        let corpus = required()?;
-        let id = std::env::var("UPATCH_BENCH_CASE").unwrap_or_else(|_| "redis-CVE-2025-32023".into());
-        builds(&corpus, &id, false)?;
-        builds(&corpus, &id, true)?;
+        print!("{}", build_cost::table(&required()?)?);
     }
     Ok(())
-}
-
-/// CPU and wall seconds of a command.
-fn cost(command: Cmd, what: &str) -> Result<(f64, f64)> {
-    let before = children_cpu_seconds()?;
-    let ended = command.limit(Duration::from_secs(3600)).run()?.ok().with_context(|| what.to_owned())?;
-    let cpu = children_cpu_seconds()? - before;
-    Ok((cpu, ended.took.as_secs_f64()))
 }
 
 /// Compares the objects of a package: those below `UPATCH_BENCH_OBJECTS` (two folders with a colon between
@@ -93,58 +81,6 @@ fn comparisons() -> Result<()> {
             let what = format!("{functions} functions, {what}");
             println!("{what:<24} {}", differ_speed::compare(&pairs, rounds)?);
         }
-    }
-    println!();
-    Ok(())
-}
-
-/// What the spec files of the corpus have in `%build`. Where `%install` lacks it, the makefile of redis
-/// compiles all of it a second time with other flags, and that is what is shipped: two builds have to be
-/// recorded.
-const FLAGS: &str = "export CFLAGS=\"%{optflags}\" CXXFLAGS=\"%{optflags}\"\n";
-
-fn builds(corpus: &Path, id: &str, once: bool) -> Result<()> {
-    let (top, spec) = lay_out(corpus, id, &[])?;
-    if once {
-        let text = std::fs::read_to_string(&spec)?;
-        std::fs::write(&spec, text.replace("%install\n", &format!("%install\n{FLAGS}")))?;
-    }
-    let scratch = tempfile::tempdir()?;
-    let plain = |stage: &str| {
-        let define = format!("_topdir {}", top.path().display());
-        cost(Cmd::new("rpmbuild").args(["--define", &define, stage]).arg(&spec), stage)
-    };
-    let patch = |round: &str| {
-        let command = Cmd::new(program("upatch-build")?)
-            .arg("--spec")
-            .arg(&spec)
-            .arg("--patch")
-            .arg(top.path().join("hotpatch.patch"))
-            .args(["--name", "BENCH", "--cache"])
-            .arg(scratch.path().join("store"))
-            .arg("--output")
-            .arg(scratch.path().join(round));
-        cost(command, round)
-    };
-    // Plain builds before and after, so that a machine that gets slower meanwhile shows.
-    let first = plain("-bc")?;
-    let cold = patch("cold")?;
-    let warm = patch("warm")?;
-    // Some packages compile in %install too, and what that makes is what is shipped.
-    let install = plain("-bi")?;
-    let second = plain("-bc")?;
-    let base = (first.0 + second.0) / 2.0;
-    let how = if once { ", the spec file mended so that %install does not compile again" } else { "" };
-    println!("making a patch, {id}{how}");
-    println!("{:<34} {:>9} {:>9} {:>7} {:>13}", "", "CPU s", "wall s", "ratio", "ratio to -bi");
-    for (name, (cpu, wall)) in [
-        ("rpmbuild -bc, before", first),
-        ("rpmbuild -bc, after", second),
-        ("rpmbuild -bi", install),
-        ("upatch-build, empty store", cold),
-        ("upatch-build, store of that run", warm),
-    ] {
-        println!("{name:<34} {cpu:>9.2} {wall:>9.2} {:>7.2} {:>13.2}", cpu / base, cpu / install.0);
     }
     println!();
     Ok(())

@@ -148,6 +148,17 @@ impl Session {
         Ok(Self { dir: dir.to_path_buf(), state })
     }
 
+    /// Takes the name and age of another session, whose records have been put here: what uses the time of the
+    /// session uses the time of that one, and the store knows its results.
+    ///
+    /// # Errors
+    /// If the session file cannot be written.
+    pub fn resume(&mut self, id: &str, created: u64) -> Result<()> {
+        id.clone_into(&mut self.state.id);
+        self.state.created = created;
+        self.save()
+    }
+
     /// Starts another phase: later records go to a directory of their own. Not to be called while a build
     /// runs.
     ///

@@ -1,6 +1,7 @@
 //! The two builds, whatever the source is.
 
 mod both;
+mod kept;
 mod numbered;
 mod original;
 mod patched;

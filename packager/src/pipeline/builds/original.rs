@@ -6,7 +6,7 @@ use crate::build::{Recorder, RpmBuild, Stage};
 use crate::cli::{Input, Request};
 use crate::error::{BuildError, Context, OptionError, Result, TargetError};
 use crate::process::{Log, check_stopped};
-use crate::progress::Progress;
+use crate::progress::{Progress, processor_time};
 use crate::source::{SpecSource, TreeSource, missing_build_requires};
 use crate::target::{
     Fidelity, Match, Stages, TargetFile, adopt_shipped, from_links, from_root, match_links, strays,
@@ -34,6 +34,8 @@ pub(in crate::pipeline) struct Original {
     /// `%install` was run too.
     pub(in crate::pipeline) installed: bool,
     pub(in crate::pipeline) window: Window,
+    /// Processor time that was saved because it came out of the store, in seconds.
+    pub(in crate::pipeline) saved: Option<f64>,
     found: OnceLock<Vec<NumberedMatch>>,
 }
 
@@ -105,7 +107,17 @@ impl Builds<'_> {
         targets: Option<Vec<TargetFile>>,
         progress: &Progress,
     ) -> Result<Original> {
-        let built = self.original_once(recorder, targets.clone(), progress);
+        let kept = self.kept(recorder, targets.is_some(), progress);
+        if let Some(kept) = &kept
+            && let Some(original) = self.original_kept(kept, recorder, targets.as_ref(), progress)?
+        {
+            return Ok(original);
+        }
+        let since = processor_time();
+        let built = self.original_once(recorder, targets.clone(), None, progress);
+        if let (Some(kept), Ok(original)) = (kept, &built) {
+            self.keep(&kept, recorder, original, processor_time() - since, progress);
+        }
         let log = std::fs::read(self.work.path("log").join("original.log")).unwrap_or_default();
         if built.is_ok() || !recorder.broke_clang(&log) {
             return built;
@@ -115,26 +127,31 @@ impl Builds<'_> {
         recorder.without_clang_log();
         self.work.start_over()?;
         recorder.discard(Phase::Original)?;
-        self.original_once(recorder, targets, progress)
+        self.original_once(recorder, targets, None, progress)
     }
 
-    fn original_once(
+    /// `ran` says when it ran, if it is there already.
+    pub(super) fn original_once(
         &self,
         recorder: &mut Recorder,
         targets: Option<Vec<TargetFile>>,
+        ran: Option<Window>,
         progress: &Progress,
     ) -> Result<Original> {
         recorder.phase(Phase::Original)?;
         let start = now();
         let given = targets.is_some();
-        let mut log = Log::create(&self.work.path("log").join("original.log"))?;
+        let name = if ran.is_some() { "original-again.log" } else { "original.log" };
+        let mut log = Log::create(&self.work.path("log").join(name))?;
         let (mut left, mut unseen) = (Vec::new(), Vec::new());
         let top = match self.source {
             Source::Tree(tree, _) => Some(PathBuf::from(&tree.name)),
             Source::Spec(_) => None,
         };
         let (stages, targets) = match self.source {
-            Source::Spec(spec) => self.original_spec(spec, recorder, &mut log, targets, progress)?,
+            Source::Spec(spec) => {
+                self.original_spec(spec, recorder, &mut log, (targets, ran.is_some()), progress)?
+            }
             Source::Tree(tree, git) => {
                 let dir =
                     self.build_tree(tree, git.as_ref(), recorder, &mut log, Phase::Original, progress)?;
@@ -181,7 +198,8 @@ impl Builds<'_> {
             stages,
             given,
             installed,
-            window: Window { start, end: now() },
+            window: ran.unwrap_or_else(|| Window { start, end: now() }),
+            saved: None,
             found: OnceLock::new(),
         })
     }
@@ -191,7 +209,7 @@ impl Builds<'_> {
         spec: &SpecSource,
         recorder: &Recorder,
         log: &mut Log,
-        targets: Option<Vec<TargetFile>>,
+        (targets, is_there): (Option<Vec<TargetFile>>, bool),
         progress: &Progress,
     ) -> Result<(Stages, Vec<TargetFile>)> {
         let given = spec.options.iter().any(|o| o == "--nodeps");
@@ -200,7 +218,9 @@ impl Builds<'_> {
             return Err(BuildError::MissingRequires(missing).into());
         }
         let stage = if targets.is_some() { Stage::Build } else { Stage::Final };
-        self.rpmbuild(spec, recorder, Phase::Original, stage, log, progress)?;
+        if !is_there {
+            self.rpmbuild(spec, recorder, Phase::Original, stage, log, progress)?;
+        }
         let listing = RpmBuild::links_after_build(self.work, Phase::Original);
         let stages = Stages(Some(Recorder::listed(&listing)));
         let Some(targets) = targets else {

@@ -204,13 +204,18 @@ fn is_real(
         let data = std::fs::read(file).ok()?;
         (patchfile::Digest::of(&data).to_string() == hash).then_some(data)
     };
-    let found = stamps::stamps(before, after, (original.window, patched.window), &patched.files, read);
-    if found.files.is_empty() && !(found.in_command && found.nothing_else) {
-        // Where no input differs, it is not a stamp that makes the objects differ.
+    let windows = (original.window, patched.window);
+    let found = stamps::stamps(before, after, windows, &patched.files, read);
+    // Where no input differs, only the compiler's clock is left to be a stamp.
+    let no_input = found.files.is_empty() && !(found.in_command && found.nothing_else);
+    let clock = no_input && found.nothing_else && stamps::only_clocks_differ(before, after, windows);
+    if no_input && !clock {
         return true;
     }
     let files = found.files.keys().map(|p| p.strip_prefix(&build).unwrap_or(p).display().to_string());
-    let names: Vec<String> = files.chain(found.in_command.then(|| "its command".to_owned())).collect();
+    let others = [(found.in_command, "its command"), (clock, "__TIME__")];
+    let others = others.into_iter().filter(|(is_one, _)| *is_one).map(|(_, name)| name.to_owned());
+    let names: Vec<String> = files.chain(others).collect();
     warnings.push(Warned {
         what: stamps::WHAT.into(),
         place: format!("{} ({})", pair.name(), names.join(", ")),
