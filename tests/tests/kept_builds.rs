@@ -10,6 +10,8 @@ use tests::package::{Layout, files_below};
 use tests::paths::program;
 use tests::run::{Cmd, Ended};
 
+/// The patched build was made in a copy of the original's tree.
+const IN_ITS_TREE: &str = "the fix was built in the tree of the original build";
 const TAKEN: &str = "the original build comes out of the store";
 
 /// A package with a store of its own.
@@ -100,6 +102,9 @@ fn the_same_fix_and_another_one_take_the_original_build_from_the_store() -> Resu
     bench.same_as_whole("fix-exe", "cold", false)?;
     bench.same_as_whole("fix-exe", "warm", true)?;
     bench.same_as_whole("fix-library", "other", true)?;
+    bench.run("fix-both", "in-its-tree", &[])?.ok()?.says(IN_ITS_TREE)?;
+    let whole = bench.run("fix-both", "whole", &["--full-build"])?.ok()?;
+    ensure!(!whole.stderr.contains(IN_ITS_TREE), "{}", whole.stderr);
     // A header's other fix, and one that is refused.
     bench.same_as_whole("header", "header", true)?;
     bench.run("struct-grown", "refused", &[])?.expect_code(&[4])?.says(TAKEN)?;
@@ -108,6 +113,32 @@ fn the_same_fix_and_another_one_take_the_original_build_from_the_store() -> Resu
     let warm = bench.run("bad-apply", "rejected", &[])?.expect_code(&[6])?;
     let error = |ended: &Ended| ended.stderr.lines().find(|l| l.starts_with("error: ")).map(str::to_owned);
     ensure!(error(&cold) == error(&warm), "{} against {}", cold.stderr, warm.stderr);
+    Ok(())
+}
+
+#[test]
+fn a_build_that_does_not_run_twice_is_made_from_the_start() -> Result<()> {
+    let edit = |from: &str, to: &str| -> Result<Bench> {
+        let bench = Bench::new()?;
+        let layout = bench.layout.edit(|spec| Ok(spec.replace(from, to)))?;
+        Ok(Bench { layout, ..bench })
+    };
+    let bench = edit("\n%build\n", "\n%build\nmkdir made\n")?;
+    bench.same_as_whole("fix-exe", "cold", false)?;
+    let again = bench.run("fix-library", "again", &[])?.ok()?;
+    ensure!(again.stderr.contains("built from the start, as before: "), "{}", again.stderr);
+    // Something that a compiler reads is made from all sources, and no makefile says so.
+    let lines =
+        "[ -f lines.h ] || echo \"static const int lines_of_it = $(cat *.c | wc -l);\" > lines.h\nmake";
+    let bench = edit("\nmake ", &format!("\n{lines} "))?;
+    let layout = bench.layout.edit(|spec| Ok(spec.replace("%{optflags}", "%{optflags} -include lines.h")))?;
+    let bench = Bench { layout, ..bench };
+    let short = bench.run("line-shift", "lines", &[])?;
+    ensure!(!short.stderr.contains(IN_ITS_TREE), "{}", short.stderr);
+    let whole = bench.run("line-shift", "lines-whole", &["--full-build", "--no-cache"])?;
+    ensure!(short.code == whole.code, "{} against {}", short.stderr, whole.stderr);
+    let patch = |name: &str| patch_files(&bench.output(name).join("P"));
+    ensure!(short.code != 0 || patch("lines")? == patch("lines-whole")?, "other bytes");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use wrapper::{Config, Phase, Records, Session};
+use wrapper::{Config, LinkRecord, Phase, Records, Session, UnitRecord};
 
 /// The session, and where it keeps what.
 #[derive(Debug)]
@@ -40,6 +40,19 @@ impl Recorder {
     /// When the session cannot be written.
     pub(crate) fn resume(&mut self, (id, created): &(String, u64)) -> Result<()> {
         self.session.resume(id, *created).what("recording session")
+    }
+
+    /// Takes records of another phase as what this one would have recorded too.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub(crate) fn adopt(
+        &mut self,
+        phase: Phase,
+        units: Vec<UnitRecord>,
+        links: Vec<LinkRecord>,
+    ) -> Result<()> {
+        self.session.adopt(phase, units, links).what("recording session")
     }
 
     /// Name of the session, and when it was made.

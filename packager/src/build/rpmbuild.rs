@@ -16,6 +16,8 @@ use wrapper::Phase;
 pub(crate) enum Stage {
     /// `%prep` and `%build`.
     Build,
+    /// Only `%build`, in a tree that is there.
+    BuildOnly,
     /// Also `%install`, without rpm's own processing of what was installed.
     Install,
     /// Only `%install`, in the tree that an earlier run built, without that processing.
@@ -120,8 +122,9 @@ impl RpmBuild<'_> {
 
     fn arguments(&self, order: &Path) -> Result<Vec<OsString>> {
         let mut args: Vec<OsString> = self.source.options.clone();
-        args.push(if self.stage == Stage::Build { "-bc" } else { "-bi" }.into());
-        if self.stage == Stage::InstallOnly {
+        let builds = matches!(self.stage, Stage::Build | Stage::BuildOnly);
+        args.push(if builds { "-bc" } else { "-bi" }.into());
+        if matches!(self.stage, Stage::BuildOnly | Stage::InstallOnly) {
             args.push("--short-circuit".into());
         }
         args.push("--nocheck".into());

@@ -60,6 +60,30 @@ impl SiteScript {
         records: &Records,
         touched: &BTreeSet<PathBuf>,
     ) -> Result<Option<Self>> {
+        Self::with(to, (aside, build), records, touched, false)
+    }
+
+    /// The same for a build in a copy of the original's tree: there a `configure` that would run as it ran
+    /// has nothing to do, and ends at once.
+    ///
+    /// # Errors
+    /// When the script cannot be written.
+    pub(crate) fn unchanged(
+        to: &Path,
+        trees: (&Path, &Path),
+        records: &Records,
+        touched: &BTreeSet<PathBuf>,
+    ) -> Result<Option<Self>> {
+        Self::with(to, trees, records, touched, true)
+    }
+
+    fn with(
+        to: &Path,
+        (aside, build): (&Path, &Path),
+        records: &Records,
+        touched: &BTreeSet<PathBuf>,
+        in_place: bool,
+    ) -> Result<Option<Self>> {
         let names: BTreeSet<&[u8]> = touched.iter().filter_map(|f| Some(f.file_name()?.as_bytes())).collect();
         if tests_compile(records, &names) {
             return Ok(None);
@@ -78,7 +102,8 @@ impl SiteScript {
             if !dir.join("config.status").is_file() || names_any(&configure, &names) {
                 continue;
             }
-            log.script(&mut text, (places.len(), &build.join(&below)), &configure, &used);
+            let place = (places.len(), build.join(&below));
+            log.script(&mut text, (place.0, &place.1), &configure, &used, in_place);
             places.push(below);
         }
         if places.is_empty() {
@@ -151,8 +176,16 @@ impl ConfigureLog {
         (script.starts_with(aside) && script.is_file()).then_some(script)
     }
 
-    /// Appends the part of the site script for a `configure` that runs in `dir`.
-    fn script(&self, text: &mut Vec<u8>, (place, dir): (usize, &Path), configure: &Path, used: &Path) {
+    /// Appends the part of the site script for a `configure` that runs in `dir`. `in_place` says that what it
+    /// would write is there.
+    fn script(
+        &self,
+        text: &mut Vec<u8>,
+        (place, dir): (usize, &Path),
+        configure: &Path,
+        used: &Path,
+        in_place: bool,
+    ) {
         let path = |p: &Path| quoted(p.as_os_str().as_bytes());
         let mut add = |part: &[u8]| text.extend_from_slice(part);
         add(b"if test \"x`pwd`\" = x");
@@ -180,6 +213,9 @@ impl ConfigureLog {
         add(format!("\nthen\n echo {place} >> ").as_bytes());
         add(&path(used));
         add(b"\n");
+        if in_place {
+            add(b" exit 0\n");
+        }
         for result in &self.results {
             add(b" ");
             add(result);

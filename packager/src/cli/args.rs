@@ -121,7 +121,7 @@ pub(crate) struct Args {
     /// Keep no store
     #[arg(long, conflicts_with = "cache", help_heading = "Running")]
     pub no_cache: bool,
-    /// Build the original in any case, also where the store has its build
+    /// Build both sides from the start: take no build out of the store, and none of the original for the fix
     #[arg(long, help_heading = "Running")]
     pub full_build: bool,
     /// Scratch space [default: a temporary directory, removed]

@@ -12,6 +12,7 @@ use crate::units::Window;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use wrapper::Records;
@@ -21,6 +22,8 @@ const LIMIT: u64 = 5 << 30;
 /// A temporary file this old has no writer any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
 const TEMPORARY: &str = ".tmp-";
+/// Ending of the name of a note.
+const NOTE: &str = ".note";
 
 /// The store.
 #[derive(Clone, Debug)]
@@ -88,6 +91,24 @@ impl KeptBuilds {
         let (_, was) = newest?;
         let differs = key.parts.iter().filter(|(name, hash)| was.get(*name) != Some(hash));
         Some(differs.map(|(name, _)| name.clone()).collect())
+    }
+
+    /// What was noted of a build.
+    pub(crate) fn note(&self, key: &BuildKey) -> Option<String> {
+        let path = self.dir.join(format!("{}{NOTE}", key.as_str()));
+        std::fs::read_to_string(path).ok().filter(|note| !note.is_empty())
+    }
+
+    /// Notes something of a build. Where that fails, it is found out again.
+    pub(crate) fn keep_note(&self, key: &BuildKey, note: &str) {
+        let file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.dir);
+        let written = file.and_then(|mut file| {
+            file.write_all(note.as_bytes())?;
+            Ok(file)
+        });
+        if let Ok(file) = written {
+            let _ = file.persist(self.dir.join(format!("{}{NOTE}", key.as_str())));
+        }
     }
 
     /// Removes a build that is of no use.

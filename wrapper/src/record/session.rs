@@ -32,7 +32,7 @@ use crate::record::records::Records;
 use crate::record::unit::{CopyRecord, RECORD_VERSION, UnitRecord};
 use crate::tools::names;
 use records::OsBytes;
-use records::Phase;
+use records::{LinkRecord, Phase};
 
 /// Default bound of the store, in bytes: 5 GiB.
 pub(crate) const DEFAULT_STORE_LIMIT: u64 = 5 << 30;
@@ -157,6 +157,23 @@ impl Session {
         id.clone_into(&mut self.state.id);
         self.state.created = created;
         self.save()
+    }
+
+    /// Writes records of another phase as those of `phase`: what they tell of was not made again.
+    ///
+    /// # Errors
+    /// If one cannot be written.
+    pub fn adopt(&self, phase: Phase, units: Vec<UnitRecord>, links: Vec<LinkRecord>) -> Result<()> {
+        let place = |kind: &str, id: &str| self.phase_dir(phase).join(kind).join(format!("{id}.json"));
+        for mut unit in units {
+            (unit.phase, unit.reused) = (phase, true);
+            files::write_json(&place("units", &unit.id), &unit)?;
+        }
+        for mut link in links {
+            link.phase = phase;
+            files::write_json(&place("links", &link.id), &link)?;
+        }
+        Ok(())
     }
 
     /// Starts another phase: later records go to a directory of their own. Not to be called while a build

@@ -13,10 +13,22 @@ use crate::units::Window;
 use wrapper::Phase;
 
 /// The store, and this build's key in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Kept {
     store: KeptBuilds,
     key: BuildKey,
+}
+
+impl Kept {
+    /// Why fixes of this build are built from the start, if that was found out before.
+    pub(super) fn whole(&self) -> Option<String> {
+        self.store.note(&self.key)
+    }
+
+    /// Notes that, for later runs.
+    pub(super) fn note_whole(&self, doubt: &str) {
+        self.store.keep_note(&self.key, doubt);
+    }
 }
 
 impl Builds<'_> {
@@ -65,6 +77,7 @@ impl Builds<'_> {
                     "the original build comes out of the store: {saved:.1} s of processor time saved"
                 ));
                 original.saved = Some(saved);
+                original.kept = Some(kept.clone());
                 original.records.units.iter_mut().for_each(|unit| unit.reused = true);
                 Ok(Some(original))
             }

@@ -1,5 +1,6 @@
 //! The two builds, whatever the source is.
 
+mod again;
 mod both;
 mod kept;
 mod numbered;

@@ -1,6 +1,7 @@
 //! The build as shipped.
 
 use super::both::now;
+use super::kept::Kept;
 use super::{Builds, Source};
 use crate::build::{Recorder, RpmBuild, Stage};
 use crate::cli::{Input, Request};
@@ -36,6 +37,8 @@ pub(in crate::pipeline) struct Original {
     pub(in crate::pipeline) window: Window,
     /// Processor time that was saved because it came out of the store, in seconds.
     pub(in crate::pipeline) saved: Option<f64>,
+    /// Its place in the store.
+    pub(super) kept: Option<Kept>,
     found: OnceLock<Vec<NumberedMatch>>,
 }
 
@@ -114,9 +117,10 @@ impl Builds<'_> {
             return Ok(original);
         }
         let since = processor_time();
-        let built = self.original_once(recorder, targets.clone(), None, progress);
-        if let (Some(kept), Ok(original)) = (kept, &built) {
+        let mut built = self.original_once(recorder, targets.clone(), None, progress);
+        if let (Some(kept), Ok(original)) = (kept, &mut built) {
             self.keep(&kept, recorder, original, processor_time() - since, progress);
+            original.kept = Some(kept);
         }
         let log = std::fs::read(self.work.path("log").join("original.log")).unwrap_or_default();
         if built.is_ok() || !recorder.broke_clang(&log) {
@@ -200,6 +204,7 @@ impl Builds<'_> {
             installed,
             window: ran.unwrap_or_else(|| Window { start, end: now() }),
             saved: None,
+            kept: None,
             found: OnceLock::new(),
         })
     }

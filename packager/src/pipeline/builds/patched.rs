@@ -26,10 +26,28 @@ pub(in crate::pipeline) struct Patched {
 }
 
 impl Builds<'_> {
-    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched. What
-    /// `configure` found out in the original build, whose tree lies aside, is not tested again if that
-    /// changes nothing.
+    /// Builds with the fix, as far as needed: `install` says that `%install` links what is patched. In the
+    /// tree of the original build, which lies aside, where that gives the same as a whole build.
     pub(super) fn patched_configured(
+        &self,
+        recorder: &mut Recorder,
+        original: &Original,
+        install: bool,
+        progress: &Progress,
+    ) -> Result<Patched> {
+        let doubt = match self.patched_again(recorder, original, install, progress)? {
+            Ok(patched) => return Ok(patched),
+            Err(doubt) => doubt,
+        };
+        let patched = self.patched_whole(recorder, original, install, progress)?;
+        if let (Some(doubt), Some(kept)) = (doubt, &original.kept) {
+            kept.note_whole(&doubt);
+        }
+        Ok(patched)
+    }
+
+    /// What `configure` found out in the original build is not tested again if that changes nothing.
+    fn patched_whole(
         &self,
         recorder: &mut Recorder,
         original: &Original,
@@ -75,15 +93,20 @@ impl Builds<'_> {
             }
         };
         let files = if files.is_empty() { self.touched().new.into_iter().collect() } else { files };
-        let diffs: Vec<Vec<u8>> = self.patches.iter().map(|p| std::fs::read(p).unwrap_or_default()).collect();
-        let changes = Changes::read(diffs.iter().map(Vec::as_slice), self.request.args.strip);
+        let changes = self.changes();
         let window = Window { start, end: now() };
         let tree = PrepAnswer::read(&PrepAnswer::file(self.work, Phase::Patched))?.map(|o| o.tree);
         Ok(Patched { records: recorder.records(Phase::Patched)?, window, tree, files, changes })
     }
 
+    /// The lines that the fix changes.
+    pub(super) fn changes(&self) -> Changes {
+        let diffs: Vec<Vec<u8>> = self.patches.iter().map(|p| std::fs::read(p).unwrap_or_default()).collect();
+        Changes::read(diffs.iter().map(Vec::as_slice), self.request.args.strip)
+    }
+
     /// The files that the fix names.
-    fn touched(&self) -> PatchFiles {
+    pub(super) fn touched(&self) -> PatchFiles {
         let mut all = PatchFiles::default();
         for patch in self.patches {
             let files = touched_files(&std::fs::read(patch).unwrap_or_default(), self.request.args.strip);
