@@ -123,8 +123,8 @@ fn reload(
     watched.iter_mut().for_each(|w| w.seen = false);
     if !idle {
         let why = format!(
-            "{} was unloaded, and this kernel cannot load it again while the patch is active. The patch is in \
-             force elsewhere, so it is not taken out by itself: upatch deactive {id}, load the module, \
+            "{} was unloaded, and this kernel cannot load it again while the patch is active. The patch \
+             is in force elsewhere, so it is not taken out by itself: upatch deactive {id}, load the module, \
              upatch active {id}",
             gone.join(", ")
         );

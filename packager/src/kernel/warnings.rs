@@ -27,11 +27,14 @@ const AT_EACH_SWITCH: [&str; 14] = [
 pub(super) fn of(parts: &Parts, image: &KernelImage<'_>) -> Vec<Warned> {
     let mut all: Vec<Warned> = modules_once(parts, image).into_iter().collect();
     let hot = parts.functions.iter().filter(|f| runs_at_each_switch(f));
-    all.extend(hot.map(|f| Warned {
-        what: "function that runs at each switch of tasks".into(),
-        place: f.old_name.clone(),
-        why: "the kernel redirects it by ftrace, which costs some time at each switch while the patch is active"
-            .into(),
+    all.extend(hot.map(|f| {
+        Warned {
+            what: "function that runs at each switch of tasks".into(),
+            place: f.old_name.clone(),
+            why: "the kernel redirects it by ftrace, which costs some time at each switch while the \
+              patch is active"
+                .into(),
+        }
     }));
     all
 }
@@ -72,7 +75,8 @@ fn modules_once(parts: &Parts, image: &KernelImage<'_>) -> Option<Warned> {
         what: "module that cannot be loaded again".into(),
         place: modules.into_iter().collect::<Vec<_>>().join(", "),
         why: format!(
-            "this kernel (before Linux 6.3) refuses a patched module that was unloaded, while the patch is active: {way}"
+            "this kernel (before Linux 6.3) refuses a patched module that was unloaded, while the patch is \
+             active: {way}"
         ),
     })
 }
