@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::base::error::{IoContext, Result};
 use crate::base::hash::{self, Memo};
@@ -11,6 +11,7 @@ use crate::base::{env, files, streams};
 use crate::record::records::Problem;
 use crate::record::session::{INPUTS, Session};
 use crate::record::unit::{CopyRecord, Dep, RECORD_VERSION, UnitKind, UnitRecord};
+use crate::sys::clock;
 use records::LinkRecord;
 use records::OsBytes;
 
@@ -21,6 +22,7 @@ pub(crate) struct Recorder {
     pub(crate) memo: Memo,
     pub(crate) cwd: PathBuf,
     pub(crate) argv: Vec<Vec<u8>>,
+    /// By the clock of files.
     pub(crate) started: SystemTime,
     /// An input as it was before the compiler started.
     pub(crate) before: Option<Dep>,
@@ -34,7 +36,7 @@ impl Recorder {
             memo,
             cwd: env::working_directory()?,
             argv,
-            started: SystemTime::now(),
+            started: clock::file_time(),
             before: None,
         })
     }
@@ -190,20 +192,17 @@ impl Recorder {
         files::write_json(&self.record_path("copies", &copy.id), copy)
     }
 
-    /// Whether an input may have been written while the compiler ran. The kernel stamps files with a clock
-    /// that lags by up to one tick (10 ms at the slowest setting); one that was looked at before has not
-    /// changed in that time if it is the same.
+    /// Whether an input may have been written while the compiler ran. What has the time of the tick in which
+    /// that began may have been; not if it was looked at before and is the same.
     pub(crate) fn changed_meanwhile(&self, path: &Path) -> bool {
         let before = self.before.as_ref().filter(|before| before.path.as_path() == path);
         let same = before.is_some_and(|dep| hash::sha256_file(path).is_ok_and(|now| now == dep.sha256));
-        let lag = Duration::from_millis(if same { 0 } else { 10 });
-        let since = self.started - lag;
-        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = self.started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (seconds, ns) =
             (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), i64::from(since.subsec_nanos()));
+        let later = |time: (i64, i64)| time > (seconds, ns) || time == (seconds, ns) && !same;
         fs::metadata(path).map_or(true, |meta| {
-            (meta.mtime(), meta.mtime_nsec()) >= (seconds, ns)
-                || (meta.ctime(), meta.ctime_nsec()) >= (seconds, ns)
+            later((meta.mtime(), meta.mtime_nsec())) || later((meta.ctime(), meta.ctime_nsec()))
         })
     }
 }
