@@ -6,7 +6,7 @@ use nix::fcntl::OFlag;
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read, Result};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 /// What no patch or source file is longer than.
 pub(crate) const SOURCE_LIMIT: u64 = 1 << 30;
@@ -56,9 +56,27 @@ pub(crate) fn head<const N: usize>(path: &Path) -> Vec<u8> {
     head
 }
 
+/// A path without `.` and `..`, by its text alone: links are not followed.
+pub(crate) fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_compared_without_dots() {
+        assert_eq!(plain(Path::new("/b/p/obj/../src/./x.c")), Path::new("/b/p/src/x.c"));
+    }
 
     #[test]
     fn only_regular_files_are_read_and_only_so_far() {

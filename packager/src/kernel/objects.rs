@@ -8,6 +8,7 @@
 use super::source::run;
 use super::tree::PreparedTree;
 use crate::error::{Context, KernelError, Result};
+use crate::files::plain;
 use crate::process::{Log, Tool};
 use patchfile::exit::BuildExit;
 use std::collections::BTreeSet;
@@ -200,21 +201,6 @@ fn outside_quotes(text: &str, end: char) -> &str {
 fn dependencies(text: &str) -> BTreeSet<PathBuf> {
     let (_, list) = text.split_once(':').unwrap_or(("", text));
     list.split_whitespace().filter(|w| *w != "\\").map(|w| plain(Path::new(w))).collect()
-}
-
-/// Without `./`, and without `x/..`.
-fn plain(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::CurDir => {}
-            std::path::Component::ParentDir => {
-                out.pop();
-            }
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! The view of the file system that the builds get.
 
 use super::namespace::{Covered, enter, parent_of, show_at, show_nothing};
-use super::paths::{absolute, plain};
+use super::paths::absolute;
 use super::search::PathsInFiles;
 use crate::cli::Args;
 use crate::elf::Elf;
 use crate::error::{Context, Result};
+use crate::files::plain;
 use crate::private::{private_directory, private_name};
 use crate::source::extract;
 use std::fs;

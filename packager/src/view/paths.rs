@@ -1,9 +1,10 @@
 //! Absolute paths in what a file holds.
 
+use crate::files::plain;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// Longer ones are no path of a build.
 const LONGEST: usize = 1024;
@@ -27,19 +28,6 @@ pub(super) fn absolute(data: &[u8], found: &mut BTreeSet<PathBuf>) {
 /// What paths of builds are made of; `=`, `:` and quotes end one.
 fn in_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"/._+~@,%-".contains(&byte) || byte >= 0x80
-}
-
-/// Without `.` and `..`.
-pub(super) fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

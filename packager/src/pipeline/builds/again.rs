@@ -4,8 +4,9 @@
 use super::both::now;
 use super::kept::Kept;
 use super::{Builds, Original, Patched, Source};
-use crate::build::{Built, Doubt, Recorder, SiteScript, Stage, plain};
+use crate::build::{Built, Doubt, Recorder, SiteScript, Stage};
 use crate::error::{Failure, Result};
+use crate::files::plain;
 use crate::prep::{PrepAnswer, apply_fix, settle, tree_for};
 use crate::process::{Log, Tool, check_stopped};
 use crate::progress::Progress;

@@ -6,9 +6,10 @@
 //! is asked whether it names the tree at all.
 
 use crate::error::{BuildError, OtherTree};
+use crate::files::plain;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use wrapper::Records;
 
 /// Options whose value, joined or next, is something to read.
@@ -63,16 +64,7 @@ impl OwnTree {
 
     /// The path relative to the tree, if it is in it.
     fn within(&self, path: &Path) -> Option<PathBuf> {
-        let mut plain = PathBuf::new();
-        for part in path.components() {
-            match part {
-                Component::ParentDir => {
-                    plain.pop();
-                }
-                Component::CurDir => {}
-                part => plain.push(part),
-            }
-        }
+        let plain = plain(path);
         if self.scratch.iter().any(|dir| plain.starts_with(dir)) {
             return None;
         }
