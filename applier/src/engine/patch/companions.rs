@@ -18,8 +18,8 @@ use crate::{
         load::trace_options,
         remote::{BorrowedThread, Gadgets, has_room},
         target::{
-            frames::Tables, linkmap, modules::Module, process::Process, steps::Steps, switches,
-            symbols::Symbols, threads::StoppedThreads,
+            frames::Tables, linkmap, modules::Module, process::Process, steps::Steps, switches, symbols,
+            threads::StoppedThreads,
         },
     },
     sys::page,
@@ -66,9 +66,7 @@ pub(super) fn can_bring(process: &Process) -> Result<(), ProcessError> {
 
 fn functions(process: &Process) -> Result<Functions, ProcessError> {
     let order = linkmap::search_order(process);
-    let find = |name: &str| {
-        order.iter().find_map(|m| Some((*m, Symbols::of(m, &process.memory)?.find(name, None)?)))
-    };
+    let find = |name: &str| symbols::first_of(&order, name, &process.memory);
     let loader = process.loader().map(|l| l.start);
     match (find("dlopen"), loader) {
         (Some((module, _)), Some(loader)) if module.start == loader => Err(ProcessError::unfit(
@@ -136,9 +134,7 @@ fn zones(process: &Process) -> Vec<Zone> {
         name: format!("{name}, which loading a library needs"),
     };
     let module = |m: &Module, rule| of(m.start, m.end, rule, m.name());
-    let definition = |name: &str| {
-        order.iter().find_map(|m| Some((*m, Symbols::of(m, &process.memory)?.find(name, None)?)))
-    };
+    let definition = |name: &str| symbols::first_of(&order, name, &process.memory);
     let mut zones: Vec<Zone> = process.loader().map(|l| module(l, ZoneRule::Function)).into_iter().collect();
     // The unwinder looks at tables under a lock of the loader's.
     zones.extend(definition("__register_frame_info").map(|(m, _)| module(m, ZoneRule::Function)));
@@ -218,7 +214,7 @@ fn open(
         Some(dlerror) => borrowed.call_function(dlerror, [0; 3], room)?,
         None => 0,
     };
-    let bytes = process.memory.cached(message, MESSAGE).unwrap_or_default();
+    let bytes = process.memory.read(message, MESSAGE).unwrap_or_default();
     let why = String::from_utf8_lossy(bytes.split(|b| *b == 0).next().unwrap_or_default()).into_owned();
     Err(ProcessError::unfit(format!(
         "the patch needs library {name}, which its dynamic loader does not load{}{why}",

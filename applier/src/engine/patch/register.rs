@@ -8,8 +8,8 @@ use crate::{
         load,
         remote::{BorrowedThread, FUNCTION_ROOM, Gadgets},
         target::{
-            frames::Tables, identity, linkmap, modules::Module, process::Process, steps::Steps,
-            symbols::Symbols, threads::StoppedThreads,
+            frames::Tables, identity, linkmap, modules::Module, process::Process, steps::Steps, symbols,
+            threads::StoppedThreads,
         },
     },
 };
@@ -41,12 +41,11 @@ impl Registrar {
             name: format!("{}, which telling the unwinder needs", module.name()),
         };
         let order = linkmap::search_order(process);
-        let defines = |m: &Module, name: &str| Symbols::of(m, &process.memory)?.find(name, None);
-        if let Some((module, found)) = order.iter().find_map(|m| Some((*m, defines(m, REGISTER)?))) {
-            let allocators = ["malloc", "pthread_mutex_lock"]
-                .map(|name| order.iter().find(|m| defines(m, name).is_some()));
+        let find = |name: &str| symbols::first_of(&order, name, &process.memory);
+        if let Some((module, found)) = find(REGISTER) {
+            let allocators = ["malloc", "pthread_mutex_lock"].into_iter().filter_map(find);
             let mut zones = vec![zone(module, ZoneRule::Function)];
-            zones.extend(allocators.into_iter().flatten().map(|m| zone(m, ZoneRule::Running)));
+            zones.extend(allocators.map(|(m, _)| zone(m, ZoneRule::Running)));
             return Ok(Some(Self { function: found.address, zones }));
         }
         let [program] = order[..] else { return Ok(None) };

@@ -43,6 +43,15 @@ pub(crate) struct Symbols<'a> {
     left: Cell<u32>,
 }
 
+/// The first of `modules` that defines `name`, by its default version, and the definition.
+pub(crate) fn first_of<'m>(
+    modules: &[&'m Module],
+    name: &str,
+    memory: &Memory,
+) -> Option<(&'m Module, Definition)> {
+    modules.iter().find_map(|m| Some((*m, Symbols::of(m, memory)?.find(name, None)?)))
+}
+
 impl<'a> Symbols<'a> {
     /// The tables of `module`, if it has any.
     pub(crate) fn of(module: &Module, memory: &'a Memory) -> Option<Self> {
